@@ -1,0 +1,49 @@
+# The container image: one static binary and the CA certificates.
+#
+#   docker build -t tidetable .
+#
+# Bases are arguments, so that it builds where no registry is reachable (scripts/image-offline.sh makes the first one):
+#   RUST_IMAGE     a Rust toolchain on Alpine or Debian; it comes to a musl binary on either, for the machine's own architecture
+#   RUNTIME_IMAGE  what the binary is put on: nothing, by default
+# No BuildKit syntax here: Debian's Docker has the classic builder.
+#
+# To run it beside the host's engine. The container's user is not root, so it is given the group of the socket:
+#
+#   docker run -d --name tidetable -p 127.0.0.1:8888:8888 -v tidetable-data:/data \
+#       -v /var/run/docker.sock:/var/run/docker.sock --group-add "$(stat -c %g /var/run/docker.sock)" \
+#       -v "$PWD/token:/run/secrets/tidetable_token:ro" -e TIDETABLE_TOKEN_FILE=/run/secrets/tidetable_token tidetable
+#
+# It listens on every address of the container, and refuses to without a token file (readable by uid 65532) or
+# --allow-anonymous. compose.yaml says the same as a compose file.
+
+ARG RUST_IMAGE=rust:1.95-alpine
+ARG RUNTIME_IMAGE=scratch
+
+FROM ${RUST_IMAGE} AS build
+WORKDIR /src
+COPY . .
+# musl, because a static glibc looks names up through libraries that are not in the image.
+RUN set -eu; \
+    host="$(rustc -vV | sed -n 's/^host: //p')"; \
+    target="${host%%-*}-unknown-linux-musl"; \
+    if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then rustup target add "$target"; fi; \
+    if [ "$host" != "$target" ] && ! command -v musl-gcc; then \
+        apt-get update && apt-get install -y --no-install-recommends musl-tools; \
+    fi; \
+    cargo build --locked --release --target "$target"; \
+    mkdir -p /out/root/etc/ssl/certs /out/data /out/root/tmp; \
+    cp "target/$target/release/tidetable" /out/root/tidetable; \
+    cp /etc/ssl/certs/ca-certificates.crt /out/root/etc/ssl/certs/; \
+    chmod 1777 /out/root/tmp
+
+FROM ${RUNTIME_IMAGE}
+COPY --from=build /out/root/ /
+COPY --from=build --chown=65532:65532 /out/data /data
+ENV TIDETABLE_DATA_DIR=/data TIDETABLE_LISTEN=0.0.0.0:8888 SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+USER 65532:65532
+WORKDIR /data
+VOLUME /data
+EXPOSE 8888
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["/tidetable", "healthcheck"]
+ENTRYPOINT ["/tidetable"]
+CMD ["serve"]

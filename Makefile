@@ -1,0 +1,43 @@
+# make demo     see it work: containers scheduled, run, and told about, in a minute after the build
+# make test     every test, on a real Docker and a real Podman
+# make check    what CI runs: formatting, lints, documentation, tests
+# make build    the release binary: target/release/tidetable
+# make image    the container image, with whatever `docker` reaches
+# make clean    stops engines that a killed run left, and removes target/
+#
+# demo and test need a Rust toolchain and a Debian or Ubuntu machine with root, or an engine that is already there; they
+# see to everything else and put it back. `make test ARGS="--test api"` runs a part.
+
+IMAGE ?= tidetable:latest
+# Arguments for `docker build`, such as IMAGE_ARGS="--build-arg RUST_IMAGE=…".
+IMAGE_ARGS ?=
+ARGS ?=
+
+.PHONY: demo test check lint build image clean
+
+demo:
+	@scripts/demo.sh
+
+test:
+	@scripts/test.sh $(ARGS)
+
+check: lint
+	@scripts/test.sh
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "cargo-deny is not installed: left out"; fi
+
+build:
+	cargo build --locked --release
+
+image:
+	docker build $(IMAGE_ARGS) -t $(IMAGE) .
+
+clean:
+	@scripts/podman.sh release
+	@scripts/engine.sh release
+	@TIDETABLE_ENGINE_DIR=target/demo scripts/engine.sh release
+	cargo clean

@@ -1,0 +1,238 @@
+# shellcheck shell=bash
+# What the scripts beside this one share: speaking to the person, installing Debian packages, calling an
+# engine over its HTTP API with curl, and finding what one of our own engines left on the machine. Sourced, never run.
+
+# shellcheck disable=SC2034 # for the scripts that source this
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+NAME=$(basename "$0")
+
+# Everything for a person goes to stderr: the stdout of engine.sh and podman.sh is for the caller to eval.
+say() { printf '%s: %s\n' "$NAME" "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+can_install() { is_root && have apt-get && have dpkg; }
+
+# apt_install PACKAGE...: from the distribution's own archive, and quietly, unless it fails.
+apt_install() {
+    local log
+    log=$(mktemp)
+    say "installing $* with apt-get"
+    if ! apt_retry update "$log" || ! apt_retry "install -y --no-install-recommends $*" "$log"; then
+        tail -n 5 "$log" >&2
+        rm -f "$log"
+        die "apt-get could not install: $*"
+    fi
+    rm -f "$log"
+}
+
+# Several tries, because another apt-get on the machine holds the lock for as long as it works.
+apt_retry() {
+    local try
+    local -a arguments
+    read -ra arguments <<<"$1"
+    for try in 1 2 3 4 5; do
+        DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "${arguments[@]}" >"$2" 2>&1 </dev/null && return 0
+        grep -qi 'lock' "$2" || return 1
+        sleep $((try * 3))
+    done
+    return 1
+}
+
+# need COMMAND PACKAGE: the command is there afterwards, or one sentence says what is missing.
+need() {
+    have "$1" && return 0
+    can_install || die "'$1' is missing: install it (Debian and Ubuntu: apt-get install $2) and run this again."
+    apt_install "$2"
+    have "$1" || die "'$1' is still missing after installing $2."
+}
+
+# need_toolchain: cargo, a rustc that is new enough, and the C compiler that the bundled SQLite is built with.
+need_toolchain() {
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
+    have cargo || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+    { have cargo && have rustc; } || die "there is no Rust toolchain: install Rust $wanted or newer (https://rustup.rs) and run this again."
+    found=$(rustc --version | cut -d ' ' -f 2)
+    [ "$(printf '%s\n' "$wanted" "${found%%-*}" | sort -V | head -n 1)" = "$wanted" ] ||
+        die "rustc is $found, and $wanted or newer is needed: run 'rustup update', or install it from https://rustup.rs."
+    have cc || need gcc build-essential
+}
+
+# api METHOD PATH [CURL ARGUMENT...]: one call to the engine at $DOCKER_HOST; prints its answer, fails on an HTTP error.
+api() {
+    local method=$1 path=$2 host=${DOCKER_HOST:?} certs=${DOCKER_CERT_PATH:-$HOME/.docker}
+    local -a to
+    shift 2
+    case $host in
+        unix://*) to=(--unix-socket "${host#unix://}" "http://localhost$path") ;;
+        tcp://* | https://*)
+            if [ -n "${DOCKER_TLS_VERIFY:-}" ] || [[ $host = https://* ]]; then
+                to=(--cacert "$certs/ca.pem" --cert "$certs/cert.pem" --key "$certs/key.pem" "https://${host#*://}$path")
+            else
+                to=("http://${host#tcp://}$path")
+            fi ;;
+        http://*) to=("$host$path") ;;
+        *) die "DOCKER_HOST=$host is not understood: use unix://PATH or tcp://HOST:PORT." ;;
+    esac
+    curl --silent --fail --noproxy '*' --request "$method" "$@" "${to[@]}"
+}
+
+# answers HOST: whether an engine is there.
+answers() { DOCKER_HOST=$1 api GET /_ping --max-time 5 >/dev/null 2>&1; }
+
+# wait_for SECONDS COMMAND...: until the command succeeds.
+wait_for() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}
+
+# state_of DIR: sets STATE, a short id of it, and RUN, where sockets go. A unix socket's path may have 107 bytes
+# and engines put long names below theirs, so a state directory deep in the tree gets its sockets under /run.
+state_of() {
+    STATE=$(realpath -m "$1" 2>/dev/null) || STATE=$PWD/${1#"$PWD/"}
+    ID=$(printf '%s' "$STATE" | cksum | cut -d ' ' -f 1)
+    RUN=$STATE/run
+    [ "${#STATE}" -le 50 ] || RUN=/run/tidetable-$ID
+}
+
+# One script at a time touches a state directory. The lock is let go when the script ends, however it ends.
+lock_state() {
+    mkdir -p "$(dirname "$STATE")"
+    exec 8>"$STATE.lock"
+    flock 8
+}
+
+# in_background LOG COMMAND...: its own session, so that ctrl-C reaches the script and not the engine, and none of
+# our open files, so that nobody waits for an engine who waits for the end of a pipe or of a lock.
+in_background() {
+    local log=$1 fd
+    shift
+    (
+        for fd in /proc/"$BASHPID"/fd/*; do
+            fd=${fd##*/}
+            [ "$fd" -le 2 ] || [ "$fd" -ge 255 ] || eval "exec $fd>&-"
+        done
+        exec setsid "$@" </dev/null >>"$log" 2>&1
+    ) &
+    # shellcheck disable=SC2034 # for the caller
+    LAUNCHED=$!
+}
+
+# our_processes PATTERN...: pids of the programs so named that were started for this state directory, told by its path among
+# their arguments. Pid files lie after a kill -9; this does not.
+our_processes() {
+    local dir program word
+    local -a argv
+    for dir in /proc/[0-9]*; do
+        { mapfile -d '' -t argv <"$dir/cmdline"; } 2>/dev/null || continue
+        [ "${#argv[@]}" -gt 0 ] || continue
+        for program in "$@"; do
+            # shellcheck disable=SC2053 # a pattern
+            [[ ${argv[0]##*/} = $program ]] || continue
+            for word in "${argv[@]:1}"; do
+                [[ $word = *"$RUN"* || $word = *"$STATE/"* ]] && echo "${dir#/proc/}" && break
+            done
+        done
+    done
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# end_process PID SECONDS: asks, waits, then insists.
+end_process() {
+    kill -TERM "$1" 2>/dev/null || return 0
+    wait_for "$2" gone "$1" && return 0
+    kill -KILL "$1" 2>/dev/null || true
+    wait_for 5 gone "$1" || true
+}
+
+# unmount_below DIR: what an engine left mounted, innermost first.
+unmount_below() {
+    local _1 _2 _3 _4 point rest
+    while read -r _1 _2 _3 _4 point rest; do
+        printf '%b\n' "$point"
+    done </proc/self/mountinfo | { grep "^$1/" || true; } | sort -r | while read -r point; do
+        umount "$point" 2>/dev/null || umount -l "$point" || true
+    done
+}
+
+# remember_absent PATH...: engines write to a few places whatever their flags say. What was not there before, and only
+# that, remove_absent takes away again: files as they are, directories once they are empty. Parents come first.
+remember_absent() {
+    local path
+    for path in "$@"; do
+        if [ ! -e "$path" ]; then echo "$path" >>"$STATE/absent"; fi
+    done
+}
+
+remove_absent() {
+    local path
+    [ -e "$STATE/absent" ] || return 0
+    sort -ru "$STATE/absent" | while read -r path; do
+        if [ -d "$path" ]; then rmdir "$path" 2>/dev/null || true; else rm -f "$path"; fi
+    done
+}
+
+# remove_bridge NAME: also where there is no `ip`, as on a minimal Debian.
+remove_bridge() {
+    local busybox
+    [ -e "/sys/class/net/$1" ] || return 0
+    if have ip; then
+        ip link delete "$1"
+    else
+        busybox=$(static_busybox) && "$busybox" ip link set "$1" down && "$busybox" brctl delbr "$1"
+    fi || say "could not remove the bridge $1"
+}
+
+# end_cgroup NAME: kills what is left in that cgroup, in every hierarchy, and removes it.
+end_cgroup() {
+    local dir pids
+    for dir in /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1"; do
+        [ -d "$dir" ] || continue
+        pids=$(find "$dir" -name cgroup.procs -exec cat {} + 2>/dev/null || true)
+        # shellcheck disable=SC2086 # a list of numbers
+        [ -z "$pids" ] || { kill -KILL $pids 2>/dev/null || true; sleep 0.2; }
+        find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
+}
+
+# static_busybox: prints the path of a statically linked busybox, fetched from Debian's archive (not installed: that
+# could replace the machine's own) where the machine has none. Fails where neither is possible.
+static_busybox() {
+    local deb
+    if is_static /bin/busybox; then echo /bin/busybox; return; fi
+    if ! is_static "$STATE/busybox/bin/busybox"; then
+        have apt-get && have dpkg-deb || return 1
+        mkdir -p "$STATE/busybox"
+        deb=$(cd "$STATE/busybox" && { apt-get -q download busybox-static || { is_root && apt-get -q update && apt-get -q download busybox-static; }; } >/dev/null 2>&1 \
+            && ls "$PWD"/*.deb) || return 1
+        dpkg-deb -x "$deb" "$STATE/busybox" || return 1
+    fi
+    is_static "$STATE/busybox/bin/busybox" && echo "$STATE/busybox/bin/busybox"
+}
+
+# A dynamic executable names its loader (ld-linux, ld-musl) in its first pages.
+is_static() { [ -x "$1" ] && ! head -c 4096 "$1" | grep -qa '/ld-'; }
+
+# busybox_root DIR: the root file system of our image: one static file and its links.
+busybox_root() {
+    local busybox applet
+    busybox=$(static_busybox) || return 1
+    rm -rf "$1"
+    mkdir -p "$1"/{bin,dev,etc,proc,root,sys,tmp,usr,var}
+    chmod 1777 "$1/tmp"
+    cp "$busybox" "$1/bin/busybox"
+    for applet in $("$busybox" --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$1/bin/$applet"
+    done
+    ln -s ../bin "$1/usr/bin"
+    ln -s bin "$1/sbin"
+    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >"$1/etc/passwd"
+    printf 'root:x:0:\nnogroup:x:65534:\n' >"$1/etc/group"
+}

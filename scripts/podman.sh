@@ -1,0 +1,245 @@
+#!/usr/bin/env bash
+# Owns the Podman engine that `make test` holds beside Docker under the same contract.
+#
+#   eval "$(scripts/podman.sh ensure)"     its API answers and it has busybox:latest; prints TIDETABLE_TEST_PODMAN=…
+#   scripts/podman.sh release              ends it and removes all that it made
+#
+# A socket named by $TIDETABLE_TEST_PODMAN that answers is used as it is. Else `podman system service` is started with
+# everything private: storage, sockets, network and configuration in $TIDETABLE_PODMAN_DIR (target/podman). The machine's
+# own containers, images and containers.conf are neither read nor written, and no firewall rule is made. On Debian and
+# Ubuntu as root, missing packages are installed.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+readonly START_SECONDS=30
+# The name under which Podman's Docker-compatible API looks for `busybox:latest`.
+readonly IMAGE=docker.io/library/busybox:latest
+
+state_of "${TIDETABLE_PODMAN_DIR:-$ROOT/target/podman}"
+readonly OUR_HOST=unix://$RUN/podman.sock
+readonly OUR_BRIDGE=tp$ID
+
+main() {
+    case ${1:-} in
+        ensure) need curl curl && ensure ;;
+        release) release ;;
+        *) die "usage: podman.sh ensure|release" ;;
+    esac
+}
+
+# podman, on our storage and by our configuration.
+ours() {
+    CONTAINERS_CONF=$STATE/containers.conf \
+        podman --root "$STATE/data" --runroot "$RUN/storage" --storage-driver "$(cat "$STATE/driver")" "$@"
+}
+
+# --- ensure ---------------------------------------------------------------------------------------------------------
+
+ensure() {
+    local host=${TIDETABLE_TEST_PODMAN:-$OUR_HOST}
+    if ! answers "$host"; then
+        host=$OUR_HOST
+        start_our_own
+    fi
+    if [ "$host" = "$OUR_HOST" ]; then load_image; fi
+    printf 'TIDETABLE_TEST_PODMAN=%q\n' "$host"
+}
+
+start_our_own() {
+    local pid
+    install_podman
+    need flock util-linux
+    lock_state
+    if answers "$OUR_HOST"; then return; fi
+    for pid in $(our_processes podman); do end_process "$pid" 10; done
+    rm -f "$RUN/podman.sock"
+    configure
+    in_background "$STATE/podman.log" env CONTAINERS_CONF="$STATE/containers.conf" \
+        podman --root "$STATE/data" --runroot "$RUN/storage" --storage-driver "$(cat "$STATE/driver")" \
+        system service --time 0 "$OUR_HOST"
+    if ! wait_for "$START_SECONDS" settled || ! answers "$OUR_HOST"; then
+        tail -n 5 "$STATE/podman.log" >&2
+        end_process "$LAUNCHED" 10
+        die "podman's service does not come up here (its last lines are above): point TIDETABLE_TEST_PODMAN at a socket of one that does."
+    fi
+    say "started podman system service: pid $LAUNCHED, $OUR_HOST"
+}
+
+# It answers, or it has given up.
+settled() { answers "$OUR_HOST" || gone "$LAUNCHED"; }
+
+install_podman() {
+    local -a missing=()
+    have podman || missing+=(podman)
+    have runc || missing+=(runc)
+    if [ "${#missing[@]}" -gt 0 ]; then
+        can_install || die "install podman and runc, or set TIDETABLE_TEST_PODMAN to the socket of a 'podman system service', or run this as root on Debian or Ubuntu."
+        apt_install "${missing[@]}"
+    fi
+    if with_cni; then
+        [ -n "$(cni_plugins)" ] || install_network "$(cni_plugins)" containernetworking-plugins
+    elif ! have /usr/lib/podman/netavark && ! have /usr/libexec/podman/netavark; then
+        install_network "" netavark
+    fi
+}
+
+install_network() {
+    can_install || die "podman has no network plugins: install $2."
+    apt_install "$2"
+}
+
+# Podman 5 knows netavark only.
+with_cni() { [ "$(podman --version | grep -o '[0-9]*' | head -n 1)" -lt 5 ]; }
+
+cni_plugins() {
+    local dir
+    for dir in /usr/lib/cni /opt/cni/bin /usr/libexec/cni; do
+        if [ -x "$dir/bridge" ]; then echo "$dir"; return; fi
+    done
+}
+
+configure() {
+    mkdir -p "$STATE"/{data,net.d,runtime} "$RUN"
+    chmod 700 "$STATE"
+    remember_absent /run/netns /run/runc /var/lib/cni /var/lib/cni/results \
+        /var/lib/containers /var/lib/containers/cache /var/lib/containers/cache/blob-info-cache-v1.boltdb
+    write_runtime
+    write_network
+    write_containers_conf
+    choose_driver
+}
+
+# Podman's API asks for 1048576 open files and processes for each container that names no limit. Without CAP_SYS_RESOURCE
+# nobody may raise the machine's limit, root neither, so there the runtime is runc behind a filter that drops the request.
+write_runtime() {
+    local runc
+    runc=$(command -v runc)
+    if may_raise_limits; then
+        ln -sf "$runc" "$STATE/runtime/runc"
+        return
+    fi
+    cat >"$STATE/runtime/runc" <<FILTER
+#!/bin/sh
+for word; do
+    [ "\$previous" != --bundle ] || sed -i -E \\
+        -e 's/\{"type":"RLIMIT_(NOFILE|NPROC)","hard":1048576,"soft":1048576\},?//g' \\
+        -e 's/,?"rlimits":\[\]//' "\$word/config.json"
+    previous=\$word
+done
+exec "$runc" "\$@"
+FILTER
+    chmod +x "$STATE/runtime/runc"
+}
+
+may_raise_limits() {
+    local effective
+    effective=$(sed -n 's/^CapEff:\t//p' /proc/self/status)
+    (((0x$effective >> 24) & 1))
+}
+
+# The default network of Podman, with a bridge of our own and addresses out of the range that is set aside for tests.
+# Its containers reach each other only: a gateway would have to turn on forwarding for the whole machine.
+write_network() {
+    with_cni || return 0
+    cat >"$STATE/net.d/87-podman.conflist" <<CNI
+{
+  "cniVersion": "0.4.0",
+  "name": "podman",
+  "plugins": [
+    {
+      "type": "bridge", "bridge": "$OUR_BRIDGE", "isGateway": false, "ipMasq": false,
+      "ipam": {
+        "type": "host-local", "dataDir": "$STATE/cni",
+        "ranges": [[{ "subnet": "198.18.$((ID % 250)).0/24" }]]
+      }
+    }
+  ]
+}
+CNI
+}
+
+# runc, because crun refuses machines that mount both generations of cgroups.
+write_containers_conf() {
+    cat >"$STATE/containers.conf" <<CONF
+[containers]
+log_driver = "k8s-file"
+
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+lock_type = "file"
+tmp_dir = "$RUN/libpod"
+volume_path = "$STATE/data/volumes"
+
+[engine.runtimes]
+runc = ["$STATE/runtime/runc"]
+
+[network]
+network_config_dir = "$STATE/net.d"
+CONF
+    if with_cni; then
+        printf 'network_backend = "cni"\ncni_plugin_dirs = ["%s"]\n' "$(cni_plugins)"
+    else
+        printf 'network_backend = "netavark"\nfirewall_driver = "none"\n'
+    fi >>"$STATE/containers.conf"
+}
+
+# Once chosen it stays: the storage remembers it.
+choose_driver() {
+    local driver
+    [ ! -e "$STATE/driver" ] || return 0
+    for driver in overlay vfs; do
+        echo "$driver" >"$STATE/driver"
+        if ours info >"$STATE/podman.log" 2>&1; then return; fi
+        rm -rf --one-file-system "$STATE/data" "$RUN/storage"
+    done
+    tail -n 3 "$STATE/podman.log" >&2
+    rm -f "$STATE/driver"
+    die "podman does not work on this machine (its last lines are above): point TIDETABLE_TEST_PODMAN at a socket of one that does."
+}
+
+load_image() {
+    ours image exists "$IMAGE" && return
+    busybox_root "$STATE/rootfs" || die "could not make busybox:latest: Debian's busybox-static, which it is made of, cannot be had here."
+    tar -C "$STATE/rootfs" --owner=0 --group=0 --numeric-owner -c . |
+        ours import --quiet --change 'ENV PATH=/bin' --change 'CMD ["sh"]' - "$IMAGE" >/dev/null
+    rm -rf "$STATE/rootfs"
+    say "made busybox:latest from Debian's static busybox"
+}
+
+# --- release --------------------------------------------------------------------------------------------------------
+
+release() {
+    local pid
+    [ -d "$STATE" ] || [ -d "$RUN" ] || return 0
+    if have flock; then lock_state; fi
+    if [ -e "$STATE/driver" ]; then
+        say "stopping the podman that was started here, with all that is in it"
+        ours rm --all --force --time 0 >/dev/null 2>&1 || true
+        ours network prune --force >/dev/null 2>&1 || true
+    fi
+    for pid in $(our_processes podman conmon); do end_process "$pid" 10; done
+    end_cgroup_if_empty libpod_parent
+    unmount_below "$STATE"
+    unmount_below "$RUN"
+    remove_bridge "$OUR_BRIDGE"
+    # Podman makes this a mount point of its own when it comes first.
+    if grep -qx /run/netns "$STATE/absent" 2>/dev/null && mountpoint -q /run/netns && [ -z "$(ls -A /run/netns)" ]; then
+        umount /run/netns || true
+    fi
+    remove_absent
+    rm -rf --one-file-system "$STATE" "$RUN"
+    rm -f "$STATE.lock"
+}
+
+# Podman has one cgroup for all its containers, whoever started them: only what is empty may go.
+end_cgroup_if_empty() {
+    local dir
+    for dir in /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1"; do
+        if [ -d "$dir" ]; then find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
+    done
+}
+
+main "$@"

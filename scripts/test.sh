@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Owns `make test`: sees to a Rust toolchain, a Docker engine and a Podman engine, each with the image the tests use, runs every
+# test against them, and puts all back. Arguments go to `cargo test`. The exit code is that of cargo test.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT"
+
+TESTS=
+
+main() {
+    need_toolchain
+    need curl curl
+    need openssl openssl # the tests make certificates for an engine behind TLS
+    one_at_a_time
+    trap put_back EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    ensure_engines
+    run_tests "$@"
+}
+
+# Two runs in one directory would share engines, and the first to end would take them from the other.
+one_at_a_time() {
+    have flock || return 0
+    mkdir -p target
+    exec 9>target/.test.lock
+    flock -n 9 && return
+    say "waiting for another 'make test' in this directory to end"
+    flock 9
+}
+
+ensure_engines() {
+    local settings
+    settings=$(scripts/engine.sh ensure 9>&-)
+    eval "$settings"
+    export DOCKER_HOST
+    scripts/engine.sh image 9>&-
+    settings=$(scripts/podman.sh ensure 9>&-)
+    eval "$settings"
+    export TIDETABLE_TEST_PODMAN
+    say "Docker at $DOCKER_HOST, Podman at $TIDETABLE_TEST_PODMAN"
+}
+
+# In a session of its own, so that a signal ends cargo, the tests and the servers that they started, all together.
+run_tests() {
+    setsid cargo test --locked --no-fail-fast "$@" </dev/null 9>&- &
+    TESTS=$!
+    wait "$TESTS"
+}
+
+put_back() {
+    local code=$?
+    trap '' INT TERM
+    if [ -n "$TESTS" ]; then kill -TERM -- "-$TESTS" 2>/dev/null || true; fi
+    scripts/podman.sh release 9>&- || true
+    scripts/engine.sh release 9>&- || true
+    exit "$code"
+}
+
+main "$@"

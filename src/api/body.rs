@@ -1,0 +1,397 @@
+//! The three kinds of body that `POST /job` takes, read into one thing: a name, a date, and the fields of a spec.
+//!
+//! A form says each field as text: what is repeated in a form (`env=K=V`) is a list or a map in JSON. A field that is
+//! missing, empty, doubled or unknown is named in the error.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::{StatusCode, header};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use super::error::Problem;
+use crate::domain::image::{JobName, shown};
+use crate::domain::spec::{JobSpec, SpecFields};
+
+/// The largest body, in bytes.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// The most fields in one form.
+const MAX_FORM_FIELDS: usize = 4_096;
+
+/// What `POST /job` was given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// A definition or an image.
+    pub name: JobName,
+    /// When, as it was written.
+    pub date: String,
+    /// The other fields.
+    pub spec: JobSpec,
+}
+
+impl NewJob {
+    /// Reads a request's body by its `Content-Type`.
+    ///
+    /// # Errors
+    /// A [`Problem`] that names the field at fault.
+    pub async fn read(request: Request) -> Result<Self, Problem> {
+        match content_type(&request).as_str() {
+            "application/json" => Self::from_json(&bytes(request).await?),
+            "application/x-www-form-urlencoded" => Self::from_form(urlencoded(&bytes(request).await?)),
+            "multipart/form-data" => Self::from_form(multipart(request).await?),
+            "" if bytes(request).await?.is_empty() => Self::from_form(Vec::new()),
+            other => Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                format!(
+                    "the content type `{}` is not read here: send `multipart/form-data`, `application/x-www-form-urlencoded` or `application/json`",
+                    shown(other)
+                ),
+            )),
+        }
+    }
+
+    fn from_json(body: &[u8]) -> Result<Self, Problem> {
+        let Unique(mut map) = serde_json::from_slice(body).map_err(|error| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_json",
+                format!("the body is not a JSON object with single fields: {error}"),
+            )
+        })?;
+        let name = text(&mut map, "job_name")?;
+        let date = text(&mut map, "date")?;
+        Self::new(name, date, map)
+    }
+
+    fn from_form(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
+        let mut map = Map::new();
+        let (mut name, mut date) = (None, None);
+        for (field, value) in pairs {
+            match field.as_str() {
+                "job_name" => once(&mut name, "job_name", unquoted(&value))?,
+                "date" => once(&mut date, "date", unquoted(&value))?,
+                _ => add_form_field(&mut map, &field, value)?,
+            }
+        }
+        Self::new(name, date, map)
+    }
+
+    fn new(name: Option<String>, date: Option<String>, spec: Map<String, Value>) -> Result<Self, Problem> {
+        let name = name.ok_or_else(|| {
+            Problem::field(
+                "job_name",
+                "missing_field",
+                "`job_name` is missing: give a definition such as `JOB_A`, or an image such as `busybox:latest`",
+            )
+        })?;
+        let name = name
+            .parse::<JobName>()
+            .map_err(|error| Problem::field("job_name", "invalid_job_name", error.to_string()))?;
+        let date = date.ok_or_else(|| {
+            Problem::field(
+                "date",
+                "missing_field",
+                "`date` is missing: give a delay such as `30s`, or a time such as `20-06-2021 13:25:28`",
+            )
+        })?;
+        Ok(Self { name, date, spec: read_spec(Value::Object(spec))? })
+    }
+}
+
+/// A spec from its JSON; an error names the field.
+fn read_spec(json: Value) -> Result<JobSpec, Problem> {
+    let fields: SpecFields = serde_path_to_error::deserialize(json).map_err(|error| {
+        let message = error.inner().to_string();
+        let path = error.path().to_string();
+        let unknown =
+            message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
+        match unknown {
+            Some(field) => unknown_field(&field),
+            None => {
+                let field = path.split(['.', '[']).next().unwrap_or(&path).to_owned();
+                Problem::field(&field, "invalid_field", format!("`{path}` is not right: {message}"))
+            }
+        }
+    })?;
+    JobSpec::try_from(fields).map_err(|bad| Problem::field(bad.field, "invalid_field", bad.detail))
+}
+
+fn unknown_field(field: &str) -> Problem {
+    let field = shown(field);
+    Problem::field(
+        &field,
+        "unknown_field",
+        format!(
+            "there is no field `{field}`: there are `job_name`, `date`, {}",
+            SpecFields::NAMES.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ),
+    )
+}
+
+fn doubled(field: &str) -> Problem {
+    Problem::field(field, "doubled_field", format!("`{field}` is given twice: give it once"))
+}
+
+fn once(place: &mut Option<String>, field: &str, value: String) -> Result<(), Problem> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(doubled(field)),
+    }
+}
+
+fn text(map: &mut Map<String, Value>, field: &str) -> Result<Option<String>, Problem> {
+    match map.remove(field) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Problem::field(field, "invalid_field", format!("`{field}` has to be a text"))),
+    }
+}
+
+/// How a form says a field.
+enum Kind {
+    /// One text.
+    Text,
+    /// One number.
+    Number,
+    /// `true` or `false`.
+    Flag,
+    /// One text for each entry.
+    List,
+    /// `NAME=value` for each entry.
+    Pairs,
+}
+
+fn kind(field: &str) -> Option<Kind> {
+    Some(match field {
+        "image" | "command" | "entrypoint" | "workdir" | "user" | "hostname" | "network" | "memory" | "memory_swap"
+        | "shm_size" | "platform" | "pull" | "stop_signal" | "stop_grace" | "timeout" | "start_deadline"
+        | "log_limit" => Kind::Text,
+        "cpus" | "pids" | "priority" => Kind::Number,
+        "read_only" | "privileged" | "init" | "keep_container" => Kind::Flag,
+        "extra_hosts" | "dns" | "cap_add" | "cap_drop" | "security_opt" => Kind::List,
+        "env" | "labels" => Kind::Pairs,
+        _ => return None,
+    })
+}
+
+fn add_form_field(map: &mut Map<String, Value>, field: &str, value: String) -> Result<(), Problem> {
+    let json = match kind(field) {
+        None if SpecFields::NAMES.contains(&field) => {
+            return Err(Problem::field(
+                field,
+                "invalid_field",
+                format!("`{field}` cannot be said in a form: send the job as JSON"),
+            ));
+        }
+        None => return Err(unknown_field(field)),
+        Some(Kind::List | Kind::Pairs) => {
+            let list = map.entry(field).or_insert_with(|| Value::Array(Vec::new()));
+            if let Value::Array(entries) = list {
+                entries.push(Value::String(value));
+            }
+            return Ok(());
+        }
+        Some(Kind::Text) => Value::String(value),
+        Some(Kind::Number | Kind::Flag) => scalar(field, &value)?,
+    };
+    match map.insert(field.to_owned(), json) {
+        None => Ok(()),
+        Some(_) => Err(doubled(field)),
+    }
+}
+
+fn scalar(field: &str, value: &str) -> Result<Value, Problem> {
+    serde_json::from_str(value.trim()).map_err(|_| {
+        Problem::field(
+            field,
+            "invalid_field",
+            format!("`{field}` is `{}`: it has to be a number, or `true` or `false`", shown(value)),
+        )
+    })
+}
+
+/// Some clients send the quotes of the seed's `--form 'job_name="JOB_A"'` along.
+fn unquoted(value: &str) -> String {
+    let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(value).to_owned()
+}
+
+fn content_type(request: &Request) -> String {
+    let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+async fn bytes(request: Request) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, &())
+        .await
+        .map_err(|rejection| refused_body(rejection.status(), &rejection.body_text()))
+}
+
+/// A body that axum would not read, in our words.
+fn refused_body(status: StatusCode, why: &str) -> Problem {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+            status,
+            "body_too_large",
+            format!("the body is too large: the limit is {} KiB", MAX_BODY_BYTES / 1024),
+        ),
+        _ => Problem::new(StatusCode::BAD_REQUEST, "invalid_body", format!("the body cannot be read: {why}")),
+    }
+}
+
+fn urlencoded(body: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(body).into_owned().take(MAX_FORM_FIELDS).collect()
+}
+
+async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
+    let broken = |status: StatusCode, why: String| refused_body(status, &why);
+    let mut parts = Multipart::from_request(request, &())
+        .await
+        .map_err(|rejection| broken(rejection.status(), rejection.body_text()))?;
+    let mut pairs = Vec::new();
+    while let Some(part) = parts.next_field().await.map_err(|error| broken(error.status(), error.body_text()))? {
+        let name = part.name().unwrap_or_default().to_owned();
+        let value = part.text().await.map_err(|error| broken(error.status(), error.body_text()))?;
+        if pairs.len() == MAX_FORM_FIELDS {
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_body",
+                format!("the form has more than {MAX_FORM_FIELDS} fields"),
+            ));
+        }
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}
+
+/// The id in the body of `DELETE /job`.
+///
+/// # Errors
+/// A [`Problem`] when the body cannot be read or names the id twice.
+pub async fn read_job_id(request: Request) -> Result<Option<String>, Problem> {
+    let pairs = match content_type(&request).as_str() {
+        "multipart/form-data" => multipart(request).await?,
+        "application/json" => {
+            let fields: BTreeMap<String, String> = serde_json::from_slice(&bytes(request).await?).map_err(|error| {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_json",
+                    format!("the body is not `{{\"job_id\": \"…\"}}`: {error}"),
+                )
+            })?;
+            fields.into_iter().collect()
+        }
+        _ => urlencoded(&bytes(request).await?),
+    };
+    let mut id = None;
+    for (field, value) in pairs {
+        match field.as_str() {
+            "job_id" => once(&mut id, "job_id", unquoted(&value))?,
+            _ => {
+                return Err(Problem::field(
+                    &shown(&field),
+                    "unknown_field",
+                    format!("there is no field `{}` here: give `job_id`", shown(&field)),
+                ));
+            }
+        }
+    }
+    Ok(id)
+}
+
+/// A JSON object in which no field is given twice.
+struct Unique(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Unique;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object such as {\"job_name\": \"busybox:latest\", \"date\": \"30s\"}")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Unique, A::Error> {
+                let mut map = Map::new();
+                while let Some((field, value)) = access.next_entry::<String, Value>()? {
+                    if map.contains_key(&field) {
+                        return Err(serde::de::Error::custom(format_args!("`{}` is given twice", shown(&field))));
+                    }
+                    map.insert(field, value);
+                }
+                Ok(Unique(map))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(pairs: &[(&str, &str)]) -> Result<NewJob, Problem> {
+        NewJob::from_form(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn a_form_says_what_json_says() {
+        let said = form(&[
+            ("job_name", "\"busybox\""),
+            ("date", "30s"),
+            ("command", "sh -c 'exit 7'"),
+            ("env", "A=1"),
+            ("env", "B=2=3"),
+            ("cpus", "0.5"),
+            ("init", "true"),
+            ("memory", "64m"),
+            ("dns", "10.0.0.1"),
+        ]);
+        let json = br#"{"job_name":"busybox","date":"30s","command":["sh","-c","exit 7"],"env":{"A":"1","B":"2=3"},"cpus":0.5,"init":true,"memory":"64MiB","dns":["10.0.0.1"]}"#;
+        assert_eq!(said, NewJob::from_json(json));
+        assert!(said.is_ok(), "{said:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_form_is_named() {
+        for (pairs, field, code) in [
+            (vec![("date", "30s")], "job_name", "missing_field"),
+            (vec![("job_name", ""), ("date", "30s")], "job_name", "invalid_job_name"),
+            (vec![("job_name", "a")], "date", "missing_field"),
+            (vec![("job_name", "a"), ("job_name", "b"), ("date", "30s")], "job_name", "doubled_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("date", "30s")], "date", "doubled_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("user", "x"), ("user", "y")], "user", "doubled_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("comand", "x")], "comand", "unknown_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("mounts", "x")], "mounts", "invalid_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("cpus", "many")], "cpus", "invalid_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("memory", "many")], "memory", "invalid_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("env", "=x")], "env", "invalid_field"),
+        ] {
+            let problem = form(&pairs).expect_err("is refused");
+            assert_eq!(
+                (problem.field.as_deref(), problem.code.as_str()),
+                (Some(field), code),
+                "{pairs:?}: {}",
+                problem.detail
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_json_is_named() {
+        for (json, said) in [
+            ("", "not a JSON object"),
+            ("[]", "not a JSON object"),
+            (r#"{"job_name":"a","job_name":"b","date":"1s"}"#, "`job_name` is given twice"),
+            (r#"{"job_name":1,"date":"1s"}"#, "has to be a text"),
+            (r#"{"job_name":"a","date":"1s","mounts":[{"type":"bind"}]}"#, "`mounts[0]`"),
+            (r#"{"job_name":"a","date":"1s","frobnicate":1}"#, "`frobnicate`"),
+        ] {
+            let problem = NewJob::from_json(json.as_bytes()).expect_err("is refused");
+            assert!(problem.detail.contains(said), "{json}: {}", problem.detail);
+        }
+    }
+}

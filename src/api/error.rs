@@ -1,0 +1,175 @@
+//! Errors as callers see them: `application/problem+json` (RFC 9457) with a sentence that says what would be right.
+//!
+//! What went wrong inside is for the log: the answer carries an id under which it can be found there, and nothing else.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tracing::error;
+
+use crate::domain::id::JobId;
+use crate::domain::job::{Map, Status};
+use crate::scheduler::{ActError, OutputError, SubmitError};
+use crate::store::StoreError;
+
+/// An error's body, and its status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind of error it is, in few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// A sentence about this case: what is wrong, and what would be right.
+    pub detail: String,
+    /// A word for programs.
+    pub code: String,
+    /// The field at fault, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Where to find it in the server's log (5xx).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_id: Option<String>,
+}
+
+impl Problem {
+    /// A problem of this status, code and sentence.
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.to_owned(),
+            field: None,
+            error_id: None,
+        }
+    }
+
+    /// 400 that names the field at fault.
+    pub fn field(field: &str, code: &str, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, code, detail) }
+    }
+
+    /// 404 for a job.
+    pub fn no_job(id: &str) -> Self {
+        let shown = crate::domain::image::shown(id);
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no_such_job",
+            format!("there is no job `{shown}`: `GET /jobs` lists those there are"),
+        )
+    }
+
+    /// 5xx: the cause goes to the log, under an id that the answer shows.
+    pub fn internal(status: StatusCode, code: &str, detail: &str, cause: &dyn std::fmt::Display) -> Self {
+        let error_id = uuid::Uuid::new_v4().simple().to_string();
+        error!(%error_id, %cause, "a request failed");
+        Self { error_id: Some(error_id), ..Self::new(status, code, detail) }
+    }
+
+    /// A problem for a job in a status in which the call makes no sense.
+    fn conflict(id: JobId, status: Status, wanted: Wanted) -> Self {
+        let detail = match (wanted, status.map()) {
+            (Wanted::Cancel, Map::Running) => format!(
+                "job {id} is {status}, so it cannot be taken off the schedule; stop it with `POST /job/{id}/stop`"
+            ),
+            (Wanted::Cancel, Map::History | Map::Scheduled) => {
+                format!("job {id} is {status} already; history is kept as it is")
+            }
+            (Wanted::Stop, Map::Scheduled) => format!(
+                "job {id} is {status}, so there is nothing to stop; take it off the schedule with `DELETE /job/{id}`"
+            ),
+            (Wanted::Stop, Map::Running | Map::History) => {
+                format!("job {id} is {status} already, so there is nothing to stop")
+            }
+        };
+        Self::new(StatusCode::CONFLICT, &format!("job_{status}"), detail)
+    }
+
+    /// Why a job was not canceled.
+    pub fn from_cancel(id: JobId, error: ActError) -> Self {
+        Self::from_act(id, error, Wanted::Cancel)
+    }
+
+    /// Why a job was not stopped.
+    pub fn from_stop(id: JobId, error: ActError) -> Self {
+        Self::from_act(id, error, Wanted::Stop)
+    }
+
+    fn from_act(id: JobId, error: ActError, wanted: Wanted) -> Self {
+        match error {
+            ActError::NotFound => Self::no_job(&id.to_string()),
+            ActError::Refused(status) => Self::conflict(id, status, wanted),
+            ActError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// What a caller wanted of a job.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Cancel,
+    Stop,
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::internal(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk_full",
+                "the data directory is full, so nothing was changed; make room and try again",
+                &error,
+            ),
+            StoreError::Closed => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server is stopping; try again in a moment")
+            }
+            StoreError::Outdated | StoreError::Failed(_) | StoreError::Damaged(_) => Self::internal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "store_failed",
+                "the store failed, so nothing was changed; the server's log says why",
+                &error,
+            ),
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Denied(denied) => Self {
+                field: Some(denied.field.to_owned()),
+                ..Self::new(StatusCode::FORBIDDEN, "policy_denied", denied.detail)
+            },
+            SubmitError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OutputError> for Problem {
+    fn from(error: OutputError) -> Self {
+        match error {
+            OutputError::NotFound => Self::new(
+                StatusCode::NOT_FOUND,
+                "no_such_job",
+                "there is no such job: `GET /jobs` lists those there are",
+            ),
+            OutputError::Unreachable(_) => Self::internal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "engine_unreachable",
+                "the job runs, so its output is on the engine, and the engine does not answer; try again when `GET /readyz` is green",
+                &error,
+            ),
+            OutputError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}

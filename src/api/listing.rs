@@ -1,0 +1,272 @@
+//! `GET /jobs`: the three maps.
+//!
+//! Without parameters everything is shown, and written while it is read, so that a million jobs need no more memory than
+//! a thousand. All of it is of one moment: a job that moves from one map to another meanwhile is in exactly one of them.
+//! With `limit` there are pages. A caller that polls sends back the `ETag` and gets 304 while nothing has changed.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono_tz::Tz;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::Api;
+use super::error::Problem;
+use super::wire::JobView;
+use crate::domain::id::{JobId, Timestamp};
+use crate::domain::job::{Job, Map, Status};
+use crate::domain::words;
+use crate::store::{Filter, MAX_PAGE, Snapshot, StoreError};
+
+/// The maps in the order of the seed's answers.
+const MAPS: [Map; 3] = [Map::Running, Map::Scheduled, Map::History];
+/// How many jobs are read at once.
+const CHUNK: usize = 256;
+/// How many chunks may wait for a slow reader.
+const CHUNKS_WAITING: usize = 4;
+/// How long a reader may take for one chunk before it is given up: what it reads is held still for it meanwhile.
+const STALL: Duration = Duration::from_secs(30);
+
+/// The query of `GET /jobs`.
+#[derive(Clone, Debug, Default, Deserialize, Hash)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    state: Option<String>,
+    job_name: Option<String>,
+    label: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// What to show: read once from the query.
+struct Request {
+    maps: Vec<Map>,
+    filter: Filter,
+    limit: Option<usize>,
+    after: Option<(Map, JobId)>,
+}
+
+/// `GET /jobs`.
+pub(super) async fn list(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) =
+        query.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text()))?;
+    let request = Request::read(&query)?;
+    // Read before the snapshot: a tag may be older than its body, never newer.
+    let etag = api.etag(&query).await?;
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|known| known == "*" || known.split(',').any(|tag| tag.trim() == etag))
+    {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    let snapshot = api.scheduler.store().snapshot().await?;
+    let (chunks, waiting) = mpsc::channel(CHUNKS_WAITING);
+    let out = Out { zone: api.zone, unreachable_since: api.unreachable_since(Map::Running), chunks };
+    let writer = Writer { snapshot, request, out };
+    api.writers.spawn(writer.run());
+    let body = Body::from_stream(futures::stream::unfold(waiting, |mut waiting| async move {
+        waiting.recv().await.map(|chunk| (chunk, waiting))
+    }));
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    Ok(response)
+}
+
+impl Request {
+    fn read(query: &ListQuery) -> Result<Self, Problem> {
+        let (maps, status) = match query.state.as_deref() {
+            None => (MAPS.to_vec(), None),
+            Some(word) => wanted(word)?,
+        };
+        let label = query
+            .label
+            .as_deref()
+            .map(words::entry)
+            .transpose()
+            .map_err(|error| Problem::field("label", "invalid_query", error.to_string()))?;
+        let limit = match query.limit {
+            Some(limit) if !(1..=MAX_PAGE).contains(&limit) => {
+                return Err(Problem::field(
+                    "limit",
+                    "invalid_query",
+                    format!("`limit` has to be between 1 and {MAX_PAGE}"),
+                ));
+            }
+            limit => limit,
+        };
+        let after = query.cursor.as_deref().map(cursor).transpose()?;
+        if after.is_some() && limit.is_none() {
+            return Err(Problem::field("cursor", "invalid_query", "`cursor` goes with `limit`"));
+        }
+        Ok(Self { maps, filter: Filter { status, name: query.job_name.clone(), label }, limit, after })
+    }
+}
+
+/// The name of a map, for all in it; else a status.
+fn wanted(word: &str) -> Result<(Vec<Map>, Option<Status>), Problem> {
+    if let Some(map) = MAPS.into_iter().find(|map| map.as_str() == word) {
+        return Ok((vec![map], None));
+    }
+    match Status::from_word(word) {
+        Some(status) => Ok((vec![status.map()], Some(status))),
+        None => {
+            let all: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+            Err(Problem::field(
+                "state",
+                "invalid_query",
+                format!(
+                    "`{}` is no state: there are running, scheduled and history for a whole map, and the statuses {}",
+                    crate::domain::image::shown(word),
+                    all.join(", ")
+                ),
+            ))
+        }
+    }
+}
+
+fn cursor(text: &str) -> Result<(Map, JobId), Problem> {
+    let parsed = text
+        .split_once('-')
+        .and_then(|(map, id)| Some((MAPS.into_iter().find(|m| m.as_str() == map)?, id.parse().ok()?)));
+    parsed.ok_or_else(|| {
+        Problem::field("cursor", "invalid_query", "that is no cursor of ours: take the `next` of the last page")
+    })
+}
+
+impl Api {
+    /// Changes whenever the answer would.
+    async fn etag(&self, query: &ListQuery) -> Result<String, Problem> {
+        let store = self.scheduler.store();
+        let seq = store.last_seq().await?;
+        let mut hasher = DefaultHasher::new();
+        (query, store.instance(), self.zone.name(), self.unreachable_since(Map::Running)).hash(&mut hasher);
+        Ok(format!("W/\"{}-{:016x}\"", seq.0, hasher.finish()))
+    }
+}
+
+/// Writes the answer, chunk by chunk.
+struct Writer {
+    snapshot: Box<dyn Snapshot>,
+    request: Request,
+    out: Out,
+}
+
+/// Where the answer goes, and how a job is written there.
+struct Out {
+    zone: Tz,
+    unreachable_since: Option<Timestamp>,
+    chunks: mpsc::Sender<Result<Bytes, StoreError>>,
+}
+
+/// The reader is gone, or too slow.
+struct Abandoned;
+
+impl Writer {
+    async fn run(mut self) {
+        let written = self.write().await;
+        match written {
+            Ok(Ok(())) | Err(Abandoned) => {}
+            // The status is sent already: a body that is cut off is how HTTP says that it is not whole.
+            Ok(Err(failure)) => {
+                warn!(error = %failure, "a listing broke off");
+                let _ = self.out.chunks.send_timeout(Err(failure), STALL).await;
+            }
+        }
+    }
+
+    async fn write(&mut self) -> Result<Result<(), StoreError>, Abandoned> {
+        let mut left = self.request.limit.unwrap_or(usize::MAX);
+        let mut next = None;
+        for (index, map) in MAPS.into_iter().enumerate() {
+            let open = format!("{}\"{}\":{{", if index == 0 { "{" } else { "," }, map.as_str());
+            self.out.send(open.into_bytes()).await?;
+            match self.write_map(map, &mut left).await? {
+                Ok(None) => {}
+                Ok(Some(last)) => next = next.or(Some(format!("{}-{last}", map.as_str()))),
+                Err(failure) => return Ok(Err(failure)),
+            }
+            self.out.send(b"}".to_vec()).await?;
+        }
+        let end = match (self.request.limit, next) {
+            (None, _) => "}".to_owned(),
+            (Some(_), None) => ",\"next\":null}".to_owned(),
+            (Some(_), Some(next)) => format!(",\"next\":\"{next}\"}}"),
+        };
+        self.out.send(end.into_bytes()).await?;
+        Ok(Ok(()))
+    }
+
+    /// Writes a map's jobs until there are no more (`None`) or no more are wanted (the last one's id).
+    async fn write_map(&mut self, map: Map, left: &mut usize) -> Result<Result<Option<JobId>, StoreError>, Abandoned> {
+        let order = |map: Map| MAPS.iter().position(|m| *m == map);
+        let (skipped, mut after) = match self.request.after {
+            Some((at, id)) if at == map => (false, Some(id)),
+            Some((at, _)) => (order(map) < order(at), None),
+            None => (false, None),
+        };
+        if skipped || !self.request.maps.contains(&map) {
+            return Ok(Ok(None));
+        }
+        let mut first = true;
+        loop {
+            // One more than is wanted tells whether there is a next page.
+            let limit = CHUNK.min(left.saturating_add(1));
+            let jobs = match self.snapshot.page(map, &self.request.filter, after, limit).await {
+                Ok(jobs) => jobs,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            let take = jobs.len().min(*left);
+            self.out.send(self.out.render(&jobs[..take], map, &mut first)).await?;
+            *left -= take;
+            if take < jobs.len() {
+                // Nothing was taken of this map: the page ends before it.
+                return Ok(Ok(Some(
+                    jobs[..take].last().map(|job| job.id).or(after).unwrap_or(JobId::from_bytes([0; 16])),
+                )));
+            }
+            match jobs.last() {
+                Some(last) if jobs.len() == limit => after = Some(last.id),
+                Some(_) | None => return Ok(Ok(None)),
+            }
+        }
+    }
+}
+
+impl Out {
+    fn render(&self, jobs: &[Job], map: Map, first: &mut bool) -> Vec<u8> {
+        let since = self.unreachable_since.filter(|_| map == Map::Running);
+        let mut out = Vec::with_capacity(jobs.len() * 640);
+        for job in jobs {
+            if !std::mem::take(first) {
+                out.push(b',');
+            }
+            out.extend_from_slice(format!("\"{}\":", job.id).as_bytes());
+            // Writing to a vector cannot fail, and neither can these types.
+            let _infallible: Result<(), serde_json::Error> =
+                serde_json::to_writer(&mut out, &JobView::of(job, self.zone).unreachable_since(since));
+        }
+        out
+    }
+
+    async fn send(&self, chunk: Vec<u8>) -> Result<(), Abandoned> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        self.chunks.send_timeout(Ok(Bytes::from(chunk)), STALL).await.map_err(|_| Abandoned)
+    }
+}

@@ -1,0 +1,211 @@
+//! `GET /job/{id}/logs`: what a job wrote, live or kept, as text, as server-sent events, or as lines of JSON.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response, Sse, sse};
+use chrono::SecondsFormat;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use serde::Deserialize;
+
+use super::Api;
+use super::error::Problem;
+use super::wire::LogView;
+use crate::domain::date;
+use crate::domain::id::Timestamp;
+use crate::domain::output::{Channel, LogLine};
+use crate::domain::units::Span;
+use crate::scheduler::{OutputError, OutputStream};
+
+/// The most lines that `tail` keeps in memory.
+const MAX_TAIL: usize = 100_000;
+/// How often a silent event stream says that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The query of `GET /job/{id}/logs`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogsQuery {
+    follow: Option<String>,
+    tail: Option<String>,
+    since: Option<String>,
+    timestamps: Option<String>,
+    stream: Option<String>,
+}
+
+/// The same, read.
+struct Wanted {
+    follow: bool,
+    tail: Option<usize>,
+    since: Option<Timestamp>,
+    timestamps: bool,
+    channel: Option<Channel>,
+}
+
+/// `GET /job/{id}/logs`.
+pub(super) async fn show(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    query: Result<Query<LogsQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) =
+        query.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text()))?;
+    let wanted = Wanted::read(&query, &api)?;
+    let id = api.find(&id).await?;
+    let lines = api.scheduler.output(id, wanted.follow).await?;
+    let lines = select(lines, &wanted);
+    let lines = match wanted.tail {
+        Some(tail) if !wanted.follow => last(lines, tail).await?,
+        _ => lines,
+    };
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    Ok(if accept.contains("text/event-stream") {
+        as_events(lines)
+    } else if accept.contains("application/x-ndjson")
+        || accept.contains("application/ndjson")
+        || accept.contains("application/json")
+    {
+        as_json_lines(lines)
+    } else {
+        as_text(lines, wanted.timestamps)
+    })
+}
+
+impl Wanted {
+    fn read(query: &LogsQuery, api: &Api) -> Result<Self, Problem> {
+        let tail = match query.tail.as_deref() {
+            None | Some("all") => None,
+            Some(text) => Some(text.parse().ok().filter(|n| *n <= MAX_TAIL).ok_or_else(|| {
+                Problem::field(
+                    "tail",
+                    "invalid_query",
+                    format!("`tail` has to be a number of lines up to {MAX_TAIL}, or `all`"),
+                )
+            })?),
+        };
+        let follow = flag("follow", query.follow.as_deref())?;
+        if follow && tail.is_some() {
+            return Err(Problem::field(
+                "tail",
+                "invalid_query",
+                "`tail` and `follow` do not go together yet: leave one out",
+            ));
+        }
+        let channel = match query.stream.as_deref() {
+            None | Some("all") => None,
+            Some(word) => Some(Channel::from_word(word).ok_or_else(|| {
+                Problem::field("stream", "invalid_query", "`stream` has to be `stdout`, `stderr` or `all`")
+            })?),
+        };
+        let since = query.since.as_deref().map(|text| since(text, api)).transpose()?;
+        Ok(Self { follow, tail, since, timestamps: flag("timestamps", query.timestamps.as_deref())?, channel })
+    }
+}
+
+fn flag(name: &str, value: Option<&str>) -> Result<bool, Problem> {
+    match value {
+        None | Some("0" | "false") => Ok(false),
+        Some("" | "1" | "true") => Ok(true),
+        Some(_) => Err(Problem::field(name, "invalid_query", format!("`{name}` has to be `true` or `false`"))),
+    }
+}
+
+/// How long ago (`10m`), or when.
+fn since(text: &str, api: &Api) -> Result<Timestamp, Problem> {
+    let now = api.scheduler.now();
+    if let Ok(span) = text.parse::<Span>() {
+        return Ok(chrono::Duration::from_std(span.as_duration())
+            .ok()
+            .and_then(|span| now.checked_sub_signed(span))
+            .unwrap_or(Timestamp::MIN_UTC));
+    }
+    // A date may lie in the past here, so it is read as of long ago.
+    date::parse(text, Timestamp::UNIX_EPOCH, api.zone).map(|due| due.at).map_err(|_| {
+        Problem::field(
+            "since",
+            "invalid_query",
+            "`since` has to be a time ago such as `10m`, or a time such as `2021-06-20T13:25:28Z`",
+        )
+    })
+}
+
+fn select(lines: OutputStream, wanted: &Wanted) -> OutputStream {
+    let (since, channel) = (wanted.since, wanted.channel);
+    let passes = move |line: &LogLine| {
+        since.is_none_or(|since| line.at >= since) && channel.is_none_or(|channel| line.channel == channel)
+    };
+    lines.try_filter(move |line| std::future::ready(passes(line))).boxed()
+}
+
+/// The last lines of a stream that ends.
+async fn last(mut lines: OutputStream, tail: usize) -> Result<OutputStream, OutputError> {
+    let mut kept = std::collections::VecDeque::with_capacity(tail.min(1024));
+    while let Some(line) = lines.try_next().await? {
+        if kept.len() == tail {
+            kept.pop_front();
+        }
+        if tail > 0 {
+            kept.push_back(Ok(line));
+        }
+    }
+    Ok(stream::iter(kept).boxed())
+}
+
+fn as_text(lines: OutputStream, timestamps: bool) -> Response {
+    let chunks: BoxStream<'static, Result<Bytes, OutputError>> = lines
+        .map_ok(move |line| {
+            let mut out = Vec::with_capacity(line.text.len() + 32);
+            if timestamps {
+                out.extend_from_slice(time(&line).as_bytes());
+                out.push(b' ');
+            }
+            out.extend_from_slice(&line.text);
+            if line.complete {
+                out.push(b'\n');
+            }
+            Bytes::from(out)
+        })
+        .boxed();
+    streamed(chunks, "text/plain; charset=utf-8")
+}
+
+fn as_json_lines(lines: OutputStream) -> Response {
+    let chunks = lines
+        .map_ok(|line| {
+            let mut out = json(&line).into_bytes();
+            out.push(b'\n');
+            Bytes::from(out)
+        })
+        .boxed();
+    streamed(chunks, "application/x-ndjson")
+}
+
+fn as_events(lines: OutputStream) -> Response {
+    let events = lines.map_ok(|line| sse::Event::default().event("log").data(json(&line)));
+    let end = stream::once(async { Ok(sse::Event::default().event("end").data("{}")) });
+    Sse::new(events.chain(end)).keep_alive(sse::KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+fn streamed(chunks: BoxStream<'static, Result<Bytes, OutputError>>, kind: &'static str) -> Response {
+    let mut response = Response::new(Body::from_stream(chunks));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn json(line: &LogLine) -> String {
+    let view = LogView {
+        at: time(line),
+        stream: line.channel.to_string(),
+        text: String::from_utf8_lossy(&line.text).into_owned(),
+        complete: line.complete,
+    };
+    serde_json::to_string(&view).unwrap_or_default()
+}
+
+fn time(line: &LogLine) -> String {
+    line.at.to_rfc3339_opts(SecondsFormat::Nanos, true)
+}

@@ -1,0 +1,125 @@
+//! The HTTP API: the seed's calls word for word, and what follows from them.
+//!
+//! Handlers read a request into domain types, call the scheduler's [`Handle`] (or read the store), and shape the answer
+//! ([`wire`]). Every error is a [`Problem`](error::Problem), also those that no handler made: an unknown path, a method
+//! that is not allowed, a body that is too large, a panic. Who may call is decided in [`guard`], before any handler.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use chrono_tz::Tz;
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::scheduler::Handle;
+use error::Problem;
+use guard::Guard;
+
+mod body;
+pub mod error;
+pub mod guard;
+mod jobs;
+mod listing;
+mod logs;
+mod system;
+pub mod wire;
+
+pub use body::MAX_BODY_BYTES;
+
+/// A body of which nothing arrives for this long is given up.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What handlers work with.
+#[derive(Clone)]
+pub struct Api {
+    scheduler: Handle,
+    /// The zone of dates without an offset, and of the seed's dates.
+    zone: Tz,
+    /// Owns the tasks that write long answers.
+    writers: TaskTracker,
+}
+
+impl Api {
+    /// The API over this scheduler. `writers` is waited for by whoever stops the server.
+    pub fn new(scheduler: Handle, zone: Tz, writers: TaskTracker) -> Self {
+        Self { scheduler, zone, writers }
+    }
+
+    /// All routes, behind the guard.
+    pub fn router(self, guard: Guard) -> Router {
+        Router::new()
+            .route("/", get(|| async { Redirect::temporary("/jobs") }))
+            .route("/jobs", get(listing::list))
+            .route("/job", post(jobs::submit).delete(jobs::cancel_named))
+            .route("/job/{id}", get(jobs::show).delete(jobs::cancel))
+            .route("/job/{id}/wait", get(jobs::wait))
+            .route("/job/{id}/stop", post(jobs::stop))
+            .route("/job/{id}/logs", get(logs::show))
+            .route("/healthz", get(system::healthz))
+            .route("/readyz", get(system::readyz))
+            .route("/version", get(system::version))
+            .fallback(no_such_path)
+            .with_state(self)
+            .layer(middleware::from_fn(method_not_allowed))
+            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+            .layer(middleware::from_fn_with_state(Arc::new(guard), guard::admit))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(TraceLayer::new_for_http())
+    }
+}
+
+async fn no_such_path(request: Request) -> Problem {
+    let path = crate::domain::image::shown(request.uri().path());
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no_such_path",
+        format!("there is nothing at `{path}`: the API begins at `/jobs` and `POST /job`"),
+    )
+}
+
+/// axum answers 405 with `Allow` and no body; this adds the sentence.
+async fn method_not_allowed(request: Request, next: Next) -> Response {
+    let (method, path): (Method, String) =
+        (request.method().clone(), crate::domain::image::shown(request.uri().path()));
+    let response = next.run(request).await;
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let allowed = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("others").to_owned();
+    let problem = Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("`{method}` is not allowed on `{path}`; allowed: {allowed}"),
+    );
+    let mut answer = problem.into_response();
+    if let Some(allow) = allow {
+        answer.headers_mut().insert(header::ALLOW, allow);
+    }
+    answer
+}
+
+fn panicked(cause: Box<dyn Any + Send>) -> Response {
+    let said = cause
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| cause.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic");
+    Problem::internal(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "the server made a mistake; its log says more",
+        &said,
+    )
+    .into_response()
+}

@@ -1,0 +1,40 @@
+//! How the server itself is: alive, ready, and which version.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::Api;
+use super::wire::{ReadyView, VersionView};
+use crate::scheduler::Health;
+
+/// `GET /healthz`: the server answers. That is all it says.
+pub(super) async fn healthz() -> Json<serde_json::Value> {
+    Json(serde_json::json!({"status": "ok"}))
+}
+
+/// `GET /readyz`: 200 when a job that is due now would be started, else 503 and why not.
+pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyView>) {
+    let (engine, engine_says) = match api.scheduler.health() {
+        Health::Up(_) => ("ok", None),
+        Health::Down { .. } => {
+            ("engine_unreachable", Some("the engine does not answer; jobs that are due wait for it"))
+        }
+        Health::Changed { .. } => {
+            ("engine_changed", Some("another engine answers than the one that has our containers; nothing is started"))
+        }
+    };
+    let (store, store_says) = match api.scheduler.store().engine().await {
+        Ok(_) => ("ok", None),
+        Err(_) => ("store_failed", Some("the store cannot be read")),
+    };
+    let ready = engine == "ok" && store == "ok";
+    let detail = engine_says.or(store_says).map(str::to_owned);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(ReadyView { ready, engine: engine.to_owned(), store: store.to_owned(), detail }))
+}
+
+/// `GET /version`.
+pub(super) async fn version() -> Json<VersionView> {
+    Json(VersionView { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+}

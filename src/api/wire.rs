@@ -1,0 +1,204 @@
+//! The shapes of the API's answers. Their names are a contract; the client and the command line read the same types.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::date::{rfc3339, seed_format};
+use crate::domain::id::Timestamp;
+use crate::domain::job::{End, Job, State};
+
+/// A job as the API shows it. The first five fields are the seed's; times among the others are RFC 3339 with
+/// milliseconds, UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobView {
+    /// 32 hex digits.
+    pub id: String,
+    /// What the caller named.
+    pub job_name: String,
+    /// When it was accepted, `DD-MM-YYYY HH:MM:SS` in the server's zone.
+    pub scheduled_in: String,
+    /// When it is (or was) due, likewise.
+    pub scheduled_to: String,
+    /// Where it stands.
+    pub status: String,
+    /// When it was accepted.
+    pub created_at: String,
+    /// When it is (or was) due.
+    pub due_at: String,
+    /// When its process began, by the engine's clock.
+    pub started_at: Option<String>,
+    /// When it was over.
+    pub finished_at: Option<String>,
+    /// Why it waits, failed, or is not known: a code.
+    pub reason: Option<String>,
+    /// The same as a sentence.
+    pub error: Option<String>,
+    /// The exit code of its process.
+    pub exit_code: Option<i32>,
+    /// The signal that ended its process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Whether it ran out of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_killed: Option<bool>,
+    /// Which attempt runs or ran last; 0 before the first.
+    pub attempt: u32,
+    /// The image that it runs, once that is known.
+    pub image: Option<String>,
+    /// The digest of the image that ran.
+    pub image_digest: Option<String>,
+    /// The schedule that made it.
+    pub schedule: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How much later than due its process began.
+    pub lateness_ms: Option<i64>,
+    /// What it used, once that is measured.
+    pub usage: Option<serde_json::Value>,
+    /// How far the pull has come, while it is `pulling`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// Since when nothing is known of it, because the engine does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_unreachable_since: Option<String>,
+}
+
+/// The answer to `GET /jobs`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobsView {
+    /// Between their claim and their result.
+    pub running: BTreeMap<String, JobView>,
+    /// Waiting.
+    pub scheduled: BTreeMap<String, JobView>,
+    /// Over.
+    pub history: BTreeMap<String, JobView>,
+    /// With `limit`: where the next page begins, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// The answer to a call that did something to a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneView {
+    /// A sentence for a person.
+    pub message: String,
+    /// The job.
+    pub id: String,
+    /// What was named.
+    pub job_name: String,
+    /// Where the job stands now.
+    pub status: String,
+    /// When it is due, `DD-MM-YYYY HH:MM:SS` in the server's zone.
+    pub scheduled_to: String,
+    /// The same, RFC 3339.
+    pub due_at: String,
+    /// What the caller had better know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// One line of `GET /job/{id}/logs` as NDJSON or as the data of a server-sent event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogView {
+    /// When, RFC 3339 with nanoseconds.
+    pub at: String,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// The text; bytes that are no UTF-8 are replaced.
+    pub text: String,
+    /// False where no line's end followed.
+    pub complete: bool,
+}
+
+/// The answer to `GET /version`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionView {
+    /// `tidetable`.
+    pub name: String,
+    /// The server's version.
+    pub version: String,
+}
+
+/// The answer to `GET /readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyView {
+    /// Whether jobs that are due are started.
+    pub ready: bool,
+    /// `ok`, or the code that says why not.
+    pub engine: String,
+    /// `ok`, or the code that says why not.
+    pub store: String,
+    /// A sentence, where something is not ok.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl JobView {
+    /// This job, with times in this zone where they are the seed's.
+    pub fn of(job: &Job, zone: Tz) -> Self {
+        let run = job.state.run();
+        let end = ended(job);
+        let exit = end.and_then(|end| end.exit.as_ref());
+        let fields = job.spec.fields();
+        Self {
+            id: job.id.to_string(),
+            job_name: job.name.to_string(),
+            scheduled_in: seed_format(job.created_at, zone),
+            scheduled_to: seed_format(job.due_at, zone),
+            status: job.state.status().to_string(),
+            created_at: rfc3339(job.created_at),
+            due_at: rfc3339(job.due_at),
+            started_at: run.map(|run| rfc3339(run.started_at)),
+            finished_at: end.map(|end| rfc3339(end.at)),
+            reason: job.state.reason().map(|reason| reason.to_string()),
+            error: error(job),
+            exit_code: job.state.exit_code(),
+            signal: exit.and_then(|exit| exit.signal()),
+            oom_killed: exit.map(|exit| exit.oom_killed).filter(|oom| *oom),
+            attempt: job.attempt.0,
+            image: fields.image.as_ref().map(|image| image.to_string()),
+            image_digest: run.and_then(|run| run.image_digest.as_ref()).map(|digest| digest.to_string()),
+            schedule: None,
+            labels: fields.labels.clone().unwrap_or_default().0,
+            lateness_ms: run.map(|run| (run.started_at - job.due_at).num_milliseconds()),
+            usage: None,
+            progress: None,
+            engine_unreachable_since: None,
+        }
+    }
+
+    /// The same, marked as not known since this instant.
+    #[must_use]
+    pub fn unreachable_since(mut self, since: Option<Timestamp>) -> Self {
+        self.engine_unreachable_since = since.map(rfc3339);
+        self
+    }
+}
+
+fn ended(job: &Job) -> Option<&End> {
+    match &job.state {
+        State::Ended(end) => Some(end),
+        State::Scheduled
+        | State::Queued(_)
+        | State::Retrying(_)
+        | State::Pulling
+        | State::Starting(_)
+        | State::Running(_)
+        | State::Stopping(_) => None,
+    }
+}
+
+fn error(job: &Job) -> Option<String> {
+    match &job.state {
+        State::Retrying(setback) => Some(setback.error.clone()),
+        State::Ended(end) => end.error.clone(),
+        State::Scheduled
+        | State::Queued(_)
+        | State::Pulling
+        | State::Starting(_)
+        | State::Running(_)
+        | State::Stopping(_) => None,
+    }
+}

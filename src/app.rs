@@ -1,0 +1,145 @@
+//! The one place where everything meets: a config in, a running service out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::api::Api;
+use crate::api::guard::Guard;
+use crate::clock::{Dice, SystemClock};
+use crate::config::{Config, EngineChoice};
+use crate::domain::id::InstanceId;
+use crate::domain::policy::Closed;
+use crate::engine::Engine;
+use crate::engine::docker;
+use crate::engine::simulated::SimulatedEngine;
+use crate::scheduler::{self, Catalog, Scheduler};
+use crate::store::Store;
+use crate::store::logs::LogStore;
+use crate::store::sqlite::SqliteStore;
+use crate::store::threads::Threads;
+use crate::supervise::{Parts, Signals};
+
+/// How long requests that are under way may take when the server stops. Those that wait for a job's end would never.
+const REQUEST_GRACE: Duration = Duration::from_secs(3);
+
+/// A service that is up: it listens, and runs when [`Service::run`] does.
+pub struct Service {
+    address: SocketAddr,
+    parts: Parts,
+    deadline: Duration,
+}
+
+impl Service {
+    /// Opens the store, connects the engine (which may be away), and listens.
+    ///
+    /// # Errors
+    /// When the data directory cannot be used, the engine's address is none, or the address is taken.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let dice = Dice::from_system();
+        let (store, writer) = SqliteStore::open(&config.data_dir, Threads::Pool, InstanceId::new(dice.bytes()))?;
+        let logs = LogStore::open(&config.data_dir.join("logs"), Threads::Pool)?;
+        let engine = connect_engine(&config.engine)?;
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+        let address = listener.local_addr()?;
+        report(&config, &store, address);
+
+        let (scheduler, handle) = Scheduler::new(scheduler::Parts {
+            store: store.clone(),
+            logs: Arc::new(logs),
+            engine,
+            clock: Arc::new(SystemClock),
+            dice,
+            catalog: catalog(&config),
+            settings: config.settings.clone(),
+        });
+        let writers = TaskTracker::new();
+        let router =
+            Api::new(handle, config.zone, writers.clone()).router(Guard::new(config.tokens, config.allowed_hosts));
+
+        let mut parts = Parts::new(stop.clone());
+        parts.add("the store's writer", async move {
+            writer.run().await;
+            Ok(())
+        });
+        parts.add("the scheduler and the API", async move {
+            // The store closes when nobody is left who would write.
+            let served = tokio::join!(scheduler.run(stop.clone()), serve_http(listener, router, writers, stop)).1;
+            store.close().await;
+            served
+        });
+        Ok(Self { address, parts, deadline: config.shutdown_deadline })
+    }
+
+    /// Where it listens: with port 0, the port that was given.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs until a signal.
+    ///
+    /// # Errors
+    /// When a part ended by itself.
+    pub async fn run(self, signals: Signals) -> anyhow::Result<()> {
+        self.parts.run(signals, self.deadline).await
+    }
+}
+
+fn connect_engine(choice: &EngineChoice) -> anyhow::Result<Arc<dyn Engine>> {
+    Ok(match choice {
+        EngineChoice::Docker(place) => Arc::new(docker::connect(&docker::Address::find(
+            place.host.as_deref(),
+            place.cert_path.as_deref(),
+            place.tls_verify,
+        )?)?),
+        EngineChoice::Simulated => Arc::new(SimulatedEngine::new(Arc::new(SystemClock), Default::default())),
+    })
+}
+
+fn catalog(config: &Config) -> Catalog {
+    let mut closed = vec![config.data_dir.to_string_lossy().into_owned()];
+    if let Ok(real) = std::fs::canonicalize(&config.data_dir) {
+        closed.push(real.to_string_lossy().into_owned());
+    }
+    if let EngineChoice::Docker(place) = &config.engine {
+        let host = place.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
+        closed.extend(host.and_then(|host| host.strip_prefix("unix://").map(str::to_owned)));
+    }
+    Catalog { definitions: config.definitions.clone(), policy: config.policy.clone(), closed: Closed::with(closed) }
+}
+
+fn report(config: &Config, store: &SqliteStore, address: SocketAddr) {
+    let file = config.file.as_ref().map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+    info!(version = env!("CARGO_PKG_VERSION"), instance = %store.instance(), data_dir = %config.data_dir.display(), config = %file, zone = %config.zone, "starting");
+    if config.tokens.is_empty() && !address.ip().is_loopback() {
+        warn!(%address, "everybody who can reach this address may run containers here (--allow-anonymous)");
+    }
+}
+
+async fn serve_http(
+    listener: TcpListener,
+    router: axum::Router,
+    writers: TaskTracker,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let stopping = stop.clone();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stopping.cancelled().await });
+    let give_up = async {
+        stop.cancelled().await;
+        tokio::time::sleep(REQUEST_GRACE).await;
+    };
+    tokio::select! {
+        served = async { serving.await } => served.context("the HTTP server")?,
+        () = give_up => info!("requests that were still waiting are cut off"),
+    }
+    writers.close();
+    Ok(())
+}

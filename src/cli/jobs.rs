@@ -1,0 +1,221 @@
+//! The commands about jobs.
+
+use std::io::Write as _;
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::Args;
+use futures::TryStreamExt;
+use serde_json::{Map, Value, json};
+
+use super::output;
+use crate::api::wire::JobView;
+use crate::client::Client;
+
+/// The exit code for a job that ended without one of its own: it did not run, or nobody knows.
+const NO_EXIT_CODE: u8 = 125;
+/// How often `ls --watch` looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// `tidetable run`.
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    /// An image or a definition
+    #[arg(value_name = "IMAGE|JOB")]
+    name: String,
+    /// How long from now, such as 30s or "1h 30m"
+    #[arg(long = "in", value_name = "DELAY", conflicts_with = "at")]
+    delay: Option<String>,
+    /// When, such as "20-06-2021 13:25:28" or 13:25
+    #[arg(long, value_name = "DATE")]
+    at: Option<String>,
+    /// Environment variable; may be repeated
+    #[arg(short = 'e', long = "env", value_name = "K=V")]
+    env: Vec<String>,
+    /// Label; may be repeated
+    #[arg(short = 'l', long = "label", value_name = "K=V")]
+    label: Vec<String>,
+    /// How long it may run, such as 5m
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<String>,
+    /// Wait until it is over, and exit with its exit code
+    #[arg(long)]
+    wait: bool,
+    /// Show what it writes while it writes it, and wait
+    #[arg(long)]
+    follow: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// What to run in it
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// `tidetable ls`.
+#[derive(Args, Debug)]
+pub(super) struct LsArgs {
+    /// Also those that are over
+    #[arg(short, long)]
+    all: bool,
+    /// Only those of this state: a map (running, scheduled, history) or a status
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Look again and again
+    #[arg(long)]
+    watch: bool,
+}
+
+/// A job.
+#[derive(Args, Debug)]
+pub(super) struct IdArgs {
+    /// The job's id, or its first digits
+    id: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `tidetable logs`.
+#[derive(Args, Debug)]
+pub(super) struct LogsArgs {
+    /// The job's id, or its first digits
+    id: String,
+    /// Go on until the job is over
+    #[arg(short, long)]
+    follow: bool,
+    /// Only the last lines
+    #[arg(long, value_name = "N", conflicts_with = "follow")]
+    tail: Option<String>,
+    /// Only since then: a time ago (10m) or a time
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// With the time of each line
+    #[arg(short, long)]
+    timestamps: bool,
+}
+
+pub(super) async fn run(client: &Client, args: RunArgs) -> anyhow::Result<u8> {
+    let done = client.submit(&order(&args)).await?;
+    let waits = args.wait || args.follow;
+    if args.json && !waits {
+        println!("{}", serde_json::to_string_pretty(&done)?);
+    } else if waits {
+        eprintln!("{}", done.message);
+    } else {
+        println!("{}", done.message);
+    }
+    if let Some(warning) = &done.warning {
+        eprintln!("warning: {warning}");
+    }
+    if !waits {
+        return Ok(0);
+    }
+    if args.follow {
+        print_logs(client, &done.id, &[("follow", "true")]).await?;
+    }
+    let job = output::while_waiting(client, &done.id).await?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&job)?);
+    }
+    Ok(exit_code(&job))
+}
+
+fn order(args: &RunArgs) -> Value {
+    let date = args.delay.clone().or_else(|| args.at.clone()).unwrap_or_else(|| "now".to_owned());
+    let mut order = Map::from_iter([("job_name".to_owned(), json!(args.name)), ("date".to_owned(), json!(date))]);
+    for (field, list) in [("env", &args.env), ("labels", &args.label), ("command", &args.command)] {
+        if !list.is_empty() {
+            order.insert(field.to_owned(), json!(list));
+        }
+    }
+    if let Some(timeout) = &args.timeout {
+        order.insert("timeout".to_owned(), json!(timeout));
+    }
+    Value::Object(order)
+}
+
+pub(super) async fn ls(client: &Client, args: LsArgs) -> anyhow::Result<u8> {
+    loop {
+        let query: Vec<(&str, &str)> = args.state.iter().map(|state| ("state", state.as_str())).collect();
+        let mut jobs = client.jobs(&query).await?;
+        if !args.all && args.state.is_none() {
+            jobs.history.clear();
+        }
+        let text = if args.json { serde_json::to_string_pretty(&jobs)? } else { output::table(&jobs) };
+        if args.watch && output::is_terminal() {
+            // Back to the first line, then clear what is below.
+            print!("\x1b[H\x1b[J");
+        }
+        println!("{text}");
+        if !args.watch {
+            return Ok(0);
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
+pub(super) async fn inspect(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
+    let job = client.job(&args.id).await?;
+    if args.json || !output::is_terminal() {
+        println!("{}", serde_json::to_string_pretty(&job)?);
+    } else {
+        println!("{}", output::details(&job)?);
+    }
+    Ok(0)
+}
+
+pub(super) async fn logs(client: &Client, args: LogsArgs) -> anyhow::Result<u8> {
+    let mut query = Vec::new();
+    for (name, set) in [("follow", args.follow), ("timestamps", args.timestamps)] {
+        if set {
+            query.push((name, "true"));
+        }
+    }
+    for (name, value) in [("tail", &args.tail), ("since", &args.since)] {
+        if let Some(value) = value {
+            query.push((name, value.as_str()));
+        }
+    }
+    print_logs(client, &args.id, &query).await?;
+    Ok(0)
+}
+
+async fn print_logs(client: &Client, id: &str, query: &[(&str, &str)]) -> anyhow::Result<()> {
+    let mut chunks = pin!(client.logs(id, query).await?);
+    while let Some(chunk) = chunks.try_next().await? {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(&chunk)?;
+        stdout.flush()?;
+    }
+    Ok(())
+}
+
+pub(super) async fn wait(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
+    let job = output::while_waiting(client, &args.id).await?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&job)?);
+    } else {
+        println!("{}", output::ended(&job));
+    }
+    Ok(exit_code(&job))
+}
+
+pub(super) async fn stop(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
+    output::done(&client.stop(&args.id).await?, args.json)
+}
+
+pub(super) async fn rm(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
+    output::done(&client.cancel(&args.id).await?, args.json)
+}
+
+/// The job's own exit code where it says that the job failed; never 0 for a job that did not succeed.
+fn exit_code(job: &JobView) -> u8 {
+    if job.status == "succeeded" {
+        return 0;
+    }
+    job.exit_code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(NO_EXIT_CODE)
+}

@@ -1,0 +1,34 @@
+//! `tidetable serve`: reads the config, sets up logging, and runs the service until a signal.
+
+use std::time::Duration;
+
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+
+use crate::app;
+use crate::config::{Config, ServeArgs};
+use crate::supervise;
+
+/// How long blocking work may take to end after everything else has.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
+    let config = Config::load(args)?;
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env("TIDETABLE_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let signals = supervise::Signals::listen()?;
+        let service = app::Service::start(config).await?;
+        println!("listening on http://{}", service.address());
+        service.run(signals).await
+    });
+    runtime.shutdown_timeout(LAST_GRACE);
+    if served.is_err() {
+        warn!("the server stopped because of an error; what was acknowledged is on disk");
+    }
+    served.map(|()| 0)
+}

@@ -1,0 +1,462 @@
+//! A job, and the state it is in.
+//!
+//! Each state carries exactly the data that exists in it: a `Running` job has a start time, a `Starting` one
+//! has perhaps an intent, a `Scheduled` one has nothing. Which map a job is shown in, and the word of its
+//! status, follow from the state and are stored nowhere else.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::container::Exit;
+use super::id::{Attempt, ContainerId, ContainerName, Digest, JobId, Timestamp, Version};
+use super::image::JobName;
+use super::spec::JobSpec;
+
+/// One request to run a definition or an image at one due time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// How often it has changed; 0 as inserted.
+    pub version: Version,
+    /// What the caller named: a definition or an image.
+    pub name: JobName,
+    /// What to run. Without an image until the name is resolved.
+    pub spec: JobSpec,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When its next (or only, or last) attempt is or was due.
+    pub due_at: Timestamp,
+    /// The attempt that runs or ran last; 0 before the first.
+    pub attempt: Attempt,
+    /// Where it stands.
+    pub state: State,
+}
+
+/// Where a job stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Waiting for its due time.
+    Scheduled,
+    /// Due, and waiting for a slot or for the engine.
+    Queued(Wait),
+    /// An attempt failed; the next one is due at the job's `due_at`.
+    Retrying(Setback),
+    /// Claimed; the image is on its way. There is no intent yet.
+    Pulling,
+    /// Claimed. With an intent, `start` may have been called.
+    Starting(Option<Intent>),
+    /// The container runs.
+    Running(Run),
+    /// Asked to stop.
+    Stopping(Stopping),
+    /// Over.
+    Ended(End),
+}
+
+/// Why a due job waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// `no_slot`, `engine_unreachable` or `engine_changed`.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What became of the attempt before a retry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setback {
+    /// Why it failed.
+    pub reason: Reason,
+    /// The same as a sentence.
+    pub error: String,
+    /// The exit code, if its process ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+}
+
+/// What is written down before `start` is called: from here on the container may have run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The container that `start` is called on, and no other.
+    pub container: ContainerId,
+    /// When the intent was written, by our clock.
+    pub at: Timestamp,
+}
+
+/// A process that runs or ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its container.
+    pub container: ContainerId,
+    /// When it began, by the engine's clock.
+    pub started_at: Timestamp,
+    /// The digest of its image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<Digest>,
+}
+
+/// A container that is asked to stop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// What is known of it: that it may have been started, or that it runs.
+    pub held: Held,
+    /// Who asked.
+    pub why: StopCause,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// How far the start had come when the stop was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// `start` may have been called.
+    Intent(Intent),
+    /// It runs.
+    Run(Run),
+}
+
+/// Who asked a container to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopCause {
+    /// A caller.
+    Request,
+    /// The job's own `timeout`.
+    Timeout,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// The verdict.
+    #[serde(skip, default = "Outcome::placeholder")]
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+    /// Why, unless it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The same as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The run, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+    /// How its process ended, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+}
+
+/// The verdict on a job that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Exit code 0.
+    Succeeded,
+    /// Anything else that is certain.
+    Failed,
+    /// It ran past its `timeout` and was stopped.
+    TimedOut,
+    /// It was stopped by request.
+    Stopped,
+    /// It was taken off the schedule before it ran.
+    Canceled,
+    /// Its start deadline passed.
+    Missed,
+    /// Whether or how it ran cannot be established.
+    Unknown,
+}
+
+impl Outcome {
+    /// What `serde` fills in before [`State::from_parts`] sets the outcome that the status says.
+    fn placeholder() -> Self {
+        Self::Unknown
+    }
+}
+
+/// One of the seed's three maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Map {
+    /// Waiting.
+    Scheduled,
+    /// Somewhere between the claim and the result.
+    Running,
+    /// Over.
+    History,
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word for it in JSON, on the command line and in the store.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// The one that this word names.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// The word for a state; what the API calls `status`.
+    Status {
+        /// Waiting for its due time.
+        Scheduled = "scheduled",
+        /// Due, waiting for a slot or the engine.
+        Queued = "queued",
+        /// Waiting for its next attempt.
+        Retrying = "retrying",
+        /// The image is on its way.
+        Pulling = "pulling",
+        /// The container is being created or started.
+        Starting = "starting",
+        /// The container runs.
+        Running = "running",
+        /// Asked to stop.
+        Stopping = "stopping",
+        /// Exit code 0.
+        Succeeded = "succeeded",
+        /// Anything else that is certain.
+        Failed = "failed",
+        /// Ran past its timeout.
+        TimedOut = "timed_out",
+        /// Stopped by request.
+        Stopped = "stopped",
+        /// Taken off the schedule.
+        Canceled = "canceled",
+        /// Its start deadline passed.
+        Missed = "missed",
+        /// Cannot be established.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// Why a job waits, failed, or is not known: the code beside the sentence.
+    Reason {
+        /// The process ended with a code other than 0.
+        ExitNonzero = "exit_nonzero",
+        /// The kernel's out-of-memory killer ended it.
+        OomKilled = "oom_killed",
+        /// A signal that we did not send ended it.
+        Signaled = "signaled",
+        /// The image is neither on the engine nor in its registry.
+        ImageNotFound = "image_not_found",
+        /// The registry refused us.
+        PullDenied = "pull_denied",
+        /// The pull broke off.
+        PullFailed = "pull_failed",
+        /// The engine refuses the spec.
+        InvalidSpec = "invalid_spec",
+        /// The command is not in the image, or may not run.
+        CommandNotFound = "command_not_found",
+        /// The engine could not create the container.
+        CreateFailed = "create_failed",
+        /// The engine could not start the container.
+        StartFailed = "start_failed",
+        /// The engine restarted and killed the container.
+        EngineRestarted = "engine_restarted",
+        /// The container is gone, and with it the evidence.
+        ContainerRemoved = "container_removed",
+        /// It cannot be told whether the container was started.
+        StartAmbiguous = "start_ambiguous",
+        /// It ran past its `timeout`.
+        Timeout = "timeout",
+        /// Its start deadline passed.
+        DeadlinePassed = "deadline_passed",
+        /// The policy does not allow it.
+        PolicyDenied = "policy_denied",
+        /// Its name is neither a definition nor an image.
+        NoSuchJob = "no_such_job",
+        /// All slots are taken.
+        NoSlot = "no_slot",
+        /// The engine does not answer.
+        EngineUnreachable = "engine_unreachable",
+        /// Another engine answers at the same address.
+        EngineChanged = "engine_changed",
+    }
+}
+
+impl Status {
+    /// The map that jobs of this status are in.
+    pub const fn map(self) -> Map {
+        match self {
+            Self::Scheduled | Self::Queued | Self::Retrying => Map::Scheduled,
+            Self::Pulling | Self::Starting | Self::Running | Self::Stopping => Map::Running,
+            Self::Succeeded
+            | Self::Failed
+            | Self::TimedOut
+            | Self::Stopped
+            | Self::Canceled
+            | Self::Missed
+            | Self::Unknown => Map::History,
+        }
+    }
+}
+
+impl Outcome {
+    /// The status of a job that ended so.
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Succeeded => Status::Succeeded,
+            Self::Failed => Status::Failed,
+            Self::TimedOut => Status::TimedOut,
+            Self::Stopped => Status::Stopped,
+            Self::Canceled => Status::Canceled,
+            Self::Missed => Status::Missed,
+            Self::Unknown => Status::Unknown,
+        }
+    }
+}
+
+impl Map {
+    /// The key of this map in `GET /jobs`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Running => "running",
+            Self::History => "history",
+        }
+    }
+}
+
+impl State {
+    /// The word for this state.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Scheduled => Status::Scheduled,
+            Self::Queued(_) => Status::Queued,
+            Self::Retrying(_) => Status::Retrying,
+            Self::Pulling => Status::Pulling,
+            Self::Starting(_) => Status::Starting,
+            Self::Running(_) => Status::Running,
+            Self::Stopping(_) => Status::Stopping,
+            Self::Ended(end) => end.outcome.status(),
+        }
+    }
+
+    /// What a store keeps beside the status: the state's own data as JSON, or nothing.
+    ///
+    /// # Errors
+    /// None in practice: the types hold only strings, numbers and times.
+    pub fn detail(&self) -> Result<Option<String>, serde_json::Error> {
+        match self {
+            Self::Scheduled | Self::Pulling | Self::Starting(None) => Ok(None),
+            Self::Queued(wait) => serde_json::to_string(wait).map(Some),
+            Self::Retrying(setback) => serde_json::to_string(setback).map(Some),
+            Self::Starting(Some(intent)) => serde_json::to_string(intent).map(Some),
+            Self::Running(run) => serde_json::to_string(run).map(Some),
+            Self::Stopping(stopping) => serde_json::to_string(stopping).map(Some),
+            Self::Ended(end) => serde_json::to_string(end).map(Some),
+        }
+    }
+
+    /// The state of this status and detail: the inverse of [`State::status`] and [`State::detail`].
+    ///
+    /// # Errors
+    /// When the detail is not what the status calls for, which means that the store is damaged.
+    pub fn from_parts(status: Status, detail: Option<&str>) -> Result<Self, serde_json::Error> {
+        let text = detail.unwrap_or("null");
+        Ok(match status {
+            Status::Scheduled => Self::Scheduled,
+            Status::Queued => Self::Queued(serde_json::from_str(text)?),
+            Status::Retrying => Self::Retrying(serde_json::from_str(text)?),
+            Status::Pulling => Self::Pulling,
+            Status::Starting => Self::Starting(serde_json::from_str(text)?),
+            Status::Running => Self::Running(serde_json::from_str(text)?),
+            Status::Stopping => Self::Stopping(serde_json::from_str(text)?),
+            Status::Succeeded => Self::ended(Outcome::Succeeded, text)?,
+            Status::Failed => Self::ended(Outcome::Failed, text)?,
+            Status::TimedOut => Self::ended(Outcome::TimedOut, text)?,
+            Status::Stopped => Self::ended(Outcome::Stopped, text)?,
+            Status::Canceled => Self::ended(Outcome::Canceled, text)?,
+            Status::Missed => Self::ended(Outcome::Missed, text)?,
+            Status::Unknown => Self::ended(Outcome::Unknown, text)?,
+        })
+    }
+
+    fn ended(outcome: Outcome, detail: &str) -> Result<Self, serde_json::Error> {
+        let end: End = serde_json::from_str(detail)?;
+        Ok(Self::Ended(End { outcome, ..end }))
+    }
+
+    /// The run that goes on or went before, if there is one.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Running(run) | Self::Stopping(Stopping { held: Held::Run(run), .. }) => Some(run),
+            Self::Ended(end) => end.run.as_ref(),
+            Self::Scheduled
+            | Self::Queued(_)
+            | Self::Retrying(_)
+            | Self::Pulling
+            | Self::Starting(_)
+            | Self::Stopping(_) => None,
+        }
+    }
+
+    /// The code that says why: of the wait, of the setback, or of the end.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Queued(wait) => Some(wait.reason),
+            Self::Retrying(setback) => Some(setback.reason),
+            Self::Ended(end) => end.reason,
+            Self::Scheduled | Self::Pulling | Self::Starting(_) | Self::Running(_) | Self::Stopping(_) => None,
+        }
+    }
+
+    /// The exit code of the attempt that ended last, if its process ran.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Retrying(setback) => setback.exit_code,
+            Self::Ended(end) => end.exit.as_ref().map(|exit| exit.code),
+            Self::Scheduled
+            | Self::Queued(_)
+            | Self::Pulling
+            | Self::Starting(_)
+            | Self::Running(_)
+            | Self::Stopping(_) => None,
+        }
+    }
+}
+
+impl Job {
+    /// The map it is shown in.
+    pub fn map(&self) -> Map {
+        self.state.status().map()
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        self.map() == Map::History
+    }
+
+    /// The name of the container of its present attempt.
+    pub fn container_name(&self) -> ContainerName {
+        ContainerName::of(self.id, self.attempt)
+    }
+
+    /// The instant after which it is no longer started, if it has a start deadline.
+    pub fn start_deadline(&self) -> Option<Timestamp> {
+        let allowed = chrono::Duration::from_std(self.spec.fields().start_deadline?.as_duration()).ok()?;
+        self.due_at.checked_add_signed(allowed)
+    }
+}

@@ -1,0 +1,27 @@
+//! What a scheduler of containers is about, without any machinery: ids, specs, dates, policy, the job and how
+//! it moves, and the protocol by which a container is started at most once.
+//!
+//! Nothing here reads a clock, rolls a die, waits, or touches a disk or a socket: the time and what the engine
+//! was seen to have are arguments. That is why the whole promise of the project can be read in two files and
+//! tested as two tables:
+//!
+//! - [`job`] holds a job and its state; [`transition`] is the one function that moves it.
+//! - [`protocol`] is the one function that says what to do next, given what is on disk and what is on the
+//!   engine. Normal life and recovery after a crash both go through it; there is no second path.
+//!
+//! The rest is vocabulary: [`spec`] (what to run), [`policy`] (what one may ask for), [`container`] (what an
+//! engine can have), [`date`] and [`units`] (how people write them), [`image`] and [`id`].
+
+mod check;
+pub mod container;
+pub mod date;
+pub mod id;
+pub mod image;
+pub mod job;
+pub mod output;
+pub mod policy;
+pub mod protocol;
+pub mod spec;
+pub mod transition;
+pub mod units;
+pub mod words;

@@ -1,0 +1,375 @@
+//! What a caller may ask for. An engine's socket is root on its host, so nothing a caller says reaches it that
+//! is not allowed here by name.
+//!
+//! Without a word in the config a job gets no privileges, no namespace of the host, no bind mount and no added
+//! capability. Some things no config can allow: the engine's own socket, `/proc`, `/sys`, and our data directory
+//! (or any folder that holds one of them), since whoever has them has the host, or us.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::image::ImageRef;
+use super::spec::{JobSpec, Mount, SpecFields};
+use super::units::{Bytes, Span};
+
+/// One `[policies.NAME]` of the config file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Images, by name or with `*` for any run of characters. Missing: all.
+    pub allow_images: Option<Vec<String>>,
+    /// Folders of the host that may be bound (they and what is below); with `:ro` behind them, read-only.
+    pub allow_mounts: Vec<String>,
+    /// Networks. Missing: all but `host` and another container's.
+    pub allow_networks: Option<Vec<String>>,
+    /// Capabilities that may be added.
+    pub allow_caps: Vec<String>,
+    /// Users that the process may be. Missing: all.
+    pub allow_users: Option<Vec<String>>,
+    /// Whether `privileged`, and security options that weaken the container, may be asked for.
+    pub allow_privileged: bool,
+    /// The most processors, given to those that ask for none.
+    pub max_cpus: Option<f64>,
+    /// The most memory, given to those that ask for none.
+    pub max_memory: Option<Bytes>,
+    /// The most processes, given to those that ask for none.
+    pub max_pids: Option<i64>,
+    /// The longest timeout, given to those that ask for none.
+    pub max_timeout: Option<Span>,
+}
+
+/// Paths that no policy can open: the engine's socket, `/proc`, `/sys`, the data directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closed(Vec<String>);
+
+/// Said when a policy does not allow what a spec asks for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Denied {
+    /// The field at fault.
+    pub field: &'static str,
+    /// A sentence that says what is not allowed and who could allow it.
+    pub detail: String,
+}
+
+impl Closed {
+    /// These paths beside `/proc`, `/sys`, `/dev` and the places where engines put their sockets.
+    pub fn with(paths: impl IntoIterator<Item = String>) -> Self {
+        let always = [
+            "/proc",
+            "/sys",
+            "/dev",
+            "/var/run/docker.sock",
+            "/run/docker.sock",
+            "/run/podman",
+            "/var/run/podman",
+            "/run/containerd",
+            "/var/run/containerd",
+        ];
+        Self(always.into_iter().map(str::to_owned).chain(paths).collect())
+    }
+
+    /// The closed path that this one holds, is, or lies in.
+    fn met_by(&self, path: &str) -> Option<&str> {
+        self.0.iter().map(String::as_str).find(|closed| is_within(path, closed) || is_within(closed, path))
+    }
+}
+
+impl Policy {
+    /// The spec with this policy's limits, if it allows all that the spec asks for. `real_path` tells what a
+    /// path of this machine really is (symbolic links followed), where that can be known.
+    ///
+    /// # Errors
+    /// [`Denied`] names the field and says what would have to be allowed.
+    pub fn admit(
+        &self,
+        spec: JobSpec,
+        closed: &Closed,
+        real_path: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<JobSpec, Denied> {
+        let fields = spec.fields();
+        self.admit_image(fields.image.as_ref())?;
+        self.admit_privileges(fields)?;
+        self.admit_network(fields)?;
+        for mount in fields.mounts.iter().flatten() {
+            self.admit_mount(mount, closed, real_path)?;
+        }
+        self.admit_limits(fields)?;
+        Ok(spec.narrowed(|fields| self.fill_limits(fields)))
+    }
+
+    fn admit_image(&self, image: Option<&ImageRef>) -> Result<(), Denied> {
+        let (Some(allowed), Some(image)) = (&self.allow_images, image) else { return Ok(()) };
+        let names = [image.as_str().to_owned(), image.with_tag()];
+        match allowed.iter().any(|pattern| names.iter().any(|name| matches(pattern, name))) {
+            true => Ok(()),
+            false => denied("image", format!("the image `{image}` is not among the policy's `allow_images`")),
+        }
+    }
+
+    fn admit_privileges(&self, fields: &SpecFields) -> Result<(), Denied> {
+        if fields.privileged == Some(true) && !self.allow_privileged {
+            return denied(
+                "privileged",
+                "`privileged` is not allowed: the policy would need `allow_privileged = true`",
+            );
+        }
+        let weakens = |option: &&String| {
+            !matches!(option.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true")
+        };
+        if let Some(option) = fields.security_opt.iter().flatten().find(weakens).filter(|_| !self.allow_privileged) {
+            return denied(
+                "security_opt",
+                format!(
+                    "the security option `{option}` is not allowed: only `no-new-privileges` is, unless the policy has `allow_privileged = true`"
+                ),
+            );
+        }
+        let same = |a: &str, b: &str| a.trim_start_matches("CAP_").eq_ignore_ascii_case(b.trim_start_matches("CAP_"));
+        if let Some(cap) =
+            fields.cap_add.iter().flatten().find(|cap| !self.allow_caps.iter().any(|allowed| same(allowed, cap)))
+        {
+            return denied("cap_add", format!("the capability `{cap}` is not among the policy's `allow_caps`"));
+        }
+        match (&self.allow_users, fields.user.as_deref()) {
+            (Some(allowed), None) if !allowed.is_empty() => {
+                denied("user", "a `user` has to be given: the policy has a list of `allow_users`")
+            }
+            (Some(allowed), Some(user)) if !allowed.iter().any(|a| a == user) => {
+                denied("user", format!("the user `{user}` is not among the policy's `allow_users`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn admit_network(&self, fields: &SpecFields) -> Result<(), Denied> {
+        let Some(network) = fields.network.as_deref() else {
+            let bridge_too = self
+                .allow_networks
+                .as_ref()
+                .is_none_or(|allowed| allowed.iter().any(|a| a == "bridge" || a == "default"));
+            return if bridge_too {
+                Ok(())
+            } else {
+                denied("network", "a `network` has to be given: the policy's `allow_networks` does not hold `bridge`")
+            };
+        };
+        let shares_a_namespace = network == "host" || network.starts_with("container:");
+        let allowed = match &self.allow_networks {
+            Some(list) => list.iter().any(|allowed| allowed == network),
+            None => !shares_a_namespace,
+        };
+        if allowed {
+            Ok(())
+        } else {
+            denied("network", format!("the network `{network}` is not among the policy's `allow_networks`"))
+        }
+    }
+
+    fn admit_mount(
+        &self,
+        mount: &Mount,
+        closed: &Closed,
+        real_path: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), Denied> {
+        let Mount::Bind { source, read_only, .. } = mount else { return Ok(()) };
+        let written = tidy(source);
+        let real = real_path(&written).unwrap_or_else(|| written.clone());
+        for path in [&written, &real] {
+            if let Some(met) = closed.met_by(path) {
+                return denied(
+                    "mounts",
+                    format!(
+                        "`{source}` cannot be mounted: it would give the container `{met}`, and no policy can allow that"
+                    ),
+                );
+            }
+            let allowed = self.allow_mounts.iter().any(|entry| {
+                let (folder, must_be_read_only) =
+                    entry.strip_suffix(":ro").map_or((entry.as_str(), false), |folder| (folder, true));
+                is_within(path, &tidy(folder)) && (*read_only || !must_be_read_only)
+            });
+            if !allowed {
+                return denied(
+                    "mounts",
+                    format!(
+                        "`{source}` cannot be mounted: it is not below one of the policy's `allow_mounts` (those that end in `:ro` want `read_only`)"
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn admit_limits(&self, fields: &SpecFields) -> Result<(), Denied> {
+        if let (Some(cpus), Some(max)) = (fields.cpus, self.max_cpus)
+            && cpus > max
+        {
+            return denied("cpus", format!("`cpus` is {cpus}, and the policy's `max_cpus` is {max}"));
+        }
+        for memory in [fields.memory, fields.memory_swap, fields.shm_size].into_iter().flatten() {
+            if let Some(max) = self.max_memory.filter(|max| memory.as_u64() > max.as_u64()) {
+                return denied(
+                    "memory",
+                    format!("the memory asked for is {memory}, and the policy's `max_memory` is {max}"),
+                );
+            }
+        }
+        if let (Some(pids), Some(max)) = (fields.pids, self.max_pids)
+            && pids > max
+        {
+            return denied("pids", format!("`pids` is {pids}, and the policy's `max_pids` is {max}"));
+        }
+        match (fields.timeout, self.max_timeout) {
+            (Some(timeout), Some(max)) if timeout.as_duration() > max.as_duration() => {
+                denied("timeout", format!("`timeout` is {timeout}, and the policy's `max_timeout` is {max}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A limit that the policy sets holds also for those who asked for none.
+    fn fill_limits(&self, fields: &mut SpecFields) {
+        fields.cpus = fields.cpus.or(self.max_cpus);
+        fields.memory = fields.memory.or(self.max_memory);
+        fields.pids = fields.pids.or(self.max_pids);
+        fields.timeout = fields.timeout.or(self.max_timeout);
+    }
+}
+
+fn denied<T>(field: &'static str, detail: impl Into<String>) -> Result<T, Denied> {
+    Err(Denied { field, detail: detail.into() })
+}
+
+/// Whether `path` is `folder` or lies below it.
+fn is_within(path: &str, folder: &str) -> bool {
+    Path::new(path).starts_with(folder)
+}
+
+/// A path without doubled slashes, `.` and a trailing slash. (`..` was refused before.)
+fn tidy(path: &str) -> String {
+    Path::new(path).components().collect::<std::path::PathBuf>().to_string_lossy().into_owned()
+}
+
+/// Whether `text` is what `pattern` says, where `*` stands for any run of characters.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
+            tail.char_indices().map(|(i, _)| i).chain([tail.len()]).any(|i| matches(rest, &tail[i..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: &str) -> JobSpec {
+        serde_json::from_str(json).expect("a right spec")
+    }
+
+    fn policy(toml: &str) -> Policy {
+        toml::from_str(toml).expect("a right policy")
+    }
+
+    fn verdict(policy: &Policy, json: &str) -> Option<&'static str> {
+        let closed = Closed::with(["/var/lib/tidetable".to_owned()]);
+        let links = |path: &str| (path == "/srv/in/link").then(|| "/run/docker.sock".to_owned());
+        policy.admit(spec(json), &closed, &links).err().map(|denied| denied.field)
+    }
+
+    #[test]
+    fn without_a_word_in_the_config_nothing_dangerous_is_allowed() {
+        let none = Policy::default();
+        for (json, field) in [
+            (r#"{"privileged":true}"#, "privileged"),
+            (r#"{"network":"host"}"#, "network"),
+            (r#"{"network":"container:abc"}"#, "network"),
+            (r#"{"cap_add":["NET_ADMIN"]}"#, "cap_add"),
+            (r#"{"security_opt":["seccomp=unconfined"]}"#, "security_opt"),
+            (r#"{"mounts":[{"type":"bind","source":"/srv/in","target":"/in"}]}"#, "mounts"),
+        ] {
+            assert_eq!(verdict(&none, json), Some(field), "{json}");
+        }
+        for json in [
+            r#"{"network":"none"}"#,
+            r#"{"network":"backend"}"#,
+            r#"{"privileged":false}"#,
+            r#"{"mounts":[{"type":"tmpfs","target":"/tmp"}]}"#,
+            r#"{"security_opt":["no-new-privileges"]}"#,
+        ] {
+            assert_eq!(verdict(&none, json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_the_config_allows_is_allowed_and_no_more() {
+        let some = policy(
+            "allow_mounts = ['/srv/in', '/srv/data:ro']\nallow_caps = ['NET_ADMIN']\nallow_networks = ['host']\nallow_images = ['busybox:*', 'registry.example/*/app:1']",
+        );
+        let mount = |source: &str, read_only: bool| {
+            format!(
+                r#"{{"network":"host","mounts":[{{"type":"bind","source":"{source}","target":"/in","read_only":{read_only}}}]}}"#
+            )
+        };
+        assert_eq!(verdict(&some, &mount("/srv/in/a", false)), None);
+        assert_eq!(verdict(&some, &mount("/srv//in/./a/", false)), None);
+        assert_eq!(
+            verdict(&some, &mount("/srv/inner", false)),
+            Some("mounts"),
+            "a name that only begins alike is another folder"
+        );
+        assert_eq!(verdict(&some, &mount("/srv/data", false)), Some("mounts"));
+        assert_eq!(verdict(&some, &mount("/srv/data", true)), None);
+        assert_eq!(
+            verdict(&some, &mount("/srv/in/link", true)),
+            Some("mounts"),
+            "a link out of the folder is followed"
+        );
+        assert_eq!(
+            verdict(&some, r#"{"network":"host","cap_add":["cap_net_admin"]}"#),
+            Some("cap_add"),
+            "names are upper case"
+        );
+        assert_eq!(verdict(&some, r#"{"network":"host","cap_add":["CAP_NET_ADMIN"]}"#), None);
+        assert_eq!(verdict(&some, r#"{"network":"bridge"}"#), Some("network"));
+        assert_eq!(verdict(&some, r#"{}"#), Some("network"));
+        assert_eq!(verdict(&some, r#"{"network":"host","image":"busybox"}"#), None);
+        assert_eq!(verdict(&some, r#"{"network":"host","image":"registry.example/team/app:1"}"#), None);
+        assert_eq!(verdict(&some, r#"{"network":"host","image":"evil:1"}"#), Some("image"));
+    }
+
+    #[test]
+    fn the_engines_socket_and_the_kernels_folders_stay_closed_whatever_the_config_says() {
+        let everything = policy("allow_mounts = ['/']\nallow_privileged = true");
+        for source in [
+            "/",
+            "/var/run/docker.sock",
+            "/run",
+            "/var",
+            "/proc/1",
+            "/sys",
+            "/dev",
+            "/var/lib/tidetable/logs",
+            "/var/lib",
+        ] {
+            let json = format!(r#"{{"mounts":[{{"type":"bind","source":"{source}","target":"/in"}}]}}"#);
+            assert_eq!(verdict(&everything, &json), Some("mounts"), "{source}");
+        }
+        assert_eq!(verdict(&everything, r#"{"mounts":[{"type":"bind","source":"/home/a","target":"/in"}]}"#), None);
+    }
+
+    #[test]
+    fn limits_hold_also_for_those_who_asked_for_none() {
+        let limits = policy("max_memory = '64MiB'\nmax_cpus = 1.0\nmax_pids = 32\nmax_timeout = '5m'");
+        assert_eq!(verdict(&limits, r#"{"memory":"65MiB"}"#), Some("memory"));
+        assert_eq!(verdict(&limits, r#"{"cpus":1.5}"#), Some("cpus"));
+        assert_eq!(verdict(&limits, r#"{"pids":33}"#), Some("pids"));
+        assert_eq!(verdict(&limits, r#"{"timeout":"6m"}"#), Some("timeout"));
+        let admitted = limits.admit(spec("{}"), &Closed::default(), &|_| None).expect("nothing was asked for");
+        assert_eq!(admitted.fields().memory.map(|m| m.as_u64()), Some(64 << 20));
+        assert_eq!(admitted.fields().pids, Some(32));
+    }
+}

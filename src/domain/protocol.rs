@@ -1,0 +1,190 @@
+//! The start protocol, as one table: given what is on disk and what the engine was seen to have, what to do next.
+//!
+//! The engine's unique names fence `create`; nothing fences `start`, for starting a container that has exited runs
+//! it again. So an intent is on disk before `start` is called, `start` is called once for each intent, and a
+//! container that was meant to be started and shows no trace of it is first put out of reach (removed, without
+//! force) and only then asked about.
+//!
+//! [`step`] is called after every change of either side, in normal life and after a crash alike. It never guesses:
+//! where the two sides do not tell what happened, the job ends `unknown`. What is absent from this file on purpose:
+//! clocks, retries of calls, and any memory beyond [`Hand`].
+
+use super::container::{Container, Exit, Phase, StartRefusal};
+use super::id::{ContainerId, Timestamp};
+use super::job::{Held, Intent, Job, Reason, Run, State, Stopping};
+use super::spec::PullPolicy;
+use super::transition::{Event, Failure};
+
+/// What the engine was last seen to have under the name of the job's present attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sight {
+    /// Not looked yet, or the last call gave no answer.
+    Unseen,
+    /// Nothing of that name.
+    Absent,
+    /// This container.
+    Present(Container),
+    /// A container of that name which does not carry our labels.
+    Foreign,
+}
+
+/// What this process itself has done for the attempt. All of it may be forgotten: a fresh `Hand` is always safe,
+/// only slower.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hand {
+    /// It wrote the intent, and has not called `start` yet. A process that finds an intent on disk cannot know that.
+    pub start_not_called: bool,
+    /// It has pulled the image for this attempt.
+    pub pulled: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Inspect the container of this attempt's name.
+    Look,
+    /// Pull the image.
+    Pull,
+    /// Create the container.
+    Create,
+    /// Call `start`, once.
+    Start(ContainerId),
+    /// Find out whether a container that was meant to be started ever ran: wait until the intent has settled,
+    /// remove it without force, ask the engine's event log.
+    Fence(Intent),
+    /// Wait until something happens.
+    Watch,
+    /// Ask the process to stop.
+    Stop(ContainerId),
+    /// Keep the logs, then record the end.
+    Collect(Run, Exit),
+    /// Write this event down.
+    Record(Event),
+    /// Remove the container, without force.
+    Remove(ContainerId),
+    /// Nothing is left to do.
+    Rest,
+}
+
+impl Step {
+    /// Whether the engine has to answer for it to be done.
+    pub fn needs_the_engine(&self) -> bool {
+        match self {
+            Self::Record(_) | Self::Watch | Self::Rest => false,
+            Self::Look
+            | Self::Pull
+            | Self::Create
+            | Self::Start(_)
+            | Self::Fence(_)
+            | Self::Stop(_)
+            | Self::Collect(..)
+            | Self::Remove(_) => true,
+        }
+    }
+}
+
+/// The next step for `job`, given what the engine was seen to have.
+pub fn step(job: &Job, sight: &Sight, hand: Hand) -> Step {
+    match &job.state {
+        State::Scheduled | State::Queued(_) => Step::Rest,
+        State::Retrying(_) | State::Ended(_) => clear_away(job, sight),
+        State::Pulling => claimed(job, sight, Step::Pull),
+        State::Starting(None) => {
+            let always = job.spec.fields().pull == Some(PullPolicy::Always);
+            let next = if always && !hand.pulled { Step::Record(Event::Pull) } else { Step::Create };
+            claimed(job, sight, next)
+        }
+        State::Starting(Some(intent)) => intended(intent, sight, hand, Step::Start(intent.container.clone())),
+        State::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
+            intended(intent, sight, hand, Step::Record(Event::NeverStarted))
+        }
+        State::Running(run) => running(run, sight, Step::Watch),
+        State::Stopping(Stopping { held: Held::Run(run), .. }) => {
+            running(run, sight, Step::Stop(run.container.clone()))
+        }
+    }
+}
+
+/// Claimed, no intent: nothing of ours was started, unless somebody else did it.
+fn claimed(job: &Job, sight: &Sight, when_absent: Step) -> Step {
+    match sight {
+        Sight::Unseen => Step::Look,
+        Sight::Absent => when_absent,
+        Sight::Foreign => Step::Record(Event::Failed(Failure::new(
+            Reason::CreateFailed,
+            format!("a container named `{}` is on the engine and is not ours", job.container_name()),
+        ))),
+        Sight::Present(container) => match &container.phase {
+            Phase::Created { refusal: None } => Step::Record(Event::Intend(container.id.clone())),
+            Phase::Created { refusal: Some(refusal) } => Step::Record(Event::Failed(refused(refusal))),
+            Phase::Running { started_at } => Step::Record(Event::Started(run_of(container, *started_at))),
+            Phase::Exited { started_at, exit } => Step::Collect(run_of(container, *started_at), exit.clone()),
+            Phase::Removing => Step::Look,
+        },
+    }
+}
+
+/// An intent is on disk: from here on it may have run. `untouched` is what to do while it is certain that `start`
+/// was not called for this intent.
+fn intended(intent: &Intent, sight: &Sight, hand: Hand, untouched: Step) -> Step {
+    match sight {
+        Sight::Unseen => Step::Look,
+        Sight::Absent | Sight::Foreign => gone(),
+        Sight::Present(container) if container.id != intent.container => gone(),
+        Sight::Present(container) => match &container.phase {
+            Phase::Created { refusal: Some(refusal) } => Step::Record(Event::Failed(refused(refusal))),
+            Phase::Created { refusal: None } if hand.start_not_called => untouched,
+            Phase::Created { refusal: None } => Step::Fence(intent.clone()),
+            Phase::Running { started_at } => Step::Record(Event::Started(run_of(container, *started_at))),
+            Phase::Exited { started_at, exit } => Step::Collect(run_of(container, *started_at), exit.clone()),
+            Phase::Removing => Step::Look,
+        },
+    }
+}
+
+/// It was seen to run.
+fn running(run: &Run, sight: &Sight, while_running: Step) -> Step {
+    match sight {
+        Sight::Unseen => Step::Look,
+        Sight::Absent | Sight::Foreign => gone(),
+        Sight::Present(container) if container.id != run.container => gone(),
+        Sight::Present(container) => match &container.phase {
+            Phase::Running { .. } => while_running,
+            Phase::Exited { exit, .. } => Step::Collect(run.clone(), exit.clone()),
+            Phase::Removing => Step::Look,
+            Phase::Created { .. } => gone(),
+        },
+    }
+}
+
+/// The attempt is over: its container is removed, unless it is to be kept.
+fn clear_away(job: &Job, sight: &Sight) -> Step {
+    let keep = job.spec.fields().keep_container == Some(true);
+    match sight {
+        Sight::Unseen if job.attempt.0 > 0 => Step::Look,
+        Sight::Present(Container { phase: Phase::Removing, .. }) => Step::Rest,
+        // One that never ran holds nothing to keep.
+        Sight::Present(container) if !keep || matches!(container.phase, Phase::Created { .. }) => {
+            Step::Remove(container.id.clone())
+        }
+        Sight::Unseen | Sight::Present(_) | Sight::Absent | Sight::Foreign => Step::Rest,
+    }
+}
+
+fn gone() -> Step {
+    Step::Record(Event::Lost(Failure::new(
+        Reason::ContainerRemoved,
+        "its container was removed by somebody else, and with it the evidence of how it ended",
+    )))
+}
+
+fn run_of(container: &Container, started_at: Timestamp) -> Run {
+    Run { container: container.id.clone(), started_at, image_digest: container.image_digest.clone() }
+}
+
+/// An engine that cannot start a process says so in the way shells do: 127 for a command that is not there, 126 for
+/// one that may not run.
+fn refused(refusal: &StartRefusal) -> Failure {
+    let reason = if matches!(refusal.code, 126 | 127) { Reason::CommandNotFound } else { Reason::StartFailed };
+    Failure::new(reason, refusal.message.clone())
+}

@@ -1,0 +1,327 @@
+//! What to run: the fields of a spec as people write them, and the checked spec that a job carries.
+//!
+//! [`SpecFields`] is the form: every field may be missing, an unknown one is refused by name, and each leaf
+//! checks its own syntax. [`JobSpec`] is the form after the checks that concern a whole field or several, and
+//! can only be had through them. Definitions, jobs and (later) schedules share the form; a job's fields are
+//! laid over its definition's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::image::ImageRef;
+use super::job::{Outcome, Reason};
+use super::units::{Bytes, Span};
+
+pub use super::words::{Env, Labels, Words};
+
+/// How long a container may take to stop before it is killed, unless the spec says otherwise.
+pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
+/// How much log a job keeps, unless the spec says otherwise.
+pub const DEFAULT_LOG_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+
+macro_rules! spec_fields {
+    ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
+        /// The fields of a spec, each optional.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct SpecFields {
+            $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)*
+        }
+
+        impl SpecFields {
+            /// The names of all fields, in the order in which they are documented.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
+
+            /// These fields, and where one is missing that of `base`.
+            fn or(self, base: Self) -> Self {
+                Self { $($name: self.$name.or(base.$name),)* }
+            }
+        }
+    };
+}
+
+spec_fields! {
+    /// The image. In a definition; a job's `job_name` says it otherwise.
+    image: ImageRef,
+    /// Arguments, or what to run: a list, or one text that is split like a shell does.
+    command: Words,
+    /// Replaces the image's entrypoint.
+    entrypoint: Words,
+    /// Environment, `{"K": "V"}` or `["K=V"]`.
+    env: Env,
+    /// Working directory, absolute.
+    workdir: String,
+    /// `user`, `uid` or `uid:gid`.
+    user: String,
+    /// Host name inside.
+    hostname: String,
+    /// What is mounted.
+    mounts: Vec<Mount>,
+    /// `bridge`, `none`, `host` or a network's name.
+    network: String,
+    /// Lines for `/etc/hosts`, `name:address`.
+    extra_hosts: Vec<String>,
+    /// Name servers.
+    dns: Vec<String>,
+    /// Processors, 0.01 and up.
+    cpus: f64,
+    /// Memory limit.
+    memory: Bytes,
+    /// Memory and swap together; at least `memory`.
+    memory_swap: Bytes,
+    /// How many processes and threads.
+    pids: i64,
+    /// Size of `/dev/shm`.
+    shm_size: Bytes,
+    /// Resource limits of the process.
+    ulimits: Vec<Ulimit>,
+    /// Root file system read-only.
+    read_only: bool,
+    /// Capabilities to add.
+    cap_add: Vec<String>,
+    /// Capabilities to drop.
+    cap_drop: Vec<String>,
+    /// Security options, `no-new-privileges` for one.
+    security_opt: Vec<String>,
+    /// All capabilities and devices.
+    privileged: bool,
+    /// An init as process 1, that reaps and forwards signals.
+    init: bool,
+    /// `linux/amd64` and the like.
+    platform: String,
+    /// Labels on the job and its containers.
+    labels: Labels,
+    /// When to pull the image.
+    pull: PullPolicy,
+    /// The signal that asks the process to stop.
+    stop_signal: String,
+    /// How long it may take to stop before it is killed.
+    stop_grace: Span,
+    /// How long it may run.
+    timeout: Span,
+    /// Whether and how often to try again.
+    retry: Retry,
+    /// How late it may start; after that it is `missed`.
+    start_deadline: Span,
+    /// Who goes first when slots are short: the higher.
+    priority: i32,
+    /// Leave the container on the engine when it has ended.
+    keep_container: bool,
+    /// How much log is kept.
+    log_limit: Bytes,
+}
+
+/// When to pull an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    /// When the engine does not have it.
+    #[default]
+    Missing,
+    /// Before every attempt.
+    Always,
+    /// Never: an image that is not there is a failure.
+    Never,
+}
+
+/// Something mounted into the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Mount {
+    /// A path of the engine's host.
+    Bind {
+        /// The path there, absolute.
+        source: String,
+        /// The path inside, absolute.
+        target: String,
+        /// Not writable inside.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        read_only: bool,
+    },
+    /// A named volume of the engine, made when it is not there.
+    Volume {
+        /// The volume's name.
+        source: String,
+        /// The path inside, absolute.
+        target: String,
+        /// Not writable inside.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        read_only: bool,
+    },
+    /// A file system in memory.
+    Tmpfs {
+        /// The path inside, absolute.
+        target: String,
+        /// How large it may grow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<Bytes>,
+    },
+}
+
+/// A resource limit, as `ulimit` names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ulimit {
+    /// `nofile`, `nproc` …
+    pub name: String,
+    /// The limit that holds; -1 for none.
+    pub soft: i64,
+    /// How far the process may raise it; -1 for no bound.
+    pub hard: i64,
+}
+
+/// Whether and how often to try again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Extra attempts after the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    /// The first wait; doubled with each attempt, up to six minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    delay: Option<Span>,
+    /// Exit codes and reasons that are worth another attempt; without it, every failure but a few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on: Option<Vec<RetryOn>>,
+}
+
+/// One thing that is worth another attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RetryOn {
+    /// This exit code.
+    ExitCode(i32),
+    /// This reason.
+    Reason(Reason),
+    /// The outcome `unknown`, whatever its reason: the job may then run twice, and says that it does not mind.
+    Unknown(UnknownWord),
+}
+
+/// The word `unknown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnknownWord {
+    /// `unknown`.
+    #[serde(rename = "unknown")]
+    Unknown,
+}
+
+impl Retry {
+    /// The most extra attempts that can be asked for.
+    pub const MAX_ATTEMPTS: u32 = 1_000;
+    const DEFAULT_DELAY: Duration = Duration::from_secs(10);
+
+    /// Extra attempts after the first.
+    pub fn attempts(&self) -> u32 {
+        self.attempts.unwrap_or(0)
+    }
+
+    /// The first wait.
+    pub fn delay(&self) -> Duration {
+        self.delay.map_or(Self::DEFAULT_DELAY, |delay| delay.as_duration())
+    }
+
+    /// Whether this failure is worth another attempt.
+    pub fn covers(&self, outcome: Outcome, reason: Reason, exit_code: Option<i32>) -> bool {
+        let unknown = outcome == Outcome::Unknown;
+        match &self.on {
+            None => {
+                !unknown
+                    && !matches!(
+                        reason,
+                        Reason::InvalidSpec | Reason::PolicyDenied | Reason::ImageNotFound | Reason::NoSuchJob
+                    )
+            }
+            Some(list) => list.iter().any(|on| match on {
+                RetryOn::ExitCode(code) => exit_code == Some(*code),
+                RetryOn::Reason(wanted) => !unknown && *wanted == reason,
+                RetryOn::Unknown(_) => unknown,
+            }),
+        }
+    }
+}
+
+/// A checked spec. Its fields can be read and not written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "SpecFields", into = "SpecFields")]
+pub struct JobSpec(SpecFields);
+
+/// Said when a field is not as it should be; `field` names it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct BadSpec {
+    /// The field at fault.
+    pub field: &'static str,
+    /// A sentence that shows the value and says what would be right.
+    pub detail: String,
+}
+
+impl JobSpec {
+    /// The fields, to read.
+    pub fn fields(&self) -> &SpecFields {
+        &self.0
+    }
+
+    /// The retry settings, given or not.
+    pub fn retry(&self) -> &Retry {
+        static NONE: Retry = Retry { attempts: None, delay: None, on: None };
+        self.0.retry.as_ref().unwrap_or(&NONE)
+    }
+
+    /// How long it may take to stop.
+    pub fn stop_grace(&self) -> Duration {
+        self.0.stop_grace.map_or(DEFAULT_STOP_GRACE, |grace| grace.as_duration())
+    }
+
+    /// How much log is kept, in bytes of text.
+    pub fn log_limit(&self) -> u64 {
+        self.0.log_limit.map_or(DEFAULT_LOG_LIMIT_BYTES, |limit| limit.as_u64())
+    }
+
+    /// This spec's fields laid over those of a definition; environment and labels are merged key by key.
+    #[must_use]
+    pub fn over(self, definition: &Self) -> Self {
+        let base = definition.0.clone();
+        let env = merged(self.0.env.as_ref().map(|e| &e.0), base.env.as_ref().map(|e| &e.0)).map(Env);
+        let labels = merged(self.0.labels.as_ref().map(|l| &l.0), base.labels.as_ref().map(|l| &l.0)).map(Labels);
+        Self(SpecFields { env, labels, ..self.0.or(base) })
+    }
+
+    /// This spec with the image set.
+    #[must_use]
+    pub fn with_image(self, image: ImageRef) -> Self {
+        Self(SpecFields { image: Some(image), ..self.0 })
+    }
+
+    /// This spec with its limits replaced by narrower ones; the policy's way to write.
+    #[must_use]
+    pub(super) fn narrowed(self, narrow: impl FnOnce(&mut SpecFields)) -> Self {
+        let mut fields = self.0;
+        narrow(&mut fields);
+        Self(fields)
+    }
+}
+
+fn merged(
+    over: Option<&BTreeMap<String, String>>,
+    base: Option<&BTreeMap<String, String>>,
+) -> Option<BTreeMap<String, String>> {
+    let mut all = base.cloned().unwrap_or_default();
+    all.extend(over.cloned().unwrap_or_default());
+    (!all.is_empty()).then_some(all)
+}
+
+impl From<JobSpec> for SpecFields {
+    fn from(spec: JobSpec) -> Self {
+        spec.0
+    }
+}
+
+impl TryFrom<SpecFields> for JobSpec {
+    type Error = BadSpec;
+    fn try_from(fields: SpecFields) -> Result<Self, BadSpec> {
+        super::check::check(&fields)?;
+        Ok(Self(fields))
+    }
+}

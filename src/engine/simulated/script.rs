@@ -1,0 +1,213 @@
+//! What a simulated container does: a small part of a shell, turned into a plan of what happens when.
+//!
+//! `true`, `false`, `echo`, `printf`, `sleep`, `exit`, `env`, `trap '' TERM`, and these in `sh -c '…'`, one after another
+//! with `;` or `&&`, with `$NAME` from the environment and `>&2`. Any other command is not found, as in an image that
+//! does not have it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::output::Channel;
+
+/// How long a container runs that was not told what to do.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// What a process will do, unless it is stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// What it writes, and how long after its start.
+    pub(super) output: Vec<Written>,
+    /// How long it runs.
+    pub(super) runs: Duration,
+    /// Its exit code.
+    pub(super) code: i32,
+    /// Whether it ignores the signal that asks it to stop.
+    pub(super) ignores_term: bool,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) after: Duration,
+    pub(super) channel: Channel,
+    pub(super) text: String,
+    pub(super) complete: bool,
+}
+
+/// The command is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NotFound(pub(super) String);
+
+/// What this command does in this environment.
+pub(super) fn plan(command: &[String], environment: &BTreeMap<String, String>) -> Result<Plan, NotFound> {
+    let mut plan = Plan::default();
+    match command {
+        [] => plan.runs = IDLE,
+        [shell, flag, script, ..] if is_shell(shell) && flag == "-c" => run_script(&mut plan, script, environment),
+        [shell] if is_shell(shell) => {}
+        words => {
+            if !is_known(&words[0]) {
+                return Err(NotFound(words[0].clone()));
+            }
+            run_words(&mut plan, words, environment);
+        }
+    }
+    Ok(plan)
+}
+
+fn is_shell(word: &str) -> bool {
+    matches!(word, "sh" | "/bin/sh" | "ash")
+}
+
+fn is_known(word: &str) -> bool {
+    matches!(word.trim_start_matches("/bin/"), "true" | "false" | "echo" | "printf" | "sleep" | "exit" | "env" | "trap")
+}
+
+/// Runs a script's commands, one after another, until one exits or, after `&&`, one fails.
+fn run_script(plan: &mut Plan, script: &str, environment: &BTreeMap<String, String>) {
+    for statement in split_outside_quotes(script, ";") {
+        for part in split_outside_quotes(&statement, "&&") {
+            let Ok(words) = shell_words::split(&expand(&part, environment)) else {
+                plan.code = 2;
+                return;
+            };
+            if words.is_empty() {
+                continue;
+            }
+            let exits = words[0] == "exit";
+            run_words(plan, &words, environment);
+            if exits {
+                return;
+            }
+            if plan.code != 0 {
+                break;
+            }
+        }
+    }
+}
+
+fn run_words(plan: &mut Plan, words: &[String], environment: &BTreeMap<String, String>) {
+    let (channel, words) = match words {
+        [before @ .., redirect] if redirect == ">&2" || redirect == "1>&2" => (Channel::Stderr, before),
+        all => (Channel::Stdout, all),
+    };
+    let Some((name, arguments)) = words.split_first() else { return };
+    plan.code = 0;
+    match name.trim_start_matches("/bin/") {
+        "true" => {}
+        "false" => plan.code = 1,
+        "exit" => plan.code = arguments.first().and_then(|code| code.parse().ok()).unwrap_or(0),
+        "sleep" => plan.runs += seconds(arguments.first()),
+        "trap" => plan.ignores_term = arguments.first().is_some_and(String::is_empty),
+        "echo" => put(plan, channel, arguments.join(" "), true),
+        "printf" => print(plan, channel, arguments.first().map(String::as_str).unwrap_or_default()),
+        "env" => environment.iter().for_each(|(name, value)| put(plan, channel, format!("{name}={value}"), true)),
+        other => {
+            put(plan, Channel::Stderr, format!("sh: {other}: not found"), true);
+            plan.code = 127;
+        }
+    }
+}
+
+fn put(plan: &mut Plan, channel: Channel, text: String, complete: bool) {
+    let after = plan.runs;
+    plan.output.push(Written { after, channel, text, complete });
+}
+
+/// Lines, the last of which may have no end.
+fn print(plan: &mut Plan, channel: Channel, text: &str) {
+    let text = text.replace("\\n", "\n");
+    for line in text.split_inclusive('\n') {
+        put(plan, channel, line.trim_end_matches('\n').to_owned(), line.ends_with('\n'));
+    }
+}
+
+fn seconds(text: Option<&String>) -> Duration {
+    let seconds = text.and_then(|text| text.parse::<f64>().ok()).filter(|s| s.is_finite() && *s >= 0.0).unwrap_or(0.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+/// `$NAME` and `${NAME}` outside single quotes.
+fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
+    let mut out = String::new();
+    let mut quoted = false;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        if c == '\'' {
+            quoted = !quoted;
+        }
+        if c != '$' || quoted {
+            out.push(c);
+            continue;
+        }
+        let body = rest.strip_prefix('{').unwrap_or(rest);
+        let name: String = body.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let end = body[name.len()..].strip_prefix('}').filter(|_| rest.starts_with('{')).unwrap_or(&body[name.len()..]);
+        out.push_str(environment.get(&name).map_or("", String::as_str));
+        rest = end;
+    }
+    out
+}
+
+fn split_outside_quotes(text: &str, separator: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut quote = None;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if quote.is_none() && rest.starts_with(separator) {
+            parts.push(String::new());
+            rest = &rest[separator.len()..];
+            continue;
+        }
+        match quote {
+            None if c == '\'' || c == '"' => quote = Some(c),
+            Some(open) if open == c => quote = None,
+            None | Some(_) => {}
+        }
+        if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+        rest = &rest[c.len_utf8()..];
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(command: &[&str]) -> Plan {
+        let environment = BTreeMap::from([("K".to_owned(), "V".to_owned())]);
+        let words: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+        plan(&words, &environment).expect("it is known")
+    }
+
+    #[test]
+    fn a_script_runs_one_command_after_another() {
+        let plan = planned(&["sh", "-c", "echo one $K; sleep 2 && echo two >&2; printf 'no end'; exit 7; echo never"]);
+        assert_eq!((plan.runs, plan.code), (Duration::from_secs(2), 7));
+        let said: Vec<(&str, Channel, u64, bool)> =
+            plan.output.iter().map(|w| (w.text.as_str(), w.channel, w.after.as_secs(), w.complete)).collect();
+        assert_eq!(
+            said,
+            [
+                ("one V", Channel::Stdout, 0, true),
+                ("two", Channel::Stderr, 2, true),
+                ("no end", Channel::Stdout, 2, false)
+            ]
+        );
+    }
+
+    #[test]
+    fn after_and_a_failure_skips_the_rest_of_the_statement() {
+        let plan = planned(&["sh", "-c", "false && echo no; echo yes"]);
+        assert_eq!(plan.output.iter().map(|w| w.text.as_str()).collect::<Vec<_>>(), ["yes"]);
+    }
+
+    #[test]
+    fn a_command_that_an_image_would_not_have_is_not_found() {
+        assert_eq!(plan(&["frobnicate".to_owned()], &BTreeMap::new()), Err(NotFound("frobnicate".to_owned())));
+        assert_eq!(planned(&["sh", "-c", "frobnicate"]).code, 127);
+    }
+}

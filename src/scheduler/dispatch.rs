@@ -1,0 +1,196 @@
+//! The dispatcher: asks the store what is due, and gives it slots.
+//!
+//! It keeps no list of its own: what waits is in the store, in the order in which it is to go (priority, due time,
+//! id). A round claims as many as there are slots, writes down why the others wait, and says when the next one is due.
+//! It owns the drivers: it starts one per claimed job, and waits for all of them.
+
+use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::{Health, LONGEST_NAP, ROUND, Seat, Shared, driver};
+use crate::domain::id::{JobId, Timestamp};
+use crate::domain::job::{Job, Reason};
+use crate::domain::transition::Event;
+use crate::store::StoreError;
+
+/// Dispatches until told to stop, then waits for the drivers.
+pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<JobId>, stop: CancellationToken) {
+    let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stop };
+    dispatcher.adopt_all().await;
+    dispatcher.run(found).await;
+    while let Some(ended) = dispatcher.drivers.join_next().await {
+        report(ended);
+    }
+}
+
+struct Dispatcher<'a> {
+    shared: &'a Arc<Shared>,
+    drivers: JoinSet<JobId>,
+    stop: CancellationToken,
+}
+
+impl Dispatcher<'_> {
+    async fn run(&mut self, mut found: mpsc::Receiver<JobId>) {
+        while !self.stop.is_cancelled() {
+            let nap = self.round().await.unwrap_or_else(|failure| {
+                error!(error = %failure, "the store cannot be asked what is due; trying again");
+                LONGEST_NAP
+            });
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep(nap) => {}
+                Some(ended) = self.drivers.join_next() => self.forget(ended),
+                Some(job) = found.recv() => self.drive(job, None),
+            }
+        }
+    }
+
+    /// Every job that was claimed when the last process ended gets a driver again. There is no other recovery.
+    async fn adopt_all(&mut self) {
+        let mut backoff = super::Backoff::new();
+        while !self.stop.is_cancelled() {
+            match self.shared.store.active().await {
+                Ok(jobs) => return jobs.into_iter().for_each(|job| self.drive(job, None)),
+                Err(failure) => error!(error = %failure, "the store cannot be asked what runs; trying again"),
+            }
+            backoff.pause().await;
+        }
+    }
+
+    /// One look at what is due. Gives the time until it is worth looking again.
+    async fn round(&mut self) -> Result<Duration, StoreError> {
+        let now = self.shared.clock.now();
+        self.miss_deadlines(now).await?;
+        let due = self.shared.store.due(now, ROUND).await?;
+        let full_round = due.len() == ROUND;
+        match self.obstacle() {
+            Some(reason) => self.queue(due, reason, now).await,
+            None => self.fill_slots(due, now).await?,
+        }
+        if full_round {
+            return Ok(Duration::ZERO);
+        }
+        let next = self.shared.store.next_due().await?;
+        Ok(next.map_or(LONGEST_NAP, |at| (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP)))
+    }
+
+    /// What keeps all jobs from being started.
+    fn obstacle(&self) -> Option<Reason> {
+        match &*self.shared.health.borrow() {
+            Health::Up(_) => None,
+            Health::Down { .. } => Some(Reason::EngineUnreachable),
+            Health::Changed { .. } => Some(Reason::EngineChanged),
+        }
+    }
+
+    /// Those that are due now and those that have waited go by the same order; who gets no slot is queued.
+    async fn fill_slots(&mut self, due: Vec<Job>, now: Timestamp) -> Result<(), StoreError> {
+        let slots = self.shared.settings.max_running.saturating_sub(self.drivers.len());
+        let mut waiting = self.shared.store.queued(slots.min(ROUND)).await?;
+        let queued: HashSet<JobId> = waiting.iter().map(|job| job.id).collect();
+        waiting.extend(due);
+        waiting.sort_by_key(|job| (std::cmp::Reverse(job.spec.fields().priority.unwrap_or(0)), job.due_at, job.id));
+        // The driver of the last attempt may still be clearing away: its end wakes us again.
+        waiting.retain(|job| self.shared.seat(job.id).is_none());
+        let rest = waiting.split_off(slots.min(waiting.len()));
+        self.claim(waiting, now).await;
+        let rest = rest.into_iter().filter(|job| !queued.contains(&job.id)).collect();
+        self.queue(rest, Reason::NoSlot, now).await;
+        Ok(())
+    }
+
+    /// Claims these jobs, all in one commit where the store can, and starts their drivers.
+    async fn claim(&mut self, jobs: Vec<Job>, now: Timestamp) {
+        let claims = jobs.iter().map(|job| self.advance(job, self.shared.claim_event(job, now), now));
+        for claimed in join_all(claims).await.into_iter().flatten() {
+            if !claimed.is_over() {
+                self.drive(claimed.id, Some(claimed));
+            }
+        }
+    }
+
+    async fn queue(&self, jobs: Vec<Job>, reason: Reason, now: Timestamp) {
+        join_all(jobs.iter().map(|job| self.advance(job, Event::Queue(reason), now))).await;
+    }
+
+    async fn miss_deadlines(&self, now: Timestamp) -> Result<(), StoreError> {
+        let late = self.shared.store.queued_past_deadline(now, ROUND).await?;
+        join_all(late.iter().map(|job| self.advance(job, Event::MissDeadline, now))).await;
+        Ok(())
+    }
+
+    /// The job after the event, if it could be written. One that changed meanwhile is looked at again next round.
+    async fn advance(&self, job: &Job, event: Event, now: Timestamp) -> Option<Job> {
+        let next = job.on(event, now).ok()?;
+        match self.shared.store.advance(job, &next, now).await {
+            Ok(()) => Some(next),
+            Err(StoreError::Outdated) => None,
+            Err(failure) => {
+                warn!(job = %job.id, error = %failure, "cannot be written; it stays as it is");
+                None
+            }
+        }
+    }
+
+    fn drive(&mut self, id: JobId, claimed: Option<Job>) {
+        let seat = Arc::new(Seat::default());
+        match self.shared.seats().entry(id) {
+            // A sweep may have seen it between its claim and this.
+            Entry::Occupied(_) => return,
+            Entry::Vacant(place) => place.insert(seat.clone()),
+        };
+        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        self.drivers.spawn(async move {
+            let _leave = Leave { shared: shared.clone(), id };
+            driver::run(shared, id, claimed, seat, stop).await;
+            id
+        });
+    }
+
+    fn forget(&self, ended: Result<JobId, tokio::task::JoinError>) {
+        report(ended);
+        self.shared.wake.notify_one();
+    }
+}
+
+/// Gives up a driver's seat when the driver is gone, however it went.
+struct Leave {
+    shared: Arc<Shared>,
+    id: JobId,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.shared.seats().remove(&self.id);
+    }
+}
+
+/// One job's driver may panic without taking the others along; the next sweep finds the job without a driver.
+fn report(ended: Result<JobId, tokio::task::JoinError>) {
+    if let Err(failure) = ended {
+        error!(error = %failure, "a driver broke; its job is taken up again by the next sweep");
+    }
+}
+
+impl Shared {
+    /// What is to happen to a job that is given a slot: it is claimed, or it can never be.
+    fn claim_event(&self, job: &Job, now: Timestamp) -> Event {
+        if job.start_deadline().is_some_and(|deadline| deadline < now) {
+            return Event::MissDeadline;
+        }
+        match self.catalog.resolve(&job.name, job.spec.clone()) {
+            Ok(spec) if spec.fields().image.is_some() => Event::Claim((spec != job.spec).then(|| Box::new(spec))),
+            Ok(_) => Event::Reject(self.catalog.no_such_job(&job.name)),
+            Err(denied) => Event::Reject(crate::domain::transition::Failure::new(Reason::PolicyDenied, denied.detail)),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A driver takes one job through the start protocol, from its claim until its container is cleared away.
+//!
+//! It asks [`protocol::step`](crate::domain::protocol::step) what to do, does that one thing, and asks again. What it
+//! holds (the job as last read, the container as last seen, what this process has done) can all be had again: a driver
+//! that finds a job after a crash starts with nothing and goes the same way. A transition is on disk before the next
+//! step is taken.
+//!
+//! It never gives up: an engine that does not answer and a disk that refuses are waited for. Only the job's own rules
+//! (deadline, timeout, a stop) end it.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::{Backoff, Health, Seat, Shared};
+use crate::domain::id::{JobId, Timestamp};
+use crate::domain::job::{Job, Reason, State};
+use crate::domain::protocol::{Hand, Sight, Step, step};
+use crate::domain::transition::{Event, Failure};
+use crate::engine::EngineError;
+use crate::store::StoreError;
+
+mod fence;
+mod steps;
+
+/// Drives the job until it is over and cleared away, or waits for its next attempt, or `stop` is cancelled.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    id: JobId,
+    claimed: Option<Job>,
+    seat: Arc<Seat>,
+    stop: CancellationToken,
+) {
+    // Whoever claimed it just now knows that nothing is on the engine yet; were it wrong, `create` would conflict.
+    let sight = if claimed.is_some() { Sight::Absent } else { Sight::Unseen };
+    let job = match claimed {
+        Some(job) => Some(job),
+        None => tokio::select! { job = read(&shared, id) => job, () = stop.cancelled() => None },
+    };
+    let Some(job) = job else { return };
+    let driver = Driver { shared, job, sight, hand: Hand::default(), seat, stop };
+    driver.run().await;
+}
+
+/// The job as it is stored. A store that fails is asked again.
+async fn read(shared: &Shared, id: JobId) -> Option<Job> {
+    let mut backoff = Backoff::new();
+    loop {
+        match shared.store.get(id).await {
+            Ok(job) => return job,
+            Err(StoreError::Closed) => return None,
+            Err(failure) => error!(job = %id, error = %failure, "cannot be read; trying again"),
+        }
+        backoff.pause().await;
+    }
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    job: Job,
+    sight: Sight,
+    hand: Hand,
+    seat: Arc<Seat>,
+    stop: CancellationToken,
+}
+
+/// Why a step was not done.
+enum Setback {
+    /// The engine or the disk: pause, look again, go on.
+    Again(String),
+    /// The job was changed by somebody else: read it, go on.
+    Reread,
+    /// The server is stopping.
+    Stop,
+}
+
+impl From<EngineError> for Setback {
+    fn from(error: EngineError) -> Self {
+        Self::Again(error.to_string())
+    }
+}
+
+impl From<StoreError> for Setback {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Outdated => Self::Reread,
+            StoreError::Closed => Self::Stop,
+            StoreError::Full | StoreError::Failed(_) | StoreError::Damaged(_) => Self::Again(error.to_string()),
+        }
+    }
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new();
+        while !self.stop.is_cancelled() {
+            let next = step(&self.job, &self.sight, self.hand);
+            if next == Step::Rest {
+                return;
+            }
+            debug!(job = %self.job.id, step = ?next, "next step");
+            match self.take(next).await {
+                Ok(()) => backoff = Backoff::new(),
+                Err(Setback::Stop) => return,
+                Err(Setback::Reread) => self.reread().await,
+                Err(Setback::Again(why)) => {
+                    warn!(job = %self.job.id, error = %why, "a step was not done; looking again");
+                    self.sight = Sight::Unseen;
+                    self.pause(&mut backoff).await;
+                    self.reread().await;
+                }
+            }
+        }
+    }
+
+    /// Does one step.
+    async fn take(&mut self, next: Step) -> Result<(), Setback> {
+        if next.needs_the_engine() {
+            self.engine_is_up().await?;
+        }
+        match next {
+            Step::Look => self.look().await,
+            Step::Pull => self.pull().await,
+            Step::Create => self.create().await,
+            Step::Start(container) => self.start(container).await,
+            Step::Fence(intent) => self.fence(intent).await,
+            Step::Watch => self.watch().await,
+            Step::Stop(container) => self.stop_container(container).await,
+            Step::Collect(run, exit) => self.collect(run, exit).await,
+            Step::Record(event) => self.record(event).await,
+            Step::Remove(container) => self.remove(container).await,
+            Step::Rest => Ok(()),
+        }
+    }
+
+    /// Writes an event down. Only then is the job what it says.
+    async fn record(&mut self, event: Event) -> Result<(), Setback> {
+        if matches!(event, Event::Lost(_)) {
+            self.make_sure_it_is_our_engine().await?;
+        }
+        if matches!(event, Event::Intend(_)) && self.is_too_late() {
+            return self.write(Event::MissDeadline).await;
+        }
+        let intends = matches!(event, Event::Intend(_));
+        self.write(event).await?;
+        self.hand.start_not_called = intends;
+        Ok(())
+    }
+
+    async fn write(&mut self, event: Event) -> Result<(), Setback> {
+        let now = self.shared.clock.now();
+        let name = event.name();
+        let next = self.job.on(event, now).map_err(|refused| Setback::Again(refused.to_string()))?;
+        self.shared.store.advance(&self.job, &next, now).await?;
+        self.job = next;
+        info!(job = %self.job.id, attempt = self.job.attempt.0, event = name, status = %self.job.state.status(), "moved");
+        Ok(())
+    }
+
+    /// Claimed, and certainly not started yet.
+    fn is_only_claimed(&self) -> bool {
+        matches!(self.job.state, State::Pulling | State::Starting(None))
+    }
+
+    fn is_too_late(&self) -> bool {
+        self.job.start_deadline().is_some_and(|deadline| deadline < self.shared.clock.now())
+    }
+
+    /// That a container is gone is only believed of the engine it was on.
+    async fn make_sure_it_is_our_engine(&self) -> Result<(), Setback> {
+        let known = self.shared.store.engine().await?;
+        let answering = self.shared.engine.describe().await?;
+        match known {
+            Some(known) if known != answering.id => {
+                let since = self.shared.clock.now();
+                self.shared.health.send_replace(Health::Changed { known, found: answering.id, since });
+                Err(Setback::Again("another engine answers".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the engine can be worked with; a job that is changed meanwhile is read first.
+    async fn engine_is_up(&self) -> Result<(), Setback> {
+        let mut health = self.shared.health.subscribe();
+        let up = async { health.wait_for(Health::is_up).await.is_ok() };
+        tokio::select! {
+            biased;
+            is_up = up => if is_up { Ok(()) } else { Err(Setback::Stop) },
+            () = self.stop.cancelled() => Err(Setback::Stop),
+            () = self.seat.poke.notified() => Err(Setback::Reread),
+            () = self.until_too_late() => Err(Setback::Again("its start deadline passes".to_owned())),
+        }
+    }
+
+    /// Ends when the start deadline passes of a job that certainly was not started; else never.
+    async fn until_too_late(&self) {
+        match self.job.start_deadline().filter(|_| self.is_only_claimed()) {
+            None => std::future::pending().await,
+            Some(deadline) => self.until(deadline).await,
+        }
+    }
+
+    /// Ends when the wall clock says so, which may be sooner or later than it seemed.
+    async fn until(&self, instant: Timestamp) {
+        loop {
+            match (instant - self.shared.clock.now()).to_std() {
+                Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(super::LONGEST_NAP)).await,
+                _ => return,
+            }
+        }
+    }
+
+    async fn pause(&self, backoff: &mut Backoff) {
+        tokio::select! {
+            () = backoff.pause() => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// Reads the job again, and looks at its container again.
+    async fn reread(&mut self) {
+        let id = self.job.id;
+        let job = tokio::select! { job = read(&self.shared, id) => job, () = self.stop.cancelled() => None };
+        if let Some(job) = job {
+            if job.attempt != self.job.attempt {
+                self.hand = Hand::default();
+            }
+            self.job = job;
+        }
+        self.sight = Sight::Unseen;
+        if self.is_only_claimed()
+            && self.is_too_late()
+            && let Err(Setback::Again(why)) = self.write(Event::MissDeadline).await
+        {
+            warn!(job = %id, error = %why, "cannot be written");
+        }
+    }
+
+    fn failed(reason: Reason, message: impl Into<String>) -> Event {
+        Event::Failed(Failure::new(reason, message))
+    }
+}

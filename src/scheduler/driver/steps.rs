@@ -1,0 +1,252 @@
+//! The driver's steps, one function each: what is asked of the engine, and what its answer says.
+//!
+//! An answer is believed, a missing one is not: it becomes `Setback::Again`, and the driver looks at the container
+//! before it does anything else. `start` in particular is never called twice for one intent: the hand is marked before
+//! the call.
+
+use chrono::{Duration, SecondsFormat};
+use tracing::warn;
+
+use super::{Driver, Setback};
+use crate::domain::container::{Container, Exit, Occurrence, Owner, Phase, Testimony};
+use crate::domain::id::ContainerId;
+use crate::domain::image::ImageRef;
+use crate::domain::job::{Reason, Run, State, StopCause};
+use crate::domain::protocol::Sight;
+use crate::domain::spec::PullPolicy;
+use crate::domain::transition::{Ending, Event};
+use crate::engine::{EngineError, Launch};
+use crate::store::logs::KeepError;
+
+/// How much earlier than a container's end its `die` event may be written, clocks and rounding included.
+const EVENT_MARGIN: Duration = Duration::seconds(5);
+
+impl Driver {
+    pub(super) async fn look(&mut self) -> Result<(), Setback> {
+        let seen = self.shared.engine.inspect(&self.job.container_name()).await?;
+        self.sight = match seen {
+            None => Sight::Absent,
+            Some(container) if self.is_ours(&container) => Sight::Present(container),
+            Some(_) => Sight::Foreign,
+        };
+        // Being taken away, it will be gone at the next look.
+        if matches!(&self.sight, Sight::Present(Container { phase: Phase::Removing, .. })) && !self.job.is_over() {
+            return Err(Setback::Again("its container is being removed".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn owner(&self) -> Owner {
+        Owner { instance: self.shared.store.instance(), job: self.job.id, attempt: self.job.attempt }
+    }
+
+    fn is_ours(&self, container: &Container) -> bool {
+        container.owner == Some(self.owner())
+    }
+
+    fn image(&self) -> Result<ImageRef, Setback> {
+        self.job.spec.fields().image.clone().ok_or_else(|| Setback::Again("it was claimed without an image".to_owned()))
+    }
+
+    pub(super) async fn pull(&mut self) -> Result<(), Setback> {
+        let image = self.image()?;
+        let seat = self.seat.clone();
+        let report =
+            move |progress| *seat.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
+        let pulled = tokio::select! {
+            pulled = self.shared.engine.pull(&image, self.job.spec.fields().platform.as_deref(), &report) => pulled,
+            () = self.seat.poke.notified() => return Err(Setback::Reread),
+            () = self.until_too_late() => return Err(Setback::Reread),
+            () = self.stop.cancelled() => return Err(Setback::Stop),
+        };
+        match pulled {
+            Ok(()) => {
+                self.hand.pulled = true;
+                self.record(Event::Pulled).await
+            }
+            Err(EngineError::Refused { reason, message }) => self.record(Self::failed(reason, message)).await,
+            Err(EngineError::NoSuchImage | EngineError::NotFound) => {
+                self.record(Self::failed(Reason::ImageNotFound, format!("there is no image `{image}`"))).await
+            }
+            Err(other @ (EngineError::NoAnswer(_) | EngineError::Conflict(_))) => Err(other.into()),
+        }
+    }
+
+    pub(super) async fn create(&mut self) -> Result<(), Setback> {
+        if self.is_too_late() {
+            return self.record(Event::MissDeadline).await;
+        }
+        let image = self.image()?;
+        let launch = Launch {
+            name: self.job.container_name(),
+            owner: self.owner(),
+            image: image.clone(),
+            spec: self.job.spec.clone(),
+            environment: self.environment(),
+        };
+        let _turn = self.turn().await?;
+        match self.shared.engine.create(&launch).await {
+            // Looked at before the intent: the answer may be older than what somebody else did.
+            Ok(_) => self.look().await,
+            Err(EngineError::Conflict(message)) => self.conflict(message).await,
+            Err(EngineError::NoSuchImage) => self.without_image(&image).await,
+            Err(EngineError::Refused { reason, message }) => self.record(Self::failed(reason, message)).await,
+            Err(other @ (EngineError::NoAnswer(_) | EngineError::NotFound)) => Err(other.into()),
+        }
+    }
+
+    /// The name is taken: by a container that we made and did not hear of, by one that the engine is still making or
+    /// removing (then there is nothing to see yet), or by somebody else's.
+    async fn conflict(&mut self, message: String) -> Result<(), Setback> {
+        self.look().await?;
+        match self.sight {
+            Sight::Absent => Err(Setback::Again(message)),
+            Sight::Unseen | Sight::Present(_) | Sight::Foreign => Ok(()),
+        }
+    }
+
+    async fn without_image(&mut self, image: &ImageRef) -> Result<(), Setback> {
+        let never = self.job.spec.fields().pull == Some(PullPolicy::Never);
+        if never {
+            return self
+                .record(Self::failed(
+                    Reason::ImageNotFound,
+                    format!("the engine does not have `{image}`, and `pull` is `never`"),
+                ))
+                .await;
+        }
+        if self.hand.pulled {
+            return self
+                .record(Self::failed(
+                    Reason::ImageNotFound,
+                    format!("`{image}` was pulled, and the engine does not have it"),
+                ))
+                .await;
+        }
+        self.record(Event::Pull).await
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let due = self.job.due_at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        [
+            ("TIDETABLE_JOB_ID", self.job.id.to_string()),
+            ("TIDETABLE_ATTEMPT", self.job.attempt.to_string()),
+            ("TIDETABLE_DUE_AT", due),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+
+    /// A place among the creates and starts in flight.
+    async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Setback> {
+        self.shared.starting.clone().acquire_owned().await.map_err(|_| Setback::Stop)
+    }
+
+    pub(super) async fn start(&mut self, container: ContainerId) -> Result<(), Setback> {
+        let turn = self.turn().await?;
+        // From here on it may have been called, whatever becomes of this future.
+        self.hand.start_not_called = false;
+        let started = self.shared.engine.start(&container).await;
+        drop(turn);
+        match started {
+            // What it says of itself decides in either case: a refusal is written on the container.
+            Ok(()) | Err(EngineError::NotFound | EngineError::Conflict(_) | EngineError::NoSuchImage) => {
+                self.look().await
+            }
+            Err(EngineError::Refused { reason, message }) => {
+                self.look().await?;
+                match &self.sight {
+                    Sight::Present(Container { phase: Phase::Created { .. }, .. }) => {
+                        self.record(Self::failed(reason, message)).await
+                    }
+                    Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
+                }
+            }
+            Err(other @ EngineError::NoAnswer(_)) => Err(other.into()),
+        }
+    }
+
+    /// Waits for a hint, for the job's timeout, or for a request.
+    pub(super) async fn watch(&mut self) -> Result<(), Setback> {
+        let timeout = async {
+            match self.runs_out_at() {
+                None => std::future::pending().await,
+                Some(instant) => self.until(instant).await,
+            }
+        };
+        tokio::select! {
+            () = self.seat.poke.notified() => Err(Setback::Reread),
+            () = self.stop.cancelled() => Err(Setback::Stop),
+            () = timeout => self.record(Event::Stop(StopCause::Timeout)).await,
+        }
+    }
+
+    fn runs_out_at(&self) -> Option<crate::domain::id::Timestamp> {
+        let allowed = Duration::from_std(self.job.spec.fields().timeout?.as_duration()).ok()?;
+        self.job.state.run()?.started_at.checked_add_signed(allowed)
+    }
+
+    pub(super) async fn stop_container(&mut self, container: ContainerId) -> Result<(), Setback> {
+        tokio::select! {
+            stopped = self.shared.engine.stop(&container, self.job.spec.stop_grace()) => stopped?,
+            // The request is on disk: whoever comes next goes on with it.
+            () = self.stop.cancelled() => return Err(Setback::Stop),
+        }
+        self.look().await?;
+        match &self.sight {
+            Sight::Present(Container { phase: Phase::Running { .. }, .. }) => {
+                Err(Setback::Again("it was asked to stop and still runs".to_owned()))
+            }
+            Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
+        }
+    }
+
+    /// Keeps the logs, and then records the end: once that is done the container may go.
+    pub(super) async fn collect(&mut self, run: Run, exit: Exit) -> Result<(), Setback> {
+        self.keep_logs(&run.container).await?;
+        let by_engine_restart = self.is_engines_doing(&run, &exit).await?;
+        self.record(Event::Exited(Ending { run, exit, by_engine_restart })).await
+    }
+
+    async fn keep_logs(&self, container: &ContainerId) -> Result<(), Setback> {
+        let lines = match self.shared.engine.logs(container, false).await {
+            Ok(lines) => lines,
+            Err(error @ EngineError::NoAnswer(_)) => return Err(error.into()),
+            Err(error) => {
+                warn!(job = %self.job.id, error = %error, "the engine has no logs of it; the result is recorded without");
+                return Ok(());
+            }
+        };
+        match self.shared.logs.keep(self.job.id, self.job.attempt, lines, self.job.spec.log_limit()).await {
+            Ok(_) => Ok(()),
+            Err(KeepError::Store(error)) => Err(error.into()),
+            Err(KeepError::Source(error)) => Err(error.into()),
+        }
+    }
+
+    /// Whether it was the engine's restart that ended the process: it left one of the codes with which an engine ends
+    /// or finds its containers, nobody asked for it, and the engine that answers now did not see it die.
+    async fn is_engines_doing(&self, run: &Run, exit: &Exit) -> Result<bool, Setback> {
+        let asked_for = matches!(self.job.state, State::Stopping(_));
+        if asked_for || exit.oom_killed || !matches!(exit.code, 137 | 143 | 255) {
+            return Ok(false);
+        }
+        let testimony = self.shared.engine.testimony(&run.container, Occurrence::Die, exit.at - EVENT_MARGIN).await?;
+        Ok(testimony == Testimony::NotSeen)
+    }
+
+    pub(super) async fn remove(&mut self, container: ContainerId) -> Result<(), Setback> {
+        match self.shared.engine.remove(&container).await {
+            Ok(()) | Err(EngineError::NotFound) => {
+                self.sight = Sight::Absent;
+                Ok(())
+            }
+            Err(EngineError::Conflict(message)) => {
+                warn!(job = %self.job.id, error = %message, "its container cannot be removed yet; the next sweep tries again");
+                self.sight = Sight::Absent;
+                Ok(())
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What callers do: submit, cancel, stop, wait, and ask how things stand.
+//!
+//! A call that changes a job writes the change to the store and then pokes whoever drives it. When it answers, what it
+//! says is on disk.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use super::output::{self, OutputError, OutputStream};
+use super::{Catalog, Health, Shared};
+use crate::domain::id::{JobId, Timestamp, Version};
+use crate::domain::image::JobName;
+use crate::domain::job::{Job, State, Status, StopCause};
+use crate::domain::policy::Denied;
+use crate::domain::spec::JobSpec;
+use crate::domain::transition::Event;
+use crate::engine::PullProgress;
+use crate::store::{Store, StoreError};
+
+/// How callers reach the scheduler. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+/// What a caller wants to be run, and when.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// A definition or an image.
+    pub name: JobName,
+    /// Fields of its own, laid over the definition's.
+    pub spec: JobSpec,
+    /// When.
+    pub due_at: Timestamp,
+}
+
+/// A job that is on disk.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The job.
+    pub job: Job,
+    /// What the caller had better know: that the name stands for nothing yet.
+    pub warning: Option<String>,
+}
+
+/// Why a job was not accepted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The policy does not allow it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It could not be written down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a job was not changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ActError {
+    /// There is no such job.
+    #[error("there is no such job")]
+    NotFound,
+    /// It is in a state in which that makes no sense.
+    #[error("the job is {0}")]
+    Refused(Status),
+    /// It could not be written down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Handle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The store, to read.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// The time by the scheduler's clock.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// What names stand for.
+    pub fn catalog(&self) -> &Catalog {
+        &self.shared.catalog
+    }
+
+    /// How the connection to the engine stands.
+    pub fn health(&self) -> Health {
+        self.shared.health.borrow().clone()
+    }
+
+    /// How far the pull for this job has come, while it is `pulling`.
+    pub fn pull_progress(&self, id: JobId) -> Option<PullProgress> {
+        self.shared.seat(id)?.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Accepts a job. It is on disk when this answers.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; then there is no job.
+    pub async fn submit(&self, order: Order) -> Result<Accepted, SubmitError> {
+        let now = self.now();
+        let spec = self.shared.catalog.resolve(&order.name, order.spec)?;
+        let warning = spec.fields().image.is_none().then(|| {
+            let name = &order.name;
+            format!("`{name}` is neither a definition nor an image reference; unless it is defined before it is due, the job will fail with no_such_job")
+        });
+        let job = Job {
+            id: JobId::new(now, self.shared.dice.bytes()),
+            version: Version(0),
+            name: order.name,
+            spec,
+            created_at: now,
+            due_at: order.due_at,
+            attempt: Default::default(),
+            state: State::Scheduled,
+        };
+        self.shared.store.insert(&job).await?;
+        self.shared.wake.notify_one();
+        Ok(Accepted { job, warning })
+    }
+
+    /// Takes a waiting job off the schedule.
+    ///
+    /// # Errors
+    /// [`ActError::Refused`] when it runs or is over.
+    pub async fn cancel(&self, id: JobId) -> Result<Job, ActError> {
+        self.act(id, &Event::Cancel).await
+    }
+
+    /// Asks a job that was started to stop. It is `stopping`, or over already, when this answers.
+    ///
+    /// # Errors
+    /// [`ActError::Refused`] when it waits or is over.
+    pub async fn stop(&self, id: JobId) -> Result<Job, ActError> {
+        let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
+        // Asked for twice is asked for once.
+        if let State::Stopping(_) = job.state {
+            return Ok(job);
+        }
+        self.act(id, &Event::Stop(StopCause::Request)).await
+    }
+
+    async fn act(&self, id: JobId, event: &Event) -> Result<Job, ActError> {
+        loop {
+            let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
+            let now = self.now();
+            let next = job.on(event.clone(), now).map_err(|refused| ActError::Refused(refused.status))?;
+            match self.shared.store.advance(&job, &next, now).await {
+                Ok(()) => {
+                    self.shared.poke(id);
+                    return Ok(next);
+                }
+                Err(StoreError::Outdated) => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    /// The job when it is over, or as it is when the time is up.
+    ///
+    /// # Errors
+    /// [`ActError::NotFound`], or a store that fails.
+    pub async fn wait(&self, id: JobId, timeout: Duration) -> Result<Job, ActError> {
+        let deadline = Instant::now() + timeout;
+        // Subscribed before the first look, so that no end falls between the two.
+        let mut transitions = self.shared.store.subscribe();
+        loop {
+            let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
+            if job.is_over() {
+                return Ok(job);
+            }
+            if tokio::time::timeout_at(deadline, changed(&mut transitions, id)).await.is_err() {
+                return Ok(job);
+            }
+        }
+    }
+
+    /// The output of the job's present or last attempt, live or kept; with `follow` until the job is over.
+    ///
+    /// # Errors
+    /// [`OutputError::NotFound`], or a store that fails.
+    pub async fn output(&self, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
+        output::open(self.shared.clone(), id, follow).await
+    }
+}
+
+/// Ends when the job has changed, or may have.
+pub(super) async fn changed(
+    transitions: &mut tokio::sync::broadcast::Receiver<Arc<crate::store::Transition>>,
+    id: JobId,
+) {
+    loop {
+        match transitions.recv().await {
+            Ok(transition) if transition.job == id => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            // The store is closed: nothing will change any more.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}

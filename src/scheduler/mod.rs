@@ -1,0 +1,221 @@
+//! The scheduler: what is due is claimed, started, watched, and finished.
+//!
+//! Three kinds of task, and one owner ([`Scheduler::run`]) that waits for all of them:
+//!
+//! - the *dispatcher* ([`dispatch`]) asks the store what is due, and claims it;
+//! - a *driver* ([`driver`]) per job that is claimed and not yet over takes it step by step through the start
+//!   protocol. It holds nothing that is not on disk or on the engine: dropping one at any point loses nothing;
+//! - the *monitor* ([`monitor`]) keeps the connection to the engine, passes on its hints, and after every gap (and now
+//!   and then) compares what the engine has with what the store says ([`sweep`]).
+//!
+//! They do not send each other work. Each reads the store, which is the truth; what passes between them are pokes
+//! that carry nothing and may be lost or doubled. Callers act through a [`Handle`]: it writes to the store, then pokes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Dice};
+use crate::domain::id::{EngineId, JobId, Timestamp};
+use crate::engine::{Description, Engine, PullProgress};
+use crate::store::Store;
+use crate::store::logs::LogStore;
+
+mod catalog;
+mod dispatch;
+mod driver;
+mod handle;
+mod monitor;
+mod output;
+mod sweep;
+
+pub use catalog::Catalog;
+pub use handle::{Accepted, ActError, Handle, Order, SubmitError};
+pub use output::{OutputError, OutputStream};
+
+/// The wall clock is read at least this often, so that a clock that was set, or a machine that slept, is noticed.
+pub const LONGEST_NAP: Duration = Duration::from_secs(1);
+/// How old an intent has to be before its container is put out of reach and asked about: longer than an engine still
+/// works on a `start` whose caller is gone.
+pub const SETTLE: Duration = Duration::from_secs(30);
+/// How often everything is compared though nothing was heard.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often a quiet engine is asked whether it is there.
+pub const PING_EVERY: Duration = Duration::from_secs(10);
+/// A container of ours whose job is not in the store is removed when it is older than this and does not run.
+pub const ORPHAN_AGE: Duration = Duration::from_secs(10 * 60);
+/// The first and the longest wait before something that failed is tried again.
+pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How many due jobs are looked at in one round.
+pub const ROUND: usize = 256;
+
+// A sweep or a ping that comes more often than the wall clock is read would never be on time.
+const _: () =
+    assert!(LONGEST_NAP.as_millis() < PING_EVERY.as_millis() && PING_EVERY.as_millis() <= SWEEP_EVERY.as_millis());
+// An orphan is given the time in which a `create` whose caller is gone may still arrive.
+const _: () = assert!(SETTLE.as_millis() < ORPHAN_AGE.as_millis());
+
+/// What the scheduler works with.
+pub struct Parts {
+    /// What is on disk.
+    pub store: Arc<dyn Store>,
+    /// Kept output.
+    pub logs: Arc<LogStore>,
+    /// What runs containers.
+    pub engine: Arc<dyn Engine>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for ids.
+    pub dice: Dice,
+    /// What names stand for and what is allowed.
+    pub catalog: Catalog,
+    /// Numbers.
+    pub settings: Settings,
+}
+
+/// Numbers that the config sets.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many jobs may run at once.
+    pub max_running: usize,
+    /// How many creates and starts the engine is given at once: past its knee an engine only gets slower.
+    pub max_starting: usize,
+    /// Take the engine that answers now for ours, though another one was known.
+    pub accept_new_engine: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_running: 256, max_starting: 8, accept_new_engine: false }
+    }
+}
+
+/// How the connection to the engine stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does not answer; why and since when.
+    Down {
+        /// The last error.
+        error: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It answers.
+    Up(Description),
+    /// Another engine answers than the one our containers are on.
+    Changed {
+        /// The one we know.
+        known: EngineId,
+        /// The one that answers.
+        found: EngineId,
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+impl Health {
+    /// Whether the engine can be worked with.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Up(_))
+    }
+}
+
+/// What all tasks of the scheduler share.
+struct Shared {
+    store: Arc<dyn Store>,
+    logs: Arc<LogStore>,
+    engine: Arc<dyn Engine>,
+    clock: Arc<dyn Clock>,
+    dice: Dice,
+    catalog: Catalog,
+    settings: Settings,
+    /// Something may be due.
+    wake: Notify,
+    health: watch::Sender<Health>,
+    seats: Mutex<HashMap<JobId, Arc<Seat>>>,
+    starting: Arc<Semaphore>,
+    /// Jobs in the running map that were found without a driver.
+    found: mpsc::Sender<JobId>,
+}
+
+/// Where a driver can be reached.
+#[derive(Default)]
+struct Seat {
+    poke: Notify,
+    progress: Mutex<Option<PullProgress>>,
+}
+
+impl Shared {
+    fn seats(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seat(&self, job: JobId) -> Option<Arc<Seat>> {
+        self.seats().get(&job).cloned()
+    }
+
+    fn poke(&self, job: JobId) {
+        if let Some(seat) = self.seat(job) {
+            seat.poke.notify_one();
+        }
+    }
+}
+
+/// The scheduler, not yet running.
+pub struct Scheduler {
+    shared: Arc<Shared>,
+    found: mpsc::Receiver<JobId>,
+}
+
+impl Scheduler {
+    /// A scheduler of these parts, and the handle through which callers act.
+    pub fn new(parts: Parts) -> (Self, Handle) {
+        let (found_sender, found) = mpsc::channel(ROUND);
+        let since = parts.clock.now();
+        let health = watch::Sender::new(Health::Down { error: "not connected yet".to_owned(), since });
+        let shared = Arc::new(Shared {
+            starting: Arc::new(Semaphore::new(parts.settings.max_starting)),
+            store: parts.store,
+            logs: parts.logs,
+            engine: parts.engine,
+            clock: parts.clock,
+            dice: parts.dice,
+            catalog: parts.catalog,
+            settings: parts.settings,
+            wake: Notify::new(),
+            health,
+            seats: Mutex::default(),
+            found: found_sender,
+        });
+        let handle = Handle::new(shared.clone());
+        (Self { shared, found }, handle)
+    }
+
+    /// Runs until `stop` is cancelled; then lets every driver finish the step in hand. Containers go on.
+    ///
+    /// Dropping the future instead is a crash, and harmless: that is what the crash tests do.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut monitor = JoinSet::new();
+        monitor.spawn(monitor::run(self.shared.clone(), stop.clone()));
+        dispatch::run(&self.shared, self.found, stop).await;
+        while monitor.join_next().await.is_some() {}
+    }
+}
+
+/// A wait that doubles with every failure in a row.
+struct Backoff(Duration);
+
+impl Backoff {
+    fn new() -> Self {
+        Self(BACKOFF.0)
+    }
+
+    async fn pause(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(BACKOFF.1);
+    }
+}

@@ -1,0 +1,127 @@
+//! The monitor: keeps the connection to the engine and knows how it stands.
+//!
+//! The engine's events are hints that one container is worth a look, and never more: they may be lost, doubled and late,
+//! and their stream may end at any time. So after every (re)connection, and now and then, everything is compared
+//! ([`sweep`](super::sweep)). A quiet stream is not a healthy one: the engine is also asked whether it is there.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{Backoff, Health, PING_EVERY, SWEEP_EVERY, Shared, sweep};
+use crate::engine::{Description, EngineError};
+
+/// Stays connected until told to stop.
+pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    let stay = async {
+        let mut backoff = Backoff::new();
+        loop {
+            let Err(failure) = connection(&shared, &mut backoff).await;
+            shared.engine_is_down(&failure);
+            backoff.pause().await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = stay => {}
+    }
+}
+
+/// One connection, from the first answer to the last.
+async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<std::convert::Infallible, EngineError> {
+    check_identity(shared).await?;
+    // Subscribed before the comparison, so that nothing falls between the two.
+    let mut hints = shared.engine.events(shared.store.instance()).await?;
+    sweep::run(shared).await?;
+    *backoff = Backoff::new();
+    let mut ping = ticks(PING_EVERY);
+    let mut sweeps = ticks(SWEEP_EVERY);
+    loop {
+        tokio::select! {
+            hint = hints.next() => match hint {
+                Some(Ok(hint)) => shared.poke(hint.job),
+                Some(Err(failure)) => return Err(failure),
+                None => return Err(EngineError::NoAnswer("its stream of events ended".to_owned())),
+            },
+            _ = ping.tick() => check_identity(shared).await?,
+            _ = sweeps.tick() => sweep::run(shared).await?,
+        }
+    }
+}
+
+fn ticks(every: std::time::Duration) -> tokio::time::Interval {
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Asks who answers. The engine on which our containers are is remembered; another one behind the same address is not
+/// worked with, since there nothing of ours would be found, and all of it would be taken for lost.
+async fn check_identity(shared: &Shared) -> Result<(), EngineError> {
+    let found = shared.engine.describe().await?;
+    let broken = |failure: crate::store::StoreError| EngineError::NoAnswer(failure.to_string());
+    let known = shared.store.engine().await.map_err(broken)?;
+    match known {
+        Some(known) if known != found.id && !shared.settings.accept_new_engine => {
+            shared.engine_is_another(known, found);
+            Err(EngineError::NoAnswer("another engine answers at this address".to_owned()))
+        }
+        Some(known) if known == found.id => {
+            shared.engine_is_up(found);
+            Ok(())
+        }
+        Some(_) | None => {
+            shared.store.remember_engine(&found.id).await.map_err(broken)?;
+            shared.engine_is_up(found);
+            Ok(())
+        }
+    }
+}
+
+impl Shared {
+    fn engine_is_up(&self, found: Description) {
+        let news = Health::Up(found.clone());
+        let changed = self.health.send_if_modified(|health| {
+            *health != news && {
+                *health = news;
+                true
+            }
+        });
+        if changed {
+            info!(engine = found.kind, version = %found.version, id = %found.id, "connected to the engine");
+            self.wake.notify_one();
+        }
+    }
+
+    fn engine_is_down(&self, failure: &EngineError) {
+        let since = self.clock.now();
+        let error = failure.to_string();
+        self.health.send_if_modified(|health| match health {
+            Health::Up(_) => {
+                warn!(%error, "the connection to the engine is gone; what is due waits, what runs goes on");
+                *health = Health::Down { error, since };
+                true
+            }
+            Health::Down { error: last, .. } => {
+                *last = error;
+                false
+            }
+            Health::Changed { .. } => false,
+        });
+    }
+
+    fn engine_is_another(&self, known: crate::domain::id::EngineId, found: Description) {
+        let since = self.clock.now();
+        self.health.send_if_modified(|health| {
+            if matches!(health, Health::Changed { .. }) {
+                return false;
+            }
+            error!(known = %known, found = %found.id, "another engine answers at this address: nothing is started. If that is meant, start once with --accept-new-engine");
+            *health = Health::Changed { known, found: found.id, since };
+            true
+        });
+    }
+}

@@ -1,0 +1,192 @@
+//! What is on disk: jobs, the journal of their transitions, and the logs of containers that are gone.
+//!
+//! An answer leaves a write only when it would survive a power cut. A transition names the version of the job that
+//! it was decided on and is refused when another one came first, so two parts that act on one job at once cannot
+//! both win. Each transition is one row in the journal, in the same transaction.
+//!
+//! Signatures carry no SQL: [`sqlite`] is one store, others may follow (one folder here, one arm in `open`, one line
+//! in the contract suite `tests/store_contract.rs`). Output of containers goes to compressed files beside the
+//! database ([`logs`]).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
+use crate::domain::job::{Job, Map, Reason, Status};
+
+mod lock;
+pub mod logs;
+pub mod sqlite;
+pub mod threads;
+
+/// The most jobs that one page holds.
+pub const MAX_PAGE: usize = 1_000;
+/// How many transitions a slow subscriber may fall behind before it has to read the store instead.
+pub const TRANSITIONS_BUFFERED: usize = 4_096;
+
+/// What is on disk.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Which scheduler state this is: made when the store was.
+    fn instance(&self) -> InstanceId;
+
+    /// Adds a job that was just accepted.
+    async fn insert(&self, job: &Job) -> Result<(), StoreError>;
+
+    /// Replaces `before` by `after`, and writes the transition down.
+    ///
+    /// # Errors
+    /// [`StoreError::Outdated`] when the stored version is no longer `before.version`.
+    async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError>;
+
+    /// The job of this id.
+    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError>;
+
+    /// Up to `limit` ids that begin with these lower-case hex digits (1 to 32).
+    async fn ids_with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError>;
+
+    /// Up to `limit` jobs that are `scheduled` or `retrying` and due at `now`, the earliest first.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// When the next `scheduled` or `retrying` job is due.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Up to `limit` jobs that are `queued`: by priority, due time, id.
+    async fn queued(&self, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// Queued jobs in whose spec a start deadline is set, and that deadline is before `now`.
+    async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// The ids of all jobs in the running map.
+    async fn active(&self) -> Result<Vec<JobId>, StoreError>;
+
+    /// Reads that all see one moment.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+
+    /// A number that changes whenever a job does.
+    async fn last_seq(&self) -> Result<Seq, StoreError>;
+
+    /// Up to `limit` transitions after `after`, oldest first.
+    async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError>;
+
+    /// Transitions as they are committed, from now on.
+    fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Transition>>;
+
+    /// The engine that containers were created on, if any were.
+    async fn engine(&self) -> Result<Option<EngineId>, StoreError>;
+
+    /// Remembers the engine that containers are created on.
+    async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError>;
+}
+
+/// Reads that all see the moment at which the snapshot was taken. Holding one holds back the store's housekeeping:
+/// drop it soon.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// Up to `limit` jobs of a map that pass the filter, in the order of their ids, after the id `after`.
+    async fn page(
+        &mut self,
+        map: Map,
+        filter: &Filter,
+        after: Option<JobId>,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError>;
+}
+
+/// Which jobs to show; what is missing does not restrict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// This status.
+    pub status: Option<Status>,
+    /// This name, exactly.
+    pub name: Option<String>,
+    /// This label with this value.
+    pub label: Option<(String, String)>,
+}
+
+/// One row of the journal. The first of each job has no `from`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Its place.
+    pub seq: Seq,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Whose.
+    pub job: JobId,
+    /// What the caller named.
+    pub job_name: String,
+    /// From which status.
+    pub from: Option<Status>,
+    /// To which.
+    pub to: Status,
+    /// In which attempt.
+    pub attempt: u32,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// With which exit code.
+    pub exit_code: Option<i32>,
+    /// Which version of the job it made.
+    pub version: Version,
+}
+
+/// Why a read or a write was not done.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The job has changed since it was read: read it again and decide again.
+    #[error("the job has changed meanwhile")]
+    Outdated,
+    /// The disk is full. Nothing was written.
+    #[error("the data directory is full: nothing was changed; make room and try again")]
+    Full,
+    /// The disk or the database refuses.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// What is stored cannot be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The server is stopping.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be made or written.
+    #[error("the data directory {path} cannot be written: {source}")]
+    NotWritable {
+        /// The folder.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another server holds the lock.
+    #[error(
+        "the data directory {path} is in use by another server: stop that one, or give this one a `--data-dir` of its own"
+    )]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// A newer version wrote it.
+    #[error(
+        "the data directory {path} was written by a newer version (schema {found}, this one knows {known}): upgrade, or give this one a `--data-dir` of its own"
+    )]
+    Newer {
+        /// The folder.
+        path: String,
+        /// Its schema.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// It is not what we wrote.
+    #[error("the database in {path} is damaged: {detail}; put it aside or restore a backup")]
+    Damaged {
+        /// The folder.
+        path: String,
+        /// What SQLite says.
+        detail: String,
+    },
+}

@@ -1,0 +1,287 @@
+//! The store in one SQLite database in the data directory.
+//!
+//! One writer ([`writer`]) puts whatever waits into one transaction, with `synchronous=FULL` in WAL mode: a reply leaves
+//! after the fsync. Readers have connections of their own and never wait for the writer. Every query has its index
+//! ([`queries`]); a test reads their plans. How rows become jobs is in [`rows`], and nowhere else.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+
+use super::lock::DirLock;
+use super::threads::{Broken, Threads};
+use super::{Filter, OpenError, Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
+use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
+use crate::domain::job::{Job, Map};
+
+mod open;
+mod queries;
+mod rows;
+mod writer;
+
+pub use writer::Writer;
+
+/// The database's file in the data directory.
+pub const FILE: &str = "tidetable.db";
+/// How many reads run at once.
+const READERS: usize = 4;
+/// How many snapshots are held at once; a further caller waits.
+const SNAPSHOTS: usize = 8;
+
+/// A store in a data directory.
+pub struct SqliteStore {
+    instance: InstanceId,
+    threads: Threads,
+    commands: Mutex<Option<mpsc::Sender<writer::Command>>>,
+    readers: Pool,
+    snapshots: Pool,
+    last_seq: Arc<AtomicU64>,
+    transitions: broadcast::Sender<Arc<Transition>>,
+    _lock: DirLock,
+}
+
+/// Connections that are opened when they are first needed, and at most so many.
+#[derive(Clone)]
+struct Pool {
+    path: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    permits: Arc<Semaphore>,
+}
+
+/// A connection and the right to it.
+struct Borrowed {
+    connection: Connection,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl SqliteStore {
+    /// Opens the store in this directory, or makes one there, with this id. The writer has to be run for anything to be
+    /// written.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the directory cannot be written, is in use, or holds what this version cannot read.
+    pub fn open(dir: &Path, threads: Threads, id_if_new: InstanceId) -> Result<(Arc<Self>, Writer), OpenError> {
+        let lock = DirLock::take(dir)?;
+        let opened = open::open(dir, id_if_new)?;
+        let (commands, waiting) = mpsc::channel(writer::WAITING);
+        let last_seq = Arc::new(AtomicU64::new(opened.last_seq));
+        let transitions = broadcast::Sender::new(TRANSITIONS_BUFFERED);
+        let writer = Writer::new(opened.connection, waiting, threads, last_seq.clone(), transitions.clone());
+        let path = dir.join(FILE);
+        let store = Self {
+            instance: opened.instance,
+            threads,
+            commands: Mutex::new(Some(commands)),
+            readers: Pool::new(path.clone(), READERS),
+            snapshots: Pool::new(path, SNAPSHOTS),
+            last_seq,
+            transitions,
+            _lock: lock,
+        };
+        Ok((Arc::new(store), writer))
+    }
+
+    /// Takes no more writes; the writer ends when those that were accepted are done.
+    pub async fn close(&self) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let pool = self.readers.clone();
+        let permit = pool.permit().await?;
+        self.threads
+            .run(move || {
+                let borrowed = pool.borrow(permit)?;
+                let answer = query(&borrowed.connection);
+                pool.give_back(borrowed);
+                answer
+            })
+            .await
+            .map_err(broken)?
+    }
+
+    async fn write(&self, work: impl FnOnce(&Connection) -> writer::Done + Send + 'static) -> Result<(), StoreError> {
+        let commands =
+            self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
+        writer::submit(&commands, Box::new(work)).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    async fn insert(&self, job: &Job) -> Result<(), StoreError> {
+        let row = rows::JobRow::of(job)?;
+        let transition = rows::transition(None, job, job.created_at);
+        self.write(move |connection| {
+            queries::insert(connection, &row)?;
+            queries::journal(connection, transition).map(Some)
+        })
+        .await
+    }
+
+    async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError> {
+        let row = rows::JobRow::of(after)?;
+        let transition = rows::transition(Some(before), after, at);
+        let version = before.version;
+        self.write(move |connection| {
+            queries::advance(connection, &row, version)?;
+            queries::journal(connection, transition).map(Some)
+        })
+        .await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.read(move |connection| queries::get(connection, id)).await
+    }
+
+    async fn ids_with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.read(move |connection| queries::ids_with_prefix(connection, &prefix, limit)).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.read(move |connection| queries::due(connection, now, limit)).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(queries::next_due).await
+    }
+
+    async fn queued(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.read(move |connection| queries::queued(connection, limit)).await
+    }
+
+    async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.read(move |connection| queries::queued_past_deadline(connection, now, limit)).await
+    }
+
+    async fn active(&self) -> Result<Vec<JobId>, StoreError> {
+        self.read(queries::active).await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let pool = self.snapshots.clone();
+        let permit = pool.permit().await?;
+        let (borrowing, threads) = (pool.clone(), self.threads);
+        let borrowed = threads
+            .run(move || {
+                let borrowed = borrowing.borrow(permit)?;
+                // A read is what fixes the moment: `BEGIN` alone does not.
+                borrowed.connection.execute_batch("BEGIN; SELECT 1 FROM meta LIMIT 1;").map_err(failed)?;
+                Ok::<_, StoreError>(borrowed)
+            })
+            .await
+            .map_err(broken)??;
+        Ok(Box::new(SqliteSnapshot { borrowed: Some(borrowed), pool, threads }))
+    }
+
+    async fn last_seq(&self) -> Result<Seq, StoreError> {
+        Ok(Seq(self.last_seq.load(Ordering::Acquire)))
+    }
+
+    async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
+        self.read(move |connection| queries::journal_after(connection, after, limit)).await
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {
+        self.transitions.subscribe()
+    }
+
+    async fn engine(&self) -> Result<Option<EngineId>, StoreError> {
+        self.read(|connection| Ok(queries::meta(connection, "engine")?.map(EngineId))).await
+    }
+
+    async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError> {
+        let engine = engine.to_string();
+        self.write(move |connection| queries::set_meta(connection, "engine", &engine).map(|()| None)).await
+    }
+}
+
+struct SqliteSnapshot {
+    borrowed: Option<Borrowed>,
+    pool: Pool,
+    threads: Threads,
+}
+
+#[async_trait]
+impl Snapshot for SqliteSnapshot {
+    async fn page(
+        &mut self,
+        map: Map,
+        filter: &Filter,
+        after: Option<JobId>,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError> {
+        // A call that was dropped half-way took the connection along: the moment is gone.
+        let borrowed =
+            self.borrowed.take().ok_or_else(|| StoreError::Failed("the snapshot was given up".to_owned()))?;
+        let filter = filter.clone();
+        let (borrowed, page) = self
+            .threads
+            .run(move || {
+                let page = queries::page(&borrowed.connection, map, &filter, after, limit);
+                (borrowed, page)
+            })
+            .await
+            .map_err(broken)?;
+        self.borrowed = Some(borrowed);
+        page
+    }
+}
+
+impl Drop for SqliteSnapshot {
+    fn drop(&mut self) {
+        if let Some(borrowed) = self.borrowed.take()
+            && borrowed.connection.execute_batch("ROLLBACK").is_ok()
+        {
+            self.pool.give_back(borrowed);
+        }
+    }
+}
+
+impl Pool {
+    fn new(path: PathBuf, most: usize) -> Self {
+        Self { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(most)) }
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        self.permits.clone().acquire_owned().await.map_err(|_| StoreError::Closed)
+    }
+
+    fn borrow(&self, permit: OwnedSemaphorePermit) -> Result<Borrowed, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open::reader(&self.path).map_err(failed)?,
+        };
+        Ok(Borrowed { connection, _permit: permit })
+    }
+
+    fn give_back(&self, borrowed: Borrowed) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(borrowed.connection);
+    }
+}
+
+fn broken(_: Broken) -> StoreError {
+    StoreError::Failed("a thread of the store broke".to_owned())
+}
+
+/// SQLite's error in the store's words.
+fn failed(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(error.to_string()),
+        Some(_) | None => StoreError::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,295 @@
+//! All SQL of the store. Every query is answered from an index whose size does not depend on how many jobs there are of
+//! another kind; the test below reads their plans.
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, ToSql, params};
+
+use super::super::{Filter, StoreError, Transition};
+use super::failed;
+use super::rows::{self, JOB_COLUMNS, JobRow, number};
+use crate::domain::id::{JobId, Seq, Timestamp, Version};
+use crate::domain::job::{Job, Map, Status};
+
+const INSERT: &str =
+    "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+const ADVANCE: &str = "UPDATE jobs SET version = ?2, spec = ?3, due_at = ?4, priority = ?5, start_deadline = ?6, attempt = ?7, status = ?8, detail = ?9
+     WHERE id = ?1 AND version = ?10";
+const JOURNAL: &str =
+    "INSERT INTO journal (at, job, job_name, from_status, to_status, attempt, reason, exit_code, version)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const JOURNAL_AFTER: &str = "SELECT seq, at, job, job_name, from_status, to_status, attempt, reason, exit_code, version
+     FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+const PREFIX: &str = "SELECT id FROM jobs WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+const NEXT_DUE: &str = "SELECT min(due_at) FROM jobs WHERE status IN ('scheduled', 'retrying')";
+const ACTIVE: &str = "SELECT id FROM jobs WHERE status IN ('pulling', 'starting', 'running', 'stopping')";
+
+fn get_sql() -> String {
+    format!("SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?1")
+}
+
+fn due_sql() -> String {
+    format!(
+        "SELECT {JOB_COLUMNS} FROM jobs WHERE status IN ('scheduled', 'retrying') AND due_at <= ?1 ORDER BY due_at LIMIT ?2"
+    )
+}
+
+fn queued_sql() -> String {
+    format!("SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'queued' ORDER BY priority DESC, due_at, id LIMIT ?1")
+}
+
+fn deadline_sql() -> String {
+    format!(
+        "SELECT {JOB_COLUMNS} FROM jobs WHERE status = 'queued' AND start_deadline IS NOT NULL AND start_deadline < ?1 ORDER BY start_deadline LIMIT ?2"
+    )
+}
+
+/// A page of one map: the first rows of each of its statuses, and of these the first. So no more rows are read than
+/// statuses × limit, however many there are.
+fn page_sql(statuses: &[Status]) -> String {
+    let each: Vec<String> = statuses
+        .iter()
+        .map(|status| {
+            format!(
+                "SELECT * FROM (SELECT {JOB_COLUMNS} FROM jobs WHERE status = '{status}' AND id > ?1
+                   AND (?2 IS NULL OR name = ?2) AND (?3 IS NULL OR json_extract(spec, '$.labels.\"' || ?3 || '\"') = ?4)
+                 ORDER BY id LIMIT ?5)"
+            )
+        })
+        .collect();
+    format!("{} ORDER BY 1 LIMIT ?5", each.join(" UNION ALL "))
+}
+
+fn prepared<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
+    connection.prepare_cached(sql).map_err(failed)
+}
+
+fn jobs(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Job>, StoreError> {
+    let mut statement = prepared(connection, sql)?;
+    let mut found = statement.query(params).map_err(failed)?;
+    let mut jobs = Vec::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        jobs.push(rows::job(row)?);
+    }
+    Ok(jobs)
+}
+
+pub(super) fn insert(connection: &Connection, row: &JobRow) -> Result<(), StoreError> {
+    let id = row.id.as_bytes();
+    prepared(connection, INSERT)?
+        .execute(params![
+            id,
+            row.version,
+            row.name,
+            row.spec,
+            row.created_at,
+            row.due_at,
+            row.priority,
+            row.start_deadline,
+            row.attempt,
+            row.status,
+            row.detail
+        ])
+        .map_err(failed)?;
+    Ok(())
+}
+
+pub(super) fn advance(connection: &Connection, row: &JobRow, from: Version) -> Result<(), StoreError> {
+    let id = row.id.as_bytes();
+    let changed = prepared(connection, ADVANCE)?
+        .execute(params![
+            id,
+            row.version,
+            row.spec,
+            row.due_at,
+            row.priority,
+            row.start_deadline,
+            row.attempt,
+            row.status,
+            row.detail,
+            number(from.0)
+        ])
+        .map_err(failed)?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::Outdated) }
+}
+
+/// Writes a transition down, and gives it its place.
+pub(super) fn journal(connection: &Connection, transition: Transition) -> Result<Transition, StoreError> {
+    let t = &transition;
+    prepared(connection, JOURNAL)?
+        .execute(params![
+            t.at.timestamp_millis(),
+            t.job.as_bytes(),
+            t.job_name,
+            t.from.map(Status::as_str),
+            t.to.as_str(),
+            t.attempt,
+            t.reason.map(|reason| reason.as_str()),
+            t.exit_code,
+            number(t.version.0)
+        ])
+        .map_err(failed)?;
+    let seq = Seq(u64::try_from(connection.last_insert_rowid()).unwrap_or(0));
+    Ok(Transition { seq, ..transition })
+}
+
+pub(super) fn journal_after(connection: &Connection, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
+    let mut statement = prepared(connection, JOURNAL_AFTER)?;
+    let mut found = statement.query(params![number(after.0), limit_of(limit)]).map_err(failed)?;
+    let mut transitions = Vec::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        transitions.push(rows::journal_row(row)?);
+    }
+    Ok(transitions)
+}
+
+pub(super) fn last_seq(connection: &Connection) -> Result<u64, rusqlite::Error> {
+    let seq: i64 = connection.query_row(
+        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'journal'",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(u64::try_from(seq).unwrap_or(0))
+}
+
+pub(super) fn get(connection: &Connection, id: JobId) -> Result<Option<Job>, StoreError> {
+    Ok(jobs(connection, &get_sql(), [id.as_bytes()])?.pop())
+}
+
+pub(super) fn ids_with_prefix(connection: &Connection, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
+    let Some((from, to)) = padded(prefix, '0').zip(padded(prefix, 'f')) else { return Ok(Vec::new()) };
+    ids(connection, PREFIX, params![from.as_bytes(), to.as_bytes(), limit_of(limit)])
+}
+
+/// The first or last id that begins with these digits.
+fn padded(prefix: &str, fill: char) -> Option<JobId> {
+    let rest = 32_usize.checked_sub(prefix.len())?;
+    format!("{prefix}{}", String::from(fill).repeat(rest)).parse().ok()
+}
+
+fn ids(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<JobId>, StoreError> {
+    let mut statement = prepared(connection, sql)?;
+    let found = statement.query_map(params, |row| row.get::<_, [u8; 16]>(0)).map_err(failed)?;
+    found.map(|bytes| bytes.map(JobId::from_bytes).map_err(failed)).collect()
+}
+
+pub(super) fn due(connection: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+    jobs(connection, &due_sql(), params![now.timestamp_millis(), limit_of(limit)])
+}
+
+pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let millis: Option<i64> = prepared(connection, NEXT_DUE)?.query_row([], |row| row.get(0)).map_err(failed)?;
+    Ok(millis.and_then(rows::instant))
+}
+
+pub(super) fn queued(connection: &Connection, limit: usize) -> Result<Vec<Job>, StoreError> {
+    jobs(connection, &queued_sql(), [limit_of(limit)])
+}
+
+pub(super) fn queued_past_deadline(
+    connection: &Connection,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Job>, StoreError> {
+    jobs(connection, &deadline_sql(), params![now.timestamp_millis(), limit_of(limit)])
+}
+
+pub(super) fn active(connection: &Connection) -> Result<Vec<JobId>, StoreError> {
+    ids(connection, ACTIVE, [])
+}
+
+pub(super) fn page(
+    connection: &Connection,
+    map: Map,
+    filter: &Filter,
+    after: Option<JobId>,
+    limit: usize,
+) -> Result<Vec<Job>, StoreError> {
+    let wanted = |status: &Status| status.map() == map && filter.status.is_none_or(|only| only == *status);
+    let statuses: Vec<Status> = Status::ALL.iter().copied().filter(wanted).collect();
+    if statuses.is_empty() {
+        return Ok(Vec::new());
+    }
+    // An empty blob comes before every id.
+    let after: Vec<u8> = after.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
+    let (label, value) = filter.label.as_ref().map(|(name, value)| (name.as_str(), value.as_str())).unzip();
+    let params: [&dyn ToSql; 5] = [&after, &filter.name, &label, &value, &limit_of(limit)];
+    jobs(connection, &page_sql(&statuses), &params[..])
+}
+
+pub(super) fn meta(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {
+    prepared(connection, "SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()
+        .map_err(failed)
+}
+
+pub(super) fn set_meta(connection: &Connection, key: &str, value: &str) -> Result<(), StoreError> {
+    prepared(
+        connection,
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )?
+    .execute([key, value])
+    .map_err(failed)?;
+    Ok(())
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The plan of a query, a line a step.
+    fn plan(connection: &Connection, sql: &str) -> Vec<String> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("the query is right");
+        let parameters = vec![rusqlite::types::Null; statement.parameter_count()];
+        let steps = statement
+            .query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3))
+            .expect("it can be explained");
+        steps.collect::<Result<_, _>>().expect("its plan can be read")
+    }
+
+    #[test]
+    fn every_query_is_answered_from_an_index() {
+        let connection = Connection::open_in_memory().expect("memory");
+        connection.execute_batch(include_str!("migrations/V1__jobs_and_journal.sql")).expect("the schema is right");
+        let pages: Vec<String> = [Map::Running, Map::Scheduled, Map::History]
+            .map(|map| Status::ALL.iter().copied().filter(|s| s.map() == map).collect::<Vec<_>>())
+            .iter()
+            .map(|s| page_sql(s))
+            .collect();
+        let fixed = [
+            get_sql(),
+            due_sql(),
+            queued_sql(),
+            deadline_sql(),
+            PREFIX.to_owned(),
+            NEXT_DUE.to_owned(),
+            ACTIVE.to_owned(),
+            JOURNAL_AFTER.to_owned(),
+            ADVANCE.to_owned(),
+        ];
+        for sql in fixed.iter().chain(&pages) {
+            let is_page = pages.contains(sql);
+            for step in plan(&connection, sql) {
+                let by_index = step.starts_with("SEARCH")
+                    || step.contains("USING INDEX jobs_queued")
+                    || step.contains("USING COVERING INDEX jobs_due");
+                // A page merges at most `limit` rows of each status: a sort of those does not grow with the table.
+                let bounded = is_page
+                    && (step.starts_with("SCAN (subquery")
+                        || step.starts_with("CO-ROUTINE")
+                        || step.contains("UNION ALL")
+                        || step.contains("MERGE")
+                        || step.contains("LEFT")
+                        || step.contains("RIGHT")
+                        || step.contains("COMPOUND")
+                        || step.contains("LEFT-MOST")
+                        || step.contains("TEMP B-TREE FOR ORDER BY"));
+                assert!(by_index || bounded, "{step}\n{sql}");
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! How jobs and transitions become rows, and rows become them again.
+
+use rusqlite::Row;
+
+use super::super::{StoreError, Transition};
+use super::failed;
+use crate::domain::id::{Attempt, JobId, Seq, Timestamp, Version};
+use crate::domain::job::{Job, Reason, State, Status};
+
+/// The columns of a job, in the order in which [`job`] reads them.
+pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail";
+
+/// A job as it is bound to a statement.
+pub(super) struct JobRow {
+    pub(super) id: JobId,
+    pub(super) version: i64,
+    pub(super) name: String,
+    pub(super) spec: String,
+    pub(super) created_at: i64,
+    pub(super) due_at: i64,
+    pub(super) priority: i32,
+    pub(super) start_deadline: Option<i64>,
+    pub(super) attempt: u32,
+    pub(super) status: &'static str,
+    pub(super) detail: Option<String>,
+}
+
+impl JobRow {
+    pub(super) fn of(job: &Job) -> Result<Self, StoreError> {
+        let unwritable =
+            |error: serde_json::Error| StoreError::Failed(format!("job {} cannot be written: {error}", job.id));
+        Ok(Self {
+            id: job.id,
+            version: number(job.version.0),
+            name: job.name.to_string(),
+            spec: serde_json::to_string(&job.spec).map_err(unwritable)?,
+            created_at: job.created_at.timestamp_millis(),
+            due_at: job.due_at.timestamp_millis(),
+            priority: job.spec.fields().priority.unwrap_or(0),
+            start_deadline: job.start_deadline().map(|at| at.timestamp_millis()),
+            attempt: job.attempt.0,
+            status: job.state.status().as_str(),
+            detail: job.state.detail().map_err(unwritable)?,
+        })
+    }
+}
+
+/// SQLite's integers are signed; none of ours comes near the difference.
+pub(super) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// The job in a row of [`JOB_COLUMNS`].
+pub(super) fn job(row: &Row<'_>) -> Result<Job, StoreError> {
+    let id = JobId::from_bytes(row.get::<_, [u8; 16]>(0).map_err(failed)?);
+    let damaged = |what: &str| StoreError::Damaged(format!("job {id}: its {what} cannot be read"));
+    let status: String = row.get(7).map_err(failed)?;
+    let detail: Option<String> = row.get(8).map_err(failed)?;
+    let status = Status::from_word(&status).ok_or_else(|| damaged("status"))?;
+    Ok(Job {
+        id,
+        version: Version(unsigned(row.get(1).map_err(failed)?)),
+        name: row.get::<_, String>(2).map_err(failed)?.parse().map_err(|_| damaged("name"))?,
+        spec: serde_json::from_str(row.get_ref(3).and_then(|spec| Ok(spec.as_str()?)).map_err(failed)?)
+            .map_err(|_| damaged("spec"))?,
+        created_at: instant(row.get(4).map_err(failed)?).ok_or_else(|| damaged("time"))?,
+        due_at: instant(row.get(5).map_err(failed)?).ok_or_else(|| damaged("due time"))?,
+        attempt: Attempt(row.get(6).map_err(failed)?),
+        state: State::from_parts(status, detail.as_deref()).map_err(|_| damaged("state"))?,
+    })
+}
+
+pub(super) fn instant(millis: i64) -> Option<Timestamp> {
+    Timestamp::from_timestamp_millis(millis)
+}
+
+/// The journal's row for a job that went from `before` to `after`; its place is given when it is written.
+pub(super) fn transition(before: Option<&Job>, after: &Job, at: Timestamp) -> Transition {
+    Transition {
+        seq: Seq(0),
+        at,
+        job: after.id,
+        job_name: after.name.to_string(),
+        from: before.map(|job| job.state.status()),
+        to: after.state.status(),
+        attempt: after.attempt.0,
+        reason: after.state.reason(),
+        exit_code: after.state.exit_code(),
+        version: after.version,
+    }
+}
+
+/// The transition in a row of the journal.
+pub(super) fn journal_row(row: &Row<'_>) -> Result<Transition, StoreError> {
+    let seq: i64 = row.get(0).map_err(failed)?;
+    let damaged = || StoreError::Damaged(format!("row {seq} of the journal cannot be read"));
+    let status = |index| -> Result<Option<Status>, StoreError> {
+        let word: Option<String> = row.get(index).map_err(failed)?;
+        word.map(|word| Status::from_word(&word).ok_or_else(damaged)).transpose()
+    };
+    let reason: Option<String> = row.get(7).map_err(failed)?;
+    Ok(Transition {
+        seq: Seq(unsigned(seq)),
+        at: instant(row.get(1).map_err(failed)?).ok_or_else(damaged)?,
+        job: JobId::from_bytes(row.get(2).map_err(failed)?),
+        job_name: row.get(3).map_err(failed)?,
+        from: status(4)?,
+        to: status(5)?.ok_or_else(damaged)?,
+        attempt: row.get(6).map_err(failed)?,
+        reason: reason.map(|word| Reason::from_word(&word).ok_or_else(damaged)).transpose()?,
+        exit_code: row.get(8).map_err(failed)?,
+        version: Version(unsigned(row.get(9).map_err(failed)?)),
+    })
+}
