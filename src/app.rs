@@ -95,11 +95,11 @@ impl Service {
 
 fn connect_engine(choice: &EngineChoice) -> anyhow::Result<Arc<dyn Engine>> {
     Ok(match choice {
-        EngineChoice::Docker(place) => Arc::new(docker::connect(&docker::Address::find(
+        EngineChoice::Docker(place) => Arc::new(docker::connect(docker::Address::find(
             place.host.as_deref(),
             place.cert_path.as_deref(),
             place.tls_verify,
-        )?)?),
+        )?)),
         EngineChoice::Simulated => Arc::new(SimulatedEngine::new(Arc::new(SystemClock), Default::default())),
     })
 }

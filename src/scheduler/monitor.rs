@@ -106,7 +106,10 @@ impl Shared {
                 true
             }
             Health::Down { error: last, .. } => {
-                *last = error;
+                if *last != error {
+                    warn!(%error, "the engine does not answer; what is due waits");
+                    *last = error;
+                }
                 false
             }
             Health::Changed { .. } => false,

@@ -1,0 +1,127 @@
+//! Where the engine is: `DOCKER_HOST`, `DOCKER_CERT_PATH` and `DOCKER_TLS_VERIFY`, or their keys in the config.
+//!
+//! Finding an address touches no socket, since a server starts without its engine too. What can be known to be wrong
+//! (an unknown scheme, a certificate that is not there) is said at once.
+
+use std::path::{Path, PathBuf};
+
+use bollard::{ClientVersion, Docker};
+
+/// Where Docker listens unless told otherwise.
+const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+/// The oldest API that is spoken: Docker 20.10's and Podman's.
+const API_VERSION: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
+
+/// Where an engine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A socket of this machine.
+    Unix(PathBuf),
+    /// A port, in the clear: whoever reaches it is root there.
+    Tcp(String),
+    /// A port, with TLS and a client certificate.
+    Tls {
+        /// `host:port`
+        host: String,
+        /// Folder with `ca.pem`, `cert.pem` and `key.pem`.
+        certificates: PathBuf,
+    },
+}
+
+/// Said when no engine can be at what was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// The scheme is none that an engine speaks.
+    #[error("`{0}` is no engine's address: write one like `unix:///var/run/docker.sock` or `tcp://host:2376`")]
+    Unknown(String),
+    /// A certificate is missing.
+    #[error(
+        "TLS to the engine wants `{0}`, and it cannot be read: `DOCKER_CERT_PATH` (or `cert_path`) names the folder that holds ca.pem, cert.pem and key.pem"
+    )]
+    NoCertificate(String),
+}
+
+impl Address {
+    /// The address that these say, or the environment, or the default socket.
+    ///
+    /// # Errors
+    /// [`AddressError`].
+    pub fn find(host: Option<&str>, cert_path: Option<&Path>, tls_verify: Option<bool>) -> Result<Self, AddressError> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let host = host.map(str::to_owned).or_else(|| variable("DOCKER_HOST"));
+        let certificates = cert_path.map(Path::to_owned).or_else(|| variable("DOCKER_CERT_PATH").map(PathBuf::from));
+        let tls = tls_verify.unwrap_or_else(|| variable("DOCKER_TLS_VERIFY").is_some_and(|value| value != "0"));
+        Self::parse(host.as_deref(), certificates, tls)
+    }
+
+    fn parse(host: Option<&str>, certificates: Option<PathBuf>, tls: bool) -> Result<Self, AddressError> {
+        let Some(host) = host else { return Ok(Self::Unix(DEFAULT_SOCKET.into())) };
+        let unknown = || AddressError::Unknown(host.to_owned());
+        match host.split_once("://") {
+            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            None if host.starts_with('/') => Ok(Self::Unix(host.into())),
+            Some((scheme @ ("tcp" | "http" | "https"), place)) => {
+                let place = place.trim_end_matches('/');
+                if !place.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok()) {
+                    return Err(unknown());
+                }
+                if tls || scheme == "https" {
+                    Self::with_tls(place, certificates)
+                } else {
+                    Ok(Self::Tcp(place.to_owned()))
+                }
+            }
+            Some(_) | None => Err(unknown()),
+        }
+    }
+
+    fn with_tls(place: &str, certificates: Option<PathBuf>) -> Result<Self, AddressError> {
+        let certificates = certificates.or_else(|| Some(std::env::home_dir()?.join(".docker"))).unwrap_or_default();
+        for file in ["ca.pem", "cert.pem", "key.pem"] {
+            let file = certificates.join(file);
+            if std::fs::File::open(&file).is_err() {
+                return Err(AddressError::NoCertificate(file.display().to_string()));
+            }
+        }
+        Ok(Self::Tls { host: place.to_owned(), certificates })
+    }
+
+    /// A client of the engine there. For a socket that does not exist yet there is none.
+    pub(super) fn client(&self, timeout_seconds: u64) -> Result<Docker, bollard::errors::Error> {
+        match self {
+            Self::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), timeout_seconds, &API_VERSION),
+            Self::Tcp(place) => Docker::connect_with_http(&format!("tcp://{place}"), timeout_seconds, &API_VERSION),
+            Self::Tls { host, certificates } => Docker::connect_with_ssl(
+                &format!("tcp://{host}"),
+                &certificates.join("key.pem"),
+                &certificates.join("cert.pem"),
+                &certificates.join("ca.pem"),
+                timeout_seconds,
+                &API_VERSION,
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_socket_or_a_port() {
+        let parse = |text| Address::parse(text, None, false);
+        assert_eq!(parse(None), Ok(Address::Unix(DEFAULT_SOCKET.into())));
+        assert_eq!(parse(Some("unix:///run/podman.sock")), Ok(Address::Unix("/run/podman.sock".into())));
+        assert_eq!(parse(Some("tcp://docker:2375")), Ok(Address::Tcp("docker:2375".to_owned())));
+        for wrong in ["docker", "ftp://docker:1", "tcp://docker", "tcp://:1", "unix://relative", "tcp://docker:99999"] {
+            assert_eq!(parse(Some(wrong)), Err(AddressError::Unknown(wrong.to_owned())));
+        }
+    }
+
+    #[test]
+    fn tls_without_its_certificates_is_said_at_once() {
+        let error =
+            Address::parse(Some("tcp://docker:2376"), Some("/nowhere".into()), true).expect_err("no certificates");
+        assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
+    }
+}
