@@ -278,8 +278,9 @@ expect() {
 
 # map_of ID: the map of /jobs which holds the job.
 map_of() {
-    curl --silent --max-time 10 "$URL/jobs" | pretty |
-        sed -n -e 's/^  "\([a-z]*\)": .*/\1/' -e "/^[a-z]*\$/h" -e "/^    \"$1\": {/{x;p;q;}"
+    local all
+    all=$(curl --silent --max-time 10 "$URL/jobs" | pretty)
+    sed -n -e 's/^  "\([a-z]*\)": .*/\1/' -e "/^[a-z]*\$/h" -e "/^    \"$1\": {/{x;p;q;}" <<<"$all"
 }
 
 status_of() { curl --silent --max-time 10 "$URL/job/$1" | sed -n 's/.*"status":"\([a-z_]*\)".*/\1/p'; }
@@ -308,7 +309,7 @@ filter_of() { printf 'filters=%%7B%%22label%%22%%3A%%5B%%22tidetable.job%%3D%s%%
 
 ask_engine_for() { api GET "/containers/json?all=1&$(filter_of "$1")"; }
 
-first_container() { grep -o '"Id":"[0-9a-f]*"' <<<"$OUT" | head -n 1 | cut -d '"' -f 4 | cut -c 1-12; }
+first_container() { sed -nE 's/^[^"]*"Id":"([0-9a-f]{12}).*/\1/p' <<<"$OUT"; }
 
 # What the engine itself says, past the server.
 containers_of() {
