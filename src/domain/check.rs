@@ -170,11 +170,10 @@ fn is_address(text: &str) -> bool {
 }
 
 fn is_signal(text: &str) -> bool {
-    let number = text.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n));
-    number
-        || (text.len() <= 12
-            && !text.is_empty()
-            && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || "+-".contains(c)))
+    let is_name = text.len() <= 12
+        && text.starts_with(|c: char| c.is_ascii_uppercase())
+        && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || "+-".contains(c));
+    is_name || text.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number))
 }
 
 #[cfg(test)]

@@ -4,14 +4,13 @@
 //! has perhaps an intent, a `Scheduled` one has nothing. Which map a job is shown in, and the word of its
 //! status, follow from the state and are stored nowhere else.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::container::Exit;
 use super::id::{Attempt, ContainerId, ContainerName, Digest, JobId, Timestamp, Version};
 use super::image::JobName;
 use super::spec::JobSpec;
+pub use super::status::{Map, Reason, Status};
 
 /// One request to run a definition or an image at one due time.
 #[derive(Clone, Debug, PartialEq)]
@@ -176,143 +175,6 @@ impl Outcome {
     }
 }
 
-/// One of the seed's three maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Map {
-    /// Waiting.
-    Scheduled,
-    /// Somewhere between the claim and the result.
-    Running,
-    /// Over.
-    History,
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
-
-        impl $name {
-            /// Every one of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The word for it in JSON, on the command line and in the store.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-
-            /// The one that this word names.
-            pub fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)* _ => None }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
-
-words! {
-    /// The word for a state; what the API calls `status`.
-    Status {
-        /// Waiting for its due time.
-        Scheduled = "scheduled",
-        /// Due, waiting for a slot or the engine.
-        Queued = "queued",
-        /// Waiting for its next attempt.
-        Retrying = "retrying",
-        /// The image is on its way.
-        Pulling = "pulling",
-        /// The container is being created or started.
-        Starting = "starting",
-        /// The container runs.
-        Running = "running",
-        /// Asked to stop.
-        Stopping = "stopping",
-        /// Exit code 0.
-        Succeeded = "succeeded",
-        /// Anything else that is certain.
-        Failed = "failed",
-        /// Ran past its timeout.
-        TimedOut = "timed_out",
-        /// Stopped by request.
-        Stopped = "stopped",
-        /// Taken off the schedule.
-        Canceled = "canceled",
-        /// Its start deadline passed.
-        Missed = "missed",
-        /// Cannot be established.
-        Unknown = "unknown",
-    }
-}
-
-words! {
-    /// Why a job waits, failed, or is not known: the code beside the sentence.
-    Reason {
-        /// The process ended with a code other than 0.
-        ExitNonzero = "exit_nonzero",
-        /// The kernel's out-of-memory killer ended it.
-        OomKilled = "oom_killed",
-        /// A signal that we did not send ended it.
-        Signaled = "signaled",
-        /// The image is neither on the engine nor in its registry.
-        ImageNotFound = "image_not_found",
-        /// The registry refused us.
-        PullDenied = "pull_denied",
-        /// The pull broke off.
-        PullFailed = "pull_failed",
-        /// The engine refuses the spec.
-        InvalidSpec = "invalid_spec",
-        /// The command is not in the image, or may not run.
-        CommandNotFound = "command_not_found",
-        /// The engine could not create the container.
-        CreateFailed = "create_failed",
-        /// The engine could not start the container.
-        StartFailed = "start_failed",
-        /// The engine restarted and killed the container.
-        EngineRestarted = "engine_restarted",
-        /// The container is gone, and with it the evidence.
-        ContainerRemoved = "container_removed",
-        /// It cannot be told whether the container was started.
-        StartAmbiguous = "start_ambiguous",
-        /// It ran past its `timeout`.
-        Timeout = "timeout",
-        /// Its start deadline passed.
-        DeadlinePassed = "deadline_passed",
-        /// The policy does not allow it.
-        PolicyDenied = "policy_denied",
-        /// Its name is neither a definition nor an image.
-        NoSuchJob = "no_such_job",
-        /// All slots are taken.
-        NoSlot = "no_slot",
-        /// The engine does not answer.
-        EngineUnreachable = "engine_unreachable",
-        /// Another engine answers at the same address.
-        EngineChanged = "engine_changed",
-    }
-}
-
-impl Status {
-    /// The map that jobs of this status are in.
-    pub const fn map(self) -> Map {
-        match self {
-            Self::Scheduled | Self::Queued | Self::Retrying => Map::Scheduled,
-            Self::Pulling | Self::Starting | Self::Running | Self::Stopping => Map::Running,
-            Self::Succeeded
-            | Self::Failed
-            | Self::TimedOut
-            | Self::Stopped
-            | Self::Canceled
-            | Self::Missed
-            | Self::Unknown => Map::History,
-        }
-    }
-}
-
 impl Outcome {
     /// The status of a job that ended so.
     pub const fn status(self) -> Status {
@@ -324,17 +186,6 @@ impl Outcome {
             Self::Canceled => Status::Canceled,
             Self::Missed => Status::Missed,
             Self::Unknown => Status::Unknown,
-        }
-    }
-}
-
-impl Map {
-    /// The key of this map in `GET /jobs`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Running => "running",
-            Self::History => "history",
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod output;
 pub mod policy;
 pub mod protocol;
 pub mod spec;
+pub mod status;
 pub mod transition;
 pub mod units;
 pub mod words;

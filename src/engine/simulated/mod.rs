@@ -23,61 +23,18 @@ use crate::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, Timest
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 
+mod faults;
 mod script;
+mod streams;
 mod world;
 
+pub use faults::{Call, Fault, Faults};
 pub use world::{Evidence, Happened};
 
 /// How often a waiting stream looks at the clock, which may have been set.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a pull takes, in this many layers.
 const PULL: (Duration, u32) = (Duration::from_secs(1), 4);
-
-/// The calls that can go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Call {
-    /// `describe`
-    Describe,
-    /// `pull`
-    Pull,
-    /// `create`
-    Create,
-    /// `start`
-    Start,
-    /// `inspect`
-    Inspect,
-    /// `stop`
-    Stop,
-    /// `remove`
-    Remove,
-    /// `logs`
-    Logs,
-    /// `list`
-    List,
-    /// `events`
-    Events,
-    /// `testimony`
-    Testimony,
-}
-
-/// How a call goes wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fault {
-    /// It does not.
-    #[default]
-    None,
-    /// It is not done, and there is no answer.
-    NotDone,
-    /// It is done, and there is no answer.
-    AnswerLost,
-    /// It is done after this time, and answered then. The caller may be gone by then: it is done all the same.
-    Late(Duration),
-    /// There is no answer; and it is done after this time.
-    LostAndLate(Duration),
-}
-
-/// Decides which call goes wrong.
-pub type Faults = Box<dyn FnMut(Call) -> Fault + Send>;
 
 /// How it behaves.
 #[derive(Default)]
@@ -294,73 +251,6 @@ impl SimulatedEngine {
             .unwrap_or(LOOK_EVERY)
             .clamp(Duration::from_millis(1), LOOK_EVERY);
         let _sooner_or_later = tokio::time::timeout(nap, news.changed()).await;
-    }
-}
-
-/// A stream's place: how much of what there is was given out already.
-struct Place {
-    engine: SimulatedEngine,
-    news: watch::Receiver<u64>,
-    seen: usize,
-}
-
-impl SimulatedEngine {
-    fn place(&self, seen: usize) -> Place {
-        Place { engine: self.clone(), news: self.news.subscribe(), seen }
-    }
-
-    /// Lines as they are written, until the process ends.
-    fn followed(&self, container: ContainerId) -> LogStream {
-        let chunks = futures::stream::unfold(self.place(0), move |mut place| {
-            let container = container.clone();
-            async move {
-                loop {
-                    let now = place.engine.clock.now();
-                    let (lines, goes_on) = place.engine.inner(now).world.output(&container, now)?;
-                    if lines.len() > place.seen {
-                        let new: Vec<_> = lines[place.seen..].iter().cloned().map(Ok).collect();
-                        place.seen = lines.len();
-                        return Some((new, place));
-                    }
-                    if !goes_on {
-                        return None;
-                    }
-                    let engine = place.engine.clone();
-                    engine.wait_for_news(&mut place.news).await;
-                }
-            }
-        });
-        chunks.flat_map(futures::stream::iter).boxed()
-    }
-
-    /// Hints as things happen, until the connection is cut or the engine restarts.
-    fn hints(&self, instance: InstanceId, seen: usize) -> BoxStream<'static, Result<Hint, EngineError>> {
-        let restarts = self.inner(self.clock.now()).restarts;
-        let chunks = futures::stream::unfold(self.place(seen), move |mut place| async move {
-            loop {
-                let now = place.engine.clock.now();
-                {
-                    let mut inner = place.engine.inner(now);
-                    if inner.cut || inner.restarts != restarts {
-                        return None;
-                    }
-                    let new: Vec<_> = inner.world.since(place.seen, now).iter().map(|e| e.owner).collect();
-                    drop(inner);
-                    if !new.is_empty() {
-                        place.seen += new.len();
-                        let hints: Vec<_> = new
-                            .into_iter()
-                            .filter(|o| o.instance == instance)
-                            .map(|o| Ok(Hint { job: o.job }))
-                            .collect();
-                        return Some((hints, place));
-                    }
-                }
-                let engine = place.engine.clone();
-                engine.wait_for_news(&mut place.news).await;
-            }
-        });
-        chunks.flat_map(futures::stream::iter).boxed()
     }
 }
 

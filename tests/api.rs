@@ -1,0 +1,360 @@
+//! The API as a caller meets it, against the binary on the simulated engine: the seed's calls, what follows from them,
+//! and every kind of bad input.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use common::{Answer, Server};
+use serde_json::{Value, json};
+
+fn maps(server: &Server) -> Value {
+    server.get("/jobs").json()
+}
+
+#[test]
+fn the_root_leads_to_the_three_maps() {
+    let server = Server::simulated();
+    let root = server.get("/");
+    assert_eq!((root.status, root.header("location")), (307, Some("/jobs")));
+    assert_eq!(maps(&server), json!({"running": {}, "scheduled": {}, "history": {}}));
+}
+
+#[test]
+fn a_job_is_posted_in_each_of_the_three_kinds_of_body_and_answered_with_the_seeds_sentence() {
+    let server = Server::simulated();
+    let multipart = "--x\r\ncontent-disposition: form-data; name=\"job_name\"\r\n\r\n\"JOB_A\"\r\n--x\r\ncontent-disposition: form-data; name=\"date\"\r\n\r\n30s\r\n--x--\r\n";
+    for answer in [
+        server.call("POST", "/job", &[("content-type", "multipart/form-data; boundary=x")], multipart.as_bytes()),
+        server.post_form("/job", "job_name=JOB_A&date=30s"),
+        server.post_json("/job", &json!({"job_name": "JOB_A", "date": "30s"})),
+    ] {
+        let said = answer.json();
+        let id = said["id"].as_str().unwrap();
+        assert_eq!(answer.status, 201);
+        assert_eq!(said["message"], format!("job JOB_A with id {id} will be scheduled to run in 30s"));
+        assert_eq!(answer.header("location"), Some(format!("/job/{id}").as_str()));
+        assert!(
+            said["warning"].as_str().unwrap().contains("JOB_A"),
+            "a name that is neither a definition nor an image is warned of"
+        );
+        let job = &maps(&server)["scheduled"][id];
+        for field in ["id", "job_name", "scheduled_in", "scheduled_to", "status"] {
+            assert!(job[field].is_string(), "{field}: {job}");
+        }
+    }
+}
+
+#[test]
+fn an_absolute_date_is_said_back_in_the_seeds_format() {
+    let server = Server::simulated();
+    let said = server.post_form("/job", "job_name=busybox&date=2099-06-20T13:25").json();
+    assert!(said["message"].as_str().unwrap().ends_with("will be scheduled to run at 20-06-2099 13:25:00"), "{said}");
+    assert_eq!(said["scheduled_to"], "20-06-2099 13:25:00");
+}
+
+#[test]
+fn a_job_goes_through_the_three_maps() {
+    let server = Server::simulated();
+    let id =
+        server.submit(json!({"job_name": "busybox", "date": "300ms", "command": "sleep 1", "labels": {"team": "a"}}));
+    assert_eq!(maps(&server)["scheduled"][&id]["status"], "scheduled");
+    server.until(&id, "running");
+    assert!(maps(&server)["running"][&id].is_object());
+    let over = server.wait(&id);
+    assert_eq!((&over["status"], &over["exit_code"], &over["attempt"]), (&json!("succeeded"), &json!(0), &json!(1)));
+    assert_eq!(over["labels"]["team"], "a");
+    assert!(over["lateness_ms"].as_i64().unwrap() >= 0);
+    assert!(over["image_digest"].as_str().unwrap().starts_with("sha256:"));
+    assert_eq!(maps(&server)["history"][&id], server.get(&format!("/job/{id}")).json());
+}
+
+#[test]
+fn a_canceled_job_is_history_and_canceling_again_is_a_conflict() {
+    let server = Server::simulated();
+    let id = server.submit(json!({"job_name": "busybox", "date": "1h"}));
+    assert_eq!(server.delete(&format!("/job/{id}")).status, 200);
+    assert_eq!(maps(&server)["history"][&id]["status"], "canceled");
+    server.delete(&format!("/job/{id}")).assert_problem(409, "job_canceled");
+}
+
+#[test]
+fn a_job_is_canceled_by_path_by_query_and_by_form() {
+    let server = Server::simulated();
+    let id = || server.submit(json!({"job_name": "busybox", "date": "1h"}));
+    assert_eq!(server.delete(&format!("/job/{}", id())).status, 200);
+    assert_eq!(server.delete(&format!("/job?job_id={}", id())).status, 200);
+    let form = |body: String| {
+        server.call("DELETE", "/job", &[("content-type", "application/x-www-form-urlencoded")], body.as_bytes())
+    };
+    assert_eq!(form(format!("job_id={}", id())).status, 200);
+    form(String::new()).assert_problem(400, "missing_field");
+    form("job=1".to_owned()).assert_problem(400, "unknown_field");
+    form("job_id=a&job_id=b".to_owned()).assert_problem(400, "doubled_field");
+}
+
+#[test]
+fn deleting_a_running_job_names_the_call_that_stops_it_and_that_stops_it() {
+    let server = Server::simulated();
+    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 60"}));
+    server.until(&id, "running");
+    let problem = server.delete(&format!("/job/{id}")).assert_problem(409, "job_running");
+    assert!(problem["detail"].as_str().unwrap().contains(&format!("POST /job/{id}/stop")));
+    assert_eq!(server.post_form(&format!("/job/{id}/stop"), "").status, 200);
+    let over = server.wait(&id);
+    assert_eq!((&over["status"], &over["exit_code"]), (&json!("stopped"), &json!(143)));
+    server.post_form(&format!("/job/{id}/stop"), "").assert_problem(409, "job_stopped");
+}
+
+#[test]
+fn a_job_that_waits_has_nothing_to_stop() {
+    let server = Server::simulated();
+    let id = server.submit(json!({"job_name": "busybox", "date": "1h"}));
+    let problem = server.post_form(&format!("/job/{id}/stop"), "").assert_problem(409, "job_scheduled");
+    assert!(problem["detail"].as_str().unwrap().contains("DELETE"));
+}
+
+#[test]
+fn a_failure_says_what_it_was() {
+    let server = Server::simulated();
+    for (job, status, reason, code) in [
+        (json!({"job_name": "busybox", "command": "sh -c 'exit 7'"}), "failed", "exit_nonzero", json!(7)),
+        (json!({"job_name": "busybox", "command": "frobnicate"}), "failed", "command_not_found", Value::Null),
+        (json!({"job_name": "no-such-image:1"}), "failed", "image_not_found", Value::Null),
+        (json!({"job_name": "JOB_B"}), "failed", "no_such_job", Value::Null),
+        (json!({"job_name": "busybox", "command": "sleep 60", "timeout": "300ms"}), "timed_out", "timeout", json!(143)),
+    ] {
+        let mut job = job;
+        job["date"] = json!("now");
+        let over = server.wait(&server.submit(job.clone()));
+        assert_eq!(
+            (&over["status"], &over["reason"], &over["exit_code"]),
+            (&json!(status), &json!(reason), &code),
+            "{job}"
+        );
+        assert!(over["error"].as_str().unwrap().len() > 15, "{over}");
+    }
+}
+
+#[test]
+fn a_failed_attempt_is_tried_again_as_often_as_the_job_says() {
+    let server = Server::simulated();
+    let id = server.submit(
+        json!({"job_name": "busybox", "date": "now", "command": "false", "retry": {"attempts": 2, "delay": "100ms"}}),
+    );
+    let over = server.wait(&id);
+    assert_eq!((&over["status"], &over["attempt"]), (&json!("failed"), &json!(3)));
+}
+
+#[test]
+fn a_definition_of_the_config_is_run_by_its_name_with_the_jobs_own_fields_over_it() {
+    let config =
+        "[definitions.JOB_A]\nimage = 'busybox'\ncommand = ['sh', '-c', 'echo $A $B']\nenv = { A = 'one', B = 'two' }";
+    let server = Server::start(&["--engine", "simulated"], config, &[]);
+    let id = server.submit(json!({"job_name": "JOB_A", "date": "now", "env": {"B": "three"}}));
+    assert_eq!(server.wait(&id)["status"], "succeeded");
+    assert_eq!(server.get(&format!("/job/{id}/logs")).text(), "one three\n");
+}
+
+#[test]
+fn slots_are_kept_to_and_the_more_urgent_go_first() {
+    let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
+    let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 1"}));
+    server.until(&first, "running");
+    let low = server.submit(json!({"job_name": "busybox", "date": "now", "command": "true", "priority": -1}));
+    let high = server.submit(json!({"job_name": "busybox", "date": "now", "command": "true", "priority": 1}));
+    assert_eq!(server.until(&low, "queued")["reason"], "no_slot");
+    let (low, high) = (server.wait(&low), server.wait(&high));
+    assert!(high["started_at"].as_str() < low["started_at"].as_str(), "{high} {low}");
+}
+
+#[test]
+fn a_job_that_cannot_start_by_its_deadline_is_missed() {
+    let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
+    server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 60"}));
+    let id = server.submit(json!({"job_name": "busybox", "date": "now", "start_deadline": "500ms"}));
+    let over = server.wait(&id);
+    assert_eq!((&over["status"], &over["reason"]), (&json!("missed"), &json!("deadline_passed")));
+}
+
+#[test]
+fn logs_come_as_text_as_events_and_as_json_live_and_kept() {
+    let server = Server::simulated();
+    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": ["sh", "-c", "echo one; echo two >&2; sleep 1; printf 'no end'"]}));
+    server.until(&id, "running");
+    let live = server.get(&format!("/job/{id}/logs?follow=true"));
+    assert_eq!(live.text(), "one\ntwo\nno end", "a followed stream has the last line, too, though it has no end");
+    let kept = |query: &str| server.get(&format!("/job/{id}/logs{query}")).text();
+    assert_eq!(kept(""), live.text());
+    assert_eq!(kept("?stream=stderr"), "two\n");
+    assert_eq!(kept("?tail=1"), "no end");
+    assert!(kept("?timestamps=1").starts_with("20"));
+    let accept = |kind| server.call("GET", &format!("/job/{id}/logs"), &[("accept", kind)], b"");
+    let lines = accept("application/x-ndjson");
+    let first: Value = serde_json::from_str(lines.text().lines().next().unwrap()).unwrap();
+    assert_eq!((&first["stream"], &first["text"], &first["complete"]), (&json!("stdout"), &json!("one"), &json!(true)));
+    let events = accept("text/event-stream").text();
+    assert!(
+        events.starts_with("event: log\ndata: {") && events.trim_end().ends_with("event: end\ndata: {}"),
+        "{events}"
+    );
+}
+
+#[test]
+fn wait_answers_with_the_job_as_it_is_when_the_time_is_up() {
+    let server = Server::simulated();
+    let id = server.submit(json!({"job_name": "busybox", "date": "1h"}));
+    let answer = server.get(&format!("/job/{id}/wait?timeout=100ms"));
+    assert_eq!((answer.status, answer.json()["status"].clone()), (202, json!("scheduled")));
+    server.get(&format!("/job/{id}/wait?timeout=soon")).assert_problem(400, "invalid_timeout");
+}
+
+#[test]
+fn an_id_may_be_shortened_as_long_as_it_is_one_jobs() {
+    let server = Server::simulated();
+    let one = server.submit(json!({"job_name": "busybox", "date": "1h"}));
+    assert_eq!(server.get(&format!("/job/{}", &one[..20])).json()["id"], one);
+    server.submit(json!({"job_name": "busybox", "date": "1h"}));
+    server.get(&format!("/job/{}", &one[..4])).assert_problem(409, "ambiguous_id");
+    for wrong in ["00000000000000000000000000000000", "zz", "1", "..%2f..", &"a".repeat(10_000)] {
+        server.get(&format!("/job/{wrong}")).assert_problem(404, "no_such_job");
+    }
+}
+
+#[test]
+fn the_listing_is_filtered_paged_and_not_sent_twice() {
+    let server = Server::simulated();
+    for n in 0..7 {
+        server.submit(json!({"job_name": format!("job-{}", n % 2), "date": "1h", "labels": {"n": n.to_string()}}));
+    }
+    let count = |query: &str| server.get(&format!("/jobs?{query}")).json()["scheduled"].as_object().unwrap().len();
+    assert_eq!(
+        (count("job_name=job-0"), count("label=n=3"), count("state=scheduled"), count("state=failed")),
+        (4, 1, 7, 0)
+    );
+    let mut seen = Vec::new();
+    let mut page = server.get("/jobs?limit=3").json();
+    loop {
+        seen.extend(page["scheduled"].as_object().unwrap().keys().cloned());
+        match page["next"].as_str() {
+            Some(next) => page = server.get(&format!("/jobs?limit=3&cursor={next}")).json(),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 7);
+    let tag = server.get("/jobs").header("etag").unwrap().to_owned();
+    let again = |server: &Server| server.call("GET", "/jobs", &[("if-none-match", &tag)], b"").status;
+    assert_eq!(again(&server), 304);
+    server.submit(json!({"job_name": "busybox", "date": "1h"}));
+    assert_eq!(again(&server), 200);
+    for query in
+        ["limit=0", "limit=x", "cursor=x&limit=3", "cursor=scheduled-0", "state=lost", "frobnicate=1", "label==x"]
+    {
+        assert_eq!(server.get(&format!("/jobs?{query}")).status, 400, "{query}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_job_is_said_and_nothing_is_kept() {
+    let server = Server::simulated();
+    let json = |body: Value| server.post_json("/job", &body);
+    let raw = |kind: &str, body: &[u8]| server.call("POST", "/job", &[("content-type", kind)], body);
+    let refused: Vec<(Answer, u16, &str)> = vec![
+        (json(json!({"date": "1s"})), 400, "missing_field"),
+        (json(json!({"job_name": "a"})), 400, "missing_field"),
+        (json(json!({"job_name": "", "date": "1s"})), 400, "invalid_job_name"),
+        (json(json!({"job_name": "a\u{1b}[2J", "date": "1s"})), 400, "invalid_job_name"),
+        (json(json!({"job_name": "x".repeat(10_000), "date": "1s"})), 400, "invalid_job_name"),
+        (json(json!({"job_name": "a", "date": ""})), 400, "invalid_date"),
+        (json(json!({"job_name": "a", "date": "soonish"})), 400, "invalid_date"),
+        (json(json!({"job_name": "a", "date": "31-02-2099 00:00:00"})), 400, "invalid_date"),
+        (json(json!({"job_name": "a", "date": "01-01-2001 00:00:00"})), 400, "invalid_date"),
+        (json(json!({"job_name": "a", "date": "99999999999999999999s"})), 400, "invalid_date"),
+        (json(json!({"job_name": "a", "date": "-5s"})), 400, "invalid_date"),
+        (json(json!({"job_name": "a", "date": 5})), 400, "invalid_field"),
+        (json(json!({"job_name": "a", "date": "1s", "frobnicate": 1})), 400, "unknown_field"),
+        (json(json!({"job_name": "a", "date": "1s", "memory": "many"})), 400, "invalid_field"),
+        (json(json!({"job_name": "a", "date": "1s", "privileged": true})), 403, "policy_denied"),
+        (json(json!({"job_name": "a", "date": "1s", "network": "host"})), 403, "policy_denied"),
+        (json(json!({"job_name": "a", "date": "1s", "cap_add": ["SYS_ADMIN"]})), 403, "policy_denied"),
+        (
+            json(
+                json!({"job_name": "a", "date": "1s", "mounts": [{"type": "bind", "source": "/var/run/docker.sock", "target": "/s"}]}),
+            ),
+            403,
+            "policy_denied",
+        ),
+        (raw("application/json", b"{\"job_name\": \"a\", \"job_name\": \"b\", \"date\": \"1s\"}"), 400, "invalid_json"),
+        (raw("application/json", b"{"), 400, "invalid_json"),
+        (raw("application/json", b"\xff\xfe"), 400, "invalid_json"),
+        (raw("application/x-www-form-urlencoded", b"job_name=a&job_name=b&date=1s"), 400, "doubled_field"),
+        (raw("application/x-www-form-urlencoded", b"job_name=a&date=1s&job=x"), 400, "unknown_field"),
+        (
+            raw(
+                "multipart/form-data; boundary=x",
+                b"--x\r\ncontent-disposition: form-data; name=\"job_name\"\r\n\r\na",
+            ),
+            400,
+            "invalid_body",
+        ),
+        (raw("multipart/form-data", b"--x--"), 400, "invalid_body"),
+        (raw("text/plain", b"hello"), 415, "unsupported_media_type"),
+        (raw("application/json", &vec![b' '; 1024 * 1024 + 1]), 413, "body_too_large"),
+    ];
+    for (answer, status, code) in refused {
+        answer.assert_problem(status, code);
+    }
+    assert_eq!(server.call("POST", "/job", &[], b"").status, 400, "no body at all");
+    assert_eq!(maps(&server), json!({"running": {}, "scheduled": {}, "history": {}}));
+}
+
+#[test]
+fn a_path_or_a_method_that_is_not_there_is_a_problem_too() {
+    let server = Server::simulated();
+    server.get("/nowhere").assert_problem(404, "no_such_path");
+    let answer = server.call("PUT", "/jobs", &[], b"");
+    answer.assert_problem(405, "method_not_allowed");
+    assert!(answer.header("allow").unwrap().contains("GET"));
+    assert!(server.call("GET", "/job", &[], b"").header("allow").unwrap().contains("POST"));
+}
+
+#[test]
+fn a_web_page_cannot_use_the_server_behind_its_visitors_back() {
+    let server = Server::simulated();
+    let form = |headers: &[(&str, &str)]| {
+        let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
+        all.extend_from_slice(headers);
+        server.call("POST", "/job", &all, b"job_name=busybox&date=1h")
+    };
+    form(&[("origin", "http://evil.example")]).assert_problem(403, "cross_site");
+    form(&[("sec-fetch-site", "cross-site")]).assert_problem(403, "cross_site");
+    form(&[("host", "evil.example")]).assert_problem(403, "host_not_allowed");
+    assert_eq!(form(&[("origin", server.url())]).status, 201);
+}
+
+#[test]
+fn with_a_token_file_only_a_token_opens_the_door() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens");
+    std::fs::write(&file, "# ours\n0123456789abcdef0123456789abcdef\n").unwrap();
+    let server = Server::start(&["--engine", "simulated", "--token-file", file.to_str().unwrap()], "", &[]);
+    let answer = server.get("/jobs");
+    answer.assert_problem(401, "unauthorized");
+    assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"));
+    let with = |token: &str| {
+        server.call("GET", "/jobs", &[("authorization", token), ("host", "anything.example")], b"").status
+    };
+    assert_eq!(
+        (with("Bearer 0123456789abcdef0123456789abcdef"), with("Bearer 0123456789abcdef0123456789abcdee")),
+        (200, 401)
+    );
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
+fn the_server_says_how_it_is() {
+    let server = Server::simulated();
+    assert_eq!(server.get("/healthz").json(), json!({"status": "ok"}));
+    assert_eq!(server.get("/version").json()["name"], "tidetable");
+    common::eventually("it is ready", || (server.get("/readyz").status == 200).then_some(()));
+}

@@ -1,0 +1,267 @@
+//! What the tests share: a server as a process of its own, and calls to it as a person would make them.
+//!
+//! A server is killed when its test is over, however that ended; its data directory goes with it.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its own part of this")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The image that `make test` sees to.
+pub const IMAGE: &str = "busybox:latest";
+
+/// How long anything may take on a machine that does other things as well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_tidetable")
+}
+
+/// The engine that the tests use: `make test` says which.
+pub fn docker_host() -> String {
+    std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned())
+}
+
+/// A server, as a process.
+pub struct Server {
+    child: Option<Child>,
+    dir: tempfile::TempDir,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    url: String,
+}
+
+impl Server {
+    /// A server on the simulated engine.
+    pub fn simulated() -> Self {
+        Self::start(&["--engine", "simulated"], "", &[])
+    }
+
+    /// A server on the real engine.
+    pub fn real() -> Self {
+        Self::start(&[], "", &[])
+    }
+
+    /// A server with these flags, this config file and this environment.
+    pub fn start(flags: &[&str], config: &str, environment: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("config.toml"), config).expect("the config file");
+        let arguments = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut server = Self { child: None, dir, arguments, environment, url: String::new() };
+        server.up();
+        server
+    }
+
+    /// Starts it (again), on the same data directory.
+    pub fn up(&mut self) {
+        let mut command = Command::new(binary());
+        command
+            .arg("serve")
+            .args(["--listen", "127.0.0.1:0", "--time-zone", "UTC"])
+            .arg("--config")
+            .arg(self.dir.path().join("config.toml"));
+        command.arg("--data-dir").arg(self.data_dir()).args(&self.arguments).envs(self.environment.iter().cloned());
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary runs");
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().expect("its stdout")).read_line(&mut ready).expect("a line");
+        self.url = ready
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("not ready: {ready:?}\n{}", self.log()))
+            .to_owned();
+        self.child = Some(child);
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it can be killed");
+            child.wait().expect("it is gone");
+        }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        signal(child.id(), "TERM");
+        child.wait().expect("it is gone")
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[], b"")
+    }
+
+    pub fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, &[], b"")
+    }
+
+    pub fn post_json(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+    }
+
+    pub fn post_form(&self, path: &str, body: &str) -> Answer {
+        self.call("POST", path, &[("content-type", "application/x-www-form-urlencoded")], body.as_bytes())
+    }
+
+    /// Submits a job, and gives its id.
+    pub fn submit(&self, job: Value) -> String {
+        let answer = self.post_json("/job", &job);
+        assert_eq!(answer.status, 201, "{job}: {}", answer.text());
+        answer.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// The job when it is over.
+    pub fn wait(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/job/{id}/wait?timeout=60s"));
+        assert_eq!(answer.status, 200, "job {id} is not over: {}\n{}", answer.text(), self.log());
+        answer.json()
+    }
+
+    /// The job when it has this status.
+    pub fn until(&self, id: &str, status: &str) -> Value {
+        eventually(&format!("job {id} is {status}"), || {
+            let job = self.get(&format!("/job/{id}")).json();
+            (job["status"] == status).then_some(job)
+        })
+    }
+
+    /// One HTTP/1.1 call on a connection of its own, with nothing added and nothing hidden.
+    pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let address = self.url.strip_prefix("http://").expect("an address");
+        let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            head += &format!("host: {address}\r\n");
+        }
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE + Duration::from_secs(10))).expect("a time-out");
+        stream.write_all(format!("{head}\r\n").as_bytes()).expect("it reads");
+        // A server that refuses a body may close before all of it is sent.
+        let _refused_early = stream.write_all(body);
+        Answer::read(BufReader::new(stream))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    fn read(mut reader: impl BufRead) -> Self {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a status");
+        let status =
+            line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status: {line:?}"));
+        let mut headers = Vec::new();
+        loop {
+            line.clear();
+            reader.read_line(&mut line).expect("a header");
+            match line.trim().split_once(':') {
+                Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
+                None => break,
+            }
+        }
+        let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+        let mut body = Vec::new();
+        if chunked {
+            read_chunks(&mut reader, &mut body);
+        } else {
+            let _reset = reader.read_to_end(&mut body);
+        }
+        Self { status, headers, body }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text()))
+    }
+
+    /// That it is a problem of this status and code, with a sentence.
+    pub fn assert_problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 20), "no sentence: {problem}");
+        problem
+    }
+}
+
+fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        reader.read_line(&mut line).expect("a chunk's size");
+        let size = usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("no chunk size: {line:?}"));
+        let mut chunk = vec![0; size + 2];
+        reader.read_exact(&mut chunk).expect("a chunk");
+        body.extend_from_slice(&chunk[..size]);
+        if size == 0 {
+            return;
+        }
+    }
+}
+
+/// Looks until there is something to see.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("in {} s it did not come to be that {what}", PATIENCE.as_secs());
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill");
+    assert!(sent.success());
+}

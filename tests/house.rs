@@ -1,0 +1,96 @@
+//! The house keeps its order: a room uses only rooms below it, and every file says what it owns.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms, and which others each may use. What is not listed here may not be used.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("clock", &["domain"]),
+    ("store", &["domain"]),
+    ("engine", &["domain", "clock"]),
+    ("scheduler", &["domain", "clock", "store", "engine"]),
+    ("config", &["domain", "scheduler"]),
+    ("api", &["domain", "scheduler", "store"]),
+    ("client", &["api"]),
+    ("supervise", &[]),
+    ("app", &["domain", "clock", "config", "store", "engine", "scheduler", "api", "supervise"]),
+    ("cli", &["api", "app", "client", "config", "supervise"]),
+];
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn all() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let room = |path: &Path| {
+        path.strip_prefix(&root)
+            .unwrap()
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_string_lossy()
+            .trim_end_matches(".rs")
+            .to_owned()
+    };
+    sources(&root).into_iter().map(|path| (room(&path), path.clone(), fs::read_to_string(&path).unwrap())).collect()
+}
+
+#[test]
+fn a_room_uses_only_rooms_below_it() {
+    for (room, path, text) in all() {
+        if matches!(room.as_str(), "lib" | "main") {
+            continue;
+        }
+        let (_, allowed) =
+            ROOMS.iter().find(|(name, _)| *name == room).unwrap_or_else(|| panic!("{} is in no room", path.display()));
+        for used in text.split("crate::").skip(1) {
+            let used: String = used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let is_a_room = ROOMS.iter().any(|(name, _)| *name == used);
+            assert!(
+                !is_a_room || used == room || allowed.contains(&used.as_str()),
+                "{}: {room} must not use {used}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_domain_has_no_clock_no_die_and_no_runtime() {
+    for (_, path, text) in all().into_iter().filter(|(room, ..)| room == "domain") {
+        for forbidden in ["tokio", "Utc::now", "Instant::now", "SystemTime::now", "std::fs", "std::net::Tcp", "rand::"]
+        {
+            assert!(!text.contains(forbidden), "{} has {forbidden}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_time_is_read_in_one_place() {
+    for (_, path, text) in all() {
+        assert!(path.ends_with("clock.rs") || !text.contains("Utc::now()"), "{}", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_owns_and_is_one_that_can_be_read() {
+    for (_, path, text) in all() {
+        assert!(text.starts_with("//!"), "{} does not say what it owns", path.display());
+        let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+        assert!(lines <= 400, "{} has {lines} lines: are there two rooms in it?", path.display());
+    }
+}
