@@ -62,6 +62,8 @@ struct Simulated {
     plan: Result<Plan, NotFound>,
     refusal: Option<StartRefusal>,
     run: Option<Process>,
+    /// What it wrote in runs before that one.
+    written: Vec<LogLine>,
 }
 
 /// A process that was started.
@@ -95,6 +97,7 @@ impl World {
             plan: plan(&command, &environment),
             refusal: None,
             run: None,
+            written: Vec::new(),
         };
         self.note(&container.id.clone(), &name, launch.owner, Happened::Create, now);
         self.containers.insert(name, container);
@@ -117,6 +120,8 @@ impl World {
             }
         };
         let ends_at = later(now, plan.runs);
+        let before = container.run.as_ref().map(|run| output_of(plan, run, now)).unwrap_or_default();
+        container.written.extend(before);
         container.run = Some(Process { started_at: now, ends_at, code: plan.code, recorded: false });
         let (id, name, owner) = (container.id.clone(), container.name.clone(), container.owner);
         self.note(&id, &name, owner, Happened::Start, now);
@@ -190,14 +195,9 @@ impl World {
         let (Some(run), Ok(plan)) = (&container.run, &container.plan) else {
             return Some((Vec::new(), container.refusal.is_none()));
         };
-        let until = now.min(run.ends_at);
-        let written = plan.output.iter().map(|w| LogLine {
-            at: later(run.started_at, w.after),
-            channel: w.channel,
-            text: w.text.clone().into_bytes(),
-            complete: w.complete,
-        });
-        Some((written.filter(|line| line.at <= until).collect(), now < run.ends_at))
+        let mut lines = container.written.clone();
+        lines.extend(output_of(plan, run, now));
+        Some((lines, now < run.ends_at))
     }
 
     /// Kills what runs, as an engine's restart without live-restore does, and forgets the engine's log.
@@ -268,6 +268,18 @@ impl World {
     fn note(&mut self, id: &ContainerId, name: &str, owner: Owner, what: Happened, at: Timestamp) {
         self.evidence.push(Evidence { at, container: id.clone(), name: name.to_owned(), owner, what });
     }
+}
+
+/// What a run has written until now.
+fn output_of(plan: &Plan, run: &Process, now: Timestamp) -> Vec<LogLine> {
+    let until = now.min(run.ends_at);
+    let line = |w: &super::script::Written| LogLine {
+        at: later(run.started_at, w.after),
+        channel: w.channel,
+        text: w.text.clone().into_bytes(),
+        complete: w.complete,
+    };
+    plan.output.iter().map(line).filter(|line| line.at <= until).collect()
 }
 
 /// Ends a process then, unless it has ended by itself before.

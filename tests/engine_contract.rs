@@ -1,0 +1,326 @@
+//! What every engine has to do, held against Docker, Podman and the simulated engine.
+//!
+//! A test that finds no engine fails: `make test` sees to Docker and Podman. Each case makes containers of an instance of
+//! its own, and removes them however it ends.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tidetable::clock::{Clock, Dice, SystemClock};
+use tidetable::domain::container::{Container, Occurrence, Owner, Phase, Testimony};
+use tidetable::domain::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId};
+use tidetable::domain::job::Reason;
+use tidetable::domain::output::{Channel, LogLine};
+use tidetable::domain::spec::JobSpec;
+use tidetable::engine::docker::{Address, connect};
+use tidetable::engine::simulated::SimulatedEngine;
+use tidetable::engine::{Engine, EngineError, Launch};
+
+/// An engine under test, and what is made on it.
+struct Bench {
+    engine: Arc<dyn Engine>,
+    instance: InstanceId,
+    dice: Dice,
+}
+
+impl Bench {
+    fn new(engine: Arc<dyn Engine>) -> Self {
+        let dice = Dice::from_system();
+        Self { engine, instance: InstanceId::new(dice.bytes()), dice }
+    }
+
+    fn docker() -> Self {
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        Self::new(Arc::new(connect(Address::find(Some(&common::docker_host()), None, None).unwrap())))
+    }
+
+    fn podman() -> Self {
+        let host = std::env::var("TIDETABLE_TEST_PODMAN")
+            .expect("TIDETABLE_TEST_PODMAN says where Podman is: run `make test`");
+        Self::new(Arc::new(connect(Address::find(Some(&host), None, None).unwrap())))
+    }
+
+    fn simulated() -> Self {
+        Self::new(Arc::new(SimulatedEngine::new(Arc::new(SystemClock), Default::default())))
+    }
+
+    fn launch(&self, spec: serde_json::Value) -> Launch {
+        let spec: JobSpec = serde_json::from_value(spec).expect("a right spec");
+        let job = JobId::new(SystemClock.now(), self.dice.bytes());
+        let attempt = Attempt(1);
+        let image = spec.fields().image.clone().unwrap_or_else(|| common::IMAGE.parse().unwrap());
+        let environment = vec![("TIDETABLE_JOB_ID".to_owned(), job.to_string())];
+        Launch {
+            name: ContainerName::of(job, attempt),
+            owner: Owner { instance: self.instance, job, attempt },
+            image,
+            spec,
+            environment,
+        }
+    }
+
+    async fn create(&self, command: &str) -> (Launch, ContainerId) {
+        let launch = self.launch(serde_json::json!({"command": ["sh", "-c", command], "stop_grace": "1s"}));
+        let id = self.engine.create(&launch).await.expect("it can be created");
+        (launch, id)
+    }
+
+    async fn run(&self, command: &str) -> (Launch, ContainerId) {
+        let (launch, id) = self.create(command).await;
+        self.engine.start(&id).await.expect("it can be started");
+        (launch, id)
+    }
+
+    async fn look(&self, launch: &Launch) -> Container {
+        self.engine.inspect(&launch.name).await.expect("an answer").expect("it is there")
+    }
+
+    /// The container when its process has ended.
+    async fn ended(&self, launch: &Launch) -> Container {
+        for _ in 0..600 {
+            let container = self.look(launch).await;
+            if matches!(container.phase, Phase::Exited { .. }) {
+                return container;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it does not end");
+    }
+
+    async fn output(&self, id: &ContainerId, follow: bool) -> Vec<LogLine> {
+        self.engine.logs(id, follow).await.expect("an answer").map(|line| line.expect("a line")).collect().await
+    }
+
+    async fn clear(&self) {
+        for listed in self.engine.list(self.instance).await.unwrap_or_default() {
+            let _ = self.engine.stop(&listed.id, Duration::from_secs(1)).await;
+            let _ = self.engine.remove(&listed.id).await;
+        }
+    }
+}
+
+/// Runs a case, clears away what it made, and then says how it went.
+async fn hold<F: Future<Output = ()> + Send + 'static>(bench: Bench, case: impl FnOnce(Arc<Bench>) -> F) {
+    let bench = Arc::new(bench);
+    let went = tokio::spawn(case(bench.clone())).await;
+    bench.clear().await;
+    if let Err(failure) = went {
+        std::panic::resume_unwind(failure.into_panic());
+    }
+}
+
+macro_rules! suite {
+    ($($case:ident,)*) => {
+        mod docker { $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::hold(super::Bench::docker(), super::$case).await })* }
+        mod podman { $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::hold(super::Bench::podman(), super::$case).await })* }
+        mod simulated { $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::hold(super::Bench::simulated(), super::$case).await })* }
+    };
+}
+
+suite! {
+    it_says_who_it_is_the_same_each_time,
+    creating_does_not_start,
+    creating_twice_conflicts_and_keeps_the_first,
+    a_started_container_runs_and_then_has_its_exit_code_and_times,
+    a_command_that_is_not_there_is_refused_and_the_container_says_so,
+    an_image_that_is_not_there_is_told_apart_from_other_failures,
+    a_pull_of_what_is_nowhere_is_refused_with_a_reason,
+    what_is_not_there_is_none_and_removing_it_is_no_error,
+    removing_what_runs_conflicts_and_harms_nothing,
+    a_container_is_asked_to_stop_and_then_killed,
+    a_listing_shows_this_instance_alone,
+    an_end_is_hinted_at,
+    output_comes_in_order_on_its_channel_and_to_its_last_byte,
+    followed_output_ends_with_the_container,
+    environment_and_labels_arrive,
+    the_log_tells_a_container_that_ran_from_one_that_never_did,
+    a_process_that_died_under_this_engine_was_seen_to,
+    starting_what_has_exited_runs_it_again,
+}
+
+async fn it_says_who_it_is_the_same_each_time(bench: Arc<Bench>) {
+    let first = bench.engine.describe().await.expect("an answer");
+    assert!(!first.id.0.is_empty() && !first.version.is_empty());
+    assert_eq!(bench.engine.describe().await.expect("an answer"), first);
+}
+
+async fn creating_does_not_start(bench: Arc<Bench>) {
+    let (launch, id) = bench.create("true").await;
+    let container = bench.look(&launch).await;
+    assert_eq!(
+        (container.id, container.owner, container.phase),
+        (id, Some(launch.owner), Phase::Created { refusal: None })
+    );
+}
+
+async fn creating_twice_conflicts_and_keeps_the_first(bench: Arc<Bench>) {
+    let (launch, id) = bench.create("true").await;
+    assert!(matches!(bench.engine.create(&launch).await, Err(EngineError::Conflict(_))));
+    assert_eq!(bench.look(&launch).await.id, id);
+}
+
+async fn a_started_container_runs_and_then_has_its_exit_code_and_times(bench: Arc<Bench>) {
+    let (launch, _) = bench.run("sleep 2; exit 7").await;
+    let Phase::Running { started_at } = bench.look(&launch).await.phase else { panic!("it runs") };
+    let container = bench.ended(&launch).await;
+    assert!(container.image_digest.is_some());
+    let Phase::Exited { started_at: again, exit } = container.phase else { panic!("it has ended") };
+    assert_eq!((again, exit.code, exit.oom_killed), (started_at, 7, false));
+    assert!((exit.at - started_at).num_milliseconds() >= 1_900, "{exit:?} {started_at}");
+}
+
+async fn a_command_that_is_not_there_is_refused_and_the_container_says_so(bench: Arc<Bench>) {
+    let launch = bench.launch(serde_json::json!({"command": ["frobnicate"]}));
+    let id = bench.engine.create(&launch).await.expect("it can be created");
+    let refused = bench.engine.start(&id).await;
+    assert!(matches!(refused, Err(EngineError::Refused { reason: Reason::CommandNotFound, .. })), "{refused:?}");
+    let phase = bench.look(&launch).await.phase;
+    assert!(matches!(phase, Phase::Created { .. }), "it never ran: {phase:?}");
+}
+
+async fn an_image_that_is_not_there_is_told_apart_from_other_failures(bench: Arc<Bench>) {
+    let launch = bench.launch(serde_json::json!({"image": "no-such-image-here:1"}));
+    let created = bench.engine.create(&launch).await;
+    assert!(matches!(created, Err(EngineError::NoSuchImage)), "{created:?}");
+}
+
+async fn a_pull_of_what_is_nowhere_is_refused_with_a_reason(bench: Arc<Bench>) {
+    let pulled = bench.engine.pull(&"no-such-image-here:1".parse().unwrap(), None, &|_| {}).await;
+    assert!(
+        matches!(
+            pulled,
+            Err(EngineError::Refused { reason: Reason::ImageNotFound | Reason::PullFailed | Reason::PullDenied, .. })
+        ),
+        "{pulled:?}"
+    );
+}
+
+async fn what_is_not_there_is_none_and_removing_it_is_no_error(bench: Arc<Bench>) {
+    let (launch, id) = bench.create("true").await;
+    bench.engine.remove(&id).await.expect("it can be removed");
+    assert_eq!(bench.engine.inspect(&launch.name).await.expect("an answer"), None);
+    bench.engine.remove(&id).await.expect("again");
+    bench.engine.stop(&id, Duration::from_secs(1)).await.expect("what is gone needs no stop");
+    assert!(matches!(bench.engine.start(&id).await, Err(EngineError::NotFound)));
+}
+
+async fn removing_what_runs_conflicts_and_harms_nothing(bench: Arc<Bench>) {
+    let (launch, id) = bench.run("sleep 30").await;
+    let removed = bench.engine.remove(&id).await;
+    assert!(matches!(removed, Err(EngineError::Conflict(_))), "{removed:?}");
+    assert!(matches!(bench.look(&launch).await.phase, Phase::Running { .. }));
+}
+
+async fn a_container_is_asked_to_stop_and_then_killed(bench: Arc<Bench>) {
+    let (deaf, id) = bench.run("trap '' TERM; sleep 60; sleep 60").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.engine.stop(&id, Duration::from_secs(1)).await.expect("it can be stopped");
+    let Phase::Exited { exit, .. } = bench.ended(&deaf).await.phase else { panic!("it has ended") };
+    assert_eq!(exit.code, 137);
+}
+
+async fn a_listing_shows_this_instance_alone(bench: Arc<Bench>) {
+    let (created, _) = bench.create("true").await;
+    let (running, _) = bench.run("sleep 30").await;
+    let stranger = Bench {
+        engine: bench.engine.clone(),
+        instance: InstanceId::new(bench.dice.bytes()),
+        dice: Dice::from_system(),
+    };
+    stranger.create("true").await;
+    let mut listed = bench.engine.list(bench.instance).await.expect("an answer");
+    stranger.clear().await;
+    listed.sort_by_key(|listed| listed.running);
+    let shown: Vec<_> = listed.iter().map(|l| (l.name.as_str(), l.owner, l.running)).collect();
+    assert_eq!(
+        shown,
+        [(created.name.as_str(), Some(created.owner), false), (running.name.as_str(), Some(running.owner), true)]
+    );
+}
+
+async fn an_end_is_hinted_at(bench: Arc<Bench>) {
+    let mut hints = bench.engine.events(bench.instance).await.expect("a stream");
+    let (launch, _) = bench.run("sleep 1").await;
+    let ended = async {
+        while let Some(hint) = hints.next().await {
+            if hint.expect("a hint").job == launch.owner.job
+                && matches!(bench.look(&launch).await.phase, Phase::Exited { .. })
+            {
+                return;
+            }
+        }
+        panic!("the stream ended");
+    };
+    tokio::time::timeout(common::PATIENCE, ended).await.expect("a hint in time");
+}
+
+async fn output_comes_in_order_on_its_channel_and_to_its_last_byte(bench: Arc<Bench>) {
+    let (launch, id) = bench.run("echo one; sleep 1; echo two >&2; sleep 1; printf 'no end'").await;
+    bench.ended(&launch).await;
+    let lines = bench.output(&id, false).await;
+    let said: Vec<(&[u8], Channel)> = lines.iter().map(|line| (&line.text[..], line.channel)).collect();
+    assert_eq!(said, [(&b"one"[..], Channel::Stdout), (b"two", Channel::Stderr), (b"no end", Channel::Stdout)]);
+    assert!(lines[0].complete && lines[1].complete);
+    assert!((lines[1].at - lines[0].at).num_milliseconds() >= 900, "each line has its own time");
+}
+
+async fn followed_output_ends_with_the_container(bench: Arc<Bench>) {
+    let (_, id) = bench.run("echo one; sleep 1; echo two").await;
+    let lines = tokio::time::timeout(common::PATIENCE, bench.output(&id, true)).await.expect("it ends");
+    assert_eq!(lines.iter().map(|line| &line.text[..]).collect::<Vec<_>>(), [b"one", b"two"]);
+}
+
+async fn environment_and_labels_arrive(bench: Arc<Bench>) {
+    let launch = bench.launch(serde_json::json!({"command": ["sh", "-c", "echo $K $TIDETABLE_JOB_ID"], "env": {"K": "V"}, "labels": {"team": "a"}}));
+    let id = bench.engine.create(&launch).await.expect("it can be created");
+    bench.engine.start(&id).await.expect("it can be started");
+    assert_eq!(bench.ended(&launch).await.owner, Some(launch.owner));
+    assert_eq!(bench.output(&id, false).await[0].text, format!("V {}", launch.owner.job).into_bytes());
+}
+
+async fn the_log_tells_a_container_that_ran_from_one_that_never_did(bench: Arc<Bench>) {
+    let since = SystemClock.now();
+    let (_, never) = bench.create("true").await;
+    let (launch, ran) = bench.run("true").await;
+    bench.ended(&launch).await;
+    bench.engine.remove(&never).await.expect("it can be removed");
+    bench.engine.remove(&ran).await.expect("it can be removed");
+    let testimony = |id| bench.engine.testimony(id, Occurrence::Start, since);
+    assert_eq!(testimony(&never).await.expect("an answer"), Testimony::NotSeen);
+    assert_eq!(testimony(&ran).await.expect("an answer"), Testimony::Seen);
+    let stranger = ContainerId("0".repeat(64));
+    assert_eq!(
+        testimony(&stranger).await.expect("an answer"),
+        Testimony::CannotTell,
+        "a log without its removal proves nothing"
+    );
+}
+
+async fn a_process_that_died_under_this_engine_was_seen_to(bench: Arc<Bench>) {
+    let (launch, id) = bench.run("exit 3").await;
+    let Phase::Exited { exit, .. } = bench.ended(&launch).await.phase else { panic!("it has ended") };
+    let since = exit.at - chrono::Duration::seconds(5);
+    // An engine may write its log a moment after it shows the end.
+    for _ in 0..50 {
+        if bench.engine.testimony(&id, Occurrence::Die, since).await.expect("an answer") == Testimony::Seen {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("its end is not in the log");
+}
+
+/// This is why `start` is called once for each intent, and no more.
+async fn starting_what_has_exited_runs_it_again(bench: Arc<Bench>) {
+    let (launch, id) = bench.run("echo ran").await;
+    bench.ended(&launch).await;
+    bench.engine.start(&id).await.expect("engines do that");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    bench.ended(&launch).await;
+    assert_eq!(bench.output(&id, false).await.len(), 2);
+}
