@@ -1,9 +1,9 @@
 //! The writer: one transaction for whatever waits.
 //!
 //! A batch takes what is there and waits for nothing, so it is one command when the store is idle and hundreds under
-//! load. A command either does all it has to or fails at its first statement, having changed nothing (a version that is
-//! outdated, an id that exists); any other failure, and a failed commit, fails the whole batch, and nothing of it is
-//! announced.
+//! load. Each command has a savepoint: one that is refused (a version that is outdated, an id that exists) changes nothing
+//! and does not disturb the others. A full or damaged disk, and a commit that fails, fail the whole batch: nothing of it
+//! was changed, and nothing is announced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::super::threads::Threads;
 use super::super::{StoreError, Transition};
-use super::failed;
+use super::{failed, queries};
 
 /// How many commands may wait for the writer; a further caller waits.
 pub(super) const WAITING: usize = 4_096;
@@ -73,6 +73,8 @@ impl Writer {
             self.connection = connection;
             self.announce(written);
         }
+        // Closing may write what is still only in the write-ahead log into the database.
+        let _ = self.threads.run(move || drop(self.connection)).await;
     }
 
     /// First the number that readers compare, then the news, then the replies.
@@ -103,13 +105,81 @@ fn write(connection: &mut Connection, commands: Vec<Command>) -> Vec<(Reply, Don
 
 fn commit(connection: &mut Connection, works: Vec<Work>) -> Result<Vec<Done>, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let mut done = Vec::with_capacity(works.len());
-    for work in works {
-        match work(&transaction) {
-            Err(failure @ (StoreError::Full | StoreError::Damaged(_) | StoreError::Closed)) => return Err(failure),
-            other => done.push(other),
-        }
-    }
+    let done = works.into_iter().map(|work| apply(&transaction, work)).collect::<Result<Vec<Done>, StoreError>>()?;
     transaction.commit().map_err(failed)?;
     Ok(done)
+}
+
+/// What became of one command. The outer error is the batch's: then the transaction has to be given up.
+fn apply(transaction: &Connection, work: Work) -> Result<Done, StoreError> {
+    queries::savepoint(transaction)?;
+    let done = work(transaction);
+    match &done {
+        Ok(_) => queries::release(transaction)?,
+        Err(failure @ (StoreError::Full | StoreError::Damaged(_) | StoreError::Closed)) => return Err(failure.clone()),
+        // On some errors SQLite undoes the whole transaction by itself; what followed would be outside of any.
+        Err(failure) if transaction.is_autocommit() => return Err(failure.clone()),
+        Err(StoreError::Outdated | StoreError::Failed(_)) => queries::undo(transaction)?,
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::params;
+
+    use super::*;
+
+    fn memory() -> Connection {
+        let connection = Connection::open_in_memory().expect("memory");
+        connection.execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT").expect("the schema is right");
+        connection
+    }
+
+    fn put(connection: &Connection, x: i64) -> Result<(), StoreError> {
+        connection.execute("INSERT INTO t VALUES (?1)", params![x]).map(|_| ()).map_err(failed)
+    }
+
+    fn stored(connection: &Connection) -> i64 {
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("it can be read")
+    }
+
+    fn works(list: Vec<fn(&Connection) -> Done>) -> Vec<Work> {
+        list.into_iter().map(|work| Box::new(work) as Work).collect()
+    }
+
+    #[test]
+    fn a_command_that_fails_half_way_is_undone_and_the_others_are_not() {
+        let mut connection = memory();
+        let half: fn(&Connection) -> Done = |c| put(c, 2).and(Err(StoreError::Outdated));
+        let batch =
+            works(vec![|c| put(c, 1).map(|()| None), half, |c| put(c, 1).map(|()| None), |c| put(c, 3).map(|()| None)]);
+        let done = commit(&mut connection, batch).expect("the batch is committed");
+        assert!(
+            matches!(done[..], [Ok(None), Err(StoreError::Outdated), Err(StoreError::Failed(_)), Ok(None)]),
+            "{done:?}"
+        );
+        assert_eq!(stored(&connection), 2);
+    }
+
+    #[test]
+    fn a_full_disk_fails_the_whole_batch_and_nothing_of_it_is_kept() {
+        let mut connection = memory();
+        let batch = works(vec![|c| put(c, 1).map(|()| None), |_| Err(StoreError::Full)]);
+        assert!(matches!(commit(&mut connection, batch), Err(StoreError::Full)));
+        assert_eq!(stored(&connection), 0);
+        assert!(connection.is_autocommit());
+    }
+
+    #[test]
+    fn a_transaction_that_sqlite_undid_by_itself_fails_the_whole_batch() {
+        let mut connection = memory();
+        let undone: fn(&Connection) -> Done = |c| {
+            c.execute_batch("INSERT OR ROLLBACK INTO t VALUES (1)").map_err(failed)?;
+            Ok(None)
+        };
+        let batch = works(vec![|c| put(c, 1).map(|()| None), undone, |c| put(c, 5).map(|()| None)]);
+        assert!(matches!(commit(&mut connection, batch), Err(StoreError::Failed(_))));
+        assert_eq!(stored(&connection), 0);
+    }
 }
