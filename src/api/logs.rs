@@ -123,8 +123,10 @@ fn since(text: &str, api: &Api) -> Result<Timestamp, Problem> {
             .and_then(|span| now.checked_sub_signed(span))
             .unwrap_or(Timestamp::MIN_UTC));
     }
-    // A date may lie in the past here, so it is read as of long ago.
-    date::parse(text, Timestamp::UNIX_EPOCH, api.zone).map(|due| due.at).map_err(|_| {
+    // A time of day is the last one; any other date may lie as far in the past as it likes.
+    let day = chrono::Duration::days(1);
+    let parsed = date::parse(text, now - day, api.zone).or_else(|_| date::parse(text, Timestamp::UNIX_EPOCH, api.zone));
+    parsed.map(|due| due.at).map_err(|_| {
         Problem::field(
             "since",
             "invalid_query",

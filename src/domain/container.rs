@@ -106,11 +106,13 @@ pub enum Testimony {
     CannotTell,
 }
 
-/// A kind of event that can be asked for.
+/// What the engine's log can be asked about a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occurrence {
-    /// A process was started.
-    Start,
-    /// A process ended.
-    Die,
+pub enum Question {
+    /// Whether it was started at all before it was removed, which was just now. A log that shows the removal reaches
+    /// far enough.
+    StartedBeforeRemoval,
+    /// Whether the engine that answers now is the one that started it; a log that reaches back to then and has no start
+    /// in it is that of an engine that was restarted in between.
+    StartedByThisEngine,
 }

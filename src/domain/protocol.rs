@@ -188,3 +188,6 @@ fn refused(refusal: &StartRefusal) -> Failure {
     let reason = if matches!(refusal.code, 126 | 127) { Reason::CommandNotFound } else { Reason::StartFailed };
     Failure::new(reason, refusal.message.clone())
 }
+
+#[cfg(test)]
+mod tests;

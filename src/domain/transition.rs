@@ -315,3 +315,6 @@ fn stopped(why: StopCause, now: Timestamp, ending: Option<Ending>) -> State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

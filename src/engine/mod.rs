@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::domain::container::{Container, Occurrence, Owner, Testimony};
+use crate::domain::container::{Container, Owner, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
@@ -90,7 +90,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn testimony(
         &self,
         container: &ContainerId,
-        of: Occurrence,
+        question: Question,
         since: Timestamp,
     ) -> Result<Testimony, EngineError>;
 }

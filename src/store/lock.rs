@@ -3,7 +3,7 @@
 //! The lock is the kernel's, on a file in the directory: it is gone with the process however that ends, so nothing has to
 //! be cleaned up after a `kill -9`.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -21,7 +21,7 @@ impl DirLock {
     pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.display().to_string();
         let not_writable = |source| OpenError::NotWritable { path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(not_writable)?;
+        make_dir(dir).map_err(not_writable)?;
         let file = OpenOptions::new().create(true).append(true).open(dir.join("lock")).map_err(not_writable)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
@@ -31,7 +31,20 @@ impl DirLock {
     }
 }
 
+/// Makes a directory and those above it that are missing, so that they survive a power cut.
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dir(above)?;
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => Err(error),
+        Ok(()) | Err(_) => sync_dir(above),
+    }
+}
+
 /// Makes new names in a directory survive a power cut.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    fs::File::open(dir)?.sync_all()
+    File::open(dir)?.sync_all()
 }

@@ -20,7 +20,7 @@ use bollard::query_parameters::{
 use futures::stream::BoxStream;
 
 use super::{CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
-use crate::domain::container::{Container, LABEL_INSTANCE, Occurrence, Testimony};
+use crate::domain::container::{Container, LABEL_INSTANCE, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, Digest, EngineId, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
@@ -141,12 +141,10 @@ impl Engine for DockerEngine {
         let is_podman = version.components.iter().flatten().any(|component| component.name.contains("Podman"));
         let is_podman = *self.is_podman.get_or_init(|| is_podman);
         let root_dir = info.docker_root_dir;
-        // Podman makes up a new id for every answer; where it keeps its containers is what stays.
-        let id = if is_podman {
-            format!("podman:{}:{}", info.name.unwrap_or_default(), root_dir.as_deref().unwrap_or_default())
-        } else {
-            info.id.unwrap_or_default()
-        };
+        // An engine is what it says it is, and where it keeps its containers: Podman makes up a new id for every answer,
+        // and all the Dockers of one host may share theirs, which 20.10 keeps in /etc.
+        let own = if is_podman { info.name } else { info.id };
+        let id = format!("{}:{}", own.unwrap_or_default(), root_dir.as_deref().unwrap_or_default());
         Ok(Description {
             id: EngineId(id),
             kind: if is_podman { "podman" } else { "docker" },
@@ -252,9 +250,9 @@ impl Engine for DockerEngine {
     async fn testimony(
         &self,
         container: &ContainerId,
-        of: Occurrence,
+        question: Question,
         since: Timestamp,
     ) -> Result<Testimony, EngineError> {
-        stream::testimony(&self.client(CALL_TIMEOUT)?, container, of, since).await
+        stream::testimony(&self.client(CALL_TIMEOUT)?, container, question, since).await
     }
 }

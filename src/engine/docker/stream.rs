@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::answers;
 use crate::clock::{Clock, SystemClock};
-use crate::domain::container::{LABEL_INSTANCE, LABEL_JOB, Occurrence, Testimony};
+use crate::domain::container::{LABEL_INSTANCE, LABEL_JOB, Question, Testimony};
 use crate::domain::id::{ContainerId, InstanceId, Timestamp};
 use crate::domain::job::Reason;
 use crate::domain::output::{Channel, LogLine};
@@ -95,12 +95,12 @@ fn hint(event: &EventMessage) -> Option<Hint> {
 
 /// What the engine's log says of a container since an instant.
 ///
-/// A start is asked about after the container was removed: a log that shows the removal reaches far enough. An end is
-/// asked about while the container is there: the log reaches far enough when it has fewer events than it can hold.
+/// Docker's log is in memory: it holds so many events, and none of an engine before a restart. So one that has fewer than
+/// it can hold since some instant is whole, back to there or to the engine's own start.
 pub(super) async fn testimony(
     client: &Docker,
     container: &ContainerId,
-    of: Occurrence,
+    question: Question,
     since: Timestamp,
 ) -> Result<Testimony, EngineError> {
     let filters = HashMap::from([("type", vec!["container".to_owned()])]);
@@ -125,11 +125,11 @@ pub(super) async fn testimony(
             .filter(is_its)
             .any(|event| event.action.as_deref().is_some_and(|action| actions.contains(&action)))
     };
-    let (seen, covers) = match of {
-        Occurrence::Start => (happened(&["start"]), happened(&["destroy", "remove"])),
-        Occurrence::Die => (happened(&["die", "died"]), events.len() < SURELY_WHOLE),
+    let covers = match question {
+        Question::StartedBeforeRemoval => happened(&["destroy", "remove"]),
+        Question::StartedByThisEngine => events.len() < SURELY_WHOLE,
     };
-    Ok(match (seen, covers) {
+    Ok(match (happened(&["start"]), covers) {
         (true, _) => Testimony::Seen,
         (false, true) => Testimony::NotSeen,
         (false, false) => Testimony::CannotTell,

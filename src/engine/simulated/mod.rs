@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
 use crate::clock::Clock;
-use crate::domain::container::{Container, Occurrence, Testimony};
+use crate::domain::container::{Container, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
@@ -372,19 +372,15 @@ impl Engine for SimulatedEngine {
     async fn testimony(
         &self,
         container: &ContainerId,
-        of: Occurrence,
+        question: Question,
         since: Timestamp,
     ) -> Result<Testimony, EngineError> {
         let (log, whole) = self.ask(Call::Testimony, |inner, now| inner.world.log(container, since, now)).await?;
-        let seen = log.iter().any(|what| {
-            matches!((of, what), (Occurrence::Start, Happened::Start) | (Occurrence::Die, Happened::Die(_)))
-        });
-        // As with a real engine's log: a removal that is in it shows that it reaches far enough.
-        let covers = match of {
-            Occurrence::Start => log.contains(&Happened::Destroy),
-            Occurrence::Die => whole,
+        let covers = match question {
+            Question::StartedBeforeRemoval => log.contains(&Happened::Destroy),
+            Question::StartedByThisEngine => whole,
         };
-        Ok(match (seen, covers) {
+        Ok(match (log.contains(&Happened::Start), covers) {
             (true, _) => Testimony::Seen,
             (false, true) => Testimony::NotSeen,
             (false, false) => Testimony::CannotTell,

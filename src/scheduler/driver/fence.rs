@@ -11,7 +11,7 @@
 use tracing::{info, warn};
 
 use super::{Driver, Setback};
-use crate::domain::container::{Container, Occurrence, Phase, Testimony};
+use crate::domain::container::{Container, Phase, Question, Testimony};
 use crate::domain::id::ContainerId;
 use crate::domain::job::{Intent, Reason};
 use crate::domain::protocol::Sight;
@@ -68,7 +68,7 @@ impl Driver {
     /// Asks until there is an answer: the container is out of reach, and only the log can tell now.
     async fn ask_for_start(&self, intent: &Intent) -> Result<Testimony, Setback> {
         loop {
-            match self.shared.engine.testimony(&intent.container, Occurrence::Start, intent.at).await {
+            match self.shared.engine.testimony(&intent.container, Question::StartedBeforeRemoval, intent.at).await {
                 Ok(testimony) => return Ok(testimony),
                 Err(error) => self.wait_out(error).await?,
             }

@@ -8,7 +8,7 @@ use chrono::{Duration, SecondsFormat};
 use tracing::warn;
 
 use super::{Driver, Setback};
-use crate::domain::container::{Container, Exit, Occurrence, Owner, Phase, Testimony};
+use crate::domain::container::{Container, Exit, Owner, Phase, Question, Testimony};
 use crate::domain::id::ContainerId;
 use crate::domain::image::ImageRef;
 use crate::domain::job::{Reason, Run, State, StopCause};
@@ -18,8 +18,8 @@ use crate::domain::transition::{Ending, Event};
 use crate::engine::{EngineError, Launch};
 use crate::store::logs::KeepError;
 
-/// How much earlier than a container's end its `die` event may be written, clocks and rounding included.
-const EVENT_MARGIN: Duration = Duration::seconds(5);
+/// How much earlier than a container's start its event may be in the log, clocks and rounding included.
+const LOG_MARGIN: Duration = Duration::seconds(5);
 
 impl Driver {
     pub(super) async fn look(&mut self) -> Result<(), Setback> {
@@ -225,13 +225,15 @@ impl Driver {
     }
 
     /// Whether it was the engine's restart that ended the process: it left one of the codes with which an engine ends
-    /// or finds its containers, nobody asked for it, and the engine that answers now did not see it die.
+    /// its containers or finds them dead, nobody asked for it, and the engine that answers now is not the one that
+    /// started it.
     async fn is_engines_doing(&self, run: &Run, exit: &Exit) -> Result<bool, Setback> {
         let asked_for = matches!(self.job.state, State::Stopping(_));
         if asked_for || exit.oom_killed || !matches!(exit.code, 137 | 143 | 255) {
             return Ok(false);
         }
-        let testimony = self.shared.engine.testimony(&run.container, Occurrence::Die, exit.at - EVENT_MARGIN).await?;
+        let question = Question::StartedByThisEngine;
+        let testimony = self.shared.engine.testimony(&run.container, question, run.started_at - LOG_MARGIN).await?;
         Ok(testimony == Testimony::NotSeen)
     }
 

@@ -1,12 +1,14 @@
 //! Opening the database: settings, migrations, identity.
 
+use std::error::Error;
+use std::io;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::OpenError;
 use super::super::lock::sync_dir;
-use super::{FILE, queries};
+use super::super::{OpenError, StoreError};
+use super::{FILE, failed, queries};
 use crate::domain::id::InstanceId;
 
 refinery::embed_migrations!("src/store/sqlite/migrations");
@@ -22,19 +24,40 @@ pub(super) struct Opened {
 
 pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenError> {
     let path = dir.display().to_string();
-    let damaged = |error: &dyn std::fmt::Display| OpenError::Damaged { path: path.clone(), detail: error.to_string() };
-    let mut connection = Connection::open(dir.join(FILE)).map_err(|error| damaged(&error))?;
-    configure(&connection).map_err(|error| damaged(&error))?;
+    let refused = |error: StoreError| match error {
+        StoreError::Damaged(detail) => OpenError::Damaged { path: path.clone(), detail },
+        other => OpenError::NotWritable { path: path.clone(), source: io::Error::other(other) },
+    };
+    let mut connection = Connection::open(dir.join(FILE)).map_err(failed).map_err(refused)?;
+    // SQLite opens what it may not write for reading alone, and would only say so at the first write.
+    if connection.is_readonly("main").map_err(failed).map_err(refused)? {
+        return Err(refused(StoreError::Failed(format!("{FILE} is read-only"))));
+    }
+    configure(&connection).map_err(failed).map_err(refused)?;
     let known = migrations::runner().get_migrations().iter().map(|m| m.version()).max().unwrap_or(0);
-    let found = schema(&connection).map_err(|error| damaged(&error))?;
+    let found = schema(&connection).map_err(failed).map_err(refused)?;
     if found > i64::from(known) {
         return Err(OpenError::Newer { path, found, known: i64::from(known) });
     }
-    migrations::runner().set_grouped(true).run(&mut connection).map_err(|error| damaged(&error))?;
-    let instance = identity(&connection, id_if_new).map_err(|error| damaged(&error))?;
-    let last_seq = queries::last_seq(&connection).map_err(|error| damaged(&error))?;
+    migrate(&mut connection).map_err(refused)?;
+    let instance = identity(&connection, id_if_new).map_err(refused)?;
+    let last_seq = queries::last_seq(&connection).map_err(failed).map_err(refused)?;
     sync_dir(dir).map_err(|source| OpenError::NotWritable { path: path.clone(), source })?;
     Ok(Opened { connection, instance, last_seq })
+}
+
+/// Brings the schema up to ours, in one transaction.
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let done = migrations::runner().set_grouped(true).run(connection);
+    done.map(|_| ()).map_err(|error| {
+        let cause = error.source().and_then(|source| source.downcast_ref::<rusqlite::Error>());
+        match cause.and_then(rusqlite::Error::sqlite_error_code) {
+            Some(ErrorCode::DiskFull) => StoreError::Full,
+            Some(ErrorCode::ReadOnly | ErrorCode::SystemIoFailure) => StoreError::Failed(error.to_string()),
+            // Also what is not as its migration left it, and a database of somebody else's.
+            Some(_) | None => StoreError::Damaged(error.to_string()),
+        }
+    })
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -74,9 +97,9 @@ fn common(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Whose containers are whose is decided by this id, so it is made once and never again.
-fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId, Box<dyn std::error::Error>> {
+fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId, StoreError> {
     if let Some(known) = queries::meta(connection, "instance")? {
-        return Ok(known.parse()?);
+        return known.parse().map_err(|error| StoreError::Damaged(format!("its instance id cannot be read: {error}")));
     }
     queries::set_meta(connection, "instance", &id_if_new.to_string())?;
     Ok(id_if_new)

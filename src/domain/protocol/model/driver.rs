@@ -1,0 +1,384 @@
+//! The driver as `scheduler/driver` has it, cut where it waits: what it holds, and each thing that it may do next.
+//!
+//! It asks [`step`] and the job's own transition function, as the real one does. Between any two of its moves everything
+//! else may happen, and the process may die.
+
+use super::engine::{Creation, Id, Removal, Stage, Start, Thing};
+use super::{JobNo, Moves, Rule, World, container_id, number};
+use crate::domain::container::{Container, Testimony};
+use crate::domain::job::{Held, Job, Reason, State, StopCause, Stopping};
+use crate::domain::protocol::{Hand, Sight, Step, step};
+use crate::domain::spec::PullPolicy;
+use crate::domain::transition::{Ending, Event, Failure};
+
+/// What a process holds in memory, and where in a step it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Driver {
+    /// The job as last read or written.
+    pub(super) job: JobNo,
+    /// Whether nobody else has written it since: what comparing versions tells.
+    pub(super) fresh: bool,
+    sight: Seen,
+    start_not_called: bool,
+    pulled: bool,
+    pub(super) at: At,
+}
+
+/// [`Sight`], small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Seen {
+    Unseen,
+    Absent,
+    Here(Thing),
+}
+
+/// Where in a step it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum At {
+    /// About to ask what to do.
+    Top,
+    /// About to inspect the container.
+    Look(Then),
+    /// About to write this down.
+    Write(Finding),
+    /// In the fence: about to remove the container.
+    PutOutOfReach(Id),
+    /// In the fence: about to ask the engine's log.
+    Ask(Id),
+    /// A step was not done: about to read the job again.
+    Reread,
+}
+
+/// Why it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Then {
+    Decide,
+    /// `create` found the name taken.
+    Taken,
+    /// `start` was refused.
+    Refused,
+    /// `stop` has answered.
+    Stopped,
+    /// In the fence, before the removal.
+    Fence(Id),
+}
+
+/// What an answer of the engine said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Finding {
+    NoImage,
+    NeverPulled,
+    Pulled,
+    NotPulled,
+    StartFailed,
+    NeverStarted(Id),
+    Ambiguous(Id),
+    Exited { by_engine_restart: bool },
+    TooLate,
+}
+
+impl Driver {
+    /// Of a process that has just claimed the job.
+    pub(super) fn of_a_claim(job: JobNo) -> Self {
+        Self { sight: Seen::Absent, ..Self::found(job) }
+    }
+
+    /// Of a process that finds the job.
+    pub(super) fn found(job: JobNo) -> Self {
+        Self { job, fresh: true, sight: Seen::Unseen, start_not_called: false, pulled: false, at: At::Top }
+    }
+
+    fn to(self, at: At) -> Self {
+        Self { at, ..self }
+    }
+
+    fn hand(&self) -> Hand {
+        Hand { start_not_called: self.start_not_called, pulled: self.pulled }
+    }
+
+    /// The container whose removal it has asked for, and has not yet written down what it found.
+    pub(super) fn is_fencing(&self) -> Option<Id> {
+        match self.at {
+            At::PutOutOfReach(id) | At::Ask(id) => Some(id),
+            At::Write(Finding::NeverStarted(id) | Finding::Ambiguous(id)) => Some(id),
+            At::Top | At::Look(_) | At::Write(_) | At::Reread => None,
+        }
+    }
+}
+
+impl Moves<'_> {
+    /// What it is to do, asked of the real protocol.
+    fn next_step(&self, driver: &Driver) -> Step {
+        let job = self.book.job(driver.job);
+        step(job, &self.sight(driver, job), driver.hand())
+    }
+
+    /// Without comparing ids, whatever has the name is taken for the container that is meant.
+    fn sight(&self, driver: &Driver, job: &Job) -> Sight {
+        let sight = super::sight(driver.sight);
+        match (sight, meant(job)) {
+            (Sight::Present(container), Some(id)) if self.plan.without == Some(Rule::CompareIds) => {
+                Sight::Present(Container { id: container_id(id), ..container })
+            }
+            (sight, _) => sight,
+        }
+    }
+
+    /// The container that a call by this id reaches.
+    fn reached(&self, driver: &Driver, id: Id) -> Id {
+        let here = self.from.engine.named[self.name(driver)];
+        if self.plan.without == Some(Rule::CompareIds) { here.map_or(id, |thing| thing.id) } else { id }
+    }
+
+    fn name(&self, driver: &Driver) -> usize {
+        self.book.name(driver.job)
+    }
+
+    /// Whether nothing is left for it to do.
+    pub(super) fn is_done(&self, driver: &Driver) -> bool {
+        driver.at == At::Top && self.next_step(driver) == Step::Rest
+    }
+
+    pub(super) fn of_the_driver(&mut self) {
+        let Some(driver) = self.from.driver else { return };
+        match driver.at {
+            At::Top => self.take(driver, self.next_step(&driver)),
+            At::Look(then) => self.look(driver, then),
+            At::Write(finding) => self.write_finding(driver, finding),
+            At::PutOutOfReach(id) => self.put_out_of_reach(driver, id),
+            At::Ask(id) => self.ask(driver, id),
+            At::Reread => self.reread(driver),
+        }
+    }
+
+    fn take(&mut self, driver: Driver, next: Step) {
+        match next {
+            Step::Rest => {}
+            Step::Look => self.look(driver, Then::Decide),
+            Step::Record(Event::Intend(id)) if self.plan.without == Some(Rule::IntendBeforeStarting) => {
+                self.start(driver, number(&id));
+            }
+            Step::Record(event) => self.write("writes down what it knows", driver, event),
+            Step::Pull => self.pull(driver),
+            Step::Create => self.create(driver),
+            Step::Start(id) => self.start(driver, number(&id)),
+            Step::Fence(intent) if self.plan.without == Some(Rule::FenceBeforeStartingAgain) => {
+                self.start(driver, number(&intent.container));
+            }
+            Step::Fence(intent) => self.settle(driver, self.reached(&driver, number(&intent.container))),
+            Step::Watch => self.watch(driver),
+            Step::Stop(id) => self.stop(driver, number(&id)),
+            Step::Collect(_, exit) => self.collect(driver, exit.code),
+            Step::Remove(id) => self.clear_away(driver, number(&id)),
+        }
+    }
+
+    fn look(&mut self, driver: Driver, then: Then) {
+        self.silence("gets no answer to inspect", driver.to(At::Reread), |_| {});
+        let here = self.from.engine.named[self.name(&driver)];
+        let sight = here.map_or(Seen::Absent, Seen::Here);
+        let stage = here.map(|thing| thing.stage);
+        let driver = Driver { sight, ..driver };
+        let being_removed = stage == Some(Stage::Removing) && !self.book.job(driver.job).is_over();
+        let at = match then {
+            _ if being_removed => At::Reread,
+            Then::Taken if here.is_none() => At::Reread,
+            Then::Stopped if stage == Some(Stage::Running) => At::Reread,
+            Then::Refused if matches!(stage, Some(Stage::Created | Stage::Refused)) => At::Write(Finding::StartFailed),
+            Then::Fence(id) if here == Some(Thing { id, stage: Stage::Created }) => self.fence_with(id),
+            Then::Decide | Then::Taken | Then::Refused | Then::Stopped | Then::Fence(_) => At::Top,
+        };
+        self.drive("inspects", driver.to(at), |_| {});
+    }
+
+    fn pull(&mut self, driver: Driver) {
+        self.drive("is poked while it pulls", driver.to(At::Reread), |_| {});
+        self.drive("is refused the image", driver.to(At::Write(Finding::NotPulled)), |_| {});
+        let pulled = Driver { pulled: true, ..driver.to(At::Write(Finding::Pulled)) };
+        self.drive("pulls", pulled, |w| w.engine.image = true);
+        self.silence("gets no answer to pull", driver.to(At::Reread), |_| {});
+        self.silence("gets no answer to pull, which is done", driver.to(At::Reread), |w| w.engine.image = true);
+    }
+
+    fn create(&mut self, driver: Driver) {
+        if self.from.late {
+            return self.write("is too late", driver, Event::MissDeadline);
+        }
+        let name = self.name(&driver);
+        self.unanswered("asks to create, without an answer", driver.to(At::Reread), |w| w.engine.creates[name] += 1);
+        let mut engine = self.from.engine;
+        let never = self.book.job(driver.job).spec.fields().pull == Some(PullPolicy::Never);
+        let at = match engine.create(name) {
+            Creation::Done => At::Look(Then::Decide),
+            Creation::Taken => At::Look(Then::Taken),
+            Creation::NoImage if never || driver.pulled => At::Write(Finding::NoImage),
+            Creation::NoImage => At::Write(Finding::NeverPulled),
+        };
+        self.drive("creates", driver.to(at), |w| w.engine = engine);
+    }
+
+    fn start(&mut self, driver: Driver, id: Id) {
+        let id = self.reached(&driver, id);
+        let marks = self.plan.without != Some(Rule::MarkBeforeCalling);
+        let driver = Driver { start_not_called: driver.start_not_called && !marks, ..driver };
+        let is_failure = self.plan.without == Some(Rule::NoAnswerIsNoFailure);
+        let unanswered = if is_failure { At::Write(Finding::StartFailed) } else { At::Reread };
+        self.unanswered("asks to start, without an answer", driver.to(unanswered), |w| w.engine.starts.add(id));
+        for (says, can_run) in [("starts", true), ("cannot start", false)] {
+            let mut engine = self.from.engine;
+            let then = match engine.start(id, can_run) {
+                Start::LookAtIt => Then::Decide,
+                Start::Refused => Then::Refused,
+            };
+            self.drive(says, driver.to(At::Look(then)), |w| w.engine = engine);
+        }
+    }
+
+    fn watch(&mut self, driver: Driver) {
+        self.drive("is poked", driver.to(At::Reread), |_| {});
+        if self.from.time_is_up {
+            self.write("stops it, for its time is up", driver, Event::Stop(StopCause::Timeout));
+        }
+    }
+
+    fn stop(&mut self, driver: Driver, id: Id) {
+        self.silence("gets no answer to stop", driver.to(At::Reread), |_| {});
+        self.silence("gets no answer to stop, which is done", driver.to(At::Reread), |w| w.engine.stop(id));
+        self.drive("stops", driver.to(At::Look(Then::Stopped)), |w| w.engine.stop(id));
+    }
+
+    /// Keeps the logs, and asks of a killed process whether the engine that answers is the one that started it. After a
+    /// restart it is not, or cannot tell.
+    fn collect(&mut self, driver: Driver, code: i32) {
+        self.silence("gets no logs", driver.to(At::Reread), |_| {});
+        let exited = |by_engine_restart| driver.to(At::Write(Finding::Exited { by_engine_restart }));
+        self.drive("keeps the logs", exited(false), |_| {});
+        if code == 137 && !matches!(self.book.job(driver.job).state, State::Stopping(_)) {
+            self.drive("keeps the logs, and sees the engine's hand", exited(true), |_| {});
+        }
+    }
+
+    fn clear_away(&mut self, driver: Driver, id: Id) {
+        self.unanswered("asks to remove, without an answer", driver.to(At::Reread), |w| w.engine.removals.add(id));
+        let mut engine = self.from.engine;
+        // One that cannot be removed yet is left to the sweep.
+        let (Removal::Done | Removal::Conflict) = engine.remove(id, self.plan);
+        let driver = Driver { sight: Seen::Absent, ..driver.to(At::Top) };
+        self.drive("clears away", driver, |w| w.engine = engine);
+    }
+
+    // The fence.
+
+    fn settle(&mut self, driver: Driver, id: Id) {
+        self.drive("is poked while it waits", driver.to(At::Reread), |_| {});
+        if !self.plan.settle_holds || !self.from.engine.starts.has(id) {
+            self.drive("finds the intent settled", driver.to(At::Look(Then::Fence(id))), |_| {});
+        }
+    }
+
+    /// The container is there and untouched.
+    fn fence_with(&self, id: Id) -> At {
+        let asks_first = matches!(self.plan.without, Some(Rule::RemoveBeforeAsking | Rule::RemoveInTheFence));
+        if asks_first { At::Ask(id) } else { At::PutOutOfReach(id) }
+    }
+
+    fn put_out_of_reach(&mut self, driver: Driver, id: Id) {
+        self.unanswered("asks to remove, without an answer", driver, |w| w.engine.removals.add(id));
+        let mut engine = self.from.engine;
+        let driver = match engine.remove(id, self.plan) {
+            Removal::Done if self.plan.without == Some(Rule::RemoveBeforeAsking) => {
+                Driver { sight: Seen::Absent, ..driver.to(At::Write(Finding::NeverStarted(id))) }
+            }
+            Removal::Done => driver.to(At::Ask(id)),
+            Removal::Conflict => Driver { sight: Seen::Unseen, ..driver.to(At::Top) },
+        };
+        self.drive("removes", driver, |w| w.engine = engine);
+    }
+
+    fn ask(&mut self, driver: Driver, id: Id) {
+        let driver = match self.from.engine.testimony_of_a_start(id, self.plan) {
+            Testimony::NotSeen if self.plan.without == Some(Rule::RemoveBeforeAsking) => {
+                driver.to(At::PutOutOfReach(id))
+            }
+            Testimony::NotSeen => Driver { sight: Seen::Absent, ..driver.to(At::Write(Finding::NeverStarted(id))) },
+            Testimony::Seen | Testimony::CannotTell => driver.to(At::Write(Finding::Ambiguous(id))),
+        };
+        self.drive("asks the log", driver, |_| {});
+    }
+
+    // The store.
+
+    fn write_finding(&mut self, driver: Driver, finding: Finding) {
+        let failed = |reason| Event::Failed(Failure::new(reason, "a sentence"));
+        let event = match finding {
+            Finding::NoImage => failed(Reason::ImageNotFound),
+            Finding::NeverPulled => Event::Pull,
+            Finding::Pulled => Event::Pulled,
+            Finding::NotPulled => failed(Reason::PullFailed),
+            Finding::StartFailed => failed(Reason::StartFailed),
+            Finding::NeverStarted(_) => Event::NeverStarted,
+            Finding::Ambiguous(_) => Event::Lost(Failure::new(Reason::StartAmbiguous, "a sentence")),
+            Finding::TooLate => Event::MissDeadline,
+            Finding::Exited { by_engine_restart } => match self.next_step(&driver) {
+                Step::Collect(run, exit) => Event::Exited(Ending { run, exit, by_engine_restart }),
+                other => unreachable!("nothing that it holds has changed since it was to collect: {other:?}"),
+            },
+        };
+        self.write("writes down what it found", driver, event);
+    }
+
+    /// One transition. A disk that says it failed may have written it.
+    fn write(&mut self, says: &'static str, driver: Driver, event: Event) {
+        let event = if self.from.late && matches!(event, Event::Intend(_)) { Event::MissDeadline } else { event };
+        let container = if let Event::Intend(id) = &event { Some(number(id)) } else { None };
+        let again = driver.to(At::Reread);
+        let Ok(job) = self.book.on(driver.job, event) else {
+            return self.drive("is refused, and tries again", again, |w| w.refused = true);
+        };
+        if !driver.fresh {
+            return self.drive("finds the job changed", again, |_| {});
+        }
+        let name = self.name(&driver);
+        let commit = |w: &mut World| {
+            w.disk = job;
+            if let Some(id) = container {
+                w.engine.truth.intended.add(id);
+                w.engine.truth.meant[name] = Some(id);
+            }
+        };
+        self.full_disk("finds the disk full", again, |_| {});
+        self.full_disk("hears of a write that it failed, which it did not", again, commit);
+        let knows = container.is_some() && self.plan.without != Some(Rule::KnowWhatWasNotCalled);
+        self.drive(says, Driver { job, start_not_called: knows, ..driver.to(At::Top) }, commit);
+    }
+
+    /// In the real one a job that is too late and was changed meanwhile is looked at once more before it is read again.
+    fn reread(&mut self, driver: Driver) {
+        let same_attempt = self.book.job(driver.job).attempt == self.book.job(self.from.disk).attempt;
+        let fresh = Driver::found(self.from.disk);
+        let driver = if same_attempt {
+            Driver { start_not_called: driver.start_not_called, pulled: driver.pulled, ..fresh }
+        } else {
+            fresh
+        };
+        let claimed = matches!(self.book.job(driver.job).state, State::Pulling | State::Starting(None));
+        let at = if claimed && self.from.late { At::Write(Finding::TooLate) } else { At::Top };
+        self.drive("reads the job again", driver.to(at), |_| {});
+    }
+}
+
+/// The container that the job's state names.
+fn meant(job: &Job) -> Option<Id> {
+    match &job.state {
+        State::Starting(Some(intent)) | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
+            Some(number(&intent.container))
+        }
+        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => Some(number(&run.container)),
+        State::Scheduled
+        | State::Queued(_)
+        | State::Retrying(_)
+        | State::Pulling
+        | State::Starting(None)
+        | State::Ended(_) => None,
+    }
+}

@@ -1,0 +1,462 @@
+//! The recovery table of `semantics.md`, row by row, then what holds in every cell of it.
+//!
+//! Each test of the first part bears the words of its row. Rows about orphans and about other instances are the
+//! sweep's, not the protocol's; what the protocol owes them is in
+//! `what_is_not_ours_is_never_pulled_started_stopped_collected_or_removed`.
+//! Whether the rows together keep their promise is shown by [`model`]. Longer than a file should be, for it is one table.
+
+use super::*;
+use crate::domain::container::Owner;
+use crate::domain::id::{Attempt, InstanceId, JobId, Version};
+use crate::domain::job::{End, Outcome, Setback, StopCause, Wait};
+
+#[path = "model.rs"]
+mod model;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp(seconds, 0).expect("small enough for a calendar")
+}
+
+fn id(name: &str) -> ContainerId {
+    ContainerId(name.to_owned())
+}
+
+fn job_id() -> JobId {
+    JobId::new(at(0), [7; 10])
+}
+
+fn job(state: State) -> Job {
+    let waits = matches!(state, State::Scheduled | State::Queued(_));
+    Job {
+        id: job_id(),
+        version: Version(41),
+        name: "busybox".parse().expect("a name"),
+        spec: serde_json::from_str(r#"{"image":"busybox"}"#).expect("a spec"),
+        created_at: at(0),
+        due_at: at(0),
+        attempt: Attempt(if waits { 0 } else { 1 }),
+        state,
+    }
+}
+
+fn with(fields: &str, job: Job) -> Job {
+    Job { spec: serde_json::from_str(fields).expect("a spec"), ..job }
+}
+
+// What is on disk.
+
+fn claimed() -> Job {
+    job(State::Starting(None))
+}
+
+fn intent() -> Intent {
+    Intent { container: id("ours"), at: at(10) }
+}
+
+fn intended() -> Job {
+    job(State::Starting(Some(intent())))
+}
+
+fn run() -> Run {
+    Run { container: id("ours"), started_at: at(11), image_digest: None }
+}
+
+fn runs() -> Job {
+    job(State::Running(run()))
+}
+
+fn stopping(held: Held) -> Job {
+    job(State::Stopping(Stopping { held, why: StopCause::Request, since: at(15) }))
+}
+
+fn retrying() -> Job {
+    let error = "a sentence".to_owned();
+    job(State::Retrying(Setback { reason: Reason::ExitNonzero, error, exit_code: Some(1) }))
+}
+
+fn over(outcome: Outcome) -> Job {
+    job(State::Ended(End { outcome, at: at(30), reason: None, error: None, run: None, exit: None }))
+}
+
+// What is on the engine.
+
+fn container(name: &str, phase: Phase) -> Sight {
+    let owner = Owner { instance: InstanceId::new([1; 16]), job: job_id(), attempt: Attempt(1) };
+    Sight::Present(Container { id: id(name), owner: Some(owner), created_at: at(9), image_digest: None, phase })
+}
+
+fn created() -> Phase {
+    Phase::Created { refusal: None }
+}
+
+fn refused_with(code: i32) -> Phase {
+    Phase::Created { refusal: Some(StartRefusal { code, message: "a sentence".to_owned() }) }
+}
+
+fn running() -> Phase {
+    Phase::Running { started_at: at(11) }
+}
+
+fn exit() -> Exit {
+    Exit { code: 0, oom_killed: false, at: at(20) }
+}
+
+fn exited() -> Phase {
+    Phase::Exited { started_at: at(11), exit: exit() }
+}
+
+fn ours(phase: Phase) -> Sight {
+    container("ours", phase)
+}
+
+// What this process has done.
+
+/// That of a process which has just found the job.
+const NOTHING: Hand = Hand { start_not_called: false, pulled: false };
+/// That of the process which has just written the intent.
+const WROTE_THE_INTENT: Hand = Hand { start_not_called: true, pulled: false };
+const HANDS: [Hand; 4] =
+    [NOTHING, WROTE_THE_INTENT, Hand { pulled: true, ..NOTHING }, Hand { pulled: true, ..WROTE_THE_INTENT }];
+
+/// What is done by a process which has just found the job like this.
+fn found(job: &Job, sight: &Sight) -> Step {
+    step(job, sight, NOTHING)
+}
+
+/// The reason of the event that is to be recorded, and the event's name.
+fn recorded(step: Step) -> (&'static str, Option<Reason>) {
+    match step {
+        Step::Record(event) => match &event {
+            Event::Failed(failure) | Event::Lost(failure) => (event.name(), Some(failure.reason)),
+            _ => (event.name(), None),
+        },
+        other => panic!("nothing is recorded: {other:?}"),
+    }
+}
+
+const LOST: (&str, Option<Reason>) = ("lost", Some(Reason::ContainerRemoved));
+
+// The table.
+
+#[test]
+fn scheduled_and_created_ahead_it_is_kept_and_never_started_before_the_due_time() {
+    let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5) }));
+    for waiting in [job(State::Scheduled), queued] {
+        assert_eq!(found(&waiting, &ours(created())), Step::Rest);
+    }
+}
+
+#[test]
+fn canceled_and_created_ahead_it_is_removed() {
+    assert_eq!(found(&over(Outcome::Canceled), &ours(created())), Step::Remove(id("ours")));
+}
+
+#[test]
+fn claimed_no_intent_and_nothing_there_create_go_on() {
+    assert_eq!(found(&claimed(), &Sight::Absent), Step::Create);
+    assert_eq!(found(&job(State::Pulling), &Sight::Absent), Step::Pull);
+}
+
+#[test]
+fn claimed_no_intent_and_created_the_intent_comes_next() {
+    assert_eq!(found(&claimed(), &ours(created())), Step::Record(Event::Intend(id("ours"))));
+}
+
+#[test]
+fn claimed_no_intent_and_running_or_exited_somebody_else_started_it_adopt() {
+    for claimed in [claimed(), job(State::Pulling)] {
+        assert_eq!(found(&claimed, &ours(running())), Step::Record(Event::Started(run())));
+        assert_eq!(found(&claimed, &ours(exited())), Step::Collect(run(), exit()));
+    }
+}
+
+#[test]
+fn intent_and_created_never_started_fence() {
+    assert_eq!(found(&intended(), &ours(created())), Step::Fence(intent()));
+    assert_eq!(found(&stopping(Held::Intent(intent())), &ours(created())), Step::Fence(intent()));
+}
+
+#[test]
+fn intent_and_running_adopt() {
+    assert_eq!(found(&intended(), &ours(running())), Step::Record(Event::Started(run())));
+    assert_eq!(found(&stopping(Held::Intent(intent())), &ours(running())), Step::Record(Event::Started(run())));
+}
+
+#[test]
+fn intent_and_exited_adopt_the_result() {
+    assert_eq!(found(&intended(), &ours(exited())), Step::Collect(run(), exit()));
+    assert_eq!(found(&stopping(Held::Intent(intent())), &ours(exited())), Step::Collect(run(), exit()));
+}
+
+#[test]
+fn intent_and_nothing_there_unknown_container_removed() {
+    assert_eq!(recorded(found(&intended(), &Sight::Absent)), LOST);
+    assert_eq!(recorded(found(&stopping(Held::Intent(intent())), &Sight::Absent)), LOST);
+}
+
+#[test]
+fn running_and_running_adopt_resume_waiting() {
+    assert_eq!(found(&runs(), &ours(running())), Step::Watch);
+}
+
+#[test]
+fn running_and_exited_the_result_with_the_engines_finish_time() {
+    assert_eq!(found(&runs(), &ours(exited())), Step::Collect(run(), exit()));
+}
+
+#[test]
+fn running_and_nothing_there_unknown_container_removed() {
+    assert_eq!(recorded(found(&runs(), &Sight::Absent)), LOST);
+    assert_eq!(recorded(found(&stopping(Held::Run(run())), &Sight::Absent)), LOST);
+}
+
+#[test]
+fn finished_and_anything_there_remove() {
+    for over in outcomes().map(over).into_iter().chain([retrying()]) {
+        for phase in [created(), refused_with(127), running(), exited()] {
+            assert_eq!(found(&over, &ours(phase)), Step::Remove(id("ours")), "without force: one that runs refuses");
+        }
+        assert_eq!(found(&over, &Sight::Absent), Step::Rest);
+    }
+}
+
+// Rows of ours.
+
+#[test]
+fn whoever_has_not_looked_looks_first() {
+    let jobs = [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent())), retrying()];
+    for job in jobs.into_iter().chain(outcomes().map(over)) {
+        assert_eq!(found(&job, &Sight::Unseen), Step::Look, "{:?}", job.state);
+    }
+}
+
+#[test]
+fn a_job_that_is_over_before_its_first_attempt_has_nothing_to_look_for() {
+    let canceled = Job { attempt: Attempt(0), ..over(Outcome::Canceled) };
+    assert_eq!(found(&canceled, &Sight::Unseen), Step::Rest);
+}
+
+#[test]
+fn intent_of_this_very_process_and_created_start_is_called() {
+    assert_eq!(step(&intended(), &ours(created()), WROTE_THE_INTENT), Step::Start(id("ours")));
+}
+
+#[test]
+fn intent_of_this_very_process_created_and_asked_to_stop_it_is_not_started_any_more() {
+    let asked = stopping(Held::Intent(intent()));
+    assert_eq!(step(&asked, &ours(created()), WROTE_THE_INTENT), Step::Record(Event::NeverStarted));
+}
+
+#[test]
+fn a_failed_start_that_is_written_on_the_container_needs_no_fence() {
+    for job in [claimed(), intended(), stopping(Held::Intent(intent()))] {
+        let failed = |code| recorded(found(&job, &ours(refused_with(code))));
+        assert_eq!(failed(127), ("failed", Some(Reason::CommandNotFound)), "there is no such command");
+        assert_eq!(failed(126), ("failed", Some(Reason::CommandNotFound)), "it may not be run");
+        assert_eq!(failed(128), ("failed", Some(Reason::StartFailed)));
+    }
+}
+
+#[test]
+fn a_foreign_container_under_our_name_fails_a_claimed_job_before_anything_is_started() {
+    for claimed in [claimed(), job(State::Pulling)] {
+        assert_eq!(recorded(found(&claimed, &Sight::Foreign)), ("failed", Some(Reason::CreateFailed)));
+    }
+}
+
+#[test]
+fn a_foreign_container_under_our_name_means_that_ours_is_gone() {
+    for job in [intended(), runs(), stopping(Held::Intent(intent())), stopping(Held::Run(run()))] {
+        assert_eq!(recorded(found(&job, &Sight::Foreign)), LOST);
+    }
+}
+
+#[test]
+fn a_container_with_another_id_than_the_intents_or_the_runs_is_not_the_one_that_was_started() {
+    for job in [intended(), runs(), stopping(Held::Intent(intent())), stopping(Held::Run(run()))] {
+        for phase in [created(), refused_with(127), running(), exited(), Phase::Removing] {
+            for hand in HANDS {
+                assert_eq!(recorded(step(&job, &container("another", phase.clone()), hand)), LOST);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_container_that_ran_and_shows_no_trace_of_it_is_not_the_one_that_ran() {
+    for job in [runs(), stopping(Held::Run(run()))] {
+        assert_eq!(recorded(found(&job, &ours(created()))), LOST);
+    }
+}
+
+#[test]
+fn one_that_is_being_removed_is_looked_at_again() {
+    for job in [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))] {
+        assert_eq!(found(&job, &ours(Phase::Removing)), Step::Look);
+    }
+}
+
+#[test]
+fn one_that_is_being_removed_when_the_job_is_over_is_left_to_the_engine() {
+    assert_eq!(found(&over(Outcome::Succeeded), &ours(Phase::Removing)), Step::Rest);
+}
+
+#[test]
+fn asked_to_stop_and_running_it_is_stopped() {
+    assert_eq!(found(&stopping(Held::Run(run())), &ours(running())), Step::Stop(id("ours")));
+}
+
+#[test]
+fn keep_container_keeps_what_ran_and_removes_what_never_did() {
+    for over in [over(Outcome::Failed), retrying()] {
+        let keeping = with(r#"{"image":"busybox","keep_container":true}"#, over);
+        assert_eq!(found(&keeping, &ours(exited())), Step::Rest);
+        assert_eq!(found(&keeping, &ours(created())), Step::Remove(id("ours")));
+        assert_eq!(found(&keeping, &ours(refused_with(127))), Step::Remove(id("ours")));
+    }
+}
+
+#[test]
+fn pull_always_pulls_before_it_creates_and_once_per_attempt() {
+    let always = with(r#"{"image":"busybox","pull":"always"}"#, claimed());
+    assert_eq!(found(&always, &Sight::Absent), Step::Record(Event::Pull));
+    assert_eq!(step(&always, &Sight::Absent, Hand { pulled: true, ..NOTHING }), Step::Create);
+    assert_eq!(found(&always, &ours(created())), Step::Record(Event::Intend(id("ours"))), "it was pulled for this one");
+}
+
+#[test]
+fn pull_missing_and_pull_never_create_and_see() {
+    for policy in ["missing", "never"] {
+        let job = with(&format!(r#"{{"image":"busybox","pull":"{policy}"}}"#), claimed());
+        assert_eq!(found(&job, &Sight::Absent), Step::Create);
+    }
+}
+
+#[test]
+fn only_what_happens_on_the_engine_needs_the_engine() {
+    let without = [Step::Record(Event::Pull), Step::Watch, Step::Rest];
+    let on_the_engine = [
+        Step::Look,
+        Step::Pull,
+        Step::Create,
+        Step::Start(id("ours")),
+        Step::Fence(intent()),
+        Step::Stop(id("ours")),
+        Step::Collect(run(), exit()),
+        Step::Remove(id("ours")),
+    ];
+    assert!(without.iter().all(|step| !step.needs_the_engine()));
+    assert!(on_the_engine.iter().all(Step::needs_the_engine));
+}
+
+// Whatever is on disk, on the engine, and in the hand.
+
+fn outcomes() -> [Outcome; 7] {
+    [
+        Outcome::Succeeded,
+        Outcome::Failed,
+        Outcome::TimedOut,
+        Outcome::Stopped,
+        Outcome::Canceled,
+        Outcome::Missed,
+        Outcome::Unknown,
+    ]
+}
+
+fn every_job() -> Vec<Job> {
+    let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5) }));
+    let mut all = vec![job(State::Scheduled), queued, retrying(), job(State::Pulling), claimed(), intended(), runs()];
+    all.extend([stopping(Held::Intent(intent())), stopping(Held::Run(run()))]);
+    all.extend(outcomes().map(over));
+    let specs = [r#"{"pull":"always"}"#, r#"{"pull":"never"}"#, r#"{"keep_container":true}"#];
+    let others: Vec<_> = specs.iter().flat_map(|spec| all.iter().map(|job| with(spec, job.clone()))).collect();
+    all.extend(others);
+    all
+}
+
+fn every_sight() -> Vec<Sight> {
+    let mut all = vec![Sight::Unseen, Sight::Absent, Sight::Foreign];
+    for phase in [created(), refused_with(127), refused_with(128), running(), exited(), Phase::Removing] {
+        all.extend([ours(phase.clone()), container("another", phase)]);
+    }
+    all
+}
+
+/// Every job, sight and hand, and what is done then.
+fn every_case() -> impl Iterator<Item = (Job, Sight, Hand, Step)> {
+    let cases =
+        every_job().into_iter().flat_map(|job| every_sight().into_iter().map(move |sight| (job.clone(), sight)));
+    cases.flat_map(|(job, sight)| {
+        HANDS.map(|hand| (job.clone(), sight.clone(), hand, step(&job, &sight, hand))).into_iter()
+    })
+}
+
+#[test]
+fn start_is_only_called_on_the_untouched_container_of_an_intent_that_this_process_wrote() {
+    let mut starts = 0;
+    for (job, sight, hand, next) in every_case() {
+        let Step::Start(container) = next else { continue };
+        starts += 1;
+        assert_eq!(job.state, State::Starting(Some(intent())));
+        assert_eq!((sight, hand.start_not_called, container), (ours(created()), true, id("ours")));
+    }
+    assert!(starts > 0);
+}
+
+#[test]
+fn nothing_is_removed_before_the_attempt_is_over() {
+    for (job, _, _, next) in every_case() {
+        let over = matches!(job.state, State::Retrying(_) | State::Ended(_));
+        assert!(over || !matches!(next, Step::Remove(_)), "{:?}", job.state);
+    }
+}
+
+#[test]
+fn nothing_is_stopped_that_nobody_asked_to_stop() {
+    for (job, _, _, next) in every_case() {
+        let asked = matches!(job.state, State::Stopping(_));
+        assert!(asked || !matches!(next, Step::Stop(_)), "{:?}", job.state);
+    }
+}
+
+#[test]
+fn what_is_not_ours_is_never_pulled_started_stopped_collected_or_removed() {
+    for (job, _, _, next) in every_case().filter(|(_, sight, ..)| *sight == Sight::Foreign) {
+        assert!(matches!(next, Step::Record(_) | Step::Rest), "{:?}: {next:?}", job.state);
+    }
+}
+
+#[test]
+fn a_driver_rests_only_when_its_job_waits_or_is_over() {
+    for (job, _, _, next) in every_case() {
+        let driven = job.map() == crate::domain::job::Map::Running;
+        assert!(!(driven && next == Step::Rest), "{:?}", job.state);
+    }
+}
+
+#[test]
+fn an_empty_hand_is_always_safe_it_never_starts_what_a_full_one_would_not() {
+    for (job, sight, _, _) in every_case() {
+        assert!(!matches!(found(&job, &sight), Step::Start(_)));
+    }
+}
+
+/// What cannot be recorded now cannot be recorded later either: a driver would try for ever.
+fn is_never_refused(cases: impl Iterator<Item = (Job, Sight, Hand, Step)>) {
+    for (job, sight, _, next) in cases {
+        let Step::Record(event) = next else { continue };
+        let name = event.name();
+        assert!(job.on(event, at(40)).is_ok(), "{:?} with {sight:?} cannot take {name}", job.state);
+    }
+}
+
+#[test]
+fn what_is_to_be_recorded_is_never_refused() {
+    is_never_refused(every_case().filter(|(job, ..)| job.state != State::Pulling));
+}
+
+#[test]
+#[ignore = "finding: `intend` is refused while `pulling`, for ever"]
+fn what_is_to_be_recorded_of_a_job_that_pulls_is_never_refused() {
+    is_never_refused(every_case().filter(|(job, ..)| job.state == State::Pulling));
+}

@@ -1,0 +1,563 @@
+//! The state machine as a table, and in sentences what the table cannot show.
+//!
+//! [`TABLE`] says for every state and every event what becomes of the job, so a change of the machine shows as a
+//! change of one cell. Two states are split in two, because what they carry decides: `starting` without an intent is
+//! `claimed`, with one `intended`; `stopping` is `stopping?` while it is not known whether the container was started.
+//!
+//! Longer than a file should be: the table, what it is made of, and the sentences about one function.
+
+use std::time::Duration;
+
+use super::*;
+use crate::domain::id::{Attempt, Digest, JobId, Version};
+use crate::domain::job::Status;
+
+/// Rows are events, columns are states, a dot is a refusal. No retries are asked for.
+const TABLE: &str = "
+              | scheduled queued   retrying pulling   claimed   intended  running   stopping? stopping  ended
+queue no_slot | queued    .        queued   .         .         .         .         .         .         .
+queue other   | queued    queued   queued   .         .         .         .         .         .         .
+claim         | claimed   claimed  claimed  .         .         .         .         .         .         .
+cancel        | canceled  canceled canceled .         .         .         .         .         .         .
+miss_deadline | missed    missed   missed   missed    missed    .         .         .         .         .
+reject        | failed    failed   failed   .         .         .         .         .         .         .
+pull          | .         .        .        .         pulling   .         .         .         .         .
+pulled        | .         .        .        claimed   .         .         .         .         .         .
+intend        | .         .        .        .         intended  .         .         .         .         .
+never_started | .         .        .        .         .         claimed   .         stopped   .         .
+started       | .         .        .        running   running   running   .         stopping  .         .
+exited 0      | .         .        .        succeeded succeeded succeeded succeeded stopped   stopped   .
+exited 1      | .         .        .        failed    failed    failed    failed    stopped   stopped   .
+failed        | .         .        .        failed    failed    failed    .         stopped   .         .
+lost          | .         .        .        .         .         unknown   unknown   unknown   unknown   .
+stop          | .         .        .        stopped   stopped   stopping? stopping  .         .         .
+";
+
+/// The rows that differ where `retry` has an attempt left for whatever happens. The rest is as in [`TABLE`].
+const TABLE_WITH_RETRIES: &str = "
+              | scheduled queued   retrying pulling   claimed   intended  running   stopping? stopping  ended
+exited 1      | .         .        .        retrying  retrying  retrying  retrying  stopped   stopped   .
+failed        | .         .        .        retrying  retrying  retrying  .         stopped   .         .
+lost          | .         .        .        .         .         retrying  retrying  unknown   unknown   .
+";
+
+const EVERYTHING: &str = r#"{"attempts":9,"on":[1,"start_failed","unknown"]}"#;
+
+/// Instants are small numbers of seconds; `now` is late enough for everything to lie before it.
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp(seconds, 0).expect("small enough for a calendar")
+}
+
+fn now() -> Timestamp {
+    at(1_000_000)
+}
+
+fn spec(json: &str) -> JobSpec {
+    serde_json::from_str(json).expect("a spec")
+}
+
+fn retrying(retry: &str) -> JobSpec {
+    spec(&format!(r#"{{"image":"busybox","retry":{retry}}}"#))
+}
+
+/// A job in this state whose first attempt was claimed, if it was claimed at all.
+fn job(state: State) -> Job {
+    let attempt = if matches!(state, State::Scheduled | State::Queued(_)) { 0 } else { 1 };
+    Job {
+        id: JobId::new(at(0), [7; 10]),
+        version: Version(41),
+        name: "busybox".parse().expect("a name"),
+        spec: spec(r#"{"image":"busybox"}"#),
+        created_at: at(0),
+        due_at: at(0),
+        attempt: Attempt(attempt),
+        state,
+    }
+}
+
+fn with(spec: JobSpec, state: State) -> Job {
+    Job { spec, ..job(state) }
+}
+
+fn container() -> ContainerId {
+    ContainerId("c1".to_owned())
+}
+
+fn intent() -> Intent {
+    Intent { container: container(), at: at(10) }
+}
+
+fn run() -> Run {
+    Run { container: container(), started_at: at(11), image_digest: Some(Digest("sha256:1".to_owned())) }
+}
+
+fn exit(code: i32) -> Exit {
+    Exit { code, oom_killed: false, at: at(20) }
+}
+
+fn ending(code: i32) -> Ending {
+    Ending { run: run(), exit: exit(code), by_engine_restart: false }
+}
+
+fn exited(code: i32) -> Event {
+    Event::Exited(ending(code))
+}
+
+fn failure(reason: Reason) -> Failure {
+    Failure::new(reason, "a sentence")
+}
+
+fn stopping(held: Held, why: StopCause) -> State {
+    State::Stopping(Stopping { held, why, since: at(15) })
+}
+
+/// One state per column of the table, in its order.
+fn states() -> [State; 10] {
+    [
+        State::Scheduled,
+        State::Queued(Wait { reason: Reason::NoSlot, since: at(5) }),
+        State::Retrying(Setback { reason: Reason::ExitNonzero, error: "a sentence".to_owned(), exit_code: Some(1) }),
+        State::Pulling,
+        State::Starting(None),
+        State::Starting(Some(intent())),
+        State::Running(run()),
+        stopping(Held::Intent(intent()), StopCause::Request),
+        stopping(Held::Run(run()), StopCause::Request),
+        over(Outcome::Stopped, at(30), None),
+    ]
+}
+
+/// One event per row of the table, in its order.
+fn events() -> [Event; 16] {
+    [
+        Event::Queue(Reason::NoSlot),
+        Event::Queue(Reason::EngineUnreachable),
+        Event::Claim(None),
+        Event::Cancel,
+        Event::MissDeadline,
+        Event::Reject(failure(Reason::NoSuchJob)),
+        Event::Pull,
+        Event::Pulled,
+        Event::Intend(container()),
+        Event::NeverStarted,
+        Event::Started(run()),
+        exited(0),
+        exited(1),
+        Event::Failed(failure(Reason::StartFailed)),
+        Event::Lost(failure(Reason::ContainerRemoved)),
+        Event::Stop(StopCause::Request),
+    ]
+}
+
+/// The column's word for a state. Without a `_` arm: a new state has to be given a column.
+fn column(state: &State) -> String {
+    match state {
+        State::Starting(None) => "claimed".to_owned(),
+        State::Starting(Some(_)) => "intended".to_owned(),
+        State::Stopping(Stopping { held: Held::Intent(_), .. }) => "stopping?".to_owned(),
+        State::Stopping(Stopping { held: Held::Run(_), .. })
+        | State::Scheduled
+        | State::Queued(_)
+        | State::Retrying(_)
+        | State::Pulling
+        | State::Running(_)
+        | State::Ended(_) => state.status().to_string(),
+    }
+}
+
+/// The row's words for an event. Without a `_` arm: a new event has to be given a row.
+fn row(event: &Event) -> String {
+    match event {
+        Event::Queue(Reason::NoSlot) => "queue no_slot".to_owned(),
+        Event::Queue(_) => "queue other".to_owned(),
+        Event::Exited(ending) => format!("exited {}", ending.exit.code),
+        Event::Claim(_)
+        | Event::Cancel
+        | Event::MissDeadline
+        | Event::Reject(_)
+        | Event::Pull
+        | Event::Pulled
+        | Event::Intend(_)
+        | Event::NeverStarted
+        | Event::Started(_)
+        | Event::Failed(_)
+        | Event::Lost(_)
+        | Event::Stop(_) => event.name().to_owned(),
+    }
+}
+
+/// The rows of a table: the event's words, and a cell for each state.
+fn rows(table: &str) -> Vec<(String, Vec<String>)> {
+    let words = |cells: &str| cells.split_whitespace().map(str::to_owned).collect();
+    let lines = table.lines().filter_map(|line| line.split_once('|'));
+    lines.map(|(event, cells)| (event.trim().to_owned(), words(cells))).collect()
+}
+
+/// What a job with this spec becomes under this event, state by state.
+fn becomes(spec: &JobSpec, event: &Event) -> Vec<String> {
+    let after = |state| with(spec.clone(), state).on(event.clone(), now());
+    states().map(|state| after(state).map_or(".".to_owned(), |next| column(&next.state))).to_vec()
+}
+
+#[test]
+fn every_event_in_every_state_does_what_the_table_says() {
+    let mut expected = rows(TABLE);
+    let (_, columns) = expected.remove(0);
+    let ended = columns.len() - 1;
+    assert_eq!(columns[..ended], states().map(|state| column(&state))[..ended], "the columns are the states");
+    let no_retries = spec("{}");
+    let actual = events().map(|event| (row(&event), becomes(&no_retries, &event)));
+    for (actual, expected) in actual.iter().zip(&expected) {
+        assert_eq!(actual, expected);
+    }
+    assert_eq!(actual.len(), expected.len(), "every event has a row");
+}
+
+#[test]
+fn every_failure_that_is_worth_a_retry_does_what_the_second_table_says() {
+    let spec = retrying(EVERYTHING);
+    let with_retries = rows(TABLE_WITH_RETRIES).split_off(1);
+    for event in events() {
+        let name = row(&event);
+        let expected = with_retries.iter().chain(&rows(TABLE)).find(|(row, _)| *row == name).cloned();
+        assert_eq!(Some((name, becomes(&spec, &event))), expected);
+    }
+}
+
+#[test]
+fn whatever_the_verdict_a_job_that_is_over_takes_no_event() {
+    for outcome in outcomes() {
+        for event in events() {
+            let name = event.name();
+            let refused = job(over(outcome, at(30), None)).on(event, now());
+            assert_eq!(refused, Err(Refused { status: outcome.status(), event: name }));
+        }
+    }
+}
+
+#[test]
+fn a_refusal_says_the_state_and_the_event() {
+    let refused = job(State::Running(run())).on(Event::Cancel, now()).expect_err("it runs");
+    assert_eq!(refused.to_string(), "a job that is running cannot take the event cancel");
+}
+
+#[test]
+fn the_version_goes_up_by_one_with_every_change_and_nothing_else_of_the_order_changes() {
+    for spec in [spec("{}"), retrying(EVERYTHING)] {
+        for (state, event) in states().iter().flat_map(|state| events().map(|event| (state.clone(), event))) {
+            let before = with(spec.clone(), state);
+            let Ok(after) = before.on(event, now()) else { continue };
+            assert_eq!(after.version, Version(before.version.0 + 1));
+            assert_eq!((after.id, &after.name, &after.spec), (before.id, &before.name, &before.spec));
+            assert_eq!(after.created_at, before.created_at);
+        }
+    }
+}
+
+#[test]
+fn only_a_claim_begins_an_attempt_and_only_a_retry_moves_the_due_time() {
+    for (state, event) in states().iter().flat_map(|state| events().map(|event| (state.clone(), event))) {
+        let before = with(retrying(EVERYTHING), state);
+        let claims = matches!(event, Event::Claim(_));
+        let Ok(after) = before.on(event, now()) else { continue };
+        assert_eq!(after.attempt.0, before.attempt.0 + u32::from(claims));
+        assert_eq!(after.due_at != before.due_at, after.state.status() == Status::Retrying, "{:?}", after.state);
+    }
+}
+
+#[test]
+fn a_claim_can_bring_the_spec_that_its_name_stood_for() {
+    let resolved = spec(r#"{"image":"busybox:1"}"#);
+    let claimed = job(State::Scheduled).on(Event::Claim(Some(Box::new(resolved.clone()))), now()).expect("it waits");
+    assert_eq!(claimed.spec, resolved);
+}
+
+#[test]
+fn an_intent_names_the_container_and_the_moment() {
+    let intended = job(State::Starting(None)).on(Event::Intend(container()), at(10)).expect("it is claimed");
+    assert_eq!(intended.state, State::Starting(Some(intent())));
+}
+
+// How an attempt ended.
+
+/// The state after this ending of a job that ran.
+fn after(spec: &JobSpec, ending: Ending) -> State {
+    with(spec.clone(), State::Running(run())).on(Event::Exited(ending), now()).expect("it ran").state
+}
+
+/// Outcome, reason, and the sentence of an end.
+fn verdict_of(ending: Ending) -> (Outcome, Option<Reason>, String) {
+    match after(&spec("{}"), ending) {
+        State::Ended(end) => (end.outcome, end.reason, end.error.unwrap_or_default()),
+        other => panic!("not over: {other:?}"),
+    }
+}
+
+#[test]
+fn exit_code_0_is_success_and_needs_no_reason() {
+    assert_eq!(verdict_of(ending(0)), (Outcome::Succeeded, None, String::new()));
+}
+
+#[test]
+fn any_other_exit_code_is_a_failure_that_says_the_code() {
+    let said = (Outcome::Failed, Some(Reason::ExitNonzero), "the process ended with exit code 1".to_owned());
+    assert_eq!(verdict_of(ending(1)), said);
+}
+
+#[test]
+fn code_137_is_out_of_memory_where_the_engine_says_so() {
+    let killed = Ending { exit: Exit { oom_killed: true, ..exit(137) }, ..ending(137) };
+    let (outcome, reason, error) = verdict_of(killed);
+    assert_eq!((outcome, reason), (Outcome::Failed, Some(Reason::OomKilled)));
+    assert!(error.contains("memory"), "{error}");
+}
+
+#[test]
+fn code_137_is_a_signal_where_it_does_not() {
+    let (outcome, reason, error) = verdict_of(ending(137));
+    assert_eq!((outcome, reason), (Outcome::Failed, Some(Reason::Signaled)));
+    assert!(error.contains("signal 9"), "{error}");
+}
+
+#[test]
+fn an_end_by_the_engines_restart_is_told_apart_from_the_jobs_own_failure() {
+    let (outcome, reason, _) = verdict_of(Ending { by_engine_restart: true, ..ending(137) });
+    assert_eq!((outcome, reason), (Outcome::Failed, Some(Reason::EngineRestarted)));
+}
+
+#[test]
+fn a_process_that_survived_a_child_killed_for_memory_is_judged_by_its_own_code() {
+    let survived = |code| Ending { exit: Exit { oom_killed: true, ..exit(code) }, ..ending(code) };
+    assert_eq!(verdict_of(survived(0)).0, Outcome::Succeeded);
+    assert_eq!(verdict_of(survived(1)).1, Some(Reason::ExitNonzero));
+}
+
+#[test]
+fn an_end_by_exit_keeps_the_run_and_the_exit_and_is_dated_by_the_engine() {
+    for code in [0, 1] {
+        let State::Ended(end) = after(&spec("{}"), ending(code)) else { panic!("no retries were asked for") };
+        assert_eq!((end.run, end.exit, end.at), (Some(run()), Some(exit(code)), at(20)));
+    }
+}
+
+#[test]
+fn an_end_without_evidence_keeps_what_was_known_of_the_run() {
+    for held in [State::Running(run()), stopping(Held::Run(run()), StopCause::Timeout)] {
+        let lost = job(held).on(Event::Lost(failure(Reason::ContainerRemoved)), now()).expect("it ran").state;
+        let State::Ended(end) = lost else { panic!("no retries were asked for") };
+        assert_eq!((end.outcome, end.reason), (Outcome::Unknown, Some(Reason::ContainerRemoved)));
+        assert_eq!((end.run, end.exit, end.at), (Some(run()), None, now()));
+    }
+}
+
+// Stopping.
+
+#[test]
+fn a_stop_while_pulling_or_claimed_is_over_at_once_for_nothing_was_started() {
+    for state in [State::Pulling, State::Starting(None)] {
+        let stopped = job(state).on(Event::Stop(StopCause::Request), now()).expect("it is claimed").state;
+        assert_eq!(stopped, over(Outcome::Stopped, now(), None));
+    }
+}
+
+#[test]
+fn a_stop_with_an_intent_waits_for_the_truth_and_still_adopts_a_start() {
+    let asked = job(State::Starting(Some(intent()))).on(Event::Stop(StopCause::Request), at(15)).expect("it starts");
+    assert_eq!(asked.state, stopping(Held::Intent(intent()), StopCause::Request));
+    let adopted = asked.on(Event::Started(run()), now()).expect("the start took effect");
+    assert_eq!(adopted.state, stopping(Held::Run(run()), StopCause::Request), "since when it stops is kept");
+    let over = adopted.on(exited(143), now()).expect("it ended").state;
+    assert_eq!((over.status(), over.exit_code(), over.run()), (Status::Stopped, Some(143), Some(&run())));
+}
+
+#[test]
+fn a_stop_whose_container_never_ran_ends_stopped_without_a_run() {
+    let held = || stopping(Held::Intent(intent()), StopCause::Request);
+    for event in [Event::NeverStarted, Event::Failed(failure(Reason::StartFailed))] {
+        let over = job(held()).on(event, now()).expect("it never ran").state;
+        assert_eq!((over.status(), over.exit_code(), over.run()), (Status::Stopped, None, None));
+    }
+}
+
+#[test]
+fn a_stop_of_a_container_that_vanished_is_unknown_and_not_stopped() {
+    let held = stopping(Held::Intent(intent()), StopCause::Request);
+    let lost = job(held).on(Event::Lost(failure(Reason::StartAmbiguous)), now()).expect("it vanished").state;
+    assert_eq!((lost.status(), lost.reason()), (Status::Unknown, Some(Reason::StartAmbiguous)));
+}
+
+#[test]
+fn a_timeout_outranks_retries_whatever_the_exit_code() {
+    for code in [0, 1, 137] {
+        let held = stopping(Held::Run(run()), StopCause::Timeout);
+        let over = with(retrying(r#"{"attempts":9}"#), held).on(exited(code), now()).expect("it ended").state;
+        assert_eq!((over.status(), over.reason()), (Status::TimedOut, Some(Reason::Timeout)));
+        assert_eq!(over.exit_code(), Some(code));
+    }
+}
+
+#[test]
+fn a_request_to_stop_outranks_retries_too() {
+    let held = stopping(Held::Run(run()), StopCause::Request);
+    let over = with(retrying(r#"{"attempts":9}"#), held).on(exited(1), now()).expect("it ended").state;
+    assert_eq!((over.status(), over.reason()), (Status::Stopped, None));
+}
+
+// Retrying.
+
+/// The job after its `attempt`-th attempt has exited with 1.
+fn failed_once_more(spec: &JobSpec, id: JobId, attempt: u32) -> Job {
+    let runs = Job { id, attempt: Attempt(attempt), ..with(spec.clone(), State::Running(run())) };
+    runs.on(exited(1), now()).expect("it ran")
+}
+
+/// How long the job waits after its `attempt`-th attempt.
+fn wait(spec: &JobSpec, id: JobId, attempt: u32) -> Duration {
+    (failed_once_more(spec, id, attempt).due_at - now()).to_std().expect("the next attempt is later")
+}
+
+fn id(random: u8) -> JobId {
+    JobId::new(at(0), [random; 10])
+}
+
+#[test]
+fn the_wait_before_a_retry_doubles_up_to_six_minutes() {
+    let spec = retrying(r#"{"attempts":1000}"#);
+    for (attempt, seconds) in [(1, 10), (2, 20), (3, 40), (4, 80), (5, 160), (6, 320), (7, 360), (8, 360), (1000, 360)]
+    {
+        let (shortest, waited) = (Duration::from_secs(seconds), wait(&spec, id(7), attempt));
+        assert!(shortest <= waited && waited <= shortest * 11 / 10, "attempt {attempt}: {waited:?}");
+    }
+}
+
+#[test]
+fn a_first_wait_that_is_longer_than_six_minutes_is_kept_and_not_doubled() {
+    let spec = retrying(r#"{"attempts":9,"delay":"1h"}"#);
+    let hour = Duration::from_secs(3_600);
+    for attempt in [1, 2, 9] {
+        let waited = wait(&spec, id(7), attempt);
+        assert!(hour <= waited && waited <= hour * 11 / 10, "attempt {attempt}: {waited:?}");
+    }
+}
+
+#[test]
+fn the_spread_of_the_waits_is_the_same_in_every_replay() {
+    let spec = retrying(r#"{"attempts":9}"#);
+    for attempt in 1..=9 {
+        assert_eq!(failed_once_more(&spec, id(7), attempt), failed_once_more(&spec, id(7), attempt));
+    }
+}
+
+#[test]
+fn jobs_that_failed_together_do_not_all_come_back_together() {
+    let spec = retrying(r#"{"attempts":9}"#);
+    let waits: std::collections::BTreeSet<_> = (0..=99).map(|random| wait(&spec, id(random), 1)).collect();
+    assert!(waits.len() > 30, "100 jobs come back at {} moments", waits.len());
+    let (first, last) = (waits.first().expect("some"), waits.last().expect("some"));
+    assert!(*last - *first > Duration::from_millis(800), "{first:?} to {last:?}: a tenth of 10 s is to be used");
+}
+
+#[test]
+fn a_retry_remembers_what_went_wrong() {
+    let next = failed_once_more(&retrying(r#"{"attempts":1}"#), id(7), 1);
+    let error = "the process ended with exit code 1".to_owned();
+    assert_eq!(next.state, State::Retrying(Setback { reason: Reason::ExitNonzero, error, exit_code: Some(1) }));
+    assert_eq!(next.attempt, Attempt(1), "the next attempt begins with its claim");
+}
+
+#[test]
+fn when_the_retries_are_used_up_the_job_has_failed() {
+    let spec = retrying(r#"{"attempts":2}"#);
+    let status = |attempt| failed_once_more(&spec, id(7), attempt).state.status();
+    assert_eq!([1, 2, 3, 4].map(status), [Status::Retrying, Status::Retrying, Status::Failed, Status::Failed]);
+}
+
+/// Whether a job that asks for retries `on` these is tried again after the event.
+fn is_retried(on: &str, event: Event) -> bool {
+    let spec = retrying(&format!(r#"{{"attempts":1{on}}}"#));
+    let next = with(spec, State::Starting(Some(intent()))).on(event, now()).expect("it starts");
+    next.state.status() == Status::Retrying
+}
+
+#[test]
+fn retry_on_an_exit_code_covers_that_code_only() {
+    let on = r#","on":[7]"#;
+    assert!(is_retried(on, exited(7)));
+    assert!(!is_retried(on, exited(1)));
+    assert!(!is_retried(on, Event::Failed(failure(Reason::StartFailed))), "no process, no code");
+}
+
+#[test]
+fn retry_on_a_reason_covers_that_reason_whatever_the_code() {
+    let on = r#","on":["exit_nonzero"]"#;
+    assert!(is_retried(on, exited(1)) && is_retried(on, exited(7)));
+    assert!(!is_retried(on, exited(137)), "that is `signaled`");
+    assert!(!is_retried(on, Event::Failed(failure(Reason::StartFailed))));
+}
+
+#[test]
+fn unknown_is_retried_only_where_the_word_is_written() {
+    let lost = || Event::Lost(failure(Reason::StartAmbiguous));
+    assert!(is_retried(r#","on":["unknown"]"#, lost()));
+    assert!(!is_retried(r#","on":["unknown"]"#, exited(1)));
+    assert!(!is_retried("", lost()), "not by default");
+    assert!(!is_retried(r#","on":["start_ambiguous"]"#, lost()), "its reason alone is not consent to run twice");
+}
+
+#[test]
+fn without_retry_on_every_failure_is_retried_but_those_that_would_fail_again() {
+    let hopeless = [Reason::InvalidSpec, Reason::PolicyDenied, Reason::ImageNotFound, Reason::NoSuchJob];
+    for reason in Reason::ALL {
+        assert_eq!(is_retried("", Event::Failed(failure(*reason))), !hopeless.contains(reason), "{reason}");
+    }
+    assert!(!is_retried(r#","on":[]"#, exited(1)), "an empty list covers nothing");
+}
+
+// What a store keeps.
+
+fn outcomes() -> [Outcome; 7] {
+    [
+        Outcome::Succeeded,
+        Outcome::Failed,
+        Outcome::TimedOut,
+        Outcome::Stopped,
+        Outcome::Canceled,
+        Outcome::Missed,
+        Outcome::Unknown,
+    ]
+}
+
+/// The table's states, and the others that differ in what they carry.
+fn every_shape_of_state() -> Vec<State> {
+    let mut all = states().to_vec();
+    for why in [StopCause::Request, StopCause::Timeout] {
+        all.extend([stopping(Held::Intent(intent()), why), stopping(Held::Run(run()), why)]);
+    }
+    all.push(State::Running(Run { image_digest: None, ..run() }));
+    all.push(State::Retrying(Setback { reason: Reason::PullFailed, error: String::new(), exit_code: None }));
+    all.extend(Reason::ALL.iter().map(|reason| State::Queued(Wait { reason: *reason, since: at(5) })));
+    for outcome in outcomes() {
+        let killed = Ending { exit: Exit { oom_killed: true, ..exit(137) }, ..ending(137) };
+        all.push(over(outcome, at(30), None));
+        all.push(over(outcome, at(30), Some(failure(Reason::OomKilled))));
+        all.push(ended(outcome, at(30), Some(failure(Reason::OomKilled)), Some(killed)));
+    }
+    all
+}
+
+#[test]
+fn every_state_comes_back_from_its_status_and_detail() {
+    for state in every_shape_of_state() {
+        let detail = state.detail().expect("strings, numbers and times");
+        let again = State::from_parts(state.status(), detail.as_deref()).expect("we wrote it");
+        assert_eq!(again, state);
+    }
+}
+
+#[test]
+fn a_detail_that_does_not_fit_its_status_is_a_damaged_store_and_not_a_guess() {
+    assert!(State::from_parts(Status::Running, None).is_err());
+    assert!(State::from_parts(Status::Succeeded, None).is_err());
+    assert!(State::from_parts(Status::Stopping, Some("{}")).is_err());
+    assert!(State::from_parts(Status::Starting, Some(r#"{"at":"yesterday"}"#)).is_err());
+}

@@ -1,0 +1,295 @@
+//! What concerns the SQLite store's directory: who may open it, what is refused with which sentence, what is in it after a
+//! `kill -9`, and how its connections are shared.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use futures::future::join_all;
+use rusqlite::Connection;
+use serde_json::json;
+use tidetable::domain::id::{InstanceId, JobId, Seq, Version};
+use tidetable::domain::job::{Job, Map, State};
+use tidetable::store::sqlite::{FILE, SqliteStore};
+use tidetable::store::threads::Threads;
+use tidetable::store::{Filter, OpenError, Store, StoreError};
+
+use crate::fixtures::{at, id, job};
+use crate::{Open, get, insert, journal, open_sqlite};
+
+/// In the child's environment: the directory to write to.
+const CHILD_DIR: &str = "TIDETABLE_TEST_CHILD_DIR";
+
+fn open(dir: &Path) -> Open {
+    open_sqlite(dir, Threads::Pool).expect("it opens")
+}
+
+fn refusal(dir: &Path) -> OpenError {
+    SqliteStore::open(dir, Threads::Pool, InstanceId::new([7; 16])).err().expect("it is refused")
+}
+
+/// The database of a store that is closed, by SQLite's own means.
+fn database(dir: &Path) -> Connection {
+    Connection::open(dir.join(FILE)).expect("it opens")
+}
+
+async fn with_one_job(dir: &Path) {
+    let open = open(dir);
+    insert(&open.store, job(1, json!({}))).await;
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_directory_is_made_for_its_owner_alone_and_opened_once() {
+    let above = tempfile::tempdir().expect("a folder");
+    let dir = above.path().join("a").join("b");
+    let first = open(&dir);
+    assert_eq!(fs::metadata(&dir).expect("it is there").permissions().mode() & 0o777, 0o700);
+    let refused = refusal(&dir);
+    assert!(matches!(&refused, OpenError::InUse { path } if Path::new(path) == dir), "{refused}");
+    assert!(refused.to_string().contains("in use by another server"));
+    first.close().await;
+    open(&dir).close().await;
+}
+
+#[tokio::test]
+async fn an_instance_keeps_the_id_that_it_was_given_first() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (first, second) = (InstanceId::new([1; 16]), InstanceId::new([2; 16]));
+    for given in [first, second] {
+        let (store, _writer) = SqliteStore::open(dir.path(), Threads::Pool, given).expect("it opens");
+        assert_eq!(store.instance(), first);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_is_refused() {
+    let above = tempfile::tempdir().expect("a folder");
+    let file = above.path().join("file");
+    fs::write(&file, "").expect("it can be written");
+    for dir in [&file, &file.join("below"), Path::new("/proc/tidetable")] {
+        let refused = refusal(dir);
+        assert!(matches!(refused, OpenError::NotWritable { .. }), "{refused}");
+        assert!(refused.to_string().contains("cannot be written"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    with_one_job(dir.path()).await;
+    let newer = "INSERT INTO refinery_schema_history VALUES (999, 'later', '2030-01-01T00:00:00Z', '1')";
+    database(dir.path()).execute(newer, []).expect("it can be written");
+    let before = fs::read(dir.path().join(FILE)).expect("it can be read");
+    let refused = refusal(dir.path());
+    assert!(matches!(refused, OpenError::Newer { found: 999, .. }), "{refused}");
+    assert!(refused.to_string().contains("newer version"), "{refused}");
+    assert_eq!(fs::read(dir.path().join(FILE)).expect("it can be read"), before);
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    with_one_job(dir.path()).await;
+    let file = dir.path().join(FILE);
+    let whole = fs::read(&file).expect("it can be read");
+    let mut scrambled = whole.clone();
+    scrambled[100..4_096].fill(0xa5);
+    for bytes in [vec![b'x'; 10_000], whole[..whole.len() / 2].to_vec(), scrambled] {
+        fs::write(&file, bytes).expect("it can be written");
+        let refused = refusal(dir.path());
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("restore a backup"), "{refused}");
+    }
+    fs::write(&file, whole).expect("it can be written");
+    open(dir.path()).close().await;
+}
+
+#[tokio::test]
+async fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let other = database(dir.path());
+    other.execute_batch("CREATE TABLE jobs (mine TEXT); INSERT INTO jobs VALUES ('x')").expect("it can be written");
+    assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
+    let kept: String = other.query_row("SELECT mine FROM jobs", [], |row| row.get(0)).expect("it can be read");
+    assert_eq!(kept, "x");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_said_to_be_damaged_and_whose_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for broken in ["spec = '{'", "status = 'gone'", "status = 'running'", "name = ''", "due_at = 9223372036854775807"] {
+        let _ = fs::remove_file(dir.path().join(FILE));
+        with_one_job(dir.path()).await;
+        database(dir.path()).execute(&format!("UPDATE jobs SET {broken}"), []).expect("it can be written");
+        let open = open(dir.path());
+        let failure = open.store.get(id(1)).await.expect_err("it cannot be read");
+        assert!(matches!(failure, StoreError::Damaged(_)), "{broken}: {failure}");
+        assert!(failure.to_string().contains(&id(1).to_string()), "{broken}: {failure}");
+        open.close().await;
+    }
+}
+
+/// Each migration adds its part here: what a database that is one step older holds, and what becomes of it.
+#[tokio::test]
+async fn migration_1_makes_the_tables_of_jobs_and_of_their_transitions() {
+    let dir = tempfile::tempdir().expect("a folder");
+    open(dir.path()).close().await;
+    let connection = database(dir.path());
+    let names = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare(sql).expect("it can be read");
+        let rows = statement.query_map([], |row| row.get(0)).expect("it can be read");
+        rows.collect::<Result<_, _>>().expect("it can be read")
+    };
+    let tables =
+        names("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name");
+    assert_eq!(tables, ["jobs", "journal", "meta", "refinery_schema_history"]);
+    assert_eq!(
+        names("SELECT version || ' ' || name FROM refinery_schema_history ORDER BY version"),
+        ["1 jobs_and_journal"]
+    );
+    assert_eq!(names("PRAGMA journal_mode"), ["wal"]);
+    assert_eq!(names("PRAGMA integrity_check"), ["ok"]);
+}
+
+#[tokio::test]
+async fn a_ninth_snapshot_waits_until_one_is_dropped() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let open = open(dir.path());
+    insert(&open.store, job(1, json!({}))).await;
+    let mut held = join_all((0..8).map(|_| open.store.snapshot())).await;
+    assert!(held.iter().all(Result::is_ok));
+    let mut ninth = open.store.snapshot();
+    assert!(futures::poll!(&mut ninth).is_pending());
+    insert(&open.store, job(2, json!({}))).await;
+    held.pop();
+    let mut snapshot = ninth.await.expect("it has its turn");
+    let page = snapshot.page(Map::Scheduled, &Filter::default(), None, 10).await.expect("a page");
+    assert_eq!(page.len(), 2, "its moment is now, and not that of the one whose connection it has");
+    drop((snapshot, held));
+    open.close().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_whose_page_nobody_waited_for_gives_its_place_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let open = open(dir.path());
+    insert(&open.store, job(1, json!({}))).await;
+    for _ in 0..20 {
+        let mut snapshot = open.store.snapshot().await.expect("a snapshot");
+        let filter = Filter::default();
+        let mut page = snapshot.page(Map::Scheduled, &filter, None, 10);
+        let _ = futures::poll!(&mut page);
+        drop(page);
+        drop(snapshot);
+    }
+    assert_eq!(join_all((0..8).map(|_| open.store.snapshot())).await.len(), 8);
+    open.close().await;
+}
+
+/// A process that writes, and says so only after the store did, is killed at once when it has said enough: whatever it
+/// said is there. Five times, in the same directory.
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_kill() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut acknowledged: HashMap<JobId, Version> = HashMap::new();
+    for round in 0..5 {
+        let before = acknowledged.len();
+        read_until_killed(dir.path(), 200 + 77 * round, &mut acknowledged);
+        assert!(acknowledged.len() > before);
+        let open = open(dir.path());
+        for (id, version) in &acknowledged {
+            assert!(get(&open.store, *id).await.version >= *version, "{id}");
+        }
+        journal_agrees(&open.store).await;
+        open.close().await;
+        let verdict: String =
+            database(dir.path()).query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be read");
+        assert_eq!(verdict, "ok");
+    }
+}
+
+/// Starts a child, kills it after so many lines, and collects what it said, which may be more.
+fn read_until_killed(dir: &Path, lines: usize, acknowledged: &mut HashMap<JobId, Version>) {
+    let mut child = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "directory::the_child_that_is_killed", "--ignored", "--nocapture"])
+        .env(CHILD_DIR, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut seen = 0;
+    for line in output.lines() {
+        let line = line.expect("it is text");
+        let mut words = line.split(' ');
+        let (Some("acknowledged"), Some(id), Some(version)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        let version = Version(version.parse().expect("a number"));
+        let known = acknowledged.entry(id.parse().expect("an id")).or_insert(version);
+        *known = version.max(*known);
+        seen += 1;
+        if seen == lines {
+            child.kill().expect("it is killed"); // SIGKILL
+        }
+    }
+    assert!(seen >= lines, "the child ended by itself after {seen}");
+    child.wait().expect("it is gone");
+}
+
+/// Every job's rows are all there, in their order, and end with how it stands.
+async fn journal_agrees(store: &Arc<dyn Store>) {
+    let rows = journal(store).await;
+    assert!(rows.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+    assert_eq!(rows.last().map(|row| row.seq), Some(store.last_seq().await.expect("it can be read")));
+    let mut last = HashMap::new();
+    for row in &rows {
+        let before = last.insert(row.job, row);
+        assert_eq!(row.from, before.map(|before| before.to));
+        assert_eq!(row.version.0, before.map_or(0, |before| before.version.0 + 1));
+    }
+    for (id, row) in last {
+        let job = get(store, id).await;
+        assert_eq!((job.version, job.state.status()), (row.version, row.to));
+    }
+    assert_eq!(store.journal(Seq(0), 1).await.expect("it can be read").len(), 1);
+}
+
+#[test]
+#[ignore = "is what another test starts and kills"]
+fn the_child_that_is_killed() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let (store, writer) =
+            SqliteStore::open(Path::new(&dir), Threads::Pool, InstanceId::new([7; 16])).expect("it opens");
+        tokio::join!(writer.run(), join_all((0..16).map(|lane| write_for_ever(&store, lane))));
+    });
+}
+
+async fn write_for_ever(store: &SqliteStore, lane: u8) {
+    let round = u16::try_from(std::process::id() % 65_536).expect("small");
+    for n in 0_u64.. {
+        let mut bytes = [lane; 16];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        bytes[8..10].copy_from_slice(&round.to_be_bytes());
+        let first = Job { id: JobId::from_bytes(bytes), ..job(0, json!({"env": {"LANE": lane.to_string()}})) };
+        store.insert(&first).await.expect("it is inserted");
+        acknowledge(&first);
+        let second = Job { version: first.version.next(), state: State::Pulling, ..first };
+        store
+            .advance(&Job { version: Version(0), state: State::Scheduled, ..second.clone() }, &second, at(1))
+            .await
+            .expect("it is advanced");
+        acknowledge(&second);
+    }
+}
+
+fn acknowledge(job: &Job) {
+    let line = format!("acknowledged {} {}\n", job.id, job.version.0);
+    std::io::stdout().write_all(line.as_bytes()).expect("somebody reads");
+}
