@@ -109,8 +109,8 @@ pub enum Testimony {
 /// What the engine's log can be asked about a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Whether it was started at all before it was removed, which was just now. A log that shows the removal reaches
-    /// far enough.
+    /// Whether it was started between a look at it and its removal, which was just now. The log reaches far enough if
+    /// it shows the removal and something that happened before the look.
     StartedBeforeRemoval,
     /// Whether the engine that answers now is the one that started it; a log that reaches back to then and has no start
     /// in it is that of an engine that was restarted in between.

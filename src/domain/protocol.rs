@@ -36,6 +36,17 @@ pub struct Hand {
     pub start_not_called: bool,
     /// It has pulled the image for this attempt.
     pub pulled: bool,
+    /// It has fenced the container of the present intent, and this is what it found.
+    pub fenced: Option<Fenced>,
+}
+
+/// What a fence found of a container that is out of reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fenced {
+    /// It never ran, and never will.
+    NeverStarted,
+    /// It ran, or nobody can tell.
+    Ambiguous,
 }
 
 /// What to do next.
@@ -129,7 +140,12 @@ fn claimed(job: &Job, sight: &Sight, when_absent: Step) -> Step {
 fn intended(intent: &Intent, sight: &Sight, hand: Hand, untouched: Step) -> Step {
     match sight {
         Sight::Unseen => Step::Look,
-        Sight::Absent | Sight::Foreign => gone(),
+        Sight::Absent => match hand.fenced {
+            Some(Fenced::NeverStarted) => Step::Record(Event::NeverStarted),
+            Some(Fenced::Ambiguous) => ambiguous(),
+            None => gone(),
+        },
+        Sight::Foreign => gone(),
         Sight::Present(container) if container.id != intent.container => gone(),
         Sight::Present(container) => match &container.phase {
             Phase::Created { refusal: Some(refusal) } => Step::Record(Event::Failed(refused(refusal))),
@@ -150,6 +166,7 @@ fn running(run: &Run, sight: &Sight, while_running: Step) -> Step {
         Sight::Present(container) if container.id != run.container => gone(),
         Sight::Present(container) => match &container.phase {
             Phase::Running { .. } => while_running,
+            Phase::Exited { started_at, .. } if *started_at != run.started_at => started_again(),
             Phase::Exited { exit, .. } => Step::Collect(run.clone(), exit.clone()),
             Phase::Removing => Step::Look,
             Phase::Created { .. } => gone(),
@@ -175,6 +192,22 @@ fn gone() -> Step {
     Step::Record(Event::Lost(Failure::new(
         Reason::ContainerRemoved,
         "its container was removed by somebody else, and with it the evidence of how it ended",
+    )))
+}
+
+fn ambiguous() -> Step {
+    Step::Record(Event::Lost(Failure::new(
+        Reason::StartAmbiguous,
+        "its container was meant to be started and showed no trace of a run; the engine's log has a start of it just \
+         before it was removed, or does not reach back far enough",
+    )))
+}
+
+/// The run that ended is not the one that was recorded: how that one ended, the engine no longer knows.
+fn started_again() -> Step {
+    Step::Record(Event::Lost(Failure::new(
+        Reason::StartedAgain,
+        "its container was started again by somebody else, and with that the evidence of how it ended is gone",
     )))
 }
 

@@ -116,6 +116,8 @@ words! {
         EngineRestarted = "engine_restarted",
         /// The container is gone, and with it the evidence.
         ContainerRemoved = "container_removed",
+        /// Somebody else started the container again, and with that the evidence is gone.
+        StartedAgain = "started_again",
         /// It cannot be told whether the container was started.
         StartAmbiguous = "start_ambiguous",
         /// It ran past its `timeout`.

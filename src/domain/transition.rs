@@ -136,9 +136,7 @@ impl Job {
             Event::Reject(failure) if self.is_waiting() => over(Outcome::Failed, now, Some(failure)),
             Event::Pull if self.state == State::Starting(None) => State::Pulling,
             Event::Pulled if self.state == State::Pulling => State::Starting(None),
-            Event::Intend(container) if self.state == State::Starting(None) => {
-                State::Starting(Some(Intent { container, at: now }))
-            }
+            Event::Intend(container) if self.is_claimed() => State::Starting(Some(Intent { container, at: now })),
             Event::NeverStarted => self.never_started(now).ok_or(refused)?,
             Event::Started(run) => self.started(run).ok_or(refused)?,
             Event::Exited(ending) => self.exited(ending, &mut next, now).ok_or(refused)?,

@@ -85,8 +85,8 @@ pub trait Engine: Send + Sync + 'static {
     /// connection does. Hints may be lost, doubled or late.
     async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError>;
 
-    /// What the engine's own event log says of a container since an instant. `NotSeen` only where the log
-    /// demonstrably covers the time.
+    /// What the engine's own event log says of a container since an instant. `NotSeen` only where the log demonstrably
+    /// reaches back to it.
     async fn testimony(
         &self,
         container: &ContainerId,

@@ -39,7 +39,8 @@ pub(super) async fn run(
         None => tokio::select! { job = read(&shared, id) => job, () = stop.cancelled() => None },
     };
     let Some(job) = job else { return };
-    let driver = Driver { shared, job, sight, hand: Hand::default(), seat, stop };
+    let unheard_since = shared.clock.now();
+    let driver = Driver { shared, job, sight, hand: Hand::default(), unheard_since, seat, stop };
     driver.run().await;
 }
 
@@ -61,6 +62,8 @@ struct Driver {
     job: Job,
     sight: Sight,
     hand: Hand,
+    /// When a `start` of this job was last waited for: by this process, or, for all it knows, by one before it.
+    unheard_since: Timestamp,
     seat: Arc<Seat>,
     stop: CancellationToken,
 }
@@ -142,9 +145,12 @@ impl Driver {
         if matches!(event, Event::Intend(_)) && self.is_too_late() {
             return self.write(Event::MissDeadline).await;
         }
-        let intends = matches!(event, Event::Intend(_));
+        if matches!(event, Event::Started(_)) && self.is_only_claimed() {
+            warn!(job = %self.job.id, "its container was started by somebody else; it is adopted");
+        }
+        let start_not_called = matches!(event, Event::Intend(_));
         self.write(event).await?;
-        self.hand.start_not_called = intends;
+        self.hand = Hand { start_not_called, fenced: None, ..self.hand };
         Ok(())
     }
 

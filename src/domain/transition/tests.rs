@@ -23,7 +23,7 @@ miss_deadline | missed    missed   missed   missed    missed    .         .     
 reject        | failed    failed   failed   .         .         .         .         .         .         .
 pull          | .         .        .        .         pulling   .         .         .         .         .
 pulled        | .         .        .        claimed   .         .         .         .         .         .
-intend        | .         .        .        .         intended  .         .         .         .         .
+intend        | .         .        .        intended  intended  .         .         .         .         .
 never_started | .         .        .        .         .         claimed   .         stopped   .         .
 started       | .         .        .        running   running   running   .         stopping  .         .
 exited 0      | .         .        .        succeeded succeeded succeeded succeeded stopped   stopped   .

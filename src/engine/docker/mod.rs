@@ -222,7 +222,10 @@ impl Engine for DockerEngine {
             .await;
         match removed {
             Ok(()) | Err(EngineError::NotFound) => Ok(()),
-            Err(EngineError::Conflict(message)) if message.contains("already in progress") => Ok(()),
+            // It is not gone until it is: its name is still taken, and the log does not have it yet.
+            Err(EngineError::Conflict(message)) if message.contains("already in progress") => {
+                Err(EngineError::NoAnswer(message))
+            }
             Err(other) => Err(other),
         }
     }

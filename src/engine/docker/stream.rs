@@ -25,6 +25,8 @@ use crate::engine::{CALL_TIMEOUT, EngineError, Hint, LogStream};
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// How far back a new stream of hints begins, so that nothing falls between it and the look that follows.
 const OVERLAP: Duration = Duration::from_secs(5);
+/// How far before an instant the log is read to see that it reaches back to it.
+const FAR_BACK: Duration = Duration::from_secs(60 * 60);
 /// Docker's log holds 256 events: with fewer than this since some instant, it reaches back to there.
 const SURELY_WHOLE: usize = 200;
 
@@ -94,46 +96,68 @@ fn hint(event: &EventMessage) -> Option<Hint> {
 }
 
 /// What the engine's log says of a container since an instant.
-///
-/// Docker's log is in memory: it holds so many events, and none of an engine before a restart. So one that has fewer than
-/// it can hold since some instant is whole, back to there or to the engine's own start.
 pub(super) async fn testimony(
     client: &Docker,
     container: &ContainerId,
     question: Question,
     since: Timestamp,
 ) -> Result<Testimony, EngineError> {
+    let now = SystemClock.now();
+    let reach = match question {
+        // Far enough to find something that happened before.
+        Question::StartedBeforeRemoval => FAR_BACK,
+        Question::StartedByThisEngine => Duration::from_secs(1),
+    };
+    let log = Log { container, events: events(client, since - reach, now).await? };
+    let covers = match question {
+        Question::StartedBeforeRemoval => log.reaches_back_before_removal(now - since),
+        // Docker's log is in memory: one that has fewer events than it can hold is whole, back to that instant or to
+        // the engine's own start.
+        Question::StartedByThisEngine => log.events.len() < SURELY_WHOLE,
+    };
+    Ok(match (log.time_of(&["start"]), covers) {
+        (Some(_), _) => Testimony::Seen,
+        (None, true) => Testimony::NotSeen,
+        (None, false) => Testimony::CannotTell,
+    })
+}
+
+async fn events(client: &Docker, since: Timestamp, now: Timestamp) -> Result<Vec<EventMessage>, EngineError> {
     let filters = HashMap::from([("type", vec!["container".to_owned()])]);
     // Whole seconds, and one to come: Podman reads no fractions here, and gives up what it has not sent by then.
-    let until = SystemClock.now() + Duration::from_secs(2);
-    let options = EventsOptionsBuilder::new()
-        .since(&seconds(since - Duration::from_secs(1)))
-        .until(&seconds(until))
-        .filters(&filters)
-        .build();
-    let events = client.clone().events(Some(options)).try_collect::<Vec<EventMessage>>();
-    let events = match tokio::time::timeout(CALL_TIMEOUT, events).await {
-        Ok(events) => events.map_err(|error| answers::meaning(error, Reason::StartFailed))?,
-        Err(_) => return Err(EngineError::NoAnswer("its log did not end".to_owned())),
-    };
-    let happened = |actions: &[&str]| {
-        let is_its = |event: &&EventMessage| {
-            event.actor.as_ref().and_then(|actor| actor.id.as_deref()) == Some(container.0.as_str())
+    let until = now + Duration::from_secs(2);
+    let options = EventsOptionsBuilder::new().since(&seconds(since)).until(&seconds(until)).filters(&filters).build();
+    let events = client.clone().events(Some(options)).try_collect();
+    match tokio::time::timeout(CALL_TIMEOUT, events).await {
+        Ok(events) => events.map_err(|error| answers::meaning(error, Reason::StartFailed)),
+        Err(_) => Err(EngineError::NoAnswer("its log did not end".to_owned())),
+    }
+}
+
+/// An engine's log, and the container it is read for.
+struct Log<'c> {
+    container: &'c ContainerId,
+    events: Vec<EventMessage>,
+}
+
+impl Log<'_> {
+    /// When one of these last happened to the container, in nanoseconds of the engine's clock.
+    fn time_of(&self, actions: &[&str]) -> Option<i64> {
+        let is_its =
+            |event: &&EventMessage| event.actor.as_ref().and_then(|actor| actor.id.as_ref()) == Some(&self.container.0);
+        let is_one = |event: &&EventMessage| event.action.as_deref().is_some_and(|action| actions.contains(&action));
+        self.events.iter().filter(is_its).filter(is_one).filter_map(|event| event.time_nano).max()
+    }
+
+    /// Whether it shows the removal, and something that happened longer before that than this. Only times of the
+    /// engine's own clock are compared: ours may differ.
+    fn reaches_back_before_removal(&self, window: chrono::Duration) -> bool {
+        let (Some(removed), Some(window)) = (self.time_of(&["destroy", "remove"]), window.num_nanoseconds()) else {
+            return false;
         };
-        events
-            .iter()
-            .filter(is_its)
-            .any(|event| event.action.as_deref().is_some_and(|action| actions.contains(&action)))
-    };
-    let covers = match question {
-        Question::StartedBeforeRemoval => happened(&["destroy", "remove"]),
-        Question::StartedByThisEngine => events.len() < SURELY_WHOLE,
-    };
-    Ok(match (happened(&["start"]), covers) {
-        (true, _) => Testimony::Seen,
-        (false, true) => Testimony::NotSeen,
-        (false, false) => Testimony::CannotTell,
-    })
+        let oldest = self.events.iter().filter_map(|event| event.time_nano).min();
+        oldest.is_some_and(|oldest| oldest <= removed - window)
+    }
 }
 
 /// An instant as the events API takes it.

@@ -375,9 +375,10 @@ impl Engine for SimulatedEngine {
         question: Question,
         since: Timestamp,
     ) -> Result<Testimony, EngineError> {
-        let (log, whole) = self.ask(Call::Testimony, |inner, now| inner.world.log(container, since, now)).await?;
+        let (log, whole, reaches_back) =
+            self.ask(Call::Testimony, |inner, now| inner.world.log(container, since, now)).await?;
         let covers = match question {
-            Question::StartedBeforeRemoval => log.contains(&Happened::Destroy),
+            Question::StartedBeforeRemoval => log.contains(&Happened::Destroy) && reaches_back,
             Question::StartedByThisEngine => whole,
         };
         Ok(match (log.contains(&Happened::Start), covers) {

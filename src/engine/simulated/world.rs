@@ -217,13 +217,16 @@ impl World {
         self.log_from = self.evidence.len();
     }
 
-    /// The engine's own log of a container, as far as it still has it, and whether it reaches back to `since`.
-    pub(super) fn log(&mut self, id: &ContainerId, since: Timestamp, now: Timestamp) -> (Vec<Happened>, bool) {
+    /// The engine's own log of a container, as far as it still has it; whether that is all since `since` or since the
+    /// engine's own start; and whether it reaches back to `since`.
+    pub(super) fn log(&mut self, id: &ContainerId, since: Timestamp, now: Timestamp) -> (Vec<Happened>, bool, bool) {
         self.settle(now);
         let from = self.log_from.max(self.evidence.len().saturating_sub(EVENTS_KEPT));
         let kept = &self.evidence[from..];
-        let whole = from == self.log_from || kept.first().is_some_and(|first| first.at <= since);
-        (kept.iter().filter(|e| e.container == *id && e.at >= since).map(|e| e.what).collect(), whole)
+        let reaches_back = kept.first().is_some_and(|first| first.at <= since);
+        let whole = from == self.log_from || reaches_back;
+        let its = kept.iter().filter(|e| e.container == *id).map(|e| e.what).collect();
+        (its, whole, reaches_back)
     }
 
     /// Everything that ever happened.

@@ -3,46 +3,44 @@
 //! The case: an intent is on disk, and the container shows no trace of a run. Either `start` was never called (we were
 //! killed before), or the engine is still at it (it goes on though the caller is gone). So:
 //!
-//! 1. Wait until the intent is older than an engine still works on a start whose caller is gone, then look again.
+//! 1. Wait for longer than an engine still works on a start whose caller is gone, then look again.
 //! 2. Remove the container, without force. One that runs refuses, and is adopted. One that is gone can never start.
 //! 3. Ask the engine's event log. It was seen not to run a moment before it was removed: only a start in that moment
-//!    can have been missed, and a log that shows the removal shows that start too.
+//!    can have been missed, and a log that shows the removal and reaches back to the look shows that start too.
 
 use tracing::{info, warn};
 
 use super::{Driver, Setback};
 use crate::domain::container::{Container, Phase, Question, Testimony};
-use crate::domain::id::ContainerId;
-use crate::domain::job::{Intent, Reason};
-use crate::domain::protocol::Sight;
-use crate::domain::transition::{Event, Failure};
+use crate::domain::id::{ContainerId, Timestamp};
+use crate::domain::job::Intent;
+use crate::domain::protocol::{Fenced, Sight};
 use crate::engine::EngineError;
 use crate::scheduler::{Backoff, SETTLE};
 
 impl Driver {
     pub(super) async fn fence(&mut self, intent: Intent) -> Result<(), Setback> {
         self.settle(&intent).await?;
+        let looked_at = self.shared.clock.now();
         self.look().await?;
         let untouched = matches!(&self.sight, Sight::Present(Container { id, phase: Phase::Created { refusal: None }, .. }) if *id == intent.container);
         if !untouched || !self.put_out_of_reach(&intent.container).await? {
             return Ok(());
         }
-        match self.ask_for_start(&intent).await? {
-            Testimony::NotSeen => {
-                info!(job = %self.job.id, "its container never ran; it is created again");
-                self.sight = Sight::Absent;
-                self.record(Event::NeverStarted).await
-            }
-            Testimony::Seen => self.ambiguous("the engine's log has a start of its container just before that was removed").await,
-            Testimony::CannotTell => self.ambiguous("its container was meant to be started, shows no trace of a run, and the engine's log does not reach back far enough").await,
-        }
+        let found = match self.ask_for_start(&intent, looked_at).await? {
+            Testimony::NotSeen => Fenced::NeverStarted,
+            Testimony::Seen | Testimony::CannotTell => Fenced::Ambiguous,
+        };
+        info!(job = %self.job.id, ?found, "its container is fenced");
+        // Kept in hand until it is written down, whatever comes between.
+        (self.sight, self.hand.fenced) = (Sight::Absent, Some(found));
+        Ok(())
     }
 
+    /// The intent may be older than the last `start` that was waited for: that one counts.
     async fn settle(&self, intent: &Intent) -> Result<(), Setback> {
-        let settled = chrono::Duration::from_std(SETTLE)
-            .ok()
-            .and_then(|settle| intent.at.checked_add_signed(settle))
-            .unwrap_or(intent.at);
+        let asked_at = intent.at.max(self.unheard_since);
+        let settled = chrono::Duration::from_std(SETTLE).map_or(asked_at, |settle| asked_at + settle);
         tokio::select! {
             () = self.until(settled) => Ok(()),
             () = self.seat.poke.notified() => Err(Setback::Reread),
@@ -66,9 +64,9 @@ impl Driver {
     }
 
     /// Asks until there is an answer: the container is out of reach, and only the log can tell now.
-    async fn ask_for_start(&self, intent: &Intent) -> Result<Testimony, Setback> {
+    async fn ask_for_start(&self, intent: &Intent, looked_at: Timestamp) -> Result<Testimony, Setback> {
         loop {
-            match self.shared.engine.testimony(&intent.container, Question::StartedBeforeRemoval, intent.at).await {
+            match self.shared.engine.testimony(&intent.container, Question::StartedBeforeRemoval, looked_at).await {
                 Ok(testimony) => return Ok(testimony),
                 Err(error) => self.wait_out(error).await?,
             }
@@ -87,9 +85,5 @@ impl Driver {
                 other => return other,
             }
         }
-    }
-
-    async fn ambiguous(&mut self, why: &str) -> Result<(), Setback> {
-        self.record(Event::Lost(Failure::new(Reason::StartAmbiguous, why))).await
     }
 }

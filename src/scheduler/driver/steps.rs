@@ -148,6 +148,7 @@ impl Driver {
         self.hand.start_not_called = false;
         let started = self.shared.engine.start(&container).await;
         drop(turn);
+        self.unheard_since = self.shared.clock.now();
         match started {
             // What it says of itself decides in either case: a refusal is written on the container.
             Ok(()) | Err(EngineError::NotFound | EngineError::Conflict(_) | EngineError::NoSuchImage) => {
@@ -177,7 +178,18 @@ impl Driver {
         tokio::select! {
             () = self.seat.poke.notified() => Err(Setback::Reread),
             () = self.stop.cancelled() => Err(Setback::Stop),
-            () = timeout => self.record(Event::Stop(StopCause::Timeout)).await,
+            () = timeout => self.time_is_up().await,
+        }
+    }
+
+    /// It may have ended before, unnoticed.
+    async fn time_is_up(&mut self) -> Result<(), Setback> {
+        self.look().await?;
+        match &self.sight {
+            Sight::Present(Container { phase: Phase::Running { .. }, .. }) => {
+                self.record(Event::Stop(StopCause::Timeout)).await
+            }
+            Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
         }
     }
 

@@ -208,7 +208,6 @@ fn adopting_by_name_without_comparing_ids_a_second_start_is_found() {
 // What was found. Each of these says what ought to hold.
 
 #[test]
-#[ignore = "finding: `intend` is refused while `pulling`, for ever"]
 fn a_create_that_arrives_while_the_image_is_pulled_does_not_hold_the_job_up() {
     let faults = Faults { crashes: 1, silences: 1, ..NONE };
     holds("pull missing", Plan { image: false, faults, ..CALM });
@@ -216,7 +215,6 @@ fn a_create_that_arrives_while_the_image_is_pulled_does_not_hold_the_job_up() {
 }
 
 #[test]
-#[ignore = "finding: a log that has the removal need not reach back to the start"]
 fn with_a_log_as_docker_is_asked_nothing_is_started_twice() {
     for faults in [Faults { silences: 1, forgets: 1, ..NONE }, Faults { silences: 1, restarts: 1, ..NONE }] {
         holds("a log with the removal", Plan { as_docker: true, faults, ..CALM });
@@ -224,27 +222,23 @@ fn with_a_log_as_docker_is_asked_nothing_is_started_twice() {
 }
 
 #[test]
-#[ignore = "finding: a removal that is under way counts as done, and the log does not have it yet"]
 fn a_fence_that_asks_twice_for_the_removal_waits_for_it_before_it_asks_the_log() {
     holds("a removal under way", Plan { as_docker: true, faults: Faults { crashes: 1, silences: 1, ..NONE }, ..CALM });
 }
 
 #[test]
-#[ignore = "finding: the fence forgets what it found when a stop comes between, and the job becomes `unknown`"]
 fn a_stop_while_the_fence_is_at_work_ends_stopped() {
     let faults = Faults { crashes: 1, requests: 1, ..NONE };
     holds("a stop during the fence", Plan { strict: true, faults, ..CALM });
 }
 
 #[test]
-#[ignore = "finding: the fence forgets what it found when the disk is full, and the job becomes `unknown`"]
 fn a_full_disk_while_the_fence_is_at_work_is_waited_for() {
     let faults = Faults { crashes: 1, full_disks: 1, ..NONE };
     holds("a full disk during the fence", Plan { strict: true, faults, ..CALM });
 }
 
 #[test]
-#[ignore = "finding: a timeout is recorded without a look, also where the process had ended before"]
 fn a_process_that_ended_before_its_time_was_up_is_not_timed_out() {
     holds("a timeout", Plan { strict: true, faults: Faults { timeouts: 1, ..NONE }, ..CALM });
 }

@@ -7,7 +7,7 @@ use super::engine::{Creation, Id, Removal, Stage, Start, Thing};
 use super::{JobNo, Moves, Rule, World, container_id, number};
 use crate::domain::container::{Container, Testimony};
 use crate::domain::job::{Held, Job, Reason, State, StopCause, Stopping};
-use crate::domain::protocol::{Hand, Sight, Step, step};
+use crate::domain::protocol::{Fenced, Hand, Sight, Step, step};
 use crate::domain::spec::PullPolicy;
 use crate::domain::transition::{Ending, Event, Failure};
 
@@ -21,6 +21,8 @@ pub(super) struct Driver {
     sight: Seen,
     start_not_called: bool,
     pulled: bool,
+    /// The container that it has fenced, and what it found.
+    pub(super) fenced: Option<(Id, Fenced)>,
     pub(super) at: At,
 }
 
@@ -61,6 +63,8 @@ pub(super) enum Then {
     Stopped,
     /// In the fence, before the removal.
     Fence(Id),
+    /// Its time is up.
+    TimeIsUp,
 }
 
 /// What an answer of the engine said.
@@ -72,9 +76,9 @@ pub(super) enum Finding {
     NotPulled,
     StartFailed,
     NeverStarted(Id),
-    Ambiguous(Id),
     Exited { by_engine_restart: bool },
     TooLate,
+    TimeIsUp,
 }
 
 impl Driver {
@@ -85,7 +89,15 @@ impl Driver {
 
     /// Of a process that finds the job.
     pub(super) fn found(job: JobNo) -> Self {
-        Self { job, fresh: true, sight: Seen::Unseen, start_not_called: false, pulled: false, at: At::Top }
+        Self {
+            job,
+            fresh: true,
+            sight: Seen::Unseen,
+            start_not_called: false,
+            pulled: false,
+            fenced: None,
+            at: At::Top,
+        }
     }
 
     fn to(self, at: At) -> Self {
@@ -93,15 +105,16 @@ impl Driver {
     }
 
     fn hand(&self) -> Hand {
-        Hand { start_not_called: self.start_not_called, pulled: self.pulled }
+        let Self { start_not_called, pulled, fenced, .. } = *self;
+        Hand { start_not_called, pulled, fenced: fenced.map(|(_, found)| found) }
     }
 
     /// The container whose removal it has asked for, and has not yet written down what it found.
     pub(super) fn is_fencing(&self) -> Option<Id> {
         match self.at {
             At::PutOutOfReach(id) | At::Ask(id) => Some(id),
-            At::Write(Finding::NeverStarted(id) | Finding::Ambiguous(id)) => Some(id),
-            At::Top | At::Look(_) | At::Write(_) | At::Reread => None,
+            At::Write(Finding::NeverStarted(id)) => Some(id),
+            At::Top | At::Look(_) | At::Write(_) | At::Reread => self.fenced.map(|(id, _)| id),
         }
     }
 }
@@ -186,9 +199,16 @@ impl Moves<'_> {
             Then::Stopped if stage == Some(Stage::Running) => At::Reread,
             Then::Refused if matches!(stage, Some(Stage::Created | Stage::Refused)) => At::Write(Finding::StartFailed),
             Then::Fence(id) if here == Some(Thing { id, stage: Stage::Created }) => self.fence_with(id),
-            Then::Decide | Then::Taken | Then::Refused | Then::Stopped | Then::Fence(_) => At::Top,
+            Then::TimeIsUp if stage == Some(Stage::Running) => At::Write(Finding::TimeIsUp),
+            Then::Decide | Then::Taken | Then::Refused | Then::Stopped | Then::Fence(_) | Then::TimeIsUp => At::Top,
         };
-        self.drive("inspects", driver.to(at), |_| {});
+        // A log as Docker's is asked from this look on: what it lost before does not matter.
+        let from_here = matches!(then, Then::Fence(_)) && self.plan.as_docker;
+        self.drive("inspects", driver.to(at), |w| {
+            if let (Then::Fence(id), true) = (then, from_here) {
+                w.engine.forgot.take(id);
+            }
+        });
     }
 
     fn pull(&mut self, driver: Driver) {
@@ -237,7 +257,7 @@ impl Moves<'_> {
     fn watch(&mut self, driver: Driver) {
         self.drive("is poked", driver.to(At::Reread), |_| {});
         if self.from.time_is_up {
-            self.write("stops it, for its time is up", driver, Event::Stop(StopCause::Timeout));
+            self.drive("finds that its time is up", driver.to(At::Look(Then::TimeIsUp)), |_| {});
         }
     }
 
@@ -262,7 +282,7 @@ impl Moves<'_> {
         self.unanswered("asks to remove, without an answer", driver.to(At::Reread), |w| w.engine.removals.add(id));
         let mut engine = self.from.engine;
         // One that cannot be removed yet is left to the sweep.
-        let (Removal::Done | Removal::Conflict) = engine.remove(id, self.plan);
+        let (Removal::Done | Removal::Conflict | Removal::UnderWay) = engine.remove(id, self.plan);
         let driver = Driver { sight: Seen::Absent, ..driver.to(At::Top) };
         self.drive("clears away", driver, |w| w.engine = engine);
     }
@@ -291,6 +311,8 @@ impl Moves<'_> {
             }
             Removal::Done => driver.to(At::Ask(id)),
             Removal::Conflict => Driver { sight: Seen::Unseen, ..driver.to(At::Top) },
+            // Asked for again until it is gone.
+            Removal::UnderWay => driver,
         };
         self.drive("removes", driver, |w| w.engine = engine);
     }
@@ -300,8 +322,12 @@ impl Moves<'_> {
             Testimony::NotSeen if self.plan.without == Some(Rule::RemoveBeforeAsking) => {
                 driver.to(At::PutOutOfReach(id))
             }
-            Testimony::NotSeen => Driver { sight: Seen::Absent, ..driver.to(At::Write(Finding::NeverStarted(id))) },
-            Testimony::Seen | Testimony::CannotTell => driver.to(At::Write(Finding::Ambiguous(id))),
+            Testimony::NotSeen => {
+                Driver { sight: Seen::Absent, fenced: Some((id, Fenced::NeverStarted)), ..driver.to(At::Top) }
+            }
+            Testimony::Seen | Testimony::CannotTell => {
+                Driver { sight: Seen::Absent, fenced: Some((id, Fenced::Ambiguous)), ..driver.to(At::Top) }
+            }
         };
         self.drive("asks the log", driver, |_| {});
     }
@@ -317,8 +343,8 @@ impl Moves<'_> {
             Finding::NotPulled => failed(Reason::PullFailed),
             Finding::StartFailed => failed(Reason::StartFailed),
             Finding::NeverStarted(_) => Event::NeverStarted,
-            Finding::Ambiguous(_) => Event::Lost(Failure::new(Reason::StartAmbiguous, "a sentence")),
             Finding::TooLate => Event::MissDeadline,
+            Finding::TimeIsUp => Event::Stop(StopCause::Timeout),
             Finding::Exited { by_engine_restart } => match self.next_step(&driver) {
                 Step::Collect(run, exit) => Event::Exited(Ending { run, exit, by_engine_restart }),
                 other => unreachable!("nothing that it holds has changed since it was to collect: {other:?}"),
@@ -349,7 +375,7 @@ impl Moves<'_> {
         self.full_disk("finds the disk full", again, |_| {});
         self.full_disk("hears of a write that it failed, which it did not", again, commit);
         let knows = container.is_some() && self.plan.without != Some(Rule::KnowWhatWasNotCalled);
-        self.drive(says, Driver { job, start_not_called: knows, ..driver.to(At::Top) }, commit);
+        self.drive(says, Driver { job, start_not_called: knows, fenced: None, ..driver.to(At::Top) }, commit);
     }
 
     /// In the real one a job that is too late and was changed meanwhile is looked at once more before it is read again.
@@ -357,7 +383,8 @@ impl Moves<'_> {
         let same_attempt = self.book.job(driver.job).attempt == self.book.job(self.from.disk).attempt;
         let fresh = Driver::found(self.from.disk);
         let driver = if same_attempt {
-            Driver { start_not_called: driver.start_not_called, pulled: driver.pulled, ..fresh }
+            let Driver { start_not_called, pulled, fenced, .. } = driver;
+            Driver { start_not_called, pulled, fenced, ..fresh }
         } else {
             fresh
         };

@@ -137,6 +137,8 @@ pub(super) enum Start {
 pub(super) enum Removal {
     Done,
     Conflict,
+    /// Another one is at it.
+    UnderWay,
 }
 
 impl Engine {
@@ -187,7 +189,7 @@ impl Engine {
         match self.named[name].map(|thing| thing.stage) {
             Some(Stage::Running) if plan.without == Some(Rule::NeverForce) => self.truth.murder = true,
             Some(Stage::Running) => return Removal::Conflict,
-            Some(Stage::Removing) if plan.as_docker => return Removal::Done,
+            Some(Stage::Removing) if plan.as_docker => return Removal::UnderWay,
             Some(Stage::Created | Stage::Refused | Stage::Exited(_) | Stage::Removing) | None => {}
         }
         self.truth.by_us.add(id);
@@ -239,9 +241,9 @@ impl Engine {
     }
 
     /// What the log says of a start of a container that is gone. It covers the time from the intent on, unless it has
-    /// lost a part of that; or, as Docker is asked, where it has the removal.
+    /// lost a part of that; or, as Docker is asked, from the last look on, if it has the removal, too.
     pub(super) fn testimony_of_a_start(&self, id: Id, plan: &Plan) -> Testimony {
-        let covers = if plan.as_docker { self.log_of_removals.has(id) } else { !self.forgot.has(id) };
+        let covers = !self.forgot.has(id) && (!plan.as_docker || self.log_of_removals.has(id));
         match (self.log.has(id), covers) {
             (true, _) => Testimony::Seen,
             (false, true) => Testimony::NotSeen,
