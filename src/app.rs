@@ -30,7 +30,7 @@ use crate::supervise::{Parts, Signals};
 const REQUEST_GRACE: Duration = Duration::from_secs(3);
 
 /// A service that is up: it listens, and runs when [`Service::run`] does.
-pub struct Service {
+pub(crate) struct Service {
     address: SocketAddr,
     parts: Parts,
     deadline: Duration,
@@ -41,7 +41,7 @@ impl Service {
     ///
     /// # Errors
     /// When the data directory cannot be used, the engine's address is none, or the address is taken.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let dice = Dice::from_system();
         let (store, writer) = SqliteStore::open(&config.data_dir, Threads::Pool, InstanceId::new(dice.bytes()))?;
@@ -80,7 +80,7 @@ impl Service {
     }
 
     /// Where it listens: with port 0, the port that was given.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -88,7 +88,7 @@ impl Service {
     ///
     /// # Errors
     /// When a part ended by itself.
-    pub async fn run(self, signals: Signals) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, signals: Signals) -> anyhow::Result<()> {
         self.parts.run(signals, self.deadline).await
     }
 }

@@ -23,13 +23,13 @@ const MAX_FORM_FIELDS: usize = 4_096;
 
 /// What `POST /job` was given.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NewJob {
+pub(super) struct NewJob {
     /// A definition or an image.
-    pub name: JobName,
+    pub(super) name: JobName,
     /// When, as it was written.
-    pub date: String,
+    pub(super) date: String,
     /// The other fields.
-    pub spec: JobSpec,
+    pub(super) spec: JobSpec,
 }
 
 impl NewJob {
@@ -37,7 +37,7 @@ impl NewJob {
     ///
     /// # Errors
     /// A [`Problem`] that names the field at fault.
-    pub async fn read(request: Request) -> Result<Self, Problem> {
+    pub(super) async fn read(request: Request) -> Result<Self, Problem> {
         match content_type(&request).as_str() {
             "application/json" => Self::from_json(&bytes(request).await?),
             "application/x-www-form-urlencoded" => Self::from_form(urlencoded(&bytes(request).await?)),
@@ -272,7 +272,7 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
 ///
 /// # Errors
 /// A [`Problem`] when the body cannot be read or names the id twice.
-pub async fn read_job_id(request: Request) -> Result<Option<String>, Problem> {
+pub(super) async fn read_job_id(request: Request) -> Result<Option<String>, Problem> {
     let pairs = match content_type(&request).as_str() {
         "multipart/form-data" => multipart(request).await?,
         "application/json" => {

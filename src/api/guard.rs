@@ -93,7 +93,7 @@ fn host_name(host: &str) -> String {
         Some((name, port))
             if !name.is_empty()
                 && port.chars().all(|c| c.is_ascii_digit())
-                && !(name.contains(':') && !name.ends_with(']')) =>
+                && (name.ends_with(']') || !name.contains(':')) =>
         {
             name.to_owned()
         }

@@ -1,7 +1,7 @@
 //! The HTTP API: the seed's calls word for word, and what follows from them.
 //!
 //! Handlers read a request into domain types, call the scheduler's [`Handle`] (or read the store), and shape the answer
-//! ([`wire`]). Every error is a [`Problem`](error::Problem), also those that no handler made: an unknown path, a method
+//! ([`wire`]). Every error is a [`Problem`], also those that no handler made: an unknown path, a method
 //! that is not allowed, a body that is too large, a panic. Who may call is decided in [`guard`], before any handler.
 
 use std::any::Any;

@@ -2,11 +2,11 @@
 //!
 //! Three kinds of task, and one owner ([`Scheduler::run`]) that waits for all of them:
 //!
-//! - the *dispatcher* ([`dispatch`]) asks the store what is due, and claims it;
-//! - a *driver* ([`driver`]) per job that is claimed and not yet over takes it step by step through the start
+//! - the *dispatcher* (`dispatch`) asks the store what is due, and claims it;
+//! - a *driver* (`driver`) per job that is claimed and not yet over takes it step by step through the start
 //!   protocol. It holds nothing that is not on disk or on the engine: dropping one at any point loses nothing;
-//! - the *monitor* ([`monitor`]) keeps the connection to the engine, passes on its hints, and after every gap (and now
-//!   and then) compares what the engine has with what the store says ([`sweep`]).
+//! - the *monitor* (`monitor`) keeps the connection to the engine, passes on its hints, and after every gap (and now
+//!   and then) compares what the engine has with what the store says (`sweep`).
 //!
 //! They do not send each other work. Each reads the store, which is the truth; what passes between them are pokes
 //! that carry nothing and may be lost or doubled. Callers act through a [`Handle`]: it writes to the store, then pokes.

@@ -1,7 +1,7 @@
 //! Kept output: one compressed file for each attempt, that is there whole or not at all.
 //!
 //! A file is written under a temporary name, synced, and renamed; what a crash leaves behind is removed at the next start.
-//! Its lines are as container runtimes write theirs ([`lines`]): a person can read them with `zstdcat`.
+//! Its lines are as container runtimes write theirs (`lines`): a person can read them with `zstdcat`.
 //!
 //! Output beyond the job's `log_limit` is dropped, and a last line on stderr says so.
 

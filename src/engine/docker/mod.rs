@@ -1,7 +1,7 @@
 //! Docker, and whatever speaks its API well enough: Podman's socket does.
 //!
-//! - [`address`]: where it is. - [`answers`]: what an answer means, and whether it is one. - [`body`]: a launch as
-//!   `create` wants it. - [`observe`]: what an inspection shows. - [`pull`]: images. - [`stream`]: output and events.
+//! `address` is where it is; `answers` what an answer means, and whether it is one; `body` a launch as `create` wants it;
+//! `observe` what an inspection shows; `pull` fetches images; `stream` reads output and events.
 //!
 //! Works from API 1.41 (Docker 20.10) on. The client connects for each call, so a daemon that restarts is no special
 //! case, and a server can start before its engine does.

@@ -1,7 +1,7 @@
 //! An engine that runs nothing, and behaves like one that does. `tidetable serve --engine simulated` is for trying the
 //! API, for testing a client, and for loading a million jobs; the crash tests drive it with faults.
 //!
-//! Containers live in memory and are gone with the process. What a command does is in [`script`]; images are all there,
+//! Containers live in memory and are gone with the process. What a command does is in `script`; images are all there,
 //! but those of a repository that begins with `no-such-` (never to be had) or `pull-` (there once they were pulled).
 //! Time is the clock's that it is given, waiting is tokio's: under a paused clock all of it is virtual.
 //!

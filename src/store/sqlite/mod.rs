@@ -1,8 +1,8 @@
 //! The store in one SQLite database in the data directory.
 //!
-//! One writer ([`writer`]) puts whatever waits into one transaction, with `synchronous=FULL` in WAL mode: a reply leaves
+//! One writer (`writer`) puts whatever waits into one transaction, with `synchronous=FULL` in WAL mode: a reply leaves
 //! after the fsync. Readers have connections of their own and never wait for the writer. Every query has its index
-//! ([`queries`]); a test reads their plans. How rows become jobs is in [`rows`], and nowhere else.
+//! (`queries`); a test reads their plans. How rows become jobs is in `rows`, and nowhere else.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
