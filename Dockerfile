@@ -20,6 +20,8 @@ ARG RUST_IMAGE=rust:1.95-alpine
 ARG RUNTIME_IMAGE=scratch
 
 FROM ${RUST_IMAGE} AS build
+# By which what is left of this stage can be found and removed.
+LABEL tidetable.build=true
 WORKDIR /src
 COPY . .
 # musl, because a static glibc looks names up through libraries that are not in the image.

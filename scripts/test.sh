@@ -12,6 +12,8 @@ main() {
     need_toolchain
     need curl curl
     need openssl openssl # the tests make certificates for an engine behind TLS
+    need dockerd docker.io # and run a daemon of their own there
+    need docker docker.io
     one_at_a_time
     trap put_back EXIT
     trap 'exit 130' INT

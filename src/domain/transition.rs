@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use chrono::SubsecRound;
+
 use super::container::Exit;
 use super::id::{ContainerId, Timestamp};
 use super::job::{End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait};
@@ -245,7 +247,7 @@ impl Job {
         let exit_code = ending.as_ref().map(|ending| ending.exit.code);
         let retry = self.spec.retry();
         let wanted = self.attempt.0 <= retry.attempts() && retry.covers(outcome, failure.reason, exit_code);
-        let due = wanted.then(|| now.checked_add_signed(self.retry_delay())).flatten();
+        let due = wanted.then(|| now.checked_add_signed(self.retry_delay())).flatten().map(|due| due.trunc_subsecs(3));
         match due {
             Some(due) => {
                 next.due_at = due;

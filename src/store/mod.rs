@@ -5,7 +5,7 @@
 //! both win. Each transition is one row in the journal, in the same transaction.
 //!
 //! Signatures carry no SQL: [`sqlite`] is one store, others may follow (one folder here, one arm in `open`, one line
-//! in the contract suite `tests/store_contract.rs`). Output of containers goes to compressed files beside the
+//! in the contract suite `tests/store_contract`). Output of containers goes to compressed files beside the
 //! database ([`logs`]).
 
 use std::sync::Arc;
