@@ -1,6 +1,6 @@
 # make demo     see it work: containers scheduled, run, and told about, in a minute after the build
 # make test     every test, on a real Docker and a real Podman
-# make check    what CI runs: formatting, lints, documentation, tests
+# make check    what CI runs: formatting, lints, documentation, tests, the container image
 # make build    the release binary: target/release/tidetable
 # make image    the container image, with whatever `docker` reaches
 # make clean    stops engines that a killed run left, and removes target/
@@ -13,7 +13,7 @@ IMAGE ?= tidetable:latest
 IMAGE_ARGS ?=
 ARGS ?=
 
-.PHONY: demo test check lint build image clean
+.PHONY: demo test test-image check lint build image clean
 
 demo:
 	@scripts/demo.sh
@@ -23,6 +23,10 @@ test:
 
 check: lint
 	@scripts/test.sh
+	@scripts/image-test.sh
+
+test-image:
+	@scripts/image-test.sh
 
 lint:
 	cargo fmt --check
