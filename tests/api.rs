@@ -358,3 +358,26 @@ fn the_server_says_how_it_is() {
     assert_eq!(server.get("/version").json()["name"], "tidetable");
     common::eventually("it is ready", || (server.get("/readyz").status == 200).then_some(()));
 }
+
+#[test]
+fn of_a_herd_that_is_due_at_one_instant_the_most_urgent_goes_first() {
+    let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
+    let due = (chrono::Utc::now() + chrono::Duration::seconds(4)).to_rfc3339();
+    for _ in 0..300 {
+        server.submit(json!({"job_name": "busybox", "date": due}));
+    }
+    let urgent = server.submit(json!({"job_name": "busybox", "date": due, "priority": 1}));
+    let first = server.wait(&urgent)["started_at"].as_str().unwrap().to_owned();
+    let maps = maps(&server);
+    let started = |map: &str| {
+        maps[map]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(|job| job["started_at"].as_str().map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    for other in started("running").into_iter().chain(started("history")) {
+        assert!(other >= first, "{other} was before {first}");
+    }
+}

@@ -31,6 +31,8 @@ const MAPS: [Map; 3] = [Map::Running, Map::Scheduled, Map::History];
 const CHUNK: usize = 256;
 /// How many chunks may wait for a slow reader.
 const CHUNKS_WAITING: usize = 4;
+/// How long a listing waits for its turn: the store holds still for a few at once.
+const TURN: Duration = Duration::from_secs(10);
 /// How long a reader may take for one chunk before it is given up: what it reads is held still for it meanwhile.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -71,7 +73,10 @@ pub(super) async fn list(
     {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let snapshot = api.scheduler.store().snapshot().await?;
+    let snapshot = tokio::time::timeout(TURN, api.scheduler.store().snapshot()).await.map_err(|_| {
+        let detail = "too many listings are being read at once; poll with `If-None-Match`, or page with `limit`";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+    })??;
     let (chunks, waiting) = mpsc::channel(CHUNKS_WAITING);
     let out = Out { zone: api.zone, unreachable_since: api.unreachable_since(Map::Running), chunks };
     let writer = Writer { snapshot, request, out };

@@ -258,6 +258,12 @@ pub struct BadSpec {
 }
 
 impl JobSpec {
+    /// A spec that was checked when it was accepted. It is not checked again: rules that became stricter since must not
+    /// make a stored job unreadable.
+    pub fn accepted_before(fields: SpecFields) -> Self {
+        Self(fields)
+    }
+
     /// The fields, to read.
     pub fn fields(&self) -> &SpecFields {
         &self.0

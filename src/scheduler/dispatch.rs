@@ -74,6 +74,8 @@ impl Dispatcher<'_> {
         let full_round = due.len() == ROUND;
         match self.obstacle() {
             Some(reason) => self.queue(due, reason, now).await,
+            // A herd is queued first: only all of it together shows who goes first.
+            None if full_round => self.queue(due, Reason::NoSlot, now).await,
             None => self.fill_slots(due, now).await?,
         }
         if full_round {

@@ -6,6 +6,7 @@ use super::super::{StoreError, Transition};
 use super::failed;
 use crate::domain::id::{Attempt, JobId, Seq, Timestamp, Version};
 use crate::domain::job::{Job, Reason, State, Status};
+use crate::domain::spec::JobSpec;
 
 /// The columns of a job, in the order in which [`job`] reads them.
 pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail";
@@ -65,7 +66,12 @@ pub(super) fn job(row: &Row<'_>) -> Result<Job, StoreError> {
         id,
         version: Version(unsigned(row.get(1).map_err(failed)?)),
         name: row.get::<_, String>(2).map_err(failed)?.parse().map_err(|_| damaged("name"))?,
-        spec: serde_json::from_str(row.get_ref(3).and_then(|spec| Ok(spec.as_str()?)).map_err(failed)?)
+        spec: row
+            .get_ref(3)
+            .and_then(|spec| Ok(spec.as_str()?))
+            .map(serde_json::from_str)
+            .map_err(failed)?
+            .map(JobSpec::accepted_before)
             .map_err(|_| damaged("spec"))?,
         created_at: instant(row.get(4).map_err(failed)?).ok_or_else(|| damaged("time"))?,
         due_at: instant(row.get(5).map_err(failed)?).ok_or_else(|| damaged("due time"))?,
