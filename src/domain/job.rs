@@ -10,7 +10,7 @@ use super::container::Exit;
 use super::id::{Attempt, ContainerId, ContainerName, Digest, JobId, Timestamp, Version};
 use super::image::JobName;
 use super::spec::JobSpec;
-pub use super::status::{Map, Reason, Status};
+pub use super::status::{Map, Outcome, Reason, Status};
 
 /// One request to run a definition or an image at one due time.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,47 +147,6 @@ pub struct End {
     /// How its process ended, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
-}
-
-/// The verdict on a job that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Exit code 0.
-    Succeeded,
-    /// Anything else that is certain.
-    Failed,
-    /// It ran past its `timeout` and was stopped.
-    TimedOut,
-    /// It was stopped by request.
-    Stopped,
-    /// It was taken off the schedule before it ran.
-    Canceled,
-    /// Its start deadline passed.
-    Missed,
-    /// Whether or how it ran cannot be established.
-    Unknown,
-}
-
-impl Outcome {
-    /// What `serde` fills in before [`State::from_parts`] sets the outcome that the status says.
-    fn placeholder() -> Self {
-        Self::Unknown
-    }
-}
-
-impl Outcome {
-    /// The status of a job that ended so.
-    pub const fn status(self) -> Status {
-        match self {
-            Self::Succeeded => Status::Succeeded,
-            Self::Failed => Status::Failed,
-            Self::TimedOut => Status::TimedOut,
-            Self::Stopped => Status::Stopped,
-            Self::Canceled => Status::Canceled,
-            Self::Missed => Status::Missed,
-            Self::Unknown => Status::Unknown,
-        }
-    }
 }
 
 impl State {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::image::ImageRef;
-use super::job::{Outcome, Reason};
+use super::status::{Outcome, Reason};
 use super::units::{Bytes, Span};
 
 pub use super::words::{Env, Labels, Words};

@@ -6,10 +6,9 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use super::output::{self, OutputError, OutputStream};
+use super::output::{self, OutputError, OutputStream, changed};
 use super::{Catalog, Health, Shared};
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::image::JobName;
@@ -189,21 +188,5 @@ impl Handle {
     /// [`OutputError::NotFound`], or a store that fails.
     pub async fn output(&self, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
         output::open(self.shared.clone(), id, follow).await
-    }
-}
-
-/// Ends when the job has changed, or may have.
-pub(super) async fn changed(
-    transitions: &mut tokio::sync::broadcast::Receiver<Arc<crate::store::Transition>>,
-    id: JobId,
-) {
-    loop {
-        match transitions.recv().await {
-            Ok(transition) if transition.job == id => return,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
-            // The store is closed: nothing will change any more.
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
     }
 }

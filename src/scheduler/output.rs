@@ -8,9 +8,9 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tracing::debug;
 
-use super::handle::changed;
 use super::{BACKOFF, Health, Shared};
 use crate::domain::id::{Attempt, JobId};
 use crate::domain::job::{Job, Map};
@@ -165,6 +165,19 @@ impl Reader {
     /// Until the job changes, or it is worth another look anyway.
     async fn pause(&mut self) {
         let _ = tokio::time::timeout(BACKOFF.1 / 10, changed(&mut self.transitions, self.id)).await;
+    }
+}
+
+/// Ends when the job has changed, or may have.
+pub(super) async fn changed(transitions: &mut Receiver<Arc<Transition>>, id: JobId) {
+    loop {
+        match transitions.recv().await {
+            Ok(transition) if transition.job == id => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            // The store is closed: nothing will change any more.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 
