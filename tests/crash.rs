@@ -198,6 +198,21 @@ fn limits_and_settings_arrive_in_the_container() {
 }
 
 #[test]
+fn on_podman_a_job_survives_the_servers_death_just_the_same() {
+    let podman =
+        std::env::var("TIDETABLE_TEST_PODMAN").expect("TIDETABLE_TEST_PODMAN says where Podman is: run `make test`");
+    let mut server = Server::start(&[], "", &[("DOCKER_HOST", &podman)]);
+    let command = json!(["sh", "-c", "echo before; sleep 4; echo after; exit 9"]);
+    let id = server.submit(json!({"job_name": IMAGE, "date": "now", "command": command, "network": "none"}));
+    server.until(&id, "running");
+    server.kill();
+    server.up();
+    let over = server.wait(&id);
+    assert_eq!((&over["exit_code"], &over["attempt"]), (&json!(9), &json!(1)), "{over}");
+    assert_eq!(server.get(&format!("/job/{id}/logs")).text(), "before\nafter\n");
+}
+
+#[test]
 fn a_data_directory_has_one_server_at_a_time() {
     let server = Server::simulated();
     let (code, said) = serve(&["--engine", "simulated", "--data-dir", server.data_dir().to_str().unwrap()]);
