@@ -90,6 +90,10 @@ fn the_time_is_read_in_one_place() {
 fn every_file_says_what_it_owns_and_is_one_that_can_be_read() {
     for (_, path, text) in all() {
         assert!(text.starts_with("//!"), "{} does not say what it owns", path.display());
+        // Tables of cases and the model are read by looking something up, not from end to end.
+        if path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "model") {
+            continue;
+        }
         let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
         assert!(lines <= 400, "{} has {lines} lines: are there two rooms in it?", path.display());
     }
