@@ -406,4 +406,10 @@ mod tests {
         assert!(config.definitions.contains_key("JOB_A"));
         assert_eq!(config.policy.allow_mounts, ["/srv"]);
     }
+
+    #[test]
+    fn the_example_is_right() {
+        let config = merged(ServeArgs::default(), include_str!("../examples/tidetable.toml")).expect("is right");
+        assert!(config.definitions.contains_key("JOB_A") && !config.policy.allow_mounts.is_empty());
+    }
 }

@@ -115,14 +115,18 @@ async fn hold<F: Future<Output = ()> + Send + 'static>(bench: Bench, case: impl 
 }
 
 macro_rules! suite {
-    ($($case:ident,)*) => {
-        mod docker { $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::hold(super::Bench::docker(), super::$case).await })* }
-        mod podman { $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::hold(super::Bench::podman(), super::$case).await })* }
-        mod simulated { $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::hold(super::Bench::simulated(), super::$case).await })* }
+    (every engine: { $($case:ident,)* } with a real shell: { $($shell_case:ident,)* }) => {
+        mod docker { suite!(docker: $($case,)* $($shell_case,)*); }
+        mod podman { suite!(podman: $($case,)* $($shell_case,)*); }
+        mod simulated { suite!(simulated: $($case,)*); }
+    };
+    ($engine:ident: $($case:ident,)*) => {
+        $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::hold(super::Bench::$engine(), super::$case).await })*
     };
 }
 
 suite! {
+    every engine: {
     it_says_who_it_is_the_same_each_time,
     creating_does_not_start,
     creating_twice_conflicts_and_keeps_the_first,
@@ -133,14 +137,23 @@ suite! {
     what_is_not_there_is_none_and_removing_it_is_no_error,
     removing_what_runs_conflicts_and_harms_nothing,
     a_container_is_asked_to_stop_and_then_killed,
+    stopping_what_does_not_run_is_no_error,
     a_listing_shows_this_instance_alone,
     an_end_is_hinted_at,
     output_comes_in_order_on_its_channel_and_to_its_last_byte,
     followed_output_ends_with_the_container,
+    output_of_what_is_not_there_is_not_there,
     environment_and_labels_arrive,
     the_log_tells_a_container_that_ran_from_one_that_never_did,
     what_this_engine_started_it_was_seen_to,
+    pulls_of_one_image_share_one_answer,
     starting_what_has_exited_runs_it_again,
+    }
+    with a real shell: {
+    a_container_that_heeds_the_request_to_stop_ends_by_itself,
+    followed_output_is_the_fetched_one_but_for_a_last_line_without_an_end,
+    a_line_of_any_length_comes_in_pieces_of_one_size,
+    }
 }
 
 async fn it_says_who_it_is_the_same_each_time(bench: Arc<Bench>) {
@@ -224,6 +237,25 @@ async fn a_container_is_asked_to_stop_and_then_killed(bench: Arc<Bench>) {
     assert_eq!(exit.code, 137);
 }
 
+async fn a_container_that_heeds_the_request_to_stop_ends_by_itself(bench: Arc<Bench>) {
+    let (heeds, id) = bench.run("trap 'exit 5' TERM; echo ready; while true; do sleep 1; done").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bench.engine.stop(&id, Duration::from_secs(30)).await.expect("it can be stopped");
+    let Phase::Exited { exit, .. } = bench.ended(&heeds).await.phase else { panic!("it has ended") };
+    assert_eq!(exit.code, 5);
+}
+
+async fn stopping_what_does_not_run_is_no_error(bench: Arc<Bench>) {
+    let (launch, id) = bench.create("exit 3").await;
+    bench.engine.stop(&id, Duration::from_secs(1)).await.expect("what never ran needs no stop");
+    assert_eq!(bench.look(&launch).await.phase, Phase::Created { refusal: None });
+    bench.engine.start(&id).await.expect("it can be started");
+    bench.ended(&launch).await;
+    bench.engine.stop(&id, Duration::from_secs(1)).await.expect("what has ended needs no stop");
+    let Phase::Exited { exit, .. } = bench.look(&launch).await.phase else { panic!("it has ended") };
+    assert_eq!(exit.code, 3);
+}
+
 async fn a_listing_shows_this_instance_alone(bench: Arc<Bench>) {
     let (created, _) = bench.create("true").await;
     let (running, _) = bench.run("sleep 30").await;
@@ -275,6 +307,46 @@ async fn followed_output_ends_with_the_container(bench: Arc<Bench>) {
     assert_eq!(lines.iter().map(|line| &line.text[..]).collect::<Vec<_>>(), [b"one", b"two"]);
 }
 
+async fn followed_output_is_the_fetched_one_but_for_a_last_line_without_an_end(bench: Arc<Bench>) {
+    let script = "echo a; echo; printf 'b\\r\\n'; printf part; sleep 1; echo ' of a line'; printf '\\303\\274 \\000.\\n'; sleep 1; printf tail";
+    let (launch, id) = bench.run(script).await;
+    let mut followed = tokio::time::timeout(common::PATIENCE, bench.output(&id, true)).await.expect("it ends");
+    bench.ended(&launch).await;
+    let fetched = bench.output(&id, false).await;
+    let texts: Vec<&[u8]> = fetched.iter().map(|line| &line.text[..]).collect();
+    let expected: [&[u8]; 6] = [b"a", b"", b"b\r", b"part of a line", "\u{fc} \0.".as_bytes(), b"tail"];
+    assert_eq!(texts, expected);
+    // An engine may know of a last line without an end only when it has the whole output.
+    followed.retain(|line| line.complete);
+    assert_eq!(followed[..], fetched[..5]);
+    assert!(!fetched[5].complete);
+}
+
+async fn a_line_of_any_length_comes_in_pieces_of_one_size(bench: Arc<Bench>) {
+    const PIECE: usize = 16 * 1024;
+    let kib = "i=0; while [ $i -lt 20 ]; do printf %01024d 0; i=$((i+1)); done";
+    let (launch, id) = bench.run(&format!("{kib}; {kib}; echo; echo short")).await;
+    bench.ended(&launch).await;
+    for follow in [false, true] {
+        let lines = bench.output(&id, follow).await;
+        let shape: Vec<(usize, bool)> = lines.iter().map(|line| (line.text.len(), line.complete)).collect();
+        assert_eq!(
+            shape,
+            [(PIECE, false), (PIECE, false), (40 * 1024 - 2 * PIECE, true), (5, true)],
+            "follow: {follow}"
+        );
+    }
+}
+
+async fn output_of_what_is_not_there_is_not_there(bench: Arc<Bench>) {
+    let (_, id) = bench.create("true").await;
+    bench.engine.remove(&id).await.expect("it can be removed");
+    for follow in [false, true] {
+        let output = bench.engine.logs(&id, follow).await.err();
+        assert!(matches!(output, Some(EngineError::NotFound)), "{output:?}");
+    }
+}
+
 async fn environment_and_labels_arrive(bench: Arc<Bench>) {
     let launch = bench.launch(serde_json::json!({"command": ["sh", "-c", "echo $K $TIDETABLE_JOB_ID"], "env": {"K": "V"}, "labels": {"team": "a"}}));
     let id = bench.engine.create(&launch).await.expect("it can be created");
@@ -305,6 +377,13 @@ async fn what_this_engine_started_it_was_seen_to(bench: Arc<Bench>) {
     let since = started_at - chrono::Duration::seconds(5);
     let testimony = bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer");
     assert_eq!(testimony, Testimony::Seen);
+}
+
+async fn pulls_of_one_image_share_one_answer(bench: Arc<Bench>) {
+    let image = "no-such-image-here:1".parse().unwrap();
+    let (one, other) = tokio::join!(bench.engine.pull(&image, None, &|_| {}), bench.engine.pull(&image, None, &|_| {}));
+    let (one, other) = (one.expect_err("it is nowhere"), other.expect_err("it is nowhere"));
+    assert_eq!(one.to_string(), other.to_string());
 }
 
 /// This is why `start` is called once for each intent, and no more.

@@ -15,7 +15,10 @@ const LAST_GRACE: Duration = Duration::from_secs(2);
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
     let config = Config::load(args)?;
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("TIDETABLE_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_env_filter(
+            EnvFilter::try_from_env("TIDETABLE_LOG")
+                .unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn,bollard=warn")),
+        )
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();

@@ -5,12 +5,16 @@
 
 use std::path::{Path, PathBuf};
 
-use bollard::{ClientVersion, Docker};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Where Docker listens unless told otherwise.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
-/// The oldest API that is spoken: Docker 20.10's and Podman's.
-const API_VERSION: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
+/// The longest path that a socket can have.
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+/// bollard's own limit on the wait for an answer to begin. All waits are ours; this one shall never be the first.
+const NO_LIMIT_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// Where an engine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,17 @@ pub enum AddressError {
         "TLS to the engine wants `{0}`, and it cannot be read: `DOCKER_CERT_PATH` (or `cert_path`) names the folder that holds ca.pem, cert.pem and key.pem"
     )]
     NoCertificate(String),
+    /// A file is there and holds something else.
+    #[error("TLS to the engine wants `{file}`, and it holds no {wanted} in PEM form")]
+    BadCertificate {
+        /// The file.
+        file: String,
+        /// `certificate` or `private key`.
+        wanted: &'static str,
+    },
+    /// A path that no socket can have.
+    #[error("`{0}` is no socket's path: it has to be absolute and at most {MAX_SOCKET_PATH_BYTES} bytes long")]
+    BadSocket(String),
 }
 
 impl Address {
@@ -58,8 +73,8 @@ impl Address {
         let Some(host) = host else { return Ok(Self::Unix(DEFAULT_SOCKET.into())) };
         let unknown = || AddressError::Unknown(host.to_owned());
         match host.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            None if host.starts_with('/') => Ok(Self::Unix(host.into())),
+            Some(("unix", path)) => Self::socket(path),
+            None if host.starts_with('/') => Self::socket(host),
             Some((scheme @ ("tcp" | "http" | "https"), place)) => {
                 let place = place.trim_end_matches('/');
                 if !place.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok()) {
@@ -75,32 +90,55 @@ impl Address {
         }
     }
 
+    fn socket(path: &str) -> Result<Self, AddressError> {
+        match path.starts_with('/') && path.len() <= MAX_SOCKET_PATH_BYTES {
+            true => Ok(Self::Unix(path.into())),
+            false => Err(AddressError::BadSocket(path.to_owned())),
+        }
+    }
+
     fn with_tls(place: &str, certificates: Option<PathBuf>) -> Result<Self, AddressError> {
         let certificates = certificates.or_else(|| Some(std::env::home_dir()?.join(".docker"))).unwrap_or_default();
-        for file in ["ca.pem", "cert.pem", "key.pem"] {
-            let file = certificates.join(file);
-            if std::fs::File::open(&file).is_err() {
-                return Err(AddressError::NoCertificate(file.display().to_string()));
-            }
-        }
+        check_certificates(&certificates)?;
         Ok(Self::Tls { host: place.to_owned(), certificates })
     }
 
     /// A client of the engine there. For a socket that does not exist yet there is none.
-    pub(super) fn client(&self, timeout_seconds: u64) -> Result<Docker, bollard::errors::Error> {
+    pub(super) fn client(&self) -> Result<Docker, bollard::errors::Error> {
         match self {
-            Self::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), timeout_seconds, &API_VERSION),
-            Self::Tcp(place) => Docker::connect_with_http(&format!("tcp://{place}"), timeout_seconds, &API_VERSION),
+            Self::Unix(path) => {
+                Docker::connect_with_unix(&path.to_string_lossy(), NO_LIMIT_SECONDS, API_DEFAULT_VERSION)
+            }
+            Self::Tcp(place) => {
+                Docker::connect_with_http(&format!("tcp://{place}"), NO_LIMIT_SECONDS, API_DEFAULT_VERSION)
+            }
             Self::Tls { host, certificates } => Docker::connect_with_ssl(
                 &format!("tcp://{host}"),
                 &certificates.join("key.pem"),
                 &certificates.join("cert.pem"),
                 &certificates.join("ca.pem"),
-                timeout_seconds,
-                &API_VERSION,
+                NO_LIMIT_SECONDS,
+                API_DEFAULT_VERSION,
             ),
         }
     }
+}
+
+/// Reads the three files, since bollard would not say: it leaves out a client certificate that it cannot read, and the
+/// engine then answers "bad certificate".
+fn check_certificates(folder: &Path) -> Result<(), AddressError> {
+    for name in ["ca.pem", "cert.pem", "key.pem"] {
+        let file = folder.join(name);
+        let text = std::fs::read(&file).map_err(|_| AddressError::NoCertificate(file.display().to_string()))?;
+        let (good, wanted) = match name {
+            "key.pem" => (PrivateKeyDer::from_pem_slice(&text).is_ok(), "private key"),
+            _ => (CertificateDer::from_pem_slice(&text).is_ok(), "certificate"),
+        };
+        if !good {
+            return Err(AddressError::BadCertificate { file: file.display().to_string(), wanted });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -113,8 +151,12 @@ mod tests {
         assert_eq!(parse(None), Ok(Address::Unix(DEFAULT_SOCKET.into())));
         assert_eq!(parse(Some("unix:///run/podman.sock")), Ok(Address::Unix("/run/podman.sock".into())));
         assert_eq!(parse(Some("tcp://docker:2375")), Ok(Address::Tcp("docker:2375".to_owned())));
-        for wrong in ["docker", "ftp://docker:1", "tcp://docker", "tcp://:1", "unix://relative", "tcp://docker:99999"] {
+        for wrong in ["docker", "ftp://docker:1", "tcp://docker", "tcp://:1", "tcp://docker:99999"] {
             assert_eq!(parse(Some(wrong)), Err(AddressError::Unknown(wrong.to_owned())));
+        }
+        for wrong in ["relative".to_owned(), format!("/{}", "x".repeat(107))] {
+            let parsed = Address::parse(Some(&format!("unix://{wrong}")), None, false);
+            assert_eq!(parsed, Err(AddressError::BadSocket(wrong)));
         }
     }
 
@@ -123,5 +165,13 @@ mod tests {
         let error =
             Address::parse(Some("tcp://docker:2376"), Some("/nowhere".into()), true).expect_err("no certificates");
         assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_holds_no_certificate_is_said_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("ca.pem"), "nonsense").expect("written");
+        let error = Address::parse(Some("tcp://docker:2376"), Some(folder.path().into()), true).expect_err("no PEM");
+        assert!(error.to_string().contains("ca.pem`, and it holds no certificate"), "{error}");
     }
 }

@@ -36,10 +36,12 @@ pub(super) fn create_body(launch: &Launch, json_file: bool) -> ContainerCreateBo
     }
 }
 
-/// Ours come last: what a caller sets does not hide them.
+/// A caller's own variable does not hide one of ours, and no name is there twice: which one of two a process sees is
+/// up to the runtime.
 fn environment(launch: &Launch) -> Vec<String> {
-    let own = launch.spec.fields().env.clone().unwrap_or_default().0;
-    own.into_iter().chain(launch.environment.iter().cloned()).map(|(name, value)| format!("{name}={value}")).collect()
+    let mut all = launch.spec.fields().env.clone().unwrap_or_default().0;
+    all.extend(launch.environment.iter().cloned());
+    all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 fn labels(launch: &Launch) -> HashMap<String, String> {
@@ -115,5 +117,61 @@ fn mount(mount: &Mount) -> DockerMount {
                 ..Default::default()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::container::Owner;
+    use crate::domain::id::{Attempt, ContainerName, InstanceId, JobId};
+
+    fn body(spec: &str) -> ContainerCreateBody {
+        let job = JobId::from_bytes([1; 16]);
+        let launch = Launch {
+            name: ContainerName::of(job, Attempt(1)),
+            owner: Owner { instance: InstanceId::new([2; 16]), job, attempt: Attempt(1) },
+            image: "busybox".parse().expect("an image"),
+            spec: serde_json::from_str(spec).expect("a spec"),
+            environment: vec![("TIDETABLE_ATTEMPT".to_owned(), "1".to_owned())],
+        };
+        create_body(&launch, true)
+    }
+
+    #[test]
+    fn every_field_of_a_spec_reaches_the_engine() {
+        let spec = r#"{"command":["a"],"entrypoint":["b"],"env":{"K":"V"},"workdir":"/w","user":"1:2","hostname":"h","network":"none",
+            "mounts":[{"type":"bind","source":"/in","target":"/in","read_only":true},{"type":"volume","source":"v","target":"/v"},{"type":"tmpfs","target":"/t","size":"1MiB"}],
+            "extra_hosts":["db:10.0.0.5"],"dns":["10.0.0.53"],"cpus":1.5,"memory":"64MiB","memory_swap":"128MiB","pids":10,"shm_size":"1MiB",
+            "ulimits":[{"name":"nofile","soft":10,"hard":20}],"read_only":true,"cap_add":["NET_ADMIN"],"cap_drop":["ALL"],
+            "security_opt":["no-new-privileges"],"privileged":true,"init":true,"labels":{"team":"a"},"stop_signal":"SIGINT"}"#;
+        let sent = serde_json::to_value(body(spec)).expect("JSON");
+        let process = serde_json::json!({
+            "Image": "busybox:latest", "Cmd": ["a"], "Entrypoint": ["b"], "Env": ["K=V", "TIDETABLE_ATTEMPT=1"], "WorkingDir": "/w",
+            "User": "1:2", "Hostname": "h", "StopSignal": "SIGINT", "AttachStdin": false, "OpenStdin": false, "Tty": false,
+        });
+        for (name, value) in process.as_object().expect("an object") {
+            assert_eq!(&sent[name], value, "{name}");
+        }
+        assert_eq!((&sent["Labels"]["team"], &sent["Labels"][LABEL_ATTEMPT]), (&"a".into(), &"1".into()));
+        const MIB: u64 = 1024 * 1024;
+        let host = serde_json::json!({
+            "NetworkMode": "none", "ExtraHosts": ["db:10.0.0.5"], "Dns": ["10.0.0.53"], "NanoCpus": 1_500_000_000, "Memory": 64 * MIB,
+            "MemorySwap": 128 * MIB, "PidsLimit": 10, "ShmSize": MIB, "Ulimits": [{"Name": "nofile", "Soft": 10, "Hard": 20}],
+            "ReadonlyRootfs": true, "CapAdd": ["NET_ADMIN"], "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "Privileged": true,
+            "Init": true, "AutoRemove": false, "RestartPolicy": {"Name": "no"}, "LogConfig": {"Type": "json-file"},
+            "Mounts": [
+                {"Type": "bind", "Source": "/in", "Target": "/in", "ReadOnly": true},
+                {"Type": "volume", "Source": "v", "Target": "/v", "ReadOnly": false},
+                {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": MIB}},
+            ],
+        });
+        assert_eq!(sent["HostConfig"], host);
+    }
+
+    #[test]
+    fn a_callers_variable_does_not_hide_ours() {
+        let env = body(r#"{"env":{"TIDETABLE_ATTEMPT":"9","A":"1"}}"#).env;
+        assert_eq!(env, Some(vec!["A=1".to_owned(), "TIDETABLE_ATTEMPT=1".to_owned()]));
     }
 }

@@ -1,51 +1,52 @@
 //! Docker, and whatever speaks its API well enough: Podman's socket does.
 //!
-//! `address` is where it is; `answers` what an answer means, and whether it is one; `body` a launch as `create` wants it;
-//! `observe` what an inspection shows; `pull` fetches images; `stream` reads output and events.
+//! - `address`: where it is. - `wire`: calls with their deadlines, and reading that trips over no unknown word.
+//! - `answers`: what an answer means, and whether it is one. - `body`: a launch as `create` wants it.
+//! - `observe`: what an inspection shows. - `pull`: images. - `logs`: output. - `hints`, `testimony`: events.
 //!
 //! Works from API 1.41 (Docker 20.10) on. The client connects for each call, so a daemon that restarts is no special
 //! case, and a server can start before its engine does.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::Docker;
-use bollard::errors::Error;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 use futures::stream::BoxStream;
+use serde::Deserialize;
 
 use super::{CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
+use crate::clock::{Clock, SystemClock};
 use crate::domain::container::{Container, LABEL_INSTANCE, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, Digest, EngineId, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
+use answers::Fault;
+use wire::Wire;
 
 mod address;
 mod answers;
 mod body;
+mod hints;
+mod logs;
 mod observe;
 mod pull;
-mod stream;
+mod testimony;
+mod wire;
 
 pub use address::{Address, AddressError};
 
-/// How often, and how long apart, an answer is asked for again that could not be read: Podman shows a container for a
-/// moment in a state (`stopped`) that Docker does not have.
-const READ_AGAIN: (u32, Duration) = (5, Duration::from_millis(200));
 /// How many images' digests are remembered.
 const DIGESTS: usize = 1_024;
 
 /// An engine behind Docker's API.
 pub struct DockerEngine {
-    address: Address,
-    client: OnceLock<Docker>,
-    /// Known after the first `describe`.
-    is_podman: OnceLock<bool>,
+    wire: Wire,
+    /// Known after the first look at its version.
+    is_podman: Mutex<Option<bool>>,
     pulls: pull::Pulls,
     digests: Mutex<HashMap<String, Digest>>,
 }
@@ -53,102 +54,112 @@ pub struct DockerEngine {
 /// The engine at this address. It need not be there yet.
 pub fn connect(address: Address) -> DockerEngine {
     DockerEngine {
-        address,
-        client: OnceLock::new(),
-        is_podman: OnceLock::new(),
+        wire: Wire::new(address),
+        is_podman: Mutex::default(),
         pulls: pull::Pulls::default(),
         digests: Mutex::default(),
     }
 }
 
+/// `/version`, as far as it is of interest.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Version {
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    components: Vec<Component>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Component {
+    #[serde(default)]
+    name: String,
+}
+
+/// `/info`, as far as it is of interest.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Info {
+    #[serde(rename = "ID", default)]
+    id: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    docker_root_dir: Option<String>,
+    #[serde(default)]
+    system_time: Option<String>,
+}
+
+impl Info {
+    /// The engine's own clock.
+    fn now(&self) -> Timestamp {
+        self.system_time.as_deref().and_then(|text| text.parse().ok()).unwrap_or_else(|| SystemClock.now())
+    }
+}
+
 impl DockerEngine {
-    /// A client with this time for an answer to begin.
-    fn client(&self, timeout: Duration) -> Result<Docker, EngineError> {
-        let client = match self.client.get() {
-            Some(client) => client.clone(),
-            None => {
-                let client = self
-                    .address
-                    .client(CALL_TIMEOUT.as_secs())
-                    .map_err(|error| answers::meaning(error, Reason::StartFailed))?;
-                self.client.get_or_init(|| client).clone()
-            }
-        };
-        Ok(client.with_timeout(timeout))
+    async fn version(&self) -> Result<(Version, bool), Fault> {
+        let version: Version = self.wire.read("/version", &[]).await?;
+        let is_podman = version.components.iter().any(|component| component.name.contains("Podman"));
+        *self.is_podman.lock().unwrap_or_else(PoisonError::into_inner) = Some(is_podman);
+        Ok((version, is_podman))
     }
 
-    /// A call that has to be answered whole in time.
-    async fn call<T>(
-        &self,
-        reason: Reason,
-        timeout: Duration,
-        call: impl AsyncFnOnce(Docker) -> Result<T, Error>,
-    ) -> Result<T, EngineError> {
-        let client = self.client(timeout)?;
-        match tokio::time::timeout(timeout, call(client)).await {
-            Ok(answer) => answer.map_err(|error| answers::meaning(error, reason)),
-            Err(_) => Err(EngineError::NoAnswer(format!("no answer within {} s", timeout.as_secs()))),
+    async fn is_podman(&self) -> Result<bool, Fault> {
+        let known = *self.is_podman.lock().unwrap_or_else(PoisonError::into_inner);
+        match known {
+            Some(known) => Ok(known),
+            None => Ok(self.version().await?.1),
         }
     }
 
-    /// A call whose answer may be unreadable for a moment.
-    async fn look<T, F: Future<Output = Result<T, Error>> + Send>(
-        &self,
-        call: impl Fn(Docker) -> F,
-    ) -> Result<T, EngineError> {
-        let client = self.client(CALL_TIMEOUT)?;
-        let patiently = async {
-            for _ in 0..READ_AGAIN.0 {
-                match call(client.clone()).await {
-                    Err(error) if answers::is_unreadable(&error) => tokio::time::sleep(READ_AGAIN.1).await,
-                    answer => return answer,
-                }
-            }
-            call(client.clone()).await
-        };
-        match tokio::time::timeout(CALL_TIMEOUT, patiently).await {
-            Ok(answer) => answer.map_err(|error| answers::meaning(error, Reason::StartFailed)),
-            Err(_) => Err(EngineError::NoAnswer(format!("no answer within {} s", CALL_TIMEOUT.as_secs()))),
-        }
+    async fn info(&self) -> Result<Info, Fault> {
+        self.wire.read("/info", &[]).await
     }
 
     /// The digest of an image: the registry's where it came from one, else its own id.
-    async fn digest(&self, image: &str) -> Option<Digest> {
-        if let Some(known) = self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(image) {
-            return Some(known.clone());
+    async fn digest(&self, image: String) -> Digest {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Image {
+            #[serde(default)]
+            repo_digests: Option<Vec<String>>,
         }
-        let inspected = self.look(|client| async move { client.inspect_image(image).await }).await.ok()?;
-        let from_registry = inspected
-            .repo_digests
-            .unwrap_or_default()
-            .into_iter()
-            .find_map(|name| name.split_once('@').map(|(_, digest)| digest.to_owned()));
-        let digest = Digest(from_registry.or(inspected.id)?);
+        if let Some(known) = self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(&image) {
+            return known.clone();
+        }
+        // The image may be gone from the engine, and its containers not.
+        let Ok(inspected) = self.wire.read::<Image>(&format!("/images/{image}/json"), &[]).await else {
+            return Digest(image);
+        };
+        let from_registry =
+            inspected.repo_digests.iter().flatten().find_map(|name| Some(name.split_once('@')?.1.to_owned()));
+        let digest = Digest(from_registry.unwrap_or_else(|| image.clone()));
         let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
         if digests.len() >= DIGESTS {
             digests.clear();
         }
-        digests.insert(image.to_owned(), digest.clone());
-        Some(digest)
+        digests.insert(image, digest.clone());
+        digest
     }
 }
 
 #[async_trait]
 impl Engine for DockerEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
-        let version = self.look(|client| async move { client.version().await }).await?;
-        let info = self.look(|client| async move { client.info().await }).await?;
-        let is_podman = version.components.iter().flatten().any(|component| component.name.contains("Podman"));
-        let is_podman = *self.is_podman.get_or_init(|| is_podman);
+        let (version, is_podman) = self.version().await.map_err(Fault::into_no_answer)?;
+        let info = self.info().await.map_err(Fault::into_no_answer)?;
         let root_dir = info.docker_root_dir;
         // An engine is what it says it is, and where it keeps its containers: Podman makes up a new id for every answer,
         // and all the Dockers of one host may share theirs, which 20.10 keeps in /etc.
         let own = if is_podman { info.name } else { info.id };
-        let id = format!("{}:{}", own.unwrap_or_default(), root_dir.as_deref().unwrap_or_default());
+        let id = format!("{own}:{}", root_dir.as_deref().unwrap_or_default());
         Ok(Description {
             id: EngineId(id),
             kind: if is_podman { "podman" } else { "docker" },
-            version: version.version.unwrap_or_default(),
+            version: version.version,
             root_dir,
         })
     }
@@ -159,38 +170,44 @@ impl Engine for DockerEngine {
         platform: Option<&str>,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<(), EngineError> {
-        self.pulls.pull(&self.client(CALL_TIMEOUT)?, image, platform, progress).await
+        let client = self.wire.client().map_err(Fault::into_no_answer)?;
+        self.pulls.pull(&client, image, platform, progress).await
     }
 
     async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError> {
-        let json_file = !self.is_podman.get().copied().unwrap_or(false);
+        let json_file = !self.is_podman().await.map_err(Fault::into_no_answer)?;
         let options = CreateContainerOptionsBuilder::new()
             .name(launch.name.as_str())
             .platform(launch.spec.fields().platform.as_deref().unwrap_or_default())
             .build();
         let body = body::create_body(launch, json_file);
         let created = self
-            .call(Reason::CreateFailed, CALL_TIMEOUT, async |client| client.create_container(Some(options), body).await)
-            .await?;
+            .wire
+            .call(CALL_TIMEOUT, async |client| client.create_container(Some(options), body).await)
+            .await
+            .map_err(Fault::into_create_refusal)?;
         Ok(ContainerId(created.id))
     }
 
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
-        self.call(Reason::StartFailed, CALL_TIMEOUT, async |client| client.start_container(&container.0, None).await)
+        self.wire
+            .call(CALL_TIMEOUT, async |client| client.start_container(&container.0, None).await)
             .await
+            .map_err(|fault| fault.into_refusal(Reason::StartFailed))
     }
 
     async fn inspect(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
-        let response =
-            match self.look(|client| async move { client.inspect_container(name.as_str(), None).await }).await {
-                Ok(response) => response,
-                Err(EngineError::NotFound) => return Ok(None),
-                // Whatever else it may say, it is not that there is nothing.
-                Err(other) => return Err(EngineError::NoAnswer(other.to_string())),
-            };
-        let seen =
-            observe::seen(response).ok_or_else(|| EngineError::NoAnswer("an inspection is not whole".to_owned()))?;
-        let image_digest = self.digest(&seen.image).await;
+        let inspected = match self.wire.read(&format!("/containers/{name}/json"), &[]).await {
+            Ok(inspected) => inspected,
+            Err(fault) if fault.is_no_such_container() => return Ok(None),
+            // Whatever else it may say, it is not that there is nothing.
+            Err(fault) => return Err(fault.into_no_answer()),
+        };
+        let seen = observe::seen(inspected);
+        let image_digest = match seen.image {
+            Some(image) => Some(self.digest(image).await),
+            None => None,
+        };
         Ok(Some(Container {
             id: seen.id,
             owner: seen.owner,
@@ -201,12 +218,15 @@ impl Engine for DockerEngine {
     }
 
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {
-        let options = StopContainerOptionsBuilder::new().t(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX)).build();
+        // Whole seconds, upwards: half a second of grace is not none.
+        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+        let options = StopContainerOptionsBuilder::new().t(i32::try_from(seconds).unwrap_or(i32::MAX)).build();
+        let limit = Duration::from_secs(seconds).saturating_add(CALL_TIMEOUT);
         let stopped = self
-            .call(Reason::StartFailed, grace + CALL_TIMEOUT, async |client| {
-                client.stop_container(&container.0, Some(options)).await
-            })
-            .await;
+            .wire
+            .call(limit, async |client| client.stop_container(&container.0, Some(options)).await)
+            .await
+            .map_err(|fault| fault.into_refusal(Reason::StartFailed));
         match stopped {
             Err(EngineError::NotFound | EngineError::Conflict(_)) | Ok(()) => Ok(()),
             Err(other) => Err(other),
@@ -216,38 +236,39 @@ impl Engine for DockerEngine {
     async fn remove(&self, container: &ContainerId) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::new().v(true).force(false).build();
         let removed = self
-            .call(Reason::StartFailed, CALL_TIMEOUT, async |client| {
-                client.remove_container(&container.0, Some(options)).await
-            })
-            .await;
+            .wire
+            .call(CALL_TIMEOUT, async |client| client.remove_container(&container.0, Some(options)).await)
+            .await
+            .map_err(|fault| fault.into_refusal(Reason::StartFailed));
         match removed {
             Ok(()) | Err(EngineError::NotFound) => Ok(()),
             // It is not gone until it is: its name is still taken, and the log does not have it yet.
             Err(EngineError::Conflict(message)) if message.contains("already in progress") => {
                 Err(EngineError::NoAnswer(message))
             }
+            // It did not remove it, whatever kept it from that.
+            Err(EngineError::Refused { message, .. }) => Err(EngineError::Conflict(message)),
             Err(other) => Err(other),
         }
     }
 
     async fn logs(&self, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError> {
-        stream::logs(&self.client(CALL_TIMEOUT)?, container, follow).await
+        logs::logs(&self.wire, container, follow).await
     }
 
     async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
-        let filters = HashMap::from([("label", vec![format!("{LABEL_INSTANCE}={instance}")])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let found = self
-            .look(|client| {
-                let options = options.clone();
-                async move { client.list_containers(Some(options)).await }
-            })
-            .await?;
-        Ok(found.into_iter().filter_map(observe::listed).collect())
+        let filters = format!(r#"{{"label":["{LABEL_INSTANCE}={instance}"]}}"#);
+        let found: Vec<observe::ListedLine> = self
+            .wire
+            .read("/containers/json", &[("all", "true"), ("filters", &filters)])
+            .await
+            .map_err(Fault::into_no_answer)?;
+        Ok(found.into_iter().map(observe::listed).collect())
     }
 
     async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
-        Ok(stream::hints(&self.client(CALL_TIMEOUT)?, instance))
+        let since = self.info().await.map_err(Fault::into_no_answer)?.now();
+        hints::hints(&self.wire, instance, since)
     }
 
     async fn testimony(
@@ -256,6 +277,13 @@ impl Engine for DockerEngine {
         question: Question,
         since: Timestamp,
     ) -> Result<Testimony, EngineError> {
-        stream::testimony(&self.client(CALL_TIMEOUT)?, container, question, since).await
+        let answer = async {
+            let source = match self.is_podman().await? {
+                true => testimony::Source::Podman,
+                false => testimony::Source::Docker { now: self.info().await?.now() },
+            };
+            testimony::ask(&self.wire, source, container, question, since).await
+        };
+        answer.await.map_err(Fault::into_no_answer)
     }
 }

@@ -1,99 +1,224 @@
 //! What an inspection or a listing shows, in our words.
 //!
-//! Docker and Podman name the same phases differently, and Podman has some of its own; four are enough.
+//! Engines differ in their words for the same phase (Podman has `stopped`, `initialized`, `configured`), and later ones
+//! will have more. So the phase is taken from the facts beside the word: whether it runs, and when it started. The word
+//! only decides where nothing else does. Nothing here fails on a word that it does not know.
 
-use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, ContainerSummary,
-    ContainerSummaryStateEnum as ListedStatus,
-};
+use std::collections::HashMap;
 
+use chrono::Datelike;
+use serde::Deserialize;
+
+use super::answers;
 use crate::domain::container::{Exit, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner, Phase, StartRefusal};
 use crate::domain::id::{Attempt, ContainerId, Timestamp};
 use crate::engine::Listed;
 
-/// The part of an inspection that the image has no part in.
+/// The code of an end that nobody saw. Docker's own choice, too: it gives it to containers that ran when the host
+/// crashed.
+const UNSEEN_END: i32 = 255;
+
+/// An inspection, as far as it is of interest.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Inspected {
+    id: String,
+    #[serde(default)]
+    created: Option<Timestamp>,
+    #[serde(default)]
+    image: Option<String>,
+    #[serde(default)]
+    config: Option<Config>,
+    state: State,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    #[serde(default)]
+    labels: Option<HashMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct State {
+    status: String,
+    running: bool,
+    paused: bool,
+    restarting: bool,
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
+    exit_code: i64,
+    error: Option<String>,
+    started_at: Option<String>,
+    finished_at: Option<String>,
+}
+
+/// The part of an inspection that its image has no part in.
+#[derive(Debug, PartialEq)]
 pub(super) struct Seen {
     pub(super) id: ContainerId,
     pub(super) owner: Option<Owner>,
     pub(super) created_at: Timestamp,
-    pub(super) image: String,
+    pub(super) image: Option<String>,
     pub(super) phase: Phase,
 }
 
-/// What an inspection shows; `None` where it is not whole.
-pub(super) fn seen(response: ContainerInspectResponse) -> Option<Seen> {
-    let labels = response.config.and_then(|config| config.labels).unwrap_or_default();
-    Some(Seen {
-        id: ContainerId(response.id?),
-        owner: owner(|name| labels.get(name).map(String::as_str)),
-        created_at: response.created.unwrap_or_default(),
-        image: response.image.unwrap_or_default(),
-        phase: phase(&response.state?)?,
-    })
-}
-
-fn owner<'l>(label: impl Fn(&str) -> Option<&'l str>) -> Option<Owner> {
-    Some(Owner {
-        instance: label(LABEL_INSTANCE)?.parse().ok()?,
-        job: label(LABEL_JOB)?.parse().ok()?,
-        attempt: Attempt(label(LABEL_ATTEMPT)?.parse().ok()?),
-    })
-}
-
-fn phase(state: &ContainerState) -> Option<Phase> {
-    let started_at = state.started_at.as_deref().and_then(instant);
-    match state.status? {
-        Status::CREATED | Status::EMPTY => Some(Phase::Created { refusal: refusal(state) }),
-        Status::RUNNING | Status::PAUSED | Status::RESTARTING | Status::STOPPING => {
-            Some(Phase::Running { started_at: started_at? })
-        }
-        Status::REMOVING => Some(Phase::Removing),
-        // One that was never started is "exited" to some engines when its start has failed.
-        Status::EXITED | Status::DEAD => Some(match started_at {
-            None => Phase::Created { refusal: refusal(state) },
-            Some(started_at) => Phase::Exited { started_at, exit: exit(state, started_at) },
-        }),
+/// What an inspection shows.
+pub(super) fn seen(inspected: Inspected) -> Seen {
+    let created_at = inspected.created.unwrap_or_default();
+    Seen {
+        id: ContainerId(inspected.id),
+        owner: owner(&inspected.config.and_then(|config| config.labels).unwrap_or_default()),
+        created_at,
+        image: inspected.image.filter(|image| !image.is_empty()),
+        phase: phase(&inspected.state, created_at),
     }
 }
 
-/// A start that failed leaves a code and a sentence on a container that never ran.
-fn refusal(state: &ContainerState) -> Option<StartRefusal> {
+fn owner(labels: &HashMap<String, String>) -> Option<Owner> {
+    Some(Owner {
+        instance: labels.get(LABEL_INSTANCE)?.parse().ok()?,
+        job: labels.get(LABEL_JOB)?.parse().ok()?,
+        attempt: Attempt(labels.get(LABEL_ATTEMPT)?.parse().ok()?),
+    })
+}
+
+fn phase(state: &State, created_at: Timestamp) -> Phase {
+    let started_at = state.started_at.as_deref().and_then(instant);
+    let runs = state.running || state.paused || state.restarting || runs(&state.status);
+    match started_at {
+        _ if state.status == "removing" => Phase::Removing,
+        _ if runs => Phase::Running { started_at: started_at.unwrap_or(created_at) },
+        // It ran, whatever it is called now. After a reboot Podman shows a container that was running with its start, no
+        // end, and exit code 0, as `created` (4.3) or `exited` (5.4): neither unstarted nor a success.
+        Some(started_at) => Phase::Exited { started_at, exit: exit(state, started_at) },
+        // Its removal failed half-way. It never ran, and never will.
+        None if state.status == "dead" => Phase::Removing,
+        None => Phase::Created { refusal: refusal(state) },
+    }
+}
+
+/// Docker leaves a code (127, 126, 128) and a sentence on a container that it could not start, Podman 5 the sentence with
+/// code 0, Podman 4 nothing.
+fn refusal(state: &State) -> Option<StartRefusal> {
     let message = state.error.clone().filter(|message| !message.is_empty())?;
-    Some(StartRefusal { code: code(state), message })
+    let code = match i32::try_from(state.exit_code) {
+        Ok(code) if code != 0 => code,
+        _ if answers::is_command_not_found(&message) => 127,
+        _ => 128,
+    };
+    Some(StartRefusal { code, message })
 }
 
-fn exit(state: &ContainerState, started_at: Timestamp) -> Exit {
-    let at = state.finished_at.as_deref().and_then(instant).unwrap_or(started_at);
-    Exit { code: code(state), oom_killed: state.oom_killed.unwrap_or(false), at }
-}
-
-fn code(state: &ContainerState) -> i32 {
-    state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1)
+fn exit(state: &State, started_at: Timestamp) -> Exit {
+    let finished_at = state.finished_at.as_deref().and_then(instant);
+    let code = i32::try_from(state.exit_code).ok().filter(|code| *code >= 0 && finished_at.is_some());
+    Exit { code: code.unwrap_or(UNSEEN_END), oom_killed: state.oom_killed, at: finished_at.unwrap_or(started_at) }
 }
 
 /// An engine's time; the year 1 is how it says "never".
 fn instant(text: &str) -> Option<Timestamp> {
-    use chrono::Datelike;
     text.parse::<Timestamp>().ok().filter(|at| at.year() > 1)
 }
 
+fn runs(word: &str) -> bool {
+    matches!(word, "running" | "paused" | "restarting" | "stopping")
+}
+
 /// A line of a listing.
-pub(super) fn listed(summary: ContainerSummary) -> Option<Listed> {
-    let labels = summary.labels.unwrap_or_default();
-    let name = summary.names.unwrap_or_default().into_iter().next().unwrap_or_default();
-    let (running, exited) = match summary.state? {
-        ListedStatus::RUNNING | ListedStatus::PAUSED | ListedStatus::RESTARTING | ListedStatus::STOPPING => {
-            (true, false)
-        }
-        ListedStatus::EXITED | ListedStatus::DEAD => (false, true),
-        ListedStatus::EMPTY | ListedStatus::CREATED | ListedStatus::REMOVING => (false, false),
-    };
-    Some(Listed {
-        id: ContainerId(summary.id?),
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedLine {
+    id: String,
+    #[serde(default)]
+    names: Option<Vec<String>>,
+    #[serde(default)]
+    labels: Option<HashMap<String, String>>,
+    #[serde(default)]
+    created: i64,
+    #[serde(default)]
+    state: String,
+}
+
+/// What a line of a listing shows.
+pub(super) fn listed(line: ListedLine) -> Listed {
+    let name = line.names.unwrap_or_default().into_iter().next().unwrap_or_default();
+    Listed {
+        id: ContainerId(line.id),
         name: name.trim_start_matches('/').to_owned(),
-        owner: owner(|name| labels.get(name).map(String::as_str)),
-        created_at: summary.created.and_then(|seconds| Timestamp::from_timestamp(seconds, 0)).unwrap_or_default(),
-        running,
-        exited,
-    })
+        owner: owner(&line.labels.unwrap_or_default()),
+        created_at: Timestamp::from_timestamp(line.created, 0).unwrap_or_default(),
+        running: runs(&line.state),
+        exited: matches!(line.state.as_str(), "exited" | "stopped" | "dead"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: &str = "0001-01-01T00:00:00Z";
+    const START: &str = "2026-11-23T11:29:26.175491865Z";
+    const END: &str = "2026-11-23T11:29:27.5Z";
+
+    fn shown(status: &str, code: i64, error: &str, started: &str, finished: &str) -> Phase {
+        let json = serde_json::json!({"Id": "7", "Created": START, "Config": {"Labels": null},
+            "State": {"Status": status, "Running": status == "running", "ExitCode": code, "Error": error, "StartedAt": started, "FinishedAt": finished}});
+        seen(serde_json::from_value(json).expect("an inspection")).phase
+    }
+
+    fn exited(code: i32, at: &str) -> Phase {
+        let at = at.parse().expect("a time");
+        Phase::Exited { started_at: START.parse().expect("a time"), exit: Exit { code, oom_killed: false, at } }
+    }
+
+    #[test]
+    fn a_container_that_never_started_is_created_whatever_it_is_called() {
+        for word in ["created", "configured", "initialized", "something new"] {
+            assert_eq!(shown(word, 0, "", NEVER, NEVER), Phase::Created { refusal: None }, "{word}");
+        }
+        let refusal = Some(StartRefusal { code: 127, message: "not found".to_owned() });
+        assert_eq!(shown("created", 127, "not found", NEVER, NEVER), Phase::Created { refusal });
+        let podmans = "runc: exec: \"nosuch\": executable file not found in $PATH: OCI runtime attempted to invoke a command that was not found";
+        let refusal = Some(StartRefusal { code: 127, message: podmans.to_owned() });
+        assert_eq!(shown("created", 0, podmans, NEVER, NEVER), Phase::Created { refusal });
+        assert_eq!(shown("dead", 0, "", NEVER, NEVER), Phase::Removing);
+    }
+
+    #[test]
+    fn a_container_that_ended_is_exited_whatever_it_is_called() {
+        for word in ["exited", "stopped", "dead", "something new"] {
+            assert_eq!(shown(word, 7, "", START, END), exited(7, END), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_container_that_ran_when_the_host_went_down_did_run_and_its_end_is_not_taken_for_success() {
+        // As Podman 4.3 and 5.4 show it after a reboot.
+        assert_eq!(shown("created", 0, "", START, NEVER), exited(255, START));
+        assert_eq!(shown("exited", 0, "container is running", START, NEVER), exited(255, START));
+        assert_eq!(shown("exited", -1, "", START, END), exited(255, END));
+    }
+
+    #[test]
+    fn a_container_that_is_being_stopped_still_runs() {
+        let running = Phase::Running { started_at: START.parse().expect("a time") };
+        for word in ["running", "paused", "stopping"] {
+            assert_eq!(shown(word, 0, "", START, NEVER), running, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_listing_is_read_whatever_its_words() {
+        let line = |state: &str| {
+            let json = serde_json::json!({"Id": "7", "Names": ["/x"], "Labels": null, "Created": 5, "State": state});
+            let listed = listed(serde_json::from_value(json).expect("a line"));
+            (listed.running, listed.exited)
+        };
+        assert_eq!(line("running"), (true, false));
+        assert_eq!(line("stopped"), (false, true));
+        assert_eq!(line("initialized"), (false, false));
+        assert_eq!(line("something new"), (false, false));
+    }
 }

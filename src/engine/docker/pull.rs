@@ -4,23 +4,26 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptionsBuilder;
-use docker_credential::DockerCredential;
+use bollard::{BollardRequest, Docker};
+use docker_credential::{CredentialRetrievalError, DockerCredential};
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::{StreamExt, pin_mut};
 use tokio::sync::watch;
+use tracing::debug;
 
-use super::answers;
+use super::answers::Fault;
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::engine::{EngineError, PullProgress};
 
 /// How long a pull may show no progress before it is given up.
 const STALL: Duration = Duration::from_secs(120);
+/// How long a credential helper may take.
+const HELPER: Duration = Duration::from_secs(30);
 /// How Docker's own registry is named in credential files.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
@@ -93,6 +96,7 @@ async fn fetch(
         .from_image(&image.with_tag())
         .platform(platform.as_deref().unwrap_or_default())
         .build();
+    let client = client.with_request_modifier(with_url_safe_credentials);
     let mut news = client.create_image(Some(options), None, credentials).boxed();
     let mut layers = Layers::default();
     loop {
@@ -108,7 +112,7 @@ async fn fetch(
             Ok(Some(Err(
                 Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message },
             ))) => return Err(refused(&image, &message)),
-            Ok(Some(Err(error))) => return Err(answers::meaning(error, Reason::PullFailed)),
+            Ok(Some(Err(error))) => return Err(Fault::from(error).into_no_answer()),
             Err(_) => {
                 return Err(EngineError::Refused {
                     reason: Reason::PullFailed,
@@ -119,19 +123,35 @@ async fn fetch(
     }
 }
 
+/// Engines read `X-Registry-Auth` in base64's alphabet for URLs; bollard 0.21.1 writes the other one, and Docker takes
+/// what it cannot read for no credentials at all. It shows only with some passwords (`a?b`).
+fn with_url_safe_credentials(mut request: BollardRequest) -> BollardRequest {
+    if let Some(value) = request.headers_mut().get_mut("X-Registry-Auth")
+        && let Ok(text) = value.to_str()
+        && let Ok(safe) = text.replace('+', "-").replace('/', "_").parse()
+    {
+        *value = safe;
+        value.set_sensitive(true);
+    }
+    request
+}
+
 /// Registries say the same in many words.
 fn refused(image: &ImageRef, message: &str) -> EngineError {
     let lower = message.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let reason = if says(&[
+    // First what hinders the way there: the rest may well be quoted in it.
+    let reason = if says(&["dial tcp", "no such host", "i/o timeout", "client.timeout", "tls: ", "x509: "]) {
+        Reason::PullFailed
+    } else if says(&[
         "repository does not exist",
         "manifest unknown",
         "not found",
         "name unknown",
         "no matching manifest",
+        "no image found",
         "no such image",
-    ]) && !says(&["no such host"])
-    {
+    ]) {
         Reason::ImageNotFound
     } else if says(&["unauthorized", "denied", "no basic auth", "authentication required", "incorrect username"]) {
         Reason::PullDenied
@@ -186,11 +206,15 @@ impl Layers {
 async fn credentials(registry: String) -> Option<DockerCredentials> {
     let found = tokio::task::spawn_blocking(move || {
         let names = if registry == "docker.io" { vec![DOCKER_HUB.to_owned(), registry] } else { vec![registry] };
-        names
-            .into_iter()
-            .find_map(|name| docker_credential::get_credential(&name).ok().map(|credential| (name, credential)))
+        names.into_iter().find_map(|name| match docker_credential::get_credential(&name) {
+            Ok(credential) => Some((name, credential)),
+            Err(error) => {
+                debug!(registry = %name, why = unusable(&error), "no credentials");
+                None
+            }
+        })
     });
-    let (server, credential) = found.await.ok().flatten()?;
+    let (server, credential) = tokio::time::timeout(HELPER, found).await.ok()?.ok()??;
     Some(match credential {
         DockerCredential::UsernamePassword(username, password) => DockerCredentials {
             username: Some(username),
@@ -202,4 +226,64 @@ async fn credentials(registry: String) -> Option<DockerCredentials> {
             DockerCredentials { identitytoken: Some(token), serveraddress: Some(server), ..Default::default() }
         }
     })
+}
+
+/// Why there are no credentials, without what a helper printed: that may be a secret.
+fn unusable(error: &CredentialRetrievalError) -> &'static str {
+    match error {
+        CredentialRetrievalError::NoCredentialConfigured => "none is configured",
+        CredentialRetrievalError::ConfigNotFound | CredentialRetrievalError::ConfigReadError => {
+            "there is no config file, or it cannot be read"
+        }
+        CredentialRetrievalError::HelperFailure { .. }
+        | CredentialRetrievalError::HelperCommunicationError
+        | CredentialRetrievalError::MalformedHelperResponse => "the credential helper failed",
+        CredentialRetrievalError::CredentialDecodingError | CredentialRetrievalError::CredentialMismatchError => {
+            "what is configured cannot be understood"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_words_are_told_apart() {
+        let image: ImageRef = "x:1".parse().expect("an image");
+        for (message, expected) in [
+            (
+                "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host",
+                Reason::PullFailed,
+            ),
+            ("Get \"http://localhost:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Reason::PullFailed),
+            ("manifest for x:1 not found: manifest unknown: manifest unknown", Reason::ImageNotFound),
+            ("no matching manifest for linux/s390x in the manifest list entries", Reason::ImageNotFound),
+            ("Get \"http://localhost:5000/v2/x/manifests/1\": no basic auth credentials", Reason::PullDenied),
+            ("unauthorized: authentication required", Reason::PullDenied),
+            ("toomanyrequests: You have reached your pull rate limit", Reason::PullFailed),
+        ] {
+            let EngineError::Refused { reason, message: sentence } = refused(&image, message) else {
+                panic!("{message}")
+            };
+            assert_eq!(reason, expected, "{message}");
+            assert!(sentence.starts_with("`x:1` cannot be pulled: "), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn progress_counts_layers_and_the_bytes_that_came() {
+        let mut layers = Layers::default();
+        for line in [
+            r#"{"status":"Pulling from library/x","id":"1"}"#,
+            r#"{"status":"Pulling fs layer","progressDetail":{},"id":"a"}"#,
+            r#"{"status":"Already exists","progressDetail":{},"id":"b"}"#,
+            r#"{"status":"Downloading","progressDetail":{"current":5,"total":10},"id":"a"}"#,
+        ] {
+            layers.note(&serde_json::from_str(line).expect("a line"));
+        }
+        assert_eq!(layers.progress(), PullProgress { layers_done: 1, layers: 2, bytes_done: 5, bytes: 10 });
+        layers.note(&serde_json::from_str(r#"{"status":"Pull complete","id":"a"}"#).expect("a line"));
+        assert_eq!(layers.progress(), PullProgress { layers_done: 2, layers: 2, bytes_done: 10, bytes: 10 });
+    }
 }

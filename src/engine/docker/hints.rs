@@ -1,0 +1,94 @@
+//! Events as they happen: hints that a container is worth a look.
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use serde_json::Value;
+
+use super::answers::Fault;
+use super::wire::Wire;
+use crate::domain::container::{LABEL_INSTANCE, LABEL_JOB};
+use crate::domain::id::{InstanceId, Timestamp};
+use crate::engine::{EngineError, Hint};
+
+/// The longest event that is read.
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
+
+/// Hints about containers of this instance, from `since` (by the engine's clock) on. The request leaves when the stream is
+/// first polled, which may be later: hence `since`.
+pub(super) fn hints(
+    wire: &Wire,
+    instance: InstanceId,
+    since: Timestamp,
+) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
+    let filters = format!(r#"{{"type":["container"],"label":["{LABEL_INSTANCE}={instance}"]}}"#);
+    let since = since.timestamp().to_string();
+    let chunks = wire.open("/events", &[("since", &since), ("filters", &filters)]).map_err(Fault::into_no_answer)?;
+    let reader = Reader { chunks, buffer: Vec::new() };
+    Ok(stream::unfold(Some(reader), |reader| async move {
+        let mut reader = reader?;
+        match reader.next().await? {
+            Ok(hint) => Some((Ok(hint), Some(reader))),
+            Err(fault) => Some((Err(fault.into_no_answer()), None)),
+        }
+    })
+    .boxed())
+}
+
+struct Reader {
+    chunks: BoxStream<'static, Result<Vec<u8>, Fault>>,
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Result<Hint, Fault>> {
+        loop {
+            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                if let Some(hint) = hint(&line) {
+                    return Some(Ok(hint));
+                }
+            }
+            if self.buffer.len() > MAX_EVENT_BYTES {
+                return Some(Err(Fault::Silent("its events cannot be understood".to_owned())));
+            }
+            match self.chunks.next().await? {
+                Ok(chunk) => self.buffer.extend_from_slice(&chunk),
+                Err(fault) => return Some(Err(fault)),
+            }
+        }
+    }
+}
+
+/// Only an end is news: what we start ourselves, we know. Docker says `die` and `destroy`, Podman `died` (over its own
+/// API) and `remove`.
+fn hint(line: &[u8]) -> Option<Hint> {
+    let event: Value = serde_json::from_slice(line).ok()?;
+    let ends = matches!(event["Action"].as_str()?, "die" | "died" | "destroy" | "remove" | "oom");
+    let job = event["Actor"]["Attributes"][LABEL_JOB].as_str()?.parse().ok()?;
+    ends.then_some(Hint { job })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: &str = "71f6696c08a64a45b3788332e0dc5278";
+
+    fn event(action: &str) -> String {
+        serde_json::json!({"Type": "container", "Action": action, "Actor": {"Attributes": {LABEL_JOB: JOB}}})
+            .to_string()
+            + "\n"
+    }
+
+    #[tokio::test]
+    async fn events_are_read_however_they_are_cut_and_whatever_else_is_among_them() {
+        let text =
+            [event("start"), event("die"), "nonsense\n".to_owned(), event("something_new"), event("remove")].concat();
+        let chunks: Vec<_> = text.as_bytes().chunks(7).map(|chunk| Ok(chunk.to_vec())).collect();
+        let mut reader = Reader { chunks: stream::iter(chunks).boxed(), buffer: Vec::new() };
+        let hint = Hint { job: JOB.parse().expect("an id") };
+        assert_eq!(reader.next().await, Some(Ok(hint)));
+        assert_eq!(reader.next().await, Some(Ok(hint)));
+        assert_eq!(reader.next().await, None);
+    }
+}
