@@ -18,7 +18,7 @@ use crate::domain::id::InstanceId;
 use crate::domain::policy::Closed;
 use crate::engine::Engine;
 use crate::engine::docker;
-use crate::engine::simulated::SimulatedEngine;
+use crate::engine::simulated::{Settings, SimulatedEngine};
 use crate::scheduler::{self, Catalog, Scheduler};
 use crate::store::Store;
 use crate::store::logs::LogStore;
@@ -46,7 +46,7 @@ impl Service {
         let dice = Dice::from_system();
         let (store, writer) = SqliteStore::open(&config.data_dir, Threads::Pool, InstanceId::new(dice.bytes()))?;
         let logs = LogStore::open(&config.data_dir.join("logs"), Threads::Pool)?;
-        let engine = connect_engine(&config.engine)?;
+        let engine = connect_engine(&config.engine, &dice)?;
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = listener.local_addr()?;
@@ -93,14 +93,19 @@ impl Service {
     }
 }
 
-fn connect_engine(choice: &EngineChoice) -> anyhow::Result<Arc<dyn Engine>> {
+fn connect_engine(choice: &EngineChoice, dice: &Dice) -> anyhow::Result<Arc<dyn Engine>> {
     Ok(match choice {
         EngineChoice::Docker(place) => Arc::new(docker::connect(docker::Address::find(
             place.host.as_deref(),
             place.cert_path.as_deref(),
             place.tls_verify,
         )?)),
-        EngineChoice::Simulated => Arc::new(SimulatedEngine::new(Arc::new(SystemClock), Default::default())),
+        EngineChoice::Simulated => {
+            // What happened would be remembered for ever; and no two lives have the same containers.
+            let settings =
+                Settings { seed: u64::from_le_bytes(dice.bytes()), keep_evidence: false, ..Settings::default() };
+            Arc::new(SimulatedEngine::new(Arc::new(SystemClock), settings))
+        }
     })
 }
 

@@ -49,7 +49,7 @@ pub(super) fn plan(command: &[String], environment: &BTreeMap<String, String>) -
             if !is_known(&words[0]) {
                 return Err(NotFound(words[0].clone()));
             }
-            run_words(&mut plan, words, environment);
+            run_words(&mut plan, Channel::Stdout, words, environment);
         }
     }
     Ok(plan)
@@ -67,7 +67,8 @@ fn is_known(word: &str) -> bool {
 fn run_script(plan: &mut Plan, script: &str, environment: &BTreeMap<String, String>) {
     for statement in split_outside_quotes(script, ";") {
         for part in split_outside_quotes(&statement, "&&") {
-            let Ok(words) = shell_words::split(&expand(&part, environment)) else {
+            let (channel, part) = redirected(&part);
+            let Ok(words) = shell_words::split(&expand(part, environment)) else {
                 plan.code = 2;
                 return;
             };
@@ -75,7 +76,7 @@ fn run_script(plan: &mut Plan, script: &str, environment: &BTreeMap<String, Stri
                 continue;
             }
             let exits = words[0] == "exit";
-            run_words(plan, &words, environment);
+            run_words(plan, channel, &words, environment);
             if exits {
                 return;
             }
@@ -86,18 +87,22 @@ fn run_script(plan: &mut Plan, script: &str, environment: &BTreeMap<String, Stri
     }
 }
 
-fn run_words(plan: &mut Plan, words: &[String], environment: &BTreeMap<String, String>) {
-    let (channel, words) = match words {
-        [before @ .., redirect] if redirect == ">&2" || redirect == "1>&2" => (Channel::Stderr, before),
-        all => (Channel::Stdout, all),
-    };
+/// Where a command writes to, and the command without that.
+fn redirected(part: &str) -> (Channel, &str) {
+    match part.trim_end().strip_suffix(">&2") {
+        Some(before) => (Channel::Stderr, before.strip_suffix(" 1").unwrap_or(before)),
+        None => (Channel::Stdout, part),
+    }
+}
+
+fn run_words(plan: &mut Plan, channel: Channel, words: &[String], environment: &BTreeMap<String, String>) {
     let Some((name, arguments)) = words.split_first() else { return };
     plan.code = 0;
     match name.trim_start_matches("/bin/") {
         "true" => {}
         "false" => plan.code = 1,
         "exit" => plan.code = arguments.first().and_then(|code| code.parse().ok()).unwrap_or(0),
-        "sleep" => plan.runs += seconds(arguments.first()),
+        "sleep" => plan.runs = plan.runs.saturating_add(seconds(arguments.first())),
         "trap" => plan.ignores_term = arguments.first().is_some_and(String::is_empty),
         "echo" => put(plan, channel, arguments.join(" "), true),
         "printf" => print(plan, channel, arguments.first().map(String::as_str).unwrap_or_default()),
@@ -109,9 +114,11 @@ fn run_words(plan: &mut Plan, words: &[String], environment: &BTreeMap<String, S
     }
 }
 
+/// A line is had when its end was written: what came before on the same channel without one is its beginning.
 fn put(plan: &mut Plan, channel: Channel, text: String, complete: bool) {
-    let after = plan.runs;
-    plan.output.push(Written { after, channel, text, complete });
+    let begun = plan.output.iter().position(|w| w.channel == channel && !w.complete);
+    let beginning = begun.map(|at| plan.output.remove(at).text).unwrap_or_default();
+    plan.output.push(Written { after: plan.runs, channel, text: beginning + &text, complete });
 }
 
 /// Lines, the last of which may have no end.
@@ -127,27 +134,42 @@ fn seconds(text: Option<&String>) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
-/// `$NAME` and `${NAME}` outside single quotes.
+/// `$NAME` and `${NAME}` outside single quotes. What is put in is quoted where it could end a quote or begin one.
 fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
-    let mut quoted = false;
+    let mut quote = None;
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         rest = &rest[c.len_utf8()..];
-        if c == '\'' {
-            quoted = !quoted;
-        }
-        if c != '$' || quoted {
+        quote = quoted_after(quote, c);
+        if c != '$' || quote == Some('\'') {
             out.push(c);
             continue;
         }
         let body = rest.strip_prefix('{').unwrap_or(rest);
-        let name: String = body.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-        let end = body[name.len()..].strip_prefix('}').filter(|_| rest.starts_with('{')).unwrap_or(&body[name.len()..]);
-        out.push_str(environment.get(&name).map_or("", String::as_str));
-        rest = end;
+        let end = body.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(body.len());
+        let (name, after) = body.split_at(end);
+        rest = after.strip_prefix('}').filter(|_| rest.starts_with('{')).unwrap_or(after);
+        if name.is_empty() {
+            out.push(c);
+        }
+        for c in environment.get(name).map_or("", String::as_str).chars() {
+            if matches!(c, '\\' | '"') || (c == '\'' && quote.is_none()) {
+                out.push('\\');
+            }
+            out.push(c);
+        }
     }
     out
+}
+
+/// The quote that is open after this character.
+fn quoted_after(open: Option<char>, c: char) -> Option<char> {
+    match open {
+        None if c == '\'' || c == '"' => Some(c),
+        Some(quote) if quote == c => None,
+        None | Some(_) => open,
+    }
 }
 
 fn split_outside_quotes(text: &str, separator: &str) -> Vec<String> {
@@ -160,11 +182,7 @@ fn split_outside_quotes(text: &str, separator: &str) -> Vec<String> {
             rest = &rest[separator.len()..];
             continue;
         }
-        match quote {
-            None if c == '\'' || c == '"' => quote = Some(c),
-            Some(open) if open == c => quote = None,
-            None | Some(_) => {}
-        }
+        quote = quoted_after(quote, c);
         if let Some(last) = parts.last_mut() {
             last.push(c);
         }
@@ -209,5 +227,39 @@ mod tests {
     fn a_command_that_an_image_would_not_have_is_not_found() {
         assert_eq!(plan(&["frobnicate".to_owned()], &BTreeMap::new()), Err(NotFound("frobnicate".to_owned())));
         assert_eq!(planned(&["sh", "-c", "frobnicate"]).code, 127);
+    }
+
+    fn said(script: &str) -> Vec<(String, bool)> {
+        let environment = BTreeMap::from([("Q".to_owned(), "it's \"so\" \\ $K".to_owned())]);
+        let plan = plan(&["sh".to_owned(), "-c".to_owned(), script.to_owned()], &environment).expect("it is known");
+        plan.output.into_iter().map(|w| (w.text, w.complete)).collect()
+    }
+
+    #[test]
+    fn a_value_is_put_in_as_it_is() {
+        for script in ["echo $Q", "echo \"$Q\"", "echo ${Q}"] {
+            assert_eq!(said(script), [("it's \"so\" \\ $K".to_owned(), true)], "{script}");
+        }
+        assert_eq!(said("echo '$Q' \"it's\" $"), [("$Q it's $".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_redirection_needs_no_space_and_a_quoted_one_is_text() {
+        let channels =
+            |script: &str| planned(&["sh", "-c", script]).output.iter().map(|w| w.channel).collect::<Vec<_>>();
+        assert_eq!(
+            channels("echo hi>&2; echo ho 1>&2; echo '>&2'"),
+            [Channel::Stderr, Channel::Stderr, Channel::Stdout]
+        );
+    }
+
+    #[test]
+    fn a_line_is_one_however_it_was_written() {
+        assert_eq!(said("printf a; echo b; printf c"), [("ab".to_owned(), true), ("c".to_owned(), false)]);
+    }
+
+    #[test]
+    fn what_sleeps_for_ever_sleeps_no_longer_for_sleeping_twice() {
+        assert_eq!(planned(&["sh", "-c", "sleep 99999999999999999999; sleep 1"]).runs, Duration::MAX);
     }
 }

@@ -1,78 +1,189 @@
 //! The simulated engine's streams: output as it is written, hints as things happen.
 //!
-//! They own no task: each looks at the world, gives out what is new, and waits for news.
+//! They own no task: each looks at the world, gives out what is new, and waits for news. A followed output lacks a last
+//! line that has no end, as Docker's does (moby 43860).
+
+use std::collections::{BTreeSet, VecDeque};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::SimulatedEngine;
-use crate::domain::id::{ContainerId, InstanceId};
+use super::faults::{Call, Fault};
+use super::line::{lost, no_answer, pass, wait_until};
+use super::time::instant_after;
+use crate::domain::id::{ContainerId, InstanceId, JobId};
+use crate::domain::output::LogLine;
 use crate::engine::{EngineError, Hint, LogStream};
 
-/// A stream's place: how much of what there is was given out already.
-struct Place {
-    engine: SimulatedEngine,
-    news: watch::Receiver<u64>,
-    seen: usize,
-}
-
 impl SimulatedEngine {
-    fn place(&self, seen: usize) -> Place {
-        Place { engine: self.clone(), news: self.news.subscribe(), seen }
-    }
-
     /// Lines as they are written, until the process ends.
     pub(super) fn followed(&self, container: ContainerId) -> LogStream {
-        let chunks = futures::stream::unfold(self.place(0), move |mut place| {
-            let container = container.clone();
-            async move {
-                loop {
-                    let now = place.engine.clock.now();
-                    let (lines, goes_on) = place.engine.inner(now).world.output(&container, now)?;
-                    if lines.len() > place.seen {
-                        let new: Vec<_> = lines[place.seen..].iter().cloned().map(Ok).collect();
-                        place.seen = lines.len();
-                        return Some((new, place));
-                    }
-                    if !goes_on {
-                        return None;
-                    }
-                    let engine = place.engine.clone();
-                    engine.wait_for_news(&mut place.news).await;
-                }
-            }
-        });
-        chunks.flat_map(futures::stream::iter).boxed()
+        let connection = self.look().0.connections;
+        let lines =
+            Lines { engine: self.clone(), connection, container, given: 0, ready: VecDeque::new(), over: false };
+        futures::stream::unfold(lines, |mut lines| async move { lines.next().await.map(|line| (line, lines)) }).boxed()
     }
 
-    /// Hints as things happen, until the connection is cut or the engine restarts.
-    pub(super) fn hints(&self, instance: InstanceId, seen: usize) -> BoxStream<'static, Result<Hint, EngineError>> {
-        let restarts = self.inner(self.clock.now()).restarts;
-        let chunks = futures::stream::unfold(self.place(seen), move |mut place| async move {
-            loop {
-                let now = place.engine.clock.now();
-                {
-                    let mut inner = place.engine.inner(now);
-                    if inner.cut || inner.restarts != restarts {
-                        return None;
-                    }
-                    let new: Vec<_> = inner.world.since(place.seen, now).iter().map(|e| e.owner).collect();
-                    drop(inner);
-                    if !new.is_empty() {
-                        place.seen += new.len();
-                        let hints: Vec<_> = new
-                            .into_iter()
-                            .filter(|o| o.instance == instance)
-                            .map(|o| Ok(Hint { job: o.job }))
-                            .collect();
-                        return Some((hints, place));
-                    }
-                }
-                let engine = place.engine.clone();
-                engine.wait_for_news(&mut place.news).await;
+    /// Hints as things happen, until the connection breaks.
+    pub(super) fn hints(
+        &self,
+        instance: InstanceId,
+        (connection, seen): (u64, u64),
+    ) -> BoxStream<'static, Result<Hint, EngineError>> {
+        let hints = Hints {
+            engine: self.clone(),
+            news: self.news.subscribe(),
+            connection,
+            instance,
+            seen,
+            ready: VecDeque::new(),
+            late: BTreeSet::new(),
+            over: false,
+        };
+        futures::stream::unfold(
+            hints,
+            |mut hints| async move { hints.next().await.map(|job| (Ok(Hint { job }), hints)) },
+        )
+        .boxed()
+    }
+}
+
+struct Lines {
+    engine: SimulatedEngine,
+    connection: u64,
+    container: ContainerId,
+    /// How many lines were given out.
+    given: usize,
+    ready: VecDeque<LogLine>,
+    over: bool,
+}
+
+/// What a look at a container's output found.
+enum Found {
+    Ready,
+    Wait(watch::Receiver<()>, Option<Instant>),
+    Over,
+    Broken,
+}
+
+impl Lines {
+    async fn next(&mut self) -> Option<Result<LogLine, EngineError>> {
+        if self.over {
+            return None;
+        }
+        while self.ready.is_empty() {
+            match self.look() {
+                Found::Ready => {}
+                Found::Wait(mut news, next) => wait_until(next, news.changed()).await,
+                Found::Over => return None,
+                Found::Broken => return self.broken(no_answer("the connection broke")),
             }
-        });
-        chunks.flat_map(futures::stream::iter).boxed()
+        }
+        match self.engine.fate(Call::Line) {
+            Ok(Fault::None) => {}
+            Ok(Fault::Late(late)) => pass(late).await,
+            Ok(Fault::Ends) => return None,
+            Ok(_) => return self.broken(lost()),
+            Err(error) => return self.broken(error),
+        }
+        self.ready.pop_front().map(Ok)
+    }
+
+    fn broken(&mut self, error: EngineError) -> Option<Result<LogLine, EngineError>> {
+        self.over = true;
+        Some(Err(error))
+    }
+
+    fn look(&mut self) -> Found {
+        let (mut inner, now) = self.engine.look();
+        if inner.connections != self.connection {
+            return Found::Broken;
+        }
+        let paused = inner.paused;
+        let world = inner.world();
+        let Some((output, (news, _))) = world.output(&self.container, now).zip(world.news_of(&self.container)) else {
+            return Found::Over;
+        };
+        if paused {
+            return Found::Wait(news, None);
+        }
+        let whole = output.lines.into_iter().filter(|line| line.complete);
+        self.ready = whole.skip(self.given).collect();
+        self.given += self.ready.len();
+        match (self.ready.is_empty(), output.goes_on) {
+            (false, _) => Found::Ready,
+            (true, true) => Found::Wait(news, output.next),
+            (true, false) => Found::Over,
+        }
+    }
+}
+
+struct Hints {
+    engine: SimulatedEngine,
+    news: watch::Receiver<u64>,
+    connection: u64,
+    instance: InstanceId,
+    /// How many events were looked at.
+    seen: u64,
+    ready: VecDeque<JobId>,
+    late: BTreeSet<(Instant, JobId)>,
+    over: bool,
+}
+
+impl Hints {
+    async fn next(&mut self) -> Option<JobId> {
+        loop {
+            if let Some(job) = self.ready.pop_front() {
+                return Some(job);
+            }
+            // What has happened up to here is news that was seen.
+            self.news.mark_unchanged();
+            if self.over {
+                return None;
+            }
+            let next = self.look()?;
+            if self.ready.is_empty() && !self.over {
+                wait_until(next, self.news.changed()).await;
+            }
+        }
+    }
+
+    /// Takes what is new, and says when more comes by itself; `None` when the connection is broken. Both are of one
+    /// look: an end that fell between two would be told when something else happens, or never.
+    fn look(&mut self) -> Option<Option<Instant>> {
+        let (mut inner, now) = self.engine.look();
+        if inner.connections != self.connection {
+            return None;
+        }
+        if inner.paused {
+            return Some(None);
+        }
+        let owners = inner.world().record.owners_since(self.seen);
+        self.seen = inner.world().record.events();
+        for owner in owners.into_iter().filter(|owner| owner.instance == self.instance) {
+            match inner.faults.as_mut().map_or(Fault::None, |faults| faults(Call::Hint)) {
+                Fault::None => self.ready.push_back(owner.job),
+                Fault::Twice => self.ready.extend([owner.job, owner.job]),
+                Fault::Late(late) => drop(self.late.insert((instant_after(now.at, late), owner.job))),
+                Fault::Ends => {
+                    self.over = true;
+                    return Some(None);
+                }
+                Fault::NotDone
+                | Fault::AnswerLost
+                | Fault::LostAndLate(_)
+                | Fault::Hang(_)
+                | Fault::DoneThenHang(_)
+                | Fault::Phantom(_)
+                | Fault::DiskFull => {}
+            }
+        }
+        while self.late.first().is_some_and(|(at, _)| *at <= now.at) {
+            self.ready.extend(self.late.pop_first().map(|(_, job)| job));
+        }
+        Some(inner.next().into_iter().chain(self.late.first().map(|(at, _)| *at)).min())
     }
 }

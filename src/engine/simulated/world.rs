@@ -1,302 +1,393 @@
-//! What there is in the simulated engine: containers, and the record of everything that happened to them.
+//! What there is in one simulated engine: containers, and what becomes of them.
 //!
-//! Nothing happens by itself: a container that was started knows what it will do, and every look works out from the
-//! clock how far it has come. So there is no task to own, and two runs of one seed are the same.
+//! Nothing happens by itself: a container that was started knows what it will do, and every look works out how far it
+//! has come. So there is no task to own, and two runs of one seed are the same. Everything here is said *at* a
+//! [`Now`], and [`World::settle`] comes first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::begins;
+use super::record::{Evidence, Happened, Record};
 use super::script::{NotFound, Plan, plan};
+use super::time::{Now, instant_after, wall_after};
 use crate::domain::container::{Container, Exit, Owner, Phase, StartRefusal};
-use crate::domain::id::{ContainerId, ContainerName, Digest, Timestamp};
+use crate::domain::id::{ContainerId, ContainerName, Digest, JobId, Timestamp};
+use crate::domain::image::ImageRef;
+use crate::domain::job::Reason;
 use crate::domain::output::LogLine;
+use crate::domain::words::Words;
 use crate::engine::{EngineError, Launch, Listed};
 
-/// How many events the engine's log holds, as Docker's.
-const EVENTS_KEPT: usize = 256;
+/// How long a process takes to follow its stop signal.
+const STOPS_WITHIN: Duration = Duration::from_millis(10);
+/// Lines of one moment are this far apart, so that no two have the same time.
+const LINE_APART: Duration = Duration::from_micros(1);
 
-/// Something that happened to a container.
+/// Who did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happened {
-    /// It was created.
-    Create,
-    /// Its process was started.
-    Start,
-    /// Its process ended, with this code.
-    Die(i32),
-    /// It was removed.
-    Destroy,
+pub(super) enum Who {
+    Caller,
+    SomebodyElse,
 }
 
-/// A line of the record, which outlives the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence {
-    /// When.
-    pub at: Timestamp,
-    /// To which container.
-    pub container: ContainerId,
-    /// Under which name.
-    pub name: String,
-    /// Whose it was.
-    pub owner: Owner,
-    /// What.
-    pub what: Happened,
-}
-
-/// All containers, and the record.
-#[derive(Default)]
+/// All containers of one engine.
 pub(super) struct World {
-    containers: BTreeMap<String, Simulated>,
+    /// Part of what makes its ids its own.
+    salt: String,
+    containers: BTreeMap<ContainerId, Simulated>,
+    names: BTreeMap<String, ContainerId>,
+    /// Names that are taken by nothing, until then.
+    phantoms: BTreeMap<String, Instant>,
+    /// The processes that run, by when they end.
+    ends: BTreeSet<(Instant, ContainerId)>,
+    /// What died with the engine, and is dated when it is back.
+    lost: Vec<ContainerId>,
     made: u64,
-    evidence: Vec<Evidence>,
-    /// How much of the record the engine's own log still has.
-    log_from: usize,
+    pub(super) pulled: BTreeSet<String>,
+    pub(super) record: Record,
 }
 
 struct Simulated {
-    id: ContainerId,
     name: String,
-    owner: Owner,
+    owner: Option<Owner>,
     image: String,
     created_at: Timestamp,
     plan: Result<Plan, NotFound>,
     refusal: Option<StartRefusal>,
-    run: Option<Process>,
+    process: Option<Process>,
     /// What it wrote in runs before that one.
     written: Vec<LogLine>,
+    /// Told when its process starts or ends; closed when it is removed.
+    news: watch::Sender<()>,
 }
 
-/// A process that was started.
 struct Process {
+    started: Instant,
     started_at: Timestamp,
-    ends_at: Timestamp,
+    ends: Instant,
     code: i32,
-    /// Whether its end is in the record.
-    recorded: bool,
+    /// When it ended by the wall clock, once it has.
+    ended_at: Option<Timestamp>,
+}
+
+/// What a container has written.
+pub(super) struct Output {
+    pub(super) lines: Vec<LogLine>,
+    /// Whether there may be more.
+    pub(super) goes_on: bool,
+    /// When there will be, as far as is known.
+    pub(super) next: Option<Instant>,
 }
 
 impl World {
-    pub(super) fn create(&mut self, launch: &Launch, now: Timestamp) -> Result<ContainerId, EngineError> {
+    pub(super) fn new(salt: String, keep_evidence: bool) -> Self {
+        Self {
+            salt,
+            containers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            phantoms: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            lost: Vec::new(),
+            made: 0,
+            pulled: BTreeSet::new(),
+            record: Record::new(keep_evidence),
+        }
+    }
+
+    /// Lets the processes end whose time has come, in that order.
+    pub(super) fn settle(&mut self, now: Now) {
+        while self.ends.first().is_some_and(|(at, _)| *at <= now.at) {
+            let Some((at, id)) = self.ends.pop_first() else { return };
+            self.ended(&id, at, now, true, Who::Caller);
+        }
+    }
+
+    pub(super) fn create(
+        &mut self,
+        launch: &Launch,
+        owner: Option<Owner>,
+        now: Now,
+        who: Who,
+    ) -> Result<ContainerId, EngineError> {
+        if !self.has(&launch.image) {
+            return Err(EngineError::NoSuchImage);
+        }
         let name = launch.name.as_str().to_owned();
-        if self.containers.contains_key(&name) {
+        let phantom = self.phantoms.get(&name).is_some_and(|until| now.at < *until);
+        if phantom || self.names.contains_key(&name) {
             return Err(EngineError::Conflict(format!("the name {name} is taken")));
         }
+        self.phantoms.remove(&name);
         self.made += 1;
-        let id = ContainerId(format!("{:064x}", self.made));
+        let id = ContainerId(digest(&format!("{}/{}/{name}/{}", self.salt, self.made, now.wall)));
         let fields = launch.spec.fields();
-        let environment: BTreeMap<String, String> =
+        let environment =
             fields.env.clone().unwrap_or_default().0.into_iter().chain(launch.environment.iter().cloned()).collect();
-        let words = |words: &Option<crate::domain::words::Words>| words.clone().unwrap_or_default().0;
-        let command = [words(&fields.entrypoint), words(&fields.command)].concat();
+        let words = |words: &Option<Words>| words.clone().unwrap_or_default().0;
         let container = Simulated {
-            id: id.clone(),
             name: name.clone(),
-            owner: launch.owner,
+            owner,
             image: launch.image.with_tag(),
-            created_at: now,
-            plan: plan(&command, &environment),
+            created_at: now.wall,
+            plan: plan(&[words(&fields.entrypoint), words(&fields.command)].concat(), &environment),
             refusal: None,
-            run: None,
+            process: None,
             written: Vec::new(),
+            news: watch::Sender::new(()),
         };
-        self.note(&container.id.clone(), &name, launch.owner, Happened::Create, now);
-        self.containers.insert(name, container);
+        self.containers.insert(id.clone(), container);
+        self.names.insert(name, id.clone());
+        self.note(&id, Happened::Create, now, who);
         Ok(id)
     }
 
+    fn has(&self, image: &ImageRef) -> bool {
+        !begins(image, "no-such-") && (!begins(image, "pull-") || self.pulled.contains(&image.with_tag()))
+    }
+
     /// As real engines do: a container that has exited runs again, one that runs is left alone.
-    pub(super) fn start(&mut self, id: &ContainerId, now: Timestamp) -> Result<(), EngineError> {
-        self.settle(now);
-        let container = self.containers.values_mut().find(|c| c.id == *id).ok_or(EngineError::NotFound)?;
-        if container.run.as_ref().is_some_and(|run| now < run.ends_at) {
+    pub(super) fn start(&mut self, id: &ContainerId, now: Now, who: Who) -> Result<(), EngineError> {
+        let container = self.containers.get_mut(id).ok_or(EngineError::NotFound)?;
+        if container.runs() {
             return Ok(());
         }
         let plan = match &container.plan {
-            Ok(plan) => plan,
+            Ok(plan) => plan.clone(),
             Err(NotFound(command)) => {
                 let message = format!("exec: \"{command}\": executable file not found in $PATH");
-                container.refusal = Some(StartRefusal { code: 127, message: message.clone() });
-                return Err(EngineError::Refused { reason: crate::domain::job::Reason::CommandNotFound, message });
+                return Err(container.refuse(127, Reason::CommandNotFound, message));
             }
         };
-        let ends_at = later(now, plan.runs);
-        let before = container.run.as_ref().map(|run| output_of(plan, run, now)).unwrap_or_default();
-        container.written.extend(before);
-        container.run = Some(Process { started_at: now, ends_at, code: plan.code, recorded: false });
-        let (id, name, owner) = (container.id.clone(), container.name.clone(), container.owner);
-        self.note(&id, &name, owner, Happened::Start, now);
+        let before = container.output(now.at).lines;
+        let ends = instant_after(now.at, plan.runs);
+        let process = Process { started: now.at, started_at: now.wall, ends, code: plan.code, ended_at: None };
+        container.written = before;
+        container.process = Some(process);
+        container.news.send_replace(());
+        self.ends.insert((ends, id.clone()));
+        self.note(id, Happened::Start, now, who);
+        self.settle(now);
         Ok(())
     }
 
-    pub(super) fn stop(&mut self, id: &ContainerId, grace: Duration, now: Timestamp) {
-        let Some(container) = self.containers.values_mut().find(|c| c.id == *id) else { return };
-        let ignores = container.plan.as_ref().is_ok_and(|plan| plan.ignores_term);
-        let (after, code) = if ignores { (grace, 137) } else { (Duration::from_millis(10), 143) };
-        end(container, later(now, after), code);
+    /// The engine tries to start it, and cannot; it writes that down on the container.
+    pub(super) fn refuse_start(&mut self, id: &ContainerId, message: String) -> EngineError {
+        match self.containers.get_mut(id) {
+            Some(container) if container.process.is_none() => container.refuse(128, Reason::StartFailed, message),
+            Some(_) => EngineError::Refused { reason: Reason::StartFailed, message },
+            None => EngineError::NotFound,
+        }
     }
 
-    /// When the container's process ends, if it runs.
-    pub(super) fn ends_at(&self, id: &ContainerId) -> Option<Timestamp> {
-        self.containers.values().find(|c| c.id == *id)?.run.as_ref().map(|run| run.ends_at)
-    }
-
-    pub(super) fn remove(&mut self, id: &ContainerId, now: Timestamp) -> Result<(), EngineError> {
+    /// Sends the stop signal, and the kill after the grace.
+    pub(super) fn stop(&mut self, id: &ContainerId, grace: Duration, now: Now) {
+        let ignores = self.containers.get(id).and_then(|c| c.plan.as_ref().ok()).is_some_and(|plan| plan.ignores_term);
+        let killed = ignores || grace < STOPS_WITHIN;
+        let (after, code) = if killed { (grace, 137) } else { (STOPS_WITHIN, 143) };
+        self.end_by(id, instant_after(now.at, after), code);
         self.settle(now);
-        let Some(container) = self.containers.values().find(|c| c.id == *id) else { return Ok(()) };
-        if container.run.as_ref().is_some_and(|run| now < run.ends_at) {
+    }
+
+    pub(super) fn kill(&mut self, id: &ContainerId, now: Now, who: Who) {
+        if self.containers.get(id).is_some_and(Simulated::runs) {
+            self.end_by(id, now.at, 137);
+            self.ends.remove(&(now.at, id.clone()));
+            self.ended(id, now.at, now, true, who);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: &ContainerId, now: Now, who: Who) -> Result<(), EngineError> {
+        let Some(container) = self.containers.get(id) else { return Ok(()) };
+        if container.runs() {
             return Err(EngineError::Conflict("it runs".to_owned()));
         }
-        let (id, name, owner) = (container.id.clone(), container.name.clone(), container.owner);
-        self.containers.remove(&name);
-        self.note(&id, &name, owner, Happened::Destroy, now);
+        self.note(id, Happened::Destroy, now, who);
+        if let Some(container) = self.containers.remove(id) {
+            self.names.remove(&container.name);
+        }
         Ok(())
     }
 
-    pub(super) fn inspect(&mut self, name: &ContainerName, now: Timestamp) -> Option<Container> {
-        self.settle(now);
-        let container = self.containers.get(name.as_str())?;
-        let digest = Digest(format!("sha256:{:064x}", fingerprint(&container.image)));
-        let phase = match &container.run {
-            None => Phase::Created { refusal: container.refusal.clone() },
-            Some(run) if now < run.ends_at => Phase::Running { started_at: run.started_at },
-            Some(run) => Phase::Exited {
-                started_at: run.started_at,
-                exit: Exit { code: run.code, oom_killed: false, at: run.ends_at },
-            },
-        };
+    /// Gives a container another name.
+    pub(super) fn rename(&mut self, id: &ContainerId, name: &str) -> Result<(), EngineError> {
+        if self.names.contains_key(name) {
+            return Err(EngineError::Conflict(format!("the name {name} is taken")));
+        }
+        let container = self.containers.get_mut(id).ok_or(EngineError::NotFound)?;
+        self.names.remove(&container.name);
+        name.clone_into(&mut container.name);
+        self.names.insert(name.to_owned(), id.clone());
+        Ok(())
+    }
+
+    /// The name is taken until then, and nothing is there.
+    pub(super) fn haunt(&mut self, name: &ContainerName, until: Instant) {
+        self.phantoms.insert(name.as_str().to_owned(), until);
+    }
+
+    /// Every process ends with this code. Where the engine itself was killed it learns of that, and dates it, when it is
+    /// back.
+    pub(super) fn end_all(&mut self, code: i32, now: Now, dated_later: bool) {
+        for (_, id) in std::mem::take(&mut self.ends) {
+            if let Some(process) = self.containers.get_mut(&id).and_then(|c| c.process.as_mut()) {
+                (process.ends, process.code) = (now.at, code);
+            }
+            self.ended(&id, now.at, now, false, Who::SomebodyElse);
+            if dated_later {
+                self.lost.push(id);
+            }
+        }
+    }
+
+    /// The engine is back, with an empty log.
+    pub(super) fn come_back(&mut self, now: Now) {
+        self.record.forget();
+        for id in std::mem::take(&mut self.lost) {
+            if let Some(process) = self.containers.get_mut(&id).and_then(|c| c.process.as_mut()) {
+                process.ended_at = Some(now.wall);
+            }
+        }
+    }
+
+    pub(super) fn inspect(&self, name: &ContainerName) -> Option<Container> {
+        let id = self.names.get(name.as_str())?;
+        let container = self.containers.get(id)?;
         Some(Container {
-            id: container.id.clone(),
-            owner: Some(container.owner),
+            id: id.clone(),
+            owner: container.owner,
             created_at: container.created_at,
-            image_digest: Some(digest),
-            phase,
+            image_digest: Some(Digest(format!("sha256:{}", digest(&container.image)))),
+            phase: container.phase(),
         })
     }
 
-    pub(super) fn list(&mut self, now: Timestamp) -> Vec<Listed> {
-        self.settle(now);
-        let listed = |c: &Simulated| {
-            let running = c.run.as_ref().is_some_and(|run| now < run.ends_at);
-            Listed {
-                id: c.id.clone(),
-                name: c.name.clone(),
-                owner: Some(c.owner),
-                created_at: c.created_at,
+    /// All containers, by name.
+    pub(super) fn list(&self) -> Vec<Listed> {
+        let listed = |id: &ContainerId| {
+            let container = self.containers.get(id)?;
+            let running = container.runs();
+            Some(Listed {
+                id: id.clone(),
+                name: container.name.clone(),
+                owner: container.owner,
+                created_at: container.created_at,
                 running,
-                exited: c.run.is_some() && !running,
-            }
-        };
-        self.containers.values().map(listed).collect()
-    }
-
-    /// What the container has written until now, and whether it will write more.
-    pub(super) fn output(&self, id: &ContainerId, now: Timestamp) -> Option<(Vec<LogLine>, bool)> {
-        let container = self.containers.values().find(|c| c.id == *id)?;
-        let (Some(run), Ok(plan)) = (&container.run, &container.plan) else {
-            return Some((Vec::new(), container.refusal.is_none()));
-        };
-        let mut lines = container.written.clone();
-        lines.extend(output_of(plan, run, now));
-        Some((lines, now < run.ends_at))
-    }
-
-    /// Kills what runs, as an engine's restart without live-restore does, and forgets the engine's log.
-    pub(super) fn restart(&mut self, kill: bool, now: Timestamp) {
-        self.settle(now);
-        if kill {
-            for container in
-                self.containers.values_mut().filter(|c| c.run.as_ref().is_some_and(|run| now < run.ends_at))
-            {
-                end(container, now, 137);
-                // Nobody was there to see it die.
-                if let Some(run) = &mut container.run {
-                    run.recorded = true;
-                }
-            }
-        }
-        self.log_from = self.evidence.len();
-    }
-
-    /// The engine's own log of a container, as far as it still has it; whether that is all since `since` or since the
-    /// engine's own start; and whether it reaches back to `since`.
-    pub(super) fn log(&mut self, id: &ContainerId, since: Timestamp, now: Timestamp) -> (Vec<Happened>, bool, bool) {
-        self.settle(now);
-        let from = self.log_from.max(self.evidence.len().saturating_sub(EVENTS_KEPT));
-        let kept = &self.evidence[from..];
-        let reaches_back = kept.first().is_some_and(|first| first.at <= since);
-        let whole = from == self.log_from || reaches_back;
-        let its = kept.iter().filter(|e| e.container == *id).map(|e| e.what).collect();
-        (its, whole, reaches_back)
-    }
-
-    /// Everything that ever happened.
-    pub(super) fn evidence(&mut self, now: Timestamp) -> Vec<Evidence> {
-        self.settle(now);
-        self.evidence.clone()
-    }
-
-    /// How much has happened; and what since then.
-    pub(super) fn since(&mut self, seen: usize, now: Timestamp) -> &[Evidence] {
-        self.settle(now);
-        self.evidence.get(seen..).unwrap_or_default()
-    }
-
-    /// The next end of a process, for those who wait for news.
-    pub(super) fn next_end(&self) -> Option<Timestamp> {
-        self.containers.values().filter_map(|c| c.run.as_ref().filter(|run| !run.recorded).map(|run| run.ends_at)).min()
-    }
-
-    pub(super) fn forget_all(&mut self) {
-        self.containers.clear();
-        self.log_from = self.evidence.len();
-    }
-
-    /// Writes down the ends that the clock has passed, in the order in which they came.
-    fn settle(&mut self, now: Timestamp) {
-        let mut ended: Vec<_> = self
-            .containers
-            .values_mut()
-            .filter_map(|c| {
-                let run = c.run.as_mut().filter(|run| !run.recorded && run.ends_at <= now)?;
-                run.recorded = true;
-                Some((run.ends_at, c.id.clone(), c.name.clone(), c.owner, run.code))
+                exited: container.process.is_some() && !running,
             })
-            .collect();
-        ended.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        for (at, id, name, owner, code) in ended {
-            self.note(&id, &name, owner, Happened::Die(code), at);
+        };
+        self.names.values().filter_map(listed).collect()
+    }
+
+    /// The last container that was made for this job.
+    pub(super) fn container_of(&self, job: JobId) -> Option<ContainerId> {
+        let of_job =
+            self.containers.iter().filter_map(|(id, c)| c.owner.filter(|o| o.job == job).map(|o| (o.attempt, id)));
+        of_job.max().map(|(_, id)| id.clone())
+    }
+
+    pub(super) fn output(&self, id: &ContainerId, now: Now) -> Option<Output> {
+        self.containers.get(id).map(|container| container.output(now.at))
+    }
+
+    /// News of a container, and when its process ends, if it runs.
+    pub(super) fn news_of(&self, id: &ContainerId) -> Option<(watch::Receiver<()>, Option<Instant>)> {
+        let container = self.containers.get(id)?;
+        let ends = container.process.as_ref().filter(|process| process.ended_at.is_none()).map(|process| process.ends);
+        Some((container.news.subscribe(), ends))
+    }
+
+    /// When the next process ends.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        self.ends.first().map(|(at, _)| *at)
+    }
+
+    /// Wakes all who wait for a container.
+    pub(super) fn wake_all(&self) {
+        self.containers.values().for_each(|container| {
+            container.news.send_replace(());
+        });
+    }
+
+    /// A process that runs ends then, unless it does by itself before.
+    fn end_by(&mut self, id: &ContainerId, at: Instant, code: i32) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        let Some(process) = container.process.as_mut().filter(|p| p.ended_at.is_none() && at < p.ends) else { return };
+        self.ends.remove(&(process.ends, id.clone()));
+        (process.ends, process.code) = (at, code);
+        self.ends.insert((at, id.clone()));
+        container.news.send_replace(());
+    }
+
+    fn ended(&mut self, id: &ContainerId, at: Instant, now: Now, seen: bool, who: Who) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        let Some(process) = container.process.as_mut() else { return };
+        let wall = now.dated(at, process.started_at, at.saturating_duration_since(process.started));
+        process.ended_at = Some(wall);
+        let code = process.code;
+        container.news.send_replace(());
+        let evidence = container.evidence(id, Happened::Die(code), wall, who);
+        if seen { self.record.note(at, evidence) } else { self.record.note_unseen(at, evidence) }
+    }
+
+    fn note(&mut self, id: &ContainerId, what: Happened, now: Now, who: Who) {
+        if let Some(container) = self.containers.get(id) {
+            self.record.note(now.at, container.evidence(id, what, now.wall, who));
+        }
+    }
+}
+
+impl Simulated {
+    fn runs(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.ended_at.is_none())
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.process {
+            None => Phase::Created { refusal: self.refusal.clone() },
+            Some(Process { started_at, ended_at: None, .. }) => Phase::Running { started_at: *started_at },
+            Some(Process { started_at, ended_at: Some(at), code, .. }) => {
+                Phase::Exited { started_at: *started_at, exit: Exit { code: *code, oom_killed: false, at: *at } }
+            }
         }
     }
 
-    fn note(&mut self, id: &ContainerId, name: &str, owner: Owner, what: Happened, at: Timestamp) {
-        self.evidence.push(Evidence { at, container: id.clone(), name: name.to_owned(), owner, what });
+    fn refuse(&mut self, code: i32, reason: Reason, message: String) -> EngineError {
+        self.refusal = Some(StartRefusal { code, message: message.clone() });
+        EngineError::Refused { reason, message }
     }
-}
 
-/// What a run has written until now.
-fn output_of(plan: &Plan, run: &Process, now: Timestamp) -> Vec<LogLine> {
-    let until = now.min(run.ends_at);
-    let line = |w: &super::script::Written| LogLine {
-        at: later(run.started_at, w.after),
-        channel: w.channel,
-        text: w.text.clone().into_bytes(),
-        complete: w.complete,
-    };
-    plan.output.iter().map(line).filter(|line| line.at <= until).collect()
-}
-
-/// Ends a process then, unless it has ended by itself before.
-fn end(container: &mut Simulated, at: Timestamp, code: i32) {
-    if let Some(run) = container.run.as_mut().filter(|run| !run.recorded && at < run.ends_at) {
-        (run.ends_at, run.code) = (at, code);
+    fn evidence(&self, id: &ContainerId, what: Happened, at: Timestamp, who: Who) -> Evidence {
+        let by_somebody_else = who == Who::SomebodyElse;
+        Evidence { at, container: id.clone(), name: self.name.clone(), owner: self.owner, what, by_somebody_else }
     }
-}
 
-fn later(at: Timestamp, after: Duration) -> Timestamp {
-    chrono::Duration::from_std(after).ok().and_then(|after| at.checked_add_signed(after)).unwrap_or(Timestamp::MAX_UTC)
+    /// Lines as an engine has them: whole, or, once the process has ended, what was left of one.
+    fn output(&self, now: Instant) -> Output {
+        let mut lines = self.written.clone();
+        let (Some(process), Ok(plan)) = (&self.process, &self.plan) else {
+            return Output { lines, goes_on: self.refusal.is_none(), next: None };
+        };
+        let ended = process.ended_at.is_some();
+        let lasted = now.min(process.ends).saturating_duration_since(process.started);
+        for (n, w) in (0..).zip(&plan.output) {
+            if w.after <= lasted && (w.complete || ended) {
+                let at = wall_after(process.started_at, w.after + LINE_APART * n);
+                let text = w.text.clone().into_bytes();
+                lines.push(LogLine { at, channel: w.channel, text, complete: w.complete });
+            }
+        }
+        let coming = plan.output.iter().map(|w| w.after).find(|after| *after > lasted);
+        let next = coming.map_or(process.ends, |after| instant_after(process.started, after).min(process.ends));
+        Output { lines, goes_on: !ended, next: (!ended).then_some(next) }
+    }
 }
 
 /// A number that stands for a text: the same each time.
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }

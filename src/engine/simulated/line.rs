@@ -1,0 +1,290 @@
+//! The line between a caller and the engine: how calls arrive, how their effects come about, how answers get back.
+//!
+//! What a call will do, and when, is decided as it is made. It is then on its way whether or not the caller is still
+//! there: a caller that is dropped takes nothing back. What is due is done at the next look at the engine, in order.
+
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::Xoshiro256PlusPlus;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::faults::{Call, Fault, Faults};
+use super::time::{Now, instant_after};
+use super::world::{Who, World};
+use super::{Costs, SimulatedEngine};
+use crate::domain::id::ContainerId;
+use crate::domain::job::Reason;
+use crate::engine::{EngineError, Launch};
+
+/// What a call was answered.
+type Answer = Result<Option<ContainerId>, EngineError>;
+
+/// What a call does to the world.
+pub(super) enum Effect {
+    Create(Box<Launch>),
+    Start(ContainerId),
+    Stop(ContainerId, Duration),
+    Remove(ContainerId),
+}
+
+/// A call on its way: what it does, to which world, and who wants to hear of it.
+pub(super) struct Sent {
+    world: usize,
+    effect: Effect,
+    answer: Option<oneshot::Sender<Answer>>,
+}
+
+impl Sent {
+    pub(super) fn is_to(&self, world: usize) -> bool {
+        self.world == world
+    }
+}
+
+/// Everything behind the line.
+pub(super) struct Inner {
+    /// The engines that ever answered at this address.
+    pub(super) worlds: Vec<World>,
+    /// The one that does now.
+    pub(super) current: usize,
+    pub(super) faults: Option<Faults>,
+    /// What was sent and is not done yet, in the order in which it will be.
+    pub(super) sent: BTreeMap<(Instant, u64), Sent>,
+    pub(super) calls: u64,
+    /// Moved on whenever all connections break.
+    pub(super) connections: u64,
+    pub(super) cut: bool,
+    pub(super) down: bool,
+    pub(super) paused: bool,
+    pub(super) dice: Xoshiro256PlusPlus,
+}
+
+impl Inner {
+    pub(super) fn world(&mut self) -> &mut World {
+        &mut self.worlds[self.current]
+    }
+
+    /// All that has happened by now.
+    fn settle(&mut self, now: Now) {
+        while let Some(due) = self.sent.first_entry().filter(|due| !self.paused && due.key().0 <= now.at) {
+            let ((at, _), sent) = due.remove_entry();
+            self.perform(sent, now.back_to(at));
+        }
+        for world in &mut self.worlds {
+            world.settle(now);
+        }
+    }
+
+    pub(super) fn perform(&mut self, sent: Sent, now: Now) {
+        let world = &mut self.worlds[sent.world];
+        world.settle(now);
+        let answer = match sent.effect {
+            Effect::Create(launch) => world.create(&launch, Some(launch.owner), now, Who::Caller).map(Some),
+            Effect::Start(id) => world.start(&id, now, Who::Caller).map(|()| None),
+            Effect::Remove(id) => world.remove(&id, now, Who::Caller).map(|()| None),
+            Effect::Stop(id, grace) => {
+                world.stop(&id, grace, now);
+                Ok(None)
+            }
+        };
+        if let Some(caller) = sent.answer {
+            let _gone = caller.send(answer);
+        }
+    }
+
+    /// Nobody who waits for an answer gets one.
+    pub(super) fn hang_up(&mut self) {
+        self.connections += 1;
+        self.sent.values_mut().for_each(|sent| sent.answer = None);
+    }
+
+    /// When something happens next by itself.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let sent = self.sent.first_key_value().filter(|_| !self.paused).map(|((at, _), _)| *at);
+        let ends = self.worlds.get(self.current).and_then(World::next_end);
+        sent.into_iter().chain(ends).min()
+    }
+}
+
+impl SimulatedEngine {
+    /// Everything as it is now.
+    pub(super) fn look(&self) -> (MutexGuard<'_, Inner>, Now) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Now::read(&*self.clock);
+        inner.settle(now);
+        (inner, now)
+    }
+
+    /// Wakes those who wait for anything to happen.
+    pub(super) fn tell(&self) {
+        self.news.send_modify(|news| *news += 1);
+    }
+
+    /// What becomes of this call.
+    pub(super) fn fate(&self, call: Call) -> Result<Fault, EngineError> {
+        let (mut inner, _) = self.look();
+        if inner.cut || inner.down {
+            return Err(no_answer("nothing listens there"));
+        }
+        Ok(inner.faults.as_mut().map_or(Fault::None, |faults| faults(call)))
+    }
+
+    /// A call that only looks.
+    pub(super) async fn ask<T>(
+        &self,
+        call: Call,
+        question: impl FnOnce(&mut World, Now) -> T + Send,
+    ) -> Result<T, EngineError> {
+        let connection = self.look().0.connections;
+        let takes = match self.fate(call)? {
+            Fault::None => self.costs.look,
+            Fault::Late(late) => self.costs.look.saturating_add(late),
+            Fault::Hang(time) | Fault::DoneThenHang(time) => return Err(hang(time).await),
+            Fault::NotDone
+            | Fault::AnswerLost
+            | Fault::LostAndLate(_)
+            | Fault::Phantom(_)
+            | Fault::DiskFull
+            | Fault::Twice
+            | Fault::Ends => return Err(lost()),
+        };
+        pass(takes).await;
+        self.awake(connection).await?;
+        let (mut inner, now) = self.look();
+        Ok(question(inner.world(), now))
+    }
+
+    /// Waits while the engine is frozen.
+    pub(super) async fn awake(&self, connection: u64) -> Result<(), EngineError> {
+        let mut news = self.news.subscribe();
+        loop {
+            {
+                let (inner, _) = self.look();
+                if inner.connections != connection || inner.cut || inner.down {
+                    return Err(no_answer("the connection broke"));
+                }
+                if !inner.paused {
+                    return Ok(());
+                }
+            }
+            let _alive_as_long_as_self = news.changed().await;
+        }
+    }
+
+    /// A call that does something.
+    pub(super) async fn act(&self, call: Call, effect: Effect) -> Answer {
+        let takes = self.costs.of(call);
+        let (after, hangs) = match self.fate(call)? {
+            Fault::None => return self.heard(self.send(effect, takes)).await,
+            Fault::Late(late) => return self.heard(self.send(effect, takes.saturating_add(late))).await,
+            Fault::AnswerLost => (takes, Duration::ZERO),
+            Fault::LostAndLate(late) => (takes.saturating_add(late), Duration::ZERO),
+            Fault::DoneThenHang(time) => (takes, time),
+            Fault::Hang(time) => return Err(hang(time).await),
+            Fault::Phantom(time) => return Err(self.haunt(&effect, time)),
+            Fault::DiskFull => match self.refused(&effect) {
+                Some(refusal) => return Err(refusal),
+                None => return self.heard(self.send(effect, takes)).await,
+            },
+            Fault::NotDone | Fault::Twice | Fault::Ends => return Err(lost()),
+        };
+        self.send(effect, after);
+        pass(hangs).await;
+        Err(lost())
+    }
+
+    /// Sends a call on its way.
+    fn send(&self, effect: Effect, takes: Duration) -> (Instant, oneshot::Receiver<Answer>) {
+        let (caller, answer) = oneshot::channel();
+        let (mut inner, now) = self.look();
+        let at = instant_after(now.at, takes);
+        inner.calls += 1;
+        let (world, key) = (inner.current, (at, inner.calls));
+        inner.sent.insert(key, Sent { world, effect, answer: Some(caller) });
+        inner.settle(now);
+        drop(inner);
+        self.tell();
+        (at, answer)
+    }
+
+    /// Waits for the answer to what was sent.
+    async fn heard(&self, (at, mut answer): (Instant, oneshot::Receiver<Answer>)) -> Answer {
+        tokio::select! {
+            biased;
+            heard = &mut answer => return heard.unwrap_or_else(|_| Err(lost())),
+            () = tokio::time::sleep_until(at) => {}
+        }
+        // Now it is done, unless the engine is frozen; then it is when that is over.
+        drop(self.look());
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    fn haunt(&self, effect: &Effect, time: Duration) -> EngineError {
+        let Effect::Create(launch) = effect else { return lost() };
+        let (mut inner, now) = self.look();
+        inner.world().haunt(&launch.name, instant_after(now.at, time));
+        EngineError::Conflict(format!("the name {} is taken", launch.name))
+    }
+
+    /// What a full disk refuses.
+    fn refused(&self, effect: &Effect) -> Option<EngineError> {
+        let message = "no space left on device".to_owned();
+        match effect {
+            Effect::Create(_) => Some(EngineError::Refused { reason: Reason::CreateFailed, message }),
+            Effect::Start(id) => Some(self.look().0.world().refuse_start(id, message)),
+            Effect::Stop(..) | Effect::Remove(_) => None,
+        }
+    }
+}
+
+impl Costs {
+    fn of(&self, call: Call) -> Duration {
+        match call {
+            Call::Create => self.create,
+            Call::Start => self.start,
+            Call::Stop => self.stop,
+            Call::Remove => self.remove,
+            Call::Describe
+            | Call::Pull
+            | Call::Layer
+            | Call::Inspect
+            | Call::Logs
+            | Call::Line
+            | Call::List
+            | Call::Events
+            | Call::Hint
+            | Call::Testimony => self.look,
+        }
+    }
+}
+
+/// Waits for something, at most until then.
+pub(super) async fn wait_until<T>(until: Option<Instant>, something: impl Future<Output = T>) {
+    match until {
+        // Sooner or later are alike: who waits looks again.
+        Some(at) => drop(tokio::time::timeout_at(at, something).await),
+        None => drop(something.await),
+    }
+}
+
+/// Lets time pass; none at all without giving way to others.
+pub(super) async fn pass(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+}
+
+pub(super) async fn hang(time: Duration) -> EngineError {
+    pass(time).await;
+    lost()
+}
+
+pub(super) fn lost() -> EngineError {
+    no_answer("the answer is lost")
+}
+
+pub(super) fn no_answer(why: &str) -> EngineError {
+    EngineError::NoAnswer(format!("simulated: {why}"))
+}

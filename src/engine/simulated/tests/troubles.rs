@@ -1,0 +1,274 @@
+//! What happens to the engine and behind its back, and that one seed is one story.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_goes_down_keeps_ends_or_loses_what_runs() {
+    for (toll, then) in [(Toll::Kept, "running"), (Toll::Ended, "exited 137"), (Toll::Lost, "exited 255")] {
+        let bench = bench();
+        bench.run(1, "sleep 60").await;
+        let mut hints = bench.engine.events(ours()).await.expect("a stream");
+        bench.engine.go_down(toll);
+        let down_at = bench.clock.now();
+        assert!(hints.next().await.is_none(), "its streams end");
+        unanswered(bench.engine.describe().await);
+        unanswered(bench.engine.create(&launch(2, "true")).await);
+        sleep(ms(5_000)).await;
+        bench.engine.come_up();
+        assert_eq!(bench.stands(1).await, then);
+        let dead_for = match bench.phase(1).await {
+            Some(Phase::Exited { exit, .. }) => Some((exit.at - down_at).num_seconds()),
+            _ => None,
+        };
+        let dated = match toll {
+            Toll::Kept => None,
+            Toll::Ended => Some(0),
+            Toll::Lost => Some(5),
+        };
+        assert_eq!(dead_for, dated, "{toll:?}");
+        let ended = bench.engine.evidence().last().map(|e| (e.at, e.what != Happened::Start)).expect("evidence");
+        assert_eq!(ended.1, toll != Toll::Kept, "the evidence has what the engine did not see");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_engine_remembers_containers_and_no_events() {
+    let bench = bench();
+    let since = bench.clock.now();
+    let id = bench.run(1, "sleep 60").await;
+    let asked = async |bench: &Bench| {
+        bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer")
+    };
+    assert_eq!(asked(&bench).await, Testimony::Seen);
+    bench.engine.restart(true);
+    assert_eq!(asked(&bench).await, Testimony::NotSeen);
+    let before_removal = bench.engine.testimony(&id, Question::StartedBeforeRemoval, since).await.expect("an answer");
+    assert_eq!(before_removal, Testimony::CannotTell);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_overrun_cannot_tell() {
+    let bench = bench();
+    let since = bench.clock.now();
+    let id = bench.run(1, "true").await;
+    sleep(ms(10)).await;
+    for job in 2..=250 {
+        let other = bench.create(job, "true").await;
+        bench.engine.remove(&other).await.expect("it is removed");
+    }
+    let told = bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer");
+    assert_eq!(told, Testimony::CannotTell);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_with_the_removal_in_it_need_not_reach_back_to_the_start() {
+    let bench = bench();
+    let id = bench.create(1, "true").await;
+    sleep(ms(1_000)).await;
+    let since = bench.clock.now();
+    sleep(ms(1_000)).await;
+    bench.engine.restart(false);
+    bench.engine.remove(&id).await.expect("it is removed");
+    let asked = bench.engine.testimony(&id, Question::StartedBeforeRemoval, since).await.expect("an answer");
+    assert_eq!(asked, Testimony::CannotTell, "the log begins after the instant that is asked about");
+
+    let bench = self::bench();
+    let id = bench.create(1, "true").await;
+    sleep(ms(1_000)).await;
+    let since = bench.clock.now();
+    bench.engine.remove(&id).await.expect("it is removed");
+    let asked = bench.engine.testimony(&id, Question::StartedBeforeRemoval, since).await.expect("an answer");
+    assert_eq!(asked, Testimony::NotSeen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_on_its_way_when_the_engine_went_down_was_done_or_never_is() {
+    let mut ran = Vec::new();
+    for seed in 0..16 {
+        let faults = Some(nth(Call::Start, 0, Fault::Late(ms(400))));
+        let bench = with(Settings { seed, faults, ..Settings::default() });
+        let id = bench.create(1, "sleep 60").await;
+        let (started, ()) = tokio::join!(bench.engine.start(&id), async {
+            sleep(ms(100)).await;
+            bench.engine.go_down(Toll::Kept);
+            bench.engine.come_up();
+        });
+        unanswered(started);
+        let stood = bench.stands(1).await;
+        sleep(ms(1_000)).await;
+        assert_eq!(bench.stands(1).await, stood, "not later");
+        ran.push(stood);
+    }
+    assert!(ran.contains(&"created".to_owned()) && ran.contains(&"running".to_owned()), "{ran:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_engine_does_what_it_was_sent_when_it_thaws_though_the_caller_is_gone() {
+    let bench = bench();
+    let id = bench.create(1, "sleep 60").await;
+    bench.engine.pause();
+    assert!(tokio::time::timeout(ms(1_000), bench.engine.describe()).await.is_err());
+    assert!(tokio::time::timeout(ms(1_000), bench.engine.start(&id)).await.is_err());
+    let name = launch(1, "").name;
+    let (answered, ()) = tokio::join!(bench.engine.inspect(&name), async {
+        sleep(ms(1_000)).await;
+        bench.engine.resume();
+    });
+    let phase = answered.expect("an answer").map(|container| container.phase);
+    let thawed_at = bench.clock.now();
+    assert_eq!(phase, Some(Phase::Running { started_at: thawed_at }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_ends_in_its_time_while_the_engine_is_frozen() {
+    let bench = bench();
+    bench.run(1, "sleep 1").await;
+    bench.engine.pause();
+    sleep(ms(5_000)).await;
+    bench.engine.resume();
+    let lasted = bench.engine.runs()[0].ended.map(|(at, _)| at - bench.engine.runs()[0].started_at);
+    assert_eq!(lasted, Some(chrono::Duration::seconds(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_breaks_calls_and_streams_and_no_container() {
+    let costs = Costs { start: ms(200), ..Costs::default() };
+    let bench = with(Settings { costs, ..Settings::default() });
+    let id = bench.create(1, "sleep 60").await;
+    let mut hints = bench.engine.events(ours()).await.expect("a stream");
+    let (started, ()) = tokio::join!(bench.engine.start(&id), async {
+        sleep(ms(100)).await;
+        bench.engine.cut(true);
+    });
+    unanswered(started);
+    assert!(hints.next().await.is_none());
+    unanswered(bench.engine.list(ours()).await);
+    sleep(ms(1_000)).await;
+    bench.engine.cut(false);
+    assert_eq!(bench.stands(1).await, "running", "it was sent before the cut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_followed_output_breaks_with_an_error_when_the_connection_does() {
+    let bench = bench();
+    let id = bench.run(1, "sleep 60").await;
+    let mut followed = bench.engine.logs(&id, true).await.expect("a stream");
+    let (line, ()) = tokio::join!(followed.next(), async { bench.engine.cut(true) });
+    assert!(matches!(line, Some(Err(EngineError::NoAnswer(_)))));
+    assert!(followed.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_engine_has_another_id_and_nothing_of_ours_until_the_first_is_back() {
+    let bench = bench();
+    bench.run(1, "sleep 2").await;
+    let id = bench.engine.describe().await.expect("an answer").id;
+    bench.engine.swap();
+    assert_ne!(bench.engine.describe().await.expect("an answer").id, id);
+    assert_eq!(bench.stands(1).await, "gone");
+    sleep(ms(5_000)).await;
+    assert_eq!(bench.happened().last(), Some(&Happened::Die(0)), "it goes on out of reach");
+    bench.engine.swap_back();
+    assert_eq!(bench.engine.describe().await.expect("an answer").id, id);
+    assert_eq!(bench.stands(1).await, "exited 0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_do_is_told_apart_in_the_evidence() {
+    let bench = bench();
+    let started = bench.create(1, "true").await;
+    bench.engine.start_behind_back(&started).expect("it starts");
+    bench.run(2, "sleep 60").await;
+    bench.create(3, "true").await;
+    let removed = bench.engine.container_of(JobId::from_bytes([2; 16])).expect("it is there");
+    bench.engine.remove_behind_back(&removed);
+    let renamed = bench.engine.container_of(JobId::from_bytes([3; 16])).expect("it is there");
+    bench.engine.rename(&renamed, "something-else").expect("it is renamed");
+    assert_eq!((bench.stands(2).await.as_str(), bench.stands(3).await.as_str()), ("gone", "gone"));
+    assert_eq!(bench.engine.prune(), 2);
+    assert!(bench.engine.containers().is_empty());
+    let by_others = bench.engine.evidence().into_iter().filter(|e| e.by_somebody_else);
+    assert_eq!(
+        by_others.map(|e| (e.owner.map(|o| o.job.as_bytes()[0]), e.what)).collect::<Vec<_>>(),
+        [
+            (Some(1), Happened::Start),
+            (Some(2), Happened::Die(137)),
+            (Some(2), Happened::Destroy),
+            (Some(3), Happened::Destroy),
+            (Some(1), Happened::Destroy)
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_without_labels_is_nobodys_and_takes_its_name() {
+    let bench = bench();
+    bench.engine.create_behind_back(&launch(1, "true"), false).expect("it is created");
+    let container = bench.engine.inspect(&launch(1, "").name).await.expect("an answer").expect("it is there");
+    assert_eq!(container.owner, None);
+    assert!(bench.engine.list(ours()).await.expect("an answer").is_empty());
+    conflicts(bench.engine.create(&launch(1, "true")).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_moves_no_container() {
+    let bench = bench();
+    bench.run(1, "sleep 1").await;
+    bench.run(2, "sleep 10").await;
+    sleep(ms(2_000)).await;
+    assert_eq!(bench.stands(1).await, "exited 0");
+    bench.clock.set_by_seconds.store(-3_600, Ordering::Relaxed);
+    assert_eq!((bench.stands(1).await.as_str(), bench.stands(2).await.as_str()), ("exited 0", "running"));
+    bench.clock.set_by_seconds.store(3_600, Ordering::Relaxed);
+    assert_eq!(bench.stands(2).await, "running");
+    sleep(ms(8_000)).await;
+    assert_eq!(bench.stands(2).await, "exited 0");
+    let Some(Phase::Exited { exit, .. }) = bench.phase(2).await else { panic!("it has ended") };
+    assert_eq!(exit.at, bench.clock.now(), "dated by the clock as it was when it ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_keeps_no_evidence_and_still_gives_hints() {
+    let bench = with(Settings { keep_evidence: false, ..Settings::default() });
+    let mut hints = bench.engine.events(ours()).await.expect("a stream");
+    bench.run(1, "true").await;
+    assert_eq!(bench.hints_within_a_second(&mut hints).await, [1, 1, 1]);
+    assert!(bench.engine.evidence().is_empty());
+}
+
+/// Some callers at once, over an engine in which a third of everything goes wrong.
+async fn story(seed: u64) -> Vec<String> {
+    let faults = Some(seeded(seed, Odds { per_mille: 333, longest: ms(3_000) }));
+    let bench = with(Settings { seed, faults, ..Settings::default() });
+    let caller = async |job: u8| {
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            let created = bench.engine.create(&launch(job, "echo hi; sleep 0.5; exit 3")).await;
+            told.push(format!("{job} {created:?}"));
+            if let Some(id) = bench.engine.container_of(JobId::from_bytes([job; 16])) {
+                told.push(format!("{:?}", bench.engine.start(&id).await));
+                sleep(ms(u64::from(job) * 100)).await;
+                told.push(format!("{:?}", bench.engine.inspect(&launch(job, "").name).await));
+                told.push(format!("{:?}", bench.engine.stop(&id, ms(100)).await));
+                told.push(format!("{:?}", bench.engine.remove(&id).await));
+            }
+        }
+        told
+    };
+    let told = tokio::join!(caller(1), caller(2), caller(3), async {
+        sleep(ms(1_500)).await;
+        bench.engine.restart(true);
+    });
+    sleep(bench.engine.quiet_in()).await;
+    assert_eq!(bench.engine.on_their_way(), 0);
+    let evidence = bench.engine.evidence().into_iter().map(|evidence| format!("{evidence:?}"));
+    [told.0, told.1, told.2].concat().into_iter().chain(evidence).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_seed_is_one_story() {
+    for seed in 0..20 {
+        assert_eq!(story(seed).await, story(seed).await, "seed {seed}");
+    }
+    assert_ne!(story(1).await, story(2).await);
+}
