@@ -13,8 +13,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::error::Problem;
-use crate::domain::image::{JobName, shown};
+use crate::domain::image::JobName;
 use crate::domain::spec::{JobSpec, SpecFields};
+use crate::domain::units::shown;
 
 /// The largest body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;

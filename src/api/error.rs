@@ -52,7 +52,7 @@ impl Problem {
 
     /// 404 for a job.
     pub fn no_job(id: &str) -> Self {
-        let shown = crate::domain::image::shown(id);
+        let shown = crate::domain::units::shown(id);
         Self::new(
             StatusCode::NOT_FOUND,
             "no_such_job",

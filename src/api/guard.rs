@@ -75,7 +75,7 @@ impl Guard {
         if is_loopback || self.hosts.iter().any(|allowed| *allowed == name || *allowed == host.to_ascii_lowercase()) {
             return Ok(());
         }
-        let shown = crate::domain::image::shown(host);
+        let shown = crate::domain::units::shown(host);
         Err(Problem::new(
             StatusCode::FORBIDDEN,
             "host_not_allowed",

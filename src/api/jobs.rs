@@ -138,7 +138,7 @@ impl Api {
             return Err(Problem {
                 detail: format!(
                     "`{}` is not a job's id: an id has 32 hexadecimal digits, and can be shortened to its first {SHORTEST_PREFIX} or more",
-                    crate::domain::image::shown(text)
+                    crate::domain::units::shown(text)
                 ),
                 ..Problem::no_job(text)
             });

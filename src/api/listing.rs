@@ -136,7 +136,7 @@ fn wanted(word: &str) -> Result<(Vec<Map>, Option<Status>), Problem> {
                 "invalid_query",
                 format!(
                     "`{}` is no state: there are running, scheduled and history for a whole map, and the statuses {}",
-                    crate::domain::image::shown(word),
+                    crate::domain::units::shown(word),
                     all.join(", ")
                 ),
             ))

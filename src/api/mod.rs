@@ -79,7 +79,7 @@ impl Api {
 }
 
 async fn no_such_path(request: Request) -> Problem {
-    let path = crate::domain::image::shown(request.uri().path());
+    let path = crate::domain::units::shown(request.uri().path());
     Problem::new(
         StatusCode::NOT_FOUND,
         "no_such_path",
@@ -90,7 +90,7 @@ async fn no_such_path(request: Request) -> Problem {
 /// axum answers 405 with `Allow` and no body; this adds the sentence.
 async fn method_not_allowed(request: Request, next: Next) -> Response {
     let (method, path): (Method, String) =
-        (request.method().clone(), crate::domain::image::shown(request.uri().path()));
+        (request.method().clone(), crate::domain::units::shown(request.uri().path()));
     let response = next.run(request).await;
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;

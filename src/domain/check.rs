@@ -5,8 +5,8 @@
 //! whether an engine *can* do it is the engine's.
 
 use super::container::LABEL_PREFIX;
-use super::image::shown;
 use super::spec::{BadSpec, Mount, Retry, SpecFields, Ulimit};
+use super::units::shown;
 
 /// All checks, in the order of the documentation; the first that fails speaks.
 pub(super) fn check(fields: &SpecFields) -> Result<(), BadSpec> {

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 
+use super::units::shown;
+
 /// The longest job name and image reference, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 
@@ -140,15 +142,6 @@ impl From<JobName> for String {
     fn from(name: JobName) -> String {
         name.0
     }
-}
-
-/// A text as an error may show it: cut at 40 characters, control characters escaped.
-pub(crate) fn shown(text: &str) -> String {
-    let mut out: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-    if text.chars().nth(40).is_some() {
-        out.push('…');
-    }
-    out
 }
 
 #[cfg(test)]

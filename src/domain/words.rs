@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::image::shown;
+use super::units::shown;
 
 /// A command: a list of words, or one text that is split like a shell does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
