@@ -104,8 +104,6 @@ pub struct Description {
     pub kind: &'static str,
     /// Its version.
     pub version: String,
-    /// Where it keeps its state on its host, to be kept closed to mounts.
-    pub root_dir: Option<String>,
 }
 
 /// All that is needed to create a container.

@@ -151,16 +151,14 @@ impl Engine for DockerEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
         let (version, is_podman) = self.version().await.map_err(Fault::into_no_answer)?;
         let info = self.info().await.map_err(Fault::into_no_answer)?;
-        let root_dir = info.docker_root_dir;
         // An engine is what it says it is, and where it keeps its containers: Podman makes up a new id for every answer,
         // and all the Dockers of one host may share theirs, which 20.10 keeps in /etc.
         let own = if is_podman { info.name } else { info.id };
-        let id = format!("{own}:{}", root_dir.as_deref().unwrap_or_default());
+        let id = format!("{own}:{}", info.docker_root_dir.as_deref().unwrap_or_default());
         Ok(Description {
             id: EngineId(id),
             kind: if is_podman { "podman" } else { "docker" },
             version: version.version,
-            root_dir,
         })
     }
 

@@ -147,7 +147,6 @@ impl Engine for SimulatedEngine {
             id: Self::id_of(self.look().0.current),
             kind: "simulated",
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            root_dir: None,
         })
     }
 
