@@ -1,5 +1,6 @@
 # make demo     see it work: containers scheduled, run, and told about, in a minute after the build
 # make test     every test, on a real Docker and a real Podman
+# make simulate SEEDS=100000   as many stories of the simulation as one likes; SEED=7 repeats one and prints its trace
 # make check    what CI runs: formatting, lints, documentation, tests, the container image
 # make build    the release binary: target/release/tidetable
 # make image    the container image, with whatever `docker` reaches
@@ -11,15 +12,20 @@
 IMAGE ?= tidetable:latest
 # Arguments for `docker build`, such as IMAGE_ARGS="--build-arg RUST_IMAGE=…".
 IMAGE_ARGS ?=
+SEEDS ?= 100000
 ARGS ?=
+SEEDS ?= 100000
 
-.PHONY: demo test test-image check lint build image clean
+.PHONY: demo test test-image simulate check lint build image clean
 
 demo:
 	@scripts/demo.sh
 
 test:
 	@scripts/test.sh $(ARGS)
+
+simulate:
+	SEEDS=$(SEEDS) $(if $(SEED),SEED=$(SEED)) cargo test --locked --release --test simulation whatever_goes_wrong -- --nocapture
 
 check: lint
 	@scripts/test.sh

@@ -142,6 +142,7 @@ async fn serve_http(
         tokio::time::sleep(REQUEST_GRACE).await;
     };
     tokio::select! {
+        biased;
         served = async { serving.await } => served.context("the HTTP server")?,
         () = give_up => info!("requests that were still waiting are cut off"),
     }

@@ -42,3 +42,4 @@ pub mod engine;
 pub mod scheduler;
 pub mod store;
 mod supervise;
+mod watched;

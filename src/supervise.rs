@@ -31,6 +31,7 @@ impl Signals {
     /// The next one.
     async fn next(&mut self) {
         tokio::select! {
+            biased;
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
@@ -60,6 +61,7 @@ impl Parts {
     /// When a part ended by itself or broke.
     pub(crate) async fn run(mut self, mut signals: Signals, deadline: Duration) -> anyhow::Result<()> {
         let ended = tokio::select! {
+            biased;
             () = signals.next() => {
                 info!("stopping: no new requests; the steps in hand are finished, containers go on");
                 Ok(())
@@ -72,6 +74,7 @@ impl Parts {
             Err(joined) => early(joined),
         };
         tokio::select! {
+            biased;
             () = self.drain() => info!("stopped"),
             () = tokio::time::sleep(deadline) => warn!("not all steps were finished in time; they are taken up again by the next start"),
             () = signals.next() => warn!("leaving at once; what was in hand is taken up again by the next start"),

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &["domain"]),
+    ("watched", &[]),
     ("store", &["domain"]),
-    ("engine", &["domain", "clock"]),
-    ("scheduler", &["domain", "clock", "store", "engine"]),
+    ("engine", &["domain", "clock", "watched"]),
+    ("scheduler", &["domain", "clock", "watched", "store", "engine"]),
     ("config", &["domain", "scheduler"]),
     ("api", &["domain", "scheduler", "store"]),
     ("client", &["api"]),

@@ -5,7 +5,7 @@
 //! It owns the drivers: it starts one per claimed job, and waits for all of them.
 
 use std::collections::HashSet;
-use std::collections::hash_map::Entry;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::{Health, LONGEST_NAP, ROUND, Seat, Shared, driver};
+use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, driver};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
 use crate::domain::transition::Event;
@@ -45,11 +45,12 @@ impl Dispatcher<'_> {
                 LONGEST_NAP
             });
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => {}
-                () = self.shared.wake.notified() => {}
-                () = tokio::time::sleep(nap) => {}
                 Some(ended) = self.drivers.join_next() => self.forget(ended),
                 Some(job) = found.recv() => self.drive(job, None),
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep(nap) => {}
             }
         }
     }
@@ -72,22 +73,26 @@ impl Dispatcher<'_> {
         self.miss_deadlines(now).await?;
         let due = self.shared.store.due(now, ROUND).await?;
         let full_round = due.len() == ROUND;
-        match self.obstacle() {
+        let moved = match self.obstacle() {
             Some(reason) => self.queue(due, reason, now).await,
             // A herd is queued first: only all of it together shows who goes first.
             None if full_round => self.queue(due, Reason::NoSlot, now).await,
             None => self.fill_slots(due, now).await?,
-        }
-        if full_round {
+        };
+        if full_round && moved > 0 {
             return Ok(Duration::ZERO);
         }
-        let next = self.shared.store.next_due().await?;
-        Ok(next.map_or(LONGEST_NAP, |at| (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP)))
+        Ok(match self.shared.store.next_due().await? {
+            None => LONGEST_NAP,
+            // It could not be moved: its last attempt is still being cleared away, or the disk refuses.
+            Some(at) if at <= now => BACKOFF.0,
+            Some(at) => (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP),
+        })
     }
 
     /// What keeps all jobs from being started.
     fn obstacle(&self) -> Option<Reason> {
-        match &*self.shared.health.borrow() {
+        match &*self.shared.health.look() {
             Health::Up(_) => None,
             Health::Down { .. } => Some(Reason::EngineUnreachable),
             Health::Changed { .. } => Some(Reason::EngineChanged),
@@ -95,7 +100,8 @@ impl Dispatcher<'_> {
     }
 
     /// Those that are due now and those that have waited go by the same order; who gets no slot is queued.
-    async fn fill_slots(&mut self, due: Vec<Job>, now: Timestamp) -> Result<(), StoreError> {
+    /// Says how many were moved.
+    async fn fill_slots(&mut self, due: Vec<Job>, now: Timestamp) -> Result<usize, StoreError> {
         let slots = self.shared.settings.max_running.saturating_sub(self.drivers.len());
         let mut waiting = self.shared.store.queued(slots.min(ROUND)).await?;
         let queued: HashSet<JobId> = waiting.iter().map(|job| job.id).collect();
@@ -104,24 +110,25 @@ impl Dispatcher<'_> {
         // The driver of the last attempt may still be clearing away: its end wakes us again.
         waiting.retain(|job| self.shared.seat(job.id).is_none());
         let rest = waiting.split_off(slots.min(waiting.len()));
-        self.claim(waiting, now).await;
+        let claimed = self.claim(waiting, now).await;
         let rest = rest.into_iter().filter(|job| !queued.contains(&job.id)).collect();
-        self.queue(rest, Reason::NoSlot, now).await;
-        Ok(())
+        Ok(claimed + self.queue(rest, Reason::NoSlot, now).await)
     }
 
     /// Claims these jobs, all in one commit where the store can, and starts their drivers.
-    async fn claim(&mut self, jobs: Vec<Job>, now: Timestamp) {
+    async fn claim(&mut self, jobs: Vec<Job>, now: Timestamp) -> usize {
         let claims = jobs.iter().map(|job| self.advance(job, self.shared.claim_event(job, now), now));
-        for claimed in join_all(claims).await.into_iter().flatten() {
-            if !claimed.is_over() {
-                self.drive(claimed.id, Some(claimed));
-            }
+        let claimed: Vec<Job> = join_all(claims).await.into_iter().flatten().collect();
+        let moved = claimed.len();
+        for job in claimed.into_iter().filter(|job| !job.is_over()) {
+            self.drive(job.id, Some(job));
         }
+        moved
     }
 
-    async fn queue(&self, jobs: Vec<Job>, reason: Reason, now: Timestamp) {
-        join_all(jobs.iter().map(|job| self.advance(job, Event::Queue(reason), now))).await;
+    async fn queue(&self, jobs: Vec<Job>, reason: Reason, now: Timestamp) -> usize {
+        let queued = join_all(jobs.iter().map(|job| self.advance(job, Event::Queue(reason), now))).await;
+        queued.into_iter().flatten().count()
     }
 
     async fn miss_deadlines(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -36,7 +37,7 @@ pub(super) async fn run(
     let sight = if claimed.is_some() { Sight::Absent } else { Sight::Unseen };
     let job = match claimed {
         Some(job) => Some(job),
-        None => tokio::select! { job = read(&shared, id) => job, () = stop.cancelled() => None },
+        None => unless_stopped(&stop, read(&shared, id)).await,
     };
     let Some(job) = job else { return };
     let unheard_since = shared.clock.now();
@@ -54,6 +55,15 @@ async fn read(shared: &Shared, id: JobId) -> Option<Job> {
             Err(failure) => error!(job = %id, error = %failure, "cannot be read; trying again"),
         }
         backoff.pause().await;
+    }
+}
+
+/// What was read, unless the server stops first.
+async fn unless_stopped(stop: &CancellationToken, reading: impl Future<Output = Option<Job>>) -> Option<Job> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        job = reading => job,
     }
 }
 
@@ -98,7 +108,7 @@ impl Driver {
     async fn run(mut self) {
         let mut backoff = Backoff::new();
         while !self.stop.is_cancelled() {
-            let next = step(&self.job, &self.sight, self.hand);
+            let next = self.next_step();
             if next == Step::Rest {
                 return;
             }
@@ -115,6 +125,13 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn next_step(&self) -> Step {
+        if self.is_only_claimed() && self.is_too_late() {
+            return Step::Record(Event::MissDeadline);
+        }
+        step(&self.job, &self.sight, self.hand)
     }
 
     /// Does one step.
@@ -141,9 +158,6 @@ impl Driver {
     async fn record(&mut self, event: Event) -> Result<(), Setback> {
         if matches!(event, Event::Lost(_)) {
             self.make_sure_it_is_our_engine().await?;
-        }
-        if matches!(event, Event::Intend(_)) && self.is_too_late() {
-            return self.write(Event::MissDeadline).await;
         }
         if matches!(event, Event::Started(_)) && self.is_only_claimed() {
             warn!(job = %self.job.id, "its container was started by somebody else; it is adopted");
@@ -180,7 +194,10 @@ impl Driver {
         match known {
             Some(known) if known != answering.id => {
                 let since = self.shared.clock.now();
-                self.shared.health.send_replace(Health::Changed { known, found: answering.id, since });
+                self.shared.health.change(|health| {
+                    *health = Health::Changed { known, found: answering.id, since };
+                    true
+                });
                 Err(Setback::Again("another engine answers".to_owned()))
             }
             _ => Ok(()),
@@ -189,11 +206,9 @@ impl Driver {
 
     /// Waits until the engine can be worked with; a job that is changed meanwhile is read first.
     async fn engine_is_up(&self) -> Result<(), Setback> {
-        let mut health = self.shared.health.subscribe();
-        let up = async { health.wait_for(Health::is_up).await.is_ok() };
         tokio::select! {
             biased;
-            is_up = up => if is_up { Ok(()) } else { Err(Setback::Stop) },
+            () = self.shared.health.until(Health::is_up) => Ok(()),
             () = self.stop.cancelled() => Err(Setback::Stop),
             () = self.seat.poke.notified() => Err(Setback::Reread),
             () = self.until_too_late() => Err(Setback::Again("its start deadline passes".to_owned())),
@@ -204,7 +219,8 @@ impl Driver {
     async fn until_too_late(&self) {
         match self.job.start_deadline().filter(|_| self.is_only_claimed()) {
             None => std::future::pending().await,
-            Some(deadline) => self.until(deadline).await,
+            // A deadline passes after its last millisecond.
+            Some(deadline) => self.until(deadline + TimeDelta::milliseconds(1)).await,
         }
     }
 
@@ -220,28 +236,22 @@ impl Driver {
 
     async fn pause(&self, backoff: &mut Backoff) {
         tokio::select! {
-            () = backoff.pause() => {}
+            biased;
             () = self.stop.cancelled() => {}
+            () = backoff.pause() => {}
         }
     }
 
     /// Reads the job again, and looks at its container again.
     async fn reread(&mut self) {
         let id = self.job.id;
-        let job = tokio::select! { job = read(&self.shared, id) => job, () = self.stop.cancelled() => None };
-        if let Some(job) = job {
+        if let Some(job) = unless_stopped(&self.stop, read(&self.shared, id)).await {
             if job.attempt != self.job.attempt {
                 self.hand = Hand::default();
             }
             self.job = job;
         }
         self.sight = Sight::Unseen;
-        if self.is_only_claimed()
-            && self.is_too_late()
-            && let Err(Setback::Again(why)) = self.write(Event::MissDeadline).await
-        {
-            warn!(job = %id, error = %why, "cannot be written");
-        }
     }
 
     fn failed(reason: Reason, message: impl Into<String>) -> Event {

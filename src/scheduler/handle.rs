@@ -92,7 +92,7 @@ impl Handle {
 
     /// How the connection to the engine stands.
     pub fn health(&self) -> Health {
-        self.shared.health.borrow().clone()
+        self.shared.health.look().clone()
     }
 
     /// How far the pull for this job has come, while it is `pulling`.

@@ -11,11 +11,11 @@
 //! They do not send each other work. Each reads the store, which is the truth; what passes between them are pokes
 //! that carry nothing and may be lost or doubled. Callers act through a [`Handle`]: it writes to the store, then pokes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ use crate::domain::id::{EngineId, JobId, Timestamp};
 use crate::engine::{Description, Engine, PullProgress};
 use crate::store::Store;
 use crate::store::logs::LogStore;
+use crate::watched::Watched;
 
 mod catalog;
 mod dispatch;
@@ -135,8 +136,9 @@ struct Shared {
     settings: Settings,
     /// Something may be due.
     wake: Notify,
-    health: watch::Sender<Health>,
-    seats: Mutex<HashMap<JobId, Arc<Seat>>>,
+    health: Watched<Health>,
+    /// In an order of their own, so that who is poked first is the same each time.
+    seats: Mutex<BTreeMap<JobId, Arc<Seat>>>,
     starting: Arc<Semaphore>,
     /// Jobs in the running map that were found without a driver.
     found: mpsc::Sender<JobId>,
@@ -150,7 +152,7 @@ struct Seat {
 }
 
 impl Shared {
-    fn seats(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Seat>>> {
+    fn seats(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Seat>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -176,7 +178,7 @@ impl Scheduler {
     pub fn new(parts: Parts) -> (Self, Handle) {
         let (found_sender, found) = mpsc::channel(ROUND);
         let since = parts.clock.now();
-        let health = watch::Sender::new(Health::Down { error: "not connected yet".to_owned(), since });
+        let health = Watched::new(Health::Down { error: "not connected yet".to_owned(), since });
         let shared = Arc::new(Shared {
             starting: Arc::new(Semaphore::new(parts.settings.max_starting)),
             store: parts.store,

@@ -25,6 +25,7 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         }
     };
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = stay => {}
     }
@@ -32,22 +33,24 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 
 /// One connection, from the first answer to the last.
 async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<std::convert::Infallible, EngineError> {
-    check_identity(shared).await?;
-    // Subscribed before the comparison, so that nothing falls between the two.
+    // Subscribed first, so that nothing falls between: what happens is told, and an engine that is exchanged after it was
+    // asked who it is breaks the stream.
     let mut hints = shared.engine.events(shared.store.instance()).await?;
+    check_identity(shared).await?;
     sweep::run(shared).await?;
     *backoff = Backoff::new();
     let mut ping = ticks(PING_EVERY);
     let mut sweeps = ticks(SWEEP_EVERY);
     loop {
         tokio::select! {
+            biased;
+            _ = ping.tick() => check_identity(shared).await?,
+            _ = sweeps.tick() => sweep::run(shared).await?,
             hint = hints.next() => match hint {
                 Some(Ok(hint)) => shared.poke(hint.job),
                 Some(Err(failure)) => return Err(failure),
                 None => return Err(EngineError::NoAnswer("its stream of events ended".to_owned())),
             },
-            _ = ping.tick() => check_identity(shared).await?,
-            _ = sweeps.tick() => sweep::run(shared).await?,
         }
     }
 }
@@ -84,7 +87,7 @@ async fn check_identity(shared: &Shared) -> Result<(), EngineError> {
 impl Shared {
     fn engine_is_up(&self, found: Description) {
         let news = Health::Up(found.clone());
-        let changed = self.health.send_if_modified(|health| {
+        let changed = self.health.change(|health| {
             *health != news && {
                 *health = news;
                 true
@@ -99,7 +102,7 @@ impl Shared {
     fn engine_is_down(&self, failure: &EngineError) {
         let since = self.clock.now();
         let error = failure.to_string();
-        self.health.send_if_modified(|health| match health {
+        self.health.change(|health| match health {
             Health::Up(_) => {
                 warn!(%error, "the connection to the engine is gone; what is due waits, what runs goes on");
                 *health = Health::Down { error, since };
@@ -118,7 +121,7 @@ impl Shared {
 
     fn engine_is_another(&self, known: crate::domain::id::EngineId, found: Description) {
         let since = self.clock.now();
-        self.health.send_if_modified(|health| {
+        self.health.change(|health| {
             if matches!(health, Health::Changed { .. }) {
                 return false;
             }

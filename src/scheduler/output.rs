@@ -39,7 +39,7 @@ pub enum OutputError {
 pub(super) async fn open(shared: Arc<Shared>, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
     let transitions = shared.store.subscribe();
     let job = shared.store.get(id).await?.ok_or(OutputError::NotFound)?;
-    if !follow && job.map() == Map::Running && !shared.health.borrow().is_up() {
+    if !follow && job.map() == Map::Running && !shared.health.look().is_up() {
         return Err(OutputError::Unreachable(unreachable_since(&shared)));
     }
     let reader = Reader { shared, id, follow, transitions, attempt: job.attempt, sent: 0, piece: Piece::Look };
@@ -48,7 +48,7 @@ pub(super) async fn open(shared: Arc<Shared>, id: JobId, follow: bool) -> Result
 }
 
 fn unreachable_since(shared: &Shared) -> String {
-    match &*shared.health.borrow() {
+    match &*shared.health.look() {
         Health::Down { error, .. } => error.clone(),
         Health::Changed { .. } => "another engine answers at its address".to_owned(),
         Health::Up(_) => "it is just back".to_owned(),

@@ -57,6 +57,7 @@ impl Pulls {
         };
         pin_mut!(watch);
         tokio::select! {
+            biased;
             pulled = pull => pulled,
             () = watch => Ok(()),
         }

@@ -119,7 +119,7 @@ impl SimulatedEngine {
 
     /// Wakes those who wait for anything to happen.
     pub(super) fn tell(&self) {
-        self.news.send_modify(|news| *news += 1);
+        self.news.tell();
     }
 
     /// What becomes of this call.
@@ -158,8 +158,8 @@ impl SimulatedEngine {
 
     /// Waits while the engine is frozen.
     pub(super) async fn awake(&self, connection: u64) -> Result<(), EngineError> {
-        let mut news = self.news.subscribe();
         loop {
+            let seen = *self.news.look();
             {
                 let (inner, _) = self.look();
                 if inner.connections != connection || inner.cut || inner.down {
@@ -169,7 +169,7 @@ impl SimulatedEngine {
                     return Ok(());
                 }
             }
-            let _alive_as_long_as_self = news.changed().await;
+            self.news.since(seen).await;
         }
     }
 

@@ -17,7 +17,6 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use tokio::sync::watch;
 
 use self::line::{Effect, Inner, hang, lost, pass, wait_until};
 use super::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
@@ -26,6 +25,7 @@ use crate::domain::container::{Container, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
+use crate::watched::News;
 
 mod faults;
 mod line;
@@ -85,7 +85,7 @@ pub struct SimulatedEngine {
     keep_evidence: bool,
     inner: Arc<Mutex<Inner>>,
     /// Moved on whenever something happened.
-    news: watch::Sender<u64>,
+    news: Arc<News>,
 }
 
 impl SimulatedEngine {
@@ -104,7 +104,7 @@ impl SimulatedEngine {
             paused: false,
             dice: Xoshiro256PlusPlus::seed_from_u64(seed),
         };
-        let (inner, news) = (Arc::new(Mutex::new(inner)), watch::Sender::new(0));
+        let (inner, news) = (Arc::new(Mutex::new(inner)), Arc::default());
         Self { clock, seed, costs, keep_evidence, inner, news }
     }
 
@@ -197,8 +197,8 @@ impl Engine for SimulatedEngine {
         self.act(Call::Stop, Effect::Stop(container.clone(), grace)).await?;
         loop {
             self.awake(connection).await?;
-            let Some((mut news, Some(ends))) = self.look().0.world().news_of(container) else { return Ok(()) };
-            wait_until(Some(ends), news.changed()).await;
+            let Some((seen, news, Some(ends))) = self.look().0.world().news_of(container) else { return Ok(()) };
+            wait_until(Some(ends), news.since(seen)).await;
         }
     }
 

@@ -4,10 +4,10 @@
 //! line that has no end, as Docker's does (moby 43860).
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::SimulatedEngine;
@@ -17,6 +17,7 @@ use super::time::instant_after;
 use crate::domain::id::{ContainerId, InstanceId, JobId};
 use crate::domain::output::LogLine;
 use crate::engine::{EngineError, Hint, LogStream};
+use crate::watched::News;
 
 impl SimulatedEngine {
     /// Lines as they are written, until the process ends.
@@ -35,7 +36,7 @@ impl SimulatedEngine {
     ) -> BoxStream<'static, Result<Hint, EngineError>> {
         let hints = Hints {
             engine: self.clone(),
-            news: self.news.subscribe(),
+            heard: *self.news.look(),
             connection,
             instance,
             seen,
@@ -64,7 +65,7 @@ struct Lines {
 /// What a look at a container's output found.
 enum Found {
     Ready,
-    Wait(watch::Receiver<()>, Option<Instant>),
+    Wait(u64, Arc<News>, Option<Instant>),
     Over,
     Broken,
 }
@@ -77,7 +78,7 @@ impl Lines {
         while self.ready.is_empty() {
             match self.look() {
                 Found::Ready => {}
-                Found::Wait(mut news, next) => wait_until(next, news.changed()).await,
+                Found::Wait(seen, news, next) => wait_until(next, news.since(seen)).await,
                 Found::Over => return None,
                 Found::Broken => return self.broken(no_answer("the connection broke")),
             }
@@ -104,18 +105,19 @@ impl Lines {
         }
         let paused = inner.paused;
         let world = inner.world();
-        let Some((output, (news, _))) = world.output(&self.container, now).zip(world.news_of(&self.container)) else {
+        let Some((output, (seen, news, _))) = world.output(&self.container, now).zip(world.news_of(&self.container))
+        else {
             return Found::Over;
         };
         if paused {
-            return Found::Wait(news, None);
+            return Found::Wait(seen, news, None);
         }
         let whole = output.lines.into_iter().filter(|line| line.complete);
         self.ready = whole.skip(self.given).collect();
         self.given += self.ready.len();
         match (self.ready.is_empty(), output.goes_on) {
             (false, _) => Found::Ready,
-            (true, true) => Found::Wait(news, output.next),
+            (true, true) => Found::Wait(seen, news, output.next),
             (true, false) => Found::Over,
         }
     }
@@ -123,7 +125,8 @@ impl Lines {
 
 struct Hints {
     engine: SimulatedEngine,
-    news: watch::Receiver<u64>,
+    /// What was told up to here was heard.
+    heard: u64,
     connection: u64,
     instance: InstanceId,
     /// How many events were looked at.
@@ -139,14 +142,13 @@ impl Hints {
             if let Some(job) = self.ready.pop_front() {
                 return Some(job);
             }
-            // What has happened up to here is news that was seen.
-            self.news.mark_unchanged();
+            self.heard = *self.engine.news.look();
             if self.over {
                 return None;
             }
             let next = self.look()?;
             if self.ready.is_empty() && !self.over {
-                wait_until(next, self.news.changed()).await;
+                wait_until(next, self.engine.news.since(self.heard)).await;
             }
         }
     }

@@ -190,6 +190,11 @@ impl SimulatedEngine {
         all.into_iter().map(|(_, evidence)| evidence.clone()).collect()
     }
 
+    /// How many lines of evidence there are: whether to read them again.
+    pub fn happened(&self) -> usize {
+        self.look().0.worlds.iter().map(|world| world.record.evidence().count()).sum()
+    }
+
     /// Every run of a process that there ever was, in the order in which they began.
     pub fn runs(&self) -> Vec<Run> {
         runs(&self.evidence())

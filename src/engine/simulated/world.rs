@@ -5,10 +5,10 @@
 //! [`Now`], and [`World::settle`] comes first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::begins;
@@ -22,6 +22,7 @@ use crate::domain::job::Reason;
 use crate::domain::output::LogLine;
 use crate::domain::words::Words;
 use crate::engine::{EngineError, Launch, Listed};
+use crate::watched::News;
 
 /// How long a process takes to follow its stop signal.
 const STOPS_WITHIN: Duration = Duration::from_millis(10);
@@ -62,8 +63,8 @@ struct Simulated {
     process: Option<Process>,
     /// What it wrote in runs before that one.
     written: Vec<LogLine>,
-    /// Told when its process starts or ends; closed when it is removed.
-    news: watch::Sender<()>,
+    /// Told when its process starts or ends, and when it is removed.
+    news: Arc<News>,
 }
 
 struct Process {
@@ -138,7 +139,7 @@ impl World {
             refusal: None,
             process: None,
             written: Vec::new(),
-            news: watch::Sender::new(()),
+            news: Arc::default(),
         };
         self.containers.insert(id.clone(), container);
         self.names.insert(name, id.clone());
@@ -168,7 +169,7 @@ impl World {
         let process = Process { started: now.at, started_at: now.wall, ends, code: plan.code, ended_at: None };
         container.written = before;
         container.process = Some(process);
-        container.news.send_replace(());
+        container.news.tell();
         self.ends.insert((ends, id.clone()));
         self.note(id, Happened::Start, now, who);
         self.settle(now);
@@ -209,6 +210,7 @@ impl World {
         self.note(id, Happened::Destroy, now, who);
         if let Some(container) = self.containers.remove(id) {
             self.names.remove(&container.name);
+            container.news.tell();
         }
         Ok(())
     }
@@ -294,11 +296,12 @@ impl World {
         self.containers.get(id).map(|container| container.output(now.at))
     }
 
-    /// News of a container, and when its process ends, if it runs.
-    pub(super) fn news_of(&self, id: &ContainerId) -> Option<(watch::Receiver<()>, Option<Instant>)> {
+    /// What was told of a container up to now, where there will be more, and when its process ends, if it runs.
+    pub(super) fn news_of(&self, id: &ContainerId) -> Option<(u64, Arc<News>, Option<Instant>)> {
         let container = self.containers.get(id)?;
         let ends = container.process.as_ref().filter(|process| process.ended_at.is_none()).map(|process| process.ends);
-        Some((container.news.subscribe(), ends))
+        let seen = *container.news.look();
+        Some((seen, container.news.clone(), ends))
     }
 
     /// When the next process ends.
@@ -309,7 +312,7 @@ impl World {
     /// Wakes all who wait for a container.
     pub(super) fn wake_all(&self) {
         self.containers.values().for_each(|container| {
-            container.news.send_replace(());
+            container.news.tell();
         });
     }
 
@@ -320,7 +323,7 @@ impl World {
         self.ends.remove(&(process.ends, id.clone()));
         (process.ends, process.code) = (at, code);
         self.ends.insert((at, id.clone()));
-        container.news.send_replace(());
+        container.news.tell();
     }
 
     fn ended(&mut self, id: &ContainerId, at: Instant, now: Now, seen: bool, who: Who) {
@@ -329,7 +332,7 @@ impl World {
         let wall = now.dated(at, process.started_at, at.saturating_duration_since(process.started));
         process.ended_at = Some(wall);
         let code = process.code;
-        container.news.send_replace(());
+        container.news.tell();
         let evidence = container.evidence(id, Happened::Die(code), wall, who);
         if seen { self.record.note(at, evidence) } else { self.record.note_unseen(at, evidence) }
     }

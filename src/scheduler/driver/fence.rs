@@ -42,6 +42,7 @@ impl Driver {
         let asked_at = intent.at.max(self.unheard_since);
         let settled = chrono::Duration::from_std(SETTLE).map_or(asked_at, |settle| asked_at + settle);
         tokio::select! {
+            biased;
             () = self.until(settled) => Ok(()),
             () = self.seat.poke.notified() => Err(Setback::Reread),
             () = self.stop.cancelled() => Err(Setback::Stop),

@@ -4,6 +4,8 @@
 //! before it does anything else. `start` in particular is never called twice for one intent: the hand is marked before
 //! the call.
 
+use std::pin::pin;
+
 use chrono::{Duration, SecondsFormat};
 use tracing::warn;
 
@@ -15,7 +17,7 @@ use crate::domain::job::{Reason, Run, State, StopCause};
 use crate::domain::protocol::Sight;
 use crate::domain::spec::PullPolicy;
 use crate::domain::transition::{Ending, Event};
-use crate::engine::{EngineError, Launch};
+use crate::engine::{EngineError, Launch, PullProgress};
 use crate::store::logs::KeepError;
 
 /// How much earlier than a container's start its event may be in the log, clocks and rounding included.
@@ -53,13 +55,7 @@ impl Driver {
         let seat = self.seat.clone();
         let report =
             move |progress| *seat.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
-        let pulled = tokio::select! {
-            pulled = self.shared.engine.pull(&image, self.job.spec.fields().platform.as_deref(), &report) => pulled,
-            () = self.seat.poke.notified() => return Err(Setback::Reread),
-            () = self.until_too_late() => return Err(Setback::Reread),
-            () = self.stop.cancelled() => return Err(Setback::Stop),
-        };
-        match pulled {
+        match self.fetch(&image, &report).await? {
             Ok(()) => {
                 self.hand.pulled = true;
                 self.record(Event::Pulled).await
@@ -72,10 +68,34 @@ impl Driver {
         }
     }
 
-    pub(super) async fn create(&mut self) -> Result<(), Setback> {
-        if self.is_too_late() {
-            return self.record(Event::MissDeadline).await;
+    /// Waits for the image; a job that is changed meanwhile is read first.
+    async fn fetch(
+        &self,
+        image: &ImageRef,
+        report: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<Result<(), EngineError>, Setback> {
+        let mut pull = pin!(self.shared.engine.pull(image, self.job.spec.fields().platform.as_deref(), report));
+        loop {
+            tokio::select! {
+                biased;
+                pulled = &mut pull => return Ok(pulled),
+                // Dropping a pull throws away what has come of its layers: only a job that has changed is worth that.
+                () = self.seat.poke.notified() => if self.has_changed().await { return Err(Setback::Reread) },
+                () = self.until_too_late() => return Err(Setback::Reread),
+                () = self.stop.cancelled() => return Err(Setback::Stop),
+            }
         }
+    }
+
+    /// Whether somebody else has changed the job. A store that cannot say is asked again at the next poke.
+    async fn has_changed(&self) -> bool {
+        match self.shared.store.get(self.job.id).await {
+            Ok(job) => job.is_none_or(|job| job.version != self.job.version),
+            Err(_) => false,
+        }
+    }
+
+    pub(super) async fn create(&mut self) -> Result<(), Setback> {
         let image = self.image()?;
         let launch = Launch {
             name: self.job.container_name(),
@@ -85,6 +105,10 @@ impl Driver {
             environment: self.environment(),
         };
         let _turn = self.turn().await?;
+        if self.is_too_late() {
+            // It waited too long for its turn: the next step is to say so.
+            return Ok(());
+        }
         match self.shared.engine.create(&launch).await {
             // Looked at before the intent: the answer may be older than what somebody else did.
             Ok(_) => self.look().await,
@@ -176,6 +200,7 @@ impl Driver {
             }
         };
         tokio::select! {
+            biased;
             () = self.seat.poke.notified() => Err(Setback::Reread),
             () = self.stop.cancelled() => Err(Setback::Stop),
             () = timeout => self.time_is_up().await,
@@ -200,6 +225,7 @@ impl Driver {
 
     pub(super) async fn stop_container(&mut self, container: ContainerId) -> Result<(), Setback> {
         tokio::select! {
+            biased;
             stopped = self.shared.engine.stop(&container, self.job.spec.stop_grace()) => stopped?,
             // The request is on disk: whoever comes next goes on with it.
             () = self.stop.cancelled() => return Err(Setback::Stop),

@@ -1,0 +1,237 @@
+//! What is known from outside of everything that happened, and what has to hold at every step.
+//!
+//! The books are kept by the harness: which jobs were acknowledged, what each commit wrote, who else laid hands on a
+//! container. They are held against the engine's own evidence and against what is on disk; the scheduler's opinion of
+//! itself is not asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use serde_json::Value;
+use tidetable::domain::id::{ContainerId, InstanceId, JobId, Timestamp};
+use tidetable::domain::job::{Job, Map, State};
+use tidetable::engine::simulated::{Evidence, Happened, SimulatedEngine};
+
+/// The instance of every story.
+pub fn ours() -> InstanceId {
+    InstanceId::new([7; 16])
+}
+
+/// What a caller was told of a job.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub due_at: Timestamp,
+    /// What was asked for.
+    pub spec: Value,
+    /// Somebody asked for it to be canceled, and was told that it is.
+    pub cancel_asked: bool,
+    pub canceled: bool,
+    pub stop_asked: bool,
+}
+
+/// What was done to a story, and so may show in it.
+#[derive(Clone, Debug, Default)]
+pub struct Troubles {
+    pub kills: u32,
+    pub outages: u32,
+    pub engine_restarts: u32,
+    /// An engine that restarts remembers nothing of what it did before.
+    pub engine_kills: u32,
+    pub clock_jumps: u32,
+    pub clock_set_back: bool,
+    pub faults: u32,
+    pub refusals: u32,
+    pub meddling: u32,
+    /// Until when something may go wrong.
+    pub until: Option<Timestamp>,
+}
+
+pub struct Books {
+    engine: SimulatedEngine,
+    max_running: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    targets: BTreeMap<JobId, Target>,
+    /// The last commit of each job that was answered.
+    written: BTreeMap<JobId, Job>,
+    /// Commits that were asked for and not answered: they may be on disk.
+    in_doubt: Vec<Job>,
+    meddled: BTreeSet<JobId>,
+    foreign: BTreeSet<ContainerId>,
+    troubles: Troubles,
+    seen: usize,
+    engine_is_known: bool,
+    /// Commits that are on disk though their answer was an error.
+    unheard: usize,
+}
+
+impl Books {
+    pub fn new(engine: SimulatedEngine, max_running: usize) -> Self {
+        Self { engine, max_running, inner: Mutex::default() }
+    }
+
+    pub fn acknowledged(&self, id: JobId, target: Target) {
+        self.inner.lock().unwrap().targets.insert(id, target);
+    }
+
+    pub fn change_target(&self, id: JobId, change: impl FnOnce(&mut Target)) {
+        if let Some(target) = self.inner.lock().unwrap().targets.get_mut(&id) {
+            change(target);
+        }
+    }
+
+    pub fn meddled_with(&self, id: JobId) {
+        self.inner.lock().unwrap().meddled.insert(id);
+    }
+
+    pub fn was_not_heard(&self) {
+        self.inner.lock().unwrap().unheard += 1;
+    }
+
+    pub fn engine_is_known(&self) -> bool {
+        self.inner.lock().unwrap().engine_is_known
+    }
+
+    pub fn remembers_the_engine(&self) {
+        self.inner.lock().unwrap().engine_is_known = true;
+    }
+
+    pub fn everything_is_meddled_with(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        let all: Vec<JobId> = inner.written.keys().copied().collect();
+        inner.meddled.extend(all);
+    }
+
+    pub fn is_foreign(&self, id: ContainerId) {
+        self.inner.lock().unwrap().foreign.insert(id);
+    }
+
+    pub fn trouble(&self, change: impl FnOnce(&mut Troubles)) {
+        change(&mut self.inner.lock().unwrap().troubles);
+    }
+
+    pub fn troubles(&self) -> Troubles {
+        self.inner.lock().unwrap().troubles.clone()
+    }
+
+    pub fn targets(&self) -> BTreeMap<JobId, Target> {
+        self.inner.lock().unwrap().targets.clone()
+    }
+
+    pub fn meddled(&self) -> BTreeSet<JobId> {
+        self.inner.lock().unwrap().meddled.clone()
+    }
+
+    pub fn writes(&self, job: &Job) {
+        self.inner.lock().unwrap().in_doubt.push(job.clone());
+    }
+
+    /// The write was answered: this is on disk now, or nothing new.
+    pub fn wrote(&self, asked: &Job, on_disk: Option<&Job>) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.in_doubt.retain(|other| other != asked);
+        if let Some(job) = on_disk {
+            inner.written.insert(job.id, job.clone());
+        }
+    }
+
+    /// What is on disk when a life begins: all that was answered, and of the rest nothing that was not asked for.
+    pub fn hold_against(&self, stored: &[Job]) -> Result<(), String> {
+        let mut inner = self.inner.lock().unwrap();
+        let stored: BTreeMap<JobId, &Job> = stored.iter().map(|job| (job.id, job)).collect();
+        for (id, written) in &inner.written {
+            match stored.get(id) {
+                None => return Err(format!("{id} was written and is not on disk: {written:?}")),
+                Some(job) if *job == written || inner.in_doubt.contains(job) => {}
+                Some(job) => return Err(format!("{id} is {job:?} on disk, and was written as {written:?}")),
+            }
+        }
+        for id in inner.targets.keys() {
+            if !stored.contains_key(id) {
+                return Err(format!("{id} was acknowledged and is lost"));
+            }
+        }
+        inner.written = stored.into_iter().map(|(id, job)| (id, job.clone())).collect();
+        inner.in_doubt.clear();
+        Ok(())
+    }
+
+    /// What holds after every step: each attempt has one container and was started once, what was acknowledged is
+    /// there, limits are kept, and nothing of anybody else's was touched.
+    pub fn hold_so_far(&self) -> Result<(), String> {
+        let mut inner = self.inner.lock().unwrap();
+        let running = inner.written.values().filter(|job| job.map() == Map::Running).count();
+        // A claim that is on disk though its answer was an error is found by the next sweep; until then it is one too many.
+        if running > self.max_running + inner.unheard {
+            return Err(format!("{running} jobs are in the running map, {} are allowed", self.max_running));
+        }
+        let happened = self.engine.happened();
+        if happened == inner.seen {
+            return Ok(());
+        }
+        inner.seen = happened;
+        let evidence = self.engine.evidence();
+        if let Some(line) = evidence.iter().find(|line| inner.foreign.contains(&line.container) && touched(line)) {
+            return Err(format!("a container that is not ours was touched: {line:?}"));
+        }
+        for ((job, attempt), lines) in by_attempt(&evidence) {
+            hold_attempt(&lines, inner.meddled.contains(&job))
+                .map_err(|what| format!("attempt {attempt} of {job} {what}: {lines:?}"))?;
+            if !inner.written.contains_key(&job) && !inner.in_doubt.iter().any(|other| other.id == job) {
+                return Err(format!("a container was made for {job}, of which nothing is on disk"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose containers are to stay.
+    pub fn kept(&self) -> Vec<JobId> {
+        let inner = self.inner.lock().unwrap();
+        let keeps = |job: &&Job| job.spec.fields().keep_container == Some(true);
+        inner.written.values().filter(keeps).map(|job| job.id).collect()
+    }
+
+    /// Jobs that are over by the last commit.
+    pub fn all_are_over(&self) -> bool {
+        self.inner.lock().unwrap().written.values().all(|job| matches!(job.state, State::Ended(_)))
+    }
+}
+
+fn touched(line: &Evidence) -> bool {
+    !line.by_somebody_else && matches!(line.what, Happened::Create | Happened::Start | Happened::Destroy)
+}
+
+/// What happened to the containers of each attempt of ours.
+pub fn by_attempt(evidence: &[Evidence]) -> BTreeMap<(JobId, u32), Vec<&Evidence>> {
+    let mut attempts: BTreeMap<_, Vec<&Evidence>> = BTreeMap::new();
+    for line in evidence {
+        if let Some(owner) = line.owner.filter(|owner| owner.instance == ours()) {
+            attempts.entry((owner.job, owner.attempt.0)).or_default().push(line);
+        }
+    }
+    attempts
+}
+
+/// At most one container at a time (unless somebody else renames them), and at most one start by us.
+fn hold_attempt(lines: &[&Evidence], is_meddled: bool) -> Result<(), String> {
+    let (mut there, mut starts) = (0, 0);
+    for line in lines {
+        match line.what {
+            Happened::Create => there += 1,
+            Happened::Destroy => there -= 1,
+            Happened::Start if line.by_somebody_else => {}
+            Happened::Start => starts += 1,
+            Happened::Die(_) => {}
+        }
+        if starts > 1 {
+            return Err(format!("was started {starts} times"));
+        }
+        if there > 1 && !is_meddled {
+            return Err(format!("has {there} containers"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,345 @@
+//! Scenes of a job or two, in which every point is killed at, one after another, and every call goes wrong, one after
+//! another, in every way in which it can.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidetable::domain::id::JobId;
+use tidetable::engine::simulated::{Call, Fault, Faults, Toll, nth};
+
+use crate::judge::judge;
+use crate::rules::Rule;
+use crate::runner::caught;
+use crate::story::{nothing_is_left, rest};
+use crate::universe::{Client, Service, Setup, Universe};
+
+/// A scene: who does what, and when.
+#[derive(Clone)]
+struct Scene {
+    name: String,
+    acts: Vec<(u64, Act)>,
+    /// The calls that go wrong: the n-th of a kind, and how.
+    faults: Vec<(Call, usize, Fault)>,
+    slowest_commit: Duration,
+    max_running: usize,
+}
+
+#[derive(Clone)]
+enum Act {
+    Submit(Value),
+    /// Of the n-th job that was acknowledged.
+    Cancel(usize),
+    Stop(usize),
+    EngineRestarts(Toll),
+}
+
+/// A scene that was played to its end.
+struct Played {
+    points: u64,
+    /// Whether the call that was to go wrong was made.
+    went_wrong: bool,
+}
+
+fn scenes() -> Vec<Scene> {
+    let one = |name: &str, job: Value| Scene::of(name, vec![(0, Act::Submit(job))]);
+    let job = |command: &str| json!({"job_name": "busybox", "date": "200ms", "command": command});
+    let with = |command: &str, field: &str, value: Value| {
+        let mut job = job(command);
+        job[field] = value;
+        job
+    };
+    let says = json!({"says": "hello"});
+    let mut all = vec![
+        one("a job", with("sh -c 'echo hello; sleep 1'", "labels", says)),
+        one("a job that fails", job("false")),
+        one("a job that is tried again", with("false", "retry", json!({"attempts": 1, "delay": "1s"}))),
+        one("a command that is not there", job("frobnicate")),
+        one("an image that is pulled", json!({"job_name": "pull-me", "date": "200ms", "command": "true"})),
+        one("an image that is nowhere", json!({"job_name": "no-such-image", "date": "200ms", "command": "true"})),
+        one("a timeout", with("sleep 60", "timeout", json!("2s"))),
+        one("a container that is kept", with("true", "keep_container", json!(true))),
+        Scene::of("a stop", vec![(0, Act::Submit(job("sleep 60"))), (1_500, Act::Stop(0))]),
+        Scene::of("a cancel", vec![(0, Act::Submit(job("true"))), (100, Act::Cancel(0))]),
+        Scene::of(
+            "two that wait for each other",
+            vec![(0, Act::Submit(job("sleep 1"))), (0, Act::Submit(with("sleep 1", "start_deadline", json!("10s"))))],
+        ),
+    ];
+    all.last_mut().unwrap().max_running = 1;
+    for toll in [Toll::Kept, Toll::Ended, Toll::Lost] {
+        let acts = vec![(0, Act::Submit(job("sleep 3"))), (1_500, Act::EngineRestarts(toll))];
+        all.push(Scene::of(&format!("an engine that restarts ({toll:?})"), acts));
+    }
+    let plain = all[0].clone();
+    for call in [Call::Create, Call::Start, Call::Remove] {
+        all.extend(faults_of(call).into_iter().map(|fault| Scene {
+            name: format!("{call:?} goes wrong: {fault:?}"),
+            faults: vec![(call, 0, fault)],
+            ..plain.clone()
+        }));
+    }
+    // The start arrives between the two looks at it: before it is settled, while it is put out of reach.
+    let slowly = (Call::Remove, 0, Fault::Late(Duration::from_secs(9)));
+    let start_late = |seconds| (Call::Start, 0, Fault::LostAndLate(Duration::from_secs(seconds)));
+    for (seconds, command) in [(5, "sleep 1"), (32, "true"), (32, "sleep 20")] {
+        all.push(Scene {
+            faults: vec![start_late(seconds), slowly],
+            ..one(&format!("`{command}` starts {seconds} s late, its removal takes 9 s"), job(command))
+        });
+    }
+    // The first create arrives while the second is on its way.
+    all.push(Scene {
+        faults: vec![(Call::Create, 0, Fault::LostAndLate(Duration::from_millis(95)))],
+        ..one("two creates that meet", job("true"))
+    });
+    for at in [195, 205, 215] {
+        let acts = vec![(0, Act::Submit(job("true"))), (at, Act::Cancel(0))];
+        all.push(Scene { slowest_commit: Duration::from_millis(30), ..Scene::of("a cancel at the last moment", acts) });
+    }
+    all
+}
+
+/// The ways in which a call can go wrong.
+fn faults_of(call: Call) -> Vec<Fault> {
+    use Fault::{AnswerLost, DiskFull, DoneThenHang, Ends, Hang, Late, LostAndLate, NotDone, Phantom, Twice};
+    let (soon, late) = (Duration::from_millis(700), Duration::from_secs(9));
+    match call {
+        Call::Create => {
+            vec![
+                NotDone,
+                AnswerLost,
+                Late(late),
+                LostAndLate(soon),
+                LostAndLate(late),
+                Hang(late),
+                DoneThenHang(late),
+                Phantom(late),
+                DiskFull,
+            ]
+        }
+        Call::Start => {
+            vec![
+                NotDone,
+                AnswerLost,
+                Late(late),
+                LostAndLate(soon),
+                LostAndLate(late),
+                Hang(late),
+                DoneThenHang(late),
+                DiskFull,
+            ]
+        }
+        Call::Stop | Call::Remove => {
+            vec![NotDone, AnswerLost, Late(late), LostAndLate(soon), Hang(late), DoneThenHang(late)]
+        }
+        Call::Pull => vec![NotDone, AnswerLost, Late(late), Hang(late)],
+        // Longer than the sweep is apart: a pull must not begin anew with each.
+        Call::Layer => vec![NotDone, Late(Duration::from_secs(70)), Hang(late), DiskFull, Ends],
+        Call::Hint => vec![NotDone, Late(late), Twice, Ends],
+        Call::Line => vec![NotDone, Late(late), Ends],
+        Call::Describe | Call::Inspect | Call::Logs | Call::List | Call::Events | Call::Testimony => {
+            vec![NotDone, Late(late), Hang(late)]
+        }
+    }
+}
+
+const CALLS: [Call; 13] = [
+    Call::Describe,
+    Call::Pull,
+    Call::Layer,
+    Call::Create,
+    Call::Start,
+    Call::Inspect,
+    Call::Stop,
+    Call::Remove,
+    Call::Logs,
+    Call::List,
+    Call::Events,
+    Call::Hint,
+    Call::Testimony,
+];
+
+impl Scene {
+    fn of(name: &str, acts: Vec<(u64, Act)>) -> Self {
+        Self { name: name.to_owned(), acts, faults: Vec::new(), slowest_commit: Duration::ZERO, max_running: 0 }
+    }
+
+    /// Plays the scene, killing the scheduler at these points.
+    fn play(&self, kills: &[u64], off: Option<Rule>) -> Result<Played, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let played = caught(|| runtime.block_on(self.live_through(kills, off)));
+        played.map_err(|what| format!("{}, killed at {kills:?}: {what}", self.name))
+    }
+
+    async fn live_through(&self, kills: &[u64], off: Option<Rule>) -> Result<Played, String> {
+        let mut faults: Vec<Faults> = self.faults.iter().map(|(call, n, fault)| nth(*call, *n, *fault)).collect();
+        let one_of_them: Faults = Box::new(move |call| {
+            let all = faults.iter_mut().map(|faults| faults(call));
+            all.fold(Fault::None, |one, other| if one == Fault::None { other } else { one })
+        });
+        let mut universe = Universe::new(Setup {
+            seed: 1,
+            faults: Some(one_of_them),
+            slowest_commit: self.slowest_commit,
+            max_running: self.max_running,
+            off,
+            keep_text: false,
+        });
+        let (mut done, mut jobs, mut is_down) = (0, Vec::new(), false);
+        for kill in kills.iter().copied().map(Some).chain([None]) {
+            let Service { life, client, running } = universe.open().await;
+            universe.tap.kill_at(kill);
+            let peace = async {
+                self.act(&universe, &client, &mut done, &mut jobs, &mut is_down).await;
+                rest(&universe).await?;
+                judge(&universe, &client).await.and_then(|_| nothing_is_left(&universe))
+            };
+            tokio::select! {
+                biased;
+                () = life.killed.notified() => {}
+                () = running => panic!("it ended by itself"),
+                judged = peace => {
+                    judged?;
+                    break;
+                }
+            }
+            if std::mem::take(&mut is_down) {
+                universe.engine.come_up();
+            }
+            universe.books.trouble(|t| t.kills += 1);
+            universe.tap.broken().map_or(Ok(()), Err)?;
+        }
+        universe.tap.broken().map_or(Ok(()), Err)?;
+        universe.calm_down();
+        Ok(Played { points: universe.tap.passed(), went_wrong: universe.books.troubles().faults > 0 })
+    }
+
+    /// What is left to do of the scene: what was begun when the scheduler was killed is not done again.
+    async fn act(
+        &self,
+        universe: &Universe,
+        client: &Client,
+        done: &mut usize,
+        jobs: &mut Vec<JobId>,
+        is_down: &mut bool,
+    ) {
+        for (at, act) in &self.acts[*done..] {
+            *done += 1;
+            tokio::time::sleep(Duration::from_millis(*at).saturating_sub(universe.clock.elapsed())).await;
+            match act {
+                Act::Submit(job) => jobs.extend(client.submit(job).await),
+                Act::Cancel(n) => {
+                    if let Some(job) = jobs.get(*n) {
+                        client.cancel(*job).await;
+                    }
+                }
+                Act::Stop(n) => {
+                    if let Some(job) = jobs.get(*n) {
+                        client.stop(*job).await;
+                    }
+                }
+                Act::EngineRestarts(toll) => {
+                    *is_down = true;
+                    universe.engine.go_down(*toll);
+                    universe
+                        .books
+                        .trouble(|t| (t.engine_restarts, t.engine_kills) = (1, u32::from(*toll != Toll::Kept)));
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    universe.engine.come_up();
+                    *is_down = false;
+                }
+            }
+        }
+    }
+}
+
+/// In which the containers of others grow old.
+fn long_scene() -> Scene {
+    let job = json!({"job_name": "busybox", "date": "15m", "command": "true"});
+    Scene::of("a quarter of an hour", vec![(0, Act::Submit(job))])
+}
+
+/// Every scene is killed at each of its points.
+pub fn kill_everywhere() -> String {
+    long_scene().play(&[], None).unwrap_or_else(|what| panic!("{what}"));
+    let scenes = scenes();
+    let plays: Vec<(&Scene, Vec<u64>)> = scenes
+        .iter()
+        .flat_map(|scene| {
+            let points = scene.play(&[], None).unwrap_or_else(|what| panic!("{what}")).points;
+            (1..=points).map(move |point| (scene, vec![point]))
+        })
+        .collect();
+    play_all(&plays);
+    format!("{} scenes, {} points, each killed at", scenes.len(), plays.len())
+}
+
+/// The plain scene, and one whose start is lost and late, are killed at each point, and each time again at each point
+/// that follows.
+pub fn kill_twice_everywhere() -> String {
+    let all = scenes();
+    let late = Fault::LostAndLate(Duration::from_millis(700));
+    let chosen = all.iter().filter(|scene| scene.name == "a job" || scene.faults == [(Call::Start, 0, late)]);
+    let plays: Vec<(&Scene, Vec<u64>)> = chosen
+        .flat_map(|scene| {
+            let points = scene.play(&[], None).unwrap_or_else(|what| panic!("{what}")).points;
+            (1..=points).flat_map(move |first| {
+                let then = scene.play(&[first], None).unwrap_or_else(|what| panic!("{what}")).points;
+                (first + 1..=then).map(move |second| (scene, vec![first, second]))
+            })
+        })
+        .collect();
+    play_all(&plays);
+    format!("{} pairs of points, each killed at", plays.len())
+}
+
+/// In scenes that between them make every call, each call goes wrong, in each way.
+pub fn fail_everywhere() -> String {
+    let all = scenes();
+    let chosen = ["a job that is tried again", "an image that is pulled", "a stop", "an engine that restarts (Lost)"];
+    let (mut plays, mut made) = (0, 0);
+    for scene in all.iter().filter(|scene| chosen.contains(&scene.name.as_str())) {
+        for call in CALLS {
+            for fault in faults_of(call) {
+                for n in 0.. {
+                    let scene = Scene { faults: vec![(call, n, fault)], ..scene.clone() };
+                    let played =
+                        scene.play(&[], None).unwrap_or_else(|what| panic!("call {n} {call:?} {fault:?}: {what}"));
+                    plays += 1;
+                    if !played.went_wrong || n >= 12 {
+                        break;
+                    }
+                    made += 1;
+                }
+            }
+        }
+    }
+    format!("{plays} plays, {made} calls that went wrong")
+}
+
+/// The scenes without a kill, with a rule switched off: after how many it is noticed, and how.
+pub fn notice(off: Rule) -> Option<(u64, String)> {
+    (1..)
+        .zip(scenes().into_iter().chain([long_scene()]))
+        .find_map(|(n, scene)| Some((n, scene.play(&[], Some(off)).err()?)))
+}
+
+fn play_all(plays: &[(&Scene, Vec<u64>)]) {
+    let (next, failed) = (AtomicU64::new(0), Mutex::new(None));
+    let work = || {
+        while failed.lock().unwrap().is_none() {
+            let turn = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
+            let Some((scene, kills)) = plays.get(turn) else { return };
+            if let Err(what) = scene.play(kills, None) {
+                *failed.lock().unwrap() = Some(what);
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    if let Some(what) = failed.into_inner().unwrap() {
+        panic!("{what}");
+    }
+}

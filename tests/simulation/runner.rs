@@ -1,0 +1,92 @@
+//! Runs many stories, on as many threads as there are processors, and adds up what came of them.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::story::Told;
+
+/// A number from the environment.
+pub fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// What came of many stories.
+#[derive(Default)]
+pub struct Sum {
+    stories: u64,
+    points: u64,
+    kills: u64,
+    faults: u64,
+    refusals: u64,
+    outages: u64,
+    jumps: u64,
+    meddling: u64,
+    ends: BTreeMap<String, u64>,
+}
+
+/// Tells the stories `0..count`.
+///
+/// # Panics
+/// With the lowest of the seeds that failed, and how to repeat it.
+pub fn run_all(count: u64, tell: impl Fn(u64) -> Result<Told, String> + Sync) -> Sum {
+    let (next, sum, failed) = (AtomicU64::new(0), Mutex::new(Sum::default()), Mutex::new(BTreeMap::new()));
+    let work = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= count || !failed.lock().unwrap().is_empty() {
+            return;
+        }
+        match caught(|| tell(seed)) {
+            Ok(told) => sum.lock().unwrap().add(&told),
+            Err(what) => drop(failed.lock().unwrap().insert(seed, what)),
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    if let Some((seed, what)) = failed.into_inner().unwrap().into_iter().next() {
+        panic!("seed {seed}: {what}\nrepeat it with: SEED={seed} make simulate");
+    }
+    sum.into_inner().unwrap()
+}
+
+/// A panic is a failure like others.
+pub fn caught<T>(tell: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(tell)).unwrap_or_else(|panic| Err(said(panic.as_ref())))
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+}
+
+impl Sum {
+    fn add(&mut self, told: &Told) {
+        let troubles = &told.troubles;
+        self.stories += 1;
+        self.points += told.points;
+        self.kills += u64::from(troubles.kills);
+        self.faults += u64::from(troubles.faults);
+        self.refusals += u64::from(troubles.refusals);
+        self.outages += u64::from(troubles.outages);
+        self.jumps += u64::from(troubles.clock_jumps);
+        self.meddling += u64::from(troubles.meddling);
+        for (end, jobs) in &told.tally {
+            *self.ends.entry(end.clone()).or_default() += jobs;
+        }
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} stories, {} points passed: {} kills, {} faults of the engine, {} outages, {} refusals of the disk, {} jumps of the clock, {} acts of others",
+            self.stories, self.points, self.kills, self.faults, self.outages, self.refusals, self.jumps, self.meddling
+        )?;
+        writeln!(f, "{} jobs: lost 0, started twice 0", self.ends.values().sum::<u64>())?;
+        self.ends.iter().try_for_each(|(end, jobs)| writeln!(f, "{jobs:>8} {end}"))
+    }
+}

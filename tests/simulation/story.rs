@@ -1,0 +1,364 @@
+//! A story, from its seed: what is asked for, what goes wrong, and when the scheduler is killed.
+//!
+//! A seed also says which kinds of trouble there are in its story; one in eight has all of them.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use tidetable::domain::container::Owner;
+use tidetable::domain::id::{Attempt, JobId};
+use tidetable::engine::simulated::{Odds, Toll, seeded};
+
+use crate::books::ours;
+use crate::judge::{Tally, judge};
+use crate::rules::Rule;
+use crate::universe::{Client, Service, Setup, Universe, launch};
+
+/// How long a story may take to come to rest when nothing goes wrong any more: clocks that were set back included.
+const LONGEST_REST: Duration = Duration::from_secs(3 * 3_600);
+
+/// What there is in a story.
+#[derive(Clone, Copy, Debug)]
+struct Kinds {
+    engine_faults: u32,
+    engine_outages: bool,
+    disk: u32,
+    clock: bool,
+    meddling: bool,
+}
+
+impl Kinds {
+    fn of(seed: u64, rng: &mut StdRng) -> Self {
+        let none = Self { engine_faults: 0, engine_outages: false, disk: 0, clock: false, meddling: false };
+        match seed % 8 {
+            0 => none,
+            1 => Self { engine_faults: 80, ..none },
+            2 => Self { engine_outages: true, ..none },
+            3 => Self { engine_faults: 250, ..none },
+            4 => Self { disk: rng.random_range(20..300), ..none },
+            5 => Self { clock: true, ..none },
+            6 => Self { meddling: true, ..none },
+            _ => Self {
+                engine_faults: rng.random_range(0..150),
+                engine_outages: true,
+                disk: rng.random_range(0..100),
+                clock: true,
+                meddling: true,
+            },
+        }
+    }
+}
+
+/// What a story came to.
+pub struct Told {
+    pub tally: Tally,
+    pub troubles: crate::books::Troubles,
+    pub points: u64,
+    pub trace: String,
+}
+
+struct Story {
+    rng: StdRng,
+    kinds: Kinds,
+    universe: Universe,
+}
+
+/// Tells the story of a seed, on a runtime of its own.
+///
+/// # Errors
+/// What does not hold.
+pub fn tell(seed: u64, off: Option<Rule>, keep_text: bool) -> Result<Told, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let kinds = Kinds::of(seed, &mut rng);
+        let odds = Odds { per_mille: kinds.engine_faults, longest: Duration::from_secs(5) };
+        let faults = (odds.per_mille > 0).then(|| seeded(seed ^ 0x5eed, odds));
+        let max_running = if rng.random_ratio(1, 4) { 2 } else { 0 };
+        let slowest_commit = Duration::from_millis(if rng.random_ratio(1, 3) { 40 } else { 0 });
+        let universe = Universe::new(Setup { seed, slowest_commit, faults, max_running, off, keep_text });
+        let tap = universe.tap.clone();
+        let told = Story { rng, kinds, universe }.tell().await;
+        told.map_err(|what| format!("{}{what}", tap.trace()))
+    })
+}
+
+impl Story {
+    async fn tell(mut self) -> Result<Told, String> {
+        let jobs = Arc::new(Mutex::new(Vec::new()));
+        for _ in 0..self.rng.random_range(2..6) {
+            self.live(&jobs).await;
+            if let Some(broken) = self.universe.tap.broken() {
+                return Err(broken);
+            }
+        }
+        self.universe.calm_down();
+        self.universe.tap.kill_at(None);
+        mend(&self.universe, &mut Outage::None);
+        let tally = end_in_peace(&mut self.universe).await?;
+        let (troubles, points) = (self.universe.books.troubles(), self.universe.tap.passed());
+        Ok(Told { tally, troubles, points, trace: self.universe.tap.trace() })
+    }
+
+    /// One life of the scheduler, which ends in the middle of whatever it does.
+    async fn live(&mut self, jobs: &Mutex<Vec<JobId>>) {
+        let Service { life, client, running } = self.universe.open().await;
+        let length = Duration::from_millis(self.rng.random_range(50..8_000));
+        let point = self.universe.tap.passed() + self.rng.random_range(1..120);
+        self.universe.tap.kill_at(self.rng.random_bool(0.5).then_some(point));
+        self.universe.disk.refuse(self.kinds.disk);
+        let mut dice: [StdRng; 3] = std::array::from_fn(|_| StdRng::seed_from_u64(self.rng.random()));
+        let [callers, others, troubles] = &mut dice;
+        let universe = &self.universe;
+        let mut outage = Outage::None;
+        let all = async {
+            tokio::join!(
+                submit(callers, &client, jobs),
+                change_minds(others, &client, jobs),
+                make_trouble(troubles, self.kinds, universe, &mut outage, jobs)
+            )
+        };
+        tokio::select! {
+            biased;
+            () = life.killed.notified() => {}
+            () = running => panic!("it ended by itself"),
+            _ = all => {}
+            () = tokio::time::sleep(length) => {}
+        }
+        life.end();
+        universe.books.trouble(|t| t.kills += 1);
+        // Half of the time it comes back to an engine that is still away.
+        if self.rng.random_bool(0.5) {
+            mend(universe, &mut outage);
+        } else {
+            self.rest_in_pieces(outage).await;
+        }
+    }
+
+    /// The engine comes back while nobody looks.
+    async fn rest_in_pieces(&mut self, mut outage: Outage) {
+        tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..4_000))).await;
+        mend(&self.universe, &mut outage);
+    }
+}
+
+/// The last life: nothing goes wrong any more, until everything is over and cleared away; then it is judged.
+pub async fn end_in_peace(universe: &mut Universe) -> Result<Tally, String> {
+    let Service { life, client, running } = universe.open().await;
+    let settled = rest(universe);
+    tokio::select! {
+        biased;
+        () = life.killed.notified() => {}
+        () = running => panic!("it ended by itself"),
+        judged = async { settled.await?; judge(universe, &client).await } => {
+            if let Some(broken) = universe.tap.broken() {
+                return Err(broken);
+            }
+            return judged.and_then(|tally| nothing_is_left(universe).map(|()| tally));
+        }
+    }
+    Err(universe.tap.broken().unwrap_or_else(|| "a life ended that nobody killed".to_owned()))
+}
+
+pub async fn rest(universe: &Universe) -> Result<(), String> {
+    let began = universe.clock.elapsed();
+    while universe.clock.elapsed() - began < LONGEST_REST {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let ours = leftovers(universe).await;
+        if universe.books.all_are_over() && ours.is_empty() && universe.engine.on_their_way() == 0 {
+            return Ok(());
+        }
+        if let Some(broken) = universe.tap.broken() {
+            return Err(broken);
+        }
+    }
+    Err(format!("after hours of peace it is not at rest; on the engine: {:?}", leftovers(universe).await))
+}
+
+/// Our containers that are still there, but for those that were to be kept.
+async fn leftovers(universe: &Universe) -> Vec<String> {
+    let kept: Vec<String> = universe.books.kept().iter().map(ToString::to_string).collect();
+    let is_kept = |name: &String| kept.iter().any(|id| name.contains(id));
+    universe.ours().await.into_iter().filter(|name| !is_kept(name)).collect()
+}
+
+/// No file is left that is not whole.
+pub fn nothing_is_left(universe: &Universe) -> Result<(), String> {
+    for shelf in std::fs::read_dir(universe.data_dir().join("logs")).unwrap() {
+        for file in std::fs::read_dir(shelf.unwrap().path()).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            if !name.ends_with(".log.zst") {
+                return Err(format!("{name} is left in the logs"));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn submit(rng: &mut StdRng, client: &Client, jobs: &Mutex<Vec<JobId>>) {
+    for _ in 0..rng.random_range(0..5) {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..1_500))).await;
+        if let Some(id) = client.submit(&order(rng)).await {
+            jobs.lock().unwrap().push(id);
+        }
+        if rng.random_ratio(1, 4) {
+            client.call("GET", "/jobs", None).await;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// What is asked for. What it says is in a label, for the judge.
+fn order(rng: &mut StdRng) -> Value {
+    let commands: [(&str, Option<&str>); 9] = [
+        ("true", None),
+        ("false", None),
+        ("sleep 1", None),
+        ("sh -c 'echo begun; sleep 2; echo done'", Some("begun\ndone")),
+        ("frobnicate", None),
+        ("sh -c 'echo no; exit 3'", Some("no")),
+        ("sh -c 'sleep 1; echo late; exit 4'", Some("late")),
+        ("sleep 20", None),
+        ("sh -c 'trap \"\" TERM; sleep 12'", None),
+    ];
+    let (command, says) = *commands.choose(rng).unwrap();
+    let image = *["busybox", "busybox", "busybox", "pull-me", "no-such-image"].choose(rng).unwrap();
+    let mut job = json!({"job_name": image, "date": format!("{}ms", rng.random_range(0..4_000)), "command": command});
+    if let Some(says) = says {
+        job["labels"] = json!({"says": says});
+    }
+    let mut now_and_then = |field: &str, value: Value| {
+        if rng.random_ratio(1, 6) {
+            job[field] = value;
+        }
+    };
+    now_and_then("retry", json!({"attempts": 2, "delay": "1s"}));
+    now_and_then("timeout", json!("5s"));
+    now_and_then("start_deadline", json!("3s"));
+    now_and_then("keep_container", json!(true));
+    now_and_then("priority", json!(5));
+    now_and_then("pull", json!("always"));
+    job
+}
+
+/// Callers who change their minds.
+async fn change_minds(rng: &mut StdRng, client: &Client, jobs: &Mutex<Vec<JobId>>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(200..3_000))).await;
+        let Some(id) = jobs.lock().unwrap().choose(rng).copied() else { continue };
+        match rng.random_range(0..3) {
+            0 => client.cancel(id).await,
+            1 => client.stop(id).await,
+            _ => drop(client.call("GET", &format!("/job/{id}"), None).await),
+        }
+    }
+}
+
+/// A way in which the engine is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    None,
+    Down,
+    Cut,
+    Frozen,
+    Swapped,
+}
+
+/// The engine is there again.
+pub fn mend(universe: &Universe, outage: &mut Outage) {
+    match std::mem::replace(outage, Outage::None) {
+        Outage::None => {}
+        Outage::Down => universe.engine.come_up(),
+        Outage::Cut => universe.engine.cut(false),
+        Outage::Frozen => universe.engine.resume(),
+        Outage::Swapped => universe.engine.swap_back(),
+    }
+}
+
+async fn make_trouble(
+    rng: &mut StdRng,
+    kinds: Kinds,
+    universe: &Universe,
+    outage: &mut Outage,
+    jobs: &Mutex<Vec<JobId>>,
+) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(100..2_500))).await;
+        match rng.random_range(0..3) {
+            0 if kinds.engine_outages => go_away(rng, universe, outage).await,
+            1 if kinds.clock => {
+                let by = rng.random_range(-90_000..90_000);
+                universe.tap.note(|| format!("the clock is set by {by} ms"));
+                universe.clock.jump(by);
+                universe
+                    .books
+                    .trouble(|t| (t.clock_jumps, t.clock_set_back) = (t.clock_jumps + 1, t.clock_set_back | (by < 0)));
+            }
+            2 if kinds.meddling => meddle(rng, universe, jobs),
+            _ => {}
+        }
+    }
+}
+
+async fn go_away(rng: &mut StdRng, universe: &Universe, outage: &mut Outage) {
+    let engine = &universe.engine;
+    *outage = *[Outage::Down, Outage::Down, Outage::Cut, Outage::Frozen, Outage::Swapped].choose(rng).unwrap();
+    universe.tap.note(|| format!("the engine goes away: {outage:?}"));
+    universe.books.trouble(|t| t.outages += 1);
+    match *outage {
+        Outage::None => {}
+        Outage::Down => {
+            let toll = *[Toll::Kept, Toll::Ended, Toll::Lost].choose(rng).unwrap();
+            engine.go_down(toll);
+            universe.books.trouble(|t| {
+                t.engine_restarts += 1;
+                t.engine_kills += u32::from(toll != Toll::Kept);
+            });
+        }
+        Outage::Cut => engine.cut(true),
+        Outage::Frozen => engine.pause(),
+        // The first engine that the scheduler ever meets is the one for it.
+        Outage::Swapped if universe.books.engine_is_known() => engine.swap(),
+        Outage::Swapped => *outage = Outage::None,
+    }
+    tokio::time::sleep(Duration::from_millis(rng.random_range(10..4_000))).await;
+    mend(universe, outage);
+}
+
+/// Somebody else lays hands on a container, or on a name.
+fn meddle(rng: &mut StdRng, universe: &Universe, jobs: &Mutex<Vec<JobId>>) {
+    let Some(job) = jobs.lock().unwrap().choose(rng).copied() else { return };
+    let engine = &universe.engine;
+    let what = rng.random_range(0..6);
+    universe.tap.note(|| format!("somebody meddles ({what}) with {job}"));
+    universe.books.trouble(|t| t.meddling += 1);
+    if what == 0 {
+        return squat(universe, job);
+    }
+    let Some(container) = engine.container_of(job) else { return };
+    if what == 1 {
+        universe.books.everything_is_meddled_with();
+        engine.prune();
+        return;
+    }
+    universe.books.meddled_with(job);
+    match what {
+        2 => engine.remove_behind_back(&container),
+        3 => engine.kill_behind_back(&container),
+        4 => drop(engine.start_behind_back(&container)),
+        _ => drop(engine.rename(&container, &format!("stolen-{job}"))),
+    }
+}
+
+/// Somebody else takes the name that the job's container would have.
+fn squat(universe: &Universe, job: JobId) {
+    let owner = Owner { instance: ours(), job, attempt: Attempt(1) };
+    if let Ok(container) = universe.engine.create_behind_back(&launch(owner), false) {
+        universe.books.is_foreign(container);
+    }
+}

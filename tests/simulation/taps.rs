@@ -1,0 +1,364 @@
+//! The engine and the store as the scheduler sees them here: each call passes a point before and after, goes wrong where
+//! the story says so, and breaks the one rule that is switched off, if any.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tidetable::domain::container::{Container, Owner, Question, Testimony};
+use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version};
+use tidetable::domain::image::ImageRef;
+use tidetable::domain::job::{Job, Reason, State};
+use tidetable::engine::simulated::SimulatedEngine;
+use tidetable::engine::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
+use tidetable::store::{Snapshot, Store, StoreError, Transition};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use crate::books::{Books, ours};
+use crate::disk::{Disk, Write};
+use crate::rules::Rule;
+use crate::tap::Life;
+
+/// The engine behind a tap.
+pub struct TappedEngine {
+    pub engine: SimulatedEngine,
+    pub life: Arc<Life>,
+    pub off: Option<Rule>,
+    /// How many creates and starts may be in flight.
+    pub max_starting: usize,
+    pub starting: AtomicUsize,
+}
+
+impl TappedEngine {
+    async fn tapped<T: std::fmt::Debug>(
+        &self,
+        name: impl Fn() -> String,
+        call: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        self.life.point(|| format!("{} …", name())).await;
+        let answer = call.await;
+        self.life.point(|| format!("{} → {answer:?}", name())).await;
+        answer
+    }
+
+    /// A call of which only so many may be made at once.
+    async fn in_flight<T>(&self, call: impl Future<Output = T>) -> T {
+        struct Flight<'a>(&'a AtomicUsize);
+        impl Drop for Flight<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let others = self.starting.fetch_add(1, Ordering::Relaxed);
+        let _flight = Flight(&self.starting);
+        if others >= self.max_starting {
+            self.life.tap.fail(format!("{} creates and starts are in flight", others + 1));
+        }
+        call.await
+    }
+
+    fn is_off(&self, rule: Rule) -> bool {
+        self.off == Some(rule)
+    }
+}
+
+#[async_trait]
+impl Engine for TappedEngine {
+    async fn describe(&self) -> Result<Description, EngineError> {
+        let answer = self.tapped(|| "describe".to_owned(), self.engine.describe()).await?;
+        let id = if self.is_off(Rule::EngineIsCompared) { EngineId("always".to_owned()) } else { answer.id };
+        Ok(Description { id, ..answer })
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        platform: Option<&str>,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<(), EngineError> {
+        self.tapped(|| format!("pull {image}"), self.engine.pull(image, platform, progress)).await
+    }
+
+    async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError> {
+        let name = || format!("create {}", launch.name.as_str());
+        let made = self.tapped(name, self.in_flight(self.engine.create(launch))).await;
+        match made {
+            Err(EngineError::Conflict(_)) if self.is_off(Rule::NamesAreUnique) => {
+                if let Ok(Some(other)) = self.engine.inspect(&launch.name).await {
+                    let _gone = self.engine.rename(&other.id, &format!("{}-old", launch.name.as_str()));
+                }
+                self.engine.create(launch).await
+            }
+            other => other,
+        }
+    }
+
+    async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
+        let started = self.tapped(|| format!("start {container}"), self.in_flight(self.engine.start(container))).await;
+        match started {
+            Err(EngineError::NoAnswer(_)) if self.is_off(Rule::StartIsCalledOnce) => self.engine.start(container).await,
+            Err(EngineError::NoAnswer(message)) if self.is_off(Rule::NoAnswerIsNoFailure) => {
+                Err(EngineError::Refused { reason: Reason::StartFailed, message })
+            }
+            other => other,
+        }
+    }
+
+    async fn inspect(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
+        let seen = self.tapped(|| format!("inspect {}", name.as_str()), self.engine.inspect(name)).await;
+        match seen {
+            Err(EngineError::NoAnswer(_)) if self.is_off(Rule::NoAnswerIsNoAbsence) => Ok(None),
+            Ok(Some(container)) if self.is_off(Rule::LabelsAreCompared) => {
+                let owner = owner_by_name(name);
+                Ok(Some(Container { owner, ..container }))
+            }
+            other => other,
+        }
+    }
+
+    async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {
+        self.tapped(|| format!("stop {container}"), self.engine.stop(container, grace)).await
+    }
+
+    async fn remove(&self, container: &ContainerId) -> Result<(), EngineError> {
+        match self.tapped(|| format!("remove {container}"), self.engine.remove(container)).await {
+            Err(EngineError::Conflict(_)) if self.is_off(Rule::RemovalIsWithoutForce) => {
+                self.engine.stop(container, Duration::ZERO).await?;
+                self.engine.remove(container).await
+            }
+            other => other,
+        }
+    }
+
+    async fn logs(&self, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError> {
+        self.life.point(|| format!("logs {container} …")).await;
+        let lines = self.engine.logs(container, follow).await;
+        let answered = lines.is_ok();
+        self.life.point(|| format!("logs {container} → {answered}")).await;
+        if self.is_off(Rule::OutputIsKeptFirst) { Ok(futures::stream::empty().boxed()) } else { lines }
+    }
+
+    async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
+        if !self.is_off(Rule::OthersAreLeftAlone) {
+            return self.tapped(|| "list".to_owned(), self.engine.list(instance)).await;
+        }
+        let mut all = self.tapped(|| "list".to_owned(), self.engine.list(instance)).await?;
+        for mut other in self.engine.list(InstanceId::new([8; 16])).await? {
+            other.owner = other.owner.map(|owner| Owner { instance, ..owner });
+            all.push(other);
+        }
+        Ok(all)
+    }
+
+    async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
+        self.life.point(|| "events …".to_owned()).await;
+        let hints = self.engine.events(instance).await;
+        let answered = hints.is_ok();
+        self.life.point(|| format!("events → {answered}")).await;
+        hints
+    }
+
+    async fn testimony(
+        &self,
+        container: &ContainerId,
+        question: Question,
+        since: Timestamp,
+    ) -> Result<Testimony, EngineError> {
+        let asked = self.engine.testimony(container, question, since);
+        let told = self.tapped(|| format!("testimony {container} {question:?}"), asked).await?;
+        let ignored = question == Question::StartedBeforeRemoval && self.is_off(Rule::TheLogIsAsked);
+        Ok(if ignored { Testimony::NotSeen } else { told })
+    }
+}
+
+/// Whose a container would be, were its name all that counts.
+fn owner_by_name(name: &ContainerName) -> Option<Owner> {
+    let (job, attempt) = name.as_str().strip_prefix("tidetable-")?.rsplit_once('-')?;
+    let attempt = serde_json::from_str(attempt).ok()?;
+    Some(Owner { instance: ours(), job: job.parse().ok()?, attempt })
+}
+
+/// The store behind a tap.
+pub struct TappedStore {
+    pub store: Arc<dyn Store>,
+    pub life: Arc<Life>,
+    pub books: Arc<Books>,
+    pub disk: Arc<Disk>,
+    pub off: Option<Rule>,
+    /// Commits that were answered and are not on disk: only where a rule is switched off.
+    pub held: Mutex<BTreeMap<JobId, Held>>,
+}
+
+pub struct Held {
+    since: Instant,
+    before: Option<Job>,
+    after: Job,
+    at: Timestamp,
+}
+
+/// How long a commit that was answered too early takes.
+const HELD: Duration = Duration::from_millis(300);
+
+impl TappedStore {
+    async fn commit(&self, before: Option<&Job>, after: &Job, at: Timestamp) -> Result<(), StoreError> {
+        let name =
+            || format!("commit {} v{} {:?} attempt {}", after.id, after.version.0, after.state.status(), after.attempt);
+        self.life.point(|| format!("{} …", name())).await;
+        let delay = self.disk.next_delay();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        self.books.writes(after);
+        let (written, unheard) = match self.disk.next_write() {
+            Write::Done => (self.write(before, after, at).await, None),
+            Write::Refused(error) => (Err(error), None),
+            Write::DoneUnheard(error) => {
+                self.books.was_not_heard();
+                (self.write(before, after, at).await, Some(error))
+            }
+        };
+        self.books.wrote(after, written.as_ref().ok());
+        let answer = unheard.map_or(written.map(drop), Err);
+        self.life.point(|| format!("{} → {answer:?}", name())).await;
+        answer
+    }
+
+    /// Gives the job as it is on disk now.
+    async fn write(&self, before: Option<&Job>, after: &Job, at: Timestamp) -> Result<Job, StoreError> {
+        self.flush(|job, _| job == after.id).await?;
+        if self.is_held_back(after) {
+            let held = Held { since: Instant::now(), before: before.cloned(), after: after.clone(), at };
+            self.held.lock().unwrap().insert(after.id, held);
+            return Ok(after.clone());
+        }
+        match before {
+            None => self.store.insert(after).await?,
+            Some(_) if self.off == Some(Rule::VersionsAreCompared) => return self.overwrite(after, at).await,
+            Some(before) => self.store.advance(before, after, at).await?,
+        }
+        Ok(after.clone())
+    }
+
+    fn is_held_back(&self, after: &Job) -> bool {
+        match self.off {
+            Some(Rule::AcceptedIsOnDisk) => after.version == Version(0),
+            Some(Rule::IntentIsOnDisk) => matches!(after.state, State::Starting(Some(_))),
+            Some(Rule::ResultIsOnDisk) => matches!(&after.state, State::Ended(end) if end.exit.is_some()),
+            _ => false,
+        }
+    }
+
+    /// Last writer wins.
+    async fn overwrite(&self, after: &Job, at: Timestamp) -> Result<Job, StoreError> {
+        let Some(before) = self.store.get(after.id).await? else { return Err(StoreError::Outdated) };
+        let after = Job { version: before.version.next(), ..after.clone() };
+        self.store.advance(&before, &after, at).await?;
+        Ok(after)
+    }
+
+    async fn flush(&self, which: impl Fn(JobId, Instant) -> bool) -> Result<(), StoreError> {
+        let due: Vec<Held> = {
+            let mut held = self.held.lock().unwrap();
+            let ids: Vec<JobId> = held.iter().filter(|(id, held)| which(**id, held.since)).map(|(id, _)| *id).collect();
+            ids.iter().filter_map(|id| held.remove(id)).collect()
+        };
+        for Held { before, after, at, .. } in due {
+            match before {
+                None => self.store.insert(&after).await?,
+                Some(before) => self.store.advance(&before, &after, at).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Before every read: what was held back long enough is written, and the disk may refuse.
+    async fn read(&self) -> Result<(), StoreError> {
+        self.flush(|_, since| since.elapsed() >= HELD).await?;
+        self.disk.next_read()
+    }
+}
+
+#[async_trait]
+impl Store for TappedStore {
+    fn instance(&self) -> InstanceId {
+        self.store.instance()
+    }
+
+    async fn insert(&self, job: &Job) -> Result<(), StoreError> {
+        self.commit(None, job, job.created_at).await
+    }
+
+    async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError> {
+        self.commit(Some(before), after, at).await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.read().await?;
+        if let Some(held) = self.held.lock().unwrap().get(&id) {
+            return Ok(Some(held.after.clone()));
+        }
+        self.store.get(id).await
+    }
+
+    async fn ids_with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        self.store.ids_with_prefix(prefix, limit).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.read().await?;
+        self.store.due(now, limit).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read().await?;
+        self.store.next_due().await
+    }
+
+    async fn queued(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.store.queued(limit).await
+    }
+
+    async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.store.queued_past_deadline(now, limit).await
+    }
+
+    async fn active(&self) -> Result<Vec<JobId>, StoreError> {
+        self.read().await?;
+        self.store.active().await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.read().await?;
+        self.store.snapshot().await
+    }
+
+    async fn last_seq(&self) -> Result<Seq, StoreError> {
+        self.store.last_seq().await
+    }
+
+    async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
+        self.store.journal(after, limit).await
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {
+        self.store.subscribe()
+    }
+
+    async fn engine(&self) -> Result<Option<EngineId>, StoreError> {
+        self.read().await?;
+        self.store.engine().await
+    }
+
+    async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError> {
+        self.life.point(|| format!("remember {engine} …")).await;
+        let answer = self.store.remember_engine(engine).await;
+        self.books.remembers_the_engine();
+        self.life.point(|| format!("remember {engine} → {answer:?}")).await;
+        answer
+    }
+}

@@ -1,0 +1,290 @@
+//! What outlives the scheduler: the clock, the engine, the disk, the books. And one life of the whole service in it: store,
+//! scheduler, and the API, which is called as over a wire.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, header};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use tidetable::api::Api;
+use tidetable::api::guard::Guard;
+use tidetable::clock::{Clock, Dice};
+use tidetable::domain::container::Owner;
+use tidetable::domain::id::{Attempt, ContainerName, InstanceId, JobId};
+use tidetable::domain::job::{Job, Map};
+use tidetable::engine::simulated::{Costs, Fault, Faults, Settings, SimulatedEngine};
+use tidetable::engine::{Engine, Launch};
+use tidetable::scheduler::{self, Catalog, Parts, Scheduler};
+use tidetable::store::logs::LogStore;
+use tidetable::store::sqlite::SqliteStore;
+use tidetable::store::threads::Threads;
+use tidetable::store::{Filter, Store};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::books::{Books, Target, ours};
+use crate::clock::VirtualClock;
+use crate::disk::Disk;
+use crate::rules::Rule;
+use crate::tap::{Life, Tap};
+use crate::taps::{TappedEngine, TappedStore};
+
+/// How a story is set up.
+#[derive(Default)]
+pub struct Setup {
+    pub seed: u64,
+    /// The longest that a commit takes.
+    pub slowest_commit: Duration,
+    /// What goes wrong with calls to the engine, until it is calm.
+    pub faults: Option<Faults>,
+    /// How many jobs may run at once; 0 for the default.
+    pub max_running: usize,
+    /// The rule that is switched off.
+    pub off: Option<Rule>,
+    /// Whether the trace is kept as text.
+    pub keep_text: bool,
+}
+
+pub struct Universe {
+    pub clock: Arc<VirtualClock>,
+    pub engine: SimulatedEngine,
+    pub books: Arc<Books>,
+    pub disk: Arc<Disk>,
+    pub tap: Arc<Tap>,
+    calm: Arc<AtomicBool>,
+    faults: Arc<AtomicU32>,
+    settings: scheduler::Settings,
+    seed: u64,
+    off: Option<Rule>,
+    lives: u64,
+    dir: tempfile::TempDir,
+}
+
+/// One life of the service.
+pub struct Service {
+    pub life: Arc<Life>,
+    pub client: Client,
+    /// The scheduler and the store's writer. Dropping it is `kill -9`.
+    pub running: BoxFuture<'static, ()>,
+}
+
+/// A caller of the API.
+#[derive(Clone)]
+pub struct Client {
+    router: Router,
+    books: Arc<Books>,
+    tap: Arc<Tap>,
+}
+
+impl Universe {
+    pub fn new(setup: Setup) -> Self {
+        let clock = Arc::new(VirtualClock::new());
+        let (calm, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let faults = setup.faults.map(|faults| counted(faults, calm.clone(), count.clone()));
+        let ms = Duration::from_millis;
+        let costs = Costs { create: ms(20), start: ms(100), stop: ms(5), remove: ms(20), look: ms(2) };
+        let engine =
+            SimulatedEngine::new(clock.clone(), Settings { seed: setup.seed, costs, faults, ..Settings::default() });
+        let default = scheduler::Settings::default();
+        let max_running = if setup.max_running == 0 { default.max_running } else { setup.max_running };
+        let books = Arc::new(Books::new(engine.clone(), max_running));
+        let universe = Self {
+            disk: Arc::new(Disk::new(setup.seed)),
+            tap: Arc::new(Tap::new(clock.clone(), books.clone(), setup.keep_text)),
+            settings: scheduler::Settings { max_running, ..default },
+            calm,
+            faults: count,
+            seed: setup.seed,
+            off: setup.off,
+            lives: 0,
+            dir: folder(),
+            clock,
+            engine,
+            books,
+        };
+        universe.disk.slow_down(setup.slowest_commit);
+        universe.let_others_in();
+        universe
+    }
+
+    /// Two containers of other people: one of another instance, one without labels.
+    fn let_others_in(&self) {
+        for (n, labelled) in [(1, true), (2, false)] {
+            let owner =
+                Owner { instance: InstanceId::new([8; 16]), job: JobId::from_bytes([n; 16]), attempt: Attempt(1) };
+            let id = self.engine.create_behind_back(&launch(owner), labelled).unwrap();
+            self.engine.start_behind_back(&id).unwrap();
+            self.books.is_foreign(id);
+        }
+    }
+
+    /// The next life, on the same disk and engine.
+    pub async fn open(&mut self) -> Service {
+        self.lives += 1;
+        // The tasks of the last life are gone once the runtime has come round to them.
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        let life = Arc::new(Life::new(self.tap.clone()));
+        let (store, writer) = SqliteStore::open(self.dir.path(), Threads::Inline, ours()).unwrap();
+        self.hold_store(&*store).await;
+        let logs = LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap();
+        let tapped = Arc::new(TappedStore {
+            store: store.clone(),
+            life: life.clone(),
+            books: self.books.clone(),
+            disk: self.disk.clone(),
+            off: self.off,
+            held: Default::default(),
+        });
+        let engine = TappedEngine {
+            engine: self.engine.clone(),
+            life: life.clone(),
+            off: self.off,
+            max_starting: self.settings.max_starting,
+            starting: AtomicUsize::new(0),
+        };
+        let (scheduler, handle) = Scheduler::new(Parts {
+            store: tapped,
+            logs: Arc::new(logs),
+            engine: Arc::new(engine),
+            clock: self.clock.clone(),
+            dice: Dice::from_seed(self.seed.wrapping_mul(1_000).wrapping_add(self.lives)),
+            catalog: Catalog::default(),
+            settings: self.settings.clone(),
+        });
+        let api = Api::new(handle, chrono_tz::UTC, TaskTracker::new());
+        let client = Client { router: api.router(Guard::default()), books: self.books.clone(), tap: self.tap.clone() };
+        self.tap.note(|| format!("life {} begins", self.lives));
+        let running = async move {
+            // Kept here, so that the lock goes with this life.
+            let _store = store;
+            tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
+        };
+        Service { life, client, running: running.boxed() }
+    }
+
+    async fn hold_store(&self, store: &dyn Store) {
+        let mut snapshot = store.snapshot().await.unwrap();
+        let mut jobs: Vec<Job> = Vec::new();
+        for map in [Map::Scheduled, Map::Running, Map::History] {
+            jobs.extend(snapshot.page(map, &Filter::default(), None, 1_000).await.unwrap());
+        }
+        if let Err(what) = self.books.hold_against(&jobs) {
+            self.tap.fail(what);
+        }
+    }
+
+    /// Nothing goes wrong any more by itself.
+    pub fn calm_down(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+        self.disk.refuse(0);
+        self.disk.slow_down(Duration::ZERO);
+        let (faults, refusals) = (self.faults.load(Ordering::Relaxed), self.disk.refused());
+        let now = self.clock.now();
+        self.books.trouble(|t| (t.faults, t.refusals, t.until) = (faults, refusals, Some(now)));
+    }
+
+    /// The names of our containers that are on the engine.
+    pub async fn ours(&self) -> Vec<String> {
+        self.engine
+            .list(ours())
+            .await
+            .map(|all| all.into_iter().map(|listed| listed.name).collect())
+            .unwrap_or_default()
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Where a write to disk costs nothing, if there is such a place: what survives a power cut is tested elsewhere.
+fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn counted(mut faults: Faults, calm: Arc<AtomicBool>, count: Arc<AtomicU32>) -> Faults {
+    Box::new(move |call| {
+        if calm.load(Ordering::Relaxed) {
+            return Fault::None;
+        }
+        let fault = faults(call);
+        count.fetch_add(u32::from(fault != Fault::None), Ordering::Relaxed);
+        fault
+    })
+}
+
+/// A container as somebody else would make it.
+pub fn launch(owner: Owner) -> Launch {
+    Launch {
+        name: ContainerName::of(owner.job, owner.attempt),
+        owner,
+        image: "busybox".parse().unwrap(),
+        spec: serde_json::from_value(serde_json::json!({"command": "sleep 2"})).unwrap(),
+        environment: Vec::new(),
+    }
+}
+
+impl Client {
+    /// One call, as over a wire.
+    pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        let request = match body {
+            Some(body) => {
+                request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())).unwrap()
+            }
+            None => request.body(Body::empty()).unwrap(),
+        };
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
+        let text = String::from_utf8(body.into()).unwrap();
+        // The answer to a server's error has a number of its own.
+        self.tap.note(|| format!("{method} {path} → {status} {}", if status < 500 { &text } else { "" }));
+        (status, text)
+    }
+
+    /// Submits a job; its id when it was acknowledged.
+    pub async fn submit(&self, job: &Value) -> Option<JobId> {
+        let (status, text) = self.call("POST", "/job", Some(job)).await;
+        if status >= 500 {
+            return None;
+        }
+        assert_eq!(status, 201, "{job}: {text}");
+        let done: Value = serde_json::from_str(&text).unwrap();
+        let id = done["id"].as_str().unwrap().parse().unwrap();
+        let due_at = done["due_at"].as_str().unwrap().parse().unwrap();
+        self.books.acknowledged(
+            id,
+            Target { due_at, spec: job.clone(), cancel_asked: false, canceled: false, stop_asked: false },
+        );
+        Some(id)
+    }
+
+    pub async fn cancel(&self, id: JobId) {
+        self.books.change_target(id, |target| target.cancel_asked = true);
+        let (status, _) = self.call("DELETE", &format!("/job/{id}"), None).await;
+        self.books.change_target(id, |target| target.canceled |= status == 200);
+    }
+
+    pub async fn stop(&self, id: JobId) {
+        self.books.change_target(id, |target| target.stop_asked = true);
+        let _late = self.call("POST", &format!("/job/{id}/stop"), None).await;
+    }
+
+    /// `GET` of something that is there.
+    pub async fn get(&self, path: &str) -> String {
+        let (status, text) = self.call("GET", path, None).await;
+        assert_eq!(status, 200, "{path}: {text}");
+        text
+    }
+}
