@@ -13,7 +13,7 @@ use futures::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, driver};
 use crate::domain::id::{JobId, Timestamp};
@@ -41,7 +41,7 @@ impl Dispatcher<'_> {
     async fn run(&mut self, mut found: mpsc::Receiver<JobId>) {
         while !self.stop.is_cancelled() {
             let nap = self.round().await.unwrap_or_else(|failure| {
-                error!(error = %failure, "the store cannot be asked what is due; trying again");
+                error!(error = %failure, "what is due can be neither read nor moved on; trying again");
                 LONGEST_NAP
             });
             tokio::select! {
@@ -73,18 +73,18 @@ impl Dispatcher<'_> {
         self.miss_deadlines(now).await?;
         let due = self.shared.store.due(now, ROUND).await?;
         let full_round = due.len() == ROUND;
-        let moved = match self.obstacle() {
-            Some(reason) => self.queue(due, reason, now).await,
+        match self.obstacle() {
+            Some(reason) => self.queue(due, reason, now).await?,
             // A herd is queued first: only all of it together shows who goes first.
-            None if full_round => self.queue(due, Reason::NoSlot, now).await,
+            None if full_round => self.queue(due, Reason::NoSlot, now).await?,
             None => self.fill_slots(due, now).await?,
-        };
-        if full_round && moved > 0 {
+        }
+        if full_round {
             return Ok(Duration::ZERO);
         }
         Ok(match self.shared.store.next_due().await? {
             None => LONGEST_NAP,
-            // It could not be moved: its last attempt is still being cleared away, or the disk refuses.
+            // Its last attempt is still being cleared away.
             Some(at) if at <= now => BACKOFF.0,
             Some(at) => (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP),
         })
@@ -100,8 +100,7 @@ impl Dispatcher<'_> {
     }
 
     /// Those that are due now and those that have waited go by the same order; who gets no slot is queued.
-    /// Says how many were moved.
-    async fn fill_slots(&mut self, due: Vec<Job>, now: Timestamp) -> Result<usize, StoreError> {
+    async fn fill_slots(&mut self, due: Vec<Job>, now: Timestamp) -> Result<(), StoreError> {
         let slots = self.shared.settings.max_running.saturating_sub(self.drivers.len());
         let mut waiting = self.shared.store.queued(slots.min(ROUND)).await?;
         let queued: HashSet<JobId> = waiting.iter().map(|job| job.id).collect();
@@ -110,43 +109,47 @@ impl Dispatcher<'_> {
         // The driver of the last attempt may still be clearing away: its end wakes us again.
         waiting.retain(|job| self.shared.seat(job.id).is_none());
         let rest = waiting.split_off(slots.min(waiting.len()));
-        let claimed = self.claim(waiting, now).await;
+        self.claim(waiting, now).await?;
         let rest = rest.into_iter().filter(|job| !queued.contains(&job.id)).collect();
-        Ok(claimed + self.queue(rest, Reason::NoSlot, now).await)
+        self.queue(rest, Reason::NoSlot, now).await
     }
 
-    /// Claims these jobs, all in one commit where the store can, and starts their drivers.
-    async fn claim(&mut self, jobs: Vec<Job>, now: Timestamp) -> usize {
+    /// Claims these jobs, all in one commit where the store can, and starts the drivers of those that could be written.
+    async fn claim(&mut self, jobs: Vec<Job>, now: Timestamp) -> Result<(), StoreError> {
         let claims = jobs.iter().map(|job| self.advance(job, self.shared.claim_event(job, now), now));
-        let claimed: Vec<Job> = join_all(claims).await.into_iter().flatten().collect();
-        let moved = claimed.len();
-        for job in claimed.into_iter().filter(|job| !job.is_over()) {
-            self.drive(job.id, Some(job));
+        let mut written = Ok(());
+        for claimed in join_all(claims).await {
+            match claimed {
+                Ok(Some(claimed)) if !claimed.is_over() => self.drive(claimed.id, Some(claimed)),
+                Ok(_) => {}
+                Err(failure) => written = Err(failure),
+            }
         }
-        moved
+        written
     }
 
-    async fn queue(&self, jobs: Vec<Job>, reason: Reason, now: Timestamp) -> usize {
-        let queued = join_all(jobs.iter().map(|job| self.advance(job, Event::Queue(reason), now))).await;
-        queued.into_iter().flatten().count()
+    async fn queue(&self, jobs: Vec<Job>, reason: Reason, now: Timestamp) -> Result<(), StoreError> {
+        self.advance_all(&jobs, &Event::Queue(reason), now).await
     }
 
     async fn miss_deadlines(&self, now: Timestamp) -> Result<(), StoreError> {
         let late = self.shared.store.queued_past_deadline(now, ROUND).await?;
-        join_all(late.iter().map(|job| self.advance(job, Event::MissDeadline, now))).await;
-        Ok(())
+        self.advance_all(&late, &Event::MissDeadline, now).await
     }
 
-    /// The job after the event, if it could be written. One that changed meanwhile is looked at again next round.
-    async fn advance(&self, job: &Job, event: Event, now: Timestamp) -> Option<Job> {
-        let next = job.on(event, now).ok()?;
+    async fn advance_all(&self, jobs: &[Job], event: &Event, now: Timestamp) -> Result<(), StoreError> {
+        let advanced = join_all(jobs.iter().map(|job| self.advance(job, event.clone(), now))).await;
+        advanced.into_iter().try_for_each(|written| written.map(|_| ()))
+    }
+
+    /// The job after the event. One that changed meanwhile is looked at again next round; one that cannot be written
+    /// stays as it is, and the round ends there: a disk that is full is not asked again at once.
+    async fn advance(&self, job: &Job, event: Event, now: Timestamp) -> Result<Option<Job>, StoreError> {
+        let Ok(next) = job.on(event, now) else { return Ok(None) };
         match self.shared.store.advance(job, &next, now).await {
-            Ok(()) => Some(next),
-            Err(StoreError::Outdated) => None,
-            Err(failure) => {
-                warn!(job = %job.id, error = %failure, "cannot be written; it stays as it is");
-                None
-            }
+            Ok(()) => Ok(Some(next)),
+            Err(StoreError::Outdated) => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 
