@@ -19,14 +19,13 @@ pub(super) struct DirLock {
 impl DirLock {
     /// Makes the directory if it is missing (readable by its owner alone), and locks it.
     pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
-        let path = dir.display().to_string();
-        let not_writable = |source| OpenError::NotWritable { path: path.clone(), source };
-        make_dir(dir).map_err(not_writable)?;
-        let file = OpenOptions::new().create(true).append(true).open(dir.join("lock")).map_err(not_writable)?;
+        let refused = |error| OpenError::of_io(dir, &error);
+        make_dir(dir).map_err(refused)?;
+        let file = OpenOptions::new().create(true).append(true).open(dir.join("lock")).map_err(refused)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
-            Err(TryLockError::Error(source)) => Err(not_writable(source)),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: dir.display().to_string() }),
+            Err(TryLockError::Error(error)) => Err(refused(error)),
         }
     }
 }

@@ -74,14 +74,14 @@ impl LogStore {
     /// The folder, made if it is missing, cleared of what a crash left behind.
     ///
     /// # Errors
-    /// [`OpenError::NotWritable`].
+    /// [`OpenError::NotWritable`], [`OpenError::Full`].
     pub fn open(dir: &Path, threads: Threads) -> Result<Self, OpenError> {
-        let not_writable = |source| OpenError::NotWritable { path: dir.display().to_string(), source };
-        make_dir(dir).map_err(not_writable)?;
-        for shelf in fs::read_dir(dir).map_err(not_writable)? {
-            let shelf = shelf.map_err(not_writable)?.path();
+        let refused = |error| OpenError::of_io(dir, &error);
+        make_dir(dir).map_err(refused)?;
+        for shelf in fs::read_dir(dir).map_err(refused)? {
+            let shelf = shelf.map_err(refused)?.path();
             if shelf.is_dir() {
-                clear_unfinished(&shelf).map_err(not_writable)?;
+                clear_unfinished(&shelf).map_err(refused)?;
             }
         }
         Ok(Self { dir: dir.to_owned(), threads, shelves: Shelves::default(), begun: Arc::default() })

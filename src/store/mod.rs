@@ -8,6 +8,8 @@
 //! in the contract suite `tests/store_contract`). Output of containers goes to compressed files beside the
 //! database ([`logs`]).
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -154,12 +156,18 @@ pub enum StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder cannot be made or written.
-    #[error("the data directory {path} cannot be written: {source}")]
+    #[error("the data directory {path} cannot be written: {detail}")]
     NotWritable {
         /// The folder.
         path: String,
         /// What the system says.
-        source: std::io::Error,
+        detail: String,
+    },
+    /// There is no room in it for what every start needs.
+    #[error("the data directory {path} is full: nothing was changed; make room, and start again")]
+    Full {
+        /// The folder.
+        path: String,
     },
     /// Another server holds the lock.
     #[error(
@@ -189,4 +197,15 @@ pub enum OpenError {
         /// What SQLite says.
         detail: String,
     },
+}
+
+impl OpenError {
+    /// What a failed call to the file system means for this folder.
+    pub(crate) fn of_io(dir: &Path, error: &io::Error) -> Self {
+        let path = dir.display().to_string();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+            _ => Self::NotWritable { path, detail: error.to_string() },
+        }
+    }
 }

@@ -32,6 +32,7 @@ pub fn docker_host() -> String {
 pub struct Server {
     child: Option<Child>,
     dir: tempfile::TempDir,
+    data_dir: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     url: String,
@@ -50,34 +51,54 @@ impl Server {
 
     /// A server with these flags, this config file and this environment.
     pub fn start(flags: &[&str], config: &str, environment: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        std::fs::write(dir.path().join("config.toml"), config).expect("the config file");
-        let arguments = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let mut server = Self { child: None, dir, arguments, environment, url: String::new() };
+        let mut server = Self::new(flags, config, environment);
         server.up();
         server
     }
 
+    /// A server on the simulated engine whose data directory is elsewhere: on a disk that the test has a hand in.
+    pub fn simulated_on(data_dir: PathBuf) -> Self {
+        let mut server = Self::new(&["--engine", "simulated"], "", &[]);
+        server.data_dir = data_dir;
+        server.up();
+        server
+    }
+
+    fn new(flags: &[&str], config: &str, environment: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("config.toml"), config).expect("the config file");
+        let arguments = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let data_dir = dir.path().join("data");
+        Self { child: None, dir, data_dir, arguments, environment, url: String::new() }
+    }
+
     /// Starts it (again), on the same data directory.
     pub fn up(&mut self) {
+        self.try_up().unwrap_or_else(|said| panic!("not ready: {said}"));
+    }
+
+    /// Starts it, or gives what it says when it refuses.
+    pub fn try_up(&mut self) -> Result<(), String> {
         let mut command = Command::new(binary());
         command
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--time-zone", "UTC"])
             .arg("--config")
             .arg(self.dir.path().join("config.toml"));
-        command.arg("--data-dir").arg(self.data_dir()).args(&self.arguments).envs(self.environment.iter().cloned());
+        command.arg("--data-dir").arg(&self.data_dir).args(&self.arguments).envs(self.environment.iter().cloned());
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary runs");
         let mut ready = String::new();
         BufReader::new(child.stdout.take().expect("its stdout")).read_line(&mut ready).expect("a line");
-        self.url = ready
-            .trim()
-            .strip_prefix("listening on ")
-            .unwrap_or_else(|| panic!("not ready: {ready:?}\n{}", self.log()))
-            .to_owned();
+        let Some(url) = ready.trim().strip_prefix("listening on ") else {
+            let ended = child.wait().expect("it is gone");
+            assert!(!ended.success(), "it ended by itself, and well");
+            return Err(format!("{ready}{}", self.log()));
+        };
+        self.url = url.to_owned();
         self.child = Some(child);
+        Ok(())
     }
 
     /// Ends it as `kill -9` does.
@@ -100,7 +121,7 @@ impl Server {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data_dir.clone()
     }
 
     pub fn dir(&self) -> &Path {

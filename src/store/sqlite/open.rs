@@ -1,7 +1,6 @@
 //! Opening the database: settings, migrations, identity.
 
 use std::error::Error;
-use std::io;
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -26,7 +25,8 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
     let path = dir.display().to_string();
     let refused = |error: StoreError| match error {
         StoreError::Damaged(detail) => OpenError::Damaged { path: path.clone(), detail },
-        other => OpenError::NotWritable { path: path.clone(), source: io::Error::other(other) },
+        StoreError::Full => OpenError::Full { path: path.clone() },
+        other => OpenError::NotWritable { path: path.clone(), detail: other.to_string() },
     };
     let mut connection = Connection::open(dir.join(FILE)).map_err(failed).map_err(refused)?;
     // SQLite opens what it may not write for reading alone, and would only say so at the first write.
@@ -42,7 +42,7 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
     migrate(&mut connection).map_err(refused)?;
     let instance = identity(&connection, id_if_new).map_err(refused)?;
     let last_seq = queries::last_seq(&connection).map_err(failed).map_err(refused)?;
-    sync_dir(dir).map_err(|source| OpenError::NotWritable { path: path.clone(), source })?;
+    sync_dir(dir).map_err(|error| OpenError::of_io(dir, &error))?;
     Ok(Opened { connection, instance, last_seq })
 }
 

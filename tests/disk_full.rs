@@ -1,0 +1,209 @@
+//! A disk without room, for real: the data directory is on a small file system that the test fills.
+//!
+//! New work is refused with a sentence, nothing that was acknowledged is lost, what can be read still can, and all goes
+//! on when there is room. Mounting one wants root, as `make test` has it.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Server, eventually};
+use serde_json::{Value, json};
+
+/// Room for the store, and for what is kept of a few jobs.
+const DISK: &str = "size=6m";
+/// More output than fits into what is left when the store refuses; it does not compress.
+const WORDS: usize = 3_000;
+
+/// A small disk. Unmounted when the test is over, however that ended.
+struct Disk {
+    place: tempfile::TempDir,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", DISK, "tidetable-test"])
+            .arg(place.path())
+            .output()
+            .expect("`mount` can be run");
+        assert!(mounted.status.success(), "this test mounts a tmpfs, as root: {mounted:?}");
+        Self { place }
+    }
+
+    fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path().join("ballast")
+    }
+
+    /// Takes all the room there is, to the last byte.
+    fn fill(&self) {
+        let mut ballast = File::options().create(true).append(true).open(self.ballast()).unwrap();
+        for size in [64 * 1024, 4 * 1024, 1] {
+            while ballast.write_all(&vec![b'x'; size]).is_ok() {}
+        }
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+/// A server on a disk of its own. It is killed before the disk goes.
+struct Scene {
+    server: Server,
+    disk: Disk,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let disk = Disk::new();
+        Self { server: Server::simulated_on(disk.path().join("data")), disk }
+    }
+
+    fn submit(&self, date: &str, script: &str) -> String {
+        self.server.submit(json!({"job_name": "busybox", "date": date, "command": ["sh", "-c", script]}))
+    }
+
+    /// Fills the disk, and submits until that is refused: there may be room left inside the store's own files. Gives those
+    /// that were accepted on the way.
+    fn fill_until_refused(&self) -> Vec<String> {
+        self.disk.fill();
+        let order = json!({"job_name": "busybox", "date": "1h", "env": {"PAD": "x".repeat(3_000)}});
+        let mut accepted = Vec::new();
+        for _ in 0..5_000 {
+            let answer = self.server.post_json("/job", &order);
+            if answer.status == 201 {
+                accepted.push(answer.json()["id"].as_str().unwrap().to_owned());
+                continue;
+            }
+            let problem = answer.assert_problem(507, "disk_full");
+            assert!(problem["detail"].as_str().unwrap().contains("make room"), "{problem}");
+            return accepted;
+        }
+        panic!("the disk is full, and jobs are accepted still");
+    }
+
+    fn status(&self, id: &str) -> Value {
+        let answer = self.server.get(&format!("/job/{id}"));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["status"].clone()
+    }
+
+    fn assert_there_and_scheduled(&self, ids: &[String]) {
+        let jobs = self.server.get("/jobs").json();
+        for id in ids {
+            assert_eq!(jobs["scheduled"][id]["status"], "scheduled", "{id}");
+        }
+    }
+
+    /// What is not finished, anywhere below the data directory.
+    fn unfinished(&self) -> Vec<PathBuf> {
+        let shelves = fs::read_dir(self.server.data_dir().join("logs")).unwrap();
+        let files = shelves.flat_map(|shelf| fs::read_dir(shelf.unwrap().path()).unwrap());
+        files.map(|file| file.unwrap().path()).filter(|path| path.to_string_lossy().contains("unfinished")).collect()
+    }
+}
+
+/// A script whose output no compression makes small, and what it writes.
+fn long_output() -> (String, String) {
+    let word =
+        |n: usize| uuid::Uuid::from_u128((n as u128 + 7).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    let lines: Vec<String> = (0..WORDS).map(|n| word(n).simple().to_string()).collect();
+    (format!("sleep 2; printf '{}\\n'; exit 3", lines.join("\\n")), lines.join("\n") + "\n")
+}
+
+#[test]
+fn a_full_disk_refuses_new_work_and_loses_nothing() {
+    let scene = Scene::new();
+    let (script, output) = long_output();
+    let done = scene.submit("now", "echo before");
+    assert_eq!(scene.server.wait(&done)["status"], "succeeded");
+    let waiting: Vec<String> = (0..20).map(|_| scene.submit("1h", "true")).collect();
+    let running = scene.submit("now", &script);
+    let due_meanwhile = scene.submit("3s", "echo late");
+    scene.server.until(&running, "running");
+    let accepted = scene.fill_until_refused();
+
+    // Everything that can be read still can, and what cannot be written stays as it is.
+    std::thread::sleep(Duration::from_secs(5));
+    scene.assert_there_and_scheduled(&waiting);
+    scene.assert_there_and_scheduled(&accepted);
+    assert_eq!(scene.status(&running), "running", "its end cannot be written down yet");
+    assert_eq!(scene.status(&due_meanwhile), "scheduled", "its claim cannot be written down yet");
+    assert_eq!(scene.server.get(&format!("/job/{done}/logs")).text(), "before\n");
+    for path in ["/healthz", "/readyz", "/version"] {
+        assert_eq!(scene.server.get(path).status, 200, "{path}");
+    }
+    assert_eq!(scene.server.delete(&format!("/job/{}", waiting[0])).assert_problem(507, "disk_full")["status"], 507);
+    assert!(scene.server.log().lines().count() < 200, "it says so now and then, not all the time");
+
+    // When there is room, all goes on by itself.
+    scene.disk.make_room();
+    let job = scene.server.wait(&running);
+    assert_eq!((&job["status"], &job["exit_code"]), (&json!("failed"), &json!(3)), "{job}");
+    assert_eq!(scene.server.get(&format!("/job/{running}/logs")).text(), output);
+    let job = scene.server.wait(&due_meanwhile);
+    assert_eq!((&job["status"], &job["attempt"]), (&json!("succeeded"), &json!(1)), "{job}");
+    assert!(job["lateness_ms"].as_i64().unwrap() > 1_000, "how late it was is said: {job}");
+    assert_eq!(scene.unfinished(), Vec::<PathBuf>::new());
+    scene.assert_there_and_scheduled(&waiting);
+    assert_eq!(scene.server.wait(&scene.submit("now", "true"))["status"], "succeeded");
+}
+
+#[test]
+fn killed_on_a_full_disk_the_server_comes_up_for_reading_and_goes_on_when_there_is_room() {
+    let mut scene = Scene::new();
+    let done = scene.submit("now", "echo before");
+    assert_eq!(scene.server.wait(&done)["status"], "succeeded");
+    let waiting: Vec<String> = (0..20).map(|_| scene.submit("1h", "true")).collect();
+    let due_meanwhile = scene.submit("4s", "echo late");
+    let accepted = scene.fill_until_refused();
+    scene.server.kill();
+    scene.disk.fill();
+    std::thread::sleep(Duration::from_secs(3));
+    scene.server.up();
+    scene.assert_there_and_scheduled(&waiting);
+    scene.assert_there_and_scheduled(&accepted);
+    assert_eq!(scene.status(&done), "succeeded");
+    assert_eq!(scene.server.get(&format!("/job/{done}/logs")).text(), "before\n");
+    scene.fill_until_refused();
+    scene.disk.make_room();
+    let job = scene.server.wait(&due_meanwhile);
+    assert_eq!((&job["status"], &job["attempt"]), (&json!("succeeded"), &json!(1)), "{job}");
+    scene.assert_there_and_scheduled(&waiting);
+    scene.assert_there_and_scheduled(&accepted);
+}
+
+#[test]
+fn a_new_store_on_a_full_disk_is_refused_with_a_sentence_and_made_when_there_is_room() {
+    let disk = Disk::new();
+    disk.fill();
+    let mut command = Command::new(common::binary());
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--engine", "simulated", "--data-dir"])
+        .arg(disk.path().join("data"));
+    let refused = command.output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("is full: nothing was changed; make room"), "{said}");
+    disk.make_room();
+    let scene = Scene { server: Server::simulated_on(disk.path().join("data")), disk };
+    let id = scene.submit("now", "true");
+    eventually("it runs", || (scene.status(&id) == "succeeded").then_some(()));
+}
