@@ -165,6 +165,18 @@ impl Config {
         Self::merge(args, from_file, file)
     }
 
+    /// The data directory alone, for those who only look at it: whatever else the file may say.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when there is a file that cannot be read.
+    pub fn data_dir(flag: Option<PathBuf>, config: Option<&Path>) -> Result<PathBuf, ConfigError> {
+        if let Some(dir) = flag {
+            return Ok(dir);
+        }
+        let from_file = find_file(config)?.as_deref().map(read_file).transpose()?;
+        Ok(from_file.and_then(|file| file.server.data_dir).unwrap_or_else(default_data_dir))
+    }
+
     fn merge(args: ServeArgs, file: FileConfig, path: Option<PathBuf>) -> Result<Self, ConfigError> {
         let server = file.server;
         let listen = listen(args.listen.or(server.listen).as_deref().unwrap_or(DEFAULT_LISTEN))?;

@@ -1,4 +1,4 @@
-//! The command line. `serve` is the server; every other command is a client of its API.
+//! The command line. `serve` is the server, `check` looks at its files; every other command is a client of its API.
 //!
 //! What went well is on stdout, what went wrong is a sentence on stderr, and failure is never exit code 0.
 
@@ -12,6 +12,7 @@ use crate::config::{DEFAULT_LISTEN, ServeArgs};
 mod jobs;
 mod output;
 mod serve;
+mod store;
 
 /// Runs container images when they are due.
 #[derive(Debug, Parser)]
@@ -53,6 +54,8 @@ enum Command {
     Stop(jobs::IdArgs),
     /// Take a waiting job off the schedule
     Rm(jobs::IdArgs),
+    /// Say whether the state on disk is whole (exit code 0 or 1); with or without a running server
+    Check(store::StoreArgs),
     /// Print completions for a shell
     Completions {
         /// bash, zsh, fish, …
@@ -81,6 +84,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<u8> {
         match self.command {
             Command::Serve(args) => serve::run(*args),
+            Command::Check(args) => store::check(&args),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "tidetable", &mut std::io::stdout());
                 Ok(0)
@@ -108,6 +112,6 @@ async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
         Command::Wait(args) => jobs::wait(&client, args).await,
         Command::Stop(args) => jobs::stop(&client, args).await,
         Command::Rm(args) => jobs::rm(&client, args).await,
-        Command::Serve(_) | Command::Healthcheck | Command::Completions { .. } => Ok(0),
+        Command::Serve(_) | Command::Healthcheck | Command::Check(_) | Command::Completions { .. } => Ok(0),
     }
 }

@@ -30,6 +30,20 @@ impl DirLock {
     }
 }
 
+/// Whether a server has this directory. It is only asked, for a moment: a server that starts meanwhile is not kept from it.
+pub(super) fn is_in_use(dir: &Path) -> Result<bool, OpenError> {
+    let asked = match File::open(dir.join("lock")) {
+        Ok(file) => file.try_lock_shared(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => Err(TryLockError::Error(error)),
+    };
+    match asked {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(OpenError::not_readable(dir, &error)),
+    }
+}
+
 /// Makes a directory and those above it that are missing, so that they survive a power cut.
 pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {

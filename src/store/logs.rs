@@ -20,8 +20,10 @@ use super::threads::{Broken, Threads};
 use super::{OpenError, StoreError};
 use crate::domain::id::{Attempt, JobId};
 use crate::domain::output::LogLine;
+pub(super) use check::check;
 use lines::{limit_line, parse, put_line};
 
+mod check;
 mod lines;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use crate::domain::job::{Job, Map, Reason, Status};
 
+pub mod check;
 mod lock;
 pub mod logs;
 pub mod sqlite;
@@ -163,6 +164,20 @@ pub enum OpenError {
         /// What the system says.
         detail: String,
     },
+    /// There is no store in it.
+    #[error("there is no store in {path}: `--data-dir` names the folder that `tidetable serve` was given")]
+    NoStore {
+        /// The folder.
+        path: String,
+    },
+    /// What is in it cannot be read.
+    #[error("the data directory {path} cannot be read: {detail}")]
+    NotReadable {
+        /// The folder.
+        path: String,
+        /// What the system says.
+        detail: String,
+    },
     /// There is no room in it for what every start needs.
     #[error("the data directory {path} is full: nothing was changed; make room, and start again")]
     Full {
@@ -190,7 +205,9 @@ pub enum OpenError {
         known: i64,
     },
     /// It is not what we wrote.
-    #[error("the database in {path} is damaged: {detail}; put it aside or restore a backup")]
+    #[error(
+        "the database in {path} is damaged: {detail}; nothing was changed. `tidetable check --data-dir {path}` says what is wrong; restore a backup, or put the folder aside and begin anew"
+    )]
     Damaged {
         /// The folder.
         path: String,
@@ -207,5 +224,9 @@ impl OpenError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
             _ => Self::NotWritable { path, detail: error.to_string() },
         }
+    }
+
+    fn not_readable(dir: &Path, error: &io::Error) -> Self {
+        Self::NotReadable { path: dir.display().to_string(), detail: error.to_string() }
     }
 }

@@ -126,6 +126,19 @@ async fn a_row_that_cannot_be_read_is_said_to_be_damaged_and_whose_it_is() {
         let _ = fs::remove_file(dir.path().join(FILE));
         with_one_job(dir.path()).await;
         database(dir.path()).execute(&format!("UPDATE jobs SET {broken}"), []).expect("it can be written");
+        let refused = refusal(dir.path());
+        assert!(matches!(refused, OpenError::Damaged { .. }), "{broken}: {refused:?}");
+        assert!(refused.to_string().contains(&id(1).to_string()), "{broken}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_of_history_that_cannot_be_read_keeps_nobody_from_working_and_is_said_to_be_damaged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for broken in ["spec = '{', status = 'missed'", "status = 'failed', detail = '{'"] {
+        let _ = fs::remove_file(dir.path().join(FILE));
+        with_one_job(dir.path()).await;
+        database(dir.path()).execute(&format!("UPDATE jobs SET {broken}"), []).expect("it can be written");
         let open = open(dir.path());
         let failure = open.store.get(id(1)).await.expect_err("it cannot be read");
         assert!(matches!(failure, StoreError::Damaged(_)), "{broken}: {failure}");

@@ -19,11 +19,14 @@ use super::{Filter, OpenError, Snapshot, Store, StoreError, TRANSITIONS_BUFFERED
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
 use crate::domain::job::{Job, Map};
 
+mod check;
 mod open;
 mod queries;
 mod rows;
+mod wal;
 mod writer;
 
+pub(super) use check::{check, log_damage};
 pub use writer::Writer;
 
 /// The database's file in the data directory.
@@ -287,6 +290,14 @@ fn failed(error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(error.to_string()),
-        Some(_) | None => StoreError::Failed(error.to_string()),
+        Some(_) => StoreError::Failed(error.to_string()),
+        None if is_of_another_type(&error) => StoreError::Damaged(error.to_string()),
+        None => StoreError::Failed(error.to_string()),
     }
+}
+
+/// Whether a value was read that is not of the type that was written.
+fn is_of_another_type(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }

@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::lock::sync_dir;
 use super::super::{OpenError, StoreError};
-use super::{FILE, failed, queries};
+use super::{FILE, check, failed, queries};
 use crate::domain::id::InstanceId;
 
 refinery::embed_migrations!("src/store/sqlite/migrations");
@@ -28,20 +29,26 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
         StoreError::Full => OpenError::Full { path: path.clone() },
         other => OpenError::NotWritable { path: path.clone(), detail: other.to_string() },
     };
+    if let Some(detail) = check::log_damage(dir).map_err(|error| OpenError::of_io(dir, &error))? {
+        return Err(OpenError::Damaged { path, detail });
+    }
     let mut connection = Connection::open(dir.join(FILE)).map_err(failed).map_err(refused)?;
+    // What is refused is left as it is: closing would write the log into the database.
+    leave_as_it_is(&connection, true).map_err(failed).map_err(refused)?;
     // SQLite opens what it may not write for reading alone, and would only say so at the first write.
     if connection.is_readonly("main").map_err(failed).map_err(refused)? {
         return Err(refused(StoreError::Failed(format!("{FILE} is read-only"))));
     }
+    check::pages(&connection).map_err(refused)?;
     configure(&connection).map_err(failed).map_err(refused)?;
-    let known = migrations::runner().get_migrations().iter().map(|m| m.version()).max().unwrap_or(0);
-    let found = schema(&connection).map_err(failed).map_err(refused)?;
-    if found > i64::from(known) {
-        return Err(OpenError::Newer { path, found, known: i64::from(known) });
+    if let Schema::Newer { found, known } = Schema::of(&connection).map_err(failed).map_err(refused)? {
+        return Err(OpenError::Newer { path, found, known });
     }
     migrate(&mut connection).map_err(refused)?;
+    check::what_is_to_run(&connection).map_err(refused)?;
     let instance = identity(&connection, id_if_new).map_err(refused)?;
     let last_seq = queries::last_seq(&connection).map_err(failed).map_err(refused)?;
+    leave_as_it_is(&connection, false).map_err(failed).map_err(refused)?;
     sync_dir(dir).map_err(|error| OpenError::of_io(dir, &error))?;
     Ok(Opened { connection, instance, last_seq })
 }
@@ -60,6 +67,10 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     })
 }
 
+fn leave_as_it_is(connection: &Connection, leave: bool) -> rusqlite::Result<bool> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave)
+}
+
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -68,8 +79,25 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     common(connection)
 }
 
+/// Who can read the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Schema {
+    /// We; perhaps after a migration.
+    Ours,
+    /// A newer version.
+    Newer { found: i64, known: i64 },
+}
+
+impl Schema {
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let known = migrations::runner().get_migrations().iter().map(|m| m.version()).max().unwrap_or(0);
+        let (found, known) = (last_migration(connection)?, i64::from(known));
+        Ok(if found > known { Self::Newer { found, known } } else { Self::Ours })
+    }
+}
+
 /// The last migration that was applied; 0 for a database that is new.
-fn schema(connection: &Connection) -> rusqlite::Result<i64> {
+fn last_migration(connection: &Connection) -> rusqlite::Result<i64> {
     let tables: i64 = connection.query_row(
         "SELECT count(*) FROM sqlite_master WHERE name = 'refinery_schema_history'",
         [],
@@ -100,6 +128,9 @@ fn common(connection: &Connection) -> rusqlite::Result<()> {
 fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId, StoreError> {
     if let Some(known) = queries::meta(connection, "instance")? {
         return known.parse().map_err(|error| StoreError::Damaged(format!("its instance id cannot be read: {error}")));
+    }
+    if queries::last_seq(connection).map_err(failed)? > 0 {
+        return Err(StoreError::Damaged("its instance id is gone".to_owned()));
     }
     queries::set_meta(connection, "instance", &id_if_new.to_string())?;
     Ok(id_if_new)

@@ -1,0 +1,36 @@
+//! The commands that work on a data directory itself, with or without a server: `check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::Config;
+use crate::store;
+
+/// Which data directory.
+#[derive(Args, Debug)]
+pub(super) struct StoreArgs {
+    /// Folder with the state [default: the server's]
+    #[arg(long, env = "TIDETABLE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Config file that may name the folder [default: the server's]
+    #[arg(long, env = "TIDETABLE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl StoreArgs {
+    fn dir(&self) -> anyhow::Result<PathBuf> {
+        Ok(Config::data_dir(self.data_dir.clone(), self.config.as_deref())?)
+    }
+}
+
+/// What is damaged is in the report, and in the exit code.
+pub(super) fn check(args: &StoreArgs) -> anyhow::Result<u8> {
+    let report = store::check::check(&args.dir()?)?;
+    let text = if args.json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
+    println!("{text}");
+    Ok(u8::from(!report.whole))
+}

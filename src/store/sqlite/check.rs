@@ -1,0 +1,215 @@
+//! Whether the database is whole. SQLite has no sums over its pages, so what it cannot see is looked for in what the rows
+//! say: each can be read, and the journal leads to how each job stands, without a gap.
+//!
+//! [`check`] reads everything, as of one moment. A server that opens a store reads less, in half a second for a million
+//! jobs: that the pages hang together ([`pages`]), and whatever is yet to run ([`what_is_to_run`]).
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::super::check::Report;
+use super::super::{OpenError, StoreError, Transition};
+use super::open::Schema;
+use super::{FILE, failed, open, queries, rows, wal};
+use crate::domain::id::{InstanceId, JobId};
+use crate::domain::job::{Job, Map, Status};
+
+/// How many of SQLite's own findings are asked for.
+const FINDINGS: usize = 20;
+
+/// What is wrong with the write-ahead log, if anything is; while no server has it.
+pub(in crate::store) fn log_damage(dir: &Path) -> io::Result<Option<String>> {
+    wal::damage(&dir.join(format!("{FILE}-wal")))
+}
+
+/// Reads everything.
+///
+/// # Errors
+/// When the system refuses, or a newer version wrote it; what is damaged goes into the report.
+pub(in crate::store) fn check(dir: &Path, report: &mut Report) -> Result<(), OpenError> {
+    let path = || dir.display().to_string();
+    match all(&dir.join(FILE), report) {
+        Ok(Schema::Ours) => Ok(()),
+        Ok(Schema::Newer { found, known }) => Err(OpenError::Newer { path: path(), found, known }),
+        Err(StoreError::Damaged(detail)) => {
+            report.found(format!("the database cannot be read on: {detail}"));
+            Ok(())
+        }
+        Err(other) => Err(OpenError::NotReadable { path: path(), detail: other.to_string() }),
+    }
+}
+
+fn all(file: &Path, report: &mut Report) -> Result<Schema, StoreError> {
+    let connection = open::reader(file).map_err(failed)?;
+    // A read is what fixes the moment.
+    connection.execute_batch("BEGIN; SELECT 1 FROM sqlite_master LIMIT 1").map_err(failed)?;
+    let schema = Schema::of(&connection).map_err(failed)?;
+    if schema == Schema::Ours {
+        tables(&connection, report)?;
+    }
+    Ok(schema)
+}
+
+fn tables(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
+    structure(connection, report)?;
+    if !has_tables(connection)? {
+        report.found("the tables of a store are not in the database");
+        return Ok(());
+    }
+    let instance = queries::meta(connection, "instance")?;
+    if instance.is_none_or(|id| id.parse::<InstanceId>().is_err()) {
+        report.found("its instance id is gone or cannot be read: with it, containers are found again");
+    }
+    let journal = journal(connection, report)?;
+    jobs(connection, journal, report)
+}
+
+fn structure(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
+    for sql in [format!("PRAGMA integrity_check({FINDINGS})"), "PRAGMA foreign_key_check".to_owned()] {
+        let mut statement = connection.prepare(&sql).map_err(failed)?;
+        let mut lines = statement.query([]).map_err(failed)?;
+        while let Some(line) = lines.next().map_err(failed)? {
+            let text: String = line.get(0).map_err(failed)?;
+            if text != "ok" {
+                report.found(format!("SQLite finds: {}", text.trim().replace('\n', " ")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('meta', 'jobs', 'journal')";
+    let tables: i64 = connection.query_row(sql, [], |row| row.get(0)).map_err(failed)?;
+    Ok(tables == 3)
+}
+
+/// The last row of each job; every one before it follows from the one before that.
+fn journal(connection: &Connection, report: &mut Report) -> Result<HashMap<JobId, Transition>, StoreError> {
+    let mut statement = connection
+        .prepare("SELECT seq, at, job, job_name, from_status, to_status, attempt, reason, exit_code, version FROM journal ORDER BY seq")
+        .map_err(failed)?;
+    let mut found = statement.query([]).map_err(failed)?;
+    let mut last: HashMap<JobId, Transition> = HashMap::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        report.transitions += 1;
+        let row = match rows::journal_row(row) {
+            Ok(row) => row,
+            Err(failure) => {
+                report.found(failure.to_string());
+                continue;
+            }
+        };
+        let before = last.get(&row.job);
+        let expected = before.map_or(0, |before| before.version.0 + 1);
+        if row.version.0 != expected || row.from != before.map(|before| before.to) {
+            report.found(format!(
+                "row {} of the journal does not follow from the one before it of job {}",
+                row.seq.0, row.job
+            ));
+        }
+        last.insert(row.job, row);
+    }
+    Ok(last)
+}
+
+/// Every job can be read, and stands as the journal says.
+fn jobs(
+    connection: &Connection,
+    mut journal: HashMap<JobId, Transition>,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    let sql = format!("SELECT {}, priority, start_deadline FROM jobs ORDER BY rowid", rows::JOB_COLUMNS);
+    let mut statement = connection.prepare(&sql).map_err(failed)?;
+    let mut found = statement.query([]).map_err(failed)?;
+    while let Some(row) = found.next().map_err(failed)? {
+        report.jobs += 1;
+        let last = row.get(0).ok().map(JobId::from_bytes).and_then(|id| journal.remove(&id));
+        match rows::job(row) {
+            Ok(job) => {
+                let columns = (row.get(9).map_err(failed)?, row.get(10).map_err(failed)?);
+                compare(&job, columns, last.as_ref(), report)?;
+            }
+            Err(failure) => report.found(failure.to_string()),
+        }
+    }
+    for job in journal.keys() {
+        report.found(format!("job {job} is in the journal, and not among the jobs"));
+    }
+    Ok(())
+}
+
+fn compare(
+    job: &Job,
+    columns: (i32, Option<i64>),
+    last: Option<&Transition>,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    let id = job.id;
+    let right = rows::JobRow::of(job)?;
+    if columns != (right.priority, right.start_deadline) {
+        report.found(format!("job {id}: its priority or start deadline is not what its spec says"));
+    }
+    let Some(last) = last else {
+        report.found(format!("job {id} is not in the journal"));
+        return Ok(());
+    };
+    let (stands, said) = ((job.version, job.state.status(), job.attempt.0), (last.version, last.to, last.attempt));
+    if job.name.as_str() != last.job_name
+        || (job.state.reason(), job.state.exit_code()) != (last.reason, last.exit_code)
+    {
+        report.found(format!("job {id}: its name, reason or exit code is not what the journal says"));
+    }
+    if stands != said {
+        report.found(format!(
+            "job {id} is {} at version {}, and the journal ends with {} at version {}",
+            stands.1, stands.0.0, said.1, said.0.0
+        ));
+    }
+    Ok(())
+}
+
+/// That the pages of the database hang together.
+///
+/// # Errors
+/// [`StoreError::Damaged`] with the first thing that is wrong.
+pub(super) fn pages(connection: &Connection) -> Result<(), StoreError> {
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged(verdict.trim().replace('\n', " "))) }
+}
+
+/// That every job which is not over can be read. One that cannot would keep the others from being started, for what is
+/// due is read in its order.
+///
+/// # Errors
+/// [`StoreError::Damaged`] that names the job.
+pub(super) fn what_is_to_run(connection: &Connection) -> Result<(), StoreError> {
+    let mut status = String::new();
+    while let Some(next) = next_status(connection, &status)? {
+        let is_over = Status::from_word(&next).is_some_and(|status| status.map() == Map::History);
+        if !is_over {
+            of_status(connection, &next)?;
+        }
+        status = next;
+    }
+    Ok(())
+}
+
+/// The next of the words that are there, whatever they are.
+fn next_status(connection: &Connection, after: &str) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT status FROM jobs INDEXED BY jobs_by_status WHERE status > ?1 ORDER BY status LIMIT 1";
+    connection.query_row(sql, [after], |row| row.get(0)).optional().map_err(failed)
+}
+
+fn of_status(connection: &Connection, status: &str) -> Result<(), StoreError> {
+    let sql = format!("SELECT {} FROM jobs INDEXED BY jobs_by_status WHERE status = ?1", rows::JOB_COLUMNS);
+    let mut statement = connection.prepare(&sql).map_err(failed)?;
+    let mut found = statement.query([status]).map_err(failed)?;
+    while let Some(row) = found.next().map_err(failed)? {
+        rows::job(row)?;
+    }
+    Ok(())
+}
