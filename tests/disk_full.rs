@@ -192,6 +192,25 @@ fn killed_on_a_full_disk_the_server_comes_up_for_reading_and_goes_on_when_there_
 }
 
 #[test]
+fn a_backup_for_which_there_is_no_room_leaves_nothing_behind() {
+    let scene = Scene::new();
+    (0..50).for_each(|_| drop(scene.submit("1h", "true")));
+    scene.disk.fill();
+    // Room for a folder, but not for the database.
+    let ballast = File::options().write(true).open(scene.disk.ballast()).unwrap();
+    ballast.set_len(ballast.metadata().unwrap().len() - 50_000).unwrap();
+    let mut command = Command::new(common::binary());
+    command.args(["backup", "--data-dir"]).args([scene.server.data_dir(), scene.disk.path().join("backup")]);
+    let refused = command.output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("no room for the backup"), "{said}");
+    let names = fs::read_dir(scene.disk.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(names, ["ballast", "data"]);
+}
+
+#[test]
 fn a_new_store_on_a_full_disk_is_refused_with_a_sentence_and_made_when_there_is_room() {
     let disk = Disk::new();
     disk.fill();

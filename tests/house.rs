@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("client", &["api"]),
     ("supervise", &[]),
     ("app", &["domain", "clock", "config", "store", "engine", "scheduler", "api", "supervise"]),
-    ("cli", &["api", "app", "client", "config", "store", "supervise"]),
+    ("cli", &["api", "app", "client", "clock", "config", "store", "supervise"]),
 ];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {

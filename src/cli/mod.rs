@@ -1,4 +1,4 @@
-//! The command line. `serve` is the server, `check` looks at its files; every other command is a client of its API.
+//! The command line. `serve` is the server, `check` and `backup` work on its files; every other command is a client of its API.
 //!
 //! What went well is on stdout, what went wrong is a sentence on stderr, and failure is never exit code 0.
 
@@ -56,6 +56,8 @@ enum Command {
     Rm(jobs::IdArgs),
     /// Say whether the state on disk is whole (exit code 0 or 1); with or without a running server
     Check(store::StoreArgs),
+    /// Copy the state on disk to a new folder, as of one moment; with or without a running server
+    Backup(store::BackupArgs),
     /// Print completions for a shell
     Completions {
         /// bash, zsh, fish, …
@@ -84,6 +86,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<u8> {
         match self.command {
             Command::Serve(args) => serve::run(*args),
+            Command::Backup(args) => store::backup(&args),
             Command::Check(args) => store::check(&args),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Self::command(), "tidetable", &mut std::io::stdout());
@@ -112,6 +115,10 @@ async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
         Command::Wait(args) => jobs::wait(&client, args).await,
         Command::Stop(args) => jobs::stop(&client, args).await,
         Command::Rm(args) => jobs::rm(&client, args).await,
-        Command::Serve(_) | Command::Healthcheck | Command::Check(_) | Command::Completions { .. } => Ok(0),
+        Command::Serve(_)
+        | Command::Healthcheck
+        | Command::Check(_)
+        | Command::Backup(_)
+        | Command::Completions { .. } => Ok(0),
     }
 }

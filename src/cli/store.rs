@@ -1,9 +1,10 @@
-//! The commands that work on a data directory itself, with or without a server: `check`.
+//! The commands that work on a data directory itself, with or without a server: `check`, `backup`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::store;
 
@@ -21,10 +22,26 @@ pub(super) struct StoreArgs {
     json: bool,
 }
 
+/// `tidetable backup`.
+#[derive(Args, Debug)]
+pub(super) struct BackupArgs {
+    /// A folder that is not there yet: a data directory when it is
+    #[arg(value_name = "DEST")]
+    destination: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
 impl StoreArgs {
     fn dir(&self) -> anyhow::Result<PathBuf> {
         Ok(Config::data_dir(self.data_dir.clone(), self.config.as_deref())?)
     }
+}
+
+pub(super) fn backup(args: &BackupArgs) -> anyhow::Result<u8> {
+    let backup = store::backup::back_up(&args.store.dir()?, &args.destination, SystemClock.now())?;
+    println!("{}", if args.store.json { serde_json::to_string_pretty(&backup)? } else { backup.to_string() });
+    Ok(0)
 }
 
 /// What is damaged is in the report, and in the exit code.

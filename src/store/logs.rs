@@ -20,9 +20,11 @@ use super::threads::{Broken, Threads};
 use super::{OpenError, StoreError};
 use crate::domain::id::{Attempt, JobId};
 use crate::domain::output::LogLine;
+pub(super) use backup::back_up;
 pub(super) use check::check;
 use lines::{limit_line, parse, put_line};
 
+mod backup;
 mod check;
 mod lines;
 #[cfg(test)]
@@ -165,8 +167,7 @@ impl LogStore {
 
     /// On the shelf that the id's last digits say: those are random, so no shelf grows faster than another.
     fn path(&self, job: JobId, attempt: Attempt) -> PathBuf {
-        let id = job.to_string();
-        self.dir.join(&id[30..]).join(format!("{id}-{attempt}.log.zst"))
+        file_of(&self.dir, job, attempt)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -182,6 +183,11 @@ impl LogStore {
             Err(Broken) => Err(StoreError::Closed),
         }
     }
+}
+
+fn file_of(dir: &Path, job: JobId, attempt: Attempt) -> PathBuf {
+    let id = job.to_string();
+    dir.join(&id[30..]).join(format!("{id}-{attempt}.log.zst"))
 }
 
 fn clear_unfinished(shelf: &Path) -> io::Result<()> {

@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use crate::domain::job::{Job, Map, Reason, Status};
 
+pub mod backup;
 pub mod check;
 mod lock;
 pub mod logs;
@@ -76,6 +77,17 @@ pub trait Store: Send + Sync + 'static {
     /// Transitions as they are committed, from now on.
     fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Transition>>;
 
+    /// What this store is a restored backup of, until that is [seen to](Store::forget_restored). The first time, `now` is
+    /// remembered as the moment from which on it is served.
+    async fn restored(&self, now: Timestamp) -> Result<Option<Restored>, StoreError>;
+
+    /// The ids of the jobs that came with the backup and may have run elsewhere meanwhile: those in the running map, and
+    /// those that were due by then.
+    async fn overtaken(&self, by: Timestamp) -> Result<Vec<JobId>, StoreError>;
+
+    /// Remembers that all of these were seen to.
+    async fn forget_restored(&self) -> Result<(), StoreError>;
+
     /// The engine that containers were created on, if any were.
     async fn engine(&self) -> Result<Option<EngineId>, StoreError>;
 
@@ -131,6 +143,17 @@ pub struct Transition {
     pub exit_code: Option<i32>,
     /// Which version of the job it made.
     pub version: Version,
+}
+
+/// A store that was a backup: another server may have gone on with its jobs meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Of which moment.
+    pub since: Timestamp,
+    /// When it was served first. From then on its jobs are its own.
+    pub served_at: Timestamp,
+    /// The engine on which its containers were.
+    pub engine: Option<EngineId>,
 }
 
 /// Why a read or a write was not done.

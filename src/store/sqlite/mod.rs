@@ -15,10 +15,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 
 use super::lock::DirLock;
 use super::threads::{Broken, Threads};
-use super::{Filter, OpenError, Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
+use super::{Filter, OpenError, Restored, Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
 use crate::domain::job::{Job, Map};
 
+mod backup;
 mod check;
 mod open;
 mod queries;
@@ -26,6 +27,7 @@ mod rows;
 mod wal;
 mod writer;
 
+pub(super) use backup::back_up;
 pub(super) use check::{check, log_damage};
 pub use writer::Writer;
 
@@ -200,6 +202,22 @@ impl Store for SqliteStore {
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {
         self.transitions.subscribe()
+    }
+
+    async fn restored(&self, now: Timestamp) -> Result<Option<Restored>, StoreError> {
+        if self.read(move |connection| queries::meta(connection, backup::BACKUP_AT)).await?.is_none() {
+            return Ok(None);
+        }
+        self.write(move |connection| backup::note_served(connection, now).map(|()| None)).await?;
+        self.read(backup::restored).await
+    }
+
+    async fn overtaken(&self, by: Timestamp) -> Result<Vec<JobId>, StoreError> {
+        self.read(move |connection| backup::overtaken(connection, by)).await
+    }
+
+    async fn forget_restored(&self) -> Result<(), StoreError> {
+        self.write(|connection| backup::forget(connection).map(|()| None)).await
     }
 
     async fn engine(&self) -> Result<Option<EngineId>, StoreError> {

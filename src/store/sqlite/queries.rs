@@ -27,6 +27,12 @@ const META: &str = "SELECT value FROM meta WHERE key = ?1";
 const SET_META: &str = "INSERT INTO meta (key, value) VALUES (?1, ?2)
      ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
+const UNSET_META: &str = "DELETE FROM meta WHERE key = ?1";
+const OVERTAKEN: &str = "SELECT id FROM jobs INDEXED BY jobs_due
+         WHERE status IN ('scheduled', 'retrying') AND due_at <= ?1 AND rowid <= ?2
+     UNION ALL SELECT id FROM jobs INDEXED BY jobs_by_status
+         WHERE status IN ('queued', 'pulling', 'starting', 'running', 'stopping') AND rowid <= ?2";
+
 fn get_sql() -> String {
     format!("SELECT {JOB_COLUMNS} FROM jobs WHERE id = ?1")
 }
@@ -227,6 +233,10 @@ pub(super) fn active(connection: &Connection) -> Result<Vec<JobId>, StoreError> 
     ids(connection, ACTIVE, [])
 }
 
+pub(super) fn overtaken(connection: &Connection, by: Timestamp, last_row: i64) -> Result<Vec<JobId>, StoreError> {
+    ids(connection, OVERTAKEN, params![by.timestamp_millis(), last_row])
+}
+
 pub(super) fn page(
     connection: &Connection,
     map: Map,
@@ -255,6 +265,11 @@ pub(super) fn set_meta(connection: &Connection, key: &str, value: &str) -> Resul
     Ok(())
 }
 
+pub(super) fn unset_meta(connection: &Connection, key: &str) -> Result<(), StoreError> {
+    prepared(connection, UNSET_META)?.execute([key]).map_err(failed)?;
+    Ok(())
+}
+
 fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
@@ -280,7 +295,8 @@ mod tests {
         let statuses = |map| Status::ALL.iter().copied().filter(|status| status.map() == map).collect::<Vec<_>>();
         let pages = [Map::Scheduled, Map::Running, Map::History].map(|map| page_sql(&statuses(map)));
         let built = [get_sql(), due_sql(), queued_sql(), deadline_sql(), page_sql(&[Status::Failed])];
-        let fixed = [INSERT, ADVANCE, JOURNAL, JOURNAL_AFTER, PREFIX, NEXT_DUE, ACTIVE, META, SET_META];
+        let fixed =
+            [INSERT, ADVANCE, JOURNAL, JOURNAL_AFTER, PREFIX, NEXT_DUE, ACTIVE, META, SET_META, UNSET_META, OVERTAKEN];
         for sql in pages.iter().chain(&built).map(String::as_str).chain(fixed) {
             for step in plan(&connection, sql) {
                 // In the order of its own index, and only as far as the limit; the labels of one job.

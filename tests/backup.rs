@@ -1,0 +1,187 @@
+//! `tidetable backup`: whole or not there at all, of one moment, while a server takes jobs as fast as it can. What becomes
+//! of a backup that is served is in `tests/restore.rs`.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::Server;
+use serde_json::{Value, json};
+
+fn run(command: &str, data_dir: &Path, arguments: &[&Path]) -> Output {
+    Command::new(common::binary()).arg(command).arg("--data-dir").arg(data_dir).args(arguments).output().unwrap()
+}
+
+fn back_up(server: &Server, to: &Path) -> Output {
+    run("backup", &server.data_dir(), &[to])
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn assert_whole(data_dir: &Path) {
+    let checked = run("check", data_dir, &[]);
+    assert!(checked.status.success(), "{}", said(&checked));
+}
+
+fn submit(server: &Server, date: &str, script: &str) -> String {
+    server.submit(json!({"job_name": "busybox", "date": date, "command": ["sh", "-c", script]}))
+}
+
+/// What is beside a folder and is none of the test's.
+fn left_over(above: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(above).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.to_string_lossy().contains("unfinished")).collect()
+}
+
+#[test]
+fn beside_a_server_under_load_a_backup_has_every_job_that_was_acknowledged_before_it_began() {
+    let server = Arc::new(Server::simulated());
+    let acknowledged: Arc<Mutex<Vec<String>>> = Arc::default();
+    let stop = Arc::new(AtomicBool::new(false));
+    let lanes: Vec<_> = (0..4)
+        .map(|lane| {
+            let (server, acknowledged, stop) = (server.clone(), acknowledged.clone(), stop.clone());
+            std::thread::spawn(move || {
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let date = if n % 3 == 0 { "now" } else { "1h" };
+                    let id = submit(&server, date, &format!("echo {lane} {n}"));
+                    acknowledged.lock().unwrap().push(id);
+                }
+            })
+        })
+        .collect();
+    let mut backups = Vec::new();
+    for n in 0..5 {
+        std::thread::sleep(Duration::from_millis(400));
+        let before = acknowledged.lock().unwrap().clone();
+        let to = server.dir().join(format!("backup {n}"));
+        let done = back_up(&server, &to);
+        assert!(done.status.success(), "{}", said(&done));
+        backups.push((to, before));
+    }
+    stop.store(true, Ordering::Relaxed);
+    lanes.into_iter().for_each(|lane| lane.join().unwrap());
+    for (to, before) in backups {
+        assert!(before.len() > 20, "there was no load: {}", before.len());
+        assert_holds(&to, &before);
+    }
+    assert_eq!(left_over(server.dir()), Vec::<PathBuf>::new());
+}
+
+/// That a backup is whole, is a data directory, and has these jobs; and the output of those that are over.
+fn assert_holds(backup: &Path, ids: &[String]) {
+    assert_eq!(fs::metadata(backup).unwrap().permissions().mode() & 0o777, 0o700);
+    let files = fs::read_dir(backup).unwrap().count();
+    assert_eq!(files, 2, "one file and one folder, and nothing that has to be put together first");
+    assert_whole(backup);
+    let served = Server::simulated_on(backup.to_owned());
+    let jobs = served.get("/jobs").json();
+    for id in ids {
+        let is_there = ["scheduled", "running", "history"].iter().any(|map| jobs[map].get(id).is_some());
+        assert!(is_there, "{id} was acknowledged before the backup, and is not in it");
+    }
+    let over = ids.iter().rev().filter(|id| jobs["history"][id]["status"] == "succeeded");
+    for id in over.take(40) {
+        assert!(!served.get(&format!("/job/{id}/logs")).text().is_empty(), "the output of {id}");
+    }
+}
+
+#[test]
+fn a_backup_says_what_is_in_it() {
+    let server = Server::simulated();
+    let done = submit(&server, "now", "echo hello");
+    server.wait(&done);
+    submit(&server, "1h", "true");
+    let to = server.dir().join("backup");
+    let output = run("backup", &server.data_dir(), &[&to, Path::new("--json")]);
+    let backup: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&backup["jobs"], &backup["logs"]), (&json!(2), &json!(1)), "{backup}");
+    assert_eq!(backup["destination"], to.to_str().unwrap());
+}
+
+#[test]
+fn a_server_that_was_killed_can_be_backed_up_and_so_can_a_backup() {
+    let mut server = Server::simulated();
+    let done = submit(&server, "now", "echo hello");
+    server.wait(&done);
+    server.kill();
+    let (first, second) = (server.dir().join("first"), server.dir().join("second"));
+    assert!(back_up(&server, &first).status.success());
+    assert!(run("backup", &first, &[&second]).status.success());
+    assert_holds(&second, &[done]);
+}
+
+#[test]
+fn a_backup_replaces_nothing() {
+    let server = Server::simulated();
+    let (folder, file) = (server.dir().join("folder"), server.dir().join("file"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(&file, "mine").unwrap();
+    for to in [&folder, &file, &server.data_dir()] {
+        let refused = back_up(&server, to);
+        assert!(!refused.status.success() && said(&refused).contains("is there already"), "{}", said(&refused));
+    }
+    assert_eq!((fs::read_dir(&folder).unwrap().count(), fs::read(&file).unwrap()), (0, b"mine".to_vec()));
+    let nowhere = back_up(&server, &server.dir().join("no").join("such").join("folder"));
+    assert!(!nowhere.status.success() && said(&nowhere).contains("cannot be written"), "{}", said(&nowhere));
+    let nothing = run("backup", &folder, &[&server.dir().join("new")]);
+    assert!(!nothing.status.success() && said(&nothing).contains("there is no store in"), "{}", said(&nothing));
+    assert_eq!(left_over(server.dir()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_store_that_is_damaged_is_no_backup() {
+    let mut server = Server::simulated();
+    (0..50).for_each(|_| drop(submit(&server, "1h", "true")));
+    let to = server.dir().join("backup");
+    server.kill();
+    let log = server.data_dir().join("tidetable.db-wal");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[50_000] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let refused = back_up(&server, &to);
+    assert!(!refused.status.success() && said(&refused).contains("is damaged"), "{}", said(&refused));
+    assert!(!to.exists());
+}
+
+#[test]
+fn a_backup_that_is_killed_is_not_there_and_one_that_is_there_is_whole() {
+    let server = Server::simulated();
+    for n in 0..300 {
+        let pad = "x".repeat(3_000);
+        server.submit(json!({"job_name": "busybox", "date": "1h", "env": {"PAD": pad, "N": n.to_string()}}));
+    }
+    let mut unfinished = 0;
+    for n in 0..30 {
+        let to = server.dir().join(format!("backup {n}"));
+        let mut child = Command::new(common::binary())
+            .args(["backup", "--data-dir"])
+            .args([&server.data_dir(), &to])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(n));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if to.exists() {
+            assert_whole(&to);
+        } else {
+            unfinished += 1;
+        }
+    }
+    assert!(unfinished > 0, "none was killed early enough");
+    assert!(back_up(&server, &server.dir().join("after")).status.success());
+}
