@@ -146,6 +146,7 @@ suite! {
     environment_and_labels_arrive,
     the_log_tells_a_container_that_ran_from_one_that_never_did,
     what_this_engine_started_it_was_seen_to,
+    its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_reaches,
     pulls_of_one_image_share_one_answer,
     starting_what_has_exited_runs_it_again,
     }
@@ -377,6 +378,23 @@ async fn what_this_engine_started_it_was_seen_to(bench: Arc<Bench>) {
     let since = started_at - chrono::Duration::seconds(5);
     let testimony = bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer");
     assert_eq!(testimony, Testimony::Seen);
+}
+
+async fn its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_reaches(bench: Arc<Bench>) {
+    let long_ago = SystemClock.now() - chrono::Duration::days(10_000);
+    let (never, id) = bench.create("true").await;
+    bench.engine.remove(&id).await.expect("it can be removed");
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let since = SystemClock.now() - chrono::Duration::seconds(1);
+    let (gone, id) = bench.run("true").await;
+    bench.ended(&gone).await;
+    bench.engine.remove(&id).await.expect("it can be removed");
+    let (runs, _) = bench.run("sleep 5").await;
+    let started = bench.engine.started(bench.instance, since).await.expect("an answer");
+    assert!(started.reaches_back, "a container was made before");
+    assert_eq!(started.attempts, [gone.owner.job, runs.owner.job].map(|job| (job, Attempt(1))).into(), "{never:?}");
+    let of_nobody = bench.engine.started(InstanceId::new(bench.dice.bytes()), long_ago).await.expect("an answer");
+    assert!(of_nobody.attempts.is_empty() && !of_nobody.reaches_back, "{of_nobody:?}");
 }
 
 async fn pulls_of_one_image_share_one_answer(bench: Arc<Bench>) {

@@ -21,6 +21,7 @@ pub mod job;
 pub mod output;
 pub mod policy;
 pub mod protocol;
+pub mod restored;
 pub mod spec;
 pub mod status;
 pub mod transition;

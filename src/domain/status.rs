@@ -120,6 +120,8 @@ words! {
         StartedAgain = "started_again",
         /// It cannot be told whether the container was started.
         StartAmbiguous = "start_ambiguous",
+        /// It may have run while this store was a backup.
+        Restored = "restored",
         /// It ran past its `timeout`.
         Timeout = "timeout",
         /// Its start deadline passed.

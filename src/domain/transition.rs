@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::SubsecRound;
 
 use super::container::Exit;
-use super::id::{ContainerId, Timestamp};
+use super::id::{Attempt, ContainerId, Timestamp};
 use super::job::{End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait};
 use super::spec::JobSpec;
 
@@ -45,6 +45,11 @@ pub enum Event {
     Failed(Failure),
     /// It cannot be established whether or how it ran.
     Lost(Failure),
+    /// A container of this attempt is on the engine, of which this store, a restored backup, did not know. It may have
+    /// been started.
+    Adopt(Attempt, ContainerId),
+    /// This attempt may have run while this store was a backup, and nothing of it is left.
+    MayHaveRun(Attempt, Failure),
     /// It shall stop.
     Stop(StopCause),
 }
@@ -103,6 +108,8 @@ impl Event {
             Self::Exited(_) => "exited",
             Self::Failed(_) => "failed",
             Self::Lost(_) => "lost",
+            Self::Adopt(..) => "adopt",
+            Self::MayHaveRun(..) => "may_have_run",
             Self::Stop(_) => "stop",
         }
     }
@@ -144,10 +151,23 @@ impl Job {
             Event::Exited(ending) => self.exited(ending, &mut next, now).ok_or(refused)?,
             Event::Failed(failure) => self.failed(failure, &mut next, now).ok_or(refused)?,
             Event::Lost(failure) => self.lost(failure, &mut next, now).ok_or(refused)?,
-            Event::Stop(why) => self.stop(why, now).ok_or(refused)?,
-            Event::Cancel | Event::MissDeadline | Event::Reject(_) | Event::Pull | Event::Pulled | Event::Intend(_) => {
-                return Err(refused);
+            Event::Adopt(attempt, container) if self.is_news(attempt) => {
+                next.attempt = attempt;
+                State::Starting(Some(Intent { container, at: now }))
             }
+            Event::MayHaveRun(attempt, failure) if self.is_news(attempt) => {
+                next.attempt = attempt;
+                next.clone().retry_or(Outcome::Unknown, failure, None, &mut next, now)
+            }
+            Event::Stop(why) => self.stop(why, now).ok_or(refused)?,
+            Event::Cancel
+            | Event::MissDeadline
+            | Event::Reject(_)
+            | Event::Pull
+            | Event::Pulled
+            | Event::Intend(_)
+            | Event::Adopt(..)
+            | Event::MayHaveRun(..) => return Err(refused),
         };
         Ok(next)
     }
@@ -159,6 +179,22 @@ impl Job {
     /// Claimed, and certainly not started yet.
     fn is_claimed(&self) -> bool {
         matches!(self.state, State::Pulling | State::Starting(None))
+    }
+
+    /// The first attempt of which nothing is known here, if there can be one: a later one, or the present one that was
+    /// claimed and not yet meant to be started.
+    pub fn first_unknown_attempt(&self) -> Option<Attempt> {
+        match &self.state {
+            State::Pulling | State::Starting(None) => Some(self.attempt),
+            State::Scheduled | State::Queued(_) | State::Retrying(_) | State::Starting(Some(_)) | State::Running(_) => {
+                Some(self.attempt.next())
+            }
+            State::Stopping(_) | State::Ended(_) => None,
+        }
+    }
+
+    fn is_news(&self, attempt: Attempt) -> bool {
+        self.first_unknown_attempt().is_some_and(|unknown| attempt >= unknown)
     }
 
     fn queue(&self, reason: Reason, now: Timestamp) -> Option<State> {

@@ -12,6 +12,7 @@
 //! A new engine is one file here, one arm in the app's `connect_engine`, and one line in the contract suite
 //! (`tests/engine_contract.rs`).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::domain::container::{Container, Owner, Question, Testimony};
-use crate::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp};
+use crate::domain::id::{Attempt, ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::domain::output::LogLine;
@@ -93,6 +94,18 @@ pub trait Engine: Send + Sync + 'static {
         question: Question,
         since: Timestamp,
     ) -> Result<Testimony, EngineError>;
+
+    /// What the engine's own event log has of starts of this instance's containers, and whether it is all since then.
+    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError>;
+}
+
+/// What an engine's log has of one instance's containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Started {
+    /// The last attempt of each job that was started, or whose end it has.
+    pub attempts: HashMap<JobId, Attempt>,
+    /// Whether the log demonstrably reaches back as far as was asked.
+    pub reaches_back: bool,
 }
 
 /// Which engine answers.

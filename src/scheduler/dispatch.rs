@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, driver};
+use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, driver, restore};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
 use crate::domain::transition::Event;
@@ -24,6 +24,7 @@ use crate::store::StoreError;
 /// Dispatches until told to stop, then waits for the drivers.
 pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<JobId>, stop: CancellationToken) {
     let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stop };
+    restore::run(shared, &dispatcher.stop).await;
     dispatcher.adopt_all().await;
     dispatcher.run(found).await;
     while let Some(ended) = dispatcher.drivers.join_next().await {

@@ -25,6 +25,8 @@ use crate::store::StoreError;
 mod fence;
 mod steps;
 
+pub(super) use steps::LOG_MARGIN;
+
 /// Drives the job until it is over and cleared away, or waits for its next attempt, or `stop` is cancelled.
 pub(super) async fn run(
     shared: Arc<Shared>,

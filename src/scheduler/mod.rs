@@ -32,6 +32,7 @@ mod driver;
 mod handle;
 mod monitor;
 mod output;
+mod restore;
 mod sweep;
 
 pub use catalog::Catalog;

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use futures::future::join_all;
 use rusqlite::Connection;
 use serde_json::json;
-use tidetable::domain::id::{InstanceId, JobId, Seq, Version};
+use tidetable::domain::id::{EngineId, InstanceId, JobId, Seq, Version};
 use tidetable::domain::job::{Job, Map, State};
+use tidetable::store::backup::back_up;
 use tidetable::store::sqlite::{FILE, SqliteStore};
 use tidetable::store::threads::Threads;
-use tidetable::store::{Filter, OpenError, Store, StoreError};
+use tidetable::store::{Filter, OpenError, Restored, Store, StoreError};
 
-use crate::fixtures::{at, id, job};
+use crate::fixtures::{at, every_state, id, job, queued, with_state};
 use crate::{Open, get, insert, journal, open_sqlite};
 
 /// In the child's environment: the directory to write to.
@@ -305,4 +306,59 @@ async fn write_for_ever(store: &SqliteStore, lane: u8) {
 fn acknowledge(job: &Job) {
     let line = format!("acknowledged {} {}\n", job.id, job.version.0);
     std::io::stdout().write_all(line.as_bytes()).expect("somebody reads");
+}
+
+/// A backup is a store like any other, but for a mark. What the mark is for is in `tests/restore.rs`.
+#[tokio::test]
+async fn a_backup_says_what_may_have_run_elsewhere_until_that_is_seen_to() {
+    let above = tempfile::tempdir().expect("a folder");
+    let (dir, copy) = (above.path().join("store"), above.path().join("backup"));
+    let original = open(&dir);
+    let due = |n, ms, state| Job { due_at: at(ms), ..with_state(n, json!({}), state) };
+    let over = every_state().into_iter().find(|state| state.status().map() == Map::History).expect("one");
+    for job in [
+        due(1, 500, State::Scheduled),
+        due(2, 5_000, State::Scheduled),
+        due(3, 9_000, queued()),
+        due(4, 9_000, State::Pulling),
+        due(5, 500, over),
+    ] {
+        insert(&original.store, job).await;
+    }
+    original.store.remember_engine(&EngineId("A".to_owned())).await.expect("it is remembered");
+    assert_eq!(original.store.restored(at(0)).await.expect("read"), None);
+    back_up(&dir, &copy, at(1_000)).expect("it is written");
+    original.close().await;
+
+    let restored = Restored { since: at(1_000), served_at: at(2_000), engine: Some(EngineId("A".to_owned())) };
+    for served_at in [at(2_000), at(7_000)] {
+        let served = open(&copy);
+        assert_eq!(
+            served.store.restored(served_at).await.expect("read"),
+            Some(restored.clone()),
+            "the first time counts"
+        );
+        served.store.remember_engine(&EngineId("B".to_owned())).await.expect("it is remembered");
+        let mut overtaken = served.store.overtaken(restored.served_at).await.expect("read");
+        overtaken.sort();
+        assert_eq!(overtaken, [id(1), id(3), id(4)], "its own jobs are not among them");
+        insert(
+            &served.store,
+            Job { due_at: at(1_500), ..job(100 + u32::try_from(served_at.timestamp()).expect("small"), json!({})) },
+        )
+        .await;
+        served.close().await;
+    }
+    // Nobody saw to it: a backup of it is as old as it is, and all jobs in that are from before.
+    let again = above.path().join("again");
+    back_up(&copy, &again, at(8_000)).expect("it is written");
+    let served = open(&again);
+    let mark = served.store.restored(at(9_000)).await.expect("read").expect("it is one");
+    assert_eq!(mark, Restored { served_at: at(9_000), ..restored });
+    assert_eq!(served.store.overtaken(mark.served_at).await.expect("read").len(), 6);
+    served.store.forget_restored().await.expect("it is forgotten");
+    served.close().await;
+    let served = open(&again);
+    assert_eq!(served.store.restored(at(9_999)).await.expect("read"), None);
+    served.close().await;
 }

@@ -30,6 +30,8 @@ exited 0      | .         .        .        succeeded succeeded succeeded succee
 exited 1      | .         .        .        failed    failed    failed    failed    stopped   stopped   .
 failed        | .         .        .        failed    failed    failed    .         stopped   .         .
 lost          | .         .        .        .         .         unknown   unknown   unknown   unknown   .
+adopt         | intended  intended intended intended  intended  intended  intended  .         .         .
+may_have_run  | unknown   unknown  unknown  unknown   unknown   unknown   unknown   .         .         .
 stop          | .         .        .        stopped   stopped   stopping? stopping  .         .         .
 ";
 
@@ -39,6 +41,7 @@ const TABLE_WITH_RETRIES: &str = "
 exited 1      | .         .        .        retrying  retrying  retrying  retrying  stopped   stopped   .
 failed        | .         .        .        retrying  retrying  retrying  .         stopped   .         .
 lost          | .         .        .        .         .         retrying  retrying  unknown   unknown   .
+may_have_run  | retrying  retrying retrying retrying  retrying  retrying  retrying  .         .         .
 ";
 
 const EVERYTHING: &str = r#"{"attempts":9,"on":[1,"start_failed","unknown"]}"#;
@@ -128,7 +131,7 @@ fn states() -> [State; 10] {
 }
 
 /// One event per row of the table, in its order.
-fn events() -> [Event; 16] {
+fn events() -> [Event; 18] {
     [
         Event::Queue(Reason::NoSlot),
         Event::Queue(Reason::EngineUnreachable),
@@ -145,6 +148,8 @@ fn events() -> [Event; 16] {
         exited(1),
         Event::Failed(failure(Reason::StartFailed)),
         Event::Lost(failure(Reason::ContainerRemoved)),
+        Event::Adopt(Attempt(2), container()),
+        Event::MayHaveRun(Attempt(2), failure(Reason::Restored)),
         Event::Stop(StopCause::Request),
     ]
 }
@@ -182,6 +187,8 @@ fn row(event: &Event) -> String {
         | Event::Started(_)
         | Event::Failed(_)
         | Event::Lost(_)
+        | Event::Adopt(..)
+        | Event::MayHaveRun(..)
         | Event::Stop(_) => event.name().to_owned(),
     }
 }
@@ -255,14 +262,35 @@ fn the_version_goes_up_by_one_with_every_change_and_nothing_else_of_the_order_ch
 }
 
 #[test]
-fn only_a_claim_begins_an_attempt_and_only_a_retry_moves_the_due_time() {
+fn only_a_claim_begins_an_attempt_only_a_restored_store_learns_of_one_and_only_a_retry_moves_the_due_time() {
     for (state, event) in states().iter().flat_map(|state| events().map(|event| (state.clone(), event))) {
         let before = with(retrying(EVERYTHING), state);
+        let learned = matches!(event, Event::Adopt(..) | Event::MayHaveRun(..)).then_some(Attempt(2));
         let claims = matches!(event, Event::Claim(_));
         let Ok(after) = before.on(event, now()) else { continue };
-        assert_eq!(after.attempt.0, before.attempt.0 + u32::from(claims));
+        assert_eq!(after.attempt, learned.unwrap_or(Attempt(before.attempt.0 + u32::from(claims))));
         assert_eq!(after.due_at != before.due_at, after.state.status() == Status::Retrying, "{:?}", after.state);
     }
+}
+
+#[test]
+fn an_attempt_that_is_known_is_not_learned_of_again() {
+    let known = [
+        (State::Scheduled, 0),
+        (states()[2].clone(), 1),
+        (State::Starting(Some(intent())), 1),
+        (State::Running(run()), 1),
+    ];
+    for (state, attempt) in known {
+        for event in [
+            Event::Adopt(Attempt(attempt), container()),
+            Event::MayHaveRun(Attempt(attempt), failure(Reason::Restored)),
+        ] {
+            assert!(job(state.clone()).on(event, now()).is_err(), "attempt {attempt} of {state:?}");
+        }
+    }
+    let present = Event::Adopt(Attempt(1), container());
+    assert!(job(State::Starting(None)).on(present, now()).is_ok(), "claimed, and of what came then nothing is known");
 }
 
 #[test]

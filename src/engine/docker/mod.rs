@@ -18,7 +18,7 @@ use bollard::query_parameters::{
 use futures::stream::BoxStream;
 use serde::Deserialize;
 
-use super::{CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
+use super::{CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, Started};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::container::{Container, LABEL_INSTANCE, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, Digest, EngineId, InstanceId, Timestamp};
@@ -117,6 +117,14 @@ impl DockerEngine {
 
     async fn info(&self) -> Result<Info, Fault> {
         self.wire.read("/info", &[]).await
+    }
+
+    /// Whose event log there is to be read.
+    async fn log(&self) -> Result<testimony::Source, Fault> {
+        Ok(match self.is_podman().await? {
+            true => testimony::Source::Podman,
+            false => testimony::Source::Docker { now: self.info().await?.now() },
+        })
     }
 
     /// The digest of an image: the registry's where it came from one, else its own id.
@@ -275,13 +283,12 @@ impl Engine for DockerEngine {
         question: Question,
         since: Timestamp,
     ) -> Result<Testimony, EngineError> {
-        let answer = async {
-            let source = match self.is_podman().await? {
-                true => testimony::Source::Podman,
-                false => testimony::Source::Docker { now: self.info().await?.now() },
-            };
-            testimony::ask(&self.wire, source, container, question, since).await
-        };
+        let answer = async { testimony::ask(&self.wire, self.log().await?, container, question, since).await };
+        answer.await.map_err(Fault::into_no_answer)
+    }
+
+    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError> {
+        let answer = async { testimony::started(&self.wire, self.log().await?, instance, since).await };
         answer.await.map_err(Fault::into_no_answer)
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn seen(inspected: Inspected) -> Seen {
     }
 }
 
-fn owner(labels: &HashMap<String, String>) -> Option<Owner> {
+pub(super) fn owner(labels: &HashMap<String, String>) -> Option<Owner> {
     Some(Owner {
         instance: labels.get(LABEL_INSTANCE)?.parse().ok()?,
         job: labels.get(LABEL_JOB)?.parse().ok()?,

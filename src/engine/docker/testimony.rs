@@ -16,19 +16,26 @@
 //! **Podman** has no daemon. Its log is a file or the journal, outlives the service, and has a `refresh` for every boot of
 //! the host. It is asked with `stream=false`: with an `until` that was over, 4.3 left out events, mostly all of them.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 
 use super::answers::Fault;
+use super::observe;
 use super::wire::Wire;
 use crate::clock::{Clock, SystemClock};
 use crate::domain::container::{Question, Testimony};
-use crate::domain::id::{ContainerId, Timestamp};
+use crate::domain::id::{ContainerId, InstanceId, Timestamp};
+use crate::engine::Started;
 
 /// With fewer events than this, of whatever kind, Docker's log of 256 has lost none: some may have come, and pushed out as
 /// many old ones, while it was read.
 const SURELY_WHOLE: usize = 200;
 /// How far before the instant in question Podman's log is read, to find something that was before.
 const PODMAN_HOURS: i64 = 1;
+
+/// What only happens to a container whose process was started.
+const STARTED: [&str; 5] = ["start", "restart", "die", "died", "oom"];
 
 /// Whose log it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +64,29 @@ pub(super) async fn ask(
         Question::StartedBeforeRemoval => log.started_before_removal(window),
         Question::StartedByThisEngine => log.started_by_this_engine(since),
     })
+}
+
+/// What the log has of starts of an instance's containers, and whether it reaches back to `since`.
+pub(super) async fn started(
+    wire: &Wire,
+    source: Source,
+    instance: InstanceId,
+    since: Timestamp,
+) -> Result<Started, Fault> {
+    Ok(started_in(&read(wire, source, since).await?, instance, since))
+}
+
+/// What ended had started, though its start may have been pushed out of the log.
+fn started_in(events: &[Event], instance: InstanceId, since: Timestamp) -> Started {
+    let since = since.timestamp_nanos_opt().unwrap_or(i64::MIN);
+    let mut started = Started { reaches_back: events.iter().any(|event| event.at <= since), ..Started::default() };
+    for event in events.iter().filter(|event| STARTED.contains(&event.action.as_str())) {
+        let labels = event.actor.attributes.as_ref();
+        let Some(owner) = labels.and_then(observe::owner).filter(|owner| owner.instance == instance) else { continue };
+        let last = started.attempts.entry(owner.job).or_default();
+        *last = owner.attempt.max(*last);
+    }
+    started
 }
 
 async fn read(wire: &Wire, source: Source, since: Timestamp) -> Result<Vec<Event>, Fault> {
@@ -92,6 +122,9 @@ const fn undated() -> i64 {
 struct Actor {
     #[serde(rename = "ID", default)]
     id: String,
+    /// With its labels among them.
+    #[serde(rename = "Attributes", default)]
+    attributes: Option<HashMap<String, String>>,
 }
 
 /// A log, and the container it was read for.
@@ -105,7 +138,7 @@ impl Log<'_> {
     /// Only times of the engine's own clock are compared; `window` is how long ago, at most, the container was looked at.
     fn started_before_removal(&self, window: chrono::Duration) -> Testimony {
         // What ended had started, whether or not that was written down.
-        if self.last(&["start", "restart", "die", "died", "oom"]).is_some() {
+        if self.last(&STARTED).is_some() {
             return Testimony::Seen;
         }
         let removed = self.last(&["destroy", "remove"]);
@@ -150,6 +183,8 @@ impl Log<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::container::{LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB};
+    use crate::domain::id::{Attempt, JobId};
 
     const DOCKER: Source = Source::Docker { now: Timestamp::UNIX_EPOCH };
     const SECOND: i64 = 1_000_000_000;
@@ -158,7 +193,7 @@ mod tests {
     fn log<'c>(source: Source, container: &'c ContainerId, events: &[(i64, &str, &str)]) -> Log<'c> {
         let event = |(second, id, action): &(i64, &str, &str)| Event {
             action: (*action).to_owned(),
-            actor: Actor { id: (*id).to_owned() },
+            actor: Actor { id: (*id).to_owned(), attributes: None },
             at: second * SECOND,
         };
         Log { source, container, events: events.iter().map(event).collect() }
@@ -204,6 +239,31 @@ mod tests {
         assert_eq!(by_this_engine(DOCKER, &full), Testimony::CannotTell);
         assert_eq!(by_this_engine(DOCKER, &full[1..]), Testimony::NotSeen);
         assert_eq!(by_this_engine(DOCKER, &[&[(99, "b", "die")], &full[1..]].concat()), Testimony::NotSeen);
+    }
+
+    #[test]
+    fn of_an_instance_the_log_has_the_last_attempt_of_each_job_and_says_whether_it_reaches_back() {
+        let (ours, other) = (InstanceId::new([1; 16]), InstanceId::new([2; 16]));
+        let job = |n| JobId::from_bytes([n; 16]);
+        let event = |second: i64, action: &str, instance: InstanceId, job: JobId, attempt: u32| -> Event {
+            let labels = [(LABEL_INSTANCE, instance.to_string()), (LABEL_JOB, job.to_string())];
+            let attempt = (LABEL_ATTEMPT, attempt.to_string());
+            let attributes: HashMap<_, _> = labels.into_iter().chain([attempt]).collect();
+            let json = serde_json::json!({"Action": action, "Actor": {"ID": "a", "Attributes": attributes}, "timeNano": second * SECOND});
+            serde_json::from_value(json).expect("an event")
+        };
+        let events = [
+            event(100, "create", ours, job(1), 1),
+            event(101, "start", ours, job(2), 2),
+            event(102, "die", ours, job(2), 1),
+            event(103, "start", other, job(3), 1),
+            event(104, "die", ours, job(4), 1),
+        ];
+        let at = |second| Timestamp::from_timestamp(second, 0).expect("a time");
+        let found = started_in(&events, ours, at(100));
+        assert_eq!(found.attempts, HashMap::from([(job(2), Attempt(2)), (job(4), Attempt(1))]));
+        assert!(found.reaches_back);
+        assert!(!started_in(&events, ours, at(99)).reaches_back);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use self::line::{Effect, Inner, hang, lost, pass, wait_until};
-use super::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
+use super::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, Started};
 use crate::clock::Clock;
 use crate::domain::container::{Container, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, InstanceId, Timestamp};
@@ -241,6 +241,10 @@ impl Engine for SimulatedEngine {
             (false, true) => Testimony::NotSeen,
             (false, false) => Testimony::CannotTell,
         })
+    }
+
+    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError> {
+        self.ask(Call::Testimony, |world, _| world.record.started(instance, since)).await
     }
 }
 

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use crate::domain::container::Owner;
-use crate::domain::id::{ContainerId, Timestamp};
+use crate::domain::id::{ContainerId, InstanceId, Timestamp};
+use crate::engine::Started;
 
 /// How many events the engine can be asked about, as Docker's.
 const EVENTS_KEPT: usize = 256;
@@ -110,6 +111,20 @@ impl Record {
         let reaches_back = kept.peek().is_some_and(|first| first.at <= since);
         let whole = from == self.restarted_at || reaches_back;
         (kept.filter(|e| e.container == *id).map(|e| e.what).collect(), whole, reaches_back)
+    }
+
+    /// What the engine's own log has of starts of this instance's containers.
+    pub(super) fn started(&self, instance: InstanceId, since: Timestamp) -> Started {
+        let mut kept = self.from(self.restarted_at.max(self.events.saturating_sub(EVENTS_KEPT as u64))).peekable();
+        let reaches_back = kept.peek().is_some_and(|first| first.at <= since);
+        let mut started = Started { reaches_back, ..Started::default() };
+        for event in kept.filter(|event| matches!(event.what, Happened::Start | Happened::Die(_))) {
+            if let Some(owner) = event.owner.filter(|owner| owner.instance == instance) {
+                let last = started.attempts.entry(owner.job).or_default();
+                *last = owner.attempt.max(*last);
+            }
+        }
+        started
     }
 
     /// How many events there ever were.

@@ -21,7 +21,7 @@ use crate::engine::{EngineError, Launch, PullProgress};
 use crate::store::logs::KeepError;
 
 /// How much earlier than a container's start its event may be in the log, clocks and rounding included.
-const LOG_MARGIN: Duration = Duration::seconds(5);
+pub(in crate::scheduler) const LOG_MARGIN: Duration = Duration::seconds(5);
 
 impl Driver {
     pub(super) async fn look(&mut self) -> Result<(), Setback> {

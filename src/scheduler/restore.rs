@@ -1,0 +1,121 @@
+//! A store that is a restored backup: before anything is started, it is found out what ran since the backup was taken.
+//!
+//! Every job that came with it and was in the running map, or was due until it was served, is held against the engine: its
+//! containers, by their labels, and the engine's own log. What is decided is in [`crate::domain::restored`]. The mark that
+//! says so stays on the store until all of them are seen to, so a crash in between begins this anew; until then nothing
+//! is claimed. The log only counts if it is that of the engine which the containers were on.
+
+use std::collections::HashMap;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::driver::LOG_MARGIN;
+use super::{Backoff, Health, Shared};
+use crate::domain::id::{Attempt, ContainerId, EngineId, JobId, Timestamp};
+use crate::domain::restored::{Logged, overtaken};
+use crate::engine::{EngineError, Listed, Started};
+use crate::store::{Restored, StoreError};
+
+/// Sees to a store that was restored; of any other there is nothing to do. Ends when that is done, or `stop` is cancelled.
+pub(super) async fn run(shared: &Shared, stop: &CancellationToken) {
+    let see_to_it = async {
+        let mut backoff = Backoff::new();
+        while let Err(failure) = see_to(shared).await {
+            warn!(error = %failure, "what ran since the backup cannot be found out yet; nothing is started until then");
+            backoff.pause().await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = see_to_it => {}
+    }
+}
+
+/// Why it is not done yet.
+#[derive(Debug, thiserror::Error)]
+enum Setback {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+async fn see_to(shared: &Shared) -> Result<(), Setback> {
+    let Some(restored) = shared.store.restored(shared.clock.now()).await? else { return Ok(()) };
+    warn!(since = %restored.since, "this store is a restored backup: first, what ran since is looked for on the engine");
+    let engine = engine_that_is_up(shared).await;
+    let instance = shared.store.instance();
+    let evidence = Evidence {
+        containers: latest(shared.engine.list(instance).await?),
+        log: shared.engine.started(instance, restored.since - LOG_MARGIN).await?,
+        is_the_same_engine: restored.engine == Some(engine),
+    };
+    let jobs = shared.store.overtaken(restored.served_at).await?;
+    for job in &jobs {
+        see_to_job(shared, *job, &evidence, &restored).await?;
+    }
+    shared.store.forget_restored().await?;
+    info!(jobs = jobs.len(), "the jobs of the backup are seen to");
+    Ok(())
+}
+
+/// What the engine has.
+struct Evidence {
+    containers: HashMap<JobId, (Attempt, ContainerId)>,
+    log: Started,
+    is_the_same_engine: bool,
+}
+
+impl Evidence {
+    fn logged(&self, job: JobId) -> Logged {
+        match self.log.attempts.get(&job) {
+            Some(attempt) => Logged::Started(*attempt),
+            None if self.is_the_same_engine && self.log.reaches_back => Logged::Nothing,
+            None => Logged::CannotTell,
+        }
+    }
+}
+
+async fn engine_that_is_up(shared: &Shared) -> EngineId {
+    let mut health = shared.health.subscribe();
+    loop {
+        if let Health::Up(description) = &*health.borrow_and_update() {
+            return description.id.clone();
+        }
+        // The sender lives as long as `shared`.
+        let _ = health.changed().await;
+    }
+}
+
+/// Of each job, the container of the latest attempt.
+fn latest(listed: Vec<Listed>) -> HashMap<JobId, (Attempt, ContainerId)> {
+    let mut latest: HashMap<JobId, (Attempt, ContainerId)> = HashMap::new();
+    for (owner, id) in listed.into_iter().filter_map(|container| Some((container.owner?, container.id))) {
+        let known = latest.get(&owner.job).is_some_and(|(attempt, _)| *attempt >= owner.attempt);
+        if !known {
+            latest.insert(owner.job, (owner.attempt, id));
+        }
+    }
+    latest
+}
+
+/// A job that a caller changes meanwhile is looked at again.
+async fn see_to_job(shared: &Shared, id: JobId, evidence: &Evidence, restored: &Restored) -> Result<(), StoreError> {
+    loop {
+        let Some(job) = shared.store.get(id).await? else { return Ok(()) };
+        let container = evidence.containers.get(&id).cloned();
+        let Some(event) = overtaken(&job, container, evidence.logged(id)) else { return Ok(()) };
+        let now: Timestamp = shared.clock.now();
+        let name = event.name();
+        let Ok(next) = job.on(event, now) else { return Ok(()) };
+        match shared.store.advance(&job, &next, now).await {
+            Ok(()) => {
+                warn!(job = %id, attempt = %next.attempt, event = name, since = %restored.since, "it went on since the backup");
+                return Ok(());
+            }
+            Err(StoreError::Outdated) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+}
