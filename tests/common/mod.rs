@@ -58,7 +58,12 @@ impl Server {
 
     /// A server on the simulated engine whose data directory is elsewhere: on a disk that the test has a hand in.
     pub fn simulated_on(data_dir: PathBuf) -> Self {
-        let mut server = Self::new(&["--engine", "simulated"], "", &[]);
+        Self::simulated_with(data_dir, &[])
+    }
+
+    /// The same, in this environment.
+    pub fn simulated_with(data_dir: PathBuf, environment: &[(&str, &str)]) -> Self {
+        let mut server = Self::new(&["--engine", "simulated"], "", environment);
         server.data_dir = data_dir;
         server.up();
         server

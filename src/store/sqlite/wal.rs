@@ -94,10 +94,11 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 /// SQLite's sum of an even number of words.
 fn add((mut a, mut b): Sum, bytes: &[u8], big_endian: bool) -> Sum {
-    let word = |at| if big_endian { word(bytes, at) } else { word(bytes, at).swap_bytes() };
-    for at in (0..bytes.len()).step_by(8) {
-        a = a.wrapping_add(word(at)).wrapping_add(b);
-        b = b.wrapping_add(word(at + 4)).wrapping_add(a);
+    let from_bytes = if big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+    let (words, _) = bytes.as_chunks::<4>();
+    for pair in words.chunks_exact(2) {
+        a = a.wrapping_add(from_bytes(pair[0])).wrapping_add(b);
+        b = b.wrapping_add(from_bytes(pair[1])).wrapping_add(a);
     }
     (a, b)
 }
