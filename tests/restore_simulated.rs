@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How many seeds are run unless told otherwise.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 /// More jobs than the engine's log has room for.
 const FLOOD: usize = 70;
 
