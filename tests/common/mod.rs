@@ -4,13 +4,15 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its own part of this")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+pub mod daemon;
 
 /// The image that `make test` sees to.
 pub const IMAGE: &str = "busybox:latest";
@@ -85,15 +87,7 @@ impl Server {
 
     /// Starts it, or gives what it says when it refuses.
     pub fn try_up(&mut self) -> Result<(), String> {
-        let mut command = Command::new(binary());
-        command
-            .arg("serve")
-            .args(["--listen", "127.0.0.1:0", "--time-zone", "UTC"])
-            .arg("--config")
-            .arg(self.dir.path().join("config.toml"));
-        command.arg("--data-dir").arg(&self.data_dir).args(&self.arguments).envs(self.environment.iter().cloned());
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary runs");
+        let mut child = self.spawn();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().expect("its stdout")).read_line(&mut ready).expect("a line");
         let Some(url) = ready.trim().strip_prefix("listening on ") else {
@@ -104,6 +98,26 @@ impl Server {
         self.url = url.to_owned();
         self.child = Some(child);
         Ok(())
+    }
+
+    /// Starts it, and ends it as `kill -9` does before it may be ready.
+    pub fn die_young(&mut self, after: Duration) {
+        let mut child = self.spawn();
+        std::thread::sleep(after);
+        child.kill().expect("it can be killed");
+        child.wait().expect("it is gone");
+    }
+
+    fn spawn(&self) -> Child {
+        let mut command = Command::new(binary());
+        command
+            .arg("serve")
+            .args(["--listen", "127.0.0.1:0", "--time-zone", "UTC"])
+            .arg("--config")
+            .arg(self.dir.path().join("config.toml"));
+        command.arg("--data-dir").arg(&self.data_dir).args(&self.arguments).envs(self.environment.iter().cloned());
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
+        command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary runs")
     }
 
     /// Ends it as `kill -9` does.
@@ -119,6 +133,11 @@ impl Server {
         let mut child = self.child.take().expect("it runs");
         signal(child.id(), "TERM");
         child.wait().expect("it is gone")
+    }
+
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     pub fn url(&self) -> &str {
@@ -177,21 +196,25 @@ impl Server {
 
     /// One HTTP/1.1 call on a connection of its own, with nothing added and nothing hidden.
     pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let address = self.url.strip_prefix("http://").expect("an address");
-        let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
-        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            head += &format!("host: {address}\r\n");
-        }
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        let mut stream = TcpStream::connect(address).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE + Duration::from_secs(10))).expect("a time-out");
-        stream.write_all(format!("{head}\r\n").as_bytes()).expect("it reads");
-        // A server that refuses a body may close before all of it is sent.
-        let _refused_early = stream.write_all(body);
-        Answer::read(BufReader::new(stream))
+        call(self.url.strip_prefix("http://").expect("an address"), method, path, headers, body).expect("an answer")
     }
+}
+
+/// The same, of a server that may be killed meanwhile. An error says nothing about what it did.
+pub fn call(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        head += &format!("host: {address}\r\n");
+    }
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE + Duration::from_secs(10)))?;
+    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    // A server that refuses a body may close before all of it is sent.
+    let _refused_early = stream.write_all(body);
+    Answer::read(BufReader::new(stream))
 }
 
 impl Drop for Server {
@@ -212,28 +235,32 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn read(mut reader: impl BufRead) -> Self {
+    fn read(mut reader: impl BufRead) -> io::Result<Self> {
         let mut line = String::new();
-        reader.read_line(&mut line).expect("a status");
-        let status =
-            line.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status: {line:?}"));
+        reader.read_line(&mut line)?;
+        let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other(format!("no status: {line:?}")))?;
         let mut headers = Vec::new();
         loop {
             line.clear();
-            reader.read_line(&mut line).expect("a header");
+            reader.read_line(&mut line)?;
             match line.trim().split_once(':') {
                 Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
+                None if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
                 None => break,
             }
         }
-        let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+        let header = |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
         let mut body = Vec::new();
-        if chunked {
-            read_chunks(&mut reader, &mut body);
+        if header("transfer-encoding") == Some("chunked") {
+            read_chunks(&mut reader, &mut body)?;
         } else {
             let _reset = reader.read_to_end(&mut body);
+            if header("content-length").is_some_and(|length| length != body.len().to_string()) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
-        Self { status, headers, body }
+        Ok(Self { status, headers, body })
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -259,17 +286,17 @@ impl Answer {
     }
 }
 
-fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) {
+fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
     let mut line = String::new();
     loop {
         line.clear();
-        reader.read_line(&mut line).expect("a chunk's size");
-        let size = usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("no chunk size: {line:?}"));
+        reader.read_line(&mut line)?;
+        let size = usize::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         let mut chunk = vec![0; size + 2];
-        reader.read_exact(&mut chunk).expect("a chunk");
+        reader.read_exact(&mut chunk)?;
         body.extend_from_slice(&chunk[..size]);
         if size == 0 {
-            return;
+            return Ok(());
         }
     }
 }
