@@ -115,4 +115,7 @@ pub enum Question {
     /// Whether the engine that answers now is the one that started it; a log that reaches back to then and has no start
     /// in it is that of an engine that was restarted in between.
     StartedByThisEngine,
+    /// Whether the engine that answers now is the one that created it. An engine that was killed over a start may have
+    /// left a process of which the next one knows nothing: to that one the container was never started.
+    CreatedByThisEngine,
 }

@@ -43,7 +43,7 @@ pub(super) async fn run(
     };
     let Some(job) = job else { return };
     let unheard_since = shared.clock.now();
-    let driver = Driver { shared, job, sight, hand: Hand::default(), unheard_since, seat, stop };
+    let driver = Driver { shared, job, sight, hand: Hand::default(), unheard_since, witness: None, seat, stop };
     driver.run().await;
 }
 
@@ -76,6 +76,7 @@ struct Driver {
     hand: Hand,
     /// When a `start` of this job was last waited for: by this process, or, for all it knows, by one before it.
     unheard_since: Timestamp,
+    witness: Option<fence::Witness>,
     seat: Arc<Seat>,
     stop: CancellationToken,
 }

@@ -13,6 +13,10 @@
 //!
 //! So it is the missing `start` that tells of a restart, and not a missing `die`.
 //!
+//! A daemon that is killed over a `start` leaves worse: a process of which the next one knows nothing. It shows the
+//! container as `created`, removes it without force, and has no start of it. So a container that shows no trace of a start
+//! is believed only of the daemon that created it; its `create` in the log says which one that is.
+//!
 //! **Podman** has no daemon. Its log is a file or the journal, outlives the service, and has a `refresh` for every boot of
 //! the host. It is asked with `stream=false`: with an `until` that was over, 4.3 left out events, mostly all of them.
 
@@ -63,6 +67,7 @@ pub(super) async fn ask(
     Ok(match question {
         Question::StartedBeforeRemoval => log.started_before_removal(window),
         Question::StartedByThisEngine => log.started_by_this_engine(since),
+        Question::CreatedByThisEngine => log.created_by_this_engine(since),
     })
 }
 
@@ -158,14 +163,26 @@ impl Log<'_> {
             Source::Docker { .. } if self.events.len() < SURELY_WHOLE || self.reaches_back_to(since) => {
                 Testimony::NotSeen
             }
-            Source::Podman
-                if self.events.iter().any(|event| event.action == "refresh" && event.at > started.unwrap_or(since)) =>
-            {
-                Testimony::NotSeen
-            }
+            Source::Podman if self.was_booted_after(started.unwrap_or(since)) => Testimony::NotSeen,
             Source::Podman if started.is_some() => Testimony::Seen,
             Source::Docker { .. } | Source::Podman => Testimony::CannotTell,
         }
+    }
+
+    fn created_by_this_engine(&self, created_at: Timestamp) -> Testimony {
+        let created_at = created_at.timestamp_nanos_opt().unwrap_or(i64::MIN);
+        match self.source {
+            Source::Docker { .. } if self.last(&["create"]).is_some() => Testimony::Seen,
+            Source::Docker { .. } if self.events.len() < SURELY_WHOLE => Testimony::NotSeen,
+            Source::Docker { .. } => Testimony::CannotTell,
+            Source::Podman if self.was_booted_after(created_at) => Testimony::NotSeen,
+            Source::Podman => Testimony::Seen,
+        }
+    }
+
+    /// Podman's host was.
+    fn was_booted_after(&self, instant: i64) -> bool {
+        self.events.iter().any(|event| event.action == "refresh" && event.at > instant)
     }
 
     /// A log has no holes: whatever is older than an instant proves that it reaches back to there.
@@ -264,6 +281,20 @@ mod tests {
         assert_eq!(found.attempts, HashMap::from([(job(2), Attempt(2)), (job(4), Attempt(1))]));
         assert!(found.reaches_back);
         assert!(!started_in(&events, ours, at(99)).reaches_back);
+    }
+
+    #[test]
+    fn only_a_log_with_its_creation_is_that_of_the_daemon_that_created_it() {
+        let a = ContainerId("a".to_owned());
+        let created = |source, events: &[(i64, &str, &str)]| {
+            log(source, &a, events).created_by_this_engine(Timestamp::from_timestamp(100, 0).unwrap_or_default())
+        };
+        let full: Vec<_> = (0..200).map(|n| (130 + n, "net", "connect")).collect();
+        assert_eq!(created(DOCKER, &[(100, "a", "create"), (111, "a", "destroy")]), Testimony::Seen);
+        assert_eq!(created(DOCKER, &[(100, "b", "create"), (111, "a", "destroy")]), Testimony::NotSeen);
+        assert_eq!(created(DOCKER, &full), Testimony::CannotTell);
+        assert_eq!(created(Source::Podman, &[]), Testimony::Seen, "no daemon, no restart");
+        assert_eq!(created(Source::Podman, &[(110, "", "refresh")]), Testimony::NotSeen);
     }
 
     #[test]

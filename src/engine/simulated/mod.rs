@@ -232,11 +232,12 @@ impl Engine for SimulatedEngine {
     ) -> Result<Testimony, EngineError> {
         let (log, whole, reaches_back) =
             self.ask(Call::Testimony, |world, _| world.record.of(container, since)).await?;
-        let covers = match question {
-            Question::StartedBeforeRemoval => log.contains(&Happened::Destroy) && reaches_back,
-            Question::StartedByThisEngine => whole,
+        let (happened, covers) = match question {
+            Question::StartedBeforeRemoval => (Happened::Start, log.contains(&Happened::Destroy) && reaches_back),
+            Question::StartedByThisEngine => (Happened::Start, whole),
+            Question::CreatedByThisEngine => (Happened::Create, whole),
         };
-        Ok(match (log.contains(&Happened::Start), covers) {
+        Ok(match (log.contains(&happened), covers) {
             (true, _) => Testimony::Seen,
             (false, true) => Testimony::NotSeen,
             (false, false) => Testimony::CannotTell,

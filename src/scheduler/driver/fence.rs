@@ -7,7 +7,11 @@
 //! 2. Remove the container, without force. One that runs refuses, and is adopted. One that is gone can never start.
 //! 3. Ask the engine's event log. It was seen not to run a moment before it was removed: only a start in that moment
 //!    can have been missed, and a log that shows the removal and reaches back to the look shows that start too.
+//!
+//! All this is believed of one engine only: the one that created the container, and was asked to start it. One that was
+//! killed over a start may have left a process that runs, and the next one does not know of it.
 
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{Driver, Setback};
@@ -16,10 +20,24 @@ use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::job::Intent;
 use crate::domain::protocol::{Fenced, Sight};
 use crate::engine::EngineError;
-use crate::scheduler::{Backoff, SETTLE};
+use crate::scheduler::{Backoff, Health, SETTLE};
+
+/// That the engine which answers is the one that created this container, for as long as the connection holds.
+pub(super) struct Witness {
+    container: ContainerId,
+    connection: watch::Receiver<Health>,
+}
+
+impl Witness {
+    fn vouches_for(&self, container: &ContainerId) -> bool {
+        self.container == *container && self.connection.has_changed().is_ok_and(|changed| !changed)
+    }
+}
 
 impl Driver {
     pub(super) async fn fence(&mut self, intent: Intent) -> Result<(), Setback> {
+        let Sight::Present(Container { created_at, .. }) = self.sight else { return Ok(()) };
+        self.call_witness(&intent, created_at).await?;
         self.settle(&intent).await?;
         let looked_at = self.shared.clock.now();
         self.look().await?;
@@ -27,9 +45,10 @@ impl Driver {
         if !untouched || !self.put_out_of_reach(&intent.container).await? {
             return Ok(());
         }
-        let found = match self.ask_for_start(&intent, looked_at).await? {
-            Testimony::NotSeen => Fenced::NeverStarted,
-            Testimony::Seen | Testimony::CannotTell => Fenced::Ambiguous,
+        let started = self.ask(&intent, Question::StartedBeforeRemoval, looked_at).await?;
+        let found = match started {
+            Testimony::NotSeen if self.is_same_engine(&intent, created_at).await? => Fenced::NeverStarted,
+            Testimony::NotSeen | Testimony::Seen | Testimony::CannotTell => Fenced::Ambiguous,
         };
         info!(job = %self.job.id, ?found, "its container is fenced");
         // Kept in hand until it is written down, whatever comes between.
@@ -65,13 +84,39 @@ impl Driver {
     }
 
     /// Asks until there is an answer: the container is out of reach, and only the log can tell now.
-    async fn ask_for_start(&self, intent: &Intent, looked_at: Timestamp) -> Result<Testimony, Setback> {
+    async fn ask(&self, intent: &Intent, question: Question, since: Timestamp) -> Result<Testimony, Setback> {
         loop {
-            match self.shared.engine.testimony(&intent.container, Question::StartedBeforeRemoval, looked_at).await {
+            match self.shared.engine.testimony(&intent.container, question, since).await {
                 Ok(testimony) => return Ok(testimony),
                 Err(error) => self.wait_out(error).await?,
             }
         }
+    }
+
+    /// Asks at once whether the engine is the one that created the container: its log is short, and does not tell for
+    /// long. From then on the connection vouches for it.
+    async fn call_witness(&mut self, intent: &Intent, created_at: Timestamp) -> Result<(), Setback> {
+        if self.witness.as_ref().is_some_and(|witness| witness.vouches_for(&intent.container)) {
+            return Ok(());
+        }
+        // From before the question, so that no restart falls between the two.
+        let connection = self.shared.health.subscribe();
+        let question = Question::CreatedByThisEngine;
+        let created = self.shared.engine.testimony(&intent.container, question, created_at).await?;
+        let container = intent.container.clone();
+        self.witness = (created == Testimony::Seen).then_some(Witness { container, connection });
+        Ok(())
+    }
+
+    /// Whether the engine that shows no trace of a start is the one that was asked to start it.
+    async fn is_same_engine(&self, intent: &Intent, created_at: Timestamp) -> Result<bool, Setback> {
+        Ok(match self.ask(intent, Question::CreatedByThisEngine, created_at).await? {
+            Testimony::Seen => true,
+            Testimony::NotSeen => false,
+            Testimony::CannotTell => {
+                self.witness.as_ref().is_some_and(|witness| witness.vouches_for(&intent.container))
+            }
+        })
     }
 
     /// Waits until the engine answers again. Only the server's own stop ends the wait early: what the fence has begun,
