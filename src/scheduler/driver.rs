@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -43,7 +44,8 @@ pub(super) async fn run(
     };
     let Some(job) = job else { return };
     let unheard_since = shared.clock.now();
-    let driver = Driver { shared, job, sight, hand: Hand::default(), unheard_since, witness: None, seat, stop };
+    let driver =
+        Driver { shared, job, sight, hand: Hand::default(), unheard_since, witness: None, turn: None, seat, stop };
     driver.run().await;
 }
 
@@ -77,6 +79,8 @@ struct Driver {
     /// When a `start` of this job was last waited for: by this process, or, for all it knows, by one before it.
     unheard_since: Timestamp,
     witness: Option<fence::Witness>,
+    /// Its place among the creates and starts in flight.
+    turn: Option<OwnedSemaphorePermit>,
     seat: Arc<Seat>,
     stop: CancellationToken,
 }
@@ -116,7 +120,12 @@ impl Driver {
                 return;
             }
             debug!(job = %self.job.id, step = ?next, "next step");
-            match self.take(next).await {
+            let taken = self.take(next).await;
+            if taken.is_err() {
+                // Whatever it waits for now, others need not.
+                self.turn = None;
+            }
+            match taken {
                 Ok(()) => backoff = Backoff::new(),
                 Err(Setback::Stop) => return,
                 Err(Setback::Reread) => self.reread().await,
@@ -162,11 +171,21 @@ impl Driver {
         if matches!(event, Event::Lost(_)) {
             self.make_sure_it_is_our_engine().await?;
         }
+        let start_not_called = matches!(event, Event::Intend(_));
+        if start_not_called {
+            self.take_turn().await?;
+            if self.is_too_late() {
+                // It waited too long for its turn: the next step is to say so.
+                return Ok(());
+            }
+        }
         if matches!(event, Event::Started(_)) && self.is_only_claimed() {
             warn!(job = %self.job.id, "its container was started by somebody else; it is adopted");
         }
-        let start_not_called = matches!(event, Event::Intend(_));
         self.write(event).await?;
+        if !start_not_called {
+            self.turn = None;
+        }
         self.hand = Hand { start_not_called, fenced: None, ..self.hand };
         Ok(())
     }

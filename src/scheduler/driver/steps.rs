@@ -104,9 +104,8 @@ impl Driver {
             spec: self.job.spec.clone(),
             environment: self.environment(),
         };
-        let _turn = self.turn().await?;
+        self.take_turn().await?;
         if self.is_too_late() {
-            // It waited too long for its turn: the next step is to say so.
             return Ok(());
         }
         match self.shared.engine.create(&launch).await {
@@ -161,17 +160,22 @@ impl Driver {
         .into()
     }
 
-    /// A place among the creates and starts in flight.
-    async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Setback> {
-        self.shared.starting.clone().acquire_owned().await.map_err(|_| Setback::Stop)
+    /// A place among the creates and starts in flight, kept until `start` has answered or nothing is to be started. So
+    /// an intent is never on disk while its job only waits for its turn: who finds it after a crash could not know.
+    pub(super) async fn take_turn(&mut self) -> Result<(), Setback> {
+        if self.turn.is_none() {
+            let turn = self.shared.starting.clone().acquire_owned().await;
+            self.turn = Some(turn.map_err(|_| Setback::Stop)?);
+        }
+        Ok(())
     }
 
     pub(super) async fn start(&mut self, container: ContainerId) -> Result<(), Setback> {
-        let turn = self.turn().await?;
+        self.take_turn().await?;
         // From here on it may have been called, whatever becomes of this future.
         self.hand.start_not_called = false;
         let started = self.shared.engine.start(&container).await;
-        drop(turn);
+        self.turn = None;
         self.unheard_since = self.shared.clock.now();
         match started {
             // What it says of itself decides in either case: a refusal is written on the container.
