@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub mod daemon;
+pub mod evidence;
+pub mod scene;
 
 /// The image that `make test` sees to.
 pub const IMAGE: &str = "busybox:latest";

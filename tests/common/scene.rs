@@ -1,0 +1,214 @@
+//! A server under a load of jobs that leave evidence, and what can be done to it and to its engine meanwhile.
+//!
+//! One thread submits, while the test kills. It knows the server by an address that changes with every life.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::daemon::Daemon;
+use super::evidence::{Allowed, Posted, Tally, Work, check};
+use super::{Answer, Server, call, docker_host};
+
+/// How long all that was submitted may take once nothing is done to it any more: a fence, and the load that piled up.
+const REST: Duration = Duration::from_secs(400);
+
+/// A server, its engine, and the folder of evidence.
+pub struct Scene {
+    pub server: Server,
+    /// The engine, where it is not the one that all tests share.
+    pub daemon: Option<Daemon>,
+    pub caller: Caller,
+    pub rng: StdRng,
+    pub kills: usize,
+    evidence: tempfile::TempDir,
+}
+
+/// A way to the server, whichever life it has.
+#[derive(Clone, Default)]
+pub struct Caller(Arc<Mutex<Option<String>>>);
+
+impl Caller {
+    /// None while it is down, and where it died over the answer.
+    pub fn call(&self, method: &str, path: &str, body: &str) -> Option<Answer> {
+        let address = self.0.lock().unwrap().clone()?;
+        call(&address, method, path, &[("content-type", "application/json")], body.as_bytes()).ok()
+    }
+
+    /// Submits a job once the server is up; whether it was taken may remain unknown.
+    fn post(&self, number: usize, work: Work, evidence: &Path) -> Posted {
+        while self.0.lock().unwrap().is_none() {
+            sleep(Duration::from_millis(5));
+        }
+        let id = self.call("POST", "/job", &work.request(number, evidence).to_string()).map(|answer| {
+            assert_eq!(answer.status, 201, "{}", answer.text());
+            answer.json()["id"].as_str().unwrap().to_owned()
+        });
+        Posted { work, id }
+    }
+}
+
+/// Jobs that come, until they are told not to.
+pub struct Load {
+    enough: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Posted>>,
+}
+
+impl Load {
+    /// No more after these; what was submitted, in its order.
+    pub fn stop(self) -> Vec<Posted> {
+        self.enough.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the submitting thread")
+    }
+}
+
+impl Scene {
+    /// A server on this daemon, or on the engine that all tests share.
+    pub fn new(daemon: Option<Daemon>, seed: u64) -> Self {
+        let evidence = tempfile::tempdir().unwrap();
+        let config = format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
+        let server = daemon.as_ref().map_or_else(|| Server::start(&[], &config, &[]), |daemon| daemon.server(&config));
+        let scene =
+            Self { server, daemon, caller: Caller::default(), rng: StdRng::seed_from_u64(seed), kills: 0, evidence };
+        scene.publish();
+        scene
+    }
+
+    /// Submits at least so many jobs, one after each pause, until it is stopped.
+    pub fn load(
+        &mut self,
+        least: usize,
+        pause: Duration,
+        mut next: impl FnMut(&mut StdRng) -> Work + Send + 'static,
+        mut also: impl FnMut(&Caller, &Posted) + Send + 'static,
+    ) -> Load {
+        let enough = Arc::new(AtomicBool::new(false));
+        let (caller, evidence) = (self.caller.clone(), self.evidence.path().to_owned());
+        let mut rng = StdRng::seed_from_u64(self.rng.random());
+        let is_enough = enough.clone();
+        let thread = std::thread::spawn(move || {
+            let mut posted = Vec::new();
+            while posted.len() < least || !is_enough.load(Ordering::Relaxed) {
+                let job = caller.post(posted.len(), next(&mut rng), &evidence);
+                also(&caller, &job);
+                posted.push(job);
+                sleep(pause);
+            }
+            posted
+        });
+        Load { enough, thread }
+    }
+
+    /// Kills the server at some moment, perhaps again while it starts, and starts it after some time.
+    pub fn kill_server(&mut self) {
+        self.nap(0..700);
+        self.server_goes();
+        self.server_returns();
+    }
+
+    /// Kills the server.
+    pub fn server_goes(&mut self) {
+        *self.caller.0.lock().unwrap() = None;
+        self.server.kill();
+        self.kills += 1;
+    }
+
+    /// Starts the server again, in one of four cases after it was killed while it started.
+    pub fn server_returns(&mut self) {
+        // Now and then long enough for most of what runs to end meanwhile.
+        let longest = if self.rng.random_ratio(1, 6) { 3_000 } else { 200 };
+        self.nap(0..longest);
+        if self.rng.random_ratio(1, 4) {
+            let after = self.rng.random_range(0..60);
+            self.server.die_young(Duration::from_millis(after));
+            self.kills += 1;
+        }
+        self.server.up();
+        self.publish();
+    }
+
+    /// Asks the server to stop, and starts it again.
+    pub fn replace_server(&mut self) {
+        *self.caller.0.lock().unwrap() = None;
+        assert!(self.server.terminate().success(), "{}", self.server.log());
+        self.server.up();
+        self.publish();
+    }
+
+    /// Waits for some milliseconds.
+    pub fn nap(&mut self, milliseconds: std::ops::Range<u64>) {
+        sleep(Duration::from_millis(self.rng.random_range(milliseconds)));
+    }
+
+    pub fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().expect("a daemon of its own")
+    }
+
+    /// Waits until every job is over and every container gone.
+    pub fn rest(&self) {
+        let end = Instant::now() + REST;
+        loop {
+            let maps = self.server.get("/jobs").json();
+            let left = ["scheduled", "running"].map(|map| maps[map].as_object().unwrap().len());
+            if left == [0, 0] && self.containers() == 0 {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "{left:?} jobs and {} containers are left: {}\n{}",
+                self.containers(),
+                maps["running"],
+                self.server.log()
+            );
+            sleep(Duration::from_millis(250));
+        }
+    }
+
+    /// Holds history against evidence.
+    pub fn check(&self, posted: &[Posted], allowed: Allowed) -> Tally {
+        check(&self.server, self.evidence.path(), posted, allowed)
+    }
+
+    /// How many of this server's containers are on the engine.
+    pub fn containers(&self) -> usize {
+        self.docker(&["ps", "-aq", "--filter", &format!("label=tidetable.instance={}", self.instance())])
+            .lines()
+            .count()
+    }
+
+    fn docker(&self, arguments: &[&str]) -> String {
+        let output = match &self.daemon {
+            Some(daemon) => daemon.docker(arguments),
+            None => Command::new("docker").args(arguments).env("DOCKER_HOST", docker_host()).output().unwrap(),
+        };
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn instance(&self) -> String {
+        let log = self.server.log();
+        log.split_whitespace().find_map(|word| word.strip_prefix("instance=")).expect("the log says which").to_owned()
+    }
+
+    fn publish(&self) {
+        *self.caller.0.lock().unwrap() = self.server.url().strip_prefix("http://").map(str::to_owned);
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.server.kill();
+        if self.daemon.is_none() {
+            let ours =
+                self.docker(&["ps", "-aq", "--filter", &format!("label=tidetable.instance={}", self.instance())]);
+            for id in ours.lines() {
+                self.docker(&["rm", "-f", id]);
+            }
+        }
+    }
+}
