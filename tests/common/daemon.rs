@@ -61,6 +61,11 @@ impl Daemon {
         self.dir.path().join(name)
     }
 
+    /// In which its containers are: nobody else's are.
+    fn cgroup(&self) -> String {
+        self.dir.path().file_name().unwrap().to_string_lossy().into_owned()
+    }
+
     fn host(&self) -> String {
         format!("tcp://{}:{}", self.place.address(), self.port)
     }
@@ -79,7 +84,7 @@ impl Daemon {
             "--ip6tables=false",
             "--ip-forward=false",
         ]);
-        command.arg(format!("--live-restore={}", self.live_restore));
+        command.arg(format!("--live-restore={}", self.live_restore)).arg(format!("--cgroup-parent=/{}", self.cgroup()));
         for (flag, file) in [
             ("--data-root", self.data),
             ("--exec-root", "exec"),
@@ -185,7 +190,7 @@ impl Drop for Daemon {
             }
             let _ = child.wait();
         }
-        // What a killed daemon left: its containerd, the shims of containers that ran on, and mounts.
+        // What a killed daemon left: its containerd, the shims of containers that ran on, these, and mounts.
         let dir = self.dir.path().display().to_string();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
@@ -194,6 +199,7 @@ impl Drop for Daemon {
                 let _ = Command::new("kill").arg("-9").arg(pid.to_string()).status();
             }
         }
+        end_cgroup(&self.cgroup());
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|mount| mount.starts_with(&dir)) {
             let _ = Command::new("umount").args(["-l", mount]).stderr(Stdio::null()).status();
@@ -281,6 +287,17 @@ impl Drop for Namespace {
         // The wire goes with it.
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
     }
+}
+
+/// Ends what runs in this cgroup, in every hierarchy, and removes it.
+fn end_cgroup(name: &str) {
+    let script = r#"for root in /sys/fs/cgroup /sys/fs/cgroup/*; do
+        [ -d "$root/$0" ] || continue
+        find "$root/$0" -name cgroup.procs -exec cat {} + | xargs -r kill -9
+        sleep 0.1
+        find "$root/$0" -depth -type d -exec rmdir {} +
+    done"#;
+    let _ = Command::new("sh").args(["-c", script, name]).stderr(Stdio::null()).status();
 }
 
 /// A CA, and one certificate that serves both ends, as `openssl` makes them.

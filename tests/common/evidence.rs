@@ -71,7 +71,7 @@ impl Work {
         match self.kind {
             Kind::Plain | Kind::Stopped => {}
             Kind::Retried => request["retry"] = json!({"attempts": 1, "delay": "1s", "on": [self.code]}),
-            Kind::TimedOut => request["timeout"] = json!("2s"),
+            Kind::TimedOut => request["timeout"] = json!("3s"),
             Kind::Canceled => request["date"] = json!("1h"),
         }
         request
@@ -118,6 +118,8 @@ pub struct Allowed {
 #[derive(Debug, Default)]
 pub struct Tally {
     pub jobs: usize,
+    /// Submitted over a kill, without an answer.
+    pub unanswered: usize,
     /// Attempts that one process began and a later one brought to their end.
     pub adopted: usize,
     pub engine_restarted: usize,
@@ -133,7 +135,8 @@ pub struct Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "jobs {}, adopted {}, ended by the engine {}, ", self.jobs, self.adopted, self.engine_restarted)?;
+        write!(f, "jobs {} (unanswered {}), adopted {}, ", self.jobs, self.unanswered, self.adopted)?;
+        write!(f, "ended by the engine {}, ", self.engine_restarted)?;
         write!(f, "unknown {}, lost {}, ", self.unknown.len(), self.lost.len())?;
         write!(f, "doubled {}, wrong {}", self.doubled.len(), self.wrong.len())
     }
@@ -165,6 +168,7 @@ pub fn check(server: &Server, evidence: &Path, posted: &[Posted], allowed: Allow
     }
     let history = maps["history"].as_object().unwrap();
     tally.jobs = history.len();
+    tally.unanswered = posted.iter().filter(|posted| posted.id.is_none()).count();
     for id in posted.iter().filter_map(|posted| posted.id.as_ref()).filter(|id| !history.contains_key(*id)) {
         tally.lost.push(id.clone());
     }
@@ -293,15 +297,19 @@ impl Case<'_> {
     }
 
     fn is_part(&self, whole: &str) -> Result<(), String> {
-        let (kept, mut lines) = (self.output(), whole.lines());
-        that(kept.lines().all(|line| lines.any(|other| other == line)), || {
-            format!("kept {kept:?}, no part of {whole:?}")
-        })
+        let kept = self.output();
+        that(is_part(&kept, whole), || format!("kept {kept:?}, no part of {whole:?}"))
     }
 
     fn output(&self) -> String {
         self.server.get(&format!("/job/{}/logs", self.id)).text()
     }
+}
+
+/// Whether these are some of those lines, in their order.
+pub fn is_part(some: &str, whole: &str) -> bool {
+    let mut lines = whole.lines();
+    some.lines().all(|line| lines.any(|other| other == line))
 }
 
 fn that(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {

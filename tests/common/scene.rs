@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
@@ -18,6 +18,9 @@ use super::{Answer, Server, call, docker_host};
 
 /// How long all that was submitted may take once nothing is done to it any more: a fence, and the load that piled up.
 const REST: Duration = Duration::from_secs(400);
+
+/// How long the submitting thread waits before it looks again.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A server, its engine, and the folder of evidence.
 pub struct Scene {
@@ -44,7 +47,7 @@ impl Caller {
     /// Submits a job once the server is up; whether it was taken may remain unknown.
     fn post(&self, number: usize, work: Work, evidence: &Path) -> Posted {
         while self.0.lock().unwrap().is_none() {
-            sleep(Duration::from_millis(5));
+            sleep(PAUSE);
         }
         let id = self.call("POST", "/job", &work.request(number, evidence).to_string()).map(|answer| {
             assert_eq!(answer.status, 201, "{}", answer.text());
@@ -57,10 +60,22 @@ impl Caller {
 /// Jobs that come, until they are told not to.
 pub struct Load {
     enough: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
     thread: JoinHandle<Vec<Posted>>,
 }
 
 impl Load {
+    /// No more for now, or on again.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// How many were submitted.
+    pub fn posted(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// No more after these; what was submitted, in its order.
     pub fn stop(self) -> Vec<Posted> {
         self.enough.store(true, Ordering::Relaxed);
@@ -88,21 +103,27 @@ impl Scene {
         mut next: impl FnMut(&mut StdRng) -> Work + Send + 'static,
         mut also: impl FnMut(&Caller, &Posted) + Send + 'static,
     ) -> Load {
-        let enough = Arc::new(AtomicBool::new(false));
+        let (enough, paused, count) = (Arc::default(), Arc::default(), Arc::default());
         let (caller, evidence) = (self.caller.clone(), self.evidence.path().to_owned());
         let mut rng = StdRng::seed_from_u64(self.rng.random());
-        let is_enough = enough.clone();
+        let load = (Arc::<AtomicBool>::clone(&enough), Arc::<AtomicBool>::clone(&paused), Arc::clone(&count));
         let thread = std::thread::spawn(move || {
             let mut posted = Vec::new();
-            while posted.len() < least || !is_enough.load(Ordering::Relaxed) {
+            let (enough, paused, count): (_, _, Arc<AtomicUsize>) = load;
+            while posted.len() < least || !enough.load(Ordering::Relaxed) {
+                if paused.load(Ordering::Relaxed) {
+                    sleep(PAUSE);
+                    continue;
+                }
                 let job = caller.post(posted.len(), next(&mut rng), &evidence);
                 also(&caller, &job);
                 posted.push(job);
+                count.store(posted.len(), Ordering::Relaxed);
                 sleep(pause);
             }
             posted
         });
-        Load { enough, thread }
+        Load { enough, paused, count, thread }
     }
 
     /// Kills the server at some moment, perhaps again while it starts, and starts it after some time.
