@@ -2,6 +2,8 @@
 # make test     every test, on a real Docker and a real Podman
 # make simulate SEEDS=100000   as many stories of the simulation as one likes; SEED=7 repeats one and prints its trace
 # make check    what CI runs: formatting, lints, documentation, tests, the container image
+# make torture  servers, engines and networks killed at length: half an hour (SEED=7 repeats a plan, ARGS="NAME" takes one)
+# make soak     mixed load with kills for an hour (MINUTES=60), and whether anything has grown; samples in target/soak.csv
 # make build    the release binary: target/release/tidetable
 # make image    the container image, with whatever `docker` reaches
 # make clean    stops engines that a killed run left, and removes target/
@@ -12,11 +14,11 @@
 IMAGE ?= tidetable:latest
 # Arguments for `docker build`, such as IMAGE_ARGS="--build-arg RUST_IMAGE=…".
 IMAGE_ARGS ?=
-SEEDS ?= 100000
 ARGS ?=
 SEEDS ?= 100000
+MINUTES ?= 60
 
-.PHONY: demo test test-image simulate check lint build image clean
+.PHONY: demo test simulate torture soak test-image check lint build image clean
 
 demo:
 	@scripts/demo.sh
@@ -26,6 +28,12 @@ test:
 
 simulate:
 	SEEDS=$(SEEDS) $(if $(SEED),SEED=$(SEED)) cargo test --locked --release --test simulation whatever_goes_wrong -- --nocapture
+
+torture:
+	@TORTURE=full scripts/test.sh --test torture -- --include-ignored --nocapture --test-threads 1 $(ARGS)
+
+soak:
+	@MINUTES=$(MINUTES) scripts/test.sh --test soak -- --nocapture
 
 check: lint
 	@scripts/test.sh

@@ -14,6 +14,9 @@ main() {
     need openssl openssl # the tests make certificates for an engine behind TLS
     need dockerd docker.io # and run a daemon of their own there
     need docker docker.io
+    need ip iproute2 # on a network of its own
+    need iptables iptables # that is cut
+    need nsenter util-linux
     one_at_a_time
     trap put_back EXIT
     trap 'exit 130' INT
