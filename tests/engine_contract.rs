@@ -378,6 +378,8 @@ async fn what_this_engine_started_it_was_seen_to(bench: Arc<Bench>) {
     let since = started_at - chrono::Duration::seconds(5);
     let testimony = bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer");
     assert_eq!(testimony, Testimony::Seen);
+    let testimony = bench.engine.testimony(&id, Question::CreatedByThisEngine, since).await.expect("an answer");
+    assert_eq!(testimony, Testimony::Seen);
 }
 
 async fn its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_reaches(bench: Arc<Bench>) {

@@ -105,6 +105,8 @@ enum Rule {
     KnowWhatWasNotCalled,
     /// A container is the one that is meant when it has its id, not when it has its name.
     CompareIds,
+    /// The fence believes no engine but the one that created the container.
+    AskWhoCreatedIt,
 }
 
 /// All that there is at one moment.
@@ -257,6 +259,13 @@ impl<'a> Moves<'a> {
                 w.left.restarts -= 1;
                 w.engine.restart();
             });
+            for id in self.from.engine.starts.each() {
+                self.push("engine", "is killed over a start, and knows nothing of it", false, |w| {
+                    w.left.restarts -= 1;
+                    w.engine.start_behind_its_back(id);
+                    w.engine.restart();
+                });
+            }
         }
         if left.forgets > 0 {
             self.push("engine", "forgets its log", false, |w| {

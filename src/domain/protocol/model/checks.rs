@@ -205,6 +205,13 @@ fn adopting_by_name_without_comparing_ids_a_second_start_is_found() {
     way_to(Broken::SecondStart, without(Rule::CompareIds));
 }
 
+#[test]
+fn an_engine_that_was_killed_over_a_start_does_not_know_of_it_and_a_second_one_is_found() {
+    let faults = Faults { restarts: 1, silences: 1, ..NONE };
+    let plan = Plan { as_docker: true, settle_holds: true, faults, ..without(Rule::AskWhoCreatedIt) };
+    way_to(Broken::SecondStart, plan);
+}
+
 // What was found. Each of these says what ought to hold.
 
 #[test]

@@ -28,6 +28,8 @@ pub(super) struct Engine {
     log_of_removals: Ids,
     /// Containers of which the log has lost a part since their intent.
     pub(super) forgot: Ids,
+    /// Containers that the engine had before it restarted.
+    pub(super) inherited: Ids,
     pub(super) truth: Truth,
 }
 
@@ -177,6 +179,15 @@ impl Engine {
         }
     }
 
+    /// A process begins of which the engine's next life will know nothing: to it the container was never started.
+    pub(super) fn start_behind_its_back(&mut self, id: Id) {
+        let Some(name) = self.name_of(id) else { return };
+        if self.named[name].is_some_and(|thing| thing.stage == Stage::Created) {
+            self.truth.began.add(id);
+            self.truth.starts[name] += 1;
+        }
+    }
+
     pub(super) fn stop(&mut self, id: Id) {
         if let Some(name) = self.name_of(id) {
             self.end(name, Ended::Stopped);
@@ -231,6 +242,7 @@ impl Engine {
             }
         }
         (self.creates, self.starts, self.removals) = Default::default();
+        self.named.iter().flatten().for_each(|thing| self.inherited.add(thing.id));
         self.forget();
     }
 
@@ -241,9 +253,11 @@ impl Engine {
     }
 
     /// What the log says of a start of a container that is gone. It covers the time from the intent on, unless it has
-    /// lost a part of that; or, as Docker is asked, from the last look on, if it has the removal, too.
+    /// lost a part of that; or, as Docker is asked, from the last look on, if it has the removal, too. It is that of the
+    /// engine which was asked to start it, or it proves nothing.
     pub(super) fn testimony_of_a_start(&self, id: Id, plan: &Plan) -> Testimony {
-        let covers = !self.forgot.has(id) && (!plan.as_docker || self.log_of_removals.has(id));
+        let is_its_own = !self.inherited.has(id) || plan.without == Some(Rule::AskWhoCreatedIt);
+        let covers = is_its_own && !self.forgot.has(id) && (!plan.as_docker || self.log_of_removals.has(id));
         match (self.log.has(id), covers) {
             (true, _) => Testimony::Seen,
             (false, true) => Testimony::NotSeen,

@@ -108,7 +108,7 @@ fn is_true(world: &World, job: &Job, end: &End) -> bool {
 /// - `container_removed`: an intent or a run on disk, and its container is not on the engine any more. Somebody else
 ///   removed it, or a fence did whose finding did not get on disk;
 /// - `start_ambiguous`: the fence removed the container, and then the engine's log had a start of it, or had lost the
-///   time since the intent.
+///   time since the intent, or was that of an engine that had restarted since.
 fn is_unknown(world: &World, book: &Book, end: &End) -> bool {
     let truth = &world.engine.truth;
     let Some(id) = truth.meant[book.name(world.disk)] else { return false };
@@ -116,7 +116,10 @@ fn is_unknown(world: &World, book: &Book, end: &End) -> bool {
     let was_removed = gone && (truth.by_hand.has(id) || truth.by_us.has(id));
     match end.reason {
         Some(Reason::ContainerRemoved) => was_removed,
-        Some(Reason::StartAmbiguous) => was_removed && (truth.began.has(id) || world.engine.forgot.has(id)),
+        Some(Reason::StartAmbiguous) => {
+            let engine = &world.engine;
+            was_removed && (truth.began.has(id) || engine.forgot.has(id) || engine.inherited.has(id))
+        }
         _ => false,
     }
 }

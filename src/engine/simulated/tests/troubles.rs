@@ -36,12 +36,12 @@ async fn a_restarted_engine_remembers_containers_and_no_events() {
     let bench = bench();
     let since = bench.clock.now();
     let id = bench.run(1, "sleep 60").await;
-    let asked = async |bench: &Bench| {
-        bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer")
-    };
-    assert_eq!(asked(&bench).await, Testimony::Seen);
+    let asked = async |bench: &Bench, question| bench.engine.testimony(&id, question, since).await.expect("an answer");
+    assert_eq!(asked(&bench, Question::StartedByThisEngine).await, Testimony::Seen);
+    assert_eq!(asked(&bench, Question::CreatedByThisEngine).await, Testimony::Seen);
     bench.engine.restart(true);
-    assert_eq!(asked(&bench).await, Testimony::NotSeen);
+    assert_eq!(asked(&bench, Question::StartedByThisEngine).await, Testimony::NotSeen);
+    assert_eq!(asked(&bench, Question::CreatedByThisEngine).await, Testimony::NotSeen);
     let before_removal = bench.engine.testimony(&id, Question::StartedBeforeRemoval, since).await.expect("an answer");
     assert_eq!(before_removal, Testimony::CannotTell);
 }
