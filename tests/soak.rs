@@ -4,7 +4,7 @@
 //! The first half is rough: the server is killed and replaced, the engine is killed and restarted. In the second half the
 //! server is left alone (a restart would hide what leaks) while its engine still comes and goes; between its beginning
 //! and its end, both at rest, nothing may have grown. Disk grows with history, so it is compared per job. `make soak`
-//! takes an hour (`MINUTES=60`), and leaves its samples in `target/soak.csv`; without it, half a minute.
+//! takes an hour (`MINUTES=60`), and leaves its samples in `target/soak.csv`; without it, a minute.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -228,7 +228,7 @@ fn assert_not_grown(before: &Sample, after: &Sample) {
 
 #[test]
 fn after_a_mixed_load_with_kills_nothing_has_grown_but_history() {
-    let minutes: f64 = std::env::var("MINUTES").map_or(0.5, |minutes| minutes.parse().unwrap());
+    let minutes: f64 = std::env::var("MINUTES").map_or(0.4, |minutes| minutes.parse().unwrap());
     let mut soak = Soak::begin(Duration::from_secs_f64(minutes * 30.0));
     let mut replaced = 0;
     soak.go_on(|soak| match soak.scene.rng.random_range(0..4) {

@@ -34,6 +34,8 @@ enum Trouble {
 struct Size {
     jobs: usize,
     troubles: usize,
+    /// Between one job and the next, in milliseconds: the long form is not to pile up what the engine cannot run.
+    pause: u64,
     /// The longest that an engine is away, in milliseconds.
     away: u64,
 }
@@ -42,8 +44,8 @@ impl Size {
     /// Short, unless `TORTURE=full`.
     fn of(short: (usize, usize), full: (usize, usize)) -> Self {
         let is_full = std::env::var("TORTURE").is_ok_and(|size| size == "full");
-        let ((jobs, troubles), away) = if is_full { (full, 8_000) } else { (short, 3_000) };
-        Self { jobs, troubles, away }
+        let ((jobs, troubles), pause, away) = if is_full { (full, 400, 6_000) } else { (short, 200, 3_000) };
+        Self { jobs, troubles, pause, away }
     }
 }
 
@@ -52,7 +54,7 @@ fn torture(story: &str, daemon: Option<Daemon>, troubles: &[Trouble], size: Size
     let seed = std::env::var("SEED").map_or_else(|_| rand::random_range(0..1_000_000), |seed| seed.parse().unwrap());
     eprintln!("{story}: SEED={seed}");
     let mut scene = Scene::new(daemon, seed);
-    let load = scene.load(size.jobs, Duration::from_millis(200), Work::plain, |_, _| {});
+    let load = scene.load(size.jobs, Duration::from_millis(size.pause), Work::plain, |_, _| {});
     sleep(Duration::from_secs(1));
     for _ in 0..size.troubles {
         let trouble = troubles[scene.rng.random_range(0..troubles.len())];
@@ -97,7 +99,7 @@ fn meanwhile(scene: &mut Scene, away: u64) {
         scene.server_goes();
         scene.server_returns();
     }
-    if away > 5_000 && scene.rng.random_ratio(1, 5) {
+    if away > 5_000 && scene.rng.random_ratio(1, 8) {
         scene.nap(30_000..65_000);
     }
 }
@@ -111,7 +113,7 @@ fn the_server_is_killed_at_any_moment() {
 fn everything_is_killed_frozen_and_cut_off() {
     let allowed = Allowed { engine_restarted: true, engine_killed: true };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
-    torture("everything", Some(Daemon::apart(false)), &troubles, Size::of((40, 8), (300, 40)), allowed);
+    torture("everything", Some(Daemon::apart(false)), &troubles, Size::of((40, 8), (300, 24)), allowed);
 }
 
 #[test]
@@ -119,34 +121,34 @@ fn everything_is_killed_frozen_and_cut_off() {
 fn everything_is_killed_frozen_and_cut_off_with_live_restore() {
     let allowed = Allowed { engine_killed: true, ..Allowed::default() };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
-    torture("everything, live-restore", Some(Daemon::apart(true)), &troubles, Size::of((40, 8), (300, 40)), allowed);
+    torture("everything, live-restore", Some(Daemon::apart(true)), &troubles, Size::of((40, 8), (300, 24)), allowed);
 }
 
 #[test]
 #[ignore = "long: `make torture`"]
 fn the_engine_is_killed_and_takes_its_containers_along() {
     let allowed = Allowed { engine_restarted: true, engine_killed: true };
-    torture("engine killed", Some(Daemon::start(false)), &[Trouble::Engine], Size::of((40, 4), (300, 25)), allowed);
+    torture("engine killed", Some(Daemon::start(false)), &[Trouble::Engine], Size::of((40, 4), (300, 15)), allowed);
 }
 
 #[test]
 #[ignore = "long: `make torture`"]
 fn the_engine_is_killed_and_its_containers_run_on() {
     let allowed = Allowed { engine_killed: true, ..Allowed::default() };
-    let size = Size::of((40, 4), (300, 25));
+    let size = Size::of((40, 4), (300, 15));
     torture("engine killed, live-restore", Some(Daemon::start(true)), &[Trouble::Engine], size, allowed);
 }
 
 #[test]
 #[ignore = "long: `make torture`"]
 fn the_engine_stands_still() {
-    let size = Size::of((40, 4), (300, 20));
+    let size = Size::of((40, 4), (300, 15));
     torture("engine frozen", Some(Daemon::start(false)), &[Trouble::Frozen], size, Allowed::default());
 }
 
 #[test]
 #[ignore = "long: `make torture`"]
 fn the_network_to_the_engine_is_cut() {
-    let size = Size::of((40, 4), (300, 20));
+    let size = Size::of((40, 4), (300, 15));
     torture("network cut", Some(Daemon::apart(false)), &[Trouble::Network], size, Allowed::default());
 }

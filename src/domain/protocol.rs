@@ -199,7 +199,7 @@ fn ambiguous() -> Step {
     Step::Record(Event::Lost(Failure::new(
         Reason::StartAmbiguous,
         "its container was meant to be started and showed no trace of a run; the engine's log has a start of it just \
-         before it was removed, or does not reach back far enough",
+         before it was removed, or does not reach back far enough, or the engine was restarted over it",
     )))
 }
 

@@ -16,8 +16,8 @@ use super::daemon::Daemon;
 use super::evidence::{Allowed, Posted, Tally, Work, check};
 use super::{Answer, Server, call, docker_host};
 
-/// How long all that was submitted may take once nothing is done to it any more: a fence, and the load that piled up.
-const REST: Duration = Duration::from_secs(400);
+/// How long it may take until one more job is over, once nothing is done to them any more: a fence, and the longest job.
+const REST: Duration = Duration::from_secs(180);
 
 /// How long the submitting thread waits before it looks again.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -173,17 +173,20 @@ impl Scene {
 
     /// Waits until every job is over and every container gone.
     pub fn rest(&self) {
-        let end = Instant::now() + REST;
+        let (mut fewest, mut end) = (usize::MAX, Instant::now());
         loop {
             let maps = self.server.get("/jobs").json();
-            let left = ["scheduled", "running"].map(|map| maps[map].as_object().unwrap().len());
-            if left == [0, 0] && self.containers() == 0 {
+            let jobs: usize = ["scheduled", "running"].map(|map| maps[map].as_object().unwrap().len()).iter().sum();
+            let left = jobs + self.containers();
+            if left == 0 {
                 return;
+            }
+            if left < fewest {
+                (fewest, end) = (left, Instant::now() + REST);
             }
             assert!(
                 Instant::now() < end,
-                "{left:?} jobs and {} containers are left: {}\n{}",
-                self.containers(),
+                "{left} jobs and containers are left: {}\n{}",
                 maps["running"],
                 self.server.log()
             );

@@ -31,11 +31,14 @@ impl Driver {
             Some(container) if self.is_ours(&container) => Sight::Present(container),
             Some(_) => Sight::Foreign,
         };
-        // Being taken away, it will be gone at the next look.
-        if matches!(&self.sight, Sight::Present(Container { phase: Phase::Removing, .. })) && !self.job.is_over() {
-            return Err(Setback::Again("its container is being removed".to_owned()));
+        match &self.sight {
+            Sight::Present(Container { phase: Phase::Removing, id, .. }) if !self.job.is_over() => {
+                // Gone at the next look, mostly. But an engine that was killed over a removal does not go on with it.
+                self.shared.engine.remove(id).await?;
+                Err(Setback::Again("its container is being removed".to_owned()))
+            }
+            Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
         }
-        Ok(())
     }
 
     fn owner(&self) -> Owner {
