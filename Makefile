@@ -4,6 +4,7 @@
 # make check    what CI runs: formatting, lints, documentation, tests, the container image
 # make torture  servers, engines and networks killed at length: half an hour (SEED=7 repeats a plan, ARGS="NAME" takes one)
 # make soak     mixed load with kills for an hour (MINUTES=60), and whether anything has grown; samples in target/soak.csv
+# make bench-recovery  how long a new scheduler takes to know again what 10,000 jobs in flight do
 # make build    the release binary: target/release/tidetable
 # make image    the container image, with whatever `docker` reaches
 # make clean    stops engines that a killed run left, and removes target/
@@ -18,7 +19,7 @@ ARGS ?=
 SEEDS ?= 100000
 MINUTES ?= 60
 
-.PHONY: demo test simulate torture soak test-image check lint build image clean
+.PHONY: demo test simulate torture soak bench-recovery test-image check lint build image clean
 
 demo:
 	@scripts/demo.sh
@@ -34,6 +35,9 @@ torture:
 
 soak:
 	@MINUTES=$(MINUTES) scripts/test.sh --test soak -- --nocapture
+
+bench-recovery:
+	@cargo bench --locked --bench recovery
 
 check: lint
 	@scripts/test.sh

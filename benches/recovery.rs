@@ -1,0 +1,209 @@
+//! How long a new scheduler takes to know again what 10,000 jobs in flight do.
+//!
+//! Over the simulated engine, in real time: the scheduler of 10,000 running jobs is dropped as a crash drops it; half of
+//! them end while nobody looks; then another one starts on the same disk. A table on stderr, JSON on stdout: `make
+//! bench-recovery`. The engine answers at once here, so this is what the scheduler and its disk take; a real one adds its
+//! own time for each inspection.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may, and it is there to print")]
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tidetable::clock::{Clock, Dice, SystemClock};
+use tidetable::domain::container::{Container, Question, Testimony};
+use tidetable::domain::id::{ContainerId, ContainerName, InstanceId, JobId, Timestamp};
+use tidetable::domain::image::ImageRef;
+use tidetable::domain::job::State;
+use tidetable::engine::simulated::{Settings as EngineSettings, SimulatedEngine};
+use tidetable::engine::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
+use tidetable::scheduler::{Catalog, Handle, Order, Parts, Scheduler, Settings};
+use tidetable::store::logs::LogStore;
+use tidetable::store::sqlite::SqliteStore;
+use tidetable::store::threads::Threads;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How many jobs are in flight.
+const JOBS: usize = 10_000;
+/// How long the half runs that ends while nobody looks: time enough for all to be started.
+const SHORT: u64 = 60;
+/// And the other half.
+const LONG: u64 = 3_600;
+
+/// The simulated engine, and which containers were looked at.
+struct Watched {
+    engine: SimulatedEngine,
+    looked_at: Mutex<HashSet<String>>,
+}
+
+impl Watched {
+    fn looks(&self) -> usize {
+        self.looked_at.lock().unwrap().len()
+    }
+}
+
+#[async_trait]
+impl Engine for Watched {
+    async fn describe(&self) -> Result<Description, EngineError> {
+        self.engine.describe().await
+    }
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        platform: Option<&str>,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<(), EngineError> {
+        self.engine.pull(image, platform, progress).await
+    }
+    async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError> {
+        self.engine.create(launch).await
+    }
+    async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
+        self.engine.start(container).await
+    }
+    async fn inspect(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
+        let seen = self.engine.inspect(name).await;
+        self.looked_at.lock().unwrap().insert(name.to_string());
+        seen
+    }
+    async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {
+        self.engine.stop(container, grace).await
+    }
+    async fn remove(&self, container: &ContainerId) -> Result<(), EngineError> {
+        self.engine.remove(container).await
+    }
+    async fn logs(&self, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError> {
+        self.engine.logs(container, follow).await
+    }
+    async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
+        self.engine.list(instance).await
+    }
+    async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
+        self.engine.events(instance).await
+    }
+    async fn testimony(
+        &self,
+        container: &ContainerId,
+        question: Question,
+        since: Timestamp,
+    ) -> Result<Testimony, EngineError> {
+        self.engine.testimony(container, question, since).await
+    }
+}
+
+/// A scheduler at work.
+struct Life {
+    handle: Handle,
+    store: Arc<SqliteStore>,
+    task: JoinHandle<()>,
+}
+
+impl Life {
+    fn begin(dir: &Path, engine: &Arc<Watched>) -> Self {
+        let dice = Dice::from_system();
+        let (store, writer) = SqliteStore::open(dir, Threads::Pool, InstanceId::new(dice.bytes())).unwrap();
+        let (scheduler, handle) = Scheduler::new(Parts {
+            store: store.clone(),
+            logs: Arc::new(LogStore::open(&dir.join("logs"), Threads::Pool).unwrap()),
+            engine: engine.clone(),
+            clock: Arc::new(SystemClock),
+            dice,
+            catalog: Catalog::default(),
+            settings: Settings { max_running: JOBS, max_starting: 256, ..Settings::default() },
+        });
+        let task = tokio::spawn(async move {
+            tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
+        });
+        Self { handle, store, task }
+    }
+
+    /// Drops it as it is, and waits until its lock on the directory is gone.
+    async fn crash(self) {
+        self.task.abort();
+        let _aborted = self.task.await;
+        let weak = Arc::downgrade(&self.store);
+        drop((self.handle, self.store));
+        until(|| async { weak.strong_count() == 0 }).await;
+    }
+
+    async fn running(&self, ids: &[JobId]) -> usize {
+        let store = self.handle.store();
+        let jobs = futures::stream::iter(ids).map(|id| store.get(*id)).buffer_unordered(64);
+        jobs.filter(|job| std::future::ready(matches!(job, Ok(Some(job)) if matches!(job.state, State::Running(_)))))
+            .count()
+            .await
+    }
+}
+
+async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+    while !holds().await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn submit(life: &Life) -> Vec<JobId> {
+    let due_at = SystemClock.now();
+    futures::stream::iter(0..JOBS)
+        .map(|n| {
+            let seconds = if n % 2 == 0 { SHORT } else { LONG };
+            let spec = format!(r#"{{"command": ["sh", "-c", "echo job {n}; sleep {seconds}; exit 3"]}}"#);
+            let order = Order { name: "busybox".parse().unwrap(), spec: serde_json::from_str(&spec).unwrap(), due_at };
+            async { life.handle.submit(order).await.unwrap().job.id }
+        })
+        .buffer_unordered(256)
+        .collect()
+        .await
+}
+
+#[tokio::main]
+async fn main() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = EngineSettings { keep_evidence: false, ..EngineSettings::default() };
+    let engine = Arc::new(Watched {
+        engine: SimulatedEngine::new(Arc::new(SystemClock), settings),
+        looked_at: Mutex::default(),
+    });
+
+    let begun = Instant::now();
+    let first = Life::begin(dir.path(), &engine);
+    let ids = submit(&first).await;
+    until(|| async { engine.looks() == JOBS }).await;
+    while first.running(&ids).await < JOBS {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let all_run = begun.elapsed();
+    assert!(all_run < Duration::from_secs(SHORT), "the first have ended before the last was started");
+    first.crash().await;
+    tokio::time::sleep(Duration::from_secs(SHORT + 1)).await;
+
+    engine.looked_at.lock().unwrap().clear();
+    let begun = Instant::now();
+    let second = Life::begin(dir.path(), &engine);
+    let opened = begun.elapsed();
+    until(|| async { engine.looks() == JOBS }).await;
+    let all_looked_at = begun.elapsed();
+    until(|| async { second.handle.store().active().await.unwrap().len() == JOBS / 2 }).await;
+    let all_recorded = begun.elapsed();
+    assert_eq!(second.running(&ids).await, JOBS / 2, "the other half is still at work");
+
+    let rows = [
+        ("submitted_and_running_s", all_run),
+        ("opened_s", opened),
+        ("looked_at_s", all_looked_at),
+        ("ends_recorded_s", all_recorded),
+    ];
+    for (what, took) in rows {
+        eprintln!("{what:>24} {:8.3}", took.as_secs_f64());
+    }
+    let rows = rows.map(|(what, took)| (what.to_owned(), serde_json::json!(took.as_secs_f64())));
+    let mut report = serde_json::Map::from_iter(rows);
+    report.insert("jobs".to_owned(), JOBS.into());
+    println!("{}", serde_json::Value::Object(report));
+    second.crash().await;
+}
