@@ -58,7 +58,7 @@ impl Work {
     pub fn plain(rng: &mut StdRng) -> Self {
         // Not those codes with which an engine ends a container: their meaning depends on the engine's log.
         let code = [0, 0, 1, 3, 42, 126, 200][rng.random_range(0..7)];
-        let run_ms = [50, 300, 900, 2_500, 6_000][rng.random_range(0..5)];
+        let run_ms = [50, 300, 900, 2_500, 6_000, 20_000][rng.random_range(0..6)];
         let (due_ms, lines) = (rng.random_range(0..3_000), rng.random_range(0..30));
         Self { kind: Kind::Plain, due_ms, run_ms, code, lines, obeys: rng.random_bool(0.5) }
     }
