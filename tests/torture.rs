@@ -44,7 +44,7 @@ impl Size {
     /// Short, unless `TORTURE=full`.
     fn of(short: (usize, usize), full: (usize, usize)) -> Self {
         let is_full = std::env::var("TORTURE").is_ok_and(|size| size == "full");
-        let ((jobs, troubles), pause, away) = if is_full { (full, 400, 6_000) } else { (short, 200, 3_000) };
+        let ((jobs, troubles), pause, away) = if is_full { (full, 400, 6_000) } else { (short, 300, 3_000) };
         Self { jobs, troubles, pause, away }
     }
 }
@@ -71,19 +71,19 @@ fn strike(scene: &mut Scene, trouble: Trouble, away: u64) {
     match trouble {
         Trouble::Server => scene.kill_server(),
         Trouble::Engine => {
-            scene.nap(0..2_000);
+            scene.nap(0..2 * away);
             scene.daemon().kill();
             meanwhile(scene, away);
             scene.daemon().up();
         }
         Trouble::Frozen => {
-            scene.nap(0..2_000);
+            scene.nap(0..2 * away);
             scene.daemon().freeze();
             meanwhile(scene, away);
             scene.daemon().thaw();
         }
         Trouble::Network => {
-            scene.nap(0..2_000);
+            scene.nap(0..2 * away);
             let how = if scene.rng.random_bool(0.5) { Cut::Refused } else { Cut::Silence };
             scene.daemon().cut(how);
             meanwhile(scene, away);
@@ -113,7 +113,7 @@ fn the_server_is_killed_at_any_moment() {
 fn everything_is_killed_frozen_and_cut_off() {
     let allowed = Allowed { engine_restarted: true, engine_killed: true };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
-    torture("everything", Some(Daemon::apart(false)), &troubles, Size::of((40, 8), (300, 24)), allowed);
+    torture("everything", Some(Daemon::apart(false)), &troubles, Size::of((40, 6), (300, 24)), allowed);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn everything_is_killed_frozen_and_cut_off() {
 fn everything_is_killed_frozen_and_cut_off_with_live_restore() {
     let allowed = Allowed { engine_killed: true, ..Allowed::default() };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
-    torture("everything, live-restore", Some(Daemon::apart(true)), &troubles, Size::of((40, 8), (300, 24)), allowed);
+    torture("everything, live-restore", Some(Daemon::apart(true)), &troubles, Size::of((40, 6), (300, 24)), allowed);
 }
 
 #[test]
