@@ -122,6 +122,7 @@ pub struct Tally {
     pub unanswered: usize,
     /// Attempts that one process began and a later one brought to their end.
     pub adopted: usize,
+    /// Or it did not see their end.
     pub engine_restarted: usize,
     /// With reason and sentence.
     pub unknown: Vec<String>,
@@ -239,7 +240,10 @@ impl Case<'_> {
                 tally.unknown.push(format!("{}: {}", self.text("reason"), self.text("error")));
                 return;
             }
-            ("failed", "engine_restarted") if self.allowed.engine_restarted => {
+            // With 255 the engine says that it did not see the end: with live-restore it may have been the process's own.
+            ("failed", "engine_restarted")
+                if self.allowed.engine_restarted || (self.allowed.engine_killed && self.job["exit_code"] == 255) =>
+            {
                 tally.engine_restarted += 1;
                 self.is_part(&self.work.output(self.id))
             }
