@@ -46,7 +46,7 @@ impl Fault {
     /// What an error status means.
     fn answered(status: u16, message: &str) -> Self {
         let message = message.trim().to_owned();
-        let lost = status >= 500 && contains(&message, &LOST_ITS_PARTNER);
+        let lost = status >= 500 && lost_its_partner(&message);
         // 408, 425, 429 and 499 are about the request; 502 to 504 come from something in between, or mean "later".
         if lost || matches!(status, 408 | 425 | 429 | 499 | 502..=504) {
             Self::Silent(format!("it answered {status}: {message}"))
@@ -119,6 +119,11 @@ pub(super) fn is_command_not_found(message: &str) -> bool {
                 message,
                 &["no such file or directory", "permission denied", "is a directory", "not a directory"],
             ))
+}
+
+/// Whether an engine only says that it does not know how a step of its own went.
+pub(super) fn lost_its_partner(message: &str) -> bool {
+    contains(message, &LOST_ITS_PARTNER)
 }
 
 /// Docker: `No such image: x`; for another platform, `image with reference x was found but does not match the specified

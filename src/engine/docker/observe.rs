@@ -100,9 +100,10 @@ fn phase(state: &State, created_at: Timestamp) -> Phase {
 }
 
 /// Docker leaves a code (127, 126, 128) and a sentence on a container that it could not start, Podman 5 the sentence with
-/// code 0, Podman 4 nothing.
+/// code 0, Podman 4 nothing. A Docker that was stopped over a start leaves `transport is closing: unavailable`, which says
+/// nothing of the process.
 fn refusal(state: &State) -> Option<StartRefusal> {
-    let message = state.error.clone().filter(|message| !message.is_empty())?;
+    let message = state.error.clone().filter(|message| !message.is_empty() && !answers::lost_its_partner(message))?;
     let code = match i32::try_from(state.exit_code) {
         Ok(code) if code != 0 => code,
         _ if answers::is_command_not_found(&message) => 127,
@@ -183,6 +184,8 @@ mod tests {
         let podmans = "runc: exec: \"nosuch\": executable file not found in $PATH: OCI runtime attempted to invoke a command that was not found";
         let refusal = Some(StartRefusal { code: 127, message: podmans.to_owned() });
         assert_eq!(shown("created", 0, podmans, NEVER, NEVER), Phase::Created { refusal });
+        let unsure = shown("created", 128, "transport is closing: unavailable", NEVER, NEVER);
+        assert_eq!(unsure, Phase::Created { refusal: None }, "it may run all the same");
         assert_eq!(shown("dead", 0, "", NEVER, NEVER), Phase::Removing);
     }
 
