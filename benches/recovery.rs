@@ -21,7 +21,7 @@ use tidetable::domain::id::{ContainerId, ContainerName, InstanceId, JobId, Times
 use tidetable::domain::image::ImageRef;
 use tidetable::domain::job::State;
 use tidetable::engine::simulated::{Settings as EngineSettings, SimulatedEngine};
-use tidetable::engine::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
+use tidetable::engine::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, Started};
 use tidetable::scheduler::{Catalog, Handle, Order, Parts, Scheduler, Settings};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
@@ -94,6 +94,10 @@ impl Engine for Watched {
         since: Timestamp,
     ) -> Result<Testimony, EngineError> {
         self.engine.testimony(container, question, since).await
+    }
+
+    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError> {
+        self.engine.started(instance, since).await
     }
 }
 

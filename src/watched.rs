@@ -1,6 +1,7 @@
 //! A value that others wait for. Like tokio's `watch`, but those who wait are woken in the order in which they began to,
 //! and not in a random one: one seed is one story.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -9,12 +10,13 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(crate) struct Watched<T> {
     value: Mutex<T>,
+    changes: AtomicU64,
     changed: Notify,
 }
 
 impl<T> Watched<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { value: Mutex::new(value), changed: Notify::new() }
+        Self { value: Mutex::new(value), changes: AtomicU64::new(0), changed: Notify::new() }
     }
 
     /// The value as it is now. Not to be held across an await.
@@ -24,11 +26,20 @@ impl<T> Watched<T> {
 
     /// Changes the value, and wakes those who wait when `change` says that it did.
     pub(crate) fn change(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
-        let changed = change(&mut self.look());
+        let mut value = self.look();
+        let changed = change(&mut value);
         if changed {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+            drop(value);
             self.changed.notify_waiters();
         }
         changed
+    }
+
+    /// How often it has changed: the same number says that it is the same as then, and was all the time.
+    pub(crate) fn changes(&self) -> u64 {
+        let _as_of_one_moment = self.look();
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// Waits until this holds of the value.

@@ -78,13 +78,11 @@ impl Evidence {
 }
 
 async fn engine_that_is_up(shared: &Shared) -> EngineId {
-    let mut health = shared.health.subscribe();
     loop {
-        if let Health::Up(description) = &*health.borrow_and_update() {
+        shared.health.until(Health::is_up).await;
+        if let Health::Up(description) = &*shared.health.look() {
             return description.id.clone();
         }
-        // The sender lives as long as `shared`.
-        let _ = health.changed().await;
     }
 }
 

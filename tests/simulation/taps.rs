@@ -14,8 +14,8 @@ use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, Jo
 use tidetable::domain::image::ImageRef;
 use tidetable::domain::job::{Job, Reason, State};
 use tidetable::engine::simulated::SimulatedEngine;
-use tidetable::engine::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress};
-use tidetable::store::{Snapshot, Store, StoreError, Transition};
+use tidetable::engine::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, Started};
+use tidetable::store::{Restored, Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -173,6 +173,10 @@ impl Engine for TappedEngine {
         let told = self.tapped(|| format!("testimony {container} {question:?}"), asked).await?;
         let ignored = question == Question::StartedBeforeRemoval && self.is_off(Rule::TheLogIsAsked);
         Ok(if ignored { Testimony::NotSeen } else { told })
+    }
+
+    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError> {
+        self.tapped(|| "started".to_owned(), self.engine.started(instance, since)).await
     }
 }
 
@@ -347,6 +351,18 @@ impl Store for TappedStore {
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {
         self.store.subscribe()
+    }
+
+    async fn restored(&self, now: Timestamp) -> Result<Option<Restored>, StoreError> {
+        self.store.restored(now).await
+    }
+
+    async fn overtaken(&self, by: Timestamp) -> Result<Vec<JobId>, StoreError> {
+        self.store.overtaken(by).await
+    }
+
+    async fn forget_restored(&self) -> Result<(), StoreError> {
+        self.store.forget_restored().await
     }
 
     async fn engine(&self) -> Result<Option<EngineId>, StoreError> {

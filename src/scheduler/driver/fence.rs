@@ -11,7 +11,6 @@
 //! All this is believed of one engine only: the one that created the container, and was asked to start it. One that was
 //! killed over a start may have left a process that runs, and the next one does not know of it.
 
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{Driver, Setback};
@@ -20,18 +19,13 @@ use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::job::Intent;
 use crate::domain::protocol::{Fenced, Sight};
 use crate::engine::EngineError;
-use crate::scheduler::{Backoff, Health, SETTLE};
+use crate::scheduler::{Backoff, SETTLE};
 
 /// That the engine which answers is the one that created this container, for as long as the connection holds.
 pub(super) struct Witness {
     container: ContainerId,
-    connection: watch::Receiver<Health>,
-}
-
-impl Witness {
-    fn vouches_for(&self, container: &ContainerId) -> bool {
-        self.container == *container && self.connection.has_changed().is_ok_and(|changed| !changed)
-    }
+    /// The count of the connection's changes.
+    connection: u64,
 }
 
 impl Driver {
@@ -96,11 +90,11 @@ impl Driver {
     /// Asks at once whether the engine is the one that created the container: its log is short, and does not tell for
     /// long. From then on the connection vouches for it.
     async fn call_witness(&mut self, intent: &Intent, created_at: Timestamp) -> Result<(), Setback> {
-        if self.witness.as_ref().is_some_and(|witness| witness.vouches_for(&intent.container)) {
+        if self.is_vouched_for(&intent.container) {
             return Ok(());
         }
         // From before the question, so that no restart falls between the two.
-        let connection = self.shared.health.subscribe();
+        let connection = self.shared.health.changes();
         let question = Question::CreatedByThisEngine;
         let created = self.shared.engine.testimony(&intent.container, question, created_at).await?;
         let container = intent.container.clone();
@@ -108,14 +102,17 @@ impl Driver {
         Ok(())
     }
 
+    fn is_vouched_for(&self, container: &ContainerId) -> bool {
+        let unbroken = self.shared.health.changes();
+        self.witness.as_ref().is_some_and(|w| w.container == *container && w.connection == unbroken)
+    }
+
     /// Whether the engine that shows no trace of a start is the one that was asked to start it.
     async fn is_same_engine(&self, intent: &Intent, created_at: Timestamp) -> Result<bool, Setback> {
         Ok(match self.ask(intent, Question::CreatedByThisEngine, created_at).await? {
             Testimony::Seen => true,
             Testimony::NotSeen => false,
-            Testimony::CannotTell => {
-                self.witness.as_ref().is_some_and(|witness| witness.vouches_for(&intent.container))
-            }
+            Testimony::CannotTell => self.is_vouched_for(&intent.container),
         })
     }
 
