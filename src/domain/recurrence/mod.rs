@@ -1,0 +1,252 @@
+//! When a schedule is due, again and again: cron expressions in a time zone, and fixed periods.
+//!
+//! A recurrence is a function from an instant to the next *tick* after it. Nothing is remembered between two calls, so a
+//! tick is the same whoever asks, when, and how often: its nominal time, in UTC, is its name. It never changes, and
+//! jitter is added after it.
+//!
+//! # Daylight saving
+//!
+//! A zone's clock on the wall mostly goes forward second by second. Where clocks are set forward it leaps over a *gap*;
+//! where they are set back, a *fold* of wall times is shown twice. What a cron schedule makes of that depends on what it
+//! is:
+//!
+//! - An *interval* schedule has `*` or a step in its hour (`*/15 * * * *`, `0 */2 * * *`). It follows real time: it is
+//!   due whenever the wall shows a matching time. Nothing happens in a gap, and both passes of a fold count.
+//! - Any other is a *fixed* schedule (`30 2 * * *`, `0,30 1-3 * * *`). It is due whenever the wall *reaches or passes* a
+//!   matching time that it had not reached before. So all the times that a gap swallows become one tick, at the first
+//!   instant after it; and a fold, which shows only what had been reached, brings nothing new.
+//!
+//! The second rule is one line of code, because a zone knows how far its wall clock had come ([`Zone::reached`]).
+//! `tests/recurrence_oracle.rs` holds both rules against Python walking through whole years minute by minute.
+//!
+//! # The parts
+//!
+//! `field` and `cron` read expressions and match wall times; `zone` knows offsets; this file puts them together.
+
+mod cron;
+mod field;
+#[cfg(test)]
+mod tests;
+mod zone;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+pub use cron::{BadCron, CronExpr};
+pub use field::BadField;
+pub use zone::{NotAZone, Zone};
+
+use super::id::Timestamp;
+use super::units::{Span, UnitError};
+use cron::{DAY, date_of, midnight};
+
+/// The last second in which anything is due: the end of the year 9999 in UTC.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// How a schedule recurs, as it is written: without the zone and the instant that it needs to say when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Rule {
+    /// `30 2 * * *`, `@daily`
+    Cron(CronExpr),
+    /// `@every 90s`, `every 90s`
+    Every(Period),
+}
+
+/// A fixed period of real time: at least a second, in whole milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Span", into = "Span")]
+pub struct Period(Span);
+
+/// Why a text or a duration is no period.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPeriod {
+    /// It is no duration.
+    #[error(transparent)]
+    NotADuration(#[from] UnitError),
+    /// It is shorter than a second.
+    #[error("`{0}` is too short for a period: write `1s` or more")]
+    TooShort(Span),
+    /// It has a part of a millisecond.
+    #[error("`{0}` has a part of a millisecond: write a period such as `90s` or `1500ms`")]
+    TooFine(Span),
+}
+
+/// Why a text is no rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRule {
+    /// It was read as a cron expression.
+    #[error(transparent)]
+    Cron(#[from] BadCron),
+    /// It was read as a period.
+    #[error("{0}, as in `@every 90s`")]
+    Every(#[from] BadPeriod),
+}
+
+/// When a schedule is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recurrence {
+    /// By the clock on a wall in this zone.
+    Cron(CronExpr, Zone),
+    /// At the anchor, and whenever another period has passed since.
+    Every(Period, Timestamp),
+}
+
+/// One due time of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick {
+    /// When, before jitter. It names the tick: the same for whoever asks.
+    pub nominal: Timestamp,
+    /// Whether it stands for wall times that a gap swallowed.
+    pub shifted: bool,
+}
+
+impl Rule {
+    /// This rule for clocks in `zone`; a period counts from `anchor`.
+    pub fn anchored(self, zone: Zone, anchor: Timestamp) -> Recurrence {
+        match self {
+            Self::Cron(expr) => Recurrence::Cron(expr, zone),
+            Self::Every(period) => Recurrence::Every(period, anchor),
+        }
+    }
+}
+
+impl Period {
+    /// The period as a duration.
+    pub const fn as_duration(self) -> Duration {
+        self.0.as_duration()
+    }
+}
+
+impl Recurrence {
+    /// The first tick after this instant; `None` after the year 9999. There are none before 1970.
+    pub fn next_after(&self, after: Timestamp) -> Option<Tick> {
+        match self {
+            Self::Cron(expr, zone) => {
+                let (second, shifted) = next_of_cron(expr, *zone, after.timestamp().max(-1))?;
+                Some(Tick { nominal: Timestamp::from_timestamp(second, 0)?, shifted })
+            }
+            Self::Every(period, anchor) => {
+                let nominal = next_of_period(*period, *anchor, after)?;
+                (nominal.timestamp() <= LAST_SECOND).then_some(Tick { nominal, shifted: false })
+            }
+        }
+    }
+
+    /// The ticks after this instant, in order.
+    pub fn after(&self, after: Timestamp) -> impl Iterator<Item = Tick> {
+        std::iter::successors(self.next_after(after), |tick| self.next_after(tick.nominal))
+    }
+}
+
+/// The first second after `after` at which a cron schedule is due, and whether a gap put it there.
+fn next_of_cron(expr: &CronExpr, zone: Zone, after: i64) -> Option<(i64, bool)> {
+    let mut from = after + 1;
+    while from <= LAST_SECOND {
+        // No clock is a day or more from UTC. So what the walls of the zone show from here on, or had swallowed just
+        // before, is later than two days ago; and whatever day matches next, nothing is due a day before it begins.
+        let date = expr.next_date(date_of(from - 2 * DAY)?)?;
+        from = from.max(midnight(date) - DAY);
+        let until = from + DAY;
+        while from < until {
+            let change = zone.change_between(from, until).unwrap_or(until);
+            if let Some(found) = due_between(expr, zone, from, change) {
+                return (found.0 <= LAST_SECOND).then_some(found);
+            }
+            from = change;
+        }
+    }
+    None
+}
+
+/// The same, from `from` and before `until`, between which the clocks are not changed (but they may be at `from`).
+fn due_between(expr: &CronExpr, zone: Zone, from: i64, until: i64) -> Option<(i64, bool)> {
+    let offset = zone.offset(from);
+    let shown = from + offset;
+    let first = if expr.is_interval() { shown } else { zone.reached(from) };
+    let wall = expr.next_wall(first)?;
+    if wall < shown {
+        return Some((from, !expr.matches(shown)));
+    }
+    let at = wall - offset;
+    (at < until).then_some((at, false))
+}
+
+fn next_of_period(period: Period, anchor: Timestamp, after: Timestamp) -> Option<Timestamp> {
+    let millis = i64::try_from(period.as_duration().as_millis()).ok()?;
+    let passed = after.signed_duration_since(anchor).num_milliseconds();
+    let periods = if after < anchor { 0 } else { passed / millis + 1 };
+    anchor.checked_add_signed(TimeDelta::try_milliseconds(periods.checked_mul(millis)?)?)
+}
+
+impl TryFrom<Span> for Period {
+    type Error = BadPeriod;
+    fn try_from(span: Span) -> Result<Self, BadPeriod> {
+        let duration = span.as_duration();
+        if duration < Duration::from_secs(1) {
+            return Err(BadPeriod::TooShort(span));
+        }
+        if !duration.subsec_nanos().is_multiple_of(1_000_000) {
+            return Err(BadPeriod::TooFine(span));
+        }
+        Ok(Self(span))
+    }
+}
+
+impl From<Period> for Span {
+    fn from(period: Period) -> Self {
+        period.0
+    }
+}
+
+impl FromStr for Period {
+    type Err = BadPeriod;
+    fn from_str(text: &str) -> Result<Self, BadPeriod> {
+        text.parse::<Span>()?.try_into()
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Rule {
+    type Err = BadRule;
+
+    /// Reads a cron expression; also `@every 90s`, with or without its `@`.
+    fn from_str(text: &str) -> Result<Self, BadRule> {
+        let (word, rest) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+        if word.trim_start_matches('@').eq_ignore_ascii_case("every") {
+            return Ok(Self::Every(rest.parse()?));
+        }
+        Ok(Self::Cron(text.parse()?))
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cron(expr) => expr.fmt(f),
+            Self::Every(period) => write!(f, "@every {period}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Rule {
+    type Error = BadRule;
+    fn try_from(text: String) -> Result<Self, BadRule> {
+        text.parse()
+    }
+}
+
+impl From<Rule> for String {
+    fn from(rule: Rule) -> String {
+        rule.to_string()
+    }
+}

@@ -1,0 +1,328 @@
+//! Tables of hard cases: what cron expressions mean, and when they are due where clocks are changed.
+//!
+//! Each row says a zone, an expression, an instant, and the wall times (with offset) of the ticks that follow it. The
+//! cases are spelled out because each of them is, somewhere, a bug of somebody's cron.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use chrono::DateTime;
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+
+fn utc(text: &str) -> Timestamp {
+    DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+}
+
+fn cron(zone: &str, text: &str) -> Recurrence {
+    Recurrence::Cron(text.parse().unwrap(), zone.parse().unwrap())
+}
+
+/// The ticks after an instant as the zone's walls show them; a `~` stands behind those that a gap put there.
+fn walls(zone: &str, text: &str, after: &str, count: usize) -> Vec<String> {
+    let tz = zone.parse::<Zone>().unwrap().tz();
+    let shown = |tick: Tick| {
+        let wall = tick.nominal.with_timezone(&tz).format("%m-%d %H:%M:%S%z").to_string().replace(":00+", "+");
+        wall.replace(":00-", "-") + if tick.shifted { "~" } else { "" }
+    };
+    cron(zone, text).after(utc(after)).take(count).map(shown).collect()
+}
+
+#[track_caller]
+fn assert_walls(zone: &str, text: &str, after: &str, expected: &[&str]) {
+    assert_eq!(walls(zone, text, after, expected.len()), expected, "{zone} {text} after {after}");
+}
+
+const BERLIN: &str = "Europe/Berlin";
+const NEW_YORK: &str = "America/New_York";
+
+#[rstest]
+#[case::daily("30 2 * * *", &["03-28 02:30+0100", "03-29 03:00+0200~", "03-30 02:30+0200"])]
+#[case::list("0,30 2 * * *", &["03-28 02:00+0100", "03-28 02:30+0100", "03-29 03:00+0200~", "03-30 02:00+0200"])]
+#[case::list_of_hours("30 1,2,3 * * *", &["03-28 01:30+0100", "03-28 02:30+0100", "03-28 03:30+0100",
+    "03-29 01:30+0100", "03-29 03:00+0200~", "03-29 03:30+0200", "03-30 01:30+0200"])]
+#[case::swallowed_and_shown("0 2,3 * * *", &["03-28 02:00+0100", "03-28 03:00+0100", "03-29 03:00+0200", "03-30 02:00+0200"])]
+#[case::range_is_fixed("0 1-4 * * *", &["03-28 01:00+0100", "03-28 02:00+0100", "03-28 03:00+0100", "03-28 04:00+0100",
+    "03-29 01:00+0100", "03-29 03:00+0200", "03-29 04:00+0200"])]
+#[case::every_minute_of_a_fixed_hour("*/20 2 * * 0", &["03-29 03:00+0200~", "04-05 02:00+0200", "04-05 02:20+0200"])]
+#[case::just_before("59 1 * * 0", &["03-29 01:59+0100", "04-05 01:59+0200"])]
+#[case::just_after("0 3 * * 0", &["03-29 03:00+0200", "04-05 03:00+0200"])]
+#[case::seconds("59 59 2 * * 0", &["03-29 03:00+0200~", "04-05 02:59:59+0200"])]
+fn a_gap_makes_one_tick_of_all_that_a_fixed_schedule_loses_to_it(#[case] text: &str, #[case] expected: &[&str]) {
+    assert_walls(BERLIN, text, "2026-03-27T12:00:00Z", expected);
+}
+
+#[rstest]
+#[case::daily("30 2 * * *", &["10-24 02:30+0200", "10-25 02:30+0200", "10-26 02:30+0100"])]
+#[case::list("0,30 2 * * *", &["10-24 02:00+0200", "10-24 02:30+0200", "10-25 02:00+0200", "10-25 02:30+0200", "10-26 02:00+0100"])]
+#[case::range("0 1-3 * * 0", &["10-25 01:00+0200", "10-25 02:00+0200", "10-25 03:00+0100", "11-01 01:00+0100"])]
+#[case::first_after("0 3 * * *", &["10-24 03:00+0200", "10-25 03:00+0100", "10-26 03:00+0100"])]
+fn a_time_that_exists_twice_runs_a_fixed_schedule_the_first_time_only(#[case] text: &str, #[case] expected: &[&str]) {
+    assert_walls(BERLIN, text, "2026-10-23T12:00:00Z", expected);
+}
+
+#[rstest]
+#[case::gap("*/30 * * * *", "2026-03-29T00:00:00Z", &["03-29 01:30+0100", "03-29 03:00+0200", "03-29 03:30+0200"])]
+#[case::fold("*/30 * * * *", "2026-10-25T00:00:00Z",
+    &["10-25 02:30+0200", "10-25 02:00+0100", "10-25 02:30+0100", "10-25 03:00+0100"])]
+#[case::step_in_the_gap("0 */2 * * *", "2026-03-28T23:30:00Z", &["03-29 04:00+0200", "03-29 06:00+0200"])]
+#[case::step_in_the_fold("0 */2 * * *", "2026-10-24T22:30:00Z", &["10-25 02:00+0200", "10-25 02:00+0100", "10-25 04:00+0100"])]
+#[case::stepped_range("15 1-3/1 * * *", "2026-03-28T23:30:00Z", &["03-29 01:15+0100", "03-29 03:15+0200", "03-30 01:15+0200"])]
+#[case::from_with_a_step("0 2/12 * * *", "2026-03-28T23:30:00Z", &["03-29 14:00+0200", "03-30 02:00+0200"])]
+#[case::seconds("30 59 * * * *", "2026-03-29T00:00:00Z", &["03-29 01:59:30+0100", "03-29 03:59:30+0200"])]
+fn an_interval_schedule_follows_real_time(#[case] text: &str, #[case] after: &str, #[case] expected: &[&str]) {
+    assert_walls(BERLIN, text, after, expected);
+}
+
+#[rstest]
+#[case("30 2 * * *", "2026-03-07T12:00:00Z", &["03-08 03:00-0400~", "03-09 02:30-0400"])]
+#[case("30 1 * * *", "2026-10-31T12:00:00Z", &["11-01 01:30-0400", "11-02 01:30-0500"])]
+#[case("30 * * * *", "2026-11-01T05:00:00Z", &["11-01 01:30-0400", "11-01 01:30-0500", "11-01 02:30-0500"])]
+#[case("@daily", "2026-03-07T12:00:00Z", &["03-08 00:00-0500", "03-09 00:00-0400"])]
+fn new_york_is_no_other_than_berlin(#[case] text: &str, #[case] after: &str, #[case] expected: &[&str]) {
+    assert_walls(NEW_YORK, text, after, expected);
+}
+
+#[rstest]
+// Half an hour: 02:00 is 02:30 in October, and 02:00 is 01:30 in April.
+#[case("Australia/Lord_Howe", "15 2 * * *", "2025-10-04T00:00:00Z", &["10-05 02:30+1100~", "10-06 02:15+1100"])]
+#[case("Australia/Lord_Howe", "45 2 * * *", "2025-10-04T00:00:00Z", &["10-05 02:45+1100", "10-06 02:45+1100"])]
+#[case("Australia/Lord_Howe", "45 1 * * *", "2025-04-05T00:00:00Z", &["04-06 01:45+1100", "04-07 01:45+1030"])]
+#[case("Australia/Lord_Howe", "*/15 * * * *", "2025-04-05T14:15:00Z",
+    &["04-06 01:30+1100", "04-06 01:45+1100", "04-06 01:30+1030", "04-06 01:45+1030", "04-06 02:00+1030"])]
+// The 30th of December 2011 was left out: its run is at the first instant of the 31st.
+#[case("Pacific/Apia", "30 2 * * *", "2011-12-29T00:00:00Z", &["12-29 02:30-1000", "12-31 00:00+1400~", "12-31 02:30+1400"])]
+#[case("Pacific/Apia", "0 0 * * *", "2011-12-29T00:00:00Z", &["12-29 00:00-1000", "12-31 00:00+1400", "01-01 00:00+1400"])]
+#[case("Pacific/Apia", "0 12 30 * *", "2011-12-01T00:00:00Z", &["12-31 00:00+1400~", "01-30 12:00+1400"])]
+#[case("Pacific/Apia", "0 * 30 12 *", "2011-12-01T00:00:00Z", &["12-30 00:00+1400", "12-30 01:00+1400"])] // a year later
+// Morocco is an hour behind during Ramadan: back on 10 March 2024, forward again on 14 April.
+#[case("Africa/Casablanca", "30 2 * * *", "2024-03-09T12:00:00Z", &["03-10 02:30+0100", "03-11 02:30+0000"])]
+#[case("Africa/Casablanca", "30 2 * * *", "2024-04-13T12:00:00Z", &["04-14 03:00+0100~", "04-15 02:30+0100"])]
+// Two hours at once.
+#[case("Antarctica/Troll", "0,30 1,2 * * *", "2025-03-29T12:00:00Z", &["03-30 03:00+0200~", "03-31 01:00+0200"])]
+#[case("Antarctica/Troll", "30 1,2 * * *", "2025-10-25T12:00:00Z",
+    &["10-26 01:30+0200", "10-26 02:30+0200", "10-27 01:30+0000"])]
+// Days that begin at 01:00.
+#[case("America/Sao_Paulo", "0 0 * * *", "2017-10-14T12:00:00Z", &["10-15 01:00-0200~", "10-16 00:00-0200"])]
+#[case("America/Sao_Paulo", "30 23 * * *", "2018-02-17T12:00:00Z", &["02-17 23:30-0200", "02-18 23:30-0300"])]
+#[case("America/Havana", "@daily", "2025-03-08T12:00:00Z", &["03-09 01:00-0400~", "03-10 00:00-0400"])]
+#[case("America/Havana", "@daily", "2025-11-01T12:00:00Z", &["11-02 00:00-0400", "11-03 00:00-0500"])]
+#[case("America/Santiago", "15 0 * * *", "2025-09-06T12:00:00Z", &["09-07 01:00-0300~", "09-08 00:15-0300"])]
+#[case("America/Santiago", "30 23 * * *", "2025-04-05T12:00:00Z", &["04-05 23:30-0300", "04-06 23:30-0400"])]
+// A fold over midnight: at 00:01 it is 23:01 of the day before.
+#[case("America/St_Johns", "0 0 * * *", "2010-11-06T12:00:00Z", &["11-07 00:00-0230", "11-08 00:00-0330"])]
+#[case("America/St_Johns", "30 * * * *", "2010-11-07T01:30:00Z", &["11-06 23:30-0230", "11-06 23:30-0330", "11-07 00:30-0330"])]
+#[case("America/St_Johns", "0 */6 * * *", "2010-11-07T01:30:00Z", &["11-07 00:00-0230", "11-07 00:00-0330", "11-07 06:00-0330"])]
+// Offsets of odd minutes, and a quarter of an hour's gap that is no daylight saving.
+#[case("Asia/Kathmandu", "0 0 * * *", "2025-01-01T00:00:00Z", &["01-02 00:00+0545", "01-03 00:00+0545"])]
+#[case("Asia/Kathmandu", "10 0 * * *", "1985-12-30T20:00:00Z", &["01-01 00:15+0545~", "01-02 00:10+0545"])]
+#[case("Pacific/Chatham", "0 3 * * *", "2025-09-27T00:00:00Z", &["09-28 03:45+1345~", "09-29 03:00+1345"])]
+#[case("Pacific/Chatham", "0 3 * * *", "2025-04-05T00:00:00Z", &["04-06 03:00+1345", "04-07 03:00+1245"])]
+// Changes of law: Pyongyang was half an hour behind for three years, Moscow an hour back for good.
+#[case("Asia/Pyongyang", "45 23 * * *", "2015-08-14T12:00:00Z", &["08-14 23:45+0900", "08-15 23:45+0830"])]
+#[case("Asia/Pyongyang", "45 23 * * *", "2018-05-04T12:00:00Z", &["05-05 00:00+0900~", "05-05 23:45+0900"])]
+#[case("Europe/Moscow", "30 1 * * *", "2014-10-25T12:00:00Z", &["10-26 01:30+0400", "10-27 01:30+0300"])]
+fn the_hard_zones_keep_the_same_two_rules(
+    #[case] zone: &str,
+    #[case] text: &str,
+    #[case] after: &str,
+    #[case] expected: &[&str],
+) {
+    assert_walls(zone, text, after, expected);
+}
+
+#[rstest]
+#[case::leap_day("0 0 29 2 *", "2096-01-01T00:00:00Z", &["2096-02-29", "2104-02-29"])]
+#[case::no_31st("0 0 31 * *", "2026-01-31T00:00:00Z", &["2026-03-31", "2026-05-31", "2026-07-31", "2026-08-31"])]
+#[case::last("0 0 L * *", "2028-01-31T00:00:00Z", &["2028-02-29", "2028-03-31", "2028-04-30"])]
+#[case::before_last("0 0 L-3 2 *", "2026-01-01T00:00:00Z", &["2026-02-25", "2027-02-25", "2028-02-26"])]
+#[case::last_workday("0 0 LW * *", "2026-01-01T00:00:00Z", &["2026-01-30", "2026-02-27", "2026-03-31"])]
+#[case::near_the_15th("0 0 15W * *", "2026-01-01T00:00:00Z", &["2026-01-15", "2026-02-16", "2026-03-16", "2026-04-15"])]
+#[case::near_a_saturday_the_15th("0 0 15W 8 *", "2026-01-01T00:00:00Z", &["2026-08-14"])]
+#[case::not_in_the_month_before("0 0 1W 8 *", "2026-01-01T00:00:00Z", &["2026-08-03"])]
+#[case::not_in_the_month_after("0 0 31W 5 *", "2026-01-01T00:00:00Z", &["2026-05-29"])]
+#[case::no_such_day("0 0 31W * *", "2026-01-31T00:00:00Z", &["2026-03-31", "2026-05-29"])]
+#[case::second_monday("0 0 * * MON#2", "2026-01-01T00:00:00Z", &["2026-01-12", "2026-02-09", "2026-03-09"])]
+#[case::fifth_sunday("0 0 * * 7#5", "2026-01-01T00:00:00Z", &["2026-03-29", "2026-05-31", "2026-08-30"])]
+#[case::last_friday("0 0 * * 5L", "2026-01-01T00:00:00Z", &["2026-01-30", "2026-02-27", "2026-03-27"])]
+#[case::in_lists("0 0 L,15 * FRIL", "2026-01-01T00:00:00Z", &["2026-01-15", "2026-01-30", "2026-01-31", "2026-02-15"])]
+#[case::either("0 0 13 * FRI", "2026-02-01T00:00:00Z", &["2026-02-06", "2026-02-13", "2026-02-20"])]
+#[case::both_with_a_star("0 0 */2 * MON", "2026-02-01T00:00:00Z", &["2026-02-09", "2026-02-23", "2026-03-09"])]
+#[case::sunday_is_0_and_7("0 0 * * 7", "2026-02-01T00:00:00Z", &["2026-02-08"])]
+#[case::over_sunday("0 0 * * SAT-MON", "2026-02-02T00:00:00Z", &["2026-02-07", "2026-02-08", "2026-02-09", "2026-02-14"])]
+#[case::friday_to_7("0 0 * * 5-7", "2026-02-02T00:00:00Z", &["2026-02-06", "2026-02-07", "2026-02-08", "2026-02-13"])]
+#[case::over_new_year("0 0 1 NOV-FEB/2 ?", "2026-01-02T00:00:00Z", &["2026-11-01", "2027-01-01", "2027-11-01"])]
+#[case::over_the_end("0 0 30-2 * *", "2026-02-03T00:00:00Z", &["2026-03-01", "2026-03-02", "2026-03-30", "2026-03-31"])]
+#[case::rare("0 0 29 2 */7", "2026-01-01T00:00:00Z", &["2032-02-29", "2060-02-29", "2088-02-29", "2128-02-29"])]
+fn days_are_those_of_the_calendar(#[case] text: &str, #[case] after: &str, #[case] expected: &[&str]) {
+    let days: Vec<String> = cron("UTC", text)
+        .after(utc(after))
+        .take(expected.len())
+        .map(|tick| tick.nominal.format("%Y-%m-%d").to_string())
+        .collect();
+    assert_eq!(days, expected);
+}
+
+#[rstest]
+#[case("0 22-2 * * *", &["22:00:00", "23:00:00", "00:00:00", "01:00:00", "02:00:00", "22:00:00"])]
+#[case("5/20 12 * * *", &["12:05:00", "12:25:00", "12:45:00", "12:05:00"])]
+#[case("50-10/10 12 * * *", &["12:00:00", "12:10:00", "12:50:00", "12:00:00"])]
+#[case("*/20 1 2 * * *", &["02:01:00", "02:01:20", "02:01:40", "02:01:00"])]
+#[case("59 59 23 * * *", &["23:59:59", "23:59:59"])]
+fn times_are_those_of_the_day(#[case] text: &str, #[case] expected: &[&str]) {
+    let times: Vec<String> = cron("UTC", text)
+        .after(utc("2026-01-01T21:00:00Z"))
+        .take(expected.len())
+        .map(|tick| tick.nominal.format("%H:%M:%S").to_string())
+        .collect();
+    assert_eq!(times, expected);
+}
+
+#[rstest]
+#[case("30 2 * * *", "30 2 * * *")]
+#[case("  030   02 * jan,Feb mon-FRI ", "30 2 * 1,2 1-5")]
+#[case("0 30 2 * * *", "30 2 * * *")]
+#[case("*/1 * ? * ?", "* * * * *")]
+#[case("* * * * 7", "* * * * 0")]
+#[case("* * * * 7-2", "* * * * 0-2")]
+#[case("* * * * 5-7", "* * * * 5-7")]
+#[case("*/10 5/15 1-5/2 l,lw,15w,L-2 * monL,3#2", "*/10 5/15 1-5/2 L,LW,15W,L-2 * 1L,3#2")]
+#[case("@Hourly", "0 * * * *")]
+#[case("@midnight", "0 0 * * *")]
+#[case("@weekly", "0 0 * * 0")]
+#[case("@monthly", "0 0 1 * *")]
+#[case("@annually", "0 0 1 1 *")]
+#[case("@every 90s", "@every 1m 30s")]
+#[case("every 1h 30m", "@every 1h 30m")]
+fn a_rule_is_written_in_its_normal_form(#[case] text: &str, #[case] expected: &str) {
+    let rule: Rule = text.parse().unwrap();
+    assert_eq!(rule.to_string(), expected);
+    assert_eq!(rule.to_string().parse(), Ok(rule));
+}
+
+#[rstest]
+#[case("", "is empty")]
+#[case("30 2 * *", "has 4 fields")]
+#[case("0 30 2 * * * 2027", "has 7 fields")]
+#[case("61 2 * * *", "minute: `61` is out of range: write a number from 0 to 59")]
+#[case("0 24 * * *", "hour: `24` is out of range")]
+#[case("0 0 0 * *", "day of month: `0` is out of range: write a number from 1 to 31")]
+#[case("0 0 * 13 *", "month: `13`")]
+#[case("0 0 * * 8", "day of week: `8`")]
+#[case("60 0 0 * * *", "second: `60`")]
+#[case("0 0 * MOON *", "month: `MOON` is not understood: write a number from 1 to 12")]
+#[case("0 0 * * MONDAY", "a name such as `MON`")]
+#[case("1,,2 * * * *", "minute: `` is not understood")]
+#[case("1- * * * *", "minute: `1-` is not understood")]
+#[case("-5 * * * *", "minute: `-5` is not understood")]
+#[case("1.5 * * * *", "minute: `1.5` is not understood")]
+#[case("? * * * *", "minute: `?` is not understood")]
+#[case("* L * * *", "hour: `L` is not understood")]
+#[case("*/0 * * * *", "the step of `*/0` has to be from 1 to 59")]
+#[case("*/90 * * * *", "a schedule's `every`, such as `90m`")]
+#[case("*/+5 * * * *", "the step of `*/+5`")]
+#[case("*/ * * * *", "the step of `*/`")]
+#[case("0 0 * * L", "write `FRIL` for the last Friday")]
+#[case("0 0 * * MON#6", "has to end in a number from 1 to 5")]
+#[case("0 0 * * MON#", "has to end in a number from 1 to 5")]
+#[case("0 0 L-31 * *", "day of month: `L-31` is out of range: write a number from 1 to 30")]
+#[case("0 0 32W * *", "day of month: `32` is out of range")]
+#[case("0 0 L/2 * *", "day of month: `L/2` is not understood")]
+#[case("0 0 30 2 *", "`0 0 30 2 *` never comes")]
+#[case("0 0 31 4,6,9,11 *", "never comes")]
+#[case("0 0 L-29 2 *", "never comes")]
+#[case("@fortnightly", "`@fortnightly` is not known")]
+#[case("@every", "as in `@every 90s`")]
+#[case("@every 90", "lacks a unit")]
+#[case("@every 500ms", "is too short")]
+#[case("@every 1500ms 1ns", "a part of a millisecond")]
+#[case("a\u{1b}[31m * * * *", "minute: `a\\u{1b}[31m`")]
+fn what_is_no_rule_is_refused_with_a_sentence(#[case] text: &str, #[case] part: &str) {
+    let refusal = text.parse::<Rule>().unwrap_err().to_string();
+    assert!(refusal.contains(part), "{refusal}");
+}
+
+#[test]
+fn a_list_without_end_is_refused() {
+    assert!("1,".repeat(400).parse::<Rule>().unwrap_err().to_string().contains("800 characters"));
+}
+
+#[test]
+fn a_period_counts_from_its_anchor_in_real_time() {
+    let every = "every 90m".parse::<Rule>().unwrap().anchored(BERLIN.parse().unwrap(), utc("2026-03-28T23:15:00.250Z"));
+    let next = |after: &str| every.next_after(utc(after)).map(|tick| tick.nominal);
+    assert_eq!(next("2020-01-01T00:00:00Z"), Some(utc("2026-03-28T23:15:00.250Z")));
+    assert_eq!(next("2026-03-28T23:15:00.250Z"), Some(utc("2026-03-29T00:45:00.250Z")));
+    assert_eq!(next("2026-03-29T00:45:00.249Z"), Some(utc("2026-03-29T00:45:00.250Z")));
+    assert_eq!(next("2026-03-29T00:45:00.250Z"), Some(utc("2026-03-29T02:15:00.250Z")));
+}
+
+#[test]
+fn nothing_is_due_after_the_year_9999_or_before_1970() {
+    assert_eq!(cron("UTC", "* * * * *").next_after(utc("9999-12-31T23:59:00Z")), None);
+    assert_eq!(cron("Pacific/Kiritimati", "* * * * *").next_after(Timestamp::MAX_UTC), None);
+    assert_eq!(cron("UTC", "0 0 29 2 *").next_after(utc("9996-02-29T00:00:00Z")), None);
+    assert_eq!(cron("UTC", "* * * * *").next_after(Timestamp::MIN_UTC).unwrap().nominal, Timestamp::UNIX_EPOCH);
+    let every = "every 1d".parse::<Rule>().unwrap().anchored(Zone::UTC, Timestamp::UNIX_EPOCH);
+    assert_eq!(every.next_after(utc("9999-12-31T00:00:00Z")), None);
+    assert_eq!(every.next_after(Timestamp::MAX_UTC), None);
+}
+
+#[rstest]
+#[case("europe/berlin", "Europe/Berlin")]
+#[case(" UTC ", "UTC")]
+#[case("america/argentina/ushuaia", "America/Argentina/Ushuaia")]
+fn a_zone_is_read_in_any_case(#[case] text: &str, #[case] expected: &str) {
+    assert_eq!(text.parse::<Zone>().unwrap().to_string(), expected);
+}
+
+#[test]
+fn what_is_no_zone_is_refused_with_a_sentence() {
+    let refusal = "Mars/Olympus".parse::<Zone>().unwrap_err().to_string();
+    assert!(refusal.contains("`Mars/Olympus` is not a time zone") && refusal.contains("Europe/Berlin"), "{refusal}");
+}
+
+/// What `Zone::change_between` stands on, and that no clock is a day from UTC.
+#[test]
+fn no_zone_changes_its_clocks_twice_within_a_day() {
+    for zone in chrono_tz::TZ_VARIANTS.into_iter().map(Zone::from) {
+        let (mut last, mut offset) = (-3 * DAY, zone.offset(0));
+        for at in (0..1_900_000_000).step_by(16 * 3600) {
+            let now = zone.offset(at);
+            if now != offset {
+                assert!(at - last > 2 * DAY, "{zone} at {at}");
+                (last, offset) = (at, now);
+            }
+            assert!(now.abs() < DAY);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "(?s).{0,60}|[0-9*/,#LW?@a-z -]{0,60}") {
+        if let Ok(rule) = text.parse::<Rule>() {
+            prop_assert_eq!(rule.to_string().parse(), Ok(rule));
+        }
+    }
+
+    #[test]
+    fn the_next_tick_is_later_and_does_not_depend_on_where_one_asks_from(
+        at in 0..4_102_444_800_i64, ahead in 1..200_000_i64, zone in 0..chrono_tz::TZ_VARIANTS.len(),
+        minute in 0..60, hour in prop::sample::select(vec!["*", "*/3", "2", "0,1,2,23", "22-3"]),
+    ) {
+        let zone = Zone::from(chrono_tz::TZ_VARIANTS[zone]);
+        let recurrence = Recurrence::Cron(format!("{minute} {hour} * * *").parse().unwrap(), zone);
+        let at = Timestamp::from_timestamp(at, 0).unwrap();
+        let tick = recurrence.next_after(at).unwrap();
+        prop_assert!(tick.nominal > at);
+        let between = at + TimeDelta::seconds(ahead);
+        let again = recurrence.next_after(between).unwrap();
+        if between < tick.nominal {
+            prop_assert_eq!(tick, again);
+        } else {
+            prop_assert!(again.nominal > between);
+        }
+    }
+}
