@@ -17,6 +17,8 @@ main() {
     need ip iproute2 # on a network of its own
     need iptables iptables # that is cut
     need nsenter util-linux
+    need python3 python3 # an oracle for recurrences, that has its zones from the system
+    need_zones
     one_at_a_time
     trap put_back EXIT
     trap 'exit 130' INT
@@ -33,6 +35,13 @@ one_at_a_time() {
     flock -n 9 && return
     say "waiting for another 'make test' in this directory to end"
     flock 9
+}
+
+need_zones() {
+    local zones=/usr/share/zoneinfo
+    [ -e "$zones/Europe/Berlin" ] && return
+    can_install || die "there is no zone data in $zones: install it (Debian and Ubuntu: apt-get install tzdata) and run this again."
+    apt_install tzdata
 }
 
 ensure_engines() {
