@@ -118,6 +118,11 @@ impl Set {
     pub(super) fn iter(self) -> impl Iterator<Item = u32> {
         (0..u64::BITS).filter(move |number| self.has(*number))
     }
+
+    /// How many are in it.
+    pub(super) const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
 }
 
 impl Field {

@@ -22,11 +22,16 @@
 //! # The parts
 //!
 //! `field` and `cron` read expressions and match wall times; `zone` knows offsets; this file puts them together.
+//! `timetable` gives a recurrence its bounds, `catch_up` says what becomes of ticks that nobody was there for, and
+//! `describe` says it all in English.
 
+mod catch_up;
 mod cron;
+mod describe;
 mod field;
 #[cfg(test)]
 mod tests;
+mod timetable;
 mod zone;
 
 use std::fmt;
@@ -36,8 +41,10 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+pub use catch_up::{CatchUp, CatchUpRules, Fate, ON_TIME, Settled, settle};
 pub use cron::{BadCron, CronExpr};
 pub use field::BadField;
+pub use timetable::Timetable;
 pub use zone::{NotAZone, Zone};
 
 use super::id::Timestamp;

@@ -283,6 +283,173 @@ fn what_is_no_zone_is_refused_with_a_sentence() {
     assert!(refusal.contains("`Mars/Olympus` is not a time zone") && refusal.contains("Europe/Berlin"), "{refusal}");
 }
 
+#[rstest]
+#[case("UTC", "30 2 * * *", "at 02:30 every day, UTC")]
+#[case(
+    BERLIN,
+    "30 2 * * *",
+    "at 02:30 every day, Europe/Berlin time; when the clock skips 02:30 it runs at the first \
+    instant after, and when it shows it twice the first time only"
+)]
+#[case(
+    BERLIN,
+    "0,30 2 * * *",
+    "at 02:00 and 02:30 every day, Europe/Berlin time; times that the clock skips become one \
+    run at the first instant after, and those that it shows twice run the first time only"
+)]
+#[case(BERLIN, "0 12 * * *", "at 12:00 every day, Europe/Berlin time")]
+#[case(
+    "America/Havana",
+    "@daily",
+    "at 00:00 every day, America/Havana time; when the clock skips 00:00 it runs at the \
+    first instant after, and when it shows it twice the first time only"
+)]
+#[case("Asia/Kolkata", "30 2 * * *", "at 02:30 every day, Asia/Kolkata time")]
+#[case(BERLIN, "*/30 * * * *", "every 30 minutes every day, Europe/Berlin time")]
+#[case("UTC", "* * * * *", "every minute every day, UTC")]
+#[case("UTC", "* * * * * *", "every second every day, UTC")]
+#[case("UTC", "*/10 * * * * *", "every 10 seconds every day, UTC")]
+#[case("UTC", "15 * * * * *", "at second 15 of every minute every day, UTC")]
+#[case("UTC", "*/10 5 * * * *", "every 10 seconds, at minute 5 of every hour every day, UTC")]
+#[case("UTC", "15 30 2 * * *", "at 02:30:15 every day, UTC")]
+#[case("UTC", "@hourly", "at minute 0 of every hour every day, UTC")]
+#[case("UTC", "5,35 * * * *", "at minutes 5 and 35 of every hour every day, UTC")]
+#[case("UTC", "*/7 * * * *", "at minutes 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour every day, UTC")]
+#[case("UTC", "0 */6 * * *", "at 00:00, 06:00, 12:00 and 18:00 every day, UTC")]
+#[case("UTC", "*/15 9-17 * * 1-5", "every 15 minutes in the hours 09 to 17 from Monday to Friday, UTC")]
+#[case("UTC", "* 9 * * *", "every minute in the hour 09 every day, UTC")]
+#[case("UTC", "0 22-2 * * *", "at minute 0 in the hours 00 to 02, 22 and 23 every day, UTC")]
+#[case("UTC", "@weekly", "at 00:00 on Sundays, UTC")]
+#[case("UTC", "0 8 * * MON,THU,SUN", "at 08:00 on Mondays, Thursdays and Sundays, UTC")]
+#[case("UTC", "@monthly", "at 00:00 on the 1st of the month, UTC")]
+#[case("UTC", "@yearly", "at 00:00 on the 1st of the month in January, UTC")]
+#[case(
+    "UTC",
+    "0 0 1-7,15 JUN-AUG *",
+    "at 00:00 on the 1st to the 7th and the 15th of the month from June to August, UTC"
+)]
+#[case(
+    "UTC",
+    "0 0 L,LW,12W,L-3 * *",
+    "at 00:00 on the last day, the last workday, the workday nearest to the 12th and \
+    the day 3 days before the last of the month, UTC"
+)]
+#[case("UTC", "0 0 * * MON#2,5L", "at 00:00 on the 2nd Monday of the month and the last Friday of the month, UTC")]
+#[case("UTC", "0 0 13 * FRI", "at 00:00 on the 13th of the month and also on Fridays, UTC")]
+#[case("UTC", "0 0 */15 * MON", "at 00:00 on the 1st, the 16th and the 31st of the month, but only on Mondays, UTC")]
+#[case("UTC", "every 90m", "every 1h 30m, counted from 1970-01-01T00:00:00Z")]
+fn a_recurrence_says_in_english_what_it_means(#[case] zone: &str, #[case] text: &str, #[case] expected: &str) {
+    let rule: Rule = text.parse().unwrap();
+    assert_eq!(rule.anchored(zone.parse().unwrap(), Timestamp::UNIX_EPOCH).describe(), expected);
+}
+
+fn timetable(text: &str) -> Timetable {
+    text.parse::<Rule>().unwrap().anchored(Zone::UTC, utc("2026-01-01T00:00:00Z")).into()
+}
+
+#[test]
+fn a_timetable_has_the_ticks_from_its_start_to_its_end() {
+    let (start_at, end_at) = (Some(utc("2026-01-02T01:00:00Z")), Some(utc("2026-01-02T03:00:00Z")));
+    for text in ["0 * * * *", "every 1h"] {
+        let bounded = Timetable { start_at, end_at, ..timetable(text) };
+        let hours = |after: &str| -> Vec<u32> {
+            bounded.after(utc(after)).map(|tick| chrono::Timelike::hour(&tick.nominal)).collect()
+        };
+        assert_eq!(hours("2020-01-01T00:00:00Z"), [1, 2, 3]);
+        assert_eq!(hours("2026-01-02T01:00:00Z"), [2, 3]);
+        assert_eq!(hours("2026-01-02T03:00:00Z"), [0; 0]);
+        assert_eq!(
+            bounded.latest(utc("2020-01-01T00:00:00Z"), utc("2030-01-01T00:00:00Z")).unwrap().nominal,
+            end_at.unwrap()
+        );
+        assert_eq!(bounded.between(start_at.unwrap(), utc("2026-01-02T02:59:59Z")).count(), 2);
+    }
+}
+
+#[rstest]
+#[case("* * * * * *", "2025-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", Some("2026-01-01T00:00:00Z"))]
+#[case("0 0 29 2 *", "1970-01-01T00:00:00Z", "2026-01-01T00:00:00Z", Some("2024-02-29T00:00:00Z"))]
+#[case("30 2 * * *", "2026-01-01T02:30:00Z", "2026-01-02T02:30:00Z", Some("2026-01-02T02:30:00Z"))]
+#[case("30 2 * * *", "2026-01-01T02:30:00Z", "2026-01-02T02:29:59Z", None)]
+#[case("every 1s", "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z", Some("2026-01-01T00:00:02Z"))]
+#[case("every 1500ms", "2026-01-01T00:00:00Z", "2026-01-01T00:00:03.2Z", Some("2026-01-01T00:00:03Z"))]
+#[case("30 2 * * *", "2026-01-03T00:00:00Z", "2026-01-02T00:00:00Z", None)]
+fn the_latest_tick_is_found_from_both_ends(
+    #[case] text: &str,
+    #[case] after: &str,
+    #[case] until: &str,
+    #[case] expected: Option<&str>,
+) {
+    assert_eq!(timetable(text).latest(utc(after), utc(until)).map(|tick| tick.nominal), expected.map(utc));
+}
+
+/// What became of an hourly schedule that was settled at 00:00 and looked at again then, in short.
+fn fates(catch_up: CatchUp, window: &str, now: &str) -> String {
+    let window = window.parse::<Span>().unwrap().as_duration();
+    let rules = CatchUpRules { catch_up, window, jitter: Duration::ZERO };
+    let hour = |at: Timestamp| at.format("%-H");
+    let said = |settled: Settled| {
+        let fate = match settled.fate {
+            Fate::Runs => "runs".to_owned(),
+            Fate::CaughtUp => "late".to_owned(),
+            Fate::CaughtUpBy(by) => format!("by {}", hour(by)),
+            Fate::OutsideWindow => "old".to_owned(),
+            Fate::NotCaughtUp => "no".to_owned(),
+        };
+        format!("{}-{} {fate}", hour(settled.first), hour(settled.last))
+    };
+    let hourly = timetable("0 * * * *");
+    let all = settle(&hourly, utc("2026-03-01T00:00:00Z"), utc(now), rules).map(said);
+    all.collect::<Vec<_>>().join(", ")
+}
+
+#[rstest]
+#[case::nothing_was_missed(CatchUp::Last, "24h", "2026-03-01T00:59:59Z", "")]
+#[case::looked_at_in_time(CatchUp::Last, "24h", "2026-03-01T01:00:00.4Z", "1-1 runs")]
+#[case::none_is_no_reason_to_be_late(CatchUp::None, "24h", "2026-03-01T01:01:00Z", "1-1 runs")]
+#[case::a_little_late(CatchUp::None, "24h", "2026-03-01T01:01:01Z", "1-1 no")]
+#[case::last(CatchUp::Last, "24h", "2026-03-01T05:30:00Z", "1-4 by 5, 5-5 late")]
+#[case::none(CatchUp::None, "24h", "2026-03-01T05:30:00Z", "1-4 no, 5-5 no")]
+#[case::all(CatchUp::All, "24h", "2026-03-01T03:30:00Z", "1-1 late, 2-2 late, 3-3 late")]
+#[case::last_and_the_next_is_due_now(CatchUp::Last, "24h", "2026-03-01T05:00:00Z", "1-4 by 5, 5-5 runs")]
+#[case::none_and_the_next_is_due_now(CatchUp::None, "24h", "2026-03-01T05:00:00Z", "1-4 no, 5-5 runs")]
+#[case::window_of_last(CatchUp::Last, "2h", "2026-03-01T05:30:00Z", "1-3 old, 4-4 by 5, 5-5 late")]
+#[case::window_of_all(CatchUp::All, "2h", "2026-03-01T05:30:00Z", "1-3 old, 4-4 late, 5-5 late")]
+#[case::window_of_none(CatchUp::None, "2h", "2026-03-01T05:30:00Z", "1-3 old, 4-4 no, 5-5 no")]
+#[case::the_windows_edge_is_within(CatchUp::All, "2h", "2026-03-01T05:00:00Z", "1-2 old, 3-3 late, 4-4 late, 5-5 runs")]
+#[case::outside_of_a_short_window(CatchUp::Last, "10m", "2026-03-01T05:30:00Z", "1-4 old, 5-5 old")]
+#[case::no_window_at_all(CatchUp::All, "0s", "2026-03-01T05:00:00Z", "1-4 old, 5-5 runs")]
+#[case::a_clock_that_was_set_back(CatchUp::All, "24h", "2026-02-01T05:00:00Z", "")]
+fn each_missed_tick_has_one_fate(
+    #[case] catch_up: CatchUp,
+    #[case] window: &str,
+    #[case] now: &str,
+    #[case] expected: &str,
+) {
+    assert_eq!(fates(catch_up, window, now), expected);
+}
+
+#[test]
+fn a_year_of_missed_seconds_is_three_lines_and_still_every_tick_can_be_read() {
+    let (since, now) = (utc("2025-01-01T00:00:00Z"), utc("2026-01-01T00:00:00Z"));
+    let rules = CatchUpRules { catch_up: CatchUp::Last, window: Duration::from_secs(86_400), jitter: Duration::ZERO };
+    let timetable = timetable("* * * * * *");
+    let settled: Vec<Settled> = settle(&timetable, since, now, rules).collect();
+    let fates: Vec<Fate> = settled.iter().map(|settled| settled.fate).collect();
+    assert_eq!(fates, [Fate::OutsideWindow, Fate::CaughtUpBy(now), Fate::Runs]);
+    assert_eq!(settled[0].last + TimeDelta::seconds(1), settled[1].first);
+    assert_eq!(timetable.between(settled[1].first, settled[1].last).count(), 86_400);
+}
+
+#[test]
+fn a_tick_that_waits_for_its_jitter_is_on_time() {
+    let rules = CatchUpRules { catch_up: CatchUp::None, window: Duration::ZERO, jitter: Duration::from_secs(600) };
+    let at =
+        |now: &str| settle(&timetable("0 * * * *"), utc("2026-03-01T00:00:00Z"), utc(now), rules).last().unwrap().fate;
+    assert_eq!(at("2026-03-01T01:11:00Z"), Fate::Runs);
+    assert_eq!(at("2026-03-01T01:11:01Z"), Fate::OutsideWindow);
+}
+
 /// What `Zone::change_between` stands on, and that no clock is a day from UTC.
 #[test]
 fn no_zone_changes_its_clocks_twice_within_a_day() {
@@ -300,6 +467,22 @@ fn no_zone_changes_its_clocks_twice_within_a_day() {
 }
 
 proptest! {
+    #[test]
+    fn the_fates_of_missed_ticks_are_those_of_all_of_them_once(
+        minutes in 1..200_i64, window in 0..200_u64, slept in 0..12_000_i64, policy in 0..3_usize, jitter in 0..9_u64,
+    ) {
+        let timetable = timetable(&format!("every {minutes}m"));
+        let since = utc("2026-01-05T00:00:00Z");
+        let now = since + TimeDelta::seconds(slept * 30);
+        let catch_up = [CatchUp::Last, CatchUp::None, CatchUp::All][policy];
+        let (window, jitter) = (Duration::from_secs(window * 600), Duration::from_secs(jitter * 20));
+        let settled: Vec<Settled> = settle(&timetable, since, now, CatchUpRules { catch_up, window, jitter }).collect();
+        let told: Vec<Tick> =
+            settled.iter().flat_map(|settled| timetable.between(settled.first, settled.last)).collect();
+        let all: Vec<Tick> = timetable.after(since).take_while(|tick| tick.nominal <= now).collect();
+        prop_assert_eq!(told, all);
+    }
+
     #[test]
     fn no_text_makes_the_parser_panic(text in "(?s).{0,60}|[0-9*/,#LW?@a-z -]{0,60}") {
         if let Ok(rule) = text.parse::<Rule>() {
