@@ -10,8 +10,8 @@
 //!   engine. Normal life and recovery after a crash both go through it; there is no second path.
 //!
 //! The rest is vocabulary: [`spec`] (what to run), [`policy`] (what one may ask for), [`container`] (what an
-//! engine can have), [`date`] and [`units`] (how people write them), [`recurrence`] (when something is due again),
-//! [`image`] and [`id`].
+//! engine can have), [`date`] and [`units`] (how people write them), [`schedule`] and [`recurrence`] (what is
+//! due again and again, and when), [`image`] and [`id`].
 
 mod check;
 pub mod container;
@@ -24,6 +24,7 @@ pub mod policy;
 pub mod protocol;
 pub mod restored;
 pub mod recurrence;
+pub mod schedule;
 pub mod spec;
 pub mod status;
 pub mod transition;

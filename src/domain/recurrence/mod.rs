@@ -16,7 +16,7 @@
 //!   matching time that it had not reached before. So all the times that a gap swallows become one tick, at the first
 //!   instant after it; and a fold, which shows only what had been reached, brings nothing new.
 //!
-//! The second rule is one line of code, because a zone knows how far its wall clock had come ([`Zone::reached`]).
+//! The second rule is one line of code, because a zone knows how far its wall clock had come (`Zone::reached`).
 //! `tests/recurrence_oracle.rs` holds both rules against Python walking through whole years minute by minute.
 //!
 //! # The parts
