@@ -64,7 +64,11 @@ fn times(expr: &CronExpr) -> String {
         let starts = std::iter::successors(expr.next_time(0), |time| expr.next_time(time + 1));
         return format!("at {}", listed(starts.map(|time| clock(time, expr.has_seconds())).collect()));
     }
-    let minutes = part(minute, "minute", 60);
+    // "Every second, every 5 minutes" would be read in two ways: then the minutes are listed.
+    let minutes = match expr.has_seconds() && !is_all(minute) {
+        true => at_each(minute, "minute"),
+        false => part(minute, "minute", 60),
+    };
     let within = match expr.has_seconds().then(|| part(second, "second", 60)) {
         None => minutes.clone(),
         Some(seconds) if is_all(minute) && seconds.starts_with("every") => seconds,
@@ -84,11 +88,13 @@ fn part(field: &Field, unit: &str, size: u32) -> String {
     match field.items.as_slice() {
         [Item::Any] => format!("every {unit}"),
         [Item::AnyStep(step)] if size.is_multiple_of(u32::from(*step)) => format!("every {step} {unit}s"),
-        _ => {
-            let plural = if field.set.len() == 1 { "" } else { "s" };
-            format!("at {unit}{plural} {}", listed(ranges(field.set, |n| n.to_string())))
-        }
+        _ => at_each(field, unit),
     }
+}
+
+fn at_each(field: &Field, unit: &str) -> String {
+    let plural = if field.set.len() == 1 { "" } else { "s" };
+    format!("at {unit}{plural} {}", listed(ranges(field.set, |n| n.to_string())))
 }
 
 /// `every day`, `on the 1st and the 15th of the month`, `from Monday to Friday in June`.

@@ -311,6 +311,7 @@ fn what_is_no_zone_is_refused_with_a_sentence() {
 #[case("UTC", "*/10 * * * * *", "every 10 seconds every day, UTC")]
 #[case("UTC", "15 * * * * *", "at second 15 of every minute every day, UTC")]
 #[case("UTC", "*/10 5 * * * *", "every 10 seconds, at minute 5 of every hour every day, UTC")]
+#[case("UTC", "* */20 * * * *", "every second, at minutes 0, 20 and 40 of every hour every day, UTC")]
 #[case("UTC", "15 30 2 * * *", "at 02:30:15 every day, UTC")]
 #[case("UTC", "@hourly", "at minute 0 of every hour every day, UTC")]
 #[case("UTC", "5,35 * * * *", "at minutes 5 and 35 of every hour every day, UTC")]
