@@ -124,7 +124,7 @@ write_runtime() {
 for word; do
     [ "\$previous" != --bundle ] || sed -i -E \\
         -e 's/\{"type":"RLIMIT_(NOFILE|NPROC)","hard":1048576,"soft":1048576\},?//g' \\
-        -e 's/,?"rlimits":\[\]//' "\$word/config.json"
+        -e 's/("rlimits":\[[^]]*),\]/\1]/' -e 's/,?"rlimits":\[\]//' "\$word/config.json"
     previous=\$word
 done
 exec "$runc" "\$@"

@@ -12,6 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tracing::debug;
 
 use super::{BACKOFF, Health, Shared};
+use crate::domain::container::Phase;
 use crate::domain::id::{Attempt, JobId};
 use crate::domain::job::{Job, Map};
 use crate::domain::output::LogLine;
@@ -187,6 +188,10 @@ async fn live(shared: &Shared, job: &Job, follow: bool) -> Result<Option<LogStre
         return Ok(None);
     }
     let Some(container) = shared.engine.inspect(&job.container_name()).await? else { return Ok(None) };
+    // One that never ran has no output, and may be taken away while it is asked for some.
+    if matches!(container.phase, Phase::Created { .. } | Phase::Removing) {
+        return Ok(None);
+    }
     match shared.engine.logs(&container.id, follow).await {
         Ok(lines) => Ok(Some(lines)),
         Err(EngineError::NotFound) => Ok(None),

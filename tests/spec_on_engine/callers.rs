@@ -1,0 +1,67 @@
+//! The ways in which a caller says a spec: over a definition, and as a form.
+
+use serde_json::{Value, json};
+
+use super::Scene;
+use super::common::IMAGE;
+
+#[test]
+fn a_definitions_fields_hold_where_the_job_says_nothing_else() {
+    let scene = Scene::docker();
+    let id = scene.server.submit(json!({
+        "job_name": "JOB_A", "date": "now", "keep_container": true,
+        "env": {"L": "job's"}, "user": "2000", "labels": {"team": "b"}, "ulimits": [{"name": "nofile", "soft": 150, "hard": 150}],
+    }));
+    let over = scene.server.wait(&id);
+    assert_eq!(scene.output(&id), "definition's job's a\n/srv\n2000\n150\nsh\n", "{over}");
+    assert_eq!(over["labels"], json!({"team": "b", "kept": "yes"}));
+    // Kept as asked for, so that it can be looked at.
+    let labels = scene.docker_cli(&["inspect", "-f", "{{json .Config.Labels}}", &format!("tidetable-{id}-1")]);
+    let labels: Value = serde_json::from_str(&labels).unwrap();
+    assert_eq!((&labels["team"], &labels["kept"], &labels["tidetable.job"]), (&json!("b"), &json!("yes"), &json!(id)));
+}
+
+#[test]
+fn a_form_says_the_common_fields_as_json_does() {
+    const SCRIPT: &str = "echo \"$A|$B\"; pwd; id -u; hostname; grep -c db /etc/hosts; \
+                          grep CapEff /proc/self/status | tr '\\t' ' '; cat /proc/1/comm; (touch /x) 2>/dev/null || echo read-only";
+    let fields = [
+        ("job_name", IMAGE),
+        ("date", "now"),
+        ("command", &shell_words::join(["sh", "-c", SCRIPT])),
+        ("env", "A=one = 1"),
+        ("env", "B=two & more"),
+        ("workdir", "/srv"),
+        ("user", "1000"),
+        ("hostname", "form"),
+        ("network", "none"),
+        ("extra_hosts", "db:10.1.2.3"),
+        ("cap_drop", "ALL"),
+        ("init", "true"),
+        ("read_only", "true"),
+        ("memory", "32m"),
+        ("cpus", "0.5"),
+        ("pids", "50"),
+        ("labels", "team=a"),
+        ("timeout", "40s"),
+        ("stop_grace", "1s"),
+        ("priority", "3"),
+        ("pull", "never"),
+    ];
+    let scene = Scene::docker();
+    let urlencoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let part = |(name, value): &(&str, &str)| {
+        format!("--x\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let multipart = fields.iter().map(part).collect::<String>() + "--x--\r\n";
+    for (kind, body) in
+        [("application/x-www-form-urlencoded", urlencoded), ("multipart/form-data; boundary=x", multipart)]
+    {
+        let answer = scene.server.call("POST", "/job", &[("content-type", kind)], body.as_bytes());
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        let over = scene.server.wait(&id);
+        let says = "one = 1|two & more\n/srv\n1000\nform\n1\nCapEff: 0000000000000000\ndocker-init\nread-only\n";
+        assert_eq!((scene.output(&id).as_str(), &over["labels"]["team"]), (says, &json!("a")), "{kind}: {over}");
+    }
+}

@@ -1,0 +1,95 @@
+//! What a spec says of its container's end: signals, grace, time-outs, further attempts, output.
+
+use serde_json::{Value, json};
+
+use super::Scene;
+use super::common::{self, IMAGE};
+
+#[test]
+fn how_a_container_is_ended_is_up_to_its_spec() {
+    let scene = Scene::docker();
+    let job = |command: &str, more: Value| {
+        let mut job = json!({"job_name": IMAGE, "date": "now", "network": "none", "command": ["sh", "-c", command]});
+        job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        scene.server.submit(job)
+    };
+    let loops = "echo ready; while true; do sleep 0.1; done";
+    let interrupted =
+        job(&format!("trap 'echo INT; exit 3' INT; trap 'exit 4' TERM; {loops}"), json!({"stop_signal": "SIGINT"}));
+    let by_number = job(&format!("trap 'exit 5' USR1; {loops}"), json!({"stop_signal": "10"}));
+    let patient = job(&format!("trap 'sleep 2; exit 6' TERM; {loops}"), json!({"stop_grace": "30s"}));
+    let impatient = job(&format!("trap 'sleep 20; exit 7' TERM; {loops}"), json!({"stop_grace": "1s"}));
+    for id in [&interrupted, &by_number, &patient, &impatient] {
+        common::eventually("it is ready", || scene.output(id).contains("ready").then_some(()));
+        assert_eq!(scene.server.post_form(&format!("/job/{id}/stop"), "").status, 200);
+    }
+    for (id, code) in [(&interrupted, 3), (&by_number, 5), (&patient, 6), (&impatient, 137)] {
+        let over = scene.server.wait(id);
+        assert_eq!((&over["status"], &over["exit_code"]), (&json!("stopped"), &json!(code)), "{over}");
+    }
+    assert_eq!(scene.output(&interrupted), "ready\nINT\n");
+}
+
+#[test]
+fn how_an_attempt_ends_is_told_and_decides_whether_there_is_another() {
+    let scene = Scene::docker();
+    // The shell lives on for a moment: Docker hears of the kill by an event, and where process 1 is the one that is killed,
+    // that may come after the exit.
+    let hungry = ["sh", "-c", "echo $TIDETABLE_ATTEMPT; tail /dev/zero; code=$?; sleep 1; exit $code"];
+    let exits = |code: i32| json!(["sh", "-c", format!("echo $TIDETABLE_ATTEMPT; exit {code}")]);
+    let retry = |on: Value| json!({"attempts": 2, "delay": "100ms", "on": on});
+    let mut cases: Vec<(Value, &str, &str, u32)> = vec![
+        (json!({"command": exits(3), "retry": retry(json!([3, "oom_killed"]))}), "failed", "exit_nonzero", 3),
+        (json!({"command": exits(4), "retry": retry(json!([3, "oom_killed"]))}), "failed", "exit_nonzero", 1),
+        (
+            json!({"command": hungry, "memory": "32MiB", "memory_swap": "32MiB", "retry": retry(json!(["oom_killed"]))}),
+            "failed",
+            "oom_killed",
+            3,
+        ),
+        (
+            json!({"command": "sleep 60", "timeout": "1s", "stop_grace": "1s", "retry": retry(json!(["timeout"]))}),
+            "timed_out",
+            "timeout",
+            1,
+        ),
+        (
+            json!({"command": "frobnicate", "retry": retry(json!(["command_not_found"]))}),
+            "failed",
+            "command_not_found",
+            3,
+        ),
+        (json!({"image": "not-here:1", "pull": "never", "retry": {"attempts": 2}}), "failed", "image_not_found", 1),
+        (json!({"command": "true", "platform": "linux/s390x", "pull": "never"}), "failed", "image_not_found", 1),
+        (json!({"command": "true", "user": "nobody-of-that-name"}), "failed", "start_failed", 1),
+    ];
+    let ids: Vec<String> = cases
+        .iter_mut()
+        .map(|(job, ..)| {
+            job["job_name"] = json!(IMAGE);
+            job["date"] = json!("now");
+            job["network"] = json!("none");
+            scene.server.submit(job.clone())
+        })
+        .collect();
+    for ((job, status, reason, attempt), id) in cases.iter().zip(&ids) {
+        let over = scene.server.wait(id);
+        assert_eq!(
+            (&over["status"], &over["reason"], &over["attempt"]),
+            (&json!(status), &json!(reason), &json!(attempt)),
+            "{job}: {over}"
+        );
+    }
+    assert_eq!(scene.output(&ids[0]), "3\n", "the output is the last attempt's");
+}
+
+#[test]
+fn no_more_output_is_kept_than_asked_for() {
+    let scene = Scene::docker();
+    let job = json!({"job_name": IMAGE, "date": "now", "network": "none", "log_limit": "1KiB", "command": ["sh", "-c", "yes 0123456789 | head -n 1000"]});
+    let id = scene.server.submit(job);
+    scene.server.wait(&id);
+    let kept = scene.output(&id);
+    assert!(kept.starts_with("0123456789\n") && kept.contains("`log_limit` is 1024 bytes"), "{kept}");
+    assert!(kept.len() < 1200, "{}", kept.len());
+}

@@ -1,0 +1,151 @@
+//! Every field of a spec, held against what a real container finds when it looks around: its own environment, user,
+//! limits, mounts, network, capabilities.
+//!
+//! `fields` has the table of them; `callers` the ways in which they are said; `endings` those that a container shows when
+//! it ends.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod callers;
+mod endings;
+mod fields;
+
+use std::process::Command;
+
+use common::{IMAGE, Server};
+use serde_json::{Value, json};
+
+/// An engine, a folder of the host, and a server whose callers may do almost everything.
+struct Scene {
+    server: Server,
+    folder: tempfile::TempDir,
+    host: String,
+    /// A network and a volume of this scene alone.
+    name: String,
+}
+
+impl Scene {
+    /// Docker, with a network of the scene's own.
+    fn docker() -> Self {
+        let scene = Self::new(common::docker_host());
+        scene.docker_cli(&["network", "create", &scene.name]);
+        scene
+    }
+
+    fn podman() -> Self {
+        Self::new(
+            std::env::var("TIDETABLE_TEST_PODMAN")
+                .expect("TIDETABLE_TEST_PODMAN says where Podman is: run `make test`"),
+        )
+    }
+
+    fn new(host: String) -> Self {
+        let folder = tempfile::Builder::new().prefix("tidetable-spec-").tempdir().unwrap();
+        std::fs::write(folder.path().join("given"), "from the host\n").unwrap();
+        let name = folder.path().file_name().unwrap().to_str().unwrap().to_lowercase();
+        let config = format!(
+            "[policies.default]\nallow_mounts = ['{}']\nallow_networks = ['bridge', 'none', 'host', '{name}']\nallow_caps = ['NET_BIND_SERVICE']\nallow_privileged = true\n{DEFINITION}",
+            folder.path().display(),
+        );
+        let server = Server::start(&[], &config, &[("DOCKER_HOST", host.as_str())]);
+        Self { server, folder, host, name }
+    }
+
+    fn docker_cli(&self, arguments: &[&str]) -> String {
+        let output = Command::new("docker").args(arguments).env("DOCKER_HOST", &self.host).output().unwrap();
+        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn instance(&self) -> String {
+        let log = self.server.log();
+        let at = log.find("instance=").expect("the log says which instance") + "instance=".len();
+        log[at..at + 32].to_owned()
+    }
+
+    fn output(&self, id: &str) -> String {
+        self.server.get(&format!("/job/{id}/logs")).text()
+    }
+
+    /// Posts every case, waits for each, and compares what it wrote.
+    fn hold(&self, cases: Vec<Case>) {
+        let posted: Vec<(Case, String)> = cases
+            .into_iter()
+            .map(|case| {
+                let id = self.server.submit(case.job());
+                (case, id)
+            })
+            .collect();
+        let mut wrong = String::new();
+        for (case, id) in posted {
+            let (over, said) = (self.server.wait(&id), self.output(&id));
+            if over["status"] != "succeeded" || said != case.says {
+                wrong += &format!("{}:\n{said}instead of\n{}{over}\n", case.what, case.says);
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong}");
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.server.kill();
+        let quietly =
+            |arguments: &[&str]| Command::new("docker").args(arguments).env("DOCKER_HOST", &self.host).output();
+        let label = format!("label=tidetable.instance={}", self.instance());
+        if let Ok(left) = quietly(&["ps", "-aq", "--filter", &label]) {
+            for id in String::from_utf8_lossy(&left.stdout).lines() {
+                let _gone = quietly(&["rm", "-fv", id]);
+            }
+        }
+        let _gone = quietly(&["network", "rm", &self.name]);
+        let _gone = quietly(&["volume", "rm", "-f", &self.name]);
+    }
+}
+
+/// A spec, and what its container is to write.
+struct Case {
+    what: &'static str,
+    spec: Value,
+    says: String,
+}
+
+impl Case {
+    /// A case whose container runs this script, unless its spec has a command.
+    fn new(what: &'static str, mut spec: Value, script: &str, says: &str) -> Self {
+        if spec.get("command").is_none() {
+            spec["command"] = json!(["sh", "-c", script]);
+        }
+        if spec.get("network").is_none() {
+            spec["network"] = json!("none");
+        }
+        Self { what, spec, says: says.to_owned() }
+    }
+
+    fn job(&self) -> Value {
+        let mut job = self.spec.clone();
+        job["job_name"] = json!(IMAGE);
+        job["date"] = json!("now");
+        // Anything that blocks is a failure, soon.
+        job["timeout"] = json!("40s");
+        job
+    }
+}
+
+/// What the config file defines.
+const DEFINITION: &str = r#"
+[definitions.JOB_A]
+image = "busybox:latest"
+entrypoint = ["sh", "-c"]
+command = ["echo $K $L $TEAM; pwd; id -u; ulimit -n; echo $0"]
+env = { K = "definition's", L = "definition's", TEAM = "a" }
+workdir = "/srv"
+user = "1000"
+network = "none"
+labels = { team = "a", kept = "yes" }
+ulimits = [{ name = "nofile", soft = 100, hard = 200 }]
+timeout = "40s"
+"#;
