@@ -118,7 +118,12 @@ fn catalog(config: &Config) -> Catalog {
         let host = place.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
         closed.extend(host.and_then(|host| host.strip_prefix("unix://").map(str::to_owned)));
     }
-    Catalog { definitions: config.definitions.clone(), policy: config.policy.clone(), closed: Closed::with(closed) }
+    Catalog {
+        definitions: config.definitions.clone(),
+        policy: config.policy.clone(),
+        closed: Closed::with(closed),
+        secrets: config.secrets.clone(),
+    }
 }
 
 fn report(config: &Config, store: &SqliteStore, address: SocketAddr) {

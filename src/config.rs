@@ -18,7 +18,8 @@ use serde::Deserialize;
 use crate::domain::policy::Policy;
 use crate::domain::spec::JobSpec;
 use crate::domain::units::Span;
-use crate::scheduler::Settings;
+use crate::domain::words::env_file;
+use crate::scheduler::{SecretSource, SecretSources, Settings};
 
 /// Where the server listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8888";
@@ -76,6 +77,7 @@ pub struct FileConfig {
     limits: LimitsSection,
     definitions: BTreeMap<String, JobSpec>,
     policies: BTreeMap<String, Policy>,
+    secrets: BTreeMap<String, SecretSection>,
     engines: BTreeMap<String, EngineSection>,
 }
 
@@ -99,6 +101,14 @@ struct ServerSection {
 struct LimitsSection {
     max_running: Option<usize>,
     max_starting: Option<usize>,
+}
+
+/// One `[secrets.NAME]`: exactly one of the two.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SecretSection {
+    file: Option<PathBuf>,
+    env: Option<String>,
 }
 
 /// One `[engines.NAME]`: where that engine is. For `docker`, it outranks `DOCKER_HOST` and its like.
@@ -141,6 +151,8 @@ pub struct Config {
     pub definitions: BTreeMap<String, JobSpec>,
     /// What a caller may ask for.
     pub policy: Policy,
+    /// Where secrets come from.
+    pub secrets: SecretSources,
     /// Numbers of the scheduler.
     pub settings: Settings,
     /// How long a stopping server may take.
@@ -193,6 +205,7 @@ impl Config {
         let settings =
             settings(max_running, file.limits.max_starting, args.accept_new_engine.or(server.accept_new_engine))?;
         let policy = policy(file.policies)?;
+        let beside = path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         Ok(Self {
             listen,
             data_dir: args.data_dir.or(server.data_dir).unwrap_or_else(default_data_dir),
@@ -200,8 +213,9 @@ impl Config {
             zone: zone(args.time_zone.or(server.time_zone).as_deref())?,
             tokens,
             allowed_hosts,
-            definitions: file.definitions,
+            definitions: definitions(file.definitions, beside)?,
             policy,
+            secrets: secrets(file.secrets, beside)?,
             settings,
             shutdown_deadline: deadline(args.shutdown_deadline.as_deref(), server.shutdown_deadline)?,
             file: path,
@@ -316,6 +330,37 @@ fn policy(mut policies: BTreeMap<String, Policy>) -> Result<Policy, ConfigError>
     }
 }
 
+/// A path in the config file is meant from where that file is.
+fn definitions(all: BTreeMap<String, JobSpec>, beside: &Path) -> Result<BTreeMap<String, JobSpec>, ConfigError> {
+    let in_full = |path: &str| beside.join(path).to_string_lossy().into_owned();
+    let all: BTreeMap<String, JobSpec> =
+        all.into_iter().map(|(name, spec)| (name, spec.with_env_files(in_full))).collect();
+    for (name, spec) in &all {
+        for path in spec.fields().env_file.iter().flat_map(|files| &files.0) {
+            let text = fs::read_to_string(path).map_err(|error| {
+                ConfigError(format!("`definitions.{name}.env_file` {path} cannot be read: {error}"))
+            })?;
+            env_file(&text).map_err(|line| {
+                ConfigError(format!(
+                    "line {line} of {path}, an `env_file` of `definitions.{name}`, is not `NAME=value`"
+                ))
+            })?;
+        }
+    }
+    Ok(all)
+}
+
+fn secrets(sections: BTreeMap<String, SecretSection>, beside: &Path) -> Result<SecretSources, ConfigError> {
+    let source = |(name, section): (String, SecretSection)| match (section.file, section.env) {
+        (Some(file), None) => Ok((name, SecretSource::File(beside.join(file)))),
+        (None, Some(variable)) => Ok((name, SecretSource::Variable(variable))),
+        (Some(_), Some(_)) | (None, None) => {
+            wrong(format!("`[secrets.{name}]` has to have either a `file` or an `env`, and only one of them"))
+        }
+    };
+    sections.into_iter().map(source).collect::<Result<_, _>>().map(SecretSources)
+}
+
 fn zone(name: Option<&str>) -> Result<Tz, ConfigError> {
     match name {
         Some(name) => parse_zone(name).map_or_else(
@@ -403,6 +448,9 @@ mod tests {
             ("[server]\nstore = 'postgres://x'", "sqlite"),
             ("[server]\nlissten = 'x'", "lissten"),
             ("[limits]\nmax_running = 0", "1 or more"),
+            ("[secrets.pw]", "either a `file` or an `env`"),
+            ("[secrets.pw]\nfile = '/a'\nenv = 'A'", "secrets.pw"),
+            ("[definitions.JOB_A]\nenv_file = '/nowhere/env'", "definitions.JOB_A"),
             ("[policies.team]\nallow_privileged = true", "policies.default"),
             ("[definitions.JOB_A]\nimage = 'UPPER'", "UPPER"),
             ("[definitions.JOB_A]\ncpus = -1.0", "cpus"),
@@ -417,6 +465,19 @@ mod tests {
         let config = merged(ServeArgs::default(), "[definitions.JOB_A]\nimage = 'busybox:latest'\ncommand = 'echo hello'\n[policies.default]\nallow_mounts = ['/srv']").expect("is right");
         assert!(config.definitions.contains_key("JOB_A"));
         assert_eq!(config.policy.allow_mounts, ["/srv"]);
+    }
+
+    #[test]
+    fn a_path_in_the_file_is_meant_from_where_the_file_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("env"), "A=1").expect("a file");
+        let toml = "[definitions.JOB_A]\nimage = 'busybox'\nenv_file = 'env'\n[secrets.pw]\nfile = 'pw'";
+        let file = toml::from_str(toml).expect("is right");
+        let config = Config::merge(ServeArgs::default(), file, Some(dir.path().join("config.toml"))).expect("is right");
+        let in_full = |name: &str| dir.path().join(name);
+        assert_eq!(config.secrets.0["pw"], SecretSource::File(in_full("pw")));
+        let files = config.definitions["JOB_A"].fields().env_file.clone().expect("has one");
+        assert_eq!(files.0, [in_full("env").to_string_lossy()]);
     }
 
     #[test]

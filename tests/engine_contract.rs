@@ -61,6 +61,7 @@ impl Bench {
             image,
             spec,
             environment,
+            secrets: Vec::new(),
         }
     }
 

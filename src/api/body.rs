@@ -118,6 +118,10 @@ fn read_spec(json: Value) -> Result<JobSpec, Problem> {
             }
         }
     })?;
+    if fields.env_file.is_some() {
+        let detail = "`env_file` is a file of the server's machine, so only a definition of the config file has it; give `env` instead";
+        return Err(Problem::field("env_file", "config_only", detail));
+    }
     JobSpec::try_from(fields).map_err(|bad| Problem::field(bad.field, "invalid_field", bad.detail))
 }
 
@@ -170,10 +174,10 @@ fn kind(field: &str) -> Option<Kind> {
     Some(match field {
         "image" | "command" | "entrypoint" | "workdir" | "user" | "hostname" | "network" | "memory" | "memory_swap"
         | "shm_size" | "platform" | "pull" | "stop_signal" | "stop_grace" | "timeout" | "start_deadline"
-        | "log_limit" => Kind::Text,
+        | "log_limit" | "env_file" => Kind::Text,
         "cpus" | "pids" | "priority" => Kind::Number,
         "read_only" | "privileged" | "init" | "keep_container" => Kind::Flag,
-        "extra_hosts" | "dns" | "cap_add" | "cap_drop" | "security_opt" => Kind::List,
+        "secrets" | "extra_hosts" | "dns" | "cap_add" | "cap_drop" | "security_opt" => Kind::List,
         "env" | "labels" => Kind::Pairs,
         _ => return None,
     })
@@ -350,8 +354,10 @@ mod tests {
             ("init", "true"),
             ("memory", "64m"),
             ("dns", "10.0.0.1"),
+            ("secrets", "pw"),
+            ("secrets", "A=pw"),
         ]);
-        let json = br#"{"job_name":"busybox","date":"30s","command":["sh","-c","exit 7"],"env":{"A":"1","B":"2=3"},"cpus":0.5,"init":true,"memory":"64MiB","dns":["10.0.0.1"]}"#;
+        let json = br#"{"job_name":"busybox","date":"30s","command":["sh","-c","exit 7"],"env":{"A":"1","B":"2=3"},"cpus":0.5,"init":true,"memory":"64MiB","dns":["10.0.0.1"],"secrets":{"/run/secrets/pw":"pw","A":"pw"}}"#;
         assert_eq!(said, NewJob::from_json(json));
         assert!(said.is_ok(), "{said:?}");
     }
@@ -370,6 +376,7 @@ mod tests {
             (vec![("job_name", "a"), ("date", "30s"), ("cpus", "many")], "cpus", "invalid_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("memory", "many")], "memory", "invalid_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("env", "=x")], "env", "invalid_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("env_file", "/etc/passwd")], "env_file", "config_only"),
         ] {
             let problem = form(&pairs).expect_err("is refused");
             assert_eq!(
@@ -390,6 +397,7 @@ mod tests {
             (r#"{"job_name":1,"date":"1s"}"#, "has to be a text"),
             (r#"{"job_name":"a","date":"1s","mounts":[{"type":"bind"}]}"#, "`mounts[0]`"),
             (r#"{"job_name":"a","date":"1s","frobnicate":1}"#, "`frobnicate`"),
+            (r#"{"job_name":"a","date":"1s","env_file":["/etc/passwd"]}"#, "config file"),
         ] {
             let problem = NewJob::from_json(json.as_bytes()).expect_err("is refused");
             assert!(problem.detail.contains(said), "{json}: {}", problem.detail);

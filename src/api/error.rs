@@ -141,6 +141,10 @@ impl From<SubmitError> for Problem {
                 field: Some(denied.field.to_owned()),
                 ..Self::new(StatusCode::FORBIDDEN, "policy_denied", denied.detail)
             },
+            SubmitError::Unfit(bad) => Self {
+                field: Some(bad.field.to_owned()),
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "cannot_be_run", bad.detail)
+            },
             SubmitError::Store(error) => error.into(),
         }
     }

@@ -15,10 +15,7 @@ const LAST_GRACE: Duration = Duration::from_secs(2);
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
     let config = Config::load(args)?;
     tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("TIDETABLE_LOG")
-                .unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn,bollard=warn")),
-        )
+        .with_env_filter(log_filter()?)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
@@ -34,4 +31,15 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
         warn!("the server stopped because of an error; what was acknowledged is on disk");
     }
     served.map(|()| 0)
+}
+
+/// What `TIDETABLE_LOG` says. Only bollard stays quiet whatever it says: to debug is for it to write down what it sends,
+/// and secrets are in that.
+fn log_filter() -> anyhow::Result<EnvFilter> {
+    let mut filter =
+        EnvFilter::try_from_env("TIDETABLE_LOG").unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn"));
+    for quiet in ["bollard=warn", "bollard::docker=warn"] {
+        filter = filter.add_directive(quiet.parse()?);
+    }
+    Ok(filter)
 }

@@ -5,6 +5,7 @@
 //! whether an engine *can* do it is the engine's.
 
 use super::container::LABEL_PREFIX;
+use super::secret::{SECRETS_DIR, file_name};
 use super::spec::{BadSpec, Mount, Retry, SpecFields, Ulimit};
 use super::units::shown;
 
@@ -13,6 +14,7 @@ pub(super) fn check(fields: &SpecFields) -> Result<(), BadSpec> {
     check_process(fields)?;
     check_limits(fields)?;
     check_lists(fields)?;
+    check_secrets(fields)?;
     check_mounts(fields)?;
     check_labels(fields)
 }
@@ -107,6 +109,32 @@ fn check_lists(f: &SpecFields) -> Result<(), BadSpec> {
     }
     if f.security_opt.iter().flatten().any(|o| o.is_empty() || o.chars().any(char::is_control)) {
         return bad("security_opt", "`security_opt` has to hold options such as `no-new-privileges`");
+    }
+    Ok(())
+}
+
+fn check_secrets(f: &SpecFields) -> Result<(), BadSpec> {
+    let Some(secrets) = &f.secrets else { return Ok(()) };
+    for (target, secret) in &secrets.0 {
+        if !is_word(secret) {
+            return bad(
+                "secrets",
+                format!("the secret `{}` has to have a name of letters, digits, `_`, `.` and `-`", shown(secret)),
+            );
+        }
+        let is_file = target.starts_with('/');
+        if (is_file && !file_name(target).is_some_and(is_word)) || target.chars().any(char::is_control) {
+            return bad(
+                "secrets",
+                format!(
+                    "`{}` is no place for a secret: write `NAME` or `{SECRETS_DIR}/FILE=NAME` for a file, or `VARIABLE=NAME`",
+                    shown(target)
+                ),
+            );
+        }
+    }
+    if secrets.files().next().is_some() && f.mounts.iter().flatten().any(|mount| mount.target() == SECRETS_DIR) {
+        return bad("mounts", format!("`{SECRETS_DIR}` is where the secrets are: mount something else elsewhere"));
     }
     Ok(())
 }
@@ -219,6 +247,11 @@ mod tests {
             (r#"{"mounts":[{"type":"volume","source":"/etc","target":"/in"}]}"#, "mounts"),
             (r#"{"mounts":[{"type":"tmpfs","target":"/"}]}"#, "mounts"),
             (r#"{"labels":{"tidetable.job":"x"}}"#, "labels"),
+            (r#"{"secrets":["../etc"]}"#, "secrets"),
+            (r#"{"secrets":["/etc/passwd=pw"]}"#, "secrets"),
+            (r#"{"secrets":["/run/secrets/a/b=pw"]}"#, "secrets"),
+            (r#"{"secrets":["A=not a name"]}"#, "secrets"),
+            (r#"{"secrets":["pw"],"mounts":[{"type":"tmpfs","target":"/run/secrets"}]}"#, "mounts"),
         ] {
             assert_eq!(refused_field(json), Some(field), "{json}");
         }

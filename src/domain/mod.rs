@@ -25,6 +25,7 @@ pub mod protocol;
 pub mod restored;
 pub mod recurrence;
 pub mod schedule;
+pub mod secret;
 pub mod spec;
 pub mod status;
 pub mod transition;

@@ -25,6 +25,8 @@ pub struct Policy {
     pub allow_networks: Option<Vec<String>>,
     /// Capabilities that may be added.
     pub allow_caps: Vec<String>,
+    /// Secrets of the config file that may be given to a container, by name or with `*` for any run of characters.
+    pub allow_secrets: Vec<String>,
     /// Users that the process may be. Missing: all.
     pub allow_users: Option<Vec<String>>,
     /// Whether `privileged`, and security options that weaken the container, may be asked for.
@@ -91,6 +93,7 @@ impl Policy {
         let fields = spec.fields();
         self.admit_image(fields.image.as_ref())?;
         self.admit_privileges(fields)?;
+        self.admit_secrets(fields)?;
         self.admit_network(fields)?;
         for mount in fields.mounts.iter().flatten() {
             self.admit_mount(mount, closed, real_path)?;
@@ -140,6 +143,14 @@ impl Policy {
                 denied("user", format!("the user `{user}` is not among the policy's `allow_users`"))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn admit_secrets(&self, fields: &SpecFields) -> Result<(), Denied> {
+        let denies = |name: &&str| !self.allow_secrets.iter().any(|pattern| matches(pattern, name));
+        match fields.secrets.iter().flat_map(|secrets| secrets.names()).find(denies) {
+            Some(name) => denied("secrets", format!("the secret `{name}` is not among the policy's `allow_secrets`")),
+            None => Ok(()),
         }
     }
 
@@ -290,6 +301,7 @@ mod tests {
             (r#"{"cap_add":["NET_ADMIN"]}"#, "cap_add"),
             (r#"{"security_opt":["seccomp=unconfined"]}"#, "security_opt"),
             (r#"{"mounts":[{"type":"bind","source":"/srv/in","target":"/in"}]}"#, "mounts"),
+            (r#"{"secrets":["pw"]}"#, "secrets"),
         ] {
             assert_eq!(verdict(&none, json), Some(field), "{json}");
         }
@@ -359,6 +371,13 @@ mod tests {
             assert_eq!(verdict(&everything, &json), Some("mounts"), "{source}");
         }
         assert_eq!(verdict(&everything, r#"{"mounts":[{"type":"bind","source":"/home/a","target":"/in"}]}"#), None);
+    }
+
+    #[test]
+    fn secrets_are_allowed_by_name() {
+        let some = policy("allow_secrets = ['db-*']");
+        assert_eq!(verdict(&some, r#"{"secrets":["db-password", "DB_USER=db-user"]}"#), None);
+        assert_eq!(verdict(&some, r#"{"secrets":["DB=tls-key"]}"#), Some("secrets"));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use super::image::ImageRef;
 use super::status::{Outcome, Reason};
 use super::units::{Bytes, Span};
 
-pub use super::words::{Env, Labels, Words};
+pub use super::secret::Secrets;
+pub use super::words::{Env, Labels, Paths, Words};
 
 /// How long a container may take to stop before it is killed, unless the spec says otherwise.
 pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
@@ -51,6 +52,10 @@ spec_fields! {
     entrypoint: Words,
     /// Environment, `{"K": "V"}` or `["K=V"]`.
     env: Env,
+    /// Files of variables; `env` outranks them. In a definition of the config file, and nowhere else.
+    env_file: Paths,
+    /// Secrets of the config file, by name: `["NAME"]` is the file `/run/secrets/NAME`, `["VARIABLE=NAME"]` a variable.
+    secrets: Secrets,
     /// Working directory, absolute.
     workdir: String,
     /// `user`, `uid` or `uid:gid`.
@@ -158,6 +163,15 @@ pub enum Mount {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         size: Option<Bytes>,
     },
+}
+
+impl Mount {
+    /// The path inside.
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Bind { target, .. } | Self::Volume { target, .. } | Self::Tmpfs { target, .. } => target,
+        }
+    }
 }
 
 /// A resource limit, as `ulimit` names it.
@@ -285,19 +299,27 @@ impl JobSpec {
         self.0.log_limit.map_or(DEFAULT_LOG_LIMIT_BYTES, |limit| limit.as_u64())
     }
 
-    /// This spec's fields laid over those of a definition; environment and labels are merged key by key.
+    /// This spec's fields laid over those of a definition; environment, secrets and labels are merged key by key.
     #[must_use]
     pub fn over(self, definition: &Self) -> Self {
         let base = definition.0.clone();
         let env = merged(self.0.env.as_ref().map(|e| &e.0), base.env.as_ref().map(|e| &e.0)).map(Env);
         let labels = merged(self.0.labels.as_ref().map(|l| &l.0), base.labels.as_ref().map(|l| &l.0)).map(Labels);
-        Self(SpecFields { env, labels, ..self.0.or(base) })
+        let secrets = merged(self.0.secrets.as_ref().map(|s| &s.0), base.secrets.as_ref().map(|s| &s.0)).map(Secrets);
+        Self(SpecFields { env, labels, secrets, ..self.0.or(base) })
     }
 
     /// This spec with the image set.
     #[must_use]
     pub fn with_image(self, image: ImageRef) -> Self {
         Self(SpecFields { image: Some(image), ..self.0 })
+    }
+
+    /// This spec with the paths of its env files written in full.
+    #[must_use]
+    pub fn with_env_files(self, in_full: impl Fn(&str) -> String) -> Self {
+        let env_file = self.0.env_file.map(|files| Paths(files.0.iter().map(|path| in_full(path)).collect()));
+        Self(SpecFields { env_file, ..self.0 })
     }
 
     /// This spec with its limits replaced by narrower ones; the policy's way to write.

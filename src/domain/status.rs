@@ -106,6 +106,8 @@ words! {
         PullFailed = "pull_failed",
         /// The engine refuses the spec.
         InvalidSpec = "invalid_spec",
+        /// A secret or an env file cannot be had.
+        SecretMissing = "secret_missing",
         /// The command is not in the image, or may not run.
         CommandNotFound = "command_not_found",
         /// The engine could not create the container.

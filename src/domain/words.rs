@@ -12,6 +12,11 @@ use super::units::shown;
 #[serde(transparent)]
 pub struct Words(pub Vec<String>);
 
+/// Paths: a list, or one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Paths(pub Vec<String>);
+
 /// Environment variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -63,7 +68,7 @@ pub fn entry(text: &str) -> Result<(String, String), BadWords> {
     checked_entry(name, value)
 }
 
-fn checked_entry(name: &str, value: &str) -> Result<(String, String), BadWords> {
+pub(super) fn checked_entry(name: &str, value: &str) -> Result<(String, String), BadWords> {
     if name.is_empty() || name.contains('=') {
         return Err(BadWords::NoName(shown(&format!("{name}={value}"))));
     }
@@ -71,6 +76,29 @@ fn checked_entry(name: &str, value: &str) -> Result<(String, String), BadWords> 
         return Err(BadWords::Nul(shown(name)));
     }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The variables of an env file, as `docker run --env-file` reads one: a `NAME=value` a line, taken as it is written;
+/// empty lines and those that begin with `#` are left out.
+///
+/// # Errors
+/// The number of the first line that is none of these; what is on it may be nobody's business.
+pub fn env_file(text: &str) -> Result<Vec<(String, String)>, usize> {
+    let mut all = Vec::new();
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let has_name = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
+        match line.split_once('=') {
+            Some((name, value)) if has_name(name) && !line.contains('\0') => {
+                all.push((name.to_owned(), value.to_owned()));
+            }
+            _ => return Err(number + 1),
+        }
+    }
+    Ok(all)
 }
 
 #[derive(Deserialize)]
@@ -82,7 +110,7 @@ enum TextOrList {
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected an object such as {\"NAME\": \"value\"}, or a list such as [\"NAME=value\"]")]
-enum MapOrList {
+pub(super) enum MapOrList {
     Map(BTreeMap<String, String>),
     List(Vec<String>),
 }
@@ -103,6 +131,15 @@ impl<'de> Deserialize<'de> for Words {
             TextOrList::List(words) => Self::checked(words),
         }
         .map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match TextOrList::deserialize(deserializer)? {
+            TextOrList::Text(path) => Self(vec![path]),
+            TextOrList::List(paths) => Self(paths),
+        })
     }
 }
 
@@ -129,6 +166,16 @@ mod tests {
         assert_eq!(read(r#""""#).ok(), Some(vec![]));
         for broken in [r#""sh -c 'exit""#, "7", r#"[1]"#, r#""a\u0000""#] {
             assert!(read(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn an_env_file_is_read_as_it_is_written() {
+        let read = env_file("# ours\n\nA=1\n  B=two words = \"2\" # all of it\r\nC=\n").expect("is right");
+        let pairs: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(pairs, [("A", "1"), ("B", "two words = \"2\" # all of it"), ("C", "")]);
+        for (broken, line) in [("A", 1), ("A=1\n=2", 2), ("export A=1", 1), ("\nA=\0", 2)] {
+            assert_eq!(env_file(broken), Err(line), "{broken:?}");
         }
     }
 

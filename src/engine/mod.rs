@@ -24,6 +24,7 @@ use crate::domain::id::{Attempt, ContainerId, ContainerName, EngineId, InstanceI
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::domain::output::LogLine;
+use crate::domain::secret::Secret;
 use crate::domain::spec::JobSpec;
 
 pub mod docker;
@@ -55,6 +56,12 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// `Conflict` when the name is taken, `NoSuchImage`, `Refused` with `invalid_spec` or `create_failed`.
     async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError>;
+
+    /// Puts files into a created container, before it is started.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Refused` with `create_failed`.
+    async fn provide(&self, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError>;
 
     /// Starts a created container. **Not to be repeated.**
     ///
@@ -132,6 +139,17 @@ pub struct Launch {
     pub spec: JobSpec,
     /// Environment that every container is given, `TIDETABLE_…`.
     pub environment: Vec<(String, String)>,
+    /// Further variables, whose values are nobody's business.
+    pub secrets: Vec<(String, Secret)>,
+}
+
+/// A secret as a file in [`SECRETS_DIR`](crate::domain::secret::SECRETS_DIR), readable by whoever the process is.
+#[derive(Clone, Debug)]
+pub struct SecretFile {
+    /// Its name in that folder.
+    pub name: String,
+    /// What is in it.
+    pub content: Secret,
 }
 
 /// A container as a listing shows it: enough to find its job, not enough to judge it.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::SecretSources;
 use crate::domain::image::JobName;
 use crate::domain::job::Reason;
 use crate::domain::policy::{Closed, Denied, Policy};
@@ -19,6 +20,8 @@ pub struct Catalog {
     pub policy: Policy,
     /// What nobody may mount.
     pub closed: Closed,
+    /// Where secrets come from.
+    pub secrets: SecretSources,
 }
 
 impl Catalog {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{Backoff, Health, Seat, Shared};
-use crate::domain::id::{JobId, Timestamp};
+use crate::domain::id::{ContainerId, JobId, Timestamp};
 use crate::domain::job::{Job, Reason, State};
 use crate::domain::protocol::{Hand, Sight, Step, step};
 use crate::domain::transition::{Event, Failure};
@@ -171,22 +171,31 @@ impl Driver {
         if matches!(event, Event::Lost(_)) {
             self.make_sure_it_is_our_engine().await?;
         }
-        let start_not_called = matches!(event, Event::Intend(_));
-        if start_not_called {
-            self.take_turn().await?;
-            if self.is_too_late() {
-                // It waited too long for its turn: the next step is to say so.
-                return Ok(());
-            }
+        if let Event::Intend(container) = event {
+            return self.intend(container).await;
         }
         if matches!(event, Event::Started(_)) && self.is_only_claimed() {
             warn!(job = %self.job.id, "its container was started by somebody else; it is adopted");
         }
         self.write(event).await?;
-        if !start_not_called {
-            self.turn = None;
+        self.turn = None;
+        self.hand = Hand { start_not_called: false, fenced: None, ..self.hand };
+        Ok(())
+    }
+
+    /// Writes down that this container is about to be started, when it is its turn and it has all that it needs.
+    async fn intend(&mut self, container: ContainerId) -> Result<(), Setback> {
+        self.take_turn().await?;
+        if self.is_too_late() {
+            // It waited too long for its turn: the next step is to say so.
+            return Ok(());
         }
-        self.hand = Hand { start_not_called, fenced: None, ..self.hand };
+        if let Some(failure) = self.provide(&container).await? {
+            self.turn = None;
+            return self.write(Event::Failed(failure)).await;
+        }
+        self.write(Event::Intend(container)).await?;
+        self.hand = Hand { start_not_called: true, fenced: None, ..self.hand };
         Ok(())
     }
 

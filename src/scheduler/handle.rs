@@ -14,7 +14,7 @@ use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, State, Status, StopCause};
 use crate::domain::policy::Denied;
-use crate::domain::spec::JobSpec;
+use crate::domain::spec::{BadSpec, JobSpec};
 use crate::domain::transition::Event;
 use crate::engine::PullProgress;
 use crate::store::{Store, StoreError};
@@ -51,6 +51,9 @@ pub enum SubmitError {
     /// The policy does not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// It could never be run.
+    #[error(transparent)]
+    Unfit(#[from] BadSpec),
     /// It could not be written down.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -107,6 +110,7 @@ impl Handle {
     pub async fn submit(&self, order: Order) -> Result<Accepted, SubmitError> {
         let now = self.now();
         let spec = self.shared.catalog.resolve(&order.name, order.spec)?;
+        self.shared.catalog.secrets.check(&spec)?;
         let warning = spec.fields().image.is_none().then(|| {
             let name = &order.name;
             format!("`{name}` is neither a definition nor an image reference; unless it is defined before it is due, the job will fail with no_such_job")

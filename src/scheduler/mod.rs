@@ -33,11 +33,13 @@ mod handle;
 mod monitor;
 mod output;
 mod restore;
+mod secrets;
 mod sweep;
 
 pub use catalog::Catalog;
 pub use handle::{Accepted, ActError, Handle, Order, SubmitError};
 pub use output::{OutputError, OutputStream};
+pub use secrets::{SecretSource, SecretSources};
 
 /// The wall clock is read at least this often, so that a clock that was set, or a machine that slept, is noticed.
 pub const LONGEST_NAP: Duration = Duration::from_secs(1);

@@ -12,6 +12,7 @@ mod common;
 mod callers;
 mod endings;
 mod fields;
+mod secrets;
 
 use std::process::Command;
 
@@ -43,14 +44,23 @@ impl Scene {
     }
 
     fn new(host: String) -> Self {
+        Self::with(host, DEFINITION, &[("given", "from the host\n")], &[])
+    }
+
+    /// A scene whose policy goes on with this config, in which `FOLDER` is a folder with these files.
+    fn with(host: String, config: &str, files: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("tidetable-spec-").tempdir().unwrap();
-        std::fs::write(folder.path().join("given"), "from the host\n").unwrap();
+        for (name, content) in files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
         let name = folder.path().file_name().unwrap().to_str().unwrap().to_lowercase();
         let config = format!(
-            "[policies.default]\nallow_mounts = ['{}']\nallow_networks = ['bridge', 'none', 'host', '{name}']\nallow_caps = ['NET_BIND_SERVICE']\nallow_privileged = true\n{DEFINITION}",
+            "[policies.default]\nallow_mounts = ['{}']\nallow_networks = ['bridge', 'none', 'host', '{name}']\nallow_caps = ['NET_BIND_SERVICE']\nallow_privileged = true\n{config}",
             folder.path().display(),
-        );
-        let server = Server::start(&[], &config, &[("DOCKER_HOST", host.as_str())]);
+        )
+        .replace("FOLDER", &folder.path().display().to_string());
+        let environment = [&[("DOCKER_HOST", host.as_str())], environment].concat();
+        let server = Server::start(&[], &config, &environment);
         Self { server, folder, host, name }
     }
 
@@ -108,6 +118,7 @@ impl Drop for Scene {
 
 /// A spec, and what its container is to write.
 struct Case {
+    name: &'static str,
     what: &'static str,
     spec: Value,
     says: String,
@@ -122,12 +133,12 @@ impl Case {
         if spec.get("network").is_none() {
             spec["network"] = json!("none");
         }
-        Self { what, spec, says: says.to_owned() }
+        Self { name: IMAGE, what, spec, says: says.to_owned() }
     }
 
     fn job(&self) -> Value {
         let mut job = self.spec.clone();
-        job["job_name"] = json!(IMAGE);
+        job["job_name"] = json!(self.name);
         job["date"] = json!("now");
         // Anything that blocks is a failure, soon.
         job["timeout"] = json!("40s");

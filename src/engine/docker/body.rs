@@ -10,7 +10,9 @@ use bollard::models::{
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
+use super::secrets;
 use crate::domain::container::{LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB};
+use crate::domain::secret::Secret;
 use crate::domain::spec::{Mount, SpecFields};
 use crate::domain::units::Bytes;
 use crate::engine::Launch;
@@ -40,6 +42,8 @@ pub(super) fn create_body(launch: &Launch, json_file: bool) -> ContainerCreateBo
 /// up to the runtime.
 fn environment(launch: &Launch) -> Vec<String> {
     let mut all = launch.spec.fields().env.clone().unwrap_or_default().0;
+    let secret = |(name, value): &(String, Secret)| Some((name.clone(), value.as_variable()?.to_owned()));
+    all.extend(launch.secrets.iter().filter_map(secret));
     all.extend(launch.environment.iter().cloned());
     all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
@@ -83,12 +87,17 @@ fn host_config(fields: &SpecFields, json_file: bool) -> HostConfig {
         network_mode: fields.network.clone(),
         extra_hosts: fields.extra_hosts.clone(),
         dns: fields.dns.clone(),
-        mounts: fields.mounts.as_ref().map(|mounts| mounts.iter().map(mount).collect()),
+        mounts: Some(mounts(fields)),
         log_config: json_file.then(|| HostConfigLogConfig { typ: Some("json-file".to_owned()), config: None }),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         auto_remove: Some(false),
         ..Default::default()
     }
+}
+
+fn mounts(fields: &SpecFields) -> Vec<DockerMount> {
+    let has_files = fields.secrets.as_ref().is_some_and(|secrets| secrets.files().next().is_some());
+    fields.mounts.iter().flatten().map(mount).chain(has_files.then(secrets::volume)).collect()
 }
 
 fn mount(mount: &Mount) -> DockerMount {
@@ -134,6 +143,7 @@ mod tests {
             image: "busybox".parse().expect("an image"),
             spec: serde_json::from_str(spec).expect("a spec"),
             environment: vec![("TIDETABLE_ATTEMPT".to_owned(), "1".to_owned())],
+            secrets: vec![("A".to_owned(), Secret::new(b"hidden".to_vec()))],
         };
         create_body(&launch, true)
     }
@@ -144,10 +154,10 @@ mod tests {
             "mounts":[{"type":"bind","source":"/in","target":"/in","read_only":true},{"type":"volume","source":"v","target":"/v"},{"type":"tmpfs","target":"/t","size":"1MiB"}],
             "extra_hosts":["db:10.0.0.5"],"dns":["10.0.0.53"],"cpus":1.5,"memory":"64MiB","memory_swap":"128MiB","pids":10,"shm_size":"1MiB",
             "ulimits":[{"name":"nofile","soft":10,"hard":20}],"read_only":true,"cap_add":["NET_ADMIN"],"cap_drop":["ALL"],
-            "security_opt":["no-new-privileges"],"privileged":true,"init":true,"labels":{"team":"a"},"stop_signal":"SIGINT"}"#;
+            "security_opt":["no-new-privileges"],"secrets":["pw","A=pw"],"privileged":true,"init":true,"labels":{"team":"a"},"stop_signal":"SIGINT"}"#;
         let sent = serde_json::to_value(body(spec)).expect("JSON");
         let process = serde_json::json!({
-            "Image": "busybox:latest", "Cmd": ["a"], "Entrypoint": ["b"], "Env": ["K=V", "TIDETABLE_ATTEMPT=1"], "WorkingDir": "/w",
+            "Image": "busybox:latest", "Cmd": ["a"], "Entrypoint": ["b"], "Env": ["A=hidden", "K=V", "TIDETABLE_ATTEMPT=1"], "WorkingDir": "/w",
             "User": "1:2", "Hostname": "h", "StopSignal": "SIGINT", "AttachStdin": false, "OpenStdin": false, "Tty": false,
         });
         for (name, value) in process.as_object().expect("an object") {
@@ -164,6 +174,7 @@ mod tests {
                 {"Type": "bind", "Source": "/in", "Target": "/in", "ReadOnly": true},
                 {"Type": "volume", "Source": "v", "Target": "/v", "ReadOnly": false},
                 {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": MIB}},
+                {"Type": "volume", "Target": "/run/secrets", "VolumeOptions": {"NoCopy": true}},
             ],
         });
         assert_eq!(sent["HostConfig"], host);
@@ -172,6 +183,6 @@ mod tests {
     #[test]
     fn a_callers_variable_does_not_hide_ours() {
         let env = body(r#"{"env":{"TIDETABLE_ATTEMPT":"9","A":"1"}}"#).env;
-        assert_eq!(env, Some(vec!["A=1".to_owned(), "TIDETABLE_ATTEMPT=1".to_owned()]));
+        assert_eq!(env, Some(vec!["A=hidden".to_owned(), "TIDETABLE_ATTEMPT=1".to_owned()]));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `address`: where it is. - `wire`: calls with their deadlines, and reading that trips over no unknown word.
 //! - `answers`: what an answer means, and whether it is one. - `body`: a launch as `create` wants it.
-//! - `observe`: what an inspection shows. - `pull`: images. - `logs`: output. - `hints`, `testimony`: events.
+//! - `secrets`: files for a container. - `observe`: what an inspection shows. - `pull`: images. - `logs`: output. - `hints`, `testimony`: events.
 //!
 //! Works from API 1.41 (Docker 20.10) on. The client connects for each call, so a daemon that restarts is no special
 //! case, and a server can start before its engine does.
@@ -18,7 +18,9 @@ use bollard::query_parameters::{
 use futures::stream::BoxStream;
 use serde::Deserialize;
 
-use super::{CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, Started};
+use super::{
+    CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::container::{Container, LABEL_INSTANCE, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, Digest, EngineId, InstanceId, Timestamp};
@@ -34,6 +36,7 @@ mod hints;
 mod logs;
 mod observe;
 mod pull;
+mod secrets;
 mod testimony;
 mod wire;
 
@@ -193,6 +196,10 @@ impl Engine for DockerEngine {
             .await
             .map_err(Fault::into_create_refusal)?;
         Ok(ContainerId(created.id))
+    }
+
+    async fn provide(&self, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError> {
+        secrets::put(&self.wire, container, files).await
     }
 
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {

@@ -19,7 +19,7 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use self::line::{Effect, Inner, hang, lost, pass, wait_until};
-use super::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, Started};
+use super::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started};
 use crate::clock::Clock;
 use crate::domain::container::{Container, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, InstanceId, Timestamp};
@@ -182,6 +182,12 @@ impl Engine for SimulatedEngine {
 
     async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError> {
         self.act(Call::Create, Effect::Create(Box::new(launch.clone()))).await?.ok_or_else(lost)
+    }
+
+    /// Nothing that runs here could read a file.
+    async fn provide(&self, container: &ContainerId, _files: &[SecretFile]) -> Result<(), EngineError> {
+        let is_there = self.ask(Call::Inspect, |world, _| world.news_of(container).is_some()).await?;
+        if is_there { Ok(()) } else { Err(EngineError::NotFound) }
     }
 
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {

@@ -20,6 +20,7 @@ use crate::domain::id::{ContainerId, ContainerName, Digest, JobId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::domain::output::LogLine;
+use crate::domain::secret::Secret;
 use crate::domain::words::Words;
 use crate::engine::{EngineError, Launch, Listed};
 use crate::watched::News;
@@ -127,8 +128,10 @@ impl World {
         self.made += 1;
         let id = ContainerId(digest(&format!("{}/{}/{name}/{}", self.salt, self.made, now.wall)));
         let fields = launch.spec.fields();
-        let environment =
-            fields.env.clone().unwrap_or_default().0.into_iter().chain(launch.environment.iter().cloned()).collect();
+        let mut environment = fields.env.clone().unwrap_or_default().0;
+        let secret = |value: &Secret| value.as_variable().unwrap_or_default().to_owned();
+        environment.extend(launch.secrets.iter().map(|(name, value)| (name.clone(), secret(value))));
+        environment.extend(launch.environment.iter().cloned());
         let words = |words: &Option<Words>| words.clone().unwrap_or_default().0;
         let container = Simulated {
             name: name.clone(),

@@ -16,7 +16,7 @@ use crate::domain::image::ImageRef;
 use crate::domain::job::{Reason, Run, State, StopCause};
 use crate::domain::protocol::Sight;
 use crate::domain::spec::PullPolicy;
-use crate::domain::transition::{Ending, Event};
+use crate::domain::transition::{Ending, Event, Failure};
 use crate::engine::{EngineError, Launch, PullProgress};
 use crate::store::logs::KeepError;
 
@@ -100,12 +100,17 @@ impl Driver {
 
     pub(super) async fn create(&mut self) -> Result<(), Setback> {
         let image = self.image()?;
+        let secrets = match self.shared.catalog.secrets.variables(&self.job.spec).await {
+            Ok(secrets) => secrets,
+            Err(failure) => return self.record(Event::Failed(failure)).await,
+        };
         let launch = Launch {
             name: self.job.container_name(),
             owner: self.owner(),
             image: image.clone(),
             spec: self.job.spec.clone(),
             environment: self.environment(),
+            secrets,
         };
         self.take_turn().await?;
         if self.is_too_late() {
@@ -118,6 +123,21 @@ impl Driver {
             Err(EngineError::NoSuchImage) => self.without_image(&image).await,
             Err(EngineError::Refused { reason, message }) => self.record(Self::failed(reason, message)).await,
             Err(other @ (EngineError::NoAnswer(_) | EngineError::NotFound)) => Err(other.into()),
+        }
+    }
+
+    /// Puts its secrets into a container that is about to get an intent: whoever made it may have died before it did
+    /// this, and after the intent it is too late. Says why that cannot be done.
+    pub(super) async fn provide(&self, container: &ContainerId) -> Result<Option<Failure>, Setback> {
+        let files = match self.shared.catalog.secrets.files(&self.job.spec).await {
+            Ok(files) if files.is_empty() => return Ok(None),
+            Ok(files) => files,
+            Err(failure) => return Ok(Some(failure)),
+        };
+        match self.shared.engine.provide(container, &files).await {
+            Ok(()) => Ok(None),
+            Err(EngineError::Refused { reason, message }) => Ok(Some(Failure::new(reason, message))),
+            Err(other) => Err(other.into()),
         }
     }
 

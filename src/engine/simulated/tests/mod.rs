@@ -55,6 +55,7 @@ fn launch(job: u8, command: &str) -> Launch {
         image: "busybox".parse().expect("an image"),
         spec,
         environment: Vec::new(),
+        secrets: Vec::new(),
     }
 }
 

@@ -1,0 +1,52 @@
+//! Secrets as files. They are copied into a volume of the created container, not into its own file system: so they are
+//! neither in what `docker inspect` shows nor in an image made of the container, a root that is read-only takes them,
+//! and the volume (it has no name) goes when the container does.
+
+use bollard::models::{Mount, MountType, MountVolumeOptions};
+use bollard::query_parameters::UploadToContainerOptionsBuilder;
+
+use super::answers::Fault;
+use super::wire::Wire;
+use crate::domain::id::ContainerId;
+use crate::domain::job::Reason;
+use crate::domain::secret::SECRETS_DIR;
+use crate::engine::{CALL_TIMEOUT, EngineError, SecretFile};
+
+/// The volume that the files will be in.
+pub(super) fn volume() -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(SECRETS_DIR.to_owned()),
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// Copies the files into it. Done twice is done once.
+pub(super) async fn put(wire: &Wire, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError> {
+    let archive = archive(files).map_err(|error| EngineError::Refused {
+        reason: Reason::CreateFailed,
+        message: format!("its secrets cannot be packed: {error}"),
+    })?;
+    let options = UploadToContainerOptionsBuilder::new().path(SECRETS_DIR).build();
+    wire.call(CALL_TIMEOUT, async |client| {
+        client.upload_to_container(&container.0, Some(options), bollard::body_full(archive.into())).await
+    })
+    .await
+    .map_err(|fault: Fault| fault.into_refusal(Reason::CreateFailed))
+}
+
+/// Root's, and readable by everybody in the container, since its process may be anybody.
+fn archive(files: &[SecretFile]) -> std::io::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for file in files {
+        let content = file.content.expose();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o444);
+        header.set_uid(0);
+        header.set_gid(0);
+        archive.append_data(&mut header, &file.name, content)?;
+    }
+    archive.into_inner()
+}

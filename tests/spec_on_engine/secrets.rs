@@ -1,0 +1,141 @@
+//! Secrets and env files: they reach the container, and their values are to be found nowhere else.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::common::{self, IMAGE, Server};
+use super::{Case, Scene};
+
+/// What no file, answer or line of log may hold.
+const VALUES: [&str; 3] = ["hunter2-of-the-file", "hunter2-of-the-variable", "hunter2-of-the-env-file"];
+
+/// What a container with these secrets is to see, whoever its process is.
+fn cases() -> Vec<Case> {
+    // A container that showed them, or whose command had them, would have them kept: it shows their hashes.
+    let look = "sha256sum < /run/secrets/pw; printf %s \"$PW\" | sha256sum; printf %s \"$FROM_FILE\" | sha256sum; echo $SHADOWED; \
+                stat -c '%a %u' /run/secrets/pw; cmp /run/secrets/pw /run/secrets/other && ls /run/secrets";
+    let hash = |text: &str| Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "  -\n";
+    let hashes = [hash(&format!("{}\n", VALUES[0])), hash(VALUES[1]), hash(VALUES[2])].concat();
+    let says = format!("{hashes}mine\n444 0\nother\npw\n");
+    let secrets = json!({"/run/secrets/pw": "pw", "/run/secrets/other": "pw", "PW": "from-env"});
+    [
+        ("secrets", json!({})),
+        ("secrets of anybody", json!({"user": "1000:1000"})),
+        (
+            "secrets in a root that is read-only",
+            json!({"read_only": true, "mounts": [{"type": "tmpfs", "target": "/run"}]}),
+        ),
+    ]
+    .map(|(what, mut spec)| {
+        spec["secrets"] = secrets.clone();
+        spec["env"] = json!({"SHADOWED": "mine"});
+        spec["command"] = json!(["sh", "-c", look]);
+        Case::new(what, spec, "", &says)
+    })
+    .into()
+}
+
+/// A server with secrets, all of which may be asked for.
+fn scene(host: String) -> Scene {
+    let scene = Scene::with(
+        host,
+        "allow_secrets = ['*']\n[secrets.pw]\nfile = 'FOLDER/pw'\n[secrets.from-env]\nenv = 'TEST_SECRET'\n[secrets.gone]\nfile = '/nowhere/at/all'\n\
+         [definitions.QUIET]\nimage = 'busybox:latest'\nenv_file = 'FOLDER/env'",
+        &[("pw", &format!("{}\n", VALUES[0])), ("env", &format!("# ours\nFROM_FILE={}\nSHADOWED=file\n", VALUES[2]))],
+        &[("TEST_SECRET", VALUES[1]), ("TIDETABLE_LOG", "trace,bollard=trace,bollard::docker=trace")],
+    );
+    scene.assert_nothing_in_the_clear();
+    scene
+}
+
+impl Scene {
+    /// Not in the data directory, not in the log, not in an answer.
+    fn assert_nothing_in_the_clear(&self) {
+        let mut texts = vec![("the log".to_owned(), self.server.log().into_bytes())];
+        files(&self.server.data_dir(), &mut texts);
+        for path in ["/jobs", "/version", "/readyz"] {
+            texts.push((path.to_owned(), self.server.get(path).body));
+        }
+        let jobs = self.server.get("/jobs").json();
+        let jobs = jobs.as_object().unwrap().values().flat_map(|map| map.as_object().unwrap().keys());
+        for id in jobs {
+            for path in [format!("/job/{id}"), format!("/job/{id}/logs")] {
+                texts.push((path.clone(), self.server.get(&path).body));
+            }
+            let inspect = std::process::Command::new(common::binary())
+                .args(["inspect", id, "--server", self.server.url()])
+                .output()
+                .unwrap();
+            assert!(inspect.status.success());
+            texts.push((format!("inspect {id}"), [inspect.stdout, inspect.stderr].concat()));
+        }
+        for (place, text) in texts {
+            for value in VALUES {
+                assert!(!text.windows(value.len()).any(|part| part == value.as_bytes()), "{value} is in {place}");
+            }
+        }
+    }
+}
+
+fn files(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, into);
+        } else {
+            into.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+fn hold(host: String) {
+    let scene = scene(host);
+    let jobs = cases().into_iter().map(|case| Case { name: "QUIET", ..case }).collect();
+    scene.hold(jobs);
+    // One that cannot be created is told about in an error, one that is kept is there to be looked at.
+    let job = |more: Value| {
+        let mut job = json!({"job_name": "QUIET", "date": "now", "network": "none", "command": "true", "secrets": ["pw", "PW=from-env"]});
+        job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        scene.server.wait(&scene.server.submit(job))
+    };
+    assert_eq!(job(json!({"command": "frobnicate"}))["reason"], "command_not_found");
+    let kept = job(json!({"keep_container": true, "secrets": ["pw"]}));
+    let shown = scene.docker_cli(&["inspect", &format!("tidetable-{}-1", kept["id"].as_str().unwrap())]);
+    assert!(!shown.contains(VALUES[0]), "a file is not in what the engine shows");
+    let missing = job(json!({"secrets": ["pw", "gone"]}));
+    assert_eq!((&missing["status"], &missing["reason"]), (&json!("failed"), &json!("secret_missing")), "{missing}");
+    let error = missing["error"].as_str().unwrap();
+    assert!(error.contains("`gone`") && !error.contains("/nowhere"), "{error}");
+    scene.assert_nothing_in_the_clear();
+    let running = json!({"job_name": "QUIET", "date": "now", "network": "none", "command": "sleep 60", "secrets": ["pw"], "stop_grace": "1s"});
+    let id = scene.server.submit(running);
+    scene.server.until(&id, "running");
+    let volume =
+        scene.docker_cli(&["inspect", "-f", "{{range .Mounts}}{{.Name}}{{end}}", &format!("tidetable-{id}-1")]);
+    let is_there = || scene.docker_cli(&["volume", "ls", "-q"]).contains(volume.trim());
+    assert!(is_there());
+    assert_eq!(scene.server.post_form(&format!("/job/{id}/stop"), "").status, 200);
+    common::eventually("the secrets are gone with the container", || (!is_there()).then_some(()));
+}
+
+#[test]
+fn a_secret_reaches_its_container_and_is_nowhere_else() {
+    hold(common::docker_host());
+}
+
+#[test]
+fn a_secret_reaches_its_container_on_podman_and_is_nowhere_else() {
+    hold(std::env::var("TIDETABLE_TEST_PODMAN").unwrap());
+}
+
+#[test]
+fn a_secret_is_given_to_those_who_may_have_it_and_only_if_there_is_one() {
+    let config = "[policies.default]\nallow_secrets = ['team-*']\n[secrets.team-key]\nenv = 'HOME'\n[secrets.other]\nenv = 'HOME'";
+    let server = Server::start(&["--engine", "simulated"], config, &[]);
+    let post = |name: &str| server.post_json("/job", &json!({"job_name": IMAGE, "date": "1h", "secrets": [name]}));
+    assert_eq!(post("team-key").status, 201);
+    assert_eq!(post("other").assert_problem(403, "policy_denied")["field"], "secrets");
+    assert_eq!(post("team-typo").assert_problem(422, "cannot_be_run")["field"], "secrets");
+}
