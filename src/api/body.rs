@@ -174,7 +174,7 @@ fn kind(field: &str) -> Option<Kind> {
     Some(match field {
         "image" | "command" | "entrypoint" | "workdir" | "user" | "hostname" | "network" | "memory" | "memory_swap"
         | "shm_size" | "platform" | "pull" | "stop_signal" | "stop_grace" | "timeout" | "start_deadline"
-        | "log_limit" | "env_file" => Kind::Text,
+        | "log_limit" | "gpus" | "env_file" => Kind::Text,
         "cpus" | "pids" | "priority" => Kind::Number,
         "read_only" | "privileged" | "init" | "keep_container" => Kind::Flag,
         "secrets" | "extra_hosts" | "dns" | "cap_add" | "cap_drop" | "security_opt" => Kind::List,

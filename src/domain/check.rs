@@ -5,15 +5,17 @@
 //! whether an engine *can* do it is the engine's.
 
 use super::container::LABEL_PREFIX;
+use super::linux::{is_capability, is_signal, is_ulimit};
 use super::secret::{SECRETS_DIR, file_name};
-use super::spec::{BadSpec, Mount, Retry, SpecFields, Ulimit};
+use super::spec::{BadSpec, Gpus, Mount, Retry, SpecFields, Ulimit};
 use super::units::shown;
 
 /// All checks, in the order of the documentation; the first that fails speaks.
 pub(super) fn check(fields: &SpecFields) -> Result<(), BadSpec> {
     check_process(fields)?;
+    check_network(fields)?;
     check_limits(fields)?;
-    check_lists(fields)?;
+    check_privileges(fields)?;
     check_secrets(fields)?;
     check_mounts(fields)?;
     check_labels(fields)
@@ -23,94 +25,149 @@ fn bad<T>(field: &'static str, detail: impl Into<String>) -> Result<T, BadSpec> 
     Err(BadSpec { field, detail: detail.into() })
 }
 
+/// Refuses a value that does not hold, and shows it.
+fn hold(field: &'static str, value: Option<&str>, holds: impl Fn(&str) -> bool, right: &str) -> Result<(), BadSpec> {
+    match value {
+        Some(value) if !holds(value) => bad(field, format!("`{field}` is `{}`: it has to be {right}", shown(value))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Refuses the first of a list that does not hold, and shows it.
+fn all_hold(
+    field: &'static str,
+    list: &Option<Vec<String>>,
+    holds: impl Fn(&str) -> bool,
+    right: &str,
+) -> Result<(), BadSpec> {
+    match list.iter().flatten().find(|entry| !holds(entry)) {
+        Some(entry) => bad(field, format!("`{field}` holds `{}`: each has to be {right}", shown(entry))),
+        None => Ok(()),
+    }
+}
+
 fn check_process(f: &SpecFields) -> Result<(), BadSpec> {
-    if f.workdir.as_deref().is_some_and(|dir| !is_absolute(dir)) {
-        return bad("workdir", "`workdir` has to be an absolute path such as `/srv/app`");
+    let is_user = |user: &str| !user.is_empty() && !user.chars().any(|c| c.is_control() || c.is_whitespace());
+    let is_platform = |text: &str| text.split('/').count() <= 3 && text.split('/').all(is_word);
+    hold("workdir", f.workdir.as_deref(), is_absolute, "an absolute path without `..`, such as `/srv/app`")?;
+    hold("user", f.user.as_deref(), is_user, "a name, a uid, or `uid:gid`, such as `1000:1000`")?;
+    hold("platform", f.platform.as_deref(), is_platform, "written like `linux/amd64`")?;
+    hold("stop_signal", f.stop_signal.as_deref(), is_signal, "a signal such as `SIGTERM` or `15`")?;
+    if f.entrypoint.as_ref().is_some_and(|words| words.0.is_empty()) {
+        return bad("entrypoint", "`entrypoint` is empty: leave it out to use the image's own");
     }
-    if f.user
-        .as_deref()
-        .is_some_and(|user| user.is_empty() || user.chars().any(|c| c.is_control() || c.is_whitespace()))
-    {
-        return bad("user", "`user` has to be a name, a uid, or `uid:gid`, such as `1000:1000`");
-    }
-    if f.hostname.as_deref().is_some_and(|name| !is_host_name(name)) {
-        return bad("hostname", "`hostname` has to be letters, digits, dashes and dots, up to 63 letters");
-    }
-    if f.network.as_deref().is_some_and(|name| !is_word(name.strip_prefix("container:").unwrap_or(name))) {
-        return bad("network", "`network` has to be `bridge`, `none`, `host` or the name of a network");
-    }
-    if f.stop_signal.as_deref().is_some_and(|signal| !is_signal(signal)) {
-        return bad("stop_signal", "`stop_signal` has to be a signal such as `SIGTERM` or `15`");
-    }
-    if f.platform.as_deref().is_some_and(|p| p.split('/').count() > 3 || !p.split('/').all(is_word)) {
-        return bad("platform", "`platform` has to be written like `linux/amd64`");
+    Ok(())
+}
+
+fn check_network(f: &SpecFields) -> Result<(), BadSpec> {
+    let is_network = |name: &str| is_word(name.strip_prefix("container:").unwrap_or(name));
+    let is_host =
+        |entry: &str| entry.split_once(':').is_some_and(|(name, address)| is_host_name(name) && is_address(address));
+    let is_server = |entry: &str| entry.parse::<std::net::IpAddr>().is_ok();
+    hold("hostname", f.hostname.as_deref(), is_host_name, "letters, digits, dashes and dots, up to 63 of them")?;
+    hold("network", f.network.as_deref(), is_network, "`bridge`, `none`, `host` or the name of a network")?;
+    all_hold("extra_hosts", &f.extra_hosts, is_host, "a name and an address, such as `db:10.0.0.5`")?;
+    all_hold("dns", &f.dns, is_server, "an address such as `10.0.0.53`")?;
+    if f.network.as_deref().is_some_and(|network| network.starts_with("container:")) {
+        let of_its_own =
+            [("hostname", f.hostname.is_some()), ("extra_hosts", f.extra_hosts.is_some()), ("dns", f.dns.is_some())];
+        if let Some((field, _)) = of_its_own.into_iter().find(|(_, given)| *given) {
+            return bad(
+                field,
+                format!("`{field}` is the other container's where `network` is `container:…`: leave it out"),
+            );
+        }
     }
     Ok(())
 }
 
 fn check_limits(f: &SpecFields) -> Result<(), BadSpec> {
     const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
-    if f.cpus.is_some_and(|cpus| !(0.01..=4096.0).contains(&cpus)) {
-        return bad("cpus", "`cpus` has to be between 0.01 and 4096, such as `1.5`");
+    if let Some(cpus) = f.cpus.filter(|cpus| !(0.01..=4096.0).contains(cpus)) {
+        return bad("cpus", format!("`cpus` is {cpus}: it has to be between 0.01 and 4096, such as `1.5`"));
     }
-    if f.memory.is_some_and(|memory| memory.as_u64() < LEAST_MEMORY) {
-        return bad("memory", "`memory` has to be at least `6MiB`, the least that an engine takes");
+    if let Some(memory) = f.memory.filter(|memory| memory.as_u64() < LEAST_MEMORY) {
+        return bad(
+            "memory",
+            format!("`memory` is {memory}: it has to be at least `6MiB`, the least that an engine takes"),
+        );
     }
     if let Some(swap) = f.memory_swap
         && f.memory.is_none_or(|memory| memory.as_u64() > swap.as_u64())
     {
         return bad(
             "memory_swap",
-            "`memory_swap` is memory and swap together: it needs `memory` beside it and has to be at least that",
+            format!(
+                "`memory_swap` is {swap}: it is memory and swap together, so it needs `memory` beside it and has to be at least that"
+            ),
         );
     }
-    if f.pids.is_some_and(|pids| pids < 1) {
-        return bad("pids", "`pids` has to be 1 or more");
+    if let Some(pids) = f.pids.filter(|pids| *pids < 1) {
+        return bad("pids", format!("`pids` is {pids}: it has to be 1 or more"));
+    }
+    // To an engine, nothing means its own default.
+    if f.shm_size.is_some_and(|size| size.as_u64() == 0) {
+        return bad("shm_size", "`shm_size` is 0B: it has to be more than nothing, such as `64MiB`");
     }
     if f.timeout.is_some_and(|timeout| timeout.as_duration().is_zero()) {
-        return bad("timeout", "`timeout` has to be longer than nothing, such as `5m`");
+        return bad("timeout", "`timeout` is 0s: it has to be longer than nothing, such as `5m`");
     }
-    if f.retry.as_ref().is_some_and(|retry| retry.attempts() > Retry::MAX_ATTEMPTS) {
-        return bad("retry", format!("`retry.attempts` has to be at most {}", Retry::MAX_ATTEMPTS));
+    if let Some(attempts) = f.retry.as_ref().map(Retry::attempts).filter(|attempts| *attempts > Retry::MAX_ATTEMPTS) {
+        return bad("retry", format!("`retry.attempts` is {attempts}: it has to be at most {}", Retry::MAX_ATTEMPTS));
     }
-    let bad_limit = |u: &&Ulimit| {
-        !is_word(&u.name) || u.soft < -1 || u.hard < -1 || (u.hard != -1 && (u.soft == -1 || u.soft > u.hard))
-    };
-    if let Some(limit) = f.ulimits.iter().flatten().find(bad_limit) {
+    match &f.gpus {
+        Some(Gpus::Count(0)) => return bad("gpus", "`gpus` is 0: leave it out for none"),
+        Some(Gpus::Devices(devices)) if devices.is_empty() || !devices.iter().all(|device| is_word(device)) => {
+            return bad("gpus", "`gpus` has to hold devices, by their number or id, such as `[\"0\", \"1\"]`");
+        }
+        Some(Gpus::All | Gpus::Count(_) | Gpus::Devices(_)) | None => {}
+    }
+    f.ulimits.iter().flatten().try_for_each(check_ulimit)
+}
+
+fn check_ulimit(limit: &Ulimit) -> Result<(), BadSpec> {
+    let name = shown(&limit.name);
+    if !is_ulimit(&limit.name) {
+        return bad(
+            "ulimits",
+            format!("`{name}` is no limit of a process: there are `nofile`, `nproc`, `core` and others"),
+        );
+    }
+    let (soft, hard) = (limit.soft, limit.hard);
+    if soft < -1 || hard < -1 || (hard != -1 && (soft == -1 || soft > hard)) {
         return bad(
             "ulimits",
             format!(
-                "the ulimit `{}` has to have a name such as `nofile` and a `soft` limit up to its `hard` one (-1 for none)",
-                shown(&limit.name)
+                "the limit `{name}` has a `soft` of {soft} and a `hard` of {hard}: soft goes up to hard (-1 for none)"
             ),
         );
     }
     Ok(())
 }
 
-fn check_lists(f: &SpecFields) -> Result<(), BadSpec> {
-    if f.entrypoint.as_ref().is_some_and(|words| words.0.is_empty()) {
-        return bad("entrypoint", "`entrypoint` is empty: leave it out to use the image's own");
-    }
-    if f.extra_hosts
-        .iter()
-        .flatten()
-        .any(|host| !host.split_once(':').is_some_and(|(name, address)| is_host_name(name) && is_address(address)))
-    {
-        return bad("extra_hosts", "`extra_hosts` has to hold entries such as `db:10.0.0.5`");
-    }
-    if f.dns.iter().flatten().any(|server| server.parse::<std::net::IpAddr>().is_err()) {
-        return bad("dns", "`dns` has to hold addresses such as `10.0.0.53`");
-    }
-    for (field, list) in [("cap_add", &f.cap_add), ("cap_drop", &f.cap_drop)] {
-        if list.iter().flatten().any(|cap| !is_word(cap)) {
-            return bad(field, format!("`{field}` has to hold capabilities such as `NET_ADMIN`"));
+fn check_privileges(f: &SpecFields) -> Result<(), BadSpec> {
+    all_hold("cap_add", &f.cap_add, is_capability, "a capability such as `NET_ADMIN`, or `ALL`")?;
+    all_hold("cap_drop", &f.cap_drop, is_capability, "a capability such as `NET_ADMIN`, or `ALL`")?;
+    all_hold(
+        "security_opt",
+        &f.security_opt,
+        is_security_option,
+        "`no-new-privileges`, or `seccomp=`, `apparmor=` or `label=` and what is wanted; for seccomp that is `unconfined` or a profile itself (JSON), not its file",
+    )
+}
+
+fn is_security_option(option: &str) -> bool {
+    match option.split_once(['=', ':']) {
+        _ if option.chars().any(char::is_control) => false,
+        None => option == "no-new-privileges",
+        Some(("no-new-privileges", value)) => matches!(value, "true" | "false"),
+        Some(("seccomp", profile)) => {
+            matches!(profile, "unconfined" | "builtin")
+                || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(profile).is_ok()
         }
+        Some(("apparmor" | "label", value)) => !value.is_empty(),
+        Some(_) => false,
     }
-    if f.security_opt.iter().flatten().any(|o| o.is_empty() || o.chars().any(char::is_control)) {
-        return bad("security_opt", "`security_opt` has to hold options such as `no-new-privileges`");
-    }
-    Ok(())
 }
 
 fn check_secrets(f: &SpecFields) -> Result<(), BadSpec> {
@@ -140,32 +197,53 @@ fn check_secrets(f: &SpecFields) -> Result<(), BadSpec> {
 }
 
 fn check_mounts(f: &SpecFields) -> Result<(), BadSpec> {
+    let mut targets = Vec::new();
     for mount in f.mounts.iter().flatten() {
-        let target = match mount {
-            Mount::Bind { source, target, .. } => {
-                if !is_absolute(source) {
-                    return bad(
-                        "mounts",
-                        "the `source` of a bind mount has to be an absolute path without `..`, such as `/srv/in`",
-                    );
-                }
-                target
+        match mount {
+            Mount::Bind { source, .. } if !is_absolute(source) => {
+                return bad(
+                    "mounts",
+                    format!(
+                        "`{}` is the `source` of a bind mount: it has to be an absolute path without `..`, such as `/srv/in`",
+                        shown(source)
+                    ),
+                );
             }
-            Mount::Volume { source, target, .. } => {
-                if !is_word(source) {
-                    return bad(
-                        "mounts",
-                        "the `source` of a volume has to be its name: letters, digits, `_`, `.` and `-`",
-                    );
-                }
-                target
+            Mount::Volume { source, .. } if !is_word(source) => {
+                return bad(
+                    "mounts",
+                    format!(
+                        "`{}` is the `source` of a volume: it has to be its name, of letters, digits, `_`, `.` and `-`",
+                        shown(source)
+                    ),
+                );
             }
-            Mount::Tmpfs { target, .. } => target,
-        };
-        if !is_absolute(target) || target == "/" {
-            return bad("mounts", "the `target` of a mount has to be an absolute path without `..`, such as `/in`");
+            Mount::Tmpfs { size: Some(size), .. } if size.as_u64() == 0 => {
+                return bad("mounts", "the `size` of a tmpfs is 0B: it has to be more than nothing, such as `64MiB`");
+            }
+            Mount::Bind { .. } | Mount::Volume { .. } | Mount::Tmpfs { .. } => {}
         }
+        check_target(mount.target(), &mut targets)?;
     }
+    Ok(())
+}
+
+/// An engine makes one mount at one place.
+fn check_target<'a>(target: &'a str, others: &mut Vec<Vec<&'a str>>) -> Result<(), BadSpec> {
+    let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if !is_absolute(target) || parts.is_empty() {
+        return bad(
+            "mounts",
+            format!(
+                "`{}` is the `target` of a mount: it has to be an absolute path without `..`, such as `/in`",
+                shown(target)
+            ),
+        );
+    }
+    if others.contains(&parts) {
+        return bad("mounts", format!("`{}` is the `target` of two mounts: each has to have its own", shown(target)));
+    }
+    others.push(parts);
     Ok(())
 }
 
@@ -197,13 +275,6 @@ fn is_address(text: &str) -> bool {
     text == "host-gateway" || text.parse::<std::net::IpAddr>().is_ok()
 }
 
-fn is_signal(text: &str) -> bool {
-    let is_name = text.len() <= 12
-        && text.starts_with(|c: char| c.is_ascii_uppercase())
-        && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || "+-".contains(c));
-    is_name || text.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::spec::JobSpec;
@@ -227,6 +298,18 @@ mod tests {
             (r#"{"network":"a b"}"#, "network"),
             (r#"{"stop_signal":"please"}"#, "stop_signal"),
             (r#"{"stop_signal":"65"}"#, "stop_signal"),
+            (r#"{"stop_signal":"SIGFOO"}"#, "stop_signal"),
+            (r#"{"network":"container:x","hostname":"a"}"#, "hostname"),
+            (r#"{"network":"container:x","dns":["10.0.0.1"]}"#, "dns"),
+            (r#"{"shm_size":"0"}"#, "shm_size"),
+            (r#"{"gpus":0}"#, "gpus"),
+            (r#"{"gpus":["a b"]}"#, "gpus"),
+            (r#"{"ulimits":[{"name":"files","soft":1,"hard":1}]}"#, "ulimits"),
+            (r#"{"cap_drop":["NET"]}"#, "cap_drop"),
+            (r#"{"security_opt":["seccomp=/etc/profile.json"]}"#, "security_opt"),
+            (r#"{"security_opt":["systempaths=unconfined"]}"#, "security_opt"),
+            (r#"{"mounts":[{"type":"tmpfs","target":"/a"},{"type":"volume","source":"v","target":"/a/"}]}"#, "mounts"),
+            (r#"{"mounts":[{"type":"tmpfs","target":"/a","size":0}]}"#, "mounts"),
             (r#"{"platform":"a/b/c/d"}"#, "platform"),
             (r#"{"cpus":0}"#, "cpus"),
             (r#"{"cpus":-1}"#, "cpus"),
@@ -254,6 +337,23 @@ mod tests {
             (r#"{"secrets":["pw"],"mounts":[{"type":"tmpfs","target":"/run/secrets"}]}"#, "mounts"),
         ] {
             assert_eq!(refused_field(json), Some(field), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_shows_the_value_and_what_would_be_right() {
+        for (json, parts) in [
+            (r#"{"workdir":"srv"}"#, ["`srv`", "/srv/app"]),
+            (r#"{"cpus":-1}"#, ["-1", "1.5"]),
+            (r#"{"memory":"1MiB"}"#, ["1MiB", "6MiB"]),
+            (r#"{"cap_add":["KILL","FLY"]}"#, ["`FLY`", "NET_ADMIN"]),
+            (r#"{"dns":["example"]}"#, ["`example`", "10.0.0.53"]),
+            (r#"{"mounts":[{"type":"bind","source":"in","target":"/in"}]}"#, ["`in`", "/srv/in"]),
+            (r#"{"user":"a\u001b[2Jb"}"#, ["`a\\u{1b}[2Jb`", "1000:1000"]),
+        ] {
+            let fields: SpecFields = serde_json::from_str(json).expect("the syntax is right");
+            let detail = JobSpec::try_from(fields).expect_err("is refused").detail;
+            assert!(parts.iter().all(|part| detail.contains(part)), "{json}: {detail}");
         }
     }
 

@@ -13,12 +13,15 @@
 //! engine can have), [`date`] and [`units`] (how people write them), [`schedule`] and [`recurrence`] (what is
 //! due again and again, and when), [`image`] and [`id`].
 
+pub mod abilities;
 mod check;
 pub mod container;
 pub mod date;
+pub mod gpus;
 pub mod id;
 pub mod image;
 pub mod job;
+mod linux;
 pub mod output;
 pub mod policy;
 pub mod protocol;

@@ -31,6 +31,8 @@ pub struct Policy {
     pub allow_users: Option<Vec<String>>,
     /// Whether `privileged`, and security options that weaken the container, may be asked for.
     pub allow_privileged: bool,
+    /// Whether GPUs may be asked for.
+    pub allow_gpus: bool,
     /// The most processors, given to those that ask for none.
     pub max_cpus: Option<f64>,
     /// The most memory, given to those that ask for none.
@@ -117,6 +119,9 @@ impl Policy {
                 "privileged",
                 "`privileged` is not allowed: the policy would need `allow_privileged = true`",
             );
+        }
+        if fields.gpus.is_some() && !self.allow_gpus {
+            return denied("gpus", "`gpus` is not allowed: the policy would need `allow_gpus = true`");
         }
         let weakens = |option: &&String| {
             !matches!(option.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true")
@@ -302,6 +307,7 @@ mod tests {
             (r#"{"security_opt":["seccomp=unconfined"]}"#, "security_opt"),
             (r#"{"mounts":[{"type":"bind","source":"/srv/in","target":"/in"}]}"#, "mounts"),
             (r#"{"secrets":["pw"]}"#, "secrets"),
+            (r#"{"gpus":1}"#, "gpus"),
         ] {
             assert_eq!(verdict(&none, json), Some(field), "{json}");
         }

@@ -14,6 +14,7 @@ use super::image::ImageRef;
 use super::status::{Outcome, Reason};
 use super::units::{Bytes, Span};
 
+pub use super::gpus::Gpus;
 pub use super::secret::Secrets;
 pub use super::words::{Env, Labels, Paths, Words};
 
@@ -80,6 +81,8 @@ spec_fields! {
     pids: i64,
     /// Size of `/dev/shm`.
     shm_size: Bytes,
+    /// GPUs: `all`, how many, or which.
+    gpus: Gpus,
     /// Resource limits of the process.
     ulimits: Vec<Ulimit>,
     /// Root file system read-only.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+use crate::domain::abilities::Abilities;
 use crate::domain::container::{Container, Owner, Question, Testimony};
 use crate::domain::id::{Attempt, ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp};
 use crate::domain::image::ImageRef;
@@ -39,6 +40,9 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 pub trait Engine: Send + Sync + 'static {
     /// Which engine this is. Called at first, and after every gap.
     async fn describe(&self) -> Result<Description, EngineError>;
+
+    /// Whether there is a network of this name.
+    async fn has_network(&self, name: &str) -> Result<bool, EngineError>;
 
     /// Fetches an image, reporting how far it has come. Answers when the image is there.
     ///
@@ -124,6 +128,8 @@ pub struct Description {
     pub kind: &'static str,
     /// Its version.
     pub version: String,
+    /// What it can do.
+    pub abilities: Abilities,
 }
 
 /// All that is needed to create a container.

@@ -19,6 +19,9 @@ use crate::domain::transition::Event;
 use crate::engine::PullProgress;
 use crate::store::{Store, StoreError};
 
+/// How long a caller waits for the engine's word on a job; after that it is accepted without one.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// How callers reach the scheduler. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
@@ -110,7 +113,7 @@ impl Handle {
     pub async fn submit(&self, order: Order) -> Result<Accepted, SubmitError> {
         let now = self.now();
         let spec = self.shared.catalog.resolve(&order.name, order.spec)?;
-        self.shared.catalog.secrets.check(&spec)?;
+        self.check(&spec).await?;
         let warning = spec.fields().image.is_none().then(|| {
             let name = &order.name;
             format!("`{name}` is neither a definition nor an image reference; unless it is defined before it is due, the job will fail with no_such_job")
@@ -128,6 +131,23 @@ impl Handle {
         self.shared.store.insert(&job).await?;
         self.shared.wake.notify_one();
         Ok(Accepted { job, warning })
+    }
+
+    /// What can never be run is refused now, and not when it is due. An engine that is away says nothing, and a job for it
+    /// is accepted.
+    async fn check(&self, spec: &JobSpec) -> Result<(), BadSpec> {
+        self.shared.catalog.secrets.check(spec)?;
+        let Health::Up(engine) = self.health() else { return Ok(()) };
+        engine.abilities.check(spec.fields())?;
+        let its_own = |name: &&str| !matches!(*name, "bridge" | "default" | "none" | "host") && !name.contains(':');
+        let Some(network) = spec.fields().network.as_deref().filter(its_own) else { return Ok(()) };
+        match tokio::time::timeout(ASK_TIMEOUT, self.shared.engine.has_network(network)).await {
+            Ok(Ok(false)) => Err(BadSpec {
+                field: "network",
+                detail: format!("`network` is `{network}`, and the engine has none of that name: make it first"),
+            }),
+            Ok(Ok(true) | Err(_)) | Err(_) => Ok(()),
+        }
     }
 
     /// Takes a waiting job off the schedule.

@@ -1,9 +1,9 @@
-//! The ways in which a caller says a spec: over a definition, and as a form.
+//! The ways in which a caller says a spec: over a definition, and as a form; and what is refused at once.
 
 use serde_json::{Value, json};
 
 use super::Scene;
-use super::common::IMAGE;
+use super::common::{self, IMAGE, Server};
 
 #[test]
 fn a_definitions_fields_hold_where_the_job_says_nothing_else() {
@@ -64,4 +64,45 @@ fn a_form_says_the_common_fields_as_json_does() {
         let says = "one = 1|two & more\n/srv\n1000\nform\n1\nCapEff: 0000000000000000\ndocker-init\nread-only\n";
         assert_eq!((scene.output(&id).as_str(), &over["labels"]["team"]), (says, &json!("a")), "{kind}: {over}");
     }
+}
+
+/// What neither engine can do; on Docker beyond that `more`.
+fn assert_refused_when_posted(scene: &Scene, more: Vec<(Value, &str)>) {
+    common::eventually("the engine is known", || (scene.server.get("/readyz").status == 200).then_some(()));
+    let mut cases =
+        vec![(json!({"network": "no-such-network"}), "network"), (json!({"platform": "windows/amd64"}), "platform")];
+    cases.extend(more);
+    for (spec, field) in cases {
+        let mut job = spec.clone();
+        (job["job_name"], job["date"]) = (json!(IMAGE), json!("1h"));
+        let problem = scene.server.post_json("/job", &job).assert_problem(422, "cannot_be_run");
+        assert_eq!(problem["field"], field, "{spec}: {problem}");
+    }
+    assert_eq!(scene.server.get("/jobs").json()["scheduled"], json!({}));
+}
+
+const ANYTHING: &str = "allow_gpus = true\n";
+
+#[test]
+fn what_the_engine_cannot_do_is_refused_when_it_is_posted() {
+    let scene = Scene::with(common::docker_host(), ANYTHING, &[], &[]);
+    let cores = f64::from(u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap());
+    let mut more = vec![(json!({"cpus": cores + 1000.0}), "cpus")];
+    if !scene.docker_cli(&["info", "-f", "{{json .Runtimes}}"]).contains("nvidia") {
+        more.push((json!({"gpus": "all"}), "gpus"));
+    }
+    assert_refused_when_posted(&scene, more);
+}
+
+#[test]
+fn what_podman_cannot_do_is_refused_when_it_is_posted() {
+    let scene = Scene::with(std::env::var("TIDETABLE_TEST_PODMAN").unwrap(), ANYTHING, &[], &[]);
+    assert_refused_when_posted(&scene, vec![(json!({"gpus": "all"}), "gpus")]);
+}
+
+#[test]
+fn of_an_engine_that_is_away_nothing_is_said_and_a_job_is_taken() {
+    let server = Server::start(&[], "", &[("DOCKER_HOST", "unix:///nowhere/engine.sock")]);
+    let job = json!({"job_name": IMAGE, "date": "1h", "network": "no-such-network", "cpus": 1000});
+    assert_eq!(server.post_json("/job", &job).status, 201);
 }

@@ -55,7 +55,7 @@ impl Scene {
         }
         let name = folder.path().file_name().unwrap().to_str().unwrap().to_lowercase();
         let config = format!(
-            "[policies.default]\nallow_mounts = ['{}']\nallow_networks = ['bridge', 'none', 'host', '{name}']\nallow_caps = ['NET_BIND_SERVICE']\nallow_privileged = true\n{config}",
+            "[policies.default]\nallow_mounts = ['{}']\nallow_networks = ['bridge', 'none', 'host', 'no-such-network', '{name}']\nallow_caps = ['NET_BIND_SERVICE']\nallow_privileged = true\n{config}",
             folder.path().display(),
         )
         .replace("FOLDER", &folder.path().display().to_string());

@@ -98,6 +98,12 @@ impl Fault {
         matches!(self, Self::Said { status: 404, message } if contains(message, &["no such container", "no container with"]))
     }
 
+    /// Whether the engine itself says that there is no such network.
+    pub(super) fn is_no_such_network(&self) -> bool {
+        // Docker: `network x not found`. Podman: `unable to find network with name or ID x: network not found`.
+        matches!(self, Self::Said { status: 404, message } if contains(message, &["network"]) && contains(message, &["not found"]))
+    }
+
     /// Whether a name is taken, or the container is in the wrong phase: 409, and on Podman 4 a 500.
     fn is_conflict(&self) -> bool {
         match self {

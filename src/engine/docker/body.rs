@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount as DockerMount, MountTmpfsOptions, MountType,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount as DockerMount, MountTmpfsOptions,
+    MountType, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::secrets;
 use crate::domain::container::{LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB};
 use crate::domain::secret::Secret;
-use crate::domain::spec::{Mount, SpecFields};
+use crate::domain::spec::{Gpus, Mount, SpecFields};
 use crate::domain::units::Bytes;
 use crate::engine::Launch;
 
@@ -78,6 +78,7 @@ fn host_config(fields: &SpecFields, json_file: bool) -> HostConfig {
                 })
                 .collect()
         }),
+        device_requests: fields.gpus.as_ref().map(|gpus| vec![device_request(gpus)]),
         readonly_rootfs: fields.read_only,
         cap_add: fields.cap_add.clone(),
         cap_drop: fields.cap_drop.clone(),
@@ -93,6 +94,16 @@ fn host_config(fields: &SpecFields, json_file: bool) -> HostConfig {
         auto_remove: Some(false),
         ..Default::default()
     }
+}
+
+/// As the docker client writes `--gpus`.
+fn device_request(gpus: &Gpus) -> DeviceRequest {
+    let (count, device_ids) = match gpus {
+        Gpus::All => (Some(-1), None),
+        Gpus::Count(count) => (Some(i64::from(*count)), None),
+        Gpus::Devices(devices) => (None, Some(devices.clone())),
+    };
+    DeviceRequest { count, device_ids, capabilities: Some(vec![vec!["gpu".to_owned()]]), ..Default::default() }
 }
 
 fn mounts(fields: &SpecFields) -> Vec<DockerMount> {
@@ -154,7 +165,7 @@ mod tests {
             "mounts":[{"type":"bind","source":"/in","target":"/in","read_only":true},{"type":"volume","source":"v","target":"/v"},{"type":"tmpfs","target":"/t","size":"1MiB"}],
             "extra_hosts":["db:10.0.0.5"],"dns":["10.0.0.53"],"cpus":1.5,"memory":"64MiB","memory_swap":"128MiB","pids":10,"shm_size":"1MiB",
             "ulimits":[{"name":"nofile","soft":10,"hard":20}],"read_only":true,"cap_add":["NET_ADMIN"],"cap_drop":["ALL"],
-            "security_opt":["no-new-privileges"],"secrets":["pw","A=pw"],"privileged":true,"init":true,"labels":{"team":"a"},"stop_signal":"SIGINT"}"#;
+            "security_opt":["no-new-privileges"],"secrets":["pw","A=pw"],"gpus":2,"privileged":true,"init":true,"labels":{"team":"a"},"stop_signal":"SIGINT"}"#;
         let sent = serde_json::to_value(body(spec)).expect("JSON");
         let process = serde_json::json!({
             "Image": "busybox:latest", "Cmd": ["a"], "Entrypoint": ["b"], "Env": ["A=hidden", "K=V", "TIDETABLE_ATTEMPT=1"], "WorkingDir": "/w",
@@ -168,7 +179,7 @@ mod tests {
         let host = serde_json::json!({
             "NetworkMode": "none", "ExtraHosts": ["db:10.0.0.5"], "Dns": ["10.0.0.53"], "NanoCpus": 1_500_000_000, "Memory": 64 * MIB,
             "MemorySwap": 128 * MIB, "PidsLimit": 10, "ShmSize": MIB, "Ulimits": [{"Name": "nofile", "Soft": 10, "Hard": 20}],
-            "ReadonlyRootfs": true, "CapAdd": ["NET_ADMIN"], "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "Privileged": true,
+            "DeviceRequests": [{"Count": 2, "Capabilities": [["gpu"]]}], "ReadonlyRootfs": true, "CapAdd": ["NET_ADMIN"], "CapDrop": ["ALL"], "SecurityOpt": ["no-new-privileges"], "Privileged": true,
             "Init": true, "AutoRemove": false, "RestartPolicy": {"Name": "no"}, "LogConfig": {"Type": "json-file"},
             "Mounts": [
                 {"Type": "bind", "Source": "/in", "Target": "/in", "ReadOnly": true},
@@ -178,6 +189,16 @@ mod tests {
             ],
         });
         assert_eq!(sent["HostConfig"], host);
+    }
+
+    #[test]
+    fn gpus_are_asked_for_as_the_docker_client_does() {
+        let sent = |spec| {
+            serde_json::to_value(body(spec).host_config.expect("has one")).expect("JSON")["DeviceRequests"].clone()
+        };
+        let gpu = serde_json::json!([["gpu"]]);
+        assert_eq!(sent(r#"{"gpus":"all"}"#), serde_json::json!([{"Count": -1, "Capabilities": gpu}]));
+        assert_eq!(sent(r#"{"gpus":["0","1"]}"#), serde_json::json!([{"DeviceIDs": ["0", "1"], "Capabilities": gpu}]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! - `address`: where it is. - `wire`: calls with their deadlines, and reading that trips over no unknown word.
 //! - `answers`: what an answer means, and whether it is one. - `body`: a launch as `create` wants it.
-//! - `secrets`: files for a container. - `observe`: what an inspection shows. - `pull`: images. - `logs`: output. - `hints`, `testimony`: events.
+//! - `abilities`: what it can do. - `secrets`: files for a container. - `observe`: what an inspection shows. - `pull`: images. - `logs`: output. - `hints`, `testimony`: events.
 //!
 //! Works from API 1.41 (Docker 20.10) on. The client connects for each call, so a daemon that restarts is no special
 //! case, and a server can start before its engine does.
@@ -17,6 +17,7 @@ use bollard::query_parameters::{
 };
 use futures::stream::BoxStream;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{
     CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
@@ -29,6 +30,7 @@ use crate::domain::job::Reason;
 use answers::Fault;
 use wire::Wire;
 
+mod abilities;
 mod address;
 mod answers;
 mod body;
@@ -93,6 +95,8 @@ struct Info {
     docker_root_dir: Option<String>,
     #[serde(default)]
     system_time: Option<String>,
+    #[serde(flatten)]
+    more: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Info {
@@ -170,7 +174,22 @@ impl Engine for DockerEngine {
             id: EngineId(id),
             kind: if is_podman { "podman" } else { "docker" },
             version: version.version,
+            abilities: abilities::read(&info.more, is_podman),
         })
+    }
+
+    async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
+        // Ways that Podman has without a network of that name.
+        if matches!(name, "slirp4netns" | "pasta" | "private")
+            && self.is_podman().await.map_err(Fault::into_no_answer)?
+        {
+            return Ok(true);
+        }
+        match self.wire.read::<IgnoredAny>(&format!("/networks/{name}"), &[]).await {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.is_no_such_network() => Ok(false),
+            Err(fault) => Err(fault.into_no_answer()),
+        }
     }
 
     async fn pull(

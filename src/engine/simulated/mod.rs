@@ -2,7 +2,8 @@
 //! API, for testing a client, and for loading a million jobs; the crash tests drive it with faults.
 //!
 //! Containers live in memory and are gone with the process. What a command does is in `script`; images are all there,
-//! but those of a repository that begins with `no-such-` (never to be had) or `pull-` (there once they were pulled).
+//! but those of a repository that begins with `no-such-` (never to be had) or `pull-` (there once they were pulled), and
+//! so are networks, but for those that begin with `no-such-`.
 //! Time is tokio's, virtual under a paused clock; the clock that it is given only dates what happens.
 //!
 //! `line` is where calls come in and go wrong ([`Fault`]); `world` is what there is, `record` what there was;
@@ -21,6 +22,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use self::line::{Effect, Inner, hang, lost, pass, wait_until};
 use super::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started};
 use crate::clock::Clock;
+use crate::domain::abilities::Abilities;
 use crate::domain::container::{Container, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
@@ -147,7 +149,12 @@ impl Engine for SimulatedEngine {
             id: Self::id_of(self.look().0.current),
             kind: "simulated",
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            abilities: Abilities::default(),
         })
+    }
+
+    async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
+        self.ask(Call::Describe, |_, _| !name.starts_with("no-such-")).await
     }
 
     async fn pull(

@@ -1,0 +1,82 @@
+//! What `/info` tells of what an engine can do. A word that is missing, or not what it should be, says nothing: then the
+//! engine is taken to be able.
+
+use serde_json::{Map, Value};
+
+use crate::domain::abilities::{Abilities, Lack};
+
+/// What this engine can do, by its own words.
+pub(super) fn read(info: &Map<String, Value>, is_podman: bool) -> Abilities {
+    let mut lacks = Vec::new();
+    let mut lack = |what, lacking: bool| {
+        if lacking {
+            lacks.push(what);
+        }
+    };
+    let says_no = |word: &str| info.get(word) == Some(&Value::Bool(false));
+    lack(Lack::Cpus, says_no("CpuCfsQuota") || says_no("CpuCfsPeriod"));
+    lack(Lack::Memory, says_no("MemoryLimit"));
+    lack(Lack::Swap, says_no("SwapLimit"));
+    lack(Lack::Pids, says_no("PidsLimit"));
+    let options = info.get("SecurityOptions").and_then(Value::as_array);
+    let has_not = |name: &str| options.is_some_and(|options| !options.iter().any(|option| is_named(option, name)));
+    lack(Lack::Seccomp, has_not("seccomp"));
+    lack(Lack::AppArmor, has_not("apparmor"));
+    lack(Lack::Selinux, has_not("selinux"));
+    lack(Lack::Gpus, is_podman || !has_gpus(info));
+    // Podman takes more processors than there are for no limit at all.
+    let cpus = info.get("NCPU").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    Abilities {
+        cpus: cpus.filter(|_| !is_podman),
+        os: info.get("OSType").and_then(Value::as_str).filter(|os| !os.is_empty()).map(str::to_owned),
+        lacks,
+    }
+}
+
+/// `name=seccomp,profile=default`.
+fn is_named(option: &Value, name: &str) -> bool {
+    let words = option.as_str().unwrap_or_default();
+    words.split(',').any(|word| word.strip_prefix("name=").unwrap_or(word) == name)
+}
+
+/// By a runtime that adds them, or as devices that it has found (Docker 28).
+fn has_gpus(info: &Map<String, Value>) -> bool {
+    let runtime = info.get("Runtimes").is_none_or(|runtimes| runtimes.get("nvidia").is_some());
+    let is_gpu = |device: &Value| device["ID"].as_str().is_some_and(|id| id.contains("/gpu"));
+    runtime || info.get("DiscoveredDevices").and_then(Value::as_array).is_some_and(|found| found.iter().any(is_gpu))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_json(info: Value, is_podman: bool) -> Abilities {
+        read(info.as_object().expect("an object"), is_podman)
+    }
+
+    #[test]
+    fn an_engine_that_says_nothing_is_taken_to_be_able() {
+        assert_eq!(read_json(serde_json::json!({}), false), Abilities::default());
+        let odd = serde_json::json!({"NCPU": "two", "SwapLimit": null, "SecurityOptions": null, "OSType": 7});
+        assert_eq!(read_json(odd, false), Abilities::default());
+    }
+
+    #[test]
+    fn an_engine_is_taken_by_its_word() {
+        let docker = serde_json::json!({
+            "NCPU": 2, "OSType": "linux", "MemoryLimit": true, "SwapLimit": false, "CpuCfsQuota": true, "PidsLimit": true,
+            "SecurityOptions": ["name=apparmor", "name=seccomp,profile=default"], "Runtimes": {"runc": {}},
+        });
+        let known = read_json(docker.clone(), false);
+        assert_eq!((known.cpus, known.os.as_deref()), (Some(2), Some("linux")));
+        assert_eq!(known.lacks, [Lack::Swap, Lack::Selinux, Lack::Gpus]);
+        let mut with_gpus = docker.clone();
+        with_gpus["Runtimes"]["nvidia"] = serde_json::json!({});
+        assert!(!read_json(with_gpus, false).lacks.contains(&Lack::Gpus));
+        let mut with_devices = docker.clone();
+        with_devices["DiscoveredDevices"] = serde_json::json!([{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]);
+        assert!(!read_json(with_devices, false).lacks.contains(&Lack::Gpus));
+        let podman = read_json(docker, true);
+        assert_eq!((podman.cpus, podman.lacks.contains(&Lack::Gpus)), (None, true));
+    }
+}
