@@ -30,7 +30,7 @@ main() {
 
 # podman, on our storage and by our configuration.
 ours() {
-    CONTAINERS_CONF=$STATE/containers.conf \
+    CONTAINERS_CONF=$STATE/containers.conf CONTAINERS_REGISTRIES_CONF=$STATE/registries.conf \
         podman --root "$STATE/data" --runroot "$RUN/storage" --storage-driver "$(cat "$STATE/driver")" "$@"
 }
 
@@ -55,7 +55,8 @@ start_our_own() {
     for pid in $(our_processes podman); do end_process "$pid" 10; done
     rm -f "$RUN/podman.sock"
     configure
-    in_background "$STATE/podman.log" env CONTAINERS_CONF="$STATE/containers.conf" \
+    in_background "$STATE/podman.log" \
+        env CONTAINERS_CONF="$STATE/containers.conf" CONTAINERS_REGISTRIES_CONF="$STATE/registries.conf" \
         podman --root "$STATE/data" --runroot "$RUN/storage" --storage-driver "$(cat "$STATE/driver")" \
         system service --time 0 "$OUR_HOST"
     if ! wait_for "$START_SECONDS" settled || ! answers "$OUR_HOST"; then
@@ -107,6 +108,7 @@ configure() {
     write_runtime
     write_network
     write_containers_conf
+    write_registries_conf
     choose_driver
 }
 
@@ -184,6 +186,11 @@ CONF
     else
         printf 'network_backend = "netavark"\nfirewall_driver = "none"\n'
     fi >>"$STATE/containers.conf"
+}
+
+# As with Docker, a registry on this machine needs no TLS: the tests start one.
+write_registries_conf() {
+    printf '[[registry]]\nlocation = "127.0.0.1"\ninsecure = true\n' >"$STATE/registries.conf"
 }
 
 # Once chosen it stays: the storage remembers it.

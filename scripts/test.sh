@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Owns `make test`: sees to a Rust toolchain, a Docker engine and a Podman engine, each with the image the tests use, runs every
+# Owns `make test`: sees to a Rust toolchain, a registry, a Docker and a Podman engine, each with the image the tests use, runs every
 # test against them, and puts all back. Arguments go to `cargo test`. The exit code is that of cargo test.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -20,6 +20,7 @@ main() {
     need python3 python3 # an oracle for recurrences, that has its zones from the system
     need_zones
     one_at_a_time
+    need_registry
     trap put_back EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -42,6 +43,20 @@ need_zones() {
     [ -e "$zones/Europe/Berlin" ] && return
     can_install || die "there is no zone data in $zones: install it (Debian and Ubuntu: apt-get install tzdata) and run this again."
     apt_install tzdata
+}
+
+# The tests start a registry of their own. It is extracted, not installed: the package would start a service.
+need_registry() {
+    local dir=$PWD/target/registry
+    export TIDETABLE_TEST_REGISTRY
+    TIDETABLE_TEST_REGISTRY=$(command -v docker-registry || echo "$dir/usr/bin/docker-registry")
+    [ ! -x "$TIDETABLE_TEST_REGISTRY" ] || return 0
+    can_install || die "'docker-registry' is missing: install it (Debian and Ubuntu: apt-get install docker-registry) and run this again."
+    say "fetching docker-registry"
+    mkdir -p "$dir"
+    (cd "$dir" && { apt-get -q download docker-registry || { apt-get -q update && apt-get -q download docker-registry; }; }) >&2 ||
+        die "docker-registry could not be fetched."
+    dpkg-deb -x "$dir"/docker-registry_*.deb "$dir"
 }
 
 ensure_engines() {

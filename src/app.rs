@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::api::Api;
 use crate::api::guard::Guard;
 use crate::clock::{Dice, SystemClock};
-use crate::config::{Config, EngineChoice};
+use crate::config::{Config, EngineChoice, EngineSection, RegistryLogin};
 use crate::domain::id::InstanceId;
 use crate::domain::policy::Closed;
 use crate::engine::Engine;
@@ -46,7 +46,7 @@ impl Service {
         let dice = Dice::from_system();
         let (store, writer) = SqliteStore::open(&config.data_dir, Threads::Pool, InstanceId::new(dice.bytes()))?;
         let logs = LogStore::open(&config.data_dir.join("logs"), Threads::Pool)?;
-        let engine = connect_engine(&config.engine, &dice)?;
+        let engine = connect_engine(&config, &dice)?;
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = listener.local_addr()?;
@@ -93,13 +93,12 @@ impl Service {
     }
 }
 
-fn connect_engine(choice: &EngineChoice, dice: &Dice) -> anyhow::Result<Arc<dyn Engine>> {
-    Ok(match choice {
-        EngineChoice::Docker(place) => Arc::new(docker::connect(docker::Address::find(
-            place.host.as_deref(),
-            place.cert_path.as_deref(),
-            place.tls_verify,
-        )?)),
+fn connect_engine(config: &Config, dice: &Dice) -> anyhow::Result<Arc<dyn Engine>> {
+    Ok(match &config.engine {
+        EngineChoice::Docker(place) => {
+            let address = docker::Address::find(place.host.as_deref(), place.cert_path.as_deref(), place.tls_verify)?;
+            Arc::new(docker::connect(address).with_registries(registries(config, place)))
+        }
         EngineChoice::Simulated => {
             // What happened would be remembered for ever; and no two lives have the same containers.
             let settings =
@@ -107,6 +106,18 @@ fn connect_engine(choice: &EngineChoice, dice: &Dice) -> anyhow::Result<Arc<dyn 
             Arc::new(SimulatedEngine::new(Arc::new(SystemClock), settings))
         }
     })
+}
+
+fn registries(config: &Config, place: &EngineSection) -> docker::Registries {
+    let default = docker::Registries::default();
+    let login = |login: &RegistryLogin| docker::Login {
+        username: login.username.clone(),
+        password_file: login.password_file.clone(),
+    };
+    docker::Registries {
+        logins: config.registries.iter().map(|(name, entry)| (name.clone(), login(entry))).collect(),
+        stall: place.pull_stall.map_or(default.stall, |stall| stall.as_duration()),
+    }
 }
 
 fn catalog(config: &Config) -> Catalog {

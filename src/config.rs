@@ -18,8 +18,12 @@ use serde::Deserialize;
 use crate::domain::policy::Policy;
 use crate::domain::spec::JobSpec;
 use crate::domain::units::Span;
-use crate::domain::words::env_file;
-use crate::scheduler::{SecretSource, SecretSources, Settings};
+use crate::scheduler::{SecretSources, Settings};
+use elsewhere::{SecretSection, definitions, registries, secrets};
+
+mod elsewhere;
+
+pub use elsewhere::RegistryLogin;
 
 /// Where the server listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8888";
@@ -78,6 +82,7 @@ pub struct FileConfig {
     definitions: BTreeMap<String, JobSpec>,
     policies: BTreeMap<String, Policy>,
     secrets: BTreeMap<String, SecretSection>,
+    registries: BTreeMap<String, RegistryLogin>,
     engines: BTreeMap<String, EngineSection>,
 }
 
@@ -103,14 +108,6 @@ struct LimitsSection {
     max_starting: Option<usize>,
 }
 
-/// One `[secrets.NAME]`: exactly one of the two.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct SecretSection {
-    file: Option<PathBuf>,
-    env: Option<String>,
-}
-
 /// One `[engines.NAME]`: where that engine is. For `docker`, it outranks `DOCKER_HOST` and its like.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -121,6 +118,8 @@ pub struct EngineSection {
     pub cert_path: Option<PathBuf>,
     /// Whether TLS is used and the engine's certificate checked.
     pub tls_verify: Option<bool>,
+    /// How long a pull may show no progress before it is given up.
+    pub pull_stall: Option<Span>,
 }
 
 /// Which engine.
@@ -153,6 +152,8 @@ pub struct Config {
     pub policy: Policy,
     /// Where secrets come from.
     pub secrets: SecretSources,
+    /// Who we are at registries.
+    pub registries: BTreeMap<String, RegistryLogin>,
     /// Numbers of the scheduler.
     pub settings: Settings,
     /// How long a stopping server may take.
@@ -216,6 +217,7 @@ impl Config {
             definitions: definitions(file.definitions, beside)?,
             policy,
             secrets: secrets(file.secrets, beside)?,
+            registries: registries(file.registries, beside)?,
             settings,
             shutdown_deadline: deadline(args.shutdown_deadline.as_deref(), server.shutdown_deadline)?,
             file: path,
@@ -330,37 +332,6 @@ fn policy(mut policies: BTreeMap<String, Policy>) -> Result<Policy, ConfigError>
     }
 }
 
-/// A path in the config file is meant from where that file is.
-fn definitions(all: BTreeMap<String, JobSpec>, beside: &Path) -> Result<BTreeMap<String, JobSpec>, ConfigError> {
-    let in_full = |path: &str| beside.join(path).to_string_lossy().into_owned();
-    let all: BTreeMap<String, JobSpec> =
-        all.into_iter().map(|(name, spec)| (name, spec.with_env_files(in_full))).collect();
-    for (name, spec) in &all {
-        for path in spec.fields().env_file.iter().flat_map(|files| &files.0) {
-            let text = fs::read_to_string(path).map_err(|error| {
-                ConfigError(format!("`definitions.{name}.env_file` {path} cannot be read: {error}"))
-            })?;
-            env_file(&text).map_err(|line| {
-                ConfigError(format!(
-                    "line {line} of {path}, an `env_file` of `definitions.{name}`, is not `NAME=value`"
-                ))
-            })?;
-        }
-    }
-    Ok(all)
-}
-
-fn secrets(sections: BTreeMap<String, SecretSection>, beside: &Path) -> Result<SecretSources, ConfigError> {
-    let source = |(name, section): (String, SecretSection)| match (section.file, section.env) {
-        (Some(file), None) => Ok((name, SecretSource::File(beside.join(file)))),
-        (None, Some(variable)) => Ok((name, SecretSource::Variable(variable))),
-        (Some(_), Some(_)) | (None, None) => {
-            wrong(format!("`[secrets.{name}]` has to have either a `file` or an `env`, and only one of them"))
-        }
-    };
-    sections.into_iter().map(source).collect::<Result<_, _>>().map(SecretSources)
-}
-
 fn zone(name: Option<&str>) -> Result<Tz, ConfigError> {
     match name {
         Some(name) => parse_zone(name).map_or_else(
@@ -406,6 +377,7 @@ fn is_root() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduler::SecretSource;
 
     fn merged(args: ServeArgs, toml: &str) -> Result<Config, ConfigError> {
         let file = toml::from_str(toml).map_err(|error: toml::de::Error| ConfigError(error.to_string()))?;
@@ -448,6 +420,8 @@ mod tests {
             ("[server]\nstore = 'postgres://x'", "sqlite"),
             ("[server]\nlissten = 'x'", "lissten"),
             ("[limits]\nmax_running = 0", "1 or more"),
+            ("[registries.'https://registry.example']\nusername = 'a'\npassword_file = 'b'", "registry.example:5000"),
+            ("[registries.'registry.example']\nusername = 'a'", "password_file"),
             ("[secrets.pw]", "either a `file` or an `env`"),
             ("[secrets.pw]\nfile = '/a'\nenv = 'A'", "secrets.pw"),
             ("[definitions.JOB_A]\nenv_file = '/nowhere/env'", "definitions.JOB_A"),

@@ -39,6 +39,12 @@ impl ImageRef {
         if last.contains(':') || last.contains('@') { self.0.clone() } else { format!("{}:latest", self.0) }
     }
 
+    /// Registry and repository, in full: `docker.io/library/busybox`.
+    pub fn repository(&self) -> String {
+        Reference::try_from(self.0.as_str())
+            .map_or_else(|_| self.0.clone(), |r| format!("{}/{}", r.registry(), r.repository()))
+    }
+
     /// The registry's host, as credentials files name it (`docker.io` where none is written).
     pub fn registry(&self) -> String {
         Reference::try_from(self.0.as_str()).map_or_else(|_| "docker.io".to_owned(), |r| r.registry().to_owned())

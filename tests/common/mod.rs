@@ -158,6 +158,23 @@ impl Server {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Which instance it is, by its log.
+    pub fn instance(&self) -> String {
+        let log = self.log();
+        let at = log.find("instance=").expect("the log says which instance") + "instance=".len();
+        log[at..at + 32].to_owned()
+    }
+
+    /// Removes what it left on this engine.
+    pub fn remove_containers(&self, engine: &str) {
+        let label = format!("label=tidetable.instance={}", self.instance());
+        let docker = |arguments: &[&str]| Command::new("docker").args(arguments).env("DOCKER_HOST", engine).output();
+        let left = docker(&["ps", "-aq", "--filter", &label]).map(|output| output.stdout).unwrap_or_default();
+        for id in String::from_utf8_lossy(&left).lines() {
+            let _gone = docker(&["rm", "-fv", id]);
+        }
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.call("GET", path, &[], b"")
     }

@@ -126,7 +126,7 @@ fn networks() -> Vec<Case> {
         Case::new(
             "hosts and name servers",
             json!({"network": "bridge", "extra_hosts": ["db:10.1.2.3", "six:fd00::5"], "dns": ["10.9.8.7", "10.9.8.6"]}),
-            "grep -E 'db|six' /etc/hosts | tr '\\t' ' '; grep nameserver /etc/resolv.conf; ls /sys/class/net | grep -c eth",
+            "tr '\\t' ' ' < /etc/hosts | grep -E ' (db|six)$'; grep nameserver /etc/resolv.conf; ls /sys/class/net | grep -c eth",
             "10.1.2.3 db\nfd00::5 six\nnameserver 10.9.8.7\nnameserver 10.9.8.6\n1\n",
         ),
     ]

@@ -70,12 +70,6 @@ impl Scene {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn instance(&self) -> String {
-        let log = self.server.log();
-        let at = log.find("instance=").expect("the log says which instance") + "instance=".len();
-        log[at..at + 32].to_owned()
-    }
-
     fn output(&self, id: &str) -> String {
         self.server.get(&format!("/job/{id}/logs")).text()
     }
@@ -105,12 +99,7 @@ impl Drop for Scene {
         self.server.kill();
         let quietly =
             |arguments: &[&str]| Command::new("docker").args(arguments).env("DOCKER_HOST", &self.host).output();
-        let label = format!("label=tidetable.instance={}", self.instance());
-        if let Ok(left) = quietly(&["ps", "-aq", "--filter", &label]) {
-            for id in String::from_utf8_lossy(&left.stdout).lines() {
-                let _gone = quietly(&["rm", "-fv", id]);
-            }
-        }
+        self.server.remove_containers(&self.host);
         let _gone = quietly(&["network", "rm", &self.name]);
         let _gone = quietly(&["volume", "rm", "-f", &self.name]);
     }

@@ -43,6 +43,7 @@ mod testimony;
 mod wire;
 
 pub use address::{Address, AddressError};
+pub use pull::{Login, Registries};
 
 /// How many images' digests are remembered.
 const DIGESTS: usize = 1_024;
@@ -53,7 +54,7 @@ pub struct DockerEngine {
     /// Known after the first look at its version.
     is_podman: Mutex<Option<bool>>,
     pulls: pull::Pulls,
-    digests: Mutex<HashMap<String, Digest>>,
+    digests: Mutex<HashMap<observe::Image, Digest>>,
 }
 
 /// The engine at this address. It need not be there yet.
@@ -107,6 +108,12 @@ impl Info {
 }
 
 impl DockerEngine {
+    /// The same, with what is known of registries.
+    #[must_use]
+    pub fn with_registries(self, registries: Registries) -> Self {
+        Self { pulls: pull::Pulls::from(registries), ..self }
+    }
+
     async fn version(&self) -> Result<(Version, bool), Fault> {
         let version: Version = self.wire.read("/version", &[]).await?;
         let is_podman = version.components.iter().any(|component| component.name.contains("Podman"));
@@ -134,11 +141,11 @@ impl DockerEngine {
         })
     }
 
-    /// The digest of an image: the registry's where it came from one, else its own id.
-    async fn digest(&self, image: String) -> Digest {
+    /// The digest of an image: that of the repository by whose name it was asked for, else any registry's, else its own id.
+    async fn digest(&self, image: observe::Image) -> Digest {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Image {
+        struct Shown {
             #[serde(default)]
             repo_digests: Option<Vec<String>>,
         }
@@ -146,12 +153,13 @@ impl DockerEngine {
             return known.clone();
         }
         // The image may be gone from the engine, and its containers not.
-        let Ok(inspected) = self.wire.read::<Image>(&format!("/images/{image}/json"), &[]).await else {
-            return Digest(image);
+        let Ok(inspected) = self.wire.read::<Shown>(&format!("/images/{}/json", image.id), &[]).await else {
+            return Digest(image.id);
         };
-        let from_registry =
-            inspected.repo_digests.iter().flatten().find_map(|name| Some(name.split_once('@')?.1.to_owned()));
-        let digest = Digest(from_registry.unwrap_or_else(|| image.clone()));
+        let all: Vec<(&str, &str)> =
+            inspected.repo_digests.iter().flatten().filter_map(|d| d.split_once('@')).collect();
+        let own = all.iter().find(|(repository, _)| pull::is_of(repository, &image.name)).or(all.first());
+        let digest = Digest(own.map_or_else(|| image.id.clone(), |(_, digest)| (*digest).to_owned()));
         let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
         if digests.len() >= DIGESTS {
             digests.clear();

@@ -32,9 +32,12 @@ pub(super) struct Inspected {
     state: State,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Config {
+    /// As it was asked for.
+    #[serde(default)]
+    image: Option<String>,
     #[serde(default)]
     labels: Option<HashMap<String, String>>,
 }
@@ -54,24 +57,33 @@ struct State {
     finished_at: Option<String>,
 }
 
+/// The image of a container: its own id, and the name by which it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Image {
+    pub(super) id: String,
+    pub(super) name: String,
+}
+
 /// The part of an inspection that its image has no part in.
 #[derive(Debug, PartialEq)]
 pub(super) struct Seen {
     pub(super) id: ContainerId,
     pub(super) owner: Option<Owner>,
     pub(super) created_at: Timestamp,
-    pub(super) image: Option<String>,
+    pub(super) image: Option<Image>,
     pub(super) phase: Phase,
 }
 
 /// What an inspection shows.
 pub(super) fn seen(inspected: Inspected) -> Seen {
     let created_at = inspected.created.unwrap_or_default();
+    let config = inspected.config.unwrap_or_default();
+    let name = config.image.unwrap_or_default();
     Seen {
         id: ContainerId(inspected.id),
-        owner: owner(&inspected.config.and_then(|config| config.labels).unwrap_or_default()),
+        owner: owner(&config.labels.unwrap_or_default()),
         created_at,
-        image: inspected.image.filter(|image| !image.is_empty()),
+        image: inspected.image.filter(|id| !id.is_empty()).map(|id| Image { id, name }),
         phase: phase(&inspected.state, created_at),
     }
 }

@@ -1,7 +1,11 @@
 //! Pulling: with progress, with credentials, and once however many ask for the same image at the same time.
+//!
+//! Credentials are looked for in the server's config, then where the docker client has them. They are read for each pull,
+//! so a password that was changed counts at once, and is kept nowhere.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
@@ -13,25 +17,50 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use futures::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use futures::{StreamExt, pin_mut};
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::answers::Fault;
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::engine::{EngineError, PullProgress};
 
-/// How long a pull may show no progress before it is given up.
-const STALL: Duration = Duration::from_secs(120);
-/// How long a credential helper may take.
+/// How long a credential helper or a password's file may take.
 const HELPER: Duration = Duration::from_secs(30);
 /// How Docker's own registry is named in credential files.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+
+/// What is known of registries.
+#[derive(Clone, Debug)]
+pub struct Registries {
+    /// Who we are there, by the registry's host and port.
+    pub logins: BTreeMap<String, Login>,
+    /// How long a pull may show no progress before it is given up.
+    pub stall: Duration,
+}
+
+/// Who we are at a registry.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user.
+    pub username: String,
+    /// The file that holds the password.
+    pub password_file: PathBuf,
+}
+
+impl Default for Registries {
+    fn default() -> Self {
+        Self { logins: BTreeMap::new(), stall: Duration::from_secs(120) }
+    }
+}
 
 type Pull = BoxFuture<'static, Result<(), EngineError>>;
 
 /// The pulls that are under way.
 #[derive(Default)]
-pub(super) struct Pulls(Mutex<HashMap<String, Underway>>);
+pub(super) struct Pulls {
+    registries: Arc<Registries>,
+    underway: Mutex<HashMap<String, Underway>>,
+}
 
 struct Underway {
     /// Nobody waits for it any more when this is gone: then it has ended, too.
@@ -40,6 +69,10 @@ struct Underway {
 }
 
 impl Pulls {
+    pub(super) fn from(registries: Registries) -> Self {
+        Self { registries: Arc::new(registries), underway: Mutex::default() }
+    }
+
     /// Pulls, or waits for the pull of the same image that is under way.
     pub(super) async fn pull(
         &self,
@@ -70,7 +103,7 @@ impl Pulls {
         platform: Option<&str>,
     ) -> (Shared<Pull>, watch::Receiver<PullProgress>) {
         let key = format!("{} {}", image.with_tag(), platform.unwrap_or_default());
-        let mut underway = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
         underway.retain(|_, other| other.pull.upgrade().is_some_and(|pull| pull.peek().is_none()));
         if let Some(other) = underway.get(&key)
             && let Some(pull) = other.pull.upgrade()
@@ -78,7 +111,9 @@ impl Pulls {
             return (pull, other.progress.clone());
         }
         let (sender, progress) = watch::channel(PullProgress::default());
-        let pull = fetch(client.clone(), image.clone(), platform.map(str::to_owned), sender).boxed().shared();
+        let registries = self.registries.clone();
+        let pull =
+            fetch(client.clone(), registries, image.clone(), platform.map(str::to_owned), sender).boxed().shared();
         if let Some(weak) = pull.downgrade() {
             underway.insert(key, Underway { pull: weak, progress: progress.clone() });
         }
@@ -88,11 +123,16 @@ impl Pulls {
 
 async fn fetch(
     client: Docker,
+    registries: Arc<Registries>,
     image: ImageRef,
     platform: Option<String>,
     progress: watch::Sender<PullProgress>,
 ) -> Result<(), EngineError> {
-    let credentials = credentials(image.registry()).await;
+    let registry = image.registry();
+    let credentials = match registries.logins.get(&registry) {
+        Some(login) => Some(login.credentials(registry).await?),
+        None => credentials(registry).await,
+    };
     let options = CreateImageOptionsBuilder::new()
         .from_image(&image.with_tag())
         .platform(platform.as_deref().unwrap_or_default())
@@ -101,7 +141,7 @@ async fn fetch(
     let mut news = client.create_image(Some(options), None, credentials).boxed();
     let mut layers = Layers::default();
     loop {
-        match tokio::time::timeout(STALL, news.next()).await {
+        match tokio::time::timeout(registries.stall, news.next()).await {
             Ok(None) => return Ok(()),
             Ok(Some(Ok(info))) => {
                 if let Some(error) = info.error_detail.as_ref().and_then(|detail| detail.message.clone()) {
@@ -117,7 +157,7 @@ async fn fetch(
             Err(_) => {
                 return Err(EngineError::Refused {
                     reason: Reason::PullFailed,
-                    message: format!("the pull of `{image}` made no progress for {} s", STALL.as_secs()),
+                    message: format!("the pull of `{image}` made no progress for {} s", registries.stall.as_secs()),
                 });
             }
         }
@@ -162,6 +202,12 @@ fn refused(image: &ImageRef, message: &str) -> EngineError {
     EngineError::Refused { reason, message: format!("`{image}` cannot be pulled: {}", message.trim()) }
 }
 
+/// Whether an image of this name is of this repository, however much of Docker's own registry is left out of either.
+pub(super) fn is_of(repository: &str, name: &str) -> bool {
+    let in_full = |text: &str| Some(text.parse::<ImageRef>().ok()?.repository());
+    in_full(repository).is_some_and(|repository| in_full(name) == Some(repository))
+}
+
 /// How far each layer has come.
 #[derive(Default)]
 struct Layers(HashMap<String, Layer>);
@@ -199,6 +245,27 @@ impl Layers {
             bytes_done: self.0.values().map(|layer| layer.bytes_done).sum(),
             bytes: self.0.values().map(|layer| layer.bytes).sum(),
         }
+    }
+}
+
+impl Login {
+    async fn credentials(&self, registry: String) -> Result<DockerCredentials, EngineError> {
+        let password = tokio::time::timeout(HELPER, tokio::fs::read_to_string(&self.password_file)).await;
+        let why = match password {
+            Ok(Ok(password)) => {
+                return Ok(DockerCredentials {
+                    username: Some(self.username.clone()),
+                    password: Some(password.trim_end_matches(['\n', '\r']).to_owned()),
+                    serveraddress: Some(registry),
+                    ..Default::default()
+                });
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it could not be read in time".to_owned(),
+        };
+        warn!(%registry, file = %self.password_file.display(), %why, "no password for a registry");
+        let message = format!("the password for the registry `{registry}` cannot be read; the server's log says why");
+        Err(EngineError::Refused { reason: Reason::PullDenied, message })
     }
 }
 
@@ -269,6 +336,20 @@ mod tests {
             };
             assert_eq!(reason, expected, "{message}");
             assert!(sentence.starts_with("`x:1` cannot be pulled: "), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_of_one_repository_however_it_is_written() {
+        for (repository, name, same) in [
+            ("busybox", "busybox:latest", true),
+            ("docker.io/library/busybox", "busybox", true),
+            ("127.0.0.1:5000/team/app", "127.0.0.1:5000/team/app:1", true),
+            ("127.0.0.1:5000/team/app", "127.0.0.1:5001/team/app:1", false),
+            ("team/app", "app:1", false),
+            ("busybox", "sha256:0123", false),
+        ] {
+            assert_eq!(is_of(repository, name), same, "{repository} {name}");
         }
     }
 
