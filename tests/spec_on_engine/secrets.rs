@@ -1,6 +1,11 @@
 //! Secrets and env files: they reach the container, and their values are to be found nowhere else.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -138,4 +143,53 @@ fn a_secret_is_given_to_those_who_may_have_it_and_only_if_there_is_one() {
     assert_eq!(post("team-key").status, 201);
     assert_eq!(post("other").assert_problem(403, "policy_denied")["field"], "secrets");
     assert_eq!(post("team-typo").assert_problem(422, "cannot_be_run")["field"], "secrets");
+}
+
+/// Passes calls on to the engine at this socket, but for the upload of secrets while it `halts`: that it lets hang.
+fn proxy(socket: String, halts: Arc<AtomicBool>, hung: Arc<AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let (socket, halts, hung) = (socket.clone(), halts.clone(), hung.clone());
+            std::thread::spawn(move || {
+                let Ok(mut engine) = UnixStream::connect(&socket) else { return };
+                let (mut answers, mut back) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut answers, &mut back));
+                let mut buffer = [0; 16 * 1024];
+                while let Ok(count @ 1..) = client.read(&mut buffer) {
+                    if buffer.starts_with(b"PUT ") && halts.load(Ordering::Relaxed) {
+                        hung.store(true, Ordering::Relaxed);
+                        continue;
+                    }
+                    if engine.write_all(&buffer[..count]).is_err() {
+                        return;
+                    }
+                }
+                let _closed = engine.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_server_that_was_killed_before_it_had_put_the_secrets_in_puts_them_in_when_it_is_back() {
+    let (halts, hung) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let socket =
+        common::docker_host().strip_prefix("unix://").expect("the engine of the tests has a socket").to_owned();
+    let port = proxy(socket, halts.clone(), hung.clone());
+    let config = "allow_secrets = ['*']\n[secrets.pw]\nfile = 'FOLDER/pw'";
+    let mut scene = Scene::with(format!("tcp://127.0.0.1:{port}"), config, &[("pw", VALUES[0])], &[]);
+    let job = json!({"job_name": IMAGE, "date": "now", "network": "none", "secrets": ["pw"], "command": "wc -c /run/secrets/pw"});
+    let id = scene.server.submit(job);
+    common::eventually("its container is there, and the secret on its way", || {
+        hung.load(Ordering::Relaxed).then_some(())
+    });
+    scene.server.kill();
+    halts.store(false, Ordering::Relaxed);
+    scene.server.up();
+    let over = scene.server.wait(&id);
+    assert_eq!((&over["status"], &over["attempt"]), (&json!("succeeded"), &json!(1)), "{over}");
+    assert_eq!(scene.output(&id), format!("{} /run/secrets/pw\n", VALUES[0].len()));
 }
