@@ -21,7 +21,9 @@ use tidetable::domain::id::{ContainerId, ContainerName, InstanceId, JobId, Times
 use tidetable::domain::image::ImageRef;
 use tidetable::domain::job::State;
 use tidetable::engine::simulated::{Settings as EngineSettings, SimulatedEngine};
-use tidetable::engine::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, Started};
+use tidetable::engine::{
+    Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
+};
 use tidetable::scheduler::{Catalog, Handle, Order, Parts, Scheduler, Settings};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
@@ -64,6 +66,14 @@ impl Engine for Watched {
     async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError> {
         self.engine.create(launch).await
     }
+    async fn provide(&self, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError> {
+        self.engine.provide(container, files).await
+    }
+
+    async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
+        self.engine.has_network(name).await
+    }
+
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
         self.engine.start(container).await
     }

@@ -397,7 +397,7 @@ mod tests {
             (with("start_at", json!("2026-01-01T00:00")), "is no instant"),
             (with("max_runs", json!(0)), "`max_runs` is 0"),
             (with("max_runs", json!(-1)), "-1"),
-            (with("spec", json!({"memory": "1MiB"})), "in `spec`: `memory` has to be"),
+            (with("spec", json!({"memory": "1MiB"})), "in `spec`: `memory` is 1MiB: it has to be"),
             (with("spec", json!({"memroy": "1GiB"})), "unknown field `memroy`"),
             (with("crno", json!("@daily")), "unknown field `crno`"),
         ] {

@@ -14,7 +14,9 @@ use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, Jo
 use tidetable::domain::image::ImageRef;
 use tidetable::domain::job::{Job, Reason, State};
 use tidetable::engine::simulated::SimulatedEngine;
-use tidetable::engine::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, Started};
+use tidetable::engine::{
+    Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
+};
 use tidetable::store::{Restored, Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -96,6 +98,14 @@ impl Engine for TappedEngine {
             }
             other => other,
         }
+    }
+
+    async fn provide(&self, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError> {
+        self.tapped(|| format!("provide {container}"), self.engine.provide(container, files)).await
+    }
+
+    async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
+        self.tapped(|| format!("network {name}"), self.engine.has_network(name)).await
     }
 
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {

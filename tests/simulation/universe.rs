@@ -231,6 +231,7 @@ pub fn launch(owner: Owner) -> Launch {
         image: "busybox".parse().unwrap(),
         spec: serde_json::from_value(serde_json::json!({"command": "sleep 2"})).unwrap(),
         environment: Vec::new(),
+        secrets: Vec::new(),
     }
 }
 
