@@ -4,6 +4,8 @@
 //! and their stream may end at any time. So after every (re)connection, and now and then, everything is compared
 //! ([`sweep`](super::sweep)). A quiet stream is not a healthy one: the engine is also asked whether it is there.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -32,11 +34,28 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 /// One connection, from the first answer to the last.
-async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<std::convert::Infallible, EngineError> {
+async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<Infallible, EngineError> {
     // Subscribed first, so that nothing falls between: what happens is told, and an engine that is exchanged after it was
     // asked who it is breaks the stream.
     let mut hints = shared.engine.events(shared.store.instance()).await?;
     check_identity(shared).await?;
+    // Beside each other: a comparison that takes its time must not hide that the connection is gone.
+    let mut upkeep = pin!(keep_up(shared, backoff));
+    loop {
+        tokio::select! {
+            biased;
+            failed = &mut upkeep => return failed,
+            hint = hints.next() => match hint {
+                Some(Ok(hint)) => shared.poke(hint.job),
+                Some(Err(failure)) => return Err(failure),
+                None => return Err(EngineError::NoAnswer("its stream of events ended".to_owned())),
+            },
+        }
+    }
+}
+
+/// Compares everything at once and now and then, and asks whether the engine is still there.
+async fn keep_up(shared: &Shared, backoff: &mut Backoff) -> Result<Infallible, EngineError> {
     sweep::run(shared).await?;
     *backoff = Backoff::new();
     let mut ping = ticks(PING_EVERY);
@@ -46,11 +65,6 @@ async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<std::conve
             biased;
             _ = ping.tick() => check_identity(shared).await?,
             _ = sweeps.tick() => sweep::run(shared).await?,
-            hint = hints.next() => match hint {
-                Some(Ok(hint)) => shared.poke(hint.job),
-                Some(Err(failure)) => return Err(failure),
-                None => return Err(EngineError::NoAnswer("its stream of events ended".to_owned())),
-            },
         }
     }
 }
