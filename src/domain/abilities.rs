@@ -16,6 +16,8 @@ pub struct Abilities {
     pub os: Option<String>,
     /// What it cannot do.
     pub lacks: Vec<Lack>,
+    /// Whether containers run on while it restarts (live-restore).
+    pub keeps_containers: bool,
 }
 
 /// Something that an engine cannot do. Most would take the spec all the same, and not do it.
@@ -150,7 +152,8 @@ mod tests {
 
     #[test]
     fn no_more_processors_than_there_are_and_no_other_system() {
-        let small = Abilities { cpus: Some(2), os: Some("linux".to_owned()), lacks: Vec::new() };
+        let small =
+            Abilities { cpus: Some(2), os: Some("linux".to_owned()), lacks: Vec::new(), ..Abilities::default() };
         assert_eq!(refused(&small, r#"{"cpus":2}"#), None);
         assert_eq!(refused(&small, r#"{"cpus":2.01}"#), Some("cpus"));
         assert_eq!(refused(&small, r#"{"platform":"linux/s390x"}"#), None);

@@ -76,6 +76,9 @@ pub struct StartRefusal {
     pub message: String,
 }
 
+/// The code of an end that nobody saw. Docker gives it to containers that it finds dead when it starts.
+pub const UNSEEN_END: i32 = 255;
+
 /// How a container's process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {

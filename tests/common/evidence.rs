@@ -240,10 +240,7 @@ impl Case<'_> {
                 tally.unknown.push(format!("{}: {}", self.text("reason"), self.text("error")));
                 return;
             }
-            // With 255 the engine says that it did not see the end: with live-restore it may have been the process's own.
-            ("failed", "engine_restarted")
-                if self.allowed.engine_restarted || (self.allowed.engine_killed && self.job["exit_code"] == 255) =>
-            {
+            ("failed", "engine_restarted") if self.allowed.engine_restarted => {
                 tally.engine_restarted += 1;
                 self.is_part(&self.work.output(self.id))
             }

@@ -181,6 +181,8 @@ impl Judge {
             Some("container_removed") => job["started_at"].is_null() && self.troubles.kills > 0,
             // It did run, late, or the engine has forgotten, or its log is not dated as the clock is now.
             Some("start_ambiguous") => ran || self.troubles.engine_restarts + self.troubles.clock_jumps > 0,
+            // The engine says that it keeps containers, and found it dead.
+            Some("engine_restarted") => ran && self.troubles.engine_kills > 0,
             Some(_) | None => false,
         };
         if explained { Ok(()) } else { Err(format!("is unknown, and nothing explains that: {lines:?}")) }

@@ -12,7 +12,7 @@ use tidetable::engine::simulated::{Call, Fault, Faults, Toll, nth};
 use crate::judge::judge;
 use crate::rules::Rule;
 use crate::runner::caught;
-use crate::story::{nothing_is_left, rest};
+use crate::story::{nothing_is_left, rest, squat};
 use crate::universe::{Client, Service, Setup, Universe};
 
 /// A scene: who does what, and when.
@@ -23,6 +23,7 @@ struct Scene {
     /// The calls that go wrong: the n-th of a kind, and how.
     faults: Vec<(Call, usize, Fault)>,
     slowest_commit: Duration,
+    keeps_containers: bool,
     max_running: usize,
 }
 
@@ -32,6 +33,8 @@ enum Act {
     /// Of the n-th job that was acknowledged.
     Cancel(usize),
     Stop(usize),
+    /// Somebody else takes the name of its container.
+    Squat(usize),
     EngineRestarts(Toll),
 }
 
@@ -61,6 +64,7 @@ fn scenes() -> Vec<Scene> {
         one("a timeout", with("sleep 60", "timeout", json!("2s"))),
         one("a container that is kept", with("true", "keep_container", json!(true))),
         Scene::of("a stop", vec![(0, Act::Submit(job("sleep 60"))), (1_500, Act::Stop(0))]),
+        Scene::of("a name that is taken", vec![(0, Act::Submit(job("true"))), (100, Act::Squat(0))]),
         Scene::of("a cancel", vec![(0, Act::Submit(job("true"))), (100, Act::Cancel(0))]),
         Scene::of(
             "two that wait for each other",
@@ -68,9 +72,12 @@ fn scenes() -> Vec<Scene> {
         ),
     ];
     all.last_mut().unwrap().max_running = 1;
-    for toll in [Toll::Kept, Toll::Ended, Toll::Lost] {
+    for (toll, keeps_containers) in [(Toll::Kept, true), (Toll::Ended, false), (Toll::Lost, false), (Toll::Lost, true)]
+    {
         let acts = vec![(0, Act::Submit(job("sleep 3"))), (1_500, Act::EngineRestarts(toll))];
-        all.push(Scene::of(&format!("an engine that restarts ({toll:?})"), acts));
+        let name =
+            format!("an engine that restarts ({toll:?}{})", if keeps_containers { ", live-restore" } else { "" });
+        all.push(Scene { keeps_containers, ..Scene::of(&name, acts) });
     }
     let plain = all[0].clone();
     for call in [Call::Create, Call::Start, Call::Remove] {
@@ -163,7 +170,14 @@ const CALLS: [Call; 13] = [
 
 impl Scene {
     fn of(name: &str, acts: Vec<(u64, Act)>) -> Self {
-        Self { name: name.to_owned(), acts, faults: Vec::new(), slowest_commit: Duration::ZERO, max_running: 0 }
+        Self {
+            name: name.to_owned(),
+            acts,
+            faults: Vec::new(),
+            slowest_commit: Duration::ZERO,
+            keeps_containers: false,
+            max_running: 0,
+        }
     }
 
     /// Plays the scene, killing the scheduler at these points.
@@ -183,6 +197,7 @@ impl Scene {
             seed: 1,
             faults: Some(one_of_them),
             slowest_commit: self.slowest_commit,
+            keeps_containers: self.keeps_containers,
             max_running: self.max_running,
             off,
             keep_text: false,
@@ -238,6 +253,11 @@ impl Scene {
                 Act::Stop(n) => {
                     if let Some(job) = jobs.get(*n) {
                         client.stop(*job).await;
+                    }
+                }
+                Act::Squat(n) => {
+                    if let Some(job) = jobs.get(*n) {
+                        squat(universe, *job);
                     }
                 }
                 Act::EngineRestarts(toll) => {

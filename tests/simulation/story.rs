@@ -81,7 +81,9 @@ pub fn tell(seed: u64, off: Option<Rule>, keep_text: bool) -> Result<Told, Strin
         let faults = (odds.per_mille > 0).then(|| seeded(seed ^ 0x5eed, odds));
         let max_running = if rng.random_ratio(1, 4) { 2 } else { 0 };
         let slowest_commit = Duration::from_millis(if rng.random_ratio(1, 3) { 40 } else { 0 });
-        let universe = Universe::new(Setup { seed, slowest_commit, faults, max_running, off, keep_text });
+        let keeps_containers = rng.random_ratio(1, 3);
+        let universe =
+            Universe::new(Setup { seed, slowest_commit, keeps_containers, faults, max_running, off, keep_text });
         let tap = universe.tap.clone();
         let told = Story { rng, kinds, universe }.tell().await;
         told.map_err(|what| format!("{}{what}", tap.trace()))
@@ -356,7 +358,7 @@ fn meddle(rng: &mut StdRng, universe: &Universe, jobs: &Mutex<Vec<JobId>>) {
 }
 
 /// Somebody else takes the name that the job's container would have.
-fn squat(universe: &Universe, job: JobId) {
+pub fn squat(universe: &Universe, job: JobId) {
     let owner = Owner { instance: ours(), job, attempt: Attempt(1) };
     if let Ok(container) = universe.engine.create_behind_back(&launch(owner), false) {
         universe.books.is_foreign(container);

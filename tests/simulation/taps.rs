@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use tidetable::domain::abilities::Abilities;
 use tidetable::domain::container::{Container, Owner, Question, Testimony};
 use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use tidetable::domain::image::ImageRef;
@@ -31,6 +32,7 @@ pub struct TappedEngine {
     pub engine: SimulatedEngine,
     pub life: Arc<Life>,
     pub off: Option<Rule>,
+    pub keeps_containers: bool,
     /// How many creates and starts may be in flight.
     pub max_starting: usize,
     pub starting: AtomicUsize,
@@ -74,7 +76,8 @@ impl Engine for TappedEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
         let answer = self.tapped(|| "describe".to_owned(), self.engine.describe()).await?;
         let id = if self.is_off(Rule::EngineIsCompared) { EngineId("always".to_owned()) } else { answer.id };
-        Ok(Description { id, ..answer })
+        let abilities = Abilities { keeps_containers: self.keeps_containers, ..answer.abilities };
+        Ok(Description { id, abilities, ..answer })
     }
 
     async fn pull(

@@ -42,6 +42,8 @@ pub struct Setup {
     pub seed: u64,
     /// The longest that a commit takes.
     pub slowest_commit: Duration,
+    /// Whether the engine says that it keeps containers running while it restarts.
+    pub keeps_containers: bool,
     /// What goes wrong with calls to the engine, until it is calm.
     pub faults: Option<Faults>,
     /// How many jobs may run at once; 0 for the default.
@@ -63,6 +65,7 @@ pub struct Universe {
     settings: scheduler::Settings,
     seed: u64,
     off: Option<Rule>,
+    keeps_containers: bool,
     lives: u64,
     dir: tempfile::TempDir,
 }
@@ -103,6 +106,7 @@ impl Universe {
             faults: count,
             seed: setup.seed,
             off: setup.off,
+            keeps_containers: setup.keeps_containers,
             lives: 0,
             dir: folder(),
             clock,
@@ -148,6 +152,7 @@ impl Universe {
             engine: self.engine.clone(),
             life: life.clone(),
             off: self.off,
+            keeps_containers: self.keeps_containers,
             max_starting: self.settings.max_starting,
             starting: AtomicUsize::new(0),
         };

@@ -30,6 +30,7 @@ pub(super) fn read(info: &Map<String, Value>, is_podman: bool) -> Abilities {
         cpus: cpus.filter(|_| !is_podman),
         os: info.get("OSType").and_then(Value::as_str).filter(|os| !os.is_empty()).map(str::to_owned),
         lacks,
+        keeps_containers: info.get("LiveRestoreEnabled") == Some(&Value::Bool(true)),
     }
 }
 

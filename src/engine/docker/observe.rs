@@ -10,13 +10,11 @@ use chrono::Datelike;
 use serde::Deserialize;
 
 use super::answers;
-use crate::domain::container::{Exit, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner, Phase, StartRefusal};
+use crate::domain::container::{
+    Exit, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner, Phase, StartRefusal, UNSEEN_END,
+};
 use crate::domain::id::{Attempt, ContainerId, Timestamp};
 use crate::engine::Listed;
-
-/// The code of an end that nobody saw. Docker's own choice, too: it gives it to containers that ran when the host
-/// crashed.
-const UNSEEN_END: i32 = 255;
 
 /// An inspection, as far as it is of interest.
 #[derive(Debug, Deserialize)]

@@ -9,8 +9,8 @@ use std::pin::pin;
 use chrono::{Duration, SecondsFormat};
 use tracing::warn;
 
-use super::{Driver, Setback};
-use crate::domain::container::{Container, Exit, Owner, Phase, Question, Testimony};
+use super::{Driver, Health, Setback};
+use crate::domain::container::{Container, Exit, Owner, Phase, Question, Testimony, UNSEEN_END};
 use crate::domain::id::ContainerId;
 use crate::domain::image::ImageRef;
 use crate::domain::job::{Reason, Run, State, StopCause};
@@ -270,6 +270,10 @@ impl Driver {
     pub(super) async fn collect(&mut self, run: Run, exit: Exit) -> Result<(), Setback> {
         self.keep_logs(&run.container).await?;
         let by_engine_restart = self.is_engines_doing(&run, &exit).await?;
+        if by_engine_restart && exit.code == UNSEEN_END && self.engine_keeps_containers() && !self.is_only_claimed() {
+            let said = "its process ended while its engine was away, which keeps containers running meanwhile and did not see how this one ended";
+            return self.record(Event::Lost(Failure::new(Reason::EngineRestarted, said))).await;
+        }
         self.record(Event::Exited(Ending { run, exit, by_engine_restart })).await
     }
 
@@ -289,12 +293,17 @@ impl Driver {
         }
     }
 
+    /// With live-restore a process that the engine found dead may well have ended by itself.
+    fn engine_keeps_containers(&self) -> bool {
+        matches!(&*self.shared.health.look(), Health::Up(engine) if engine.abilities.keeps_containers)
+    }
+
     /// Whether it was the engine's restart that ended the process: it left one of the codes with which an engine ends
     /// its containers or finds them dead, nobody asked for it, and the engine that answers now is not the one that
     /// started it.
     async fn is_engines_doing(&self, run: &Run, exit: &Exit) -> Result<bool, Setback> {
         let asked_for = matches!(self.job.state, State::Stopping(_));
-        if asked_for || exit.oom_killed || !matches!(exit.code, 137 | 143 | 255) {
+        if asked_for || exit.oom_killed || !matches!(exit.code, 137 | 143 | UNSEEN_END) {
             return Ok(false);
         }
         let question = Question::StartedByThisEngine;
