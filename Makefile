@@ -28,7 +28,7 @@ test:
 	@scripts/test.sh $(ARGS)
 
 simulate:
-	SEEDS=$(SEEDS) $(if $(SEED),SEED=$(SEED)) cargo test --locked --release --test simulation whatever_goes_wrong -- --nocapture
+	SEEDS=$(SEEDS) $(if $(SEED),SEED=$(SEED)) cargo test --locked --test simulation whatever_goes_wrong -- --nocapture
 
 torture:
 	@TORTURE=full scripts/test.sh --test torture -- --include-ignored --nocapture --test-threads 1 $(ARGS)
