@@ -99,3 +99,13 @@ fn every_file_says_what_it_owns_and_is_one_that_can_be_read() {
         assert!(lines <= 400, "{} has {lines} lines: are there two rooms in it?", path.display());
     }
 }
+
+/// `select!` rolls a die of its own, and one seed would be more than one story.
+#[test]
+fn a_choice_between_futures_is_made_in_order() {
+    for (_, path, text) in all() {
+        for choice in text.split("tokio::select! {").skip(1) {
+            assert!(choice.trim_start().starts_with("biased;"), "{}: a `select!` without `biased;`", path.display());
+        }
+    }
+}

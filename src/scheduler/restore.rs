@@ -27,6 +27,7 @@ pub(super) async fn run(shared: &Shared, stop: &CancellationToken) {
         }
     };
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = see_to_it => {}
     }
