@@ -11,6 +11,9 @@ use crate::supervise;
 
 /// How long blocking work may take to end after everything else has.
 const LAST_GRACE: Duration = Duration::from_secs(2);
+/// How many threads do file and database work at once: a disk is no faster with more, and each holds a compressor's
+/// megabyte while it keeps output.
+const BLOCKING_THREADS: usize = 32;
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
     let config = Config::load(args)?;
@@ -19,7 +22,8 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
     let served = runtime.block_on(async {
         let signals = supervise::Signals::listen()?;
         let service = app::Service::start(config).await?;
