@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::error::Problem;
-use crate::api::wire::{DoneView, JobView, JobsView, ReadyView, VersionView};
+use crate::api::wire::{DefinitionsView, DoneView, JobView, JobsView, NotedView, ReadyView, VersionView};
 
 /// Where a server is unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8888";
@@ -112,6 +112,21 @@ impl Client {
         self.json(self.request(Method::POST, &format!("/job/{id}/stop"))).await
     }
 
+    /// The definitions there are.
+    pub async fn definitions(&self) -> Result<DefinitionsView, ClientError> {
+        self.json(self.request(Method::GET, "/definitions")).await
+    }
+
+    /// Writes a definition, in place of the one of that name.
+    pub async fn define(&self, name: &str, spec: &Value) -> Result<NotedView, ClientError> {
+        self.json(self.request(Method::PUT, &definition(name)).json(spec)).await
+    }
+
+    /// Removes a definition.
+    pub async fn undefine(&self, name: &str) -> Result<NotedView, ClientError> {
+        self.json(self.request(Method::DELETE, &definition(name))).await
+    }
+
     /// What a job wrote, as it comes.
     pub async fn logs(
         &self,
@@ -183,6 +198,12 @@ impl Client {
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
         ClientError::Unreachable { server: self.server.clone(), cause: chain(error) }
     }
+}
+
+/// The path of a definition: its name may hold any sign.
+fn definition(name: &str) -> String {
+    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    format!("/definition/{}", name.replace('+', "%20"))
 }
 
 /// The innermost cause says most: `connection refused`.

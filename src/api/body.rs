@@ -22,6 +22,9 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The most fields in one form.
 const MAX_FORM_FIELDS: usize = 4_096;
 
+/// What a job has beside the fields of a spec.
+const JOB_FIELDS: &[&str] = &["job_name", "date"];
+
 /// What `POST /job` was given.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct NewJob {
@@ -56,13 +59,7 @@ impl NewJob {
     }
 
     fn from_json(body: &[u8]) -> Result<Self, Problem> {
-        let Unique(mut map) = serde_json::from_slice(body).map_err(|error| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_json",
-                format!("the body is not a JSON object with single fields: {error}"),
-            )
-        })?;
+        let mut map = object(body)?;
         let name = text(&mut map, "job_name")?;
         let date = text(&mut map, "date")?;
         Self::new(name, date, map)
@@ -99,19 +96,47 @@ impl NewJob {
                 "`date` is missing: give a delay such as `30s`, or a time such as `20-06-2021 13:25:28`",
             )
         })?;
-        Ok(Self { name, date, spec: read_spec(Value::Object(spec))? })
+        Ok(Self { name, date, spec: read_spec(Value::Object(spec), JOB_FIELDS)? })
     }
 }
 
-/// A spec from its JSON; an error names the field.
-fn read_spec(json: Value) -> Result<JobSpec, Problem> {
+/// The spec in the body of `PUT /definition/{name}`.
+///
+/// # Errors
+/// A [`Problem`] that names the field at fault.
+pub(super) async fn read_definition(request: Request) -> Result<JobSpec, Problem> {
+    let kind = content_type(&request);
+    if kind != "application/json" {
+        let detail = format!("the content type `{}` is not read here: send `application/json`", shown(&kind));
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+    }
+    let spec = read_spec(Value::Object(object(&bytes(request).await?)?), &[])?;
+    match spec.fields().image {
+        Some(_) => Ok(spec),
+        None => {
+            let detail = "`image` is missing: a definition says what a job of its name runs, such as `busybox:latest`";
+            Err(Problem::field("image", "missing_field", detail))
+        }
+    }
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
+    let object: Result<Unique, _> = serde_json::from_slice(body);
+    object.map(|Unique(map)| map).map_err(|error| {
+        let detail = format!("the body is not a JSON object with single fields: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail)
+    })
+}
+
+/// A spec from its JSON; an error names the field. `beside` are the fields that may be there beside it.
+fn read_spec(json: Value, beside: &[&str]) -> Result<JobSpec, Problem> {
     let fields: SpecFields = serde_path_to_error::deserialize(json).map_err(|error| {
         let message = error.inner().to_string();
         let path = error.path().to_string();
         let unknown =
             message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
         match unknown {
-            Some(field) => unknown_field(&field),
+            Some(field) => unknown_field(&field, beside),
             None => {
                 let field = path.split(['.', '[']).next().unwrap_or(&path).to_owned();
                 Problem::field(&field, "invalid_field", format!("`{path}` is not right: {message}"))
@@ -125,14 +150,14 @@ fn read_spec(json: Value) -> Result<JobSpec, Problem> {
     JobSpec::try_from(fields).map_err(|bad| Problem::field(bad.field, "invalid_field", bad.detail))
 }
 
-fn unknown_field(field: &str) -> Problem {
+fn unknown_field(field: &str, beside: &[&str]) -> Problem {
     let field = shown(field);
     Problem::field(
         &field,
         "unknown_field",
         format!(
-            "there is no field `{field}`: there are `job_name`, `date`, {}",
-            SpecFields::NAMES.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            "there is no field `{field}`: there are {}",
+            beside.iter().chain(SpecFields::NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         ),
     )
 }
@@ -192,7 +217,7 @@ fn add_form_field(map: &mut Map<String, Value>, field: &str, value: String) -> R
                 format!("`{field}` cannot be said in a form: send the job as JSON"),
             ));
         }
-        None => return Err(unknown_field(field)),
+        None => return Err(unknown_field(field, JOB_FIELDS)),
         Some(Kind::List | Kind::Pairs) => {
             let list = map.entry(field).or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(entries) = list {

@@ -10,6 +10,7 @@ use tracing::error;
 
 use crate::domain::id::JobId;
 use crate::domain::job::{Map, Status};
+use crate::domain::policy::Denied;
 use crate::scheduler::{ActError, OutputError, SubmitError};
 use crate::store::StoreError;
 
@@ -48,6 +49,12 @@ impl Problem {
     /// 400 that names the field at fault.
     pub fn field(field: &str, code: &str, detail: impl Into<String>) -> Self {
         Self { field: Some(field.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, code, detail) }
+    }
+
+    /// 403 that names the field which the policy does not allow.
+    pub fn denied(denied: Denied) -> Self {
+        let field = Some(denied.field.to_owned());
+        Self { field, ..Self::new(StatusCode::FORBIDDEN, "policy_denied", denied.detail) }
     }
 
     /// 404 for a job.
@@ -137,10 +144,7 @@ impl From<StoreError> for Problem {
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
-            SubmitError::Denied(denied) => Self {
-                field: Some(denied.field.to_owned()),
-                ..Self::new(StatusCode::FORBIDDEN, "policy_denied", denied.detail)
-            },
+            SubmitError::Denied(denied) => Self::denied(denied),
             SubmitError::Unfit(bad) => Self {
                 field: Some(bad.field.to_owned()),
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "cannot_be_run", bad.detail)

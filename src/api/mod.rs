@@ -25,6 +25,7 @@ use error::Problem;
 use guard::Guard;
 
 mod body;
+mod definitions;
 pub mod error;
 pub mod guard;
 mod jobs;
@@ -64,6 +65,8 @@ impl Api {
             .route("/job/{id}/wait", get(jobs::wait))
             .route("/job/{id}/stop", post(jobs::stop))
             .route("/job/{id}/logs", get(logs::show))
+            .route("/definitions", get(definitions::list))
+            .route("/definition/{name}", get(definitions::show).put(definitions::put).delete(definitions::remove))
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))
             .route("/version", get(system::version))

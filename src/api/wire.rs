@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::date::{rfc3339, seed_format};
 use crate::domain::id::Timestamp;
 use crate::domain::job::{End, Job, State};
+use crate::scheduler::Defined;
 
 /// A job as the API shows it. The first five fields are the seed's; times among the others are RFC 3339 with
 /// milliseconds, UTC.
@@ -99,6 +100,35 @@ pub struct DoneView {
     pub warning: Option<String>,
 }
 
+/// The answer to `GET /definitions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionsView {
+    /// By name.
+    pub definitions: BTreeMap<String, DefinitionView>,
+}
+
+/// A definition in a list; `GET /definition/{name}` has its spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionView {
+    /// The image that it runs.
+    pub image: Option<String>,
+    /// Whether it is in the server's config file, and can only be changed there.
+    pub read_only: bool,
+    /// What to send as `If-Match`; of one that is read-only there is none.
+    pub etag: Option<String>,
+    /// When it was written.
+    pub changed_at: Option<String>,
+}
+
+/// The answer to a call that did something to what has a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedView {
+    /// A sentence for a person.
+    pub message: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// One line of `GET /job/{id}/logs` as NDJSON or as the data of a server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogView {
@@ -133,6 +163,18 @@ pub struct ReadyView {
     /// A sentence, where something is not ok.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+impl DefinitionView {
+    /// This definition, under this tag.
+    pub fn of(defined: &Defined, etag: Option<String>) -> Self {
+        Self {
+            image: defined.spec.fields().image.as_ref().map(ToString::to_string),
+            read_only: defined.kept.is_none(),
+            etag,
+            changed_at: defined.kept.map(|(_, at)| rfc3339(at)),
+        }
+    }
 }
 
 impl JobView {

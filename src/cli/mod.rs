@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::client::{Client, ClientError, DEFAULT_SERVER};
 use crate::config::{DEFAULT_LISTEN, ServeArgs};
 
+mod definitions;
 mod jobs;
 mod output;
 mod serve;
@@ -54,6 +55,9 @@ enum Command {
     Stop(jobs::IdArgs),
     /// Take a waiting job off the schedule
     Rm(jobs::IdArgs),
+    /// Named templates of jobs
+    #[command(subcommand)]
+    Definition(definitions::DefinitionCommand),
     /// Say whether the state on disk is whole (exit code 0 or 1); with or without a running server
     Check(store::StoreArgs),
     /// Copy the state on disk to a new folder, as of one moment; with or without a running server
@@ -115,6 +119,7 @@ async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
         Command::Wait(args) => jobs::wait(&client, args).await,
         Command::Stop(args) => jobs::stop(&client, args).await,
         Command::Rm(args) => jobs::rm(&client, args).await,
+        Command::Definition(command) => definitions::call(&client, command).await,
         Command::Serve(_)
         | Command::Healthcheck
         | Command::Check(_)

@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use futures::future::Either;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::api::wire::{DoneView, JobView, JobsView};
+use crate::api::wire::{DefinitionsView, DoneView, JobView, JobsView, NotedView};
 use crate::client::{Client, ClientError};
 
 /// How often a waiting command asks how far the job has come.
@@ -62,6 +62,24 @@ pub(super) fn details(job: &JobView) -> anyhow::Result<String> {
         }
     }
     Ok(table.to_string())
+}
+
+/// The definitions as a table.
+pub(super) fn definitions(all: &DefinitionsView) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["NAME", "IMAGE", "CHANGED"]);
+    for (name, definition) in &all.definitions {
+        let changed = definition.changed_at.as_deref().unwrap_or("in the config file");
+        table.add_row([name, definition.image.as_deref().unwrap_or("-"), changed]);
+    }
+    if is_terminal() { table.to_string() } else { plain(&table) }
+}
+
+/// What a call did to something that has a name.
+pub(super) fn noted(noted: &NotedView, json: bool) -> anyhow::Result<u8> {
+    let text = if json { serde_json::to_string_pretty(noted)? } else { noted.message.clone() };
+    println!("{text}");
+    Ok(0)
 }
 
 /// What a call did.

@@ -104,6 +104,25 @@ impl Policy {
         Ok(spec.narrowed(|fields| self.fill_limits(fields)))
     }
 
+    /// Whether a job could be admitted with this definition. What a definition may leave to its jobs (a user, a network)
+    /// is taken to be right.
+    ///
+    /// # Errors
+    /// [`Denied`] as of [`Policy::admit`].
+    pub fn admit_definition(
+        &self,
+        spec: &JobSpec,
+        closed: &Closed,
+        real_path: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), Denied> {
+        let first = |allowed: &Option<Vec<String>>| allowed.as_ref().and_then(|list| list.first().cloned());
+        let filled = spec.clone().narrowed(|fields| {
+            fields.user = fields.user.take().or_else(|| first(&self.allow_users));
+            fields.network = fields.network.take().or_else(|| first(&self.allow_networks));
+        });
+        self.admit(filled, closed, real_path).map(|_| ())
+    }
+
     fn admit_image(&self, image: Option<&ImageRef>) -> Result<(), Denied> {
         let (Some(allowed), Some(image)) = (&self.allow_images, image) else { return Ok(()) };
         let names = [image.as_str().to_owned(), image.with_tag()];

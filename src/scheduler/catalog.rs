@@ -1,20 +1,25 @@
-//! What names stand for and what may be asked for: the config's part in a job.
+//! What names stand for and what may be asked for.
 //!
-//! A name is a definition, else an image, else (for now) nothing: it may be defined before the job is due.
+//! A name is a definition of the config file, else one in the store, else an image, else (for now) nothing: it may be
+//! defined before the job is due. What a name was resolved to is the job's own from then on.
 
 use std::collections::BTreeMap;
 
-use super::SecretSources;
+use super::{SecretSources, Shared};
 use crate::domain::image::JobName;
 use crate::domain::job::Reason;
 use crate::domain::policy::{Closed, Denied, Policy};
 use crate::domain::spec::JobSpec;
 use crate::domain::transition::Failure;
+use crate::store::StoreError;
 
-/// The definitions and the policy that hold.
+/// How many definitions are named to whoever named none.
+const NAMES_SHOWN: usize = 8;
+
+/// The definitions of the config file and the policy that hold.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Named templates.
+    /// Named templates of the config file.
     pub definitions: BTreeMap<String, JobSpec>,
     /// What a caller may ask for.
     pub policy: Policy,
@@ -25,13 +30,13 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// What a job of this name and with these fields of its own would run; without an image where the name is
-    /// neither a definition nor an image.
+    /// What a job of this name and with these fields of its own would run, where `kept` is the store's definition of that
+    /// name; without an image where the name is neither a definition nor an image.
     ///
     /// # Errors
     /// [`Denied`] when the policy does not allow it.
-    pub fn resolve(&self, name: &JobName, own: JobSpec) -> Result<JobSpec, Denied> {
-        let spec = match (self.definitions.get(name.as_str()), name.image()) {
+    fn resolve(&self, name: &JobName, own: JobSpec, kept: Option<&JobSpec>) -> Result<JobSpec, Denied> {
+        let spec = match (self.definitions.get(name.as_str()).or(kept), name.image()) {
             _ if own.fields().image.is_some() => own,
             (Some(definition), _) => own.over(definition),
             (None, Some(image)) => own.with_image(image),
@@ -40,15 +45,49 @@ impl Catalog {
         self.policy.admit(spec, &self.closed, &real_path)
     }
 
+    /// Whether the store may have a say in what this name stands for.
+    fn asks_store(&self, name: &JobName, own: &JobSpec) -> bool {
+        own.fields().image.is_none() && !self.definitions.contains_key(name.as_str())
+    }
+
+    /// Refuses a definition that no job could be admitted with.
+    pub(super) fn admit_definition(&self, spec: &JobSpec) -> Result<(), Denied> {
+        self.policy.admit_definition(spec, &self.closed, &real_path)
+    }
+}
+
+/// Why a name was not resolved.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Unresolved {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Shared {
+    /// What a job of this name and with these fields of its own would run; without an image where the name is
+    /// neither a definition nor an image.
+    pub(super) async fn resolve(&self, name: &JobName, own: JobSpec) -> Result<JobSpec, Unresolved> {
+        let kept = match self.catalog.asks_store(name, &own) {
+            true => self.store.definition(name).await?.map(|definition| definition.spec),
+            false => None,
+        };
+        Ok(self.catalog.resolve(name, own, kept.as_ref())?)
+    }
+
     /// How a job ends whose name is neither a definition nor an image when it is due.
-    pub fn no_such_job(&self, name: &JobName) -> Failure {
-        let defined: Vec<&str> = self.definitions.keys().take(8).map(String::as_str).collect();
+    pub(super) async fn no_such_job(&self, name: &JobName) -> Result<Failure, StoreError> {
+        let kept = self.store.definitions(None, NAMES_SHOWN).await?;
+        let of_config = self.catalog.definitions.keys().map(String::as_str);
+        let defined: Vec<&str> = of_config.chain(kept.iter().map(|it| it.name.as_str())).take(NAMES_SHOWN).collect();
         let known = if defined.is_empty() {
             "none is defined".to_owned()
         } else {
             format!("defined are {}", defined.join(", "))
         };
-        Failure::new(Reason::NoSuchJob, format!("`{name}` is neither a definition ({known}) nor an image reference"))
+        let error = format!("`{name}` is neither a definition ({known}) nor an image reference");
+        Ok(Failure::new(Reason::NoSuchJob, error))
     }
 }
 
@@ -72,7 +111,9 @@ mod tests {
             spec(r#"{"image":"busybox:1","command":["true"],"env":{"A":"1","B":"1"}}"#),
         )]);
         let catalog = Catalog { definitions, ..Catalog::default() };
-        catalog.resolve(&name.parse().expect("a name"), spec(own)).expect("allowed")
+        let kept = spec(r#"{"image":"busybox:3","env":{"B":"3"}}"#);
+        let kept = (name != "JOB_B").then_some(&kept).filter(|_| name != "busybox:2");
+        catalog.resolve(&name.parse().expect("a name"), spec(own), kept).expect("allowed")
     }
 
     #[test]
@@ -80,6 +121,12 @@ mod tests {
         let job = resolved("JOB_A", r#"{"env":{"B":"2"}}"#);
         assert_eq!(job, spec(r#"{"image":"busybox:1","command":["true"],"env":{"A":"1","B":"2"}}"#));
         assert_eq!(resolved("busybox:2", "{}"), spec(r#"{"image":"busybox:2"}"#));
+    }
+
+    #[test]
+    fn a_definition_in_the_store_is_second_to_the_configs_and_goes_before_an_image() {
+        assert_eq!(resolved("JOB_A", "{}").fields().image, spec(r#"{"image":"busybox:1"}"#).fields().image);
+        assert_eq!(resolved("busybox:4", "{}"), spec(r#"{"image":"busybox:3","env":{"B":"3"}}"#));
     }
 
     #[test]

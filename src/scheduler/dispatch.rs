@@ -15,10 +15,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::catalog::Unresolved;
 use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, driver, restore};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
-use crate::domain::transition::Event;
+use crate::domain::transition::{Event, Failure};
 use crate::store::StoreError;
 
 /// Dispatches until told to stop, then waits for the drivers.
@@ -117,7 +118,11 @@ impl Dispatcher<'_> {
 
     /// Claims these jobs, all in one commit where the store can, and starts the drivers of those that could be written.
     async fn claim(&mut self, jobs: Vec<Job>, now: Timestamp) -> Result<(), StoreError> {
-        let claims = jobs.iter().map(|job| self.advance(job, self.shared.claim_event(job, now), now));
+        let this = &*self;
+        let claims = jobs.iter().map(|job| async move {
+            let event = this.shared.claim_event(job, now).await?;
+            this.advance(job, event, now).await
+        });
         let mut written = Ok(());
         for claimed in join_all(claims).await {
             match claimed {
@@ -196,14 +201,15 @@ fn report(ended: Result<JobId, tokio::task::JoinError>) {
 
 impl Shared {
     /// What is to happen to a job that is given a slot: it is claimed, or it can never be.
-    fn claim_event(&self, job: &Job, now: Timestamp) -> Event {
+    async fn claim_event(&self, job: &Job, now: Timestamp) -> Result<Event, StoreError> {
         if job.start_deadline().is_some_and(|deadline| deadline < now) {
-            return Event::MissDeadline;
+            return Ok(Event::MissDeadline);
         }
-        match self.catalog.resolve(&job.name, job.spec.clone()) {
+        Ok(match self.resolve(&job.name, job.spec.clone()).await {
             Ok(spec) if spec.fields().image.is_some() => Event::Claim((spec != job.spec).then(|| Box::new(spec))),
-            Ok(_) => Event::Reject(self.catalog.no_such_job(&job.name)),
-            Err(denied) => Event::Reject(crate::domain::transition::Failure::new(Reason::PolicyDenied, denied.detail)),
-        }
+            Ok(_) => Event::Reject(self.no_such_job(&job.name).await?),
+            Err(Unresolved::Denied(denied)) => Event::Reject(Failure::new(Reason::PolicyDenied, denied.detail)),
+            Err(Unresolved::Store(failure)) => return Err(failure),
+        })
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::catalog::Unresolved;
 use super::output::{self, OutputError, OutputStream, changed};
-use super::{Catalog, Health, Shared};
+use super::{Health, Shared};
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, State, Status, StopCause};
@@ -25,7 +26,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How callers reach the scheduler. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What a caller wants to be run, and when.
@@ -62,6 +63,15 @@ pub enum SubmitError {
     Store(#[from] StoreError),
 }
 
+impl From<Unresolved> for SubmitError {
+    fn from(error: Unresolved) -> Self {
+        match error {
+            Unresolved::Denied(denied) => denied.into(),
+            Unresolved::Store(failure) => failure.into(),
+        }
+    }
+}
+
 /// Why a job was not changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ActError {
@@ -91,11 +101,6 @@ impl Handle {
         self.shared.clock.now()
     }
 
-    /// What names stand for.
-    pub fn catalog(&self) -> &Catalog {
-        &self.shared.catalog
-    }
-
     /// How the connection to the engine stands.
     pub fn health(&self) -> Health {
         self.shared.health.look().clone()
@@ -112,7 +117,7 @@ impl Handle {
     /// [`SubmitError`]; then there is no job.
     pub async fn submit(&self, order: Order) -> Result<Accepted, SubmitError> {
         let now = self.now();
-        let spec = self.shared.catalog.resolve(&order.name, order.spec)?;
+        let spec = self.shared.resolve(&order.name, order.spec).await?;
         self.check(&spec).await?;
         let warning = spec.fields().image.is_none().then(|| {
             let name = &order.name;

@@ -27,6 +27,7 @@ use crate::store::logs::LogStore;
 use crate::watched::Watched;
 
 mod catalog;
+mod definitions;
 mod dispatch;
 mod driver;
 mod handle;
@@ -37,6 +38,7 @@ mod secrets;
 mod sweep;
 
 pub use catalog::Catalog;
+pub use definitions::{DefineError, Defined};
 pub use handle::{Accepted, ActError, Handle, Order, SubmitError};
 pub use output::{OutputError, OutputStream};
 pub use secrets::{SecretSource, SecretSources};

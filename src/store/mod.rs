@@ -15,14 +15,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
+use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map, Reason, Status};
+use crate::domain::spec::JobSpec;
 
 pub mod backup;
 pub mod check;
+mod definition;
 mod lock;
 pub mod logs;
 pub mod sqlite;
 pub mod threads;
+
+pub use definition::{Definition, Expected, Revision};
 
 /// The most jobs that one page holds.
 pub const MAX_PAGE: usize = 1_000;
@@ -87,6 +92,30 @@ pub trait Store: Send + Sync + 'static {
 
     /// Remembers that all of these were seen to.
     async fn forget_restored(&self) -> Result<(), StoreError>;
+
+    /// The definition of this name.
+    async fn definition(&self, name: &JobName) -> Result<Option<Definition>, StoreError>;
+
+    /// Up to `limit` definitions in the order of their names, after the name `after`.
+    async fn definitions(&self, after: Option<&JobName>, limit: usize) -> Result<Vec<Definition>, StoreError>;
+
+    /// Writes a definition, in place of the one of that name.
+    ///
+    /// # Errors
+    /// [`StoreError::Outdated`] when there is not what was expected.
+    async fn define(
+        &self,
+        name: &JobName,
+        spec: &JobSpec,
+        expected: Expected,
+        at: Timestamp,
+    ) -> Result<Revision, StoreError>;
+
+    /// Removes a definition; false if there was none.
+    ///
+    /// # Errors
+    /// [`StoreError::Outdated`] when there is not what was expected.
+    async fn undefine(&self, name: &JobName, expected: Expected) -> Result<bool, StoreError>;
 
     /// The engine that containers were created on, if any were.
     async fn engine(&self) -> Result<Option<EngineId>, StoreError>;
@@ -159,8 +188,8 @@ pub struct Restored {
 /// Why a read or a write was not done.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The job has changed since it was read: read it again and decide again.
-    #[error("the job has changed meanwhile")]
+    /// The job (or the definition) has changed since it was read: read it again and decide again.
+    #[error("it has changed meanwhile")]
     Outdated,
     /// The disk is full. Nothing was written.
     #[error("the data directory is full: nothing was changed; make room and try again")]

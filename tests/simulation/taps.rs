@@ -12,13 +12,14 @@ use futures::stream::BoxStream;
 use tidetable::domain::abilities::Abilities;
 use tidetable::domain::container::{Container, Owner, Question, Testimony};
 use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version};
-use tidetable::domain::image::ImageRef;
+use tidetable::domain::image::{ImageRef, JobName};
 use tidetable::domain::job::{Job, Reason, State};
+use tidetable::domain::spec::JobSpec;
 use tidetable::engine::simulated::SimulatedEngine;
 use tidetable::engine::{
     Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
 };
-use tidetable::store::{Restored, Snapshot, Store, StoreError, Transition};
+use tidetable::store::{Definition, Expected, Restored, Revision, Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -376,6 +377,28 @@ impl Store for TappedStore {
 
     async fn forget_restored(&self) -> Result<(), StoreError> {
         self.store.forget_restored().await
+    }
+
+    async fn definition(&self, name: &JobName) -> Result<Option<Definition>, StoreError> {
+        self.store.definition(name).await
+    }
+
+    async fn definitions(&self, after: Option<&JobName>, limit: usize) -> Result<Vec<Definition>, StoreError> {
+        self.store.definitions(after, limit).await
+    }
+
+    async fn define(
+        &self,
+        name: &JobName,
+        spec: &JobSpec,
+        expected: Expected,
+        at: Timestamp,
+    ) -> Result<Revision, StoreError> {
+        self.store.define(name, spec, expected, at).await
+    }
+
+    async fn undefine(&self, name: &JobName, expected: Expected) -> Result<bool, StoreError> {
+        self.store.undefine(name, expected).await
     }
 
     async fn engine(&self) -> Result<Option<EngineId>, StoreError> {

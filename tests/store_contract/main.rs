@@ -15,10 +15,12 @@ use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
 use tidetable::store::{OpenError, Store, StoreError, Transition};
 
+mod definitions;
 mod directory;
 mod fixtures;
 mod reads;
 
+use definitions::*;
 use fixtures::{at, every_state, id, job, with_state};
 use reads::*;
 
@@ -107,6 +109,11 @@ on_every_store!(
     a_caller_who_goes_away_does_not_undo_what_was_handed_over,
     a_closed_store_takes_no_writes,
     the_instance_and_the_engine_are_remembered,
+    a_definition_comes_back_as_it_went_in_also_after_a_restart,
+    a_definition_is_written_only_over_what_was_expected,
+    a_definition_that_is_made_again_is_not_taken_for_the_one_that_was_removed,
+    of_many_who_write_over_the_same_revision_exactly_one_does,
+    definitions_are_listed_by_name_a_page_at_a_time,
 );
 
 async fn insert(store: &Arc<dyn Store>, job: Job) -> Job {

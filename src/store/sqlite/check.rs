@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::super::check::Report;
 use super::super::{OpenError, StoreError, Transition};
 use super::open::Schema;
-use super::{FILE, failed, open, queries, rows, wal};
+use super::{FILE, definitions, failed, open, queries, rows, wal};
 use crate::domain::id::{InstanceId, JobId};
 use crate::domain::job::{Job, Map, Status};
 
@@ -64,7 +64,8 @@ fn tables(connection: &Connection, report: &mut Report) -> Result<(), StoreError
         report.found("its instance id is gone or cannot be read: with it, containers are found again");
     }
     let journal = journal(connection, report)?;
-    jobs(connection, journal, report)
+    jobs(connection, journal, report)?;
+    all_definitions(connection, report)
 }
 
 fn structure(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
@@ -85,6 +86,28 @@ fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
     let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('meta', 'jobs', 'journal')";
     let tables: i64 = connection.query_row(sql, [], |row| row.get(0)).map_err(failed)?;
     Ok(tables == 3)
+}
+
+/// Every definition can be read. A database from before the migration that made their table has none.
+fn all_definitions(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
+    if open::last_migration(connection).map_err(failed)? < open::DEFINITIONS {
+        return Ok(());
+    }
+    let sql = "SELECT revision, name, spec, changed_at FROM definitions ORDER BY revision";
+    let mut statement = match connection.prepare(sql) {
+        Ok(statement) => statement,
+        Err(_) => {
+            report.found("the table of definitions is not in the database");
+            return Ok(());
+        }
+    };
+    let mut found = statement.query([]).map_err(failed)?;
+    while let Some(row) = found.next().map_err(failed)? {
+        if let Err(failure) = definitions::definition(row) {
+            report.found(failure.to_string());
+        }
+    }
+    Ok(())
 }
 
 /// The last row of each job; every one before it follows from the one before that.

@@ -11,16 +11,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 
 use super::lock::DirLock;
 use super::threads::{Broken, Threads};
-use super::{Filter, OpenError, Restored, Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
+use super::{Definition, Expected, Filter, OpenError, Restored, Revision};
+use super::{Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
+use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map};
+use crate::domain::spec::JobSpec;
 
 mod backup;
 mod check;
+mod definitions;
 mod open;
 mod queries;
 mod rows;
@@ -117,6 +121,22 @@ impl SqliteStore {
         let commands =
             self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
         writer::submit(&commands, Box::new(work)).await
+    }
+
+    /// The same, for a write that has something to say beside that it is done.
+    async fn write_and_tell<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<(T, Option<Transition>), StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tell, told) = oneshot::channel();
+        self.write(move |connection| {
+            let (said, transition) = work(connection)?;
+            // Nobody listening is fine.
+            let _ = tell.send(said);
+            Ok(transition)
+        })
+        .await?;
+        told.await.map_err(|_| StoreError::Closed)
     }
 }
 
@@ -218,6 +238,35 @@ impl Store for SqliteStore {
 
     async fn forget_restored(&self) -> Result<(), StoreError> {
         self.write(|connection| backup::forget(connection).map(|()| None)).await
+    }
+
+    async fn definition(&self, name: &JobName) -> Result<Option<Definition>, StoreError> {
+        let name = name.clone();
+        self.read(move |connection| definitions::get(connection, name.as_str())).await
+    }
+
+    async fn definitions(&self, after: Option<&JobName>, limit: usize) -> Result<Vec<Definition>, StoreError> {
+        // Nothing comes before the empty name.
+        let after = after.map(ToString::to_string).unwrap_or_default();
+        self.read(move |connection| definitions::page(connection, &after, limit)).await
+    }
+
+    async fn define(
+        &self,
+        name: &JobName,
+        spec: &JobSpec,
+        expected: Expected,
+        at: Timestamp,
+    ) -> Result<Revision, StoreError> {
+        let spec = serde_json::to_string(spec)
+            .map_err(|error| StoreError::Failed(format!("the definition `{name}` cannot be written: {error}")))?;
+        let name = name.clone();
+        self.write_and_tell(move |connection| definitions::put(connection, &name, &spec, &expected, at)).await
+    }
+
+    async fn undefine(&self, name: &JobName, expected: Expected) -> Result<bool, StoreError> {
+        let name = name.clone();
+        self.write_and_tell(move |connection| definitions::remove(connection, &name, &expected)).await
     }
 
     async fn engine(&self) -> Result<Option<EngineId>, StoreError> {

@@ -16,6 +16,9 @@ refinery::embed_migrations!("src/store/sqlite/migrations");
 /// How many statements a connection keeps prepared: all there are.
 const STATEMENTS: usize = 64;
 
+/// The migration that made the table of definitions.
+pub(super) const DEFINITIONS: i64 = 2;
+
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) instance: InstanceId,
@@ -97,7 +100,7 @@ impl Schema {
 }
 
 /// The last migration that was applied; 0 for a database that is new.
-fn last_migration(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn last_migration(connection: &Connection) -> rusqlite::Result<i64> {
     let tables: i64 = connection.query_row(
         "SELECT count(*) FROM sqlite_master WHERE name = 'refinery_schema_history'",
         [],

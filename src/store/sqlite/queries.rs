@@ -75,7 +75,7 @@ fn page_sql(statuses: &[Status]) -> String {
     format!("{} ORDER BY 1 LIMIT ?2", of_each.join(" UNION ALL "))
 }
 
-fn prepared<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
+pub(super) fn prepared<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
     connection.prepare_cached(sql).map_err(failed)
 }
 
@@ -270,12 +270,13 @@ pub(super) fn unset_meta(connection: &Connection, key: &str) -> Result<(), Store
     Ok(())
 }
 
-fn limit_of(limit: usize) -> i64 {
+pub(super) fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::definitions;
     use super::*;
 
     /// The plan of a query, a line a step.
@@ -291,13 +292,19 @@ mod tests {
     #[test]
     fn every_query_is_answered_from_an_index_and_sorts_nothing() {
         let connection = Connection::open_in_memory().expect("memory");
-        connection.execute_batch(include_str!("migrations/V1__jobs_and_journal.sql")).expect("the schema is right");
+        for migration in
+            [include_str!("migrations/V1__jobs_and_journal.sql"), include_str!("migrations/V2__definitions.sql")]
+        {
+            connection.execute_batch(migration).expect("the schema is right");
+        }
         let statuses = |map| Status::ALL.iter().copied().filter(|status| status.map() == map).collect::<Vec<_>>();
         let pages = [Map::Scheduled, Map::Running, Map::History].map(|map| page_sql(&statuses(map)));
         let built = [get_sql(), due_sql(), queued_sql(), deadline_sql(), page_sql(&[Status::Failed])];
         let fixed =
             [INSERT, ADVANCE, JOURNAL, JOURNAL_AFTER, PREFIX, NEXT_DUE, ACTIVE, META, SET_META, UNSET_META, OVERTAKEN];
-        for sql in pages.iter().chain(&built).map(String::as_str).chain(fixed) {
+        let definitions =
+            [definitions::GET, definitions::PAGE, definitions::REVISION, definitions::PUT, definitions::REMOVE];
+        for sql in pages.iter().chain(&built).map(String::as_str).chain(fixed).chain(definitions) {
             for step in plan(&connection, sql) {
                 // In the order of its own index, and only as far as the limit; the labels of one job.
                 let bounded = step == "SCAN jobs USING INDEX jobs_queued" || step.starts_with("SCAN json_each");

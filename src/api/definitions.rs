@@ -1,0 +1,145 @@
+//! Definitions: show, list, write, remove. Those of the config file can be seen here, and changed there.
+//!
+//! A definition in the store has an `ETag` that no other writing of it ever has. `If-Match` writes over the one that was
+//! seen and no other, `If-None-Match: *` only where there is none.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Api;
+use super::body::read_definition;
+use super::error::Problem;
+use super::wire::{DefinitionView, DefinitionsView, NotedView};
+use crate::domain::image::JobName;
+use crate::scheduler::{DefineError, Defined};
+use crate::store::{Expected, Revision, StoreError};
+
+/// `GET /definitions`.
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<DefinitionsView>, Problem> {
+    let mut definitions = BTreeMap::new();
+    api.scheduler
+        .each_definition(|defined| {
+            let view = DefinitionView::of(&defined, defined.kept.map(|(revision, _)| tag(revision)));
+            definitions.insert(defined.name, view);
+        })
+        .await?;
+    Ok(Json(DefinitionsView { definitions }))
+}
+
+/// `GET /definition/{name}`: the spec, as `PUT` takes it.
+pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let name = read_name(&name)?;
+    let Defined { spec, kept, .. } = api.scheduler.definition(&name).await?.ok_or_else(|| no_definition(&name))?;
+    Ok(tagged(Json(spec).into_response(), kept.map(|(revision, _)| revision)))
+}
+
+/// `PUT /definition/{name}`: 201 where there was none, 200 where there was one.
+pub(super) async fn put(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let name = read_name(&name)?;
+    let expected = expected(request.headers())?;
+    let spec = read_definition(request).await?;
+    let known = api.scheduler.definition(&name).await?.is_some();
+    let revision =
+        api.scheduler.define(&name, &spec, expected).await.map_err(|error| Problem::from_define(&name, error))?;
+    let noted = NotedView { message: format!("definition {name} is kept"), name: name.to_string() };
+    let status = if known { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(tagged((status, Json(noted)).into_response(), Some(revision)))
+}
+
+/// `DELETE /definition/{name}`.
+pub(super) async fn remove(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<NotedView>, Problem> {
+    let name = read_name(&name)?;
+    let expected = expected(&headers)?;
+    api.scheduler.undefine(&name, expected).await.map_err(|error| Problem::from_define(&name, error))?;
+    Ok(Json(NotedView { message: format!("definition {name} is removed"), name: name.to_string() }))
+}
+
+fn read_name(text: &str) -> Result<JobName, Problem> {
+    text.parse()
+        .map_err(|error: crate::domain::image::BadName| Problem::field("name", "invalid_name", error.to_string()))
+}
+
+fn no_definition(name: &JobName) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no_such_definition",
+        format!("there is no definition `{name}`: `GET /definitions` lists those there are"),
+    )
+}
+
+fn tag(revision: Revision) -> String {
+    format!("\"{}\"", revision.0)
+}
+
+fn tagged(mut response: Response, revision: Option<Revision>) -> Response {
+    if let Some(value) = revision.and_then(|revision| HeaderValue::from_str(&tag(revision)).ok()) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}
+
+/// What the caller takes to be there. A tag that is none of ours is met by nothing.
+fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
+    match (text(headers, &IF_MATCH)?, text(headers, &IF_NONE_MATCH)?) {
+        (None, None) => Ok(Expected::Anything),
+        (None, Some(all)) if all.trim() == "*" => Ok(Expected::Nothing),
+        (Some(all), None) if all.trim() == "*" => Ok(Expected::Something),
+        (Some(tags), None) => Ok(Expected::OneOf(tags.split(',').filter_map(revision).collect())),
+        (_, Some(_)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_header",
+            "a change takes either `If-Match` with a tag or `*`, or `If-None-Match: *`, and not both",
+        )),
+    }
+}
+
+fn revision(tag: &str) -> Option<Revision> {
+    tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok().map(Revision)
+}
+
+/// A header's value; given more than once, it is one list.
+fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
+    let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(HeaderValue::to_str).collect();
+    let values = values.map_err(|_| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_header", format!("`{name}` holds what is no text"))
+    })?;
+    Ok((!values.is_empty()).then(|| values.join(",")))
+}
+
+impl Problem {
+    /// Why a definition was not changed.
+    fn from_define(name: &JobName, error: DefineError) -> Self {
+        match error {
+            DefineError::InConfig => Self::new(
+                StatusCode::CONFLICT,
+                "defined_in_config",
+                format!(
+                    "the definition `{name}` is in the server's config file: change it there, or choose another name"
+                ),
+            ),
+            DefineError::NotFound => no_definition(name),
+            DefineError::Denied(denied) => Self::denied(denied),
+            DefineError::Store(StoreError::Outdated) => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "definition_changed",
+                format!(
+                    "the definition `{name}` is not what the request takes it to be: read it again, then send its `ETag` as `If-Match`"
+                ),
+            ),
+            DefineError::Store(failure) => failure.into(),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Definitions in the database.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::super::definition::{Definition, Expected, Revision};
+use super::super::{StoreError, Transition};
+use super::queries::{limit_of, prepared};
+use super::{failed, rows};
+use crate::domain::id::Timestamp;
+use crate::domain::image::JobName;
+use crate::domain::spec::JobSpec;
+
+pub(super) const GET: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name = ?1";
+pub(super) const PAGE: &str =
+    "SELECT revision, name, spec, changed_at FROM definitions WHERE name > ?1 ORDER BY name LIMIT ?2";
+pub(super) const REVISION: &str = "SELECT revision FROM definitions WHERE name = ?1";
+/// The row that is replaced goes, and the new one has the next revision.
+pub(super) const PUT: &str = "INSERT OR REPLACE INTO definitions (name, spec, changed_at) VALUES (?1, ?2, ?3)";
+pub(super) const REMOVE: &str = "DELETE FROM definitions WHERE name = ?1";
+
+/// What a write did: its result, and (nothing is announced) no transition.
+type Written<T> = Result<(T, Option<Transition>), StoreError>;
+
+pub(super) fn get(connection: &Connection, name: &str) -> Result<Option<Definition>, StoreError> {
+    Ok(read(connection, GET, [name])?.pop())
+}
+
+pub(super) fn page(connection: &Connection, after: &str, limit: usize) -> Result<Vec<Definition>, StoreError> {
+    read(connection, PAGE, params![after, limit_of(limit)])
+}
+
+pub(super) fn put(
+    connection: &Connection,
+    name: &JobName,
+    spec: &str,
+    expected: &Expected,
+    at: Timestamp,
+) -> Written<Revision> {
+    meet(connection, name, expected)?;
+    prepared(connection, PUT)?.execute(params![name.as_str(), spec, at.timestamp_millis()]).map_err(failed)?;
+    Ok((Revision(rows::unsigned(connection.last_insert_rowid())), None))
+}
+
+pub(super) fn remove(connection: &Connection, name: &JobName, expected: &Expected) -> Written<bool> {
+    meet(connection, name, expected)?;
+    let removed = prepared(connection, REMOVE)?.execute([name.as_str()]).map_err(failed)?;
+    Ok((removed > 0, None))
+}
+
+fn meet(connection: &Connection, name: &JobName, expected: &Expected) -> Result<(), StoreError> {
+    let found: Option<i64> =
+        prepared(connection, REVISION)?.query_row([name.as_str()], |row| row.get(0)).optional().map_err(failed)?;
+    let found = found.map(|revision| Revision(rows::unsigned(revision)));
+    if expected.is_met_by(found) { Ok(()) } else { Err(StoreError::Outdated) }
+}
+
+fn read(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Definition>, StoreError> {
+    let mut statement = prepared(connection, sql)?;
+    let mut found = statement.query(params).map_err(failed)?;
+    let mut definitions = Vec::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        definitions.push(definition(row)?);
+    }
+    Ok(definitions)
+}
+
+/// The definition in a row of `revision, name, spec, changed_at`.
+pub(super) fn definition(row: &Row<'_>) -> Result<Definition, StoreError> {
+    let name: String = row.get(1).map_err(failed)?;
+    let damaged = |what: &str| StoreError::Damaged(format!("the definition `{name}`: its {what} cannot be read"));
+    let spec: String = row.get(2).map_err(failed)?;
+    Ok(Definition {
+        revision: Revision(rows::unsigned(row.get(0).map_err(failed)?)),
+        name: name.parse().map_err(|_| damaged("name"))?,
+        spec: serde_json::from_str(&spec).map(JobSpec::accepted_before).map_err(|_| damaged("spec"))?,
+        changed_at: rows::instant(row.get(3).map_err(failed)?).ok_or_else(|| damaged("time"))?,
+    })
+}

@@ -1,0 +1,93 @@
+//! Definitions: what is written is what is read, and a write is done only where the caller's picture is right.
+
+use serde_json::{Value, json};
+use tidetable::domain::image::JobName;
+use tidetable::domain::spec::JobSpec;
+use tidetable::store::{Definition, Expected, Revision};
+
+use super::*;
+
+fn name(text: &str) -> JobName {
+    text.parse().expect("a name")
+}
+
+fn spec(json: Value) -> JobSpec {
+    serde_json::from_value(json).expect("a spec")
+}
+
+async fn define(store: &Arc<dyn Store>, text: &str, expected: Expected) -> Result<Revision, StoreError> {
+    store.define(&name(text), &spec(json!({"image": "busybox"})), expected, at(5)).await
+}
+
+pub(crate) async fn a_definition_comes_back_as_it_went_in_also_after_a_restart(place: &Place) {
+    let open = place.open();
+    assert_eq!(open.store.definition(&name("JOB_A")).await.expect("read"), None);
+    let (first, second) =
+        (spec(json!({"image": "busybox", "env": {"K": "ü'\""}})), spec(json!({"image": "a", "priority": 3})));
+    let one = open.store.define(&name("JOB_A"), &first, Expected::Anything, at(5)).await.expect("written");
+    let two = open.store.define(&name("JOB_A"), &second, Expected::Anything, at(6)).await.expect("written");
+    assert!(two > one);
+    let kept = Definition { name: name("JOB_A"), revision: two, spec: second, changed_at: at(6) };
+    assert_eq!(open.store.definition(&name("JOB_A")).await.expect("read"), Some(kept.clone()));
+    open.close().await;
+    let open = place.open();
+    assert_eq!(open.store.definition(&name("JOB_A")).await.expect("read"), Some(kept));
+    assert_eq!(journal(&open.store).await, [], "a definition is no transition of a job");
+    open.close().await;
+}
+
+pub(crate) async fn a_definition_is_written_only_over_what_was_expected(place: &Place) {
+    let open = place.open();
+    let store = &open.store;
+    let outdated = |written: Result<Revision, StoreError>| assert!(matches!(written, Err(StoreError::Outdated)));
+    outdated(define(store, "a", Expected::Something).await);
+    outdated(define(store, "a", Expected::OneOf(vec![Revision(1)])).await);
+    let one = define(store, "a", Expected::Nothing).await.expect("there was none");
+    outdated(define(store, "a", Expected::Nothing).await);
+    let two = define(store, "a", Expected::OneOf(vec![Revision(77), one])).await.expect("it was that one");
+    outdated(define(store, "a", Expected::OneOf(vec![one])).await);
+    outdated(define(store, "a", Expected::OneOf(vec![])).await);
+    assert_eq!(store.definition(&name("a")).await.expect("read").expect("kept").revision, two);
+    assert!(matches!(store.undefine(&name("a"), Expected::OneOf(vec![one])).await, Err(StoreError::Outdated)));
+    assert!(store.undefine(&name("a"), Expected::OneOf(vec![two])).await.expect("removed"));
+    assert!(!store.undefine(&name("a"), Expected::Anything).await.expect("nothing to remove"));
+    assert!(matches!(store.undefine(&name("a"), Expected::Something).await, Err(StoreError::Outdated)));
+    open.close().await;
+}
+
+pub(crate) async fn a_definition_that_is_made_again_is_not_taken_for_the_one_that_was_removed(place: &Place) {
+    let open = place.open();
+    let first = define(&open.store, "a", Expected::Anything).await.expect("written");
+    open.store.undefine(&name("a"), Expected::Anything).await.expect("removed");
+    open.close().await;
+    let open = place.open();
+    let again = define(&open.store, "a", Expected::Nothing).await.expect("written");
+    assert_ne!(first, again);
+    open.close().await;
+}
+
+pub(crate) async fn of_many_who_write_over_the_same_revision_exactly_one_does(place: &Place) {
+    let open = place.open();
+    let first = define(&open.store, "a", Expected::Anything).await.expect("written");
+    let done = join_all((0..16).map(|_| define(&open.store, "a", Expected::OneOf(vec![first])))).await;
+    assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1, "{done:?}");
+    open.close().await;
+}
+
+pub(crate) async fn definitions_are_listed_by_name_a_page_at_a_time(place: &Place) {
+    let open = place.open();
+    for text in ["b", "Z", "a", "ü", "a b"] {
+        define(&open.store, text, Expected::Anything).await.expect("written");
+    }
+    let mut seen = Vec::new();
+    loop {
+        let page = open.store.definitions(seen.last(), 2).await.expect("read");
+        assert!(page.len() <= 2);
+        if page.is_empty() {
+            break;
+        }
+        seen.extend(page.into_iter().map(|definition| definition.name));
+    }
+    assert_eq!(seen, ["Z", "a", "a b", "b", "ü"].map(name));
+    open.close().await;
+}
