@@ -127,6 +127,12 @@ impl Client {
         self.json(self.request(Method::DELETE, &definition(name))).await
     }
 
+    /// Runs what a job ran once more: a new job, due now or at this date.
+    pub async fn rerun(&self, id: &str, date: Option<&str>) -> Result<DoneView, ClientError> {
+        let date: Vec<(&str, &str)> = date.iter().map(|date| ("date", *date)).collect();
+        self.json(self.request(Method::POST, &format!("/job/{id}/rerun")).form(&date)).await
+    }
+
     /// What a job wrote, as it comes.
     pub async fn logs(
         &self,

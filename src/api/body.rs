@@ -3,8 +3,6 @@
 //! A form says each field as text: what is repeated in a form (`env=K=V`) is a list or a map in JSON. A field that is
 //! missing, empty, doubled or unknown is named in the error.
 
-use std::collections::BTreeMap;
-
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{StatusCode, header};
@@ -89,15 +87,18 @@ impl NewJob {
         let name = name
             .parse::<JobName>()
             .map_err(|error| Problem::field("job_name", "invalid_job_name", error.to_string()))?;
-        let date = date.ok_or_else(|| {
-            Problem::field(
-                "date",
-                "missing_field",
-                "`date` is missing: give a delay such as `30s`, or a time such as `20-06-2021 13:25:28`",
-            )
-        })?;
+        let date = date.ok_or_else(no_date)?;
         Ok(Self { name, date, spec: read_spec(Value::Object(spec), JOB_FIELDS)? })
     }
+}
+
+/// What is said where a `date` is missing.
+pub(super) fn no_date() -> Problem {
+    Problem::field(
+        "date",
+        "missing_field",
+        "`date` is missing: give a delay such as `30s`, or a time such as `20-06-2021 13:25:28`",
+    )
 }
 
 /// The spec in the body of `PUT /definition/{name}`.
@@ -298,39 +299,32 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
     Ok(pairs)
 }
 
-/// The id in the body of `DELETE /job`.
+/// The one field of a body that can have no other: `job_id` of `DELETE /job`, `date` of `PATCH /job/{id}`.
 ///
 /// # Errors
-/// A [`Problem`] when the body cannot be read or names the id twice.
-pub(super) async fn read_job_id(request: Request) -> Result<Option<String>, Problem> {
+/// A [`Problem`] when the body cannot be read, names the field twice, or has another.
+pub(super) async fn read_field(request: Request, name: &'static str) -> Result<Option<String>, Problem> {
     let pairs = match content_type(&request).as_str() {
         "multipart/form-data" => multipart(request).await?,
         "application/json" => {
-            let fields: BTreeMap<String, String> = serde_json::from_slice(&bytes(request).await?).map_err(|error| {
-                Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "invalid_json",
-                    format!("the body is not `{{\"job_id\": \"…\"}}`: {error}"),
-                )
-            })?;
-            fields.into_iter().collect()
+            let body = bytes(request).await?;
+            let mut map = if body.is_empty() { Map::new() } else { object(&body)? };
+            let value = text(&mut map, name)?;
+            let others = map.into_iter().map(|(field, _)| (field, String::new()));
+            value.map(|value| (name.to_owned(), value)).into_iter().chain(others).collect()
         }
         _ => urlencoded(&bytes(request).await?),
     };
-    let mut id = None;
+    let mut found = None;
     for (field, value) in pairs {
-        match field.as_str() {
-            "job_id" => once(&mut id, "job_id", unquoted(&value))?,
-            _ => {
-                return Err(Problem::field(
-                    &shown(&field),
-                    "unknown_field",
-                    format!("there is no field `{}` here: give `job_id`", shown(&field)),
-                ));
-            }
+        if field != name {
+            let field = shown(&field);
+            let detail = format!("there is no field `{field}` here: give `{name}`");
+            return Err(Problem::field(&field, "unknown_field", detail));
         }
+        once(&mut found, name, unquoted(&value))?;
     }
-    Ok(id)
+    Ok(found)
 }
 
 /// A JSON object in which no field is given twice.

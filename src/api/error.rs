@@ -83,6 +83,9 @@ impl Problem {
             (Wanted::Cancel, Map::History | Map::Scheduled) => {
                 format!("job {id} is {status} already; history is kept as it is")
             }
+            (Wanted::AnotherDate, _) => format!(
+                "job {id} is {status}, so it cannot be given another date; run it once more with `POST /job/{id}/rerun`"
+            ),
             (Wanted::Stop, Map::Scheduled) => format!(
                 "job {id} is {status}, so there is nothing to stop; take it off the schedule with `DELETE /job/{id}`"
             ),
@@ -98,6 +101,11 @@ impl Problem {
         Self::from_act(id, error, Wanted::Cancel)
     }
 
+    /// Why a job was not given another date.
+    pub fn from_reschedule(id: JobId, error: ActError) -> Self {
+        Self::from_act(id, error, Wanted::AnotherDate)
+    }
+
     /// Why a job was not stopped.
     pub fn from_stop(id: JobId, error: ActError) -> Self {
         Self::from_act(id, error, Wanted::Stop)
@@ -107,6 +115,11 @@ impl Problem {
         match error {
             ActError::NotFound => Self::no_job(&id.to_string()),
             ActError::Refused(status) => Self::conflict(id, status, wanted),
+            ActError::Restoring => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "restoring",
+                "this server's store is a restored backup, and what ran since is still being looked for; try again in a moment",
+            ),
             ActError::Store(error) => error.into(),
         }
     }
@@ -116,6 +129,7 @@ impl Problem {
 #[derive(Clone, Copy)]
 enum Wanted {
     Cancel,
+    AnotherDate,
     Stop,
 }
 

@@ -1,4 +1,4 @@
-//! One job: submit, show, cancel, stop, wait.
+//! One job: submit, show, give another date, cancel, stop, run once more, wait.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Api;
-use super::body::{NewJob, read_job_id};
+use super::body::{NewJob, no_date, read_field};
 use super::error::Problem;
 use super::wire::{DoneView, JobView};
-use crate::domain::date::{self, rfc3339, seed_format};
+use crate::domain::date::{self, Due, rfc3339, seed_format};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::units::Span;
-use crate::scheduler::{ActError, Health, Order};
+use crate::scheduler::{Accepted, ActError, Health, Order};
 
 /// The longest that one `wait` call is kept.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
@@ -27,24 +27,52 @@ const SHORTEST_PREFIX: usize = 4;
 /// `POST /job`.
 pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
     let new = NewJob::read(request).await?;
-    let due = date::parse(&new.date, api.scheduler.now(), api.zone)
-        .map_err(|error| Problem::field("date", "invalid_date", error.to_string()))?;
+    let due = api.due(&new.date)?;
     let accepted = api.scheduler.submit(Order { name: new.name, spec: new.spec, due_at: due.at }).await?;
-    let job = &accepted.job;
-    let message = format!("job {} with id {} will be scheduled to run {}", job.name, job.id, due.phrase);
-    let done = DoneView { warning: accepted.warning, ..api.done(job, message) };
+    Ok(created(api.accepted(&accepted, &due)))
+}
+
+/// `POST /job/{id}/rerun`: a new job that runs what the old one was resolved to, now or at a `date`.
+pub(super) async fn rerun(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let due = api.due(read_field(request, "date").await?.as_deref().unwrap_or("now"))?;
+    let old = api.job(&id).await?;
+    let accepted = api.scheduler.submit(Order { name: old.name, spec: old.spec, due_at: due.at }).await?;
+    Ok(created(api.accepted(&accepted, &due)))
+}
+
+fn created(done: DoneView) -> Response {
+    let location = HeaderValue::from_str(&format!("/job/{}", done.id));
     let mut response = (StatusCode::CREATED, Json(done)).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/job/{}", job.id)) {
+    if let Ok(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    response
+}
+
+/// `PATCH /job/{id}`: another date, while it waits.
+pub(super) async fn reschedule(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<DoneView>, Problem> {
+    let due = api.due(&read_field(request, "date").await?.ok_or_else(no_date)?)?;
+    let id = api.find(&id).await?;
+    let job = api.scheduler.reschedule(id, due.at).await.map_err(|error| Problem::from_reschedule(id, error))?;
+    Ok(Json(api.done(&job, scheduled(&job, &due))))
+}
+
+/// The seed's sentence.
+fn scheduled(job: &Job, due: &Due) -> String {
+    format!("job {} with id {} will be scheduled to run {}", job.name, job.id, due.phrase)
 }
 
 /// `GET /job/{id}`.
 pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
-    let id = api.find(&id).await?;
-    let job = api.scheduler.store().get(id).await?.ok_or_else(|| Problem::no_job(&id.to_string()))?;
-    Ok(Json(api.view(&job)))
+    Ok(Json(api.view(&api.job(&id).await?)))
 }
 
 /// `DELETE /job/{id}`.
@@ -60,7 +88,7 @@ pub(super) async fn cancel_named(
 ) -> Result<Json<DoneView>, Problem> {
     let id = match query.get("job_id").cloned() {
         Some(id) => id,
-        None => read_job_id(request).await?.ok_or_else(|| {
+        None => read_field(request, "job_id").await?.ok_or_else(|| {
             Problem::field(
                 "job_id",
                 "missing_field",
@@ -103,7 +131,7 @@ pub(super) async fn wait(
     };
     let id = api.find(&id).await?;
     let job = api.scheduler.wait(id, timeout).await.map_err(|error| match error {
-        ActError::NotFound | ActError::Refused(_) => Problem::no_job(&id.to_string()),
+        ActError::NotFound | ActError::Refused(_) | ActError::Restoring => Problem::no_job(&id.to_string()),
         ActError::Store(error) => error.into(),
     })?;
     let status = if job.is_over() { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -152,6 +180,23 @@ impl Api {
                 format!("more than one job's id begins with `{prefix}`: write more of it"),
             )),
         }
+    }
+
+    /// The job whose id a caller wrote.
+    async fn job(&self, text: &str) -> Result<Job, Problem> {
+        let id = self.find(text).await?;
+        self.scheduler.store().get(id).await?.ok_or_else(|| Problem::no_job(&id.to_string()))
+    }
+
+    /// When a `date` is.
+    fn due(&self, date: &str) -> Result<Due, Problem> {
+        date::parse(date, self.scheduler.now(), self.zone)
+            .map_err(|error| Problem::field("date", "invalid_date", error.to_string()))
+    }
+
+    fn accepted(&self, accepted: &Accepted, due: &Due) -> DoneView {
+        let job = &accepted.job;
+        DoneView { warning: accepted.warning.clone(), ..self.done(job, scheduled(job, due)) }
     }
 
     fn done(&self, job: &Job, message: String) -> DoneView {

@@ -79,6 +79,19 @@ pub(super) struct IdArgs {
     json: bool,
 }
 
+/// `tidetable rerun`.
+#[derive(Args, Debug)]
+pub(super) struct RerunArgs {
+    /// The job's id, or its first digits
+    id: String,
+    /// When, such as 30s or "20-06-2021 13:25:28" [default: now]
+    #[arg(long, value_name = "DATE")]
+    at: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// `tidetable logs`.
 #[derive(Args, Debug)]
 pub(super) struct LogsArgs {
@@ -206,6 +219,10 @@ pub(super) async fn wait(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
 
 pub(super) async fn stop(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
     output::done(&client.stop(&args.id).await?, args.json)
+}
+
+pub(super) async fn rerun(client: &Client, args: RerunArgs) -> anyhow::Result<u8> {
+    output::done(&client.rerun(&args.id, args.at.as_deref()).await?, args.json)
 }
 
 pub(super) async fn rm(client: &Client, args: IdArgs) -> anyhow::Result<u8> {

@@ -53,6 +53,8 @@ enum Command {
     Wait(jobs::IdArgs),
     /// Stop a running job
     Stop(jobs::IdArgs),
+    /// Run what a job ran once more
+    Rerun(jobs::RerunArgs),
     /// Take a waiting job off the schedule
     Rm(jobs::IdArgs),
     /// Named templates of jobs
@@ -118,6 +120,7 @@ async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
         Command::Logs(args) => jobs::logs(&client, args).await,
         Command::Wait(args) => jobs::wait(&client, args).await,
         Command::Stop(args) => jobs::stop(&client, args).await,
+        Command::Rerun(args) => jobs::rerun(&client, args).await,
         Command::Rm(args) => jobs::rm(&client, args).await,
         Command::Definition(command) => definitions::call(&client, command).await,
         Command::Serve(_)

@@ -25,6 +25,8 @@ pub enum Event {
     Claim(Option<Box<JobSpec>>),
     /// It is taken off the schedule.
     Cancel,
+    /// It shall be due at another time.
+    Reschedule(Timestamp),
     /// Its start deadline passed before it was started.
     MissDeadline,
     /// It can never be started, and no container was made.
@@ -98,6 +100,7 @@ impl Event {
             Self::Queue(_) => "queue",
             Self::Claim(_) => "claim",
             Self::Cancel => "cancel",
+            Self::Reschedule(_) => "reschedule",
             Self::MissDeadline => "miss_deadline",
             Self::Reject(_) => "reject",
             Self::Pull => "pull",
@@ -137,6 +140,11 @@ impl Job {
                 State::Starting(None)
             }
             Event::Cancel if self.is_waiting() => over(Outcome::Canceled, now, None),
+            Event::Reschedule(due_at) if self.is_waiting() => {
+                next.due_at = due_at;
+                // What became of the attempt before a retry stays to be seen.
+                if matches!(self.state, State::Queued(_)) { State::Scheduled } else { self.state.clone() }
+            }
             Event::MissDeadline if self.is_waiting() || self.is_claimed() => over(
                 Outcome::Missed,
                 now,
@@ -161,6 +169,7 @@ impl Job {
             }
             Event::Stop(why) => self.stop(why, now).ok_or(refused)?,
             Event::Cancel
+            | Event::Reschedule(_)
             | Event::MissDeadline
             | Event::Reject(_)
             | Event::Pull

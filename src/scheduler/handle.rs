@@ -81,6 +81,9 @@ pub enum ActError {
     /// It is in a state in which that makes no sense.
     #[error("the job is {0}")]
     Refused(Status),
+    /// The store is a restored backup, and what ran since is still being looked for.
+    #[error("what ran since the backup is still being looked for")]
+    Restoring,
     /// It could not be written down.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -161,6 +164,20 @@ impl Handle {
     /// [`ActError::Refused`] when it runs or is over.
     pub async fn cancel(&self, id: JobId) -> Result<Job, ActError> {
         self.act(id, &Event::Cancel).await
+    }
+
+    /// Gives a waiting job another due time.
+    ///
+    /// # Errors
+    /// [`ActError::Refused`] when it runs or is over, [`ActError::Restoring`] while the store is a backup that is not yet
+    /// seen to: what may have run elsewhere meanwhile is found by its due time.
+    pub async fn reschedule(&self, id: JobId, due_at: Timestamp) -> Result<Job, ActError> {
+        if self.shared.store.restored(self.now()).await?.is_some() {
+            return Err(ActError::Restoring);
+        }
+        let job = self.act(id, &Event::Reschedule(due_at)).await?;
+        self.shared.wake.notify_one();
+        Ok(job)
     }
 
     /// Asks a job that was started to stop. It is `stopping`, or over already, when this answers.

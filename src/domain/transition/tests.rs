@@ -19,6 +19,7 @@ queue no_slot | queued    .        queued   .         .         .         .     
 queue other   | queued    queued   queued   .         .         .         .         .         .         .
 claim         | claimed   claimed  claimed  .         .         .         .         .         .         .
 cancel        | canceled  canceled canceled .         .         .         .         .         .         .
+reschedule    | scheduled scheduled retrying .      .         .         .         .         .         .
 miss_deadline | missed    missed   missed   missed    missed    .         .         .         .         .
 reject        | failed    failed   failed   .         .         .         .         .         .         .
 pull          | .         .        .        .         pulling   .         .         .         .         .
@@ -131,12 +132,13 @@ fn states() -> [State; 10] {
 }
 
 /// One event per row of the table, in its order.
-fn events() -> [Event; 18] {
+fn events() -> [Event; 19] {
     [
         Event::Queue(Reason::NoSlot),
         Event::Queue(Reason::EngineUnreachable),
         Event::Claim(None),
         Event::Cancel,
+        Event::Reschedule(at(2_000_000)),
         Event::MissDeadline,
         Event::Reject(failure(Reason::NoSuchJob)),
         Event::Pull,
@@ -178,6 +180,7 @@ fn row(event: &Event) -> String {
         Event::Exited(ending) => format!("exited {}", ending.exit.code),
         Event::Claim(_)
         | Event::Cancel
+        | Event::Reschedule(_)
         | Event::MissDeadline
         | Event::Reject(_)
         | Event::Pull
@@ -262,14 +265,17 @@ fn the_version_goes_up_by_one_with_every_change_and_nothing_else_of_the_order_ch
 }
 
 #[test]
-fn only_a_claim_begins_an_attempt_only_a_restored_store_learns_of_one_and_only_a_retry_moves_the_due_time() {
+fn only_a_claim_begins_an_attempt_only_a_restored_store_learns_of_one_and_only_a_retry_or_a_caller_moves_the_due_time()
+{
     for (state, event) in states().iter().flat_map(|state| events().map(|event| (state.clone(), event))) {
         let before = with(retrying(EVERYTHING), state);
         let learned = matches!(event, Event::Adopt(..) | Event::MayHaveRun(..)).then_some(Attempt(2));
         let claims = matches!(event, Event::Claim(_));
+        let is_asked_to = matches!(event, Event::Reschedule(_));
         let Ok(after) = before.on(event, now()) else { continue };
         assert_eq!(after.attempt, learned.unwrap_or(Attempt(before.attempt.0 + u32::from(claims))));
-        assert_eq!(after.due_at != before.due_at, after.state.status() == Status::Retrying, "{:?}", after.state);
+        let is_moved = is_asked_to || after.state.status() == Status::Retrying;
+        assert_eq!(after.due_at != before.due_at, is_moved, "{:?}", after.state);
     }
 }
 
@@ -291,6 +297,17 @@ fn an_attempt_that_is_known_is_not_learned_of_again() {
     }
     let present = Event::Adopt(Attempt(1), container());
     assert!(job(State::Starting(None)).on(present, now()).is_ok(), "claimed, and of what came then nothing is known");
+}
+
+#[test]
+fn a_job_that_is_given_another_date_waits_for_that_and_what_became_of_its_last_attempt_stays() {
+    let moved = |state| job(state).on(Event::Reschedule(at(77)), now()).expect("it waits");
+    for state in states().into_iter().take(3) {
+        assert_eq!(moved(state).due_at, at(77));
+    }
+    let [scheduled, queued, retrying, ..] = states();
+    assert_eq!((moved(scheduled.clone()).state, moved(queued).state), (scheduled.clone(), scheduled));
+    assert_eq!(moved(retrying.clone()).state, retrying);
 }
 
 #[test]
