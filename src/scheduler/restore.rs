@@ -5,7 +5,7 @@
 //! says so stays on the store until all of them are seen to, so a crash in between begins this anew; until then nothing
 //! is claimed. The log only counts if it is that of the engine which the containers were on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -52,7 +52,9 @@ async fn see_to(shared: &Shared) -> Result<(), Setback> {
         log: shared.engine.started(instance, restored.since - LOG_MARGIN).await?,
         is_the_same_engine: restored.engine == Some(engine),
     };
-    let jobs = shared.store.overtaken(restored.served_at).await?;
+    let mut jobs = BTreeSet::from_iter(shared.store.overtaken(restored.served_at).await?);
+    // Those, too, that were given an earlier date since.
+    jobs.extend(evidence.containers.keys().chain(evidence.log.attempts.keys()));
     for job in &jobs {
         see_to_job(shared, *job, &evidence, &restored).await?;
     }

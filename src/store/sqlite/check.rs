@@ -127,8 +127,7 @@ fn journal(connection: &Connection, report: &mut Report) -> Result<HashMap<JobId
             }
         };
         let before = last.get(&row.job);
-        let expected = before.map_or(0, |before| before.version.0 + 1);
-        if row.version.0 != expected || row.from != before.map(|before| before.to) {
+        if !follows(&row, before) {
             report.found(format!(
                 "row {} of the journal does not follow from the one before it of job {}",
                 row.seq.0, row.job
@@ -137,6 +136,15 @@ fn journal(connection: &Connection, report: &mut Report) -> Result<HashMap<JobId
         last.insert(row.job, row);
     }
     Ok(last)
+}
+
+/// Versions have no gap, each status is left as it was entered, and only a claim begins another attempt.
+fn follows(row: &Transition, before: Option<&Transition>) -> bool {
+    let Some(before) = before else { return row.version.0 == 0 && row.from.is_none() && row.attempt == 0 };
+    let claimed = before.to.map() == Map::Scheduled && row.to == Status::Starting;
+    row.version == before.version.next()
+        && row.from == Some(before.to)
+        && row.attempt >= before.attempt + u32::from(claimed)
 }
 
 /// Every job can be read, and stands as the journal says.
