@@ -86,7 +86,8 @@ impl fmt::Display for Sum {
             "{} stories, {} points passed: {} kills, {} faults of the engine, {} outages, {} refusals of the disk, {} jumps of the clock, {} acts of others",
             self.stories, self.points, self.kills, self.faults, self.outages, self.refusals, self.jumps, self.meddling
         )?;
-        writeln!(f, "{} jobs: lost 0, started twice 0", self.ends.values().sum::<u64>())?;
+        // A story that loses one, or starts one twice, fails, and there is no sum.
+        writeln!(f, "{} jobs, none lost, none started twice", self.ends.values().sum::<u64>())?;
         self.ends.iter().try_for_each(|(end, jobs)| writeln!(f, "{jobs:>8} {end}"))
     }
 }
