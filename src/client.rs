@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::error::Problem;
-use crate::api::wire::{DefinitionsView, DoneView, JobView, JobsView, NotedView, ReadyView, VersionView};
+use crate::api::wire::{DefinitionsView, DoneView, JobView, JobsView, NotedView, PreviewView, ReadyView, VersionView};
 
 /// Where a server is unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8888";
@@ -145,6 +145,11 @@ impl Client {
         Ok(response
             .bytes_stream()
             .map_err(move |error| ClientError::Unreachable { server: server.clone(), cause: chain(&error) }))
+    }
+
+    /// What a recurrence or a date means: `cron`, `every` or `date`, and `time_zone`, `from`, `count`.
+    pub async fn preview(&self, question: &Value) -> Result<PreviewView, ClientError> {
+        self.json(self.request(Method::POST, "/preview").json(question)).await
     }
 
     /// Whether jobs that are due are started.

@@ -256,7 +256,7 @@ fn content_type(request: &Request) -> String {
     value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }
 
-async fn bytes(request: Request) -> Result<Bytes, Problem> {
+pub(super) async fn bytes(request: Request) -> Result<Bytes, Problem> {
     Bytes::from_request(request, &())
         .await
         .map_err(|rejection| refused_body(rejection.status(), &rejection.body_text()))
@@ -328,7 +328,7 @@ pub(super) async fn read_field(request: Request, name: &'static str) -> Result<O
 }
 
 /// A JSON object in which no field is given twice.
-struct Unique(Map<String, Value>);
+pub(super) struct Unique(pub(super) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

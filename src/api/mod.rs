@@ -29,8 +29,10 @@ mod definitions;
 pub mod error;
 pub mod guard;
 mod jobs;
+mod json;
 mod listing;
 mod logs;
+mod preview;
 mod system;
 pub mod wire;
 
@@ -68,6 +70,7 @@ impl Api {
             .route("/job/{id}/logs", get(logs::show))
             .route("/definitions", get(definitions::list))
             .route("/definition/{name}", get(definitions::show).put(definitions::put).delete(definitions::remove))
+            .route("/preview", post(preview::preview))
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))
             .route("/version", get(system::version))

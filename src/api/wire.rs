@@ -142,6 +142,15 @@ pub struct LogView {
     pub complete: bool,
 }
 
+/// The answer to `POST /preview`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewView {
+    /// What it means, in words.
+    pub says: String,
+    /// The next times, RFC 3339 in the zone asked for.
+    pub next: Vec<String>,
+}
+
 /// The answer to `GET /version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionView {

@@ -12,6 +12,7 @@ use crate::config::{DEFAULT_LISTEN, ServeArgs};
 mod definitions;
 mod jobs;
 mod output;
+mod preview;
 mod serve;
 mod store;
 
@@ -60,6 +61,8 @@ enum Command {
     /// Named templates of jobs
     #[command(subcommand)]
     Definition(definitions::DefinitionCommand),
+    /// Say what a cron expression, a period or a date means, and when it is due next
+    Preview(preview::PreviewArgs),
     /// Say whether the state on disk is whole (exit code 0 or 1); with or without a running server
     Check(store::StoreArgs),
     /// Copy the state on disk to a new folder, as of one moment; with or without a running server
@@ -123,6 +126,7 @@ async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
         Command::Rerun(args) => jobs::rerun(&client, args).await,
         Command::Rm(args) => jobs::rm(&client, args).await,
         Command::Definition(command) => definitions::call(&client, command).await,
+        Command::Preview(args) => preview::run(&client, &args).await,
         Command::Serve(_)
         | Command::Healthcheck
         | Command::Check(_)

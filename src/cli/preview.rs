@@ -1,0 +1,51 @@
+//! `tidetable preview`: what a recurrence or a date means, as the server understands it.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::client::Client;
+
+#[derive(Args, Debug)]
+pub(super) struct PreviewArgs {
+    /// A cron expression such as "30 2 * * *", or a period such as "@every 90s"
+    #[arg(required_unless_present_any = ["every", "date"], conflicts_with_all = ["every", "date"])]
+    cron: Option<String>,
+    /// A period such as 90m
+    #[arg(long, value_name = "PERIOD", conflicts_with = "date")]
+    every: Option<String>,
+    /// A date such as "20-06-2099 13:25"
+    #[arg(long, value_name = "DATE")]
+    date: Option<String>,
+    /// The zone of the clock [default: the server's]
+    #[arg(long, value_name = "TZ")]
+    time_zone: Option<String>,
+    /// From when on, RFC 3339 [default: now]
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<String>,
+    /// How many times to show
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(client: &Client, args: &PreviewArgs) -> anyhow::Result<u8> {
+    let texts = [
+        ("cron", &args.cron),
+        ("every", &args.every),
+        ("date", &args.date),
+        ("time_zone", &args.time_zone),
+        ("from", &args.from),
+    ];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?))));
+    let question: Map<String, Value> = texts.chain(args.count.map(|n| ("count".to_owned(), json!(n)))).collect();
+    let preview = client.preview(&Value::Object(question)).await?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&preview)?);
+    } else {
+        println!("{}", preview.says);
+        preview.next.iter().for_each(|at| println!("{at}"));
+    }
+    Ok(0)
+}
