@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::error::Problem;
-use crate::api::wire::{DefinitionsView, DoneView, JobView, JobsView, NotedView, PreviewView, ReadyView, VersionView};
+use crate::api::wire::{
+    DefinitionsView, DoneView, JobView, JobsView, LedgerView, NotedView, PreviewView, ReadyView, ScheduleView,
+    SchedulesView, VersionView,
+};
 
 /// Where a server is unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8888";
@@ -150,6 +153,53 @@ impl Client {
     /// What a recurrence or a date means: `cron`, `every` or `date`, and `time_zone`, `from`, `count`.
     pub async fn preview(&self, question: &Value) -> Result<PreviewView, ClientError> {
         self.json(self.request(Method::POST, "/preview").json(question)).await
+    }
+
+    /// All schedules.
+    pub async fn schedules(&self) -> Result<SchedulesView, ClientError> {
+        self.json(self.request(Method::GET, "/schedules")).await
+    }
+
+    /// Makes or changes a schedule.
+    pub async fn put_schedule(&self, name: &str, fields: &Value) -> Result<ScheduleView, ClientError> {
+        self.json(self.of_schedule(Method::PUT, name, None)?.json(fields)).await
+    }
+
+    /// Deletes a schedule.
+    pub async fn delete_schedule(&self, name: &str) -> Result<(), ClientError> {
+        self.answer(self.of_schedule(Method::DELETE, name, None)?).await.map(drop)
+    }
+
+    /// Pauses a schedule, or lets it go on.
+    pub async fn pause_schedule(&self, name: &str, paused: bool) -> Result<ScheduleView, ClientError> {
+        let action = if paused { "pause" } else { "resume" };
+        self.json(self.of_schedule(Method::POST, name, Some(action))?).await
+    }
+
+    /// A job of a schedule, now.
+    pub async fn trigger_schedule(&self, name: &str) -> Result<DoneView, ClientError> {
+        self.json(self.of_schedule(Method::POST, name, Some("trigger"))?).await
+    }
+
+    /// When a schedule is due next.
+    pub async fn next_of_schedule(&self, name: &str, n: Option<usize>) -> Result<PreviewView, ClientError> {
+        let n: Vec<(&str, usize)> = n.map(|n| ("n", n)).into_iter().collect();
+        self.json(self.of_schedule(Method::GET, name, Some("next"))?.query(&n)).await
+    }
+
+    /// What became of the latest ticks of a schedule.
+    pub async fn ledger(&self, name: &str) -> Result<LedgerView, ClientError> {
+        self.json(self.of_schedule(Method::GET, name, Some("ledger"))?).await
+    }
+
+    /// A call about one schedule, whatever is in its name.
+    fn of_schedule(&self, method: Method, name: &str, action: Option<&str>) -> Result<RequestBuilder, ClientError> {
+        let mut url = reqwest::Url::parse(&self.server).map_err(|_| ClientError::BadAddress(self.server.clone()))?;
+        url.set_path("");
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["schedule", name]).extend(action);
+        }
+        Ok(self.request(method, url.path()))
     }
 
     /// Whether jobs that are due are started.

@@ -43,3 +43,76 @@ fn a_preview_that_makes_no_sense_is_refused_by_field() {
         assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{question}: {}", answer.text());
     }
 }
+
+fn put(server: &Server, name: &str, schedule: &serde_json::Value, headers: &[(&str, &str)]) -> common::Answer {
+    let headers = [&[("content-type", "application/json")], headers].concat();
+    server.call("PUT", &format!("/schedule/{name}"), &headers, schedule.to_string().as_bytes())
+}
+
+#[test]
+fn the_next_tick_of_a_schedule_is_a_job_on_the_scheduled_map() {
+    let server = Server::simulated();
+    let answer = put(&server, "nightly", &json!({"job_name": "busybox", "cron": "30 2 * * *"}), &[]);
+    assert_eq!((answer.status, answer.header("etag")), (201, Some("\"1\"")), "{}", answer.text());
+    let said = answer.json();
+    let job = server.get(&format!("/job/{}", said["next_job"].as_str().unwrap())).json();
+    assert_eq!((&job["schedule"], &job["status"]), (&json!("nightly"), &json!("scheduled")));
+    assert_eq!(job["due_at"], said["next_due_at"]);
+    assert_eq!(said["time_zone"], "UTC", "what was left out is filled in");
+    assert_eq!(server.get("/schedules").json()["schedules"]["nightly"], server.get("/schedule/nightly").json());
+    assert_eq!(server.get("/schedule/nightly/ledger").json(), json!({"ticks": [], "next": null}));
+    assert_eq!(server.get("/schedule/nightly/next?n=3").json()["next"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_changed_schedule_has_one_job_to_come_and_the_one_before_is_taken_off() {
+    let server = Server::simulated();
+    let nightly = json!({"job_name": "busybox", "cron": "30 2 * * *"});
+    let first = put(&server, "a", &nightly, &[]).json()["next_job"].clone();
+    let same = put(&server, "a", &nightly, &[]);
+    assert_eq!((same.status, same.header("etag"), &same.json()["next_job"]), (200, Some("\"1\""), &first));
+    let changed = put(&server, "a", &json!({"job_name": "busybox", "every": "1h"}), &[("if-match", "\"1\"")]);
+    assert_eq!((changed.status, changed.header("etag")), (200, Some("\"2\"")));
+    let gone = server.get(&format!("/job/{}", first.as_str().unwrap())).json();
+    assert_eq!((&gone["status"], &gone["reason"]), (&json!("canceled"), &json!("schedule_changed")));
+    assert_eq!(server.get("/jobs").json()["scheduled"].as_object().unwrap().len(), 1);
+    put(&server, "a", &nightly, &[("if-match", "\"1\"")]).assert_problem(412, "changed");
+    put(&server, "a", &nightly, &[("if-none-match", "*")]).assert_problem(412, "changed");
+
+    assert_eq!(server.post_form("/schedule/a/pause", "").json()["paused"], true);
+    assert_eq!(server.get("/jobs").json()["scheduled"], json!({}));
+    let resumed = server.post_form("/schedule/a/resume", "").json();
+    assert!(resumed["next_job"].is_string(), "{resumed}");
+    assert_eq!(server.delete("/schedule/a").status, 204);
+    assert_eq!(server.get("/jobs").json()["scheduled"], json!({}));
+    server.delete("/schedule/a").assert_problem(404, "no_such_schedule");
+    server.get("/schedule/a/ledger").assert_problem(404, "no_such_schedule");
+}
+
+#[test]
+fn a_triggered_job_runs_now_and_is_no_tick() {
+    let server = Server::simulated();
+    put(&server, "a", &json!({"job_name": "busybox", "cron": "@yearly", "spec": {"command": "true"}}), &[]);
+    let triggered = server.post_form("/schedule/a/trigger", "");
+    assert_eq!(triggered.status, 201);
+    let over = server.wait(triggered.json()["id"].as_str().unwrap());
+    assert_eq!((&over["status"], &over["schedule"]), (&json!("succeeded"), &json!("a")));
+    assert_eq!(server.get("/schedule/a/ledger").json()["ticks"], json!([]));
+}
+
+#[test]
+fn a_schedule_that_makes_no_sense_is_refused_and_there_is_none() {
+    let server = Server::simulated();
+    for (schedule, field) in [
+        (json!({"job_name": "busybox"}), "cron"),
+        (json!({"cron": "@daily"}), "job_name"),
+        (json!({"job_name": "busybox", "every": "1ms"}), "every"),
+        (json!({"job_name": "busybox", "cron": "@daily", "overlap": "maybe"}), "overlap"),
+        (json!({"job_name": "busybox", "cron": "@daily", "spec": {"env_file": "/etc/passwd"}}), "spec"),
+    ] {
+        let answer = put(&server, "a", &schedule, &[]);
+        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{schedule}: {}", answer.text());
+    }
+    assert_eq!(put(&server, "-a", &json!({"job_name": "busybox", "cron": "@daily"}), &[]).status, 400);
+    assert_eq!(server.get("/schedules").json(), json!({"schedules": {}}));
+}

@@ -57,6 +57,11 @@ impl Problem {
         Self { field, ..Self::new(StatusCode::FORBIDDEN, "policy_denied", denied.detail) }
     }
 
+    /// 400 for a query that cannot be read.
+    pub fn query(why: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_query", why)
+    }
+
     /// 404 for a job.
     pub fn no_job(id: &str) -> Self {
         let shown = crate::domain::units::shown(id);

@@ -199,7 +199,7 @@ impl Api {
         DoneView { warning: accepted.warning.clone(), ..self.done(job, scheduled(job, due)) }
     }
 
-    fn done(&self, job: &Job, message: String) -> DoneView {
+    pub(super) fn done(&self, job: &Job, message: String) -> DoneView {
         DoneView {
             message,
             id: job.id.to_string(),

@@ -33,6 +33,7 @@ mod json;
 mod listing;
 mod logs;
 mod preview;
+mod schedules;
 mod system;
 pub mod wire;
 
@@ -70,6 +71,13 @@ impl Api {
             .route("/job/{id}/logs", get(logs::show))
             .route("/definitions", get(definitions::list))
             .route("/definition/{name}", get(definitions::show).put(definitions::put).delete(definitions::remove))
+            .route("/schedules", get(schedules::list))
+            .route("/schedule/{name}", get(schedules::show).put(schedules::put).delete(schedules::delete))
+            .route("/schedule/{name}/pause", post(schedules::pause))
+            .route("/schedule/{name}/resume", post(schedules::resume))
+            .route("/schedule/{name}/trigger", post(schedules::trigger))
+            .route("/schedule/{name}/next", get(schedules::next))
+            .route("/schedule/{name}/ledger", get(schedules::ledger))
             .route("/preview", post(preview::preview))
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))

@@ -9,6 +9,7 @@ use crate::domain::date::{rfc3339, seed_format};
 use crate::domain::id::Timestamp;
 use crate::domain::job::{End, Job, State};
 use crate::scheduler::Defined;
+use crate::domain::schedule::ScheduleFields;
 
 /// A job as the API shows it. The first five fields are the seed's; times among the others are RFC 3339 with
 /// milliseconds, UTC.
@@ -151,6 +152,59 @@ pub struct PreviewView {
     pub next: Vec<String>,
 }
 
+/// A schedule as the API shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleView {
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    #[serde(flatten)]
+    pub fields: ScheduleFields,
+    /// When it is due, in words.
+    pub says: String,
+    /// The tick that is next, RFC 3339; nothing while it is paused, or when there is none to come.
+    pub next_due_at: Option<String>,
+    /// The job that waits for it.
+    pub next_job: Option<String>,
+    /// How many ticks ran.
+    pub runs: u64,
+    /// What the caller had better know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// The answer to `GET /schedules`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SchedulesView {
+    /// By name.
+    pub schedules: BTreeMap<String, ScheduleView>,
+}
+
+/// A page of a ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerView {
+    /// What became of ticks, the latest first.
+    pub ticks: Vec<TickView>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// What became of a tick, or of consecutive ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickView {
+    /// The nominal time.
+    pub due_at: String,
+    /// The nominal time of the last, where this stands for all ticks from `due_at` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// `ran`, `skipped`, `missed` or `caught_up`.
+    pub outcome: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// The job that ran for it.
+    pub job: Option<String>,
+}
+
 /// The answer to `GET /version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionView {
@@ -211,7 +265,7 @@ impl JobView {
             attempt: job.attempt.0,
             image: fields.image.as_ref().map(|image| image.to_string()),
             image_digest: run.and_then(|run| run.image_digest.as_ref()).map(|digest| digest.to_string()),
-            schedule: None,
+            schedule: job.origin.as_ref().map(|origin| origin.schedule.to_string()),
             labels: fields.labels.clone().unwrap_or_default().0,
             lateness_ms: run.map(|run| (run.started_at - job.due_at).num_milliseconds()),
             usage: None,

@@ -13,6 +13,7 @@ mod definitions;
 mod jobs;
 mod output;
 mod preview;
+mod schedules;
 mod serve;
 mod store;
 
@@ -61,6 +62,8 @@ enum Command {
     /// Named templates of jobs
     #[command(subcommand)]
     Definition(definitions::DefinitionCommand),
+    /// Schedules: list, apply, rm, pause, resume, trigger, next, ledger
+    Schedule(schedules::ScheduleArgs),
     /// Say what a cron expression, a period or a date means, and when it is due next
     Preview(preview::PreviewArgs),
     /// Say whether the state on disk is whole (exit code 0 or 1); with or without a running server
@@ -126,6 +129,7 @@ async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
         Command::Rerun(args) => jobs::rerun(&client, args).await,
         Command::Rm(args) => jobs::rm(&client, args).await,
         Command::Definition(command) => definitions::call(&client, command).await,
+        Command::Schedule(args) => schedules::run(&client, args).await,
         Command::Preview(args) => preview::run(&client, &args).await,
         Command::Serve(_)
         | Command::Healthcheck

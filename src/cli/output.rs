@@ -28,7 +28,12 @@ pub(super) fn table(jobs: &JobsView) -> String {
     for job in rows {
         table.add_row(cells(job));
     }
-    if is_terminal() { table.to_string() } else { plain(&table) }
+    shown(&table)
+}
+
+/// A table as whoever looks at it can use it.
+pub(super) fn shown(table: &Table) -> String {
+    if is_terminal() { table.to_string() } else { plain(table) }
 }
 
 fn cells(job: &JobView) -> [String; 7] {

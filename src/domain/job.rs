@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::container::Exit;
 use super::id::{Attempt, ContainerId, ContainerName, Digest, JobId, Timestamp, Version};
 use super::image::JobName;
+use super::ledger::Origin;
 use super::spec::JobSpec;
 pub use super::status::{Map, Outcome, Reason, Status};
 
@@ -31,6 +32,8 @@ pub struct Job {
     pub attempt: Attempt,
     /// Where it stands.
     pub state: State,
+    /// The schedule that it comes from, if it does.
+    pub origin: Option<Origin>,
 }
 
 /// Where a job stands.

@@ -70,6 +70,7 @@ mod tests {
             due_at: at(),
             attempt: Attempt(attempt),
             state,
+            origin: None,
         }
     }
 

@@ -149,6 +149,17 @@ impl Schedule {
         Self { paused, ..self }
     }
 
+    /// This schedule with this zone, unless it names one.
+    #[must_use]
+    pub fn in_zone(self, zone: Zone) -> Self {
+        Self { time_zone: self.time_zone.or(Some(zone)), ..self }
+    }
+
+    /// The zone of its clock, once it is known.
+    pub fn time_zone(&self) -> Option<Zone> {
+        self.time_zone
+    }
+
     /// When it is due: by clocks in its zone or else the server's. A period counts from `start_at`, or else from when
     /// the schedule was accepted.
     pub fn timetable(&self, server_zone: Zone, accepted_at: Timestamp) -> Timetable {

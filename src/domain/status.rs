@@ -128,6 +128,22 @@ words! {
         Timeout = "timeout",
         /// Its start deadline passed.
         DeadlinePassed = "deadline_passed",
+        /// The run of its schedule before it is not over.
+        Overlap = "overlap",
+        /// Its schedule is paused.
+        Paused = "paused",
+        /// Its schedule has run as often as it may.
+        Limit = "limit",
+        /// Its schedule was changed.
+        ScheduleChanged = "schedule_changed",
+        /// Its schedule was deleted.
+        ScheduleDeleted = "schedule_deleted",
+        /// A later tick's job stands for it.
+        CaughtUp = "caught_up",
+        /// Its tick was missed for longer than its schedule catches up.
+        OutsideWindow = "outside_window",
+        /// Its tick was missed, and its schedule does not catch up.
+        NotCaughtUp = "not_caught_up",
         /// The policy does not allow it.
         PolicyDenied = "policy_denied",
         /// Its name is neither a definition nor an image.

@@ -29,6 +29,8 @@ pub enum Event {
     Reschedule(Timestamp),
     /// Its start deadline passed before it was started.
     MissDeadline,
+    /// By its schedule's rules it is not run.
+    Skip(Failure),
     /// It can never be started, and no container was made.
     Reject(Failure),
     /// The image is not on the engine: it is being fetched.
@@ -102,6 +104,7 @@ impl Event {
             Self::Cancel => "cancel",
             Self::Reschedule(_) => "reschedule",
             Self::MissDeadline => "miss_deadline",
+            Self::Skip(_) => "skip",
             Self::Reject(_) => "reject",
             Self::Pull => "pull",
             Self::Pulled => "pulled",
@@ -150,6 +153,7 @@ impl Job {
                 now,
                 Some(Failure::new(Reason::DeadlinePassed, "the start deadline passed before it could be started")),
             ),
+            Event::Skip(failure) if self.is_waiting() => over(outcome_of_skip(failure.reason), now, Some(failure)),
             Event::Reject(failure) if self.is_waiting() => over(Outcome::Failed, now, Some(failure)),
             Event::Pull if self.state == State::Starting(None) => State::Pulling,
             Event::Pulled if self.state == State::Pulling => State::Starting(None),
@@ -171,6 +175,7 @@ impl Job {
             Event::Cancel
             | Event::Reschedule(_)
             | Event::MissDeadline
+            | Event::Skip(_)
             | Event::Reject(_)
             | Event::Pull
             | Event::Pulled
@@ -348,6 +353,14 @@ fn ended(outcome: Outcome, now: Timestamp, failure: Option<Failure>, ending: Opt
     let (run, exit) = ending.map_or((None, None), |e| (Some(e.run), Some(e.exit)));
     let at = exit.as_ref().map_or(now, |exit| exit.at);
     State::Ended(End { outcome, at, reason, error, run, exit })
+}
+
+/// What was skipped because nobody was there in time is missed; the rest was taken off by a rule.
+fn outcome_of_skip(reason: Reason) -> Outcome {
+    match reason {
+        Reason::OutsideWindow | Reason::NotCaughtUp => Outcome::Missed,
+        _ => Outcome::Canceled,
+    }
 }
 
 /// The end of a job that was asked to stop. A timeout outranks retries.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::catalog::Unresolved;
-use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, driver, restore};
+use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, admission::Admissions, driver, restore, schedules};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
 use crate::domain::transition::{Event, Failure};
@@ -72,6 +72,8 @@ impl Dispatcher<'_> {
     /// One look at what is due. Gives the time until it is worth looking again.
     async fn round(&mut self) -> Result<Duration, StoreError> {
         let now = self.shared.clock.now();
+        // First: what was missed is not to be started before that is known.
+        let next_look = schedules::look(self.shared, now).await?;
         self.miss_deadlines(now).await?;
         let due = self.shared.store.due(now, ROUND).await?;
         let full_round = due.len() == ROUND;
@@ -84,7 +86,8 @@ impl Dispatcher<'_> {
         if full_round {
             return Ok(Duration::ZERO);
         }
-        Ok(match self.shared.store.next_due().await? {
+        let next_due = self.shared.store.next_due().await?;
+        Ok(match next_due.into_iter().chain(next_look).min() {
             None => LONGEST_NAP,
             // Its last attempt is still being cleared away.
             Some(at) if at <= now => BACKOFF.0,
@@ -110,8 +113,17 @@ impl Dispatcher<'_> {
         waiting.sort_by_key(|job| (std::cmp::Reverse(job.spec.fields().priority.unwrap_or(0)), job.due_at, job.id));
         // The driver of the last attempt may still be clearing away: its end wakes us again.
         waiting.retain(|job| self.shared.seat(job.id).is_none());
-        let rest = waiting.split_off(slots.min(waiting.len()));
-        self.claim(waiting, now).await?;
+        let (mut going, mut rest, mut admissions) = (Vec::new(), Vec::new(), Admissions::default());
+        for job in waiting {
+            if going.len() == slots {
+                rest.push(job);
+            } else if let Some(event) = admissions.instead(self.shared, &job, now).await? {
+                self.advance(&job, event, now).await?;
+            } else {
+                going.push(job);
+            }
+        }
+        self.claim(going, now).await?;
         let rest = rest.into_iter().filter(|job| !queued.contains(&job.id)).collect();
         self.queue(rest, Reason::NoSlot, now).await
     }

@@ -120,12 +120,7 @@ impl Handle {
     /// [`SubmitError`]; then there is no job.
     pub async fn submit(&self, order: Order) -> Result<Accepted, SubmitError> {
         let now = self.now();
-        let spec = self.shared.resolve(&order.name, order.spec).await?;
-        self.check(&spec).await?;
-        let warning = spec.fields().image.is_none().then(|| {
-            let name = &order.name;
-            format!("`{name}` is neither a definition nor an image reference; unless it is defined before it is due, the job will fail with no_such_job")
-        });
+        let (spec, warning) = self.admit(&order.name, order.spec).await?;
         let job = Job {
             id: JobId::new(now, self.shared.dice.bytes()),
             version: Version(0),
@@ -135,10 +130,21 @@ impl Handle {
             due_at: order.due_at,
             attempt: Default::default(),
             state: State::Scheduled,
+            origin: None,
         };
         self.shared.store.insert(&job).await?;
         self.shared.wake.notify_one();
         Ok(Accepted { job, warning })
+    }
+
+    /// What a job of this name and these fields runs, if that is allowed and can be; and what the caller had better know.
+    pub(super) async fn admit(&self, name: &JobName, own: JobSpec) -> Result<(JobSpec, Option<String>), SubmitError> {
+        let spec = self.shared.resolve(name, own).await?;
+        self.check(&spec).await?;
+        let warning = spec.fields().image.is_none().then(|| {
+            format!("`{name}` is neither a definition nor an image reference; unless it is defined before it is due, the job will fail with no_such_job")
+        });
+        Ok((spec, warning))
     }
 
     /// What can never be run is refused now, and not when it is due. An engine that is away says nothing, and a job for it

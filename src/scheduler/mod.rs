@@ -26,6 +26,7 @@ use crate::store::Store;
 use crate::store::logs::LogStore;
 use crate::watched::Watched;
 
+mod admission;
 mod catalog;
 mod definitions;
 mod dispatch;
@@ -34,6 +35,7 @@ mod handle;
 mod monitor;
 mod output;
 mod restore;
+mod schedules;
 mod secrets;
 mod sweep;
 
@@ -41,6 +43,7 @@ pub use catalog::Catalog;
 pub use definitions::{DefineError, Defined};
 pub use handle::{Accepted, ActError, Handle, Order, SubmitError};
 pub use output::{OutputError, OutputStream};
+pub use schedules::{Expected, Put, ScheduleError};
 pub use secrets::{SecretSource, SecretSources};
 
 /// The wall clock is read at least this often, so that a clock that was set, or a machine that slept, is noticed.

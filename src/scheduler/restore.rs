@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::driver::LOG_MARGIN;
-use super::{Backoff, Health, Shared};
+use super::{Backoff, Health, Shared, schedules};
 use crate::domain::id::{Attempt, ContainerId, EngineId, JobId, Timestamp};
 use crate::domain::restored::{Logged, overtaken};
 use crate::engine::{EngineError, Listed, Started};
@@ -58,6 +58,9 @@ async fn see_to(shared: &Shared) -> Result<(), Setback> {
     for job in &jobs {
         see_to_job(shared, *job, &evidence, &restored).await?;
     }
+    // Ticks that passed since the backup may have run elsewhere, under ids that are not in here.
+    let now = shared.clock.now();
+    while schedules::look(shared, now).await?.is_some_and(|at| at <= now) {}
     shared.store.forget_restored().await?;
     info!(jobs = jobs.len(), "the jobs of the backup are seen to");
     Ok(())

@@ -24,6 +24,7 @@ pub mod check;
 mod definition;
 mod lock;
 pub mod logs;
+pub mod schedules;
 pub mod sqlite;
 pub mod threads;
 
@@ -36,7 +37,7 @@ pub const TRANSITIONS_BUFFERED: usize = 4_096;
 
 /// What is on disk.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: schedules::ScheduleStore {
     /// Which scheduler state this is: made when the store was.
     fn instance(&self) -> InstanceId;
 

@@ -30,6 +30,7 @@ pub(crate) fn with_state(n: u32, spec: Value, state: State) -> Job {
         due_at: at(1_624_195_588_456),
         attempt: Attempt(0),
         state,
+        origin: None,
     }
 }
 

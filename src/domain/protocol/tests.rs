@@ -36,6 +36,7 @@ fn job(state: State) -> Job {
         due_at: at(0),
         attempt: Attempt(if waits { 0 } else { 1 }),
         state,
+        origin: None,
     }
 }
 

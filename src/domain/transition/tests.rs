@@ -21,6 +21,7 @@ claim         | claimed   claimed  claimed  .         .         .         .     
 cancel        | canceled  canceled canceled .         .         .         .         .         .         .
 reschedule    | scheduled scheduled retrying .      .         .         .         .         .         .
 miss_deadline | missed    missed   missed   missed    missed    .         .         .         .         .
+skip          | canceled  canceled canceled .         .         .         .         .         .         .
 reject        | failed    failed   failed   .         .         .         .         .         .         .
 pull          | .         .        .        .         pulling   .         .         .         .         .
 pulled        | .         .        .        claimed   .         .         .         .         .         .
@@ -76,6 +77,7 @@ fn job(state: State) -> Job {
         due_at: at(0),
         attempt: Attempt(attempt),
         state,
+        origin: None,
     }
 }
 
@@ -132,7 +134,7 @@ fn states() -> [State; 10] {
 }
 
 /// One event per row of the table, in its order.
-fn events() -> [Event; 19] {
+fn events() -> [Event; 20] {
     [
         Event::Queue(Reason::NoSlot),
         Event::Queue(Reason::EngineUnreachable),
@@ -140,6 +142,7 @@ fn events() -> [Event; 19] {
         Event::Cancel,
         Event::Reschedule(at(2_000_000)),
         Event::MissDeadline,
+        Event::Skip(failure(Reason::Overlap)),
         Event::Reject(failure(Reason::NoSuchJob)),
         Event::Pull,
         Event::Pulled,
@@ -182,6 +185,7 @@ fn row(event: &Event) -> String {
         | Event::Cancel
         | Event::Reschedule(_)
         | Event::MissDeadline
+        | Event::Skip(_)
         | Event::Reject(_)
         | Event::Pull
         | Event::Pulled

@@ -179,8 +179,10 @@ impl Driver {
             ("TIDETABLE_ATTEMPT", self.job.attempt.to_string()),
             ("TIDETABLE_DUE_AT", due),
         ]
+        .into_iter()
+        .chain(self.job.origin.as_ref().map(|origin| ("TIDETABLE_SCHEDULE", origin.schedule.to_string())))
         .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        .collect()
     }
 
     /// A place among the creates and starts in flight, kept until `start` has answered or nothing is to be started. So

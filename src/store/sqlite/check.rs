@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::super::check::Report;
 use super::super::{OpenError, StoreError, Transition};
 use super::open::Schema;
-use super::{FILE, definitions, failed, open, queries, rows, wal};
+use super::{FILE, definitions, failed, open, queries, rows, schedules, wal};
 use crate::domain::id::{InstanceId, JobId};
 use crate::domain::job::{Job, Map, Status};
 
@@ -65,7 +65,14 @@ fn tables(connection: &Connection, report: &mut Report) -> Result<(), StoreError
     }
     let journal = journal(connection, report)?;
     jobs(connection, journal, report)?;
-    all_definitions(connection, report)
+    all_definitions(connection, report)?;
+    if let Err(failure) = schedules::all(connection) {
+        report.found(failure.to_string());
+    }
+    if let Some(rows) = schedules::loose_rows(connection)?.filter(|rows| *rows > 0) {
+        report.found(format!("{rows} rows of the ledger name a job that is not there, or not theirs"));
+    }
+    Ok(())
 }
 
 fn structure(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
@@ -83,9 +90,9 @@ fn structure(connection: &Connection, report: &mut Report) -> Result<(), StoreEr
 }
 
 fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
-    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('meta', 'jobs', 'journal')";
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('meta', 'jobs', 'journal', 'schedules', 'ledger')";
     let tables: i64 = connection.query_row(sql, [], |row| row.get(0)).map_err(failed)?;
-    Ok(tables == 3)
+    Ok(tables == 5)
 }
 
 /// Every definition can be read. A database from before the migration that made their table has none.
@@ -161,7 +168,7 @@ fn jobs(
         let last = row.get(0).ok().map(JobId::from_bytes).and_then(|id| journal.remove(&id));
         match rows::job(row) {
             Ok(job) => {
-                let columns = (row.get(9).map_err(failed)?, row.get(10).map_err(failed)?);
+                let columns = (row.get(12).map_err(failed)?, row.get(13).map_err(failed)?);
                 compare(&job, columns, last.as_ref(), report)?;
             }
             Err(failure) => report.found(failure.to_string()),
@@ -212,7 +219,7 @@ pub(super) fn pages(connection: &Connection) -> Result<(), StoreError> {
     if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged(verdict.trim().replace('\n', " "))) }
 }
 
-/// That every job which is not over can be read. One that cannot would keep the others from being started, for what is
+/// That every job which is not over can be read, and every schedule. One that cannot would keep the others from being started, for what is
 /// due is read in its order.
 ///
 /// # Errors
@@ -226,7 +233,7 @@ pub(super) fn what_is_to_run(connection: &Connection) -> Result<(), StoreError> 
         }
         status = next;
     }
-    Ok(())
+    schedules::readable(connection)
 }
 
 /// The next of the words that are there, whatever they are.

@@ -21,6 +21,7 @@ use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map};
 use crate::domain::spec::JobSpec;
+use crate::domain::ledger::News;
 
 mod backup;
 mod check;
@@ -28,6 +29,7 @@ mod definitions;
 mod open;
 mod queries;
 mod rows;
+mod schedules;
 mod wal;
 mod writer;
 
@@ -117,7 +119,17 @@ impl SqliteStore {
             .map_err(broken)?
     }
 
-    async fn write(&self, work: impl FnOnce(&Connection) -> writer::Done + Send + 'static) -> Result<(), StoreError> {
+    async fn write(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<Option<Transition>, StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.write_many(move |connection| work(connection).map(|done| done.into_iter().collect())).await
+    }
+
+    async fn write_many(
+        &self,
+        work: impl FnOnce(&Connection) -> writer::Done + Send + 'static,
+    ) -> Result<(), StoreError> {
         let commands =
             self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
         writer::submit(&commands, Box::new(work)).await
@@ -160,8 +172,10 @@ impl Store for SqliteStore {
         let row = rows::JobRow::of(after)?;
         let transition = rows::transition(Some(before), after, at);
         let version = before.version;
+        let (origin, news) = (after.origin.clone(), News::of(before, after));
         self.write(move |connection| {
             queries::advance(connection, &row, version)?;
+            schedules::note(connection, origin.as_ref(), news)?;
             queries::journal(connection, transition).map(Some)
         })
         .await

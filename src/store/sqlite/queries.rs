@@ -1,4 +1,4 @@
-//! All SQL of the store. Every query names the index that answers it, so that no planner's guess can turn it into a scan
+//! All SQL of the store but that of `schedules`. Every query names the index that answers it, so that no planner's guess can turn it into a scan
 //! (before it was named, `due` sorted every job that waited), and a test reads the plans.
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, ToSql, params};
@@ -6,12 +6,14 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, ToSql, pa
 use super::super::{Filter, StoreError, Transition};
 use super::failed;
 use super::rows::{self, JOB_COLUMNS, JobRow, number};
+use super::schedules::NOT_HELD_BACK;
 use crate::domain::id::{JobId, Seq, Timestamp, Version};
 use crate::domain::job::{Job, Map, Status};
 
 const INSERT: &str =
-    "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail,
+         schedule, generation, nominal)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 const ADVANCE: &str = "UPDATE jobs SET version = ?2, spec = ?3, due_at = ?4, priority = ?5, start_deadline = ?6, attempt = ?7, status = ?8, detail = ?9
      WHERE id = ?1 AND version = ?10";
 const JOURNAL: &str =
@@ -47,7 +49,7 @@ fn due_sql() -> String {
 fn queued_sql() -> String {
     format!(
         "SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_queued
-         WHERE status = 'queued' ORDER BY priority DESC, due_at, id LIMIT ?1"
+         WHERE status = 'queued' AND {NOT_HELD_BACK} ORDER BY priority DESC, due_at, id LIMIT ?1"
     )
 }
 
@@ -79,7 +81,7 @@ pub(super) fn prepared<'c>(connection: &'c Connection, sql: &str) -> Result<Cach
     connection.prepare_cached(sql).map_err(failed)
 }
 
-fn jobs(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Job>, StoreError> {
+pub(super) fn jobs(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Job>, StoreError> {
     let mut statement = prepared(connection, sql)?;
     let mut found = statement.query(params).map_err(failed)?;
     let mut jobs = Vec::new();
@@ -103,7 +105,10 @@ pub(super) fn insert(connection: &Connection, row: &JobRow) -> Result<(), StoreE
             row.start_deadline,
             row.attempt,
             row.status,
-            row.detail
+            row.detail,
+            row.schedule,
+            row.generation,
+            row.nominal
         ])
         .map_err(failed)?;
     Ok(())
@@ -276,7 +281,7 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::definitions;
+    use super::super::{definitions, schedules};
     use super::*;
 
     /// The plan of a query, a line a step.
@@ -292,9 +297,11 @@ mod tests {
     #[test]
     fn every_query_is_answered_from_an_index_and_sorts_nothing() {
         let connection = Connection::open_in_memory().expect("memory");
-        for migration in
-            [include_str!("migrations/V1__jobs_and_journal.sql"), include_str!("migrations/V2__definitions.sql")]
-        {
+        for migration in [
+            include_str!("migrations/V1__jobs_and_journal.sql"),
+            include_str!("migrations/V2__definitions.sql"),
+            include_str!("migrations/V3__schedules.sql"),
+        ] {
             connection.execute_batch(migration).expect("the schema is right");
         }
         let statuses = |map| Status::ALL.iter().copied().filter(|status| status.map() == map).collect::<Vec<_>>();
@@ -304,7 +311,9 @@ mod tests {
             [INSERT, ADVANCE, JOURNAL, JOURNAL_AFTER, PREFIX, NEXT_DUE, ACTIVE, META, SET_META, UNSET_META, OVERTAKEN];
         let definitions =
             [definitions::GET, definitions::PAGE, definitions::REVISION, definitions::PUT, definitions::REMOVE];
-        for sql in pages.iter().chain(&built).map(String::as_str).chain(fixed).chain(definitions) {
+        let of_schedules = schedules::built();
+        let built = pages.iter().chain(&built).chain(&of_schedules).map(String::as_str);
+        for sql in built.chain(fixed).chain(definitions).chain(schedules::FIXED) {
             for step in plan(&connection, sql) {
                 // In the order of its own index, and only as far as the limit; the labels of one job.
                 let bounded = step == "SCAN jobs USING INDEX jobs_queued" || step.starts_with("SCAN json_each");

@@ -6,10 +6,12 @@ use super::super::{StoreError, Transition};
 use super::failed;
 use crate::domain::id::{Attempt, JobId, Seq, Timestamp, Version};
 use crate::domain::job::{Job, Reason, State, Status};
+use crate::domain::ledger::{Generation, Origin};
 use crate::domain::spec::JobSpec;
 
 /// The columns of a job, in the order in which [`job`] reads them.
-pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail";
+pub(super) const JOB_COLUMNS: &str =
+    "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal";
 
 /// A job as it is bound to a statement.
 pub(super) struct JobRow {
@@ -24,12 +26,16 @@ pub(super) struct JobRow {
     pub(super) attempt: u32,
     pub(super) status: &'static str,
     pub(super) detail: Option<String>,
+    pub(super) schedule: Option<String>,
+    pub(super) generation: Option<i64>,
+    pub(super) nominal: Option<i64>,
 }
 
 impl JobRow {
     pub(super) fn of(job: &Job) -> Result<Self, StoreError> {
         let unwritable =
             |error: serde_json::Error| StoreError::Failed(format!("job {} cannot be written: {error}", job.id));
+        let origin = job.origin.as_ref();
         Ok(Self {
             id: job.id,
             version: number(job.version.0),
@@ -42,6 +48,9 @@ impl JobRow {
             attempt: job.attempt.0,
             status: job.state.status().as_str(),
             detail: job.state.detail().map_err(unwritable)?,
+            schedule: origin.map(|origin| origin.schedule.to_string()),
+            generation: origin.map(|origin| number(origin.generation.0)),
+            nominal: origin.and_then(|origin| origin.nominal).map(|at| at.timestamp_millis()),
         })
     }
 }
@@ -78,7 +87,18 @@ pub(super) fn job(row: &Row<'_>) -> Result<Job, StoreError> {
         due_at: instant(row.get(5).map_err(failed)?).ok_or_else(|| damaged("due time"))?,
         attempt: Attempt(row.get(6).map_err(failed)?),
         state: State::from_parts(status, detail.as_deref()).map_err(|_| damaged("state"))?,
+        origin: origin(row, &damaged)?,
     })
+}
+
+fn origin(row: &Row<'_>, damaged: &dyn Fn(&str) -> StoreError) -> Result<Option<Origin>, StoreError> {
+    let Some(schedule) = row.get::<_, Option<String>>(9).map_err(failed)? else { return Ok(None) };
+    let nominal: Option<i64> = row.get(11).map_err(failed)?;
+    Ok(Some(Origin {
+        schedule: schedule.parse().map_err(|_| damaged("schedule"))?,
+        generation: Generation(unsigned(row.get(10).map_err(failed)?)),
+        nominal: nominal.map(|at| instant(at).ok_or_else(|| damaged("tick"))).transpose()?,
+    }))
 }
 
 pub(super) fn instant(millis: i64) -> Option<Timestamp> {

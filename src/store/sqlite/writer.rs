@@ -20,8 +20,8 @@ pub(super) const WAITING: usize = 4_096;
 /// The most commands in one transaction.
 const BATCH: usize = 512;
 
-/// What a command did: the transition to announce, if any.
-pub(super) type Done = Result<Option<Transition>, StoreError>;
+/// What a command did: the transitions to announce.
+pub(super) type Done = Result<Vec<Transition>, StoreError>;
 type Work = Box<dyn FnOnce(&Connection) -> Done + Send>;
 type Reply = oneshot::Sender<Result<(), StoreError>>;
 
@@ -80,8 +80,8 @@ impl Writer {
     /// First the number that readers compare, then the news, then the replies.
     fn announce(&self, written: Vec<(Reply, Done)>) {
         for (reply, done) in written {
-            let answer = done.map(|transition| {
-                if let Some(transition) = transition {
+            let answer = done.map(|transitions| {
+                for transition in transitions {
                     self.last_seq.store(transition.seq.0, Ordering::Release);
                     // Nobody listening is fine.
                     let _ = self.transitions.send(Arc::new(transition));
@@ -152,20 +152,18 @@ mod tests {
     fn a_command_that_fails_half_way_is_undone_and_the_others_are_not() {
         let mut connection = memory();
         let half: fn(&Connection) -> Done = |c| put(c, 2).and(Err(StoreError::Outdated));
-        let batch =
-            works(vec![|c| put(c, 1).map(|()| None), half, |c| put(c, 1).map(|()| None), |c| put(c, 3).map(|()| None)]);
+        let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), half, |c| put(c, 1).map(|()| Vec::new()), |c| {
+            put(c, 3).map(|()| Vec::new())
+        }]);
         let done = commit(&mut connection, batch).expect("the batch is committed");
-        assert!(
-            matches!(done[..], [Ok(None), Err(StoreError::Outdated), Err(StoreError::Failed(_)), Ok(None)]),
-            "{done:?}"
-        );
+        assert!(matches!(done[..], [Ok(_), Err(StoreError::Outdated), Err(StoreError::Failed(_)), Ok(_)]), "{done:?}");
         assert_eq!(stored(&connection), 2);
     }
 
     #[test]
     fn a_full_disk_fails_the_whole_batch_and_nothing_of_it_is_kept() {
         let mut connection = memory();
-        let batch = works(vec![|c| put(c, 1).map(|()| None), |_| Err(StoreError::Full)]);
+        let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), |_| Err(StoreError::Full)]);
         assert!(matches!(commit(&mut connection, batch), Err(StoreError::Full)));
         assert_eq!(stored(&connection), 0);
         assert!(connection.is_autocommit());
@@ -176,9 +174,9 @@ mod tests {
         let mut connection = memory();
         let undone: fn(&Connection) -> Done = |c| {
             c.execute_batch("INSERT OR ROLLBACK INTO t VALUES (1)").map_err(failed)?;
-            Ok(None)
+            Ok(Vec::new())
         };
-        let batch = works(vec![|c| put(c, 1).map(|()| None), undone, |c| put(c, 5).map(|()| None)]);
+        let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), undone, |c| put(c, 5).map(|()| Vec::new())]);
         assert!(matches!(commit(&mut connection, batch), Err(StoreError::Failed(_))));
         assert_eq!(stored(&connection), 0);
     }

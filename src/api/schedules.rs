@@ -1,0 +1,246 @@
+//! Schedules: put, show, list, delete, pause, resume, trigger; their next ticks and their ledger.
+
+use axum::Json;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::error::Problem;
+use super::preview::{count_of, shown_in};
+use super::wire::{DoneView, LedgerView, PreviewView, ScheduleView, SchedulesView, TickView};
+use super::{Api, json};
+use crate::domain::date::rfc3339;
+use crate::domain::id::Timestamp;
+use crate::domain::ledger::{Generation, LedgerRow};
+use crate::domain::planned::ScheduleRecord;
+use crate::domain::recurrence::Zone;
+use crate::domain::schedule::{Schedule, ScheduleFields, ScheduleName};
+use crate::domain::units::shown;
+use crate::scheduler::{Expected, ScheduleError};
+
+/// How many ticks a page of the ledger has unless asked for more or fewer, and the most.
+const PAGE: (usize, usize) = (100, 1_000);
+
+/// `GET /schedules`.
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<SchedulesView>, Problem> {
+    let records = api.scheduler.store().schedules().await?;
+    let views = records.iter().map(|record| (record.name.to_string(), view(record)));
+    Ok(Json(SchedulesView { schedules: views.collect() }))
+}
+
+/// `GET /schedule/{name}`.
+pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
+    Ok(tagged(StatusCode::OK, &api.record(&name).await?, None))
+}
+
+/// `PUT /schedule/{name}`: 201 when it is new, else 200.
+pub(super) async fn put(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let name = name_of(&name)?;
+    let expected = expected(&headers)?;
+    let fields: ScheduleFields = json::read(request).await?;
+    if fields.spec.as_ref().is_some_and(|spec| spec.env_file.is_some()) {
+        let detail = "`env_file` is a file of the server's machine, so only a definition of the config file has it";
+        return Err(Problem::field("spec", "config_only", detail));
+    }
+    let schedule = Schedule::try_from(fields).map_err(|bad| Problem::field(bad.field, "invalid_field", bad.detail))?;
+    let zone = Zone::from(api.zone);
+    let put = api.scheduler.put_schedule(&name, schedule, zone, expected).await;
+    let put = put.map_err(|error| problem(&name, error))?;
+    let status = if put.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(tagged(status, &put.record, put.warning))
+}
+
+/// `DELETE /schedule/{name}`.
+pub(super) async fn delete(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let name = name_of(&name)?;
+    let deleted = api.scheduler.delete_schedule(&name, expected(&headers)?).await;
+    deleted.map_err(|error| problem(&name, error)).map(|()| StatusCode::NO_CONTENT)
+}
+
+/// `POST /schedule/{name}/pause`.
+pub(super) async fn pause(api: State<Api>, name: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    set_paused(api, name, headers, true).await
+}
+
+/// `POST /schedule/{name}/resume`.
+pub(super) async fn resume(api: State<Api>, name: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    set_paused(api, name, headers, false).await
+}
+
+async fn set_paused(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    paused: bool,
+) -> Result<Response, Problem> {
+    let name = name_of(&name)?;
+    let changed = api.scheduler.pause_schedule(&name, paused, expected(&headers)?).await;
+    Ok(tagged(StatusCode::OK, &changed.map_err(|error| problem(&name, error))?, None))
+}
+
+/// `POST /schedule/{name}/trigger`: a job now.
+pub(super) async fn trigger(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<DoneView>), Problem> {
+    let name = name_of(&name)?;
+    let job = api.scheduler.trigger_schedule(&name).await.map_err(|error| problem(&name, error))?;
+    let message = format!("job {} with id {} of schedule {name} will be run now", job.name, job.id);
+    Ok((StatusCode::CREATED, Json(api.done(&job, message))))
+}
+
+/// The query of `next`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NextQuery {
+    n: Option<usize>,
+}
+
+/// `GET /schedule/{name}/next?n=`: its next ticks, were it not paused.
+pub(super) async fn next(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    query: Result<Query<NextQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<PreviewView>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
+    let count = count_of(query.n)?;
+    let record = api.record(&name).await?;
+    let timetable = record.timetable();
+    let zone = record.schedule.time_zone().unwrap_or(Zone::UTC);
+    let left = record.schedule.max_runs().map_or(u64::MAX, |most| most.saturating_sub(record.runs));
+    let count = count.min(usize::try_from(left).unwrap_or(count));
+    let ticks = timetable.after(record.settled.max(api.scheduler.now()));
+    let next = ticks.take(count).map(|tick| shown_in(zone, tick.nominal)).collect();
+    Ok(Json(PreviewView { says: timetable.recurrence.describe(), next }))
+}
+
+/// The query of the ledger.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LedgerQuery {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// `GET /schedule/{name}/ledger`: what became of its ticks, the latest first. A schedule that was deleted has one, too.
+pub(super) async fn ledger(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    query: Result<Query<LedgerQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<LedgerView>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
+    let name = name_of(&name)?;
+    let limit = query.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
+    let before = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let rows = api.scheduler.store().ledger(&name, before, limit).await?;
+    if rows.is_empty() && before.is_none() {
+        api.record(name.as_str()).await?;
+    }
+    let is_full = rows.len() == limit;
+    let next = rows.last().filter(|_| is_full).map(cursor);
+    Ok(Json(LedgerView { ticks: rows.iter().map(tick).collect(), next }))
+}
+
+impl Api {
+    async fn record(&self, name: &str) -> Result<ScheduleRecord, Problem> {
+        let name = name_of(name)?;
+        self.scheduler.store().schedule(&name).await?.ok_or_else(|| no_schedule(&name))
+    }
+}
+
+fn name_of(text: &str) -> Result<ScheduleName, Problem> {
+    text.parse::<ScheduleName>().map_err(|error| Problem::field("name", "invalid_name", error.to_string()))
+}
+
+fn no_schedule(name: &ScheduleName) -> Problem {
+    let detail = format!("there is no schedule `{name}`: `GET /schedules` lists those there are");
+    Problem::new(StatusCode::NOT_FOUND, "no_such_schedule", detail)
+}
+
+fn problem(name: &ScheduleName, error: ScheduleError) -> Problem {
+    match error {
+        ScheduleError::NotFound => no_schedule(name),
+        ScheduleError::Changed => Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "changed",
+            format!("schedule `{name}` is not what `If-Match` or `If-None-Match` says: read it, and decide again"),
+        ),
+        ScheduleError::Refused(error) => error.into(),
+    }
+}
+
+/// What the caller says that the schedule has to be.
+fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
+    let value = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+    match (value(header::IF_MATCH), value(header::IF_NONE_MATCH)) {
+        (None, None) => Ok(Expected::Anything),
+        (Some("*"), None) => Ok(Expected::Some),
+        (None, Some("*")) => Ok(Expected::None),
+        (Some(tag), None) => {
+            let generation =
+                tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).and_then(|tag| tag.parse().ok());
+            // A tag that is none of ours is none that the schedule has.
+            Ok(Expected::Generation(Generation(generation.unwrap_or(0))))
+        }
+        (_, Some(other)) => {
+            let detail = format!("`If-None-Match` is `{}`: only `*`, and no `If-Match` beside it", shown(other));
+            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_header", detail))
+        }
+    }
+}
+
+fn view(record: &ScheduleRecord) -> ScheduleView {
+    ScheduleView {
+        name: record.name.to_string(),
+        fields: record.schedule.clone().into(),
+        says: record.timetable().recurrence.describe(),
+        next_due_at: record.ahead.map(|ahead| rfc3339(ahead.nominal)),
+        next_job: record.ahead.map(|ahead| ahead.job.to_string()),
+        runs: record.runs,
+        warning: None,
+    }
+}
+
+fn tagged(status: StatusCode, record: &ScheduleRecord, warning: Option<String>) -> Response {
+    let mut response = (status, Json(ScheduleView { warning, ..view(record) })).into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", record.generation.0)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+fn tick(row: &LedgerRow) -> TickView {
+    TickView {
+        due_at: rfc3339(row.first),
+        until: (row.last != row.first).then(|| rfc3339(row.last)),
+        outcome: row.outcome.map(|outcome| outcome.as_str().to_owned()).unwrap_or_default(),
+        reason: row.reason.map(|reason| reason.to_string()),
+        job: row.job.map(|job| job.to_string()),
+    }
+}
+
+fn cursor(row: &LedgerRow) -> String {
+    format!("{}-{}", row.first.timestamp_millis(), row.generation.0)
+}
+
+fn read_cursor(text: &str) -> Result<(Timestamp, Generation), Problem> {
+    let read = || {
+        let (first, generation) = text.split_once('-')?;
+        let first = Timestamp::from_timestamp_millis(first.parse().ok()?)?;
+        Some((first, Generation(generation.parse().ok()?)))
+    };
+    read().ok_or_else(|| {
+        let detail = format!("`{}` is no cursor: take it from `next` of the page before", shown(text));
+        Problem::field("cursor", "invalid_cursor", detail)
+    })
+}

@@ -1,0 +1,134 @@
+//! `tidetable schedule …`: schedules, their next ticks, and what became of those before.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::output;
+use crate::client::Client;
+
+#[derive(Args, Debug)]
+pub(super) struct ScheduleArgs {
+    #[command(subcommand)]
+    action: Action,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List schedules
+    Ls,
+    /// Make or change a schedule
+    Apply {
+        /// Its fields, as JSON; - for stdin
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+        /// Its name
+        name: String,
+    },
+    /// Delete a schedule; what runs goes on
+    Rm(NameArgs),
+    /// Skip its ticks from now on
+    Pause(NameArgs),
+    /// Go on
+    Resume(NameArgs),
+    /// Run its job now
+    Trigger(NameArgs),
+    /// Say when it is due next
+    Next {
+        /// Its name
+        name: String,
+        /// How many times to show
+        #[arg(short, value_name = "N")]
+        n: Option<usize>,
+    },
+    /// Show what became of its ticks, the latest first
+    Ledger(NameArgs),
+}
+
+#[derive(Args, Debug)]
+struct NameArgs {
+    /// Its name
+    name: String,
+}
+
+pub(super) async fn run(client: &Client, args: ScheduleArgs) -> anyhow::Result<u8> {
+    let json = args.json;
+    match args.action {
+        Action::Ls => {
+            let all = client.schedules().await?;
+            let rows = all.schedules.values().map(|s| {
+                let next = s.next_due_at.clone().unwrap_or_else(|| "-".to_owned());
+                let job = s.fields.job_name.as_ref().map(ToString::to_string).unwrap_or_default();
+                [s.name.clone(), job, next, s.fields.paused.unwrap_or(false).to_string(), s.says.clone()]
+            });
+            show(&all, json, || table(["NAME", "JOB", "NEXT", "PAUSED", "WHEN"], rows))
+        }
+        Action::Apply { file, name } => {
+            let view = client.put_schedule(&name, &read(&file)?).await?;
+            if let Some(warning) = &view.warning {
+                eprintln!("warning: {warning}");
+            }
+            show(&view, json, || format!("schedule {name}: {}", view.says))
+        }
+        Action::Rm(NameArgs { name }) => {
+            client.delete_schedule(&name).await?;
+            println!("schedule {name} is deleted");
+            Ok(0)
+        }
+        Action::Pause(NameArgs { name }) => {
+            let view = client.pause_schedule(&name, true).await?;
+            show(&view, json, || format!("schedule {name} is paused"))
+        }
+        Action::Resume(NameArgs { name }) => {
+            let view = client.pause_schedule(&name, false).await?;
+            show(&view, json, || format!("schedule {name} goes on: {}", view.says))
+        }
+        Action::Trigger(NameArgs { name }) => output::done(&client.trigger_schedule(&name).await?, json),
+        Action::Next { name, n } => {
+            let next = client.next_of_schedule(&name, n).await?;
+            show(&next, json, || next.next.join("\n"))
+        }
+        Action::Ledger(NameArgs { name }) => {
+            let ledger = client.ledger(&name).await?;
+            let rows = ledger.ticks.iter().map(|tick| {
+                let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+                let (until, reason, job) = (or_dash(&tick.until), or_dash(&tick.reason), or_dash(&tick.job));
+                [tick.due_at.clone(), until, tick.outcome.clone(), reason, job]
+            });
+            show(&ledger, json, || table(["DUE", "UNTIL", "OUTCOME", "REASON", "JOB"], rows))
+        }
+    }
+}
+
+fn show(value: &impl Serialize, json: bool, text: impl FnOnce() -> String) -> anyhow::Result<u8> {
+    let text = if json { serde_json::to_string_pretty(value)? } else { text() };
+    println!("{text}");
+    Ok(0)
+}
+
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    rows.for_each(|row| {
+        table.add_row(row);
+    });
+    output::shown(&table)
+}
+
+fn read(file: &PathBuf) -> anyhow::Result<Value> {
+    let mut text = String::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_string(&mut text).context("stdin cannot be read")?;
+    } else {
+        text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    }
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
+}

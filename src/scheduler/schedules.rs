@@ -1,0 +1,247 @@
+//! Schedules: their ticks become jobs, and callers change them.
+//!
+//! There is no list in memory and no task of its own: each round of the dispatcher begins with whatever has to be looked at
+//! by now ([`look`]), and only then asks what is due. What a look or a caller's change means is decided in
+//! [`crate::domain::planned`] and written in one transaction; whoever comes second with the same record is refused, reads it
+//! again, and finds it done.
+
+use super::handle::{Handle, SubmitError};
+use super::{ROUND, Shared};
+use crate::domain::id::{JobId, Timestamp, Version};
+use crate::domain::job::{Job, State};
+use crate::domain::ledger::{Generation, Origin};
+use crate::domain::planned::{Change, ScheduleRecord, Turn};
+use crate::domain::recurrence::Zone;
+use crate::domain::schedule::{Schedule, ScheduleName};
+use crate::store::StoreError;
+
+/// How many looks one round takes at most before other jobs have their turn.
+const LOOKS: usize = 16;
+
+/// Settles the ticks of every schedule whose time has come. Gives when it is worth looking again, if ever.
+///
+/// # Errors
+/// A store that fails; what was settled before stays settled.
+pub(super) async fn look(shared: &Shared, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    for _ in 0..LOOKS {
+        let records = shared.store.to_look_at(now, ROUND).await?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
+            turn(shared, &record, now).await?;
+        }
+    }
+    shared.store.next_look().await
+}
+
+/// One turn of one schedule. Another's that came first is as good.
+async fn turn(shared: &Shared, record: &ScheduleRecord, now: Timestamp) -> Result<(), StoreError> {
+    let waiting = waiting(shared, &record.name).await?;
+    let restored = shared.store.restored(now).await?.is_some();
+    let turn = record.turn(&waiting, now, restored, &mut || shared.new_id(now));
+    unless_outdated(shared.store.turn(turn, now).await).map(drop)
+}
+
+/// The jobs of its ticks that wait for their first attempt.
+async fn waiting(shared: &Shared, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {
+    let mut jobs = shared.store.jobs_of(name).await?;
+    let is_tick = |job: &Job| job.origin.as_ref().is_some_and(|origin| origin.nominal.is_some());
+    jobs.retain(|job| job.attempt.0 == 0 && is_tick(job));
+    Ok(jobs)
+}
+
+/// Whether it was written.
+fn unless_outdated(written: Result<(), StoreError>) -> Result<bool, StoreError> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(StoreError::Outdated) => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+impl Shared {
+    fn new_id(&self, now: Timestamp) -> JobId {
+        JobId::new(now, self.dice.bytes())
+    }
+}
+
+/// What a caller knows of the schedule that is to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Anything,
+    /// That there is one.
+    Some,
+    /// That there is none.
+    None,
+    /// That it was last changed so.
+    Generation(Generation),
+}
+
+/// Why a schedule was not changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// There is none of this name.
+    #[error("there is no such schedule")]
+    NotFound,
+    /// It is not as the caller expected.
+    #[error("the schedule is not what was expected")]
+    Changed,
+    /// Its job could not be run, or not be written down.
+    #[error(transparent)]
+    Refused(#[from] SubmitError),
+}
+
+impl From<StoreError> for ScheduleError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// A schedule that is on disk.
+#[derive(Clone, Debug)]
+pub struct Put {
+    /// As it is now.
+    pub record: ScheduleRecord,
+    /// Whether it is new.
+    pub is_new: bool,
+    /// What the caller had better know.
+    pub warning: Option<String>,
+}
+
+impl Handle {
+    /// Makes or changes a schedule. It is due by clocks in `zone` unless it says otherwise. The same again changes nothing.
+    ///
+    /// # Errors
+    /// [`ScheduleError`]; then nothing was changed.
+    pub async fn put_schedule(
+        &self,
+        name: &ScheduleName,
+        schedule: Schedule,
+        zone: Zone,
+        expected: Expected,
+    ) -> Result<Put, ScheduleError> {
+        let schedule = schedule.in_zone(zone);
+        let warning = self.admit(schedule.job_name(), schedule.spec().clone()).await?.1;
+        loop {
+            let found = self.shared.store.schedule(name).await?;
+            expect(found.as_ref(), expected)?;
+            let Some(record) = found else {
+                if let Some(record) = self.add(name, &schedule).await? {
+                    return Ok(Put { record, is_new: true, warning });
+                }
+                continue;
+            };
+            if record.schedule == schedule {
+                return Ok(Put { record, is_new: false, warning });
+            }
+            let change = Change::Put(Box::new(schedule.clone()));
+            if let Some(Some(record)) = self.change(record, &change).await? {
+                return Ok(Put { record, is_new: false, warning });
+            }
+        }
+    }
+
+    /// Pauses a schedule, or lets it go on. Ticks that passed in a pause are skipped.
+    ///
+    /// # Errors
+    /// [`ScheduleError`]; then nothing was changed.
+    pub async fn pause_schedule(
+        &self,
+        name: &ScheduleName,
+        paused: bool,
+        expected: Expected,
+    ) -> Result<ScheduleRecord, ScheduleError> {
+        loop {
+            let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
+            expect(Some(&record), expected)?;
+            if record.schedule.is_paused() == paused {
+                return Ok(record);
+            }
+            let change = Change::Put(Box::new(record.schedule.clone().with_paused(paused)));
+            if let Some(Some(record)) = self.change(record, &change).await? {
+                return Ok(record);
+            }
+        }
+    }
+
+    /// Deletes a schedule and takes off those of its jobs that were not begun. Its ledger stays.
+    ///
+    /// # Errors
+    /// [`ScheduleError`]; then nothing was changed.
+    pub async fn delete_schedule(&self, name: &ScheduleName, expected: Expected) -> Result<(), ScheduleError> {
+        loop {
+            let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
+            expect(Some(&record), expected)?;
+            if self.change(record, &Change::Delete).await?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A job of this schedule, now, whatever its ticks do.
+    ///
+    /// # Errors
+    /// [`ScheduleError`]; then there is no job.
+    pub async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Job, ScheduleError> {
+        let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
+        let now = self.now();
+        let job = Job {
+            id: self.shared.new_id(now),
+            version: Version(0),
+            name: record.schedule.job_name().clone(),
+            spec: self.admit(record.schedule.job_name(), record.schedule.spec().clone()).await?.0,
+            created_at: now,
+            due_at: now,
+            attempt: Default::default(),
+            state: State::Scheduled,
+            origin: Some(Origin { schedule: record.name, generation: record.generation, nominal: None }),
+        };
+        self.shared.store.insert(&job).await?;
+        self.shared.wake.notify_one();
+        Ok(job)
+    }
+
+    /// A new schedule; nothing when another one came first.
+    async fn add(&self, name: &ScheduleName, schedule: &Schedule) -> Result<Option<ScheduleRecord>, StoreError> {
+        let now = self.now();
+        let generation = self.shared.store.last_generation(name).await?.next();
+        let record = ScheduleRecord::new(name.clone(), generation, schedule.clone(), now);
+        let turn = Turn::first(&record, now, &mut || self.shared.new_id(now));
+        Ok(self.write(turn, now).await?.flatten())
+    }
+
+    /// One attempt at a change; nothing when something came first.
+    async fn change(
+        &self,
+        record: ScheduleRecord,
+        change: &Change,
+    ) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
+        let now = self.now();
+        if record.look_at.is_some_and(|at| at <= now) {
+            turn(&self.shared, &record, now).await?;
+            return Ok(None);
+        }
+        let waiting = waiting(&self.shared, &record.name).await?;
+        let turn = record.change(change, &waiting, now, &mut || self.shared.new_id(now));
+        self.write(turn, now).await
+    }
+
+    async fn write(&self, turn: Turn, now: Timestamp) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
+        let after = turn.after.clone();
+        let written = unless_outdated(self.shared.store.turn(turn, now).await)?;
+        self.shared.wake.notify_one();
+        Ok(written.then_some(after))
+    }
+}
+
+fn expect(found: Option<&ScheduleRecord>, expected: Expected) -> Result<(), ScheduleError> {
+    let is_met = match expected {
+        Expected::Anything => true,
+        Expected::Some => found.is_some(),
+        Expected::None => found.is_none(),
+        Expected::Generation(generation) => found.is_some_and(|record| record.generation == generation),
+    };
+    if is_met { Ok(()) } else { Err(ScheduleError::Changed) }
+}

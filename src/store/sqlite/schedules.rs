@@ -1,0 +1,316 @@
+//! Schedules and their ledger in SQLite: the SQL, and how rows become records.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params};
+
+use super::super::schedules::ScheduleStore;
+use super::super::{StoreError, Transition};
+use super::queries::{self, limit_of, prepared};
+use super::rows::{self, JOB_COLUMNS, JobRow, instant, number, unsigned};
+use super::{SqliteStore, failed};
+use crate::domain::id::{JobId, Timestamp, Version};
+use crate::domain::job::{Job, Reason};
+use crate::domain::ledger::{Generation, LedgerRow, News, Origin, TickOutcome};
+use crate::domain::planned::{Ahead, ScheduleRecord, Turn};
+use crate::domain::schedule::ScheduleName;
+
+const COLUMNS: &str =
+    "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed";
+const INSERT: &str =
+    "INSERT INTO schedules (name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0) ON CONFLICT (name) DO NOTHING";
+/// `runs` is counted by the jobs' own transitions, which leave the version as it is.
+const UPDATE: &str = "UPDATE schedules SET version = ?2, generation = ?3, fields = ?4, accepted_at = ?5, settled = ?6,
+         ahead = ?7, ahead_job = ?8, look_at = ?9, failed = ?10 WHERE name = ?1 AND version = ?11 AND runs = ?12 AND failed = ?13";
+const DELETE: &str = "DELETE FROM schedules WHERE name = ?1 AND version = ?2";
+const NEXT_LOOK: &str = "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
+const LAST_GENERATION: &str = "SELECT max(generation) FROM ledger WHERE schedule = ?1";
+const ADD_ROW: &str = "INSERT INTO ledger (schedule, generation, first, last, late, outcome, reason, job)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const DROP_ROW: &str = "DELETE FROM ledger WHERE schedule = ?1 AND generation = ?2 AND first = ?3 AND outcome IS NULL";
+const LATE: &str = "UPDATE ledger SET late = 1 WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
+const DECIDE: &str =
+    "UPDATE ledger SET outcome = CASE WHEN ?4 = 'ran' AND late THEN 'caught_up' ELSE ?4 END, reason = ?5
+     WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
+/// The last run that it may have makes it worth a look: the job that waits for the next tick is one too many.
+const COUNT_RUN: &str = "UPDATE schedules SET runs = runs + 1,
+         look_at = CASE WHEN runs + 1 >= json_extract(fields, '$.max_runs') THEN 0 ELSE look_at END
+     WHERE name = ?1";
+const NOTE_FAILURE: &str = "UPDATE schedules SET failed = 1, look_at = 0
+     WHERE name = ?1 AND generation = ?2 AND json_extract(fields, '$.pause_on_failure')";
+
+/// Every statement that is fixed, for the test that reads their plans.
+#[cfg(test)]
+pub(super) const FIXED: [&str; 11] =
+    [INSERT, UPDATE, DELETE, NEXT_LOOK, LAST_GENERATION, ADD_ROW, DROP_ROW, LATE, DECIDE, COUNT_RUN, NOTE_FAILURE];
+
+pub(super) fn one_sql() -> String {
+    format!("SELECT {COLUMNS} FROM schedules WHERE name = ?1")
+}
+
+pub(super) fn all_sql() -> String {
+    format!("SELECT {COLUMNS} FROM schedules ORDER BY name")
+}
+
+pub(super) fn look_sql() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM schedules INDEXED BY schedules_to_look_at
+         WHERE look_at IS NOT NULL AND look_at <= ?1 ORDER BY look_at, name LIMIT ?2"
+    )
+}
+
+pub(super) fn jobs_sql() -> String {
+    format!(
+        "SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_of_schedule WHERE schedule = ?1
+         AND status IN ('scheduled', 'queued', 'retrying', 'pulling', 'starting', 'running', 'stopping') ORDER BY id"
+    )
+}
+
+pub(super) fn ledger_sql() -> String {
+    "SELECT generation, first, last, late, outcome, reason, job FROM ledger INDEXED BY ledger_by_time
+     WHERE schedule = ?1 AND outcome IS NOT NULL AND (first, generation) < (?2, ?3)
+     ORDER BY first DESC, generation DESC LIMIT ?4"
+        .to_owned()
+}
+
+#[async_trait]
+impl ScheduleStore for SqliteStore {
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        let name = name.clone();
+        self.read(move |connection| Ok(records(connection, &one_sql(), [name.as_str()])?.pop())).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.read(all).await
+    }
+
+    async fn to_look_at(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.read(move |connection| records(connection, &look_sql(), params![now.timestamp_millis(), limit_of(limit)]))
+            .await
+    }
+
+    async fn next_look(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            let millis: Option<i64> =
+                prepared(connection, NEXT_LOOK)?.query_row([], |row| row.get(0)).map_err(failed)?;
+            Ok(millis.and_then(instant))
+        })
+        .await
+    }
+
+    async fn last_generation(&self, name: &ScheduleName) -> Result<Generation, StoreError> {
+        let name = name.clone();
+        self.read(move |connection| {
+            let mut statement = prepared(connection, LAST_GENERATION)?;
+            let last: Option<i64> = statement.query_row([name.as_str()], |row| row.get(0)).map_err(failed)?;
+            Ok(Generation(last.map_or(0, unsigned)))
+        })
+        .await
+    }
+
+    async fn turn(&self, turn: Turn, at: Timestamp) -> Result<(), StoreError> {
+        let rows = JobRows::of(&turn)?;
+        self.write_many(move |connection| write(connection, &turn, rows, at)).await
+    }
+
+    async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {
+        let name = name.clone();
+        self.read(move |connection| queries::jobs(connection, &jobs_sql(), [name.as_str()])).await
+    }
+
+    async fn ledger(
+        &self,
+        name: &ScheduleName,
+        before: Option<(Timestamp, Generation)>,
+        limit: usize,
+    ) -> Result<Vec<LedgerRow>, StoreError> {
+        let name = name.clone();
+        self.read(move |connection| {
+            let (first, generation) =
+                before.map_or((i64::MAX, i64::MAX), |(first, g)| (first.timestamp_millis(), number(g.0)));
+            let mut statement = prepared(connection, &ledger_sql())?;
+            let params = params![name.as_str(), first, generation, limit_of(limit)];
+            let found = statement.query_map(params, |row| Ok(ledger_row(row))).map_err(failed)?;
+            found.map(|row| row.map_err(failed)?).collect()
+        })
+        .await
+    }
+}
+
+/// Every schedule, by name.
+pub(super) fn all(connection: &Connection) -> Result<Vec<ScheduleRecord>, StoreError> {
+    records(connection, &all_sql(), [])
+}
+
+/// The jobs of a turn as they are bound.
+struct JobRows {
+    ended: Vec<(Version, JobRow)>,
+    made: Vec<JobRow>,
+}
+
+impl JobRows {
+    fn of(turn: &Turn) -> Result<Self, StoreError> {
+        let ended = turn.ended.iter().map(|(before, after)| Ok((before.version, JobRow::of(after)?)));
+        Ok(Self {
+            ended: ended.collect::<Result<_, StoreError>>()?,
+            made: turn.jobs.iter().map(JobRow::of).collect::<Result<_, StoreError>>()?,
+        })
+    }
+}
+
+/// All of a turn. Rows are dropped before their jobs end, and new ones come after: what a job that is taken off says of
+/// its tick is then said to nobody.
+fn write(connection: &Connection, turn: &Turn, jobs: JobRows, at: Timestamp) -> Result<Vec<Transition>, StoreError> {
+    let name = turn.name.as_str();
+    write_record(connection, turn)?;
+    for (sql, ticks) in [(DROP_ROW, &turn.dropped), (LATE, &turn.late)] {
+        for (generation, first) in ticks {
+            execute(connection, sql, params![name, number(generation.0), first.timestamp_millis()])?;
+        }
+    }
+    let mut news = Vec::with_capacity(jobs.ended.len() + jobs.made.len());
+    for ((before, after), (version, row)) in turn.ended.iter().zip(&jobs.ended) {
+        queries::advance(connection, row, *version)?;
+        note(connection, after.origin.as_ref(), News::of(before, after))?;
+        news.push(queries::journal(connection, rows::transition(Some(before), after, at))?);
+    }
+    for row in &turn.rows {
+        let (outcome, reason) = (row.outcome.map(TickOutcome::as_str), row.reason.map(Reason::as_str));
+        let (first, last) = (row.first.timestamp_millis(), row.last.timestamp_millis());
+        let job = row.job.map(|job| *job.as_bytes());
+        let params = params![name, number(row.generation.0), first, last, row.late, outcome, reason, job];
+        execute(connection, ADD_ROW, params)?;
+    }
+    for (job, row) in turn.jobs.iter().zip(&jobs.made) {
+        queries::insert(connection, row)?;
+        news.push(queries::journal(connection, rows::transition(None, job, at))?);
+    }
+    Ok(news)
+}
+
+fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> {
+    let name = turn.name.as_str();
+    let changed = match (&turn.after, turn.from) {
+        (None, None) => 1,
+        (None, Some(from)) => execute(connection, DELETE, params![name, number(from.0)])?,
+        (Some(after), from) => {
+            let fields = serde_json::to_string(&after.schedule)
+                .map_err(|error| StoreError::Failed(format!("schedule {name} cannot be written: {error}")))?;
+            let (version, generation) = (number(after.version.0), number(after.generation.0));
+            let (accepted, settled) = (after.accepted_at.timestamp_millis(), after.settled.timestamp_millis());
+            let ahead = after.ahead.map(|ahead| ahead.nominal.timestamp_millis());
+            let ahead_job = after.ahead.map(|ahead| *ahead.job.as_bytes());
+            let look_at = after.look_at.map(|at| at.timestamp_millis());
+            let mut params: Vec<&dyn ToSql> =
+                vec![&name, &version, &generation, &fields, &accepted, &settled, &ahead, &ahead_job, &look_at];
+            match from {
+                None => execute(connection, INSERT, &params[..])?,
+                Some(from) => {
+                    let (from, runs) = (number(from.0), number(turn.runs));
+                    params.extend([&after.failed as &dyn ToSql, &from, &runs, &turn.failed]);
+                    execute(connection, UPDATE, &params[..])?
+                }
+            }
+        }
+    };
+    if changed == 1 { Ok(()) } else { Err(StoreError::Outdated) }
+}
+
+fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+    prepared(connection, sql)?.execute(params).map_err(failed)
+}
+
+/// Writes down what a job's transition says about its tick and to its schedule.
+pub(super) fn note(connection: &Connection, origin: Option<&Origin>, news: Option<News>) -> Result<(), StoreError> {
+    let Some((origin, news)) = origin.zip(news) else { return Ok(()) };
+    let (name, generation) = (origin.schedule.as_str(), number(origin.generation.0));
+    if let Some((nominal, (outcome, reason))) = origin.nominal.zip(news.decided) {
+        let (first, reason) = (nominal.timestamp_millis(), reason.map(Reason::as_str));
+        execute(connection, DECIDE, params![name, generation, first, outcome.as_str(), reason])?;
+    }
+    if news.is_run {
+        execute(connection, COUNT_RUN, [name])?;
+    }
+    if news.failed {
+        execute(connection, NOTE_FAILURE, params![name, generation])?;
+    }
+    Ok(())
+}
+
+fn records(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<ScheduleRecord>, StoreError> {
+    let mut statement = prepared(connection, sql)?;
+    let mut found = statement.query(params).map_err(failed)?;
+    let mut records = Vec::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        records.push(record(row)?);
+    }
+    Ok(records)
+}
+
+/// The schedule in a row of [`COLUMNS`].
+fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
+    let name: String = row.get(0).map_err(failed)?;
+    let damaged = |what: &str| StoreError::Damaged(format!("schedule {name}: its {what} cannot be read"));
+    let number = |column| row.get::<_, i64>(column).map_err(failed);
+    let time = |column| row.get::<_, Option<i64>>(column).map(|at| at.and_then(instant)).map_err(failed);
+    let job: Option<[u8; 16]> = row.get(7).map_err(failed)?;
+    let fields: String = row.get(3).map_err(failed)?;
+    Ok(ScheduleRecord {
+        version: Version(unsigned(number(1)?)),
+        generation: Generation(unsigned(number(2)?)),
+        schedule: serde_json::from_str(&fields).map_err(|_| damaged("fields"))?,
+        accepted_at: time(4)?.ok_or_else(|| damaged("time"))?,
+        settled: time(5)?.ok_or_else(|| damaged("time"))?,
+        ahead: time(6)?.zip(job).map(|(nominal, job)| Ahead { nominal, job: JobId::from_bytes(job) }),
+        look_at: time(8)?,
+        runs: unsigned(number(9)?),
+        failed: number(10)? != 0,
+        name: name.parse().map_err(|_| damaged("name"))?,
+    })
+}
+
+fn ledger_row(row: &Row<'_>) -> Result<LedgerRow, StoreError> {
+    let damaged = || StoreError::Damaged("a row of the ledger cannot be read".to_owned());
+    let time = |column| row.get::<_, i64>(column).map_err(failed).and_then(|at| instant(at).ok_or_else(damaged));
+    let outcome: Option<String> = row.get(4).map_err(failed)?;
+    let reason: Option<String> = row.get(5).map_err(failed)?;
+    let job: Option<[u8; 16]> = row.get(6).map_err(failed)?;
+    Ok(LedgerRow {
+        generation: Generation(unsigned(row.get(0).map_err(failed)?)),
+        first: time(1)?,
+        last: time(2)?,
+        late: row.get(3).map_err(failed)?,
+        outcome: outcome.map(|word| TickOutcome::from_word(&word).ok_or_else(damaged)).transpose()?,
+        reason: reason.map(|word| Reason::from_word(&word).ok_or_else(damaged)).transpose()?,
+        job: job.map(JobId::from_bytes),
+    })
+}
+
+/// What a queued job that waits for others of its schedule is told by: while one of them is begun, it is not in the queue.
+pub(super) const NOT_HELD_BACK: &str =
+    "(schedule IS NULL OR json_extract(detail, '$.reason') <> 'overlap' OR NOT EXISTS
+         (SELECT 1 FROM jobs AS other INDEXED BY jobs_of_schedule WHERE other.schedule = jobs.schedule
+              AND other.attempt > 0 AND other.id <> jobs.id
+              AND other.status IN ('scheduled', 'queued', 'retrying', 'pulling', 'starting', 'running', 'stopping')))";
+
+/// The statements that read, for the test that reads their plans.
+#[cfg(test)]
+pub(super) fn built() -> [String; 4] {
+    [one_sql(), look_sql(), jobs_sql(), ledger_sql()]
+}
+
+/// That each can be read: one that cannot would keep the others from being looked at.
+pub(super) fn readable(connection: &Connection) -> Result<(), StoreError> {
+    all(connection).map(drop).map_err(|failure| match failure {
+        StoreError::Failed(detail) => StoreError::Damaged(detail),
+        other => other,
+    })
+}
+
+/// How many rows of the ledger name a job that is not there, or is another tick's.
+pub(super) fn loose_rows(connection: &Connection) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT count(*) FROM ledger AS l LEFT JOIN jobs AS j ON j.id = l.job
+         WHERE l.job IS NOT NULL AND (j.id IS NULL OR j.schedule <> l.schedule OR j.generation <> l.generation
+             OR (l.outcome IS NOT 'caught_up' AND j.nominal <> l.first))";
+    connection.query_row(sql, [], |row| row.get(0)).optional().map_err(failed)
+}
