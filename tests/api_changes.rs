@@ -100,3 +100,77 @@ fn a_job_is_run_once_more_as_it_was_resolved_whatever_became_of_its_definition()
     let said = said.unwrap();
     assert!(said.status.success() && String::from_utf8(said.stdout).unwrap().ends_with("to run in 1h\n"));
 }
+
+fn post(server: &Server, key: &str, body: &Value) -> Answer {
+    let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+    server.call("POST", "/job", &headers, body.to_string().as_bytes())
+}
+
+fn scheduled(server: &Server) -> usize {
+    server.get("/jobs").json()["scheduled"].as_object().unwrap().len()
+}
+
+#[test]
+fn a_request_with_a_key_that_comes_again_is_answered_as_the_first_time_also_after_a_crash() {
+    let mut server = Server::simulated();
+    let body = json!({"job_name": "JOB_A", "date": "1h", "env": {"A": "1", "B": "2"}});
+    let first = post(&server, "k", &body);
+    assert_eq!(first.status, 201);
+    let id = first.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(patch(&server, &id, &json!({"date": "2h"})).status, 200);
+    server.kill();
+    server.up();
+    let form = [("content-type", "application/x-www-form-urlencoded"), ("idempotency-key", "k")];
+    let as_form = server.call("POST", "/job", &form, b"date=1h&env=B=2&job_name=JOB_A&env=A=1");
+    for again in [post(&server, "k", &body), as_form] {
+        assert_eq!((again.status, again.header("location")), (201, first.header("location")), "{}", again.text());
+        assert_eq!(again.json(), first.json());
+    }
+    post(&server, "k", &json!({"job_name": "JOB_A", "date": "2h"})).assert_problem(422, "idempotency_key_reused");
+    assert_eq!(scheduled(&server), 1);
+    assert_eq!(post(&server, "other", &body).status, 201);
+    assert_eq!(scheduled(&server), 2);
+}
+
+#[test]
+fn of_many_equal_requests_at_once_one_makes_a_job_and_all_get_its_answer() {
+    let server = Server::simulated();
+    let body = json!({"job_name": "busybox", "date": "1h"});
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..16).map(|_| scope.spawn(|| post(&server, "k", &body))).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    for answer in &answers {
+        assert_eq!((answer.status, answer.json()["id"].clone()), (201, answers[0].json()["id"].clone()));
+    }
+    assert_eq!(scheduled(&server), 1);
+}
+
+#[test]
+fn a_key_is_its_callers_and_a_request_that_was_refused_does_not_use_it_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tokens");
+    let tokens = ["a".repeat(32), "b".repeat(32)];
+    std::fs::write(&file, tokens.join("\n")).unwrap();
+    let server = Server::start(&["--engine", "simulated", "--token-file", file.to_str().unwrap()], "", &[]);
+    let post = |token: &str, date: &str| {
+        let bearer = format!("Bearer {token}");
+        let kind = ("content-type", "application/x-www-form-urlencoded");
+        let headers = [("authorization", bearer.as_str()), ("idempotency-key", "k"), kind];
+        server.call("POST", "/job", &headers, format!("job_name=busybox&date={date}").as_bytes())
+    };
+    post(&tokens[0], "never").assert_problem(400, "invalid_date");
+    let ids = tokens.each_ref().map(|token| post(token, "1h").json()["id"].clone());
+    assert!(ids[0].is_string() && ids[0] != ids[1], "{ids:?}");
+    assert_eq!(post(&tokens[0], "1h").json()["id"], ids[0]);
+}
+
+#[test]
+fn a_key_that_is_none_is_refused() {
+    let server = Server::simulated();
+    let body = json!({"job_name": "busybox", "date": "1h"});
+    for key in ["", &"x".repeat(256), "ü"] {
+        post(&server, key, &body).assert_problem(400, "invalid_header");
+    }
+    assert_eq!(scheduled(&server), 0);
+}

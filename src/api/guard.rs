@@ -20,6 +20,10 @@ use super::error::Problem;
 /// Paths that tell nothing and are asked by machines that have no token.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
+/// Who calls: a hash of the token, or of nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Caller(pub(super) [u8; 32]);
+
 /// The rules.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
@@ -38,9 +42,13 @@ impl Guard {
         }
     }
 
-    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-        if OPEN.contains(&uri.path()) || self.has_token(headers) {
-            return Ok(());
+    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Caller, Problem> {
+        if let Some(token) = self.token(headers) {
+            return Ok(Caller(token));
+        }
+        let nobody = Caller(hash(b""));
+        if OPEN.contains(&uri.path()) {
+            return Ok(nobody);
         }
         if !self.tokens.is_empty() {
             return Err(Problem::new(
@@ -52,19 +60,18 @@ impl Guard {
         let host =
             text(headers, &header::HOST).or_else(|| uri.authority().map(|authority| authority.as_str())).unwrap_or("");
         self.check_host(host)?;
-        check_origin(headers, host)
+        check_origin(headers, host)?;
+        Ok(nobody)
     }
 
-    /// All tokens are compared, each in constant time.
-    fn has_token(&self, headers: &HeaderMap) -> bool {
-        let Some(given) = text(headers, &header::AUTHORIZATION)
+    /// The hash of a valid token. All tokens are compared, each in constant time.
+    fn token(&self, headers: &HeaderMap) -> Option<[u8; 32]> {
+        let given = text(headers, &header::AUTHORIZATION)
             .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        else {
-            return false;
-        };
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))?;
         let given = hash(given.1.trim().as_bytes());
-        self.tokens.iter().fold(false, |found, token| found | bool::from(token.ct_eq(&given)))
+        let known = self.tokens.iter().fold(false, |found, token| found | bool::from(token.ct_eq(&given)));
+        known.then_some(given)
     }
 
     fn check_host(&self, host: &str) -> Result<(), Problem> {
@@ -132,9 +139,12 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// The middleware.
-pub(super) async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(super) async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     match guard.check(request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => {
             let unauthorized = problem.status == StatusCode::UNAUTHORIZED.as_u16();
             let mut response = problem.into_response();

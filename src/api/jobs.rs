@@ -3,21 +3,24 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 
 use super::Api;
 use super::body::{NewJob, no_date, read_field};
 use super::error::Problem;
+use super::guard::Caller;
+use super::once;
 use super::wire::{DoneView, JobView};
 use crate::domain::date::{self, Due, rfc3339, seed_format};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::units::Span;
 use crate::scheduler::{Accepted, ActError, Health, Order};
+use crate::store::RequestKey;
 
 /// The longest that one `wait` call is kept.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
@@ -25,11 +28,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 const SHORTEST_PREFIX: usize = 4;
 
 /// `POST /job`.
-pub(super) async fn submit(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn submit(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = once::key(request.headers(), caller)?;
     let new = NewJob::read(request).await?;
-    let due = api.due(&new.date)?;
-    let accepted = api.scheduler.submit(Order { name: new.name, spec: new.spec, due_at: due.at }).await?;
-    Ok(created(api.accepted(&accepted, &due)))
+    match key {
+        Some(key) => api.submit_once(key, new).await,
+        None => api.submit(new).await,
+    }
 }
 
 /// `POST /job/{id}/rerun`: a new job that runs what the old one was resolved to, now or at a `date`.
@@ -44,7 +53,7 @@ pub(super) async fn rerun(
     Ok(created(api.accepted(&accepted, &due)))
 }
 
-fn created(done: DoneView) -> Response {
+pub(super) fn created(done: DoneView) -> Response {
     let location = HeaderValue::from_str(&format!("/job/{}", done.id));
     let mut response = (StatusCode::CREATED, Json(done)).into_response();
     if let Ok(location) = location {
@@ -148,6 +157,30 @@ fn wait_time(text: &str) -> Result<Duration, Problem> {
 }
 
 impl Api {
+    async fn submit(&self, new: NewJob) -> Result<Response, Problem> {
+        let due = self.due(&new.date)?;
+        let order = Order { name: new.name, spec: new.spec, due_at: due.at };
+        let accepted = self.scheduler.submit(order).await?;
+        Ok(created(self.accepted(&accepted, &due)))
+    }
+
+    /// The first look spares a request that comes again what may have changed since (an absolute date is past, a policy is
+    /// another one); which of two at once is the first is decided where the job is written.
+    async fn submit_once(&self, key: RequestKey, new: NewJob) -> Result<Response, Problem> {
+        let body = once::digest(&new);
+        if let Some(earlier) = self.scheduler.answer(key).await? {
+            return once::again(&earlier, body);
+        }
+        let due = self.due(&new.date)?;
+        let order = Order { name: new.name, spec: new.spec, due_at: due.at };
+        let accepted = self.scheduler.prepare(order).await?;
+        let done = self.accepted(&accepted, &due);
+        match self.scheduler.submit_once(&accepted.job, &once::kept(key, body, &done)?).await? {
+            Some(earlier) => once::again(&earlier, body),
+            None => Ok(created(done)),
+        }
+    }
+
     async fn cancel(&self, id: &str) -> Result<Json<DoneView>, Problem> {
         let id = self.find(id).await?;
         let job = self.scheduler.cancel(id).await.map_err(|error| Problem::from_cancel(id, error))?;

@@ -32,6 +32,7 @@ mod jobs;
 mod json;
 mod listing;
 mod logs;
+mod once;
 mod preview;
 mod schedules;
 mod system;

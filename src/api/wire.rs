@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::date::{rfc3339, seed_format};
 use crate::domain::id::Timestamp;
 use crate::domain::job::{End, Job, State};
-use crate::scheduler::Defined;
 use crate::domain::schedule::ScheduleFields;
+use crate::scheduler::Defined;
 
 /// A job as the API shows it. The first five fields are the seed's; times among the others are RFC 3339 with
 /// milliseconds, UTC.

@@ -18,10 +18,13 @@ use crate::domain::policy::Denied;
 use crate::domain::spec::{BadSpec, JobSpec};
 use crate::domain::transition::Event;
 use crate::engine::PullProgress;
-use crate::store::{Store, StoreError};
+use crate::store::{Answer, RequestKey, Store, StoreError};
 
 /// How long a caller waits for the engine's word on a job; after that it is accepted without one.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the answer to a request is kept, to be given again.
+const ANSWERS_KEPT: chrono::Duration = chrono::Duration::hours(24);
 
 /// How callers reach the scheduler. Cheap to clone.
 #[derive(Clone)]
@@ -119,6 +122,36 @@ impl Handle {
     /// # Errors
     /// [`SubmitError`]; then there is no job.
     pub async fn submit(&self, order: Order) -> Result<Accepted, SubmitError> {
+        let accepted = self.prepare(order).await?;
+        self.shared.store.insert(&accepted.job).await?;
+        self.shared.wake.notify_one();
+        Ok(accepted)
+    }
+
+    /// Accepts a job that was [prepared](Handle::prepare), unless this request was answered in the last day: then there is
+    /// no job, and that answer is given.
+    ///
+    /// # Errors
+    /// A store that fails; then there is no job.
+    pub async fn submit_once(&self, job: &Job, answer: &Answer) -> Result<Option<Answer>, StoreError> {
+        let earlier = self.shared.store.insert_once(job, answer, job.created_at - ANSWERS_KEPT).await?;
+        self.shared.wake.notify_one();
+        Ok(earlier)
+    }
+
+    /// What this request was answered in the last day.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn answer(&self, request: RequestKey) -> Result<Option<Answer>, StoreError> {
+        self.shared.store.answer(request, self.now() - ANSWERS_KEPT).await
+    }
+
+    /// The job that would be accepted. It is nowhere yet.
+    ///
+    /// # Errors
+    /// [`SubmitError`].
+    pub async fn prepare(&self, order: Order) -> Result<Accepted, SubmitError> {
         let now = self.now();
         let (spec, warning) = self.admit(&order.name, order.spec).await?;
         let job = Job {
@@ -132,8 +165,6 @@ impl Handle {
             state: State::Scheduled,
             origin: None,
         };
-        self.shared.store.insert(&job).await?;
-        self.shared.wake.notify_one();
         Ok(Accepted { job, warning })
     }
 

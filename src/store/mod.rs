@@ -19,6 +19,7 @@ use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map, Reason, Status};
 use crate::domain::spec::JobSpec;
 
+mod answer;
 pub mod backup;
 pub mod check;
 mod definition;
@@ -28,6 +29,7 @@ pub mod schedules;
 pub mod sqlite;
 pub mod threads;
 
+pub use answer::{Answer, RequestKey};
 pub use definition::{Definition, Expected, Revision};
 
 /// The most jobs that one page holds.
@@ -43,6 +45,13 @@ pub trait Store: schedules::ScheduleStore {
 
     /// Adds a job that was just accepted.
     async fn insert(&self, job: &Job) -> Result<(), StoreError>;
+
+    /// Adds a job that was just accepted, and what is answered to the request for it, unless that was answered already,
+    /// after `since`: then nothing is added, and that answer is given.
+    async fn insert_once(&self, job: &Job, answer: &Answer, since: Timestamp) -> Result<Option<Answer>, StoreError>;
+
+    /// What this request was answered after `since`.
+    async fn answer(&self, request: RequestKey, since: Timestamp) -> Result<Option<Answer>, StoreError>;
 
     /// Replaces `before` by `after`, and writes the transition down.
     ///

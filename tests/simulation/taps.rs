@@ -14,16 +14,17 @@ use tidetable::domain::container::{Container, Owner, Question, Testimony};
 use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use tidetable::domain::image::{ImageRef, JobName};
 use tidetable::domain::job::{Job, Reason, State};
-use tidetable::domain::spec::JobSpec;
 use tidetable::domain::ledger::{Generation, LedgerRow};
 use tidetable::domain::planned::{ScheduleRecord, Turn};
 use tidetable::domain::schedule::ScheduleName;
+use tidetable::domain::spec::JobSpec;
 use tidetable::engine::simulated::SimulatedEngine;
 use tidetable::engine::{
     Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
 };
 use tidetable::store::schedules::ScheduleStore;
-use tidetable::store::{Definition, Expected, Restored, Revision, Snapshot, Store, StoreError, Transition};
+use tidetable::store::{Answer, Definition, Expected, RequestKey, Restored, Revision};
+use tidetable::store::{Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -313,6 +314,14 @@ impl Store for TappedStore {
 
     async fn insert(&self, job: &Job) -> Result<(), StoreError> {
         self.commit(None, job, job.created_at).await
+    }
+
+    async fn insert_once(&self, job: &Job, answer: &Answer, since: Timestamp) -> Result<Option<Answer>, StoreError> {
+        self.store.insert_once(job, answer, since).await
+    }
+
+    async fn answer(&self, request: RequestKey, since: Timestamp) -> Result<Option<Answer>, StoreError> {
+        self.store.answer(request, since).await
     }
 
     async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError> {

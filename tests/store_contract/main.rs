@@ -15,11 +15,13 @@ use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
 use tidetable::store::{OpenError, Store, StoreError, Transition};
 
+mod answers;
 mod definitions;
 mod directory;
 mod fixtures;
 mod reads;
 
+use answers::*;
 use definitions::*;
 use fixtures::{at, every_state, id, job, with_state};
 use reads::*;
@@ -114,6 +116,10 @@ on_every_store!(
     a_definition_that_is_made_again_is_not_taken_for_the_one_that_was_removed,
     of_many_who_write_over_the_same_revision_exactly_one_does,
     definitions_are_listed_by_name_a_page_at_a_time,
+    a_request_that_was_answered_adds_no_second_job_also_after_a_restart,
+    a_job_that_cannot_be_added_leaves_no_answer,
+    of_many_equal_requests_at_once_exactly_one_adds_its_job,
+    an_answer_that_is_too_old_is_none,
 );
 
 async fn insert(store: &Arc<dyn Store>, job: Job) -> Job {

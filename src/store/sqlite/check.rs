@@ -17,6 +17,20 @@ use super::{FILE, definitions, failed, open, queries, rows, schedules, wal};
 use crate::domain::id::{InstanceId, JobId};
 use crate::domain::job::{Job, Map, Status};
 
+/// The migration that made the table of definitions.
+const DEFINITIONS: i64 = 2;
+/// The migration that made those of schedules and their ledger.
+const SCHEDULES: i64 = 3;
+/// The tables, and the migration that made each.
+const TABLES: [(i64, &str); 7] = [
+    (1, "meta"),
+    (1, "jobs"),
+    (1, "journal"),
+    (DEFINITIONS, "definitions"),
+    (SCHEDULES, "schedules"),
+    (SCHEDULES, "ledger"),
+    (4, "answers"),
+];
 /// How many of SQLite's own findings are asked for.
 const FINDINGS: usize = 20;
 
@@ -65,12 +79,12 @@ fn tables(connection: &Connection, report: &mut Report) -> Result<(), StoreError
     }
     let journal = journal(connection, report)?;
     jobs(connection, journal, report)?;
-    all_definitions(connection, report)?;
-    if let Err(failure) = schedules::all(connection) {
-        report.found(failure.to_string());
+    let migrated = open::last_migration(connection).map_err(failed)?;
+    if migrated >= DEFINITIONS {
+        all_definitions(connection, report)?;
     }
-    if let Some(rows) = schedules::loose_rows(connection)?.filter(|rows| *rows > 0) {
-        report.found(format!("{rows} rows of the ledger name a job that is not there, or not theirs"));
+    if migrated >= SCHEDULES {
+        all_schedules(connection, report)?;
     }
     Ok(())
 }
@@ -90,29 +104,39 @@ fn structure(connection: &Connection, report: &mut Report) -> Result<(), StoreEr
 }
 
 fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
-    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('meta', 'jobs', 'journal', 'schedules', 'ledger')";
-    let tables: i64 = connection.query_row(sql, [], |row| row.get(0)).map_err(failed)?;
-    Ok(tables == 5)
+    // One that was not opened since this version came has not all of them yet.
+    let migrated = open::last_migration(connection).map_err(failed)?.max(1);
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    for (_, table) in TABLES.iter().filter(|(made_by, _)| *made_by <= migrated) {
+        let there: i64 = connection.query_row(sql, [table], |row| row.get(0)).map_err(failed)?;
+        if there == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
-/// Every definition can be read. A database from before the migration that made their table has none.
+/// Every definition can be read.
 fn all_definitions(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
-    if open::last_migration(connection).map_err(failed)? < open::DEFINITIONS {
-        return Ok(());
-    }
     let sql = "SELECT revision, name, spec, changed_at FROM definitions ORDER BY revision";
-    let mut statement = match connection.prepare(sql) {
-        Ok(statement) => statement,
-        Err(_) => {
-            report.found("the table of definitions is not in the database");
-            return Ok(());
-        }
-    };
+    let mut statement = connection.prepare(sql).map_err(failed)?;
     let mut found = statement.query([]).map_err(failed)?;
     while let Some(row) = found.next().map_err(failed)? {
         if let Err(failure) = definitions::definition(row) {
             report.found(failure.to_string());
         }
+    }
+    Ok(())
+}
+
+/// Every schedule can be read, and the ledger names the jobs that there are.
+fn all_schedules(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
+    if let Err(failure) = schedules::all(connection) {
+        report.found(failure.to_string());
+    }
+    let rows = schedules::loose_rows(connection)?;
+    if rows > 0 {
+        report.found(format!("{rows} rows of the ledger name a job that is not there, or not theirs"));
     }
     Ok(())
 }

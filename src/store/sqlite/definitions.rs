@@ -10,13 +10,15 @@ use crate::domain::id::Timestamp;
 use crate::domain::image::JobName;
 use crate::domain::spec::JobSpec;
 
-pub(super) const GET: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name = ?1";
-pub(super) const PAGE: &str =
-    "SELECT revision, name, spec, changed_at FROM definitions WHERE name > ?1 ORDER BY name LIMIT ?2";
-pub(super) const REVISION: &str = "SELECT revision FROM definitions WHERE name = ?1";
+const GET: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name = ?1";
+const PAGE: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name > ?1 ORDER BY name LIMIT ?2";
+const REVISION: &str = "SELECT revision FROM definitions WHERE name = ?1";
 /// The row that is replaced goes, and the new one has the next revision.
-pub(super) const PUT: &str = "INSERT OR REPLACE INTO definitions (name, spec, changed_at) VALUES (?1, ?2, ?3)";
-pub(super) const REMOVE: &str = "DELETE FROM definitions WHERE name = ?1";
+const PUT: &str = "INSERT OR REPLACE INTO definitions (name, spec, changed_at) VALUES (?1, ?2, ?3)";
+const REMOVE: &str = "DELETE FROM definitions WHERE name = ?1";
+/// Every statement, for the test that reads their plans.
+#[cfg(test)]
+pub(super) const FIXED: [&str; 5] = [GET, PAGE, REVISION, PUT, REMOVE];
 
 /// What a write did: its result, and (nothing is announced) no transition.
 type Written<T> = Result<(T, Option<Transition>), StoreError>;

@@ -15,14 +15,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 
 use super::lock::DirLock;
 use super::threads::{Broken, Threads};
-use super::{Definition, Expected, Filter, OpenError, Restored, Revision};
+use super::{Answer, Definition, Expected, Filter, OpenError, RequestKey, Restored, Revision};
 use super::{Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map};
-use crate::domain::spec::JobSpec;
 use crate::domain::ledger::News;
+use crate::domain::spec::JobSpec;
 
+mod answers;
 mod backup;
 mod check;
 mod definitions;
@@ -166,6 +167,25 @@ impl Store for SqliteStore {
             queries::journal(connection, transition).map(Some)
         })
         .await
+    }
+
+    async fn insert_once(&self, job: &Job, answer: &Answer, since: Timestamp) -> Result<Option<Answer>, StoreError> {
+        let (row, answer, at) = (rows::JobRow::of(job)?, answer.clone(), job.created_at);
+        let transition = rows::transition(None, job, at);
+        self.write_and_tell(move |connection| {
+            if let Some(earlier) = answers::get(connection, answer.request, since)? {
+                return Ok((Some(earlier), None));
+            }
+            answers::forget(connection, since)?;
+            answers::put(connection, &answer, at)?;
+            queries::insert(connection, &row)?;
+            Ok((None, Some(queries::journal(connection, transition)?)))
+        })
+        .await
+    }
+
+    async fn answer(&self, request: RequestKey, since: Timestamp) -> Result<Option<Answer>, StoreError> {
+        self.read(move |connection| answers::get(connection, request, since)).await
     }
 
     async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError> {

@@ -16,9 +16,6 @@ refinery::embed_migrations!("src/store/sqlite/migrations");
 /// How many statements a connection keeps prepared: all there are.
 const STATEMENTS: usize = 64;
 
-/// The migration that made the table of definitions.
-pub(super) const DEFINITIONS: i64 = 2;
-
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) instance: InstanceId,

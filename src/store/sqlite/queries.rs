@@ -281,7 +281,7 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{definitions, schedules};
+    use super::super::{answers, definitions, schedules};
     use super::*;
 
     /// The plan of a query, a line a step.
@@ -301,6 +301,7 @@ mod tests {
             include_str!("migrations/V1__jobs_and_journal.sql"),
             include_str!("migrations/V2__definitions.sql"),
             include_str!("migrations/V3__schedules.sql"),
+            include_str!("migrations/V4__answers.sql"),
         ] {
             connection.execute_batch(migration).expect("the schema is right");
         }
@@ -309,11 +310,10 @@ mod tests {
         let built = [get_sql(), due_sql(), queued_sql(), deadline_sql(), page_sql(&[Status::Failed])];
         let fixed =
             [INSERT, ADVANCE, JOURNAL, JOURNAL_AFTER, PREFIX, NEXT_DUE, ACTIVE, META, SET_META, UNSET_META, OVERTAKEN];
-        let definitions =
-            [definitions::GET, definitions::PAGE, definitions::REVISION, definitions::PUT, definitions::REMOVE];
         let of_schedules = schedules::built();
         let built = pages.iter().chain(&built).chain(&of_schedules).map(String::as_str);
-        for sql in built.chain(fixed).chain(definitions).chain(schedules::FIXED) {
+        let fixed = fixed.into_iter().chain(definitions::FIXED).chain(schedules::FIXED).chain(answers::FIXED);
+        for sql in built.chain(fixed) {
             for step in plan(&connection, sql) {
                 // In the order of its own index, and only as far as the limit; the labels of one job.
                 let bounded = step == "SCAN jobs USING INDEX jobs_queued" || step.starts_with("SCAN json_each");

@@ -1,7 +1,7 @@
 //! Schedules and their ledger in SQLite: the SQL, and how rows become records.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params};
+use rusqlite::{Connection, Params, Row, ToSql, params};
 
 use super::super::schedules::ScheduleStore;
 use super::super::{StoreError, Transition};
@@ -308,9 +308,9 @@ pub(super) fn readable(connection: &Connection) -> Result<(), StoreError> {
 }
 
 /// How many rows of the ledger name a job that is not there, or is another tick's.
-pub(super) fn loose_rows(connection: &Connection) -> Result<Option<i64>, StoreError> {
+pub(super) fn loose_rows(connection: &Connection) -> Result<i64, StoreError> {
     let sql = "SELECT count(*) FROM ledger AS l LEFT JOIN jobs AS j ON j.id = l.job
          WHERE l.job IS NOT NULL AND (j.id IS NULL OR j.schedule <> l.schedule OR j.generation <> l.generation
              OR (l.outcome IS NOT 'caught_up' AND j.nominal <> l.first))";
-    connection.query_row(sql, [], |row| row.get(0)).optional().map_err(failed)
+    connection.query_row(sql, [], |row| row.get(0)).map_err(failed)
 }

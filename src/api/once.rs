@@ -1,0 +1,74 @@
+//! `Idempotency-Key`: a request that is sent again is answered as it was the first time, and makes no second job.
+//!
+//! A key belongs to its caller. What it stands for is what was asked for (name, date and spec, in whatever kind of body);
+//! asked for something else, it is refused. Only an accepted request uses a key up. Neither key nor token is stored.
+
+use axum::Json;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use sha2::{Digest, Sha256};
+
+use super::body::NewJob;
+use super::error::Problem;
+use super::guard::Caller;
+use super::jobs::created;
+use super::wire::DoneView;
+use crate::store::{Answer, RequestKey};
+
+/// The header.
+const HEADER: &str = "idempotency-key";
+/// The longest key, in bytes.
+const LONGEST_KEY: usize = 255;
+
+/// The request's key, if it has one.
+///
+/// # Errors
+/// A [`Problem`] when it is empty, too long, doubled, or no text.
+pub(super) fn key(headers: &HeaderMap, caller: Caller) -> Result<Option<RequestKey>, Problem> {
+    let mut keys = headers.get_all(HEADER).iter();
+    let Some(key) = keys.next() else { return Ok(None) };
+    match key.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= LONGEST_KEY && keys.next().is_none() => {
+            let hash = Sha256::new().chain_update(caller.0).chain_update(key).finalize();
+            Ok(Some(RequestKey(hash.into())))
+        }
+        _ => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_header",
+            format!("`Idempotency-Key` has to be given once, with 1 to {LONGEST_KEY} visible characters"),
+        )),
+    }
+}
+
+/// A hash of what is asked for.
+pub(super) fn digest(new: &NewJob) -> [u8; 32] {
+    let asked = serde_json::json!([new.name, new.date, new.spec]);
+    Sha256::digest(asked.to_string()).into()
+}
+
+/// The first answer, to a request that asks for the same.
+///
+/// # Errors
+/// 422 when it asks for something else.
+pub(super) fn again(earlier: &Answer, body: [u8; 32]) -> Result<Response, Problem> {
+    if earlier.body != body {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "this `Idempotency-Key` was used for another job: give each its own, and use one again only to send the same request again",
+        ));
+    }
+    let Json(done): Json<DoneView> = Json::from_bytes(earlier.text.as_bytes()).map_err(|error| unreadable(&error))?;
+    Ok(created(done))
+}
+
+/// What is kept of an answer.
+pub(super) fn kept(request: RequestKey, body: [u8; 32], done: &DoneView) -> Result<Answer, Problem> {
+    let text = serde_json::to_string(done).map_err(|error| unreadable(&error))?;
+    Ok(Answer { request, body, text })
+}
+
+fn unreadable(cause: &dyn std::fmt::Display) -> Problem {
+    let sentence = "the answer cannot be kept or read; the server's log says why";
+    Problem::internal(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", sentence, cause)
+}

@@ -1,0 +1,41 @@
+//! Answers that are given again, in the database.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::StoreError;
+use super::super::answer::{Answer, RequestKey};
+use super::failed;
+use super::queries::prepared;
+use crate::domain::id::Timestamp;
+
+const GET: &str = "SELECT body, answer FROM answers WHERE request = ?1 AND at > ?2";
+/// One that is too old may still be there.
+const PUT: &str = "INSERT OR REPLACE INTO answers (request, body, answer, at) VALUES (?1, ?2, ?3, ?4)";
+/// Some with every write: as many go as come, and no write is long.
+const FORGET: &str = "DELETE FROM answers WHERE request IN
+     (SELECT request FROM answers INDEXED BY answers_by_age WHERE at <= ?1 ORDER BY at LIMIT 16)";
+/// Every statement, for the test that reads their plans.
+#[cfg(test)]
+pub(super) const FIXED: [&str; 3] = [GET, PUT, FORGET];
+
+pub(super) fn get(
+    connection: &Connection,
+    request: RequestKey,
+    since: Timestamp,
+) -> Result<Option<Answer>, StoreError> {
+    prepared(connection, GET)?
+        .query_row(params![request.0, since.timestamp_millis()], |row| {
+            Ok(Answer { request, body: row.get(0)?, text: row.get(1)? })
+        })
+        .optional()
+        .map_err(failed)
+}
+
+pub(super) fn put(connection: &Connection, answer: &Answer, at: Timestamp) -> Result<(), StoreError> {
+    let row = params![answer.request.0, answer.body, answer.text, at.timestamp_millis()];
+    prepared(connection, PUT)?.execute(row).map(|_| ()).map_err(failed)
+}
+
+pub(super) fn forget(connection: &Connection, until: Timestamp) -> Result<(), StoreError> {
+    prepared(connection, FORGET)?.execute([until.timestamp_millis()]).map(|_| ()).map_err(failed)
+}
