@@ -33,9 +33,11 @@ fn how_a_container_is_ended_is_up_to_its_spec() {
 #[test]
 fn how_an_attempt_ends_is_told_and_decides_whether_there_is_another() {
     let scene = Scene::docker();
-    // The shell lives on for a moment: Docker hears of the kill by an event, and where process 1 is the one that is killed,
-    // that may come after the exit.
-    let hungry = ["sh", "-c", "echo $TIDETABLE_ATTEMPT; tail /dev/zero; code=$?; sleep 1; exit $code"];
+    // Docker hears of a kill by an event, which it listens for only once the process runs, and which may come after the exit:
+    // so there are several kills, over some time, and none of process 1.
+    let hungry =
+        "echo $TIDETABLE_ATTEMPT; for again in 1 2 3 4; do tail /dev/zero; code=$?; sleep 0.7; done; exit $code";
+    let hungry = ["sh", "-c", hungry];
     let exits = |code: i32| json!(["sh", "-c", format!("echo $TIDETABLE_ATTEMPT; exit {code}")]);
     let retry = |on: Value| json!({"attempts": 2, "delay": "100ms", "on": on});
     let mut cases: Vec<(Value, &str, &str, u32)> = vec![

@@ -150,7 +150,7 @@ async fn a_row_of_history_that_cannot_be_read_keeps_nobody_from_working_and_is_s
 
 /// Each migration adds its part here: what a database that is one step older holds, and what becomes of it.
 #[tokio::test]
-async fn migrations_make_the_tables_of_jobs_of_their_transitions_of_definitions_and_of_answers() {
+async fn each_migration_makes_its_tables() {
     let dir = tempfile::tempdir().expect("a folder");
     open(dir.path()).close().await;
     let connection = database(dir.path());
@@ -161,10 +161,13 @@ async fn migrations_make_the_tables_of_jobs_of_their_transitions_of_definitions_
     };
     let tables =
         names("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name");
-    assert_eq!(tables, ["answers", "definitions", "jobs", "journal", "meta", "refinery_schema_history"]);
+    assert_eq!(
+        tables,
+        ["answers", "definitions", "jobs", "journal", "ledger", "meta", "refinery_schema_history", "schedules"]
+    );
     assert_eq!(
         names("SELECT version || ' ' || name FROM refinery_schema_history ORDER BY version"),
-        ["1 jobs_and_journal", "2 definitions", "4 answers"]
+        ["1 jobs_and_journal", "2 definitions", "3 schedules", "4 answers"]
     );
     assert_eq!(names("PRAGMA journal_mode"), ["wal"]);
     assert_eq!(names("PRAGMA integrity_check"), ["ok"]);

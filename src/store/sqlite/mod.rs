@@ -4,22 +4,22 @@
 //! after the fsync. Readers have connections of their own and never wait for the writer. Every query has its index
 //! (`queries`); a test reads their plans. How rows become jobs is in `rows`, and nowhere else.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::lock::DirLock;
 use super::threads::{Broken, Threads};
-use super::{Answer, Definition, Expected, Filter, OpenError, RequestKey, Restored, Revision};
+use super::{Answer, Definition, Expected, OpenError, RequestKey, Restored, Revision};
 use super::{Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
 use crate::domain::image::JobName;
-use crate::domain::job::{Job, Map};
+use crate::domain::job::Job;
 use crate::domain::ledger::News;
 use crate::domain::spec::JobSpec;
 
@@ -28,11 +28,14 @@ mod backup;
 mod check;
 mod definitions;
 mod open;
+mod pool;
 mod queries;
 mod rows;
 mod schedules;
 mod wal;
 mod writer;
+
+use pool::{Pool, SqliteSnapshot};
 
 pub(super) use backup::back_up;
 pub(super) use check::{check, log_damage};
@@ -55,20 +58,6 @@ pub struct SqliteStore {
     last_seq: Arc<AtomicU64>,
     transitions: broadcast::Sender<Arc<Transition>>,
     _lock: DirLock,
-}
-
-/// Connections that are opened when they are first needed, and at most so many.
-#[derive(Clone)]
-struct Pool {
-    path: PathBuf,
-    idle: Arc<Mutex<Vec<Connection>>>,
-    permits: Arc<Semaphore>,
-}
-
-/// A connection and the right to it.
-struct Borrowed {
-    connection: Connection,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl SqliteStore {
@@ -310,71 +299,6 @@ impl Store for SqliteStore {
     async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError> {
         let engine = engine.to_string();
         self.write(move |connection| queries::set_meta(connection, "engine", &engine).map(|()| None)).await
-    }
-}
-
-struct SqliteSnapshot {
-    borrowed: Option<Borrowed>,
-    pool: Pool,
-    threads: Threads,
-}
-
-#[async_trait]
-impl Snapshot for SqliteSnapshot {
-    async fn page(
-        &mut self,
-        map: Map,
-        filter: &Filter,
-        after: Option<JobId>,
-        limit: usize,
-    ) -> Result<Vec<Job>, StoreError> {
-        // A call that was dropped half-way took the connection along: the moment is gone.
-        let borrowed =
-            self.borrowed.take().ok_or_else(|| StoreError::Failed("the snapshot was given up".to_owned()))?;
-        let filter = filter.clone();
-        let (borrowed, page) = self
-            .threads
-            .run(move || {
-                let page = queries::page(&borrowed.connection, map, &filter, after, limit);
-                (borrowed, page)
-            })
-            .await
-            .map_err(broken)?;
-        self.borrowed = Some(borrowed);
-        page
-    }
-}
-
-impl Drop for SqliteSnapshot {
-    fn drop(&mut self) {
-        if let Some(borrowed) = self.borrowed.take()
-            && borrowed.connection.execute_batch("ROLLBACK").is_ok()
-        {
-            self.pool.give_back(borrowed);
-        }
-    }
-}
-
-impl Pool {
-    fn new(path: PathBuf, most: usize) -> Self {
-        Self { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(most)) }
-    }
-
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        self.permits.clone().acquire_owned().await.map_err(|_| StoreError::Closed)
-    }
-
-    fn borrow(&self, permit: OwnedSemaphorePermit) -> Result<Borrowed, StoreError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => open::reader(&self.path).map_err(failed)?,
-        };
-        Ok(Borrowed { connection, _permit: permit })
-    }
-
-    fn give_back(&self, borrowed: Borrowed) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(borrowed.connection);
     }
 }
 

@@ -1,0 +1,94 @@
+//! Connections that only read, and snapshots, which hold one each.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::super::threads::Threads;
+use super::super::{Filter, Snapshot, StoreError};
+use super::{broken, failed, open, queries};
+use crate::domain::id::JobId;
+use crate::domain::job::{Job, Map};
+
+/// Connections that are opened when they are first needed, and at most so many.
+#[derive(Clone)]
+pub(super) struct Pool {
+    path: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    permits: Arc<Semaphore>,
+}
+
+/// A connection and the right to it.
+pub(super) struct Borrowed {
+    pub(super) connection: Connection,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// One moment of the store, on a connection of its own.
+pub(super) struct SqliteSnapshot {
+    pub(super) borrowed: Option<Borrowed>,
+    pub(super) pool: Pool,
+    pub(super) threads: Threads,
+}
+
+#[async_trait]
+impl Snapshot for SqliteSnapshot {
+    async fn page(
+        &mut self,
+        map: Map,
+        filter: &Filter,
+        after: Option<JobId>,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError> {
+        // A call that was dropped half-way took the connection along: the moment is gone.
+        let borrowed =
+            self.borrowed.take().ok_or_else(|| StoreError::Failed("the snapshot was given up".to_owned()))?;
+        let filter = filter.clone();
+        let (borrowed, page) = self
+            .threads
+            .run(move || {
+                let page = queries::page(&borrowed.connection, map, &filter, after, limit);
+                (borrowed, page)
+            })
+            .await
+            .map_err(broken)?;
+        self.borrowed = Some(borrowed);
+        page
+    }
+}
+
+impl Drop for SqliteSnapshot {
+    fn drop(&mut self) {
+        if let Some(borrowed) = self.borrowed.take()
+            && borrowed.connection.execute_batch("ROLLBACK").is_ok()
+        {
+            self.pool.give_back(borrowed);
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn new(path: PathBuf, most: usize) -> Self {
+        Self { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(most)) }
+    }
+
+    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        self.permits.clone().acquire_owned().await.map_err(|_| StoreError::Closed)
+    }
+
+    pub(super) fn borrow(&self, permit: OwnedSemaphorePermit) -> Result<Borrowed, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open::reader(&self.path).map_err(failed)?,
+        };
+        Ok(Borrowed { connection, _permit: permit })
+    }
+
+    pub(super) fn give_back(&self, borrowed: Borrowed) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(borrowed.connection);
+    }
+}
