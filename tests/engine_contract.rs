@@ -58,6 +58,7 @@ impl Bench {
         Launch {
             name: ContainerName::of(job, attempt),
             owner: Owner { instance: self.instance, job, attempt },
+            schedule: None,
             image,
             spec,
             environment,

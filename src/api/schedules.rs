@@ -142,7 +142,7 @@ pub(super) async fn ledger(
     let name = name_of(&name)?;
     let limit = query.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
     let before = query.cursor.as_deref().map(read_cursor).transpose()?;
-    let rows = api.scheduler.store().ledger(&name, before, limit).await?;
+    let rows = api.scheduler.ledger(&name, before, limit).await?;
     if rows.is_empty() && before.is_none() {
         api.record(name.as_str()).await?;
     }
@@ -222,7 +222,6 @@ fn tagged(status: StatusCode, record: &ScheduleRecord, warning: Option<String>) 
 fn tick(row: &LedgerRow) -> TickView {
     TickView {
         due_at: rfc3339(row.first),
-        until: (row.last != row.first).then(|| rfc3339(row.last)),
         outcome: row.outcome.map(|outcome| outcome.as_str().to_owned()).unwrap_or_default(),
         reason: row.reason.map(|reason| reason.to_string()),
         job: row.job.map(|job| job.to_string()),

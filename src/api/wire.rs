@@ -189,19 +189,16 @@ pub struct LedgerView {
     pub next: Option<String>,
 }
 
-/// What became of a tick, or of consecutive ones.
+/// What became of a tick.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TickView {
     /// The nominal time.
     pub due_at: String,
-    /// The nominal time of the last, where this stands for all ticks from `due_at` on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
     /// `ran`, `skipped`, `missed` or `caught_up`.
     pub outcome: String,
     /// Why.
     pub reason: Option<String>,
-    /// The job that ran for it.
+    /// The job that ran for it; for one that was caught up, perhaps that of a later tick, which stands for it.
     pub job: Option<String>,
 }
 

@@ -100,10 +100,9 @@ pub(super) async fn run(client: &Client, args: ScheduleArgs) -> anyhow::Result<u
             let ledger = client.ledger(&name).await?;
             let rows = ledger.ticks.iter().map(|tick| {
                 let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-                let (until, reason, job) = (or_dash(&tick.until), or_dash(&tick.reason), or_dash(&tick.job));
-                [tick.due_at.clone(), until, tick.outcome.clone(), reason, job]
+                [tick.due_at.clone(), tick.outcome.clone(), or_dash(&tick.reason), or_dash(&tick.job)]
             });
-            show(&ledger, json, || table(["DUE", "UNTIL", "OUTCOME", "REASON", "JOB"], rows))
+            show(&ledger, json, || table(["DUE", "OUTCOME", "REASON", "JOB"], rows))
         }
     }
 }

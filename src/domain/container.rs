@@ -13,6 +13,8 @@ pub const LABEL_INSTANCE: &str = "tidetable.instance";
 pub const LABEL_JOB: &str = "tidetable.job";
 /// The label that says which attempt it is.
 pub const LABEL_ATTEMPT: &str = "tidetable.attempt";
+/// The label that says which schedule the job is of.
+pub const LABEL_SCHEDULE: &str = "tidetable.schedule";
 /// The prefix that no caller's own label may have.
 pub const LABEL_PREFIX: &str = "tidetable.";
 

@@ -4,8 +4,11 @@
 //! each name there is at most one row, and so at most one job. The row is written together with the job, while nothing is
 //! decided; what is decided is written in the transaction in which the job moves on.
 
+use chrono::TimeDelta;
+
 use super::id::{JobId, Timestamp};
 use super::job::{Job, Outcome, Reason, State};
+use super::recurrence::Timetable;
 use super::schedule::ScheduleName;
 
 /// How often a schedule was changed.
@@ -80,6 +83,23 @@ pub struct LedgerRow {
     pub reason: Option<Reason>,
     /// The job that was made for it, or that stands for it.
     pub job: Option<JobId>,
+}
+
+impl LedgerRow {
+    /// Its ticks before this instant, the latest first, each as a row of its own. `timetable` is that of its generation.
+    pub fn ticks(&self, timetable: &Timetable, before: Option<Timestamp>) -> impl Iterator<Item = LedgerRow> {
+        let tick = TimeDelta::milliseconds(1);
+        let all_after = self.first - tick;
+        let until = before.map_or(self.last, |before| self.last.min(before - tick));
+        let latest = move |until| timetable.latest(all_after, until).map(|tick| tick.nominal);
+        // What is one tick is that also where its zone has other rules by now.
+        let newest = if self.first == self.last { Some(self.first).filter(|at| *at <= until) } else { latest(until) };
+        std::iter::successors(newest, move |at| latest(*at - tick)).map(|at| Self {
+            first: at,
+            last: at,
+            ..self.clone()
+        })
+    }
 }
 
 /// What a job's transition says about its tick and to its schedule.

@@ -43,6 +43,15 @@ pub struct ScheduleRecord {
     pub failed: bool,
 }
 
+/// What a schedule said in one of its generations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    /// What it said.
+    pub schedule: Schedule,
+    /// When it was accepted: periods count from here.
+    pub accepted_at: Timestamp,
+}
+
 /// A tick that is still to come, and the job that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ahead {
@@ -86,6 +95,13 @@ pub enum Change {
     Delete,
 }
 
+impl Said {
+    /// When it was due.
+    pub fn timetable(&self) -> Timetable {
+        self.schedule.timetable(Zone::UTC, self.accepted_at)
+    }
+}
+
 impl ScheduleRecord {
     /// A schedule that was just accepted; its first turn makes the first tick's job.
     pub fn new(name: ScheduleName, generation: Generation, schedule: Schedule, now: Timestamp) -> Self {
@@ -106,6 +122,25 @@ impl ScheduleRecord {
     /// When it is due.
     pub fn timetable(&self) -> Timetable {
         self.schedule.timetable(Zone::UTC, self.accepted_at)
+    }
+
+    /// The row of the ticks that a pause has skipped so far. It is written when the pause ends.
+    pub fn skipped_in_pause(&self, now: Timestamp) -> Option<LedgerRow> {
+        if !self.schedule.is_paused() {
+            return None;
+        }
+        let timetable = self.timetable();
+        let first = timetable.next_after(self.settled).filter(|first| first.nominal <= now)?;
+        let last = timetable.latest(self.settled, now)?;
+        Some(LedgerRow {
+            generation: self.generation,
+            first: first.nominal,
+            last: last.nominal,
+            late: false,
+            outcome: Some(TickOutcome::Skipped),
+            reason: Some(Reason::Paused),
+            job: None,
+        })
     }
 
     /// Whether it has run as often as it may.
@@ -144,9 +179,7 @@ impl ScheduleRecord {
     /// Does what a caller wants, from now on. What is past has to be settled by a turn before.
     pub fn change(&self, change: &Change, waiting: &[Job], now: Timestamp, new_id: &mut dyn FnMut() -> JobId) -> Turn {
         let mut turn = Turn::of(self);
-        if self.schedule.is_paused() {
-            turn.stretch(self, self.settled, now, TickOutcome::Skipped, Reason::Paused);
-        }
+        turn.rows.extend(self.skipped_in_pause(now));
         let Change::Put(schedule) = change else {
             turn.take_off(waiting, now, Reason::ScheduleDeleted);
             return turn;
@@ -314,22 +347,6 @@ impl Turn {
         let reason = Some(why(fate, restored));
         let (generation, outcome) = (record.generation, Some(outcome));
         self.rows.push(LedgerRow { generation, first, last, late: true, outcome, reason, job });
-    }
-
-    /// A row for all ticks after the one instant and not after the other, if there are any.
-    fn stretch(
-        &mut self,
-        record: &ScheduleRecord,
-        after: Timestamp,
-        until: Timestamp,
-        outcome: TickOutcome,
-        reason: Reason,
-    ) {
-        let timetable = record.timetable();
-        let first = timetable.next_after(after).map(|tick| tick.nominal).filter(|first| *first <= until);
-        let Some((first, last)) = first.zip(timetable.latest(after, until)) else { return };
-        let (generation, outcome, reason) = (record.generation, Some(outcome), Some(reason));
-        self.rows.push(LedgerRow { generation, first, last: last.nominal, late: false, outcome, reason, job: None });
     }
 
     /// Takes waiting jobs off. The ticks of those whose time has not come are left to whatever comes after.

@@ -25,6 +25,7 @@ use crate::domain::id::{Attempt, ContainerId, ContainerName, EngineId, InstanceI
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::domain::output::LogLine;
+use crate::domain::schedule::ScheduleName;
 use crate::domain::secret::Secret;
 use crate::domain::spec::JobSpec;
 
@@ -139,6 +140,8 @@ pub struct Launch {
     pub name: ContainerName,
     /// Whose it is.
     pub owner: Owner,
+    /// The schedule that its job is of, for a label.
+    pub schedule: Option<ScheduleName>,
     /// Its image.
     pub image: ImageRef,
     /// What it runs.

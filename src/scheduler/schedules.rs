@@ -9,7 +9,7 @@ use super::handle::{Handle, SubmitError};
 use super::{ROUND, Shared};
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, State};
-use crate::domain::ledger::{Generation, Origin};
+use crate::domain::ledger::{Generation, LedgerRow, Origin};
 use crate::domain::planned::{Change, ScheduleRecord, Turn};
 use crate::domain::recurrence::Zone;
 use crate::domain::schedule::{Schedule, ScheduleName};
@@ -201,6 +201,37 @@ impl Handle {
         self.shared.store.insert(&job).await?;
         self.shared.wake.notify_one();
         Ok(job)
+    }
+
+    /// Up to `limit` decided ticks before this one, the latest first, each as a row of its own: also those that share a row on
+    /// disk, and those that a pause has skipped so far. A schedule that was deleted has a ledger, too.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn ledger(
+        &self,
+        name: &ScheduleName,
+        before: Option<(Timestamp, Generation)>,
+        limit: usize,
+    ) -> Result<Vec<LedgerRow>, StoreError> {
+        let record = self.shared.store.schedule(name).await?;
+        let paused = record.and_then(|record| record.skipped_in_pause(self.now()));
+        let rows = self.shared.store.ledger(name, before, limit).await?;
+        let mut ticks = Vec::with_capacity(limit);
+        for row in paused.into_iter().chain(rows) {
+            let Some(said) = self.shared.store.said(name, row.generation).await? else {
+                return Err(StoreError::Damaged(format!(
+                    "schedule {name} has a tick of a generation that it never had"
+                )));
+            };
+            // Generations follow each other: what is later is of a later one.
+            let until = before.filter(|(_, generation)| *generation <= row.generation).map(|(first, _)| first);
+            ticks.extend(row.ticks(&said.timetable(), until).take(limit - ticks.len()));
+            if ticks.len() == limit {
+                break;
+            }
+        }
+        Ok(ticks)
     }
 
     /// A new schedule; nothing when another one came first.

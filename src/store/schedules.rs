@@ -10,7 +10,7 @@ use super::StoreError;
 use crate::domain::id::Timestamp;
 use crate::domain::job::Job;
 use crate::domain::ledger::{Generation, LedgerRow};
-use crate::domain::planned::{ScheduleRecord, Turn};
+use crate::domain::planned::{Said, ScheduleRecord, Turn};
 use crate::domain::schedule::ScheduleName;
 
 /// The schedules of a store.
@@ -28,7 +28,10 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// When the next has to be looked at.
     async fn next_look(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// The last generation of this name that the ledger knows.
+    /// What it said in this generation; also of one that was deleted.
+    async fn said(&self, name: &ScheduleName, generation: Generation) -> Result<Option<Said>, StoreError>;
+
+    /// The last generation there was of this name; also of one that was deleted.
     async fn last_generation(&self, name: &ScheduleName) -> Result<Generation, StoreError>;
 
     /// Writes all of a turn, or nothing.
@@ -40,7 +43,8 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// The jobs of a schedule that are not over, in the order of their ids.
     async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError>;
 
-    /// Up to `limit` rows of decided ticks before this time and generation, the latest first.
+    /// Up to `limit` rows of decided ticks that begin before this time and generation, the latest first. One that is listed
+    /// tick by tick is [`Handle::ledger`](crate::scheduler::Handle::ledger).
     async fn ledger(
         &self,
         name: &ScheduleName,

@@ -15,7 +15,7 @@ use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, Jo
 use tidetable::domain::image::{ImageRef, JobName};
 use tidetable::domain::job::{Job, Reason, State};
 use tidetable::domain::ledger::{Generation, LedgerRow};
-use tidetable::domain::planned::{ScheduleRecord, Turn};
+use tidetable::domain::planned::{Said, ScheduleRecord, Turn};
 use tidetable::domain::schedule::ScheduleName;
 use tidetable::domain::spec::JobSpec;
 use tidetable::engine::simulated::SimulatedEngine;
@@ -444,6 +444,10 @@ impl ScheduleStore for TappedStore {
 
     async fn next_look(&self) -> Result<Option<Timestamp>, StoreError> {
         self.store.next_look().await
+    }
+
+    async fn said(&self, name: &ScheduleName, generation: Generation) -> Result<Option<Said>, StoreError> {
+        self.store.said(name, generation).await
     }
 
     async fn last_generation(&self, name: &ScheduleName) -> Result<Generation, StoreError> {

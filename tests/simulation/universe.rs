@@ -233,6 +233,7 @@ pub fn launch(owner: Owner) -> Launch {
     Launch {
         name: ContainerName::of(owner.job, owner.attempt),
         owner,
+        schedule: None,
         image: "busybox".parse().unwrap(),
         spec: serde_json::from_value(serde_json::json!({"command": "sleep 2"})).unwrap(),
         environment: Vec::new(),

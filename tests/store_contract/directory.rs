@@ -163,7 +163,17 @@ async fn each_migration_makes_its_tables() {
         names("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name");
     assert_eq!(
         tables,
-        ["answers", "definitions", "jobs", "journal", "ledger", "meta", "refinery_schema_history", "schedules"]
+        [
+            "answers",
+            "definitions",
+            "generations",
+            "jobs",
+            "journal",
+            "ledger",
+            "meta",
+            "refinery_schema_history",
+            "schedules"
+        ]
     );
     assert_eq!(
         names("SELECT version || ' ' || name FROM refinery_schema_history ORDER BY version"),

@@ -11,7 +11,7 @@ use bollard::models::{
 };
 
 use super::secrets;
-use crate::domain::container::{LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB};
+use crate::domain::container::{LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_SCHEDULE};
 use crate::domain::secret::Secret;
 use crate::domain::spec::{Gpus, Mount, SpecFields};
 use crate::domain::units::Bytes;
@@ -55,7 +55,8 @@ fn labels(launch: &Launch) -> HashMap<String, String> {
         (LABEL_JOB.to_owned(), launch.owner.job.to_string()),
         (LABEL_ATTEMPT.to_owned(), launch.owner.attempt.to_string()),
     ];
-    own.into_iter().chain(ours).collect()
+    let schedule = launch.schedule.iter().map(|name| (LABEL_SCHEDULE.to_owned(), name.to_string()));
+    own.into_iter().chain(ours).chain(schedule).collect()
 }
 
 fn host_config(fields: &SpecFields, json_file: bool) -> HostConfig {
@@ -151,6 +152,7 @@ mod tests {
         let launch = Launch {
             name: ContainerName::of(job, Attempt(1)),
             owner: Owner { instance: InstanceId::new([2; 16]), job, attempt: Attempt(1) },
+            schedule: "nightly".parse().ok(),
             image: "busybox".parse().expect("an image"),
             spec: serde_json::from_str(spec).expect("a spec"),
             environment: vec![("TIDETABLE_ATTEMPT".to_owned(), "1".to_owned())],
@@ -175,6 +177,7 @@ mod tests {
             assert_eq!(&sent[name], value, "{name}");
         }
         assert_eq!((&sent["Labels"]["team"], &sent["Labels"][LABEL_ATTEMPT]), (&"a".into(), &"1".into()));
+        assert_eq!(sent["Labels"][LABEL_SCHEDULE], "nightly");
         const MIB: u64 = 1024 * 1024;
         let host = serde_json::json!({
             "NetworkMode": "none", "ExtraHosts": ["db:10.0.0.5"], "Dns": ["10.0.0.53"], "NanoCpus": 1_500_000_000, "Memory": 64 * MIB,

@@ -107,6 +107,7 @@ impl Driver {
         let launch = Launch {
             name: self.job.container_name(),
             owner: self.owner(),
+            schedule: self.job.origin.as_ref().map(|origin| origin.schedule.clone()),
             image: image.clone(),
             spec: self.job.spec.clone(),
             environment: self.environment(),

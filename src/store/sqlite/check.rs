@@ -22,13 +22,14 @@ const DEFINITIONS: i64 = 2;
 /// The migration that made those of schedules and their ledger.
 const SCHEDULES: i64 = 3;
 /// The tables, and the migration that made each.
-const TABLES: [(i64, &str); 7] = [
+const TABLES: [(i64, &str); 8] = [
     (1, "meta"),
     (1, "jobs"),
     (1, "journal"),
     (DEFINITIONS, "definitions"),
     (SCHEDULES, "schedules"),
     (SCHEDULES, "ledger"),
+    (SCHEDULES, "generations"),
     (4, "answers"),
 ];
 /// How many of SQLite's own findings are asked for.

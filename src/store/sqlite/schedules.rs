@@ -11,7 +11,7 @@ use super::{SqliteStore, failed};
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, Reason};
 use crate::domain::ledger::{Generation, LedgerRow, News, Origin, TickOutcome};
-use crate::domain::planned::{Ahead, ScheduleRecord, Turn};
+use crate::domain::planned::{Ahead, Said, ScheduleRecord, Turn};
 use crate::domain::schedule::ScheduleName;
 
 const COLUMNS: &str =
@@ -24,7 +24,11 @@ const UPDATE: &str = "UPDATE schedules SET version = ?2, generation = ?3, fields
          ahead = ?7, ahead_job = ?8, look_at = ?9, failed = ?10 WHERE name = ?1 AND version = ?11 AND runs = ?12 AND failed = ?13";
 const DELETE: &str = "DELETE FROM schedules WHERE name = ?1 AND version = ?2";
 const NEXT_LOOK: &str = "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
-const LAST_GENERATION: &str = "SELECT max(generation) FROM ledger WHERE schedule = ?1";
+/// A turn that leaves the schedule as it was finds it there.
+const SAY: &str = "INSERT INTO generations (schedule, generation, fields, accepted_at) VALUES (?1, ?2, ?3, ?4)
+     ON CONFLICT (schedule, generation) DO NOTHING";
+const SAID: &str = "SELECT fields, accepted_at FROM generations WHERE schedule = ?1 AND generation = ?2";
+const LAST_GENERATION: &str = "SELECT max(generation) FROM generations WHERE schedule = ?1";
 const ADD_ROW: &str = "INSERT INTO ledger (schedule, generation, first, last, late, outcome, reason, job)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 const DROP_ROW: &str = "DELETE FROM ledger WHERE schedule = ?1 AND generation = ?2 AND first = ?3 AND outcome IS NULL";
@@ -41,8 +45,21 @@ const NOTE_FAILURE: &str = "UPDATE schedules SET failed = 1, look_at = 0
 
 /// Every statement that is fixed, for the test that reads their plans.
 #[cfg(test)]
-pub(super) const FIXED: [&str; 11] =
-    [INSERT, UPDATE, DELETE, NEXT_LOOK, LAST_GENERATION, ADD_ROW, DROP_ROW, LATE, DECIDE, COUNT_RUN, NOTE_FAILURE];
+pub(super) const FIXED: [&str; 13] = [
+    INSERT,
+    UPDATE,
+    DELETE,
+    NEXT_LOOK,
+    SAY,
+    SAID,
+    LAST_GENERATION,
+    ADD_ROW,
+    DROP_ROW,
+    LATE,
+    DECIDE,
+    COUNT_RUN,
+    NOTE_FAILURE,
+];
 
 pub(super) fn one_sql() -> String {
     format!("SELECT {COLUMNS} FROM schedules WHERE name = ?1")
@@ -94,6 +111,26 @@ impl ScheduleStore for SqliteStore {
             let millis: Option<i64> =
                 prepared(connection, NEXT_LOOK)?.query_row([], |row| row.get(0)).map_err(failed)?;
             Ok(millis.and_then(instant))
+        })
+        .await
+    }
+
+    async fn said(&self, name: &ScheduleName, generation: Generation) -> Result<Option<Said>, StoreError> {
+        let name = name.clone();
+        self.read(move |connection| {
+            let mut statement = prepared(connection, SAID)?;
+            let mut found = statement.query(params![name.as_str(), number(generation.0)]).map_err(failed)?;
+            let Some(row) = found.next().map_err(failed)? else { return Ok(None) };
+            let damaged = || {
+                StoreError::Damaged(format!(
+                    "schedule {name}: what it said in generation {} cannot be read",
+                    generation.0
+                ))
+            };
+            let fields: String = row.get(0).map_err(failed)?;
+            let schedule = serde_json::from_str(&fields).map_err(|_| damaged())?;
+            let accepted_at = instant(row.get(1).map_err(failed)?).ok_or_else(damaged)?;
+            Ok(Some(Said { schedule, accepted_at }))
         })
         .await
     }
@@ -201,6 +238,7 @@ fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> 
             let ahead = after.ahead.map(|ahead| ahead.nominal.timestamp_millis());
             let ahead_job = after.ahead.map(|ahead| *ahead.job.as_bytes());
             let look_at = after.look_at.map(|at| at.timestamp_millis());
+            execute(connection, SAY, params![name, generation, fields, accepted])?;
             let mut params: Vec<&dyn ToSql> =
                 vec![&name, &version, &generation, &fields, &accepted, &settled, &ahead, &ahead_job, &look_at];
             match from {

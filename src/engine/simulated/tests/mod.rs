@@ -52,6 +52,7 @@ fn launch(job: u8, command: &str) -> Launch {
     Launch {
         name: ContainerName::of(job, Attempt(1)),
         owner: Owner { instance: ours(), job, attempt: Attempt(1) },
+        schedule: None,
         image: "busybox".parse().expect("an image"),
         spec,
         environment: Vec::new(),

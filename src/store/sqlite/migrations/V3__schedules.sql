@@ -26,6 +26,15 @@ CREATE TABLE schedules (
 -- Which has to be looked at next.
 CREATE INDEX schedules_to_look_at ON schedules (look_at, name) WHERE look_at IS NOT NULL;
 
+-- What a schedule said in each of its generations, also when it is gone: with it, the ticks of a row can be listed.
+CREATE TABLE generations (
+    schedule    TEXT    NOT NULL,
+    generation  INTEGER NOT NULL,
+    fields      TEXT    NOT NULL,
+    accepted_at INTEGER NOT NULL,
+    PRIMARY KEY (schedule, generation)
+) STRICT, WITHOUT ROWID;
+
 -- What became of each tick. A row may stand for consecutive ones. Without an outcome while its job waits.
 CREATE TABLE ledger (
     schedule   TEXT    NOT NULL,
