@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 
 use super::id::{JobId, Timestamp};
 use super::job::{Job, Outcome, Reason, State};
-use super::recurrence::Timetable;
+use super::recurrence::{Fate, Timetable};
 use super::schedule::ScheduleName;
 
 /// How often a schedule was changed.
@@ -143,5 +143,30 @@ impl News {
         let decided = tick.and(decided).map(|outcome| (outcome, reason(outcome)));
         let news = Self { decided, is_run: is_first && tick.is_some(), failed };
         (news.decided.is_some() || news.failed).then_some(news)
+    }
+}
+
+/// Why ticks of this fate have no job of their own.
+pub(super) fn why(fate: Fate, restored: bool) -> Reason {
+    match fate {
+        _ if restored => Reason::Restored,
+        Fate::CaughtUpBy(_) | Fate::Runs | Fate::CaughtUp => Reason::CaughtUp,
+        Fate::OutsideWindow => Reason::OutsideWindow,
+        Fate::NotCaughtUp => Reason::NotCaughtUp,
+    }
+}
+
+/// The reason as a sentence.
+pub fn sentence(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Overlap => "the run before it was not over",
+        Reason::Paused => "the schedule is paused",
+        Reason::Limit => "the schedule has run as often as it may (`max_runs`)",
+        Reason::ScheduleChanged => "the schedule was changed before this was due",
+        Reason::ScheduleDeleted => "the schedule was deleted before this ran",
+        Reason::CaughtUp => "a later tick's run stands for this one",
+        Reason::OutsideWindow => "it was missed for longer than `catch_up_window`",
+        Reason::NotCaughtUp => "it was missed, and the schedule does not catch up",
+        _ => "it was taken off the schedule",
     }
 }

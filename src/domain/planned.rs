@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 
 use super::id::{Attempt, JobId, Timestamp, Version};
 use super::job::{Job, Reason, State};
-use super::ledger::{Generation, LedgerRow, Origin, TickOutcome};
+use super::ledger::{Generation, LedgerRow, Origin, TickOutcome, sentence, why};
 use super::recurrence::{Fate, Settled, Tick, Timetable, Zone};
 use super::schedule::{Schedule, ScheduleName};
 use super::transition::{Event, Failure};
@@ -373,29 +373,4 @@ fn nominal(job: &Job) -> Option<Timestamp> {
 /// The nominal time of the newest tick that is settled: the one whose job stands for others.
 fn turn_newest(timetable: &Timetable, since: Timestamp, now: Timestamp) -> Timestamp {
     timetable.latest(since, now).map_or(since - TimeDelta::milliseconds(1), |tick| tick.nominal)
-}
-
-/// Why ticks of this fate have no job of their own.
-fn why(fate: Fate, restored: bool) -> Reason {
-    match fate {
-        _ if restored => Reason::Restored,
-        Fate::CaughtUpBy(_) | Fate::Runs | Fate::CaughtUp => Reason::CaughtUp,
-        Fate::OutsideWindow => Reason::OutsideWindow,
-        Fate::NotCaughtUp => Reason::NotCaughtUp,
-    }
-}
-
-/// The reason as a sentence.
-pub fn sentence(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Overlap => "the run before it was not over",
-        Reason::Paused => "the schedule is paused",
-        Reason::Limit => "the schedule has run as often as it may (`max_runs`)",
-        Reason::ScheduleChanged => "the schedule was changed before this was due",
-        Reason::ScheduleDeleted => "the schedule was deleted before this ran",
-        Reason::CaughtUp => "a later tick's run stands for this one",
-        Reason::OutsideWindow => "it was missed for longer than `catch_up_window`",
-        Reason::NotCaughtUp => "it was missed, and the schedule does not catch up",
-        _ => "it was taken off the schedule",
-    }
 }

@@ -43,8 +43,8 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// The jobs of a schedule that are not over, in the order of their ids.
     async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError>;
 
-    /// Up to `limit` rows of decided ticks that begin before this time and generation, the latest first. One that is listed
-    /// tick by tick is [`Handle::ledger`](crate::scheduler::Handle::ledger).
+    /// Up to `limit` rows of decided ticks that begin before this time and generation, the latest first. Such a
+    /// row may stand for many ticks.
     async fn ledger(
         &self,
         name: &ScheduleName,
