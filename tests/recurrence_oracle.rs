@@ -9,8 +9,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::HashSet;
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::{DateTime, NaiveDate, Offset, TimeZone, Utc};
@@ -18,6 +16,10 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tidetable::domain::recurrence::{BadCron, CronExpr, Recurrence, Zone};
+
+mod recurrence;
+
+use recurrence::ask;
 
 /// Zones, each with a year in which its clocks were worth watching.
 const YEARS: &[(&str, i32)] = &[
@@ -138,7 +140,7 @@ fn compare(zone: &str, year: i32, expressions: &[String]) -> (usize, usize) {
             _ => questions.push((whole_year, text.as_str())),
         }
     }
-    let answers = ask(zone, &questions);
+    let answers = ask(&zone.to_string(), &questions);
     let mut ticks = 0;
     for ((span, text), oracle) in questions.iter().zip(answers) {
         ticks += oracle.len();
@@ -191,37 +193,6 @@ fn due(recurrence: &Recurrence, (start, end): (i64, i64)) -> Vec<i64> {
         .after(DateTime::from_timestamp(start - 1, 0).unwrap())
         .map(|tick| tick.nominal.timestamp())
         .take_while(|at| *at < end)
-        .collect()
-}
-
-/// The oracle's.
-fn ask(zone: Zone, questions: &[((i64, i64), &str)]) -> Vec<Vec<i64>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recurrence/oracle.py");
-    let mut python = Command::new("python3")
-        .args([script, &zone.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the oracle needs python3 (Debian and Ubuntu: apt-get install python3)");
-    let mut stdin = python.stdin.take().unwrap();
-    let mut answer = Vec::new();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for ((start, end), text) in questions {
-                // When it is gone its exit code says so.
-                let _ = writeln!(stdin, "{start} {end} {}", text.replace("@daily", "0 0 * * *"));
-            }
-        });
-        python.stdout.take().unwrap().read_to_end(&mut answer).unwrap();
-    });
-    assert!(python.wait().unwrap().success(), "the oracle failed; it needs zone data (Debian: apt-get install tzdata)");
-    let mut numbers = answer.chunks_exact(4).map(|bytes| i64::from(u32::from_le_bytes(bytes.try_into().unwrap())));
-    questions
-        .iter()
-        .map(|_| {
-            let count = usize::try_from(numbers.next().expect("an answer for each question")).unwrap();
-            numbers.by_ref().take(count).collect()
-        })
         .collect()
 }
 

@@ -3,88 +3,24 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidetable::clock::{Clock, Dice};
-use tidetable::domain::id::{InstanceId, Timestamp};
+use tidetable::clock::Clock;
 use tidetable::domain::ledger::LedgerRow;
 use tidetable::domain::recurrence::Zone;
 use tidetable::domain::schedule::ScheduleName;
-use tidetable::engine::simulated::{Settings, SimulatedEngine};
-use tidetable::scheduler::{Catalog, Expected, Handle, Parts, Scheduler};
-use tidetable::store::check::check;
-use tidetable::store::logs::LogStore;
-use tidetable::store::sqlite::SqliteStore;
-use tidetable::store::threads::Threads;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tidetable::scheduler::{Expected, Handle};
+use world::World;
 
+#[path = "../recurrence/mod.rs"]
+mod oracle;
+mod world;
+mod year;
+
+/// The full hour at which these stories begin.
+const BEGIN: i64 = 1_700_002_800;
 const HOUR: u64 = 3_600;
-
-/// Virtual time as a wall clock that can be set. It begins at a full hour.
-struct VirtualClock(Instant, AtomicI64);
-
-impl Clock for VirtualClock {
-    fn now(&self) -> Timestamp {
-        let elapsed = i64::try_from(self.0.elapsed().as_millis()).unwrap() + self.1.load(Ordering::Relaxed);
-        Timestamp::from_timestamp_millis(1_700_002_800_000 + elapsed).unwrap()
-    }
-}
-
-struct World {
-    clock: Arc<VirtualClock>,
-    engine: SimulatedEngine,
-    dir: tempfile::TempDir,
-    lives: u64,
-}
-
-impl World {
-    fn new() -> Self {
-        let clock = Arc::new(VirtualClock(Instant::now(), AtomicI64::new(0)));
-        let engine = SimulatedEngine::new(clock.clone(), Settings::default());
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        Self { clock, engine, dir, lives: 0 }
-    }
-
-    /// One life of the service, until `story` has ended; then it is killed.
-    async fn live<T>(&mut self, story: impl AsyncFnOnce(Handle) -> T) -> T {
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        self.lives += 1;
-        let (store, writer) = SqliteStore::open(self.dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
-        let (scheduler, handle) = Scheduler::new(Parts {
-            store: store.clone(),
-            logs: Arc::new(LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap()),
-            engine: Arc::new(self.engine.clone()),
-            clock: self.clock.clone(),
-            dice: Dice::from_seed(self.lives),
-            catalog: Catalog::default(),
-            settings: Default::default(),
-        });
-        let running = async move {
-            // Kept here, so that the lock goes with this life.
-            let _store = store;
-            tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
-        };
-        tokio::select! {
-            () = running => panic!("it ended by itself"),
-            told = story(handle) => told,
-        }
-    }
-
-    fn runs(&self) -> usize {
-        self.engine.runs().len()
-    }
-
-    fn is_whole(&self) {
-        let report = check(self.dir.path()).unwrap();
-        assert!(report.whole, "{report}");
-    }
-}
 
 fn name() -> ScheduleName {
     "a".parse().unwrap()
@@ -113,7 +49,7 @@ async fn ledger(handle: &Handle) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn each_tick_runs_once_through_restarts_and_each_is_in_the_ledger() {
-    let mut world = World::new();
+    let mut world = World::new(BEGIN);
     world.live(async |handle| put(&handle, json!({"cron": "0 * * * *"})).await).await;
     for _ in 0..12 {
         // Killed in whatever it does: a few seconds before, at, and after a full hour.
@@ -125,7 +61,7 @@ async fn each_tick_runs_once_through_restarts_and_each_is_in_the_ledger() {
             ledger(&handle).await
         })
         .await;
-    let hours = (world.clock.now().timestamp() - 1_700_002_800) / 3_600;
+    let hours = (world.clock.now().timestamp() - BEGIN) / 3_600;
     assert_eq!(ticks, vec!["ran"; usize::try_from(hours).unwrap()]);
     assert_eq!(world.runs(), ticks.len());
     world.is_whole();
@@ -141,7 +77,7 @@ async fn what_was_missed_is_caught_up_as_the_schedule_says() {
         ("none", [TOO_OLD, TOO_OLD, NOT, NOT, NOT], 0),
         ("all", [TOO_OLD, TOO_OLD, "caught_up", "caught_up", "caught_up"], 3),
     ] {
-        let mut world = World::new();
+        let mut world = World::new(BEGIN);
         let schedule =
             json!({"cron": "0 * * * *", "catch_up": catch_up, "catch_up_window": "150m", "overlap": "allow"});
         world.live(async |handle| put(&handle, schedule).await).await;
@@ -159,15 +95,15 @@ async fn what_was_missed_is_caught_up_as_the_schedule_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_runs_no_tick_twice() {
-    let mut world = World::new();
+    let mut world = World::new(BEGIN);
     let clock = world.clock.clone();
     let ticks = world
         .live(async |handle| {
             put(&handle, json!({"cron": "0 * * * *"})).await;
             sleep(HOUR + 60).await;
-            clock.1.fetch_sub(120_000, Ordering::Relaxed);
+            clock.leap(-120_000);
             sleep(300).await;
-            clock.1.fetch_add(2 * 3_600_000, Ordering::Relaxed);
+            clock.leap(2 * 3_600_000);
             sleep(60).await;
             ledger(&handle).await
         })
@@ -186,7 +122,7 @@ async fn what_overlaps_is_skipped_queued_let_go_or_replaces() {
         ("allow", vec!["ran", "ran", "ran"], 3),
         ("replace", vec!["ran", "ran", "ran"], 3),
     ] {
-        let mut world = World::new();
+        let mut world = World::new(BEGIN);
         let ticks = world
             .live(async |handle| {
                 put(&handle, json!({"cron": "0 * * * *", "overlap": overlap, "spec": long})).await;
@@ -201,7 +137,7 @@ async fn what_overlaps_is_skipped_queued_let_go_or_replaces() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_skips_max_runs_ends_and_a_failure_pauses() {
-    let mut world = World::new();
+    let mut world = World::new(BEGIN);
     let ticks = world
         .live(async |handle| {
             put(&handle, json!({"cron": "0 * * * *", "max_runs": 2})).await;
@@ -217,7 +153,7 @@ async fn a_pause_skips_max_runs_ends_and_a_failure_pauses() {
         .await;
     assert_eq!((ticks.join(", "), world.runs()), ("ran, skipped paused, skipped paused, ran".into(), 2));
 
-    let mut world = World::new();
+    let mut world = World::new(BEGIN);
     let failing = json!({"cron": "0 * * * *", "pause_on_failure": true, "spec": {"command": "false"}});
     let paused = world
         .live(async |handle| {

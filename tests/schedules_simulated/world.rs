@@ -1,0 +1,93 @@
+//! The service in virtual time, on a store that outlives it, and a wall clock that can be set.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tidetable::clock::{Clock, Dice};
+use tidetable::domain::id::{InstanceId, Timestamp};
+use tidetable::engine::simulated::{Settings, SimulatedEngine};
+use tidetable::scheduler::{Catalog, Handle, Parts, Scheduler};
+use tidetable::store::check::check;
+use tidetable::store::logs::LogStore;
+use tidetable::store::sqlite::SqliteStore;
+use tidetable::store::threads::Threads;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Virtual time as a wall clock that can be set.
+pub(crate) struct VirtualClock {
+    begun: Instant,
+    /// What it showed then, in milliseconds since 1970; changed when it is set.
+    shown: AtomicI64,
+}
+
+impl VirtualClock {
+    /// Sets it forward, or back.
+    pub(crate) fn leap(&self, millis: i64) {
+        self.shown.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.begun.elapsed().as_millis()).unwrap();
+        Timestamp::from_timestamp_millis(self.shown.load(Ordering::Relaxed) + elapsed).unwrap()
+    }
+}
+
+/// What outlives the service.
+pub(crate) struct World {
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) engine: SimulatedEngine,
+    dir: tempfile::TempDir,
+    /// How many there were.
+    pub(crate) lives: u64,
+}
+
+impl World {
+    /// One whose clock shows this, in seconds since 1970.
+    pub(crate) fn new(begin: i64) -> Self {
+        let clock = Arc::new(VirtualClock { begun: Instant::now(), shown: AtomicI64::new(begin * 1_000) });
+        let engine = SimulatedEngine::new(clock.clone(), Settings::default());
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        Self { clock, engine, dir, lives: 0 }
+    }
+
+    /// One life of the service, until `story` has ended; then it is killed.
+    pub(crate) async fn live<T>(&mut self, story: impl AsyncFnOnce(Handle) -> T) -> T {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        self.lives += 1;
+        let (store, writer) = SqliteStore::open(self.dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
+        let (scheduler, handle) = Scheduler::new(Parts {
+            store: store.clone(),
+            logs: Arc::new(LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap()),
+            engine: Arc::new(self.engine.clone()),
+            clock: self.clock.clone(),
+            dice: Dice::from_seed(self.lives),
+            catalog: Catalog::default(),
+            settings: Default::default(),
+        });
+        let running = async move {
+            // Kept here, so that the lock goes with this life.
+            let _store = store;
+            tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
+        };
+        tokio::select! {
+            () = running => panic!("it ended by itself"),
+            told = story(handle) => told,
+        }
+    }
+
+    /// How many containers were started.
+    pub(crate) fn runs(&self) -> usize {
+        self.engine.runs().len()
+    }
+
+    /// The state on disk can be relied on.
+    pub(crate) fn is_whole(&self) {
+        let report = check(self.dir.path()).unwrap();
+        assert!(report.whole, "{report}");
+    }
+}
