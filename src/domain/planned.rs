@@ -126,7 +126,7 @@ impl ScheduleRecord {
 
     /// The row of the ticks that a pause has skipped so far. It is written when the pause ends.
     pub fn skipped_in_pause(&self, now: Timestamp) -> Option<LedgerRow> {
-        if !self.schedule.is_paused() {
+        if !self.schedule.is_paused() || self.is_used_up() {
             return None;
         }
         let timetable = self.timetable();

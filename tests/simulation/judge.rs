@@ -12,14 +12,17 @@ use tidetable::domain::id::{JobId, Timestamp};
 use tidetable::engine::simulated::{Evidence, Happened, Run};
 
 use crate::books::{Target, Troubles, by_attempt};
+use crate::schedules::hold_ledgers;
 use crate::universe::{Client, Universe};
 
 /// How late a job may start when nothing hinders it: the wall clock is read once a second, a container takes 0.1 s, and
 /// what was in doubt is settled after half a minute; jobs may wait for each other.
 const ON_TIME: Duration = Duration::from_secs(180);
 
-/// How the jobs of a story ended, for its tally.
+/// How the jobs of a story ended, and (after [`TICK`]) what became of ticks.
 pub type Tally = BTreeMap<String, u64>;
+/// How the words begin that tell of a tick.
+pub const TICK: &str = "tick ";
 
 struct Judge {
     troubles: Troubles,
@@ -55,6 +58,7 @@ pub async fn judge(universe: &Universe, client: &Client) -> Result<Tally, String
         let reason = job["reason"].as_str().map(|reason| format!("/{reason}")).unwrap_or_default();
         *tally.entry(format!("{}{reason}", job["status"].as_str().unwrap_or("?"))).or_default() += 1;
     }
+    tally.extend(hold_ledgers(universe, client, &jobs["history"]).await?);
     Ok(tally)
 }
 

@@ -16,6 +16,8 @@ mod judge;
 mod points;
 mod rules;
 mod runner;
+mod schedule_taps;
+mod schedules;
 mod story;
 mod tap;
 mod taps;

@@ -36,6 +36,11 @@ enum Act {
     /// Somebody else takes the name of its container.
     Squat(usize),
     EngineRestarts(Toll),
+    /// A schedule of this name.
+    Put(&'static str, Value),
+    /// `pause`, `resume` or `trigger`.
+    Tell(&'static str, &'static str),
+    Delete(&'static str),
 }
 
 /// A scene that was played to its end.
@@ -72,6 +77,7 @@ fn scenes() -> Vec<Scene> {
         ),
     ];
     all.last_mut().unwrap().max_running = 1;
+    all.extend(scenes_of_schedules());
     for (toll, keeps_containers) in [(Toll::Kept, true), (Toll::Ended, false), (Toll::Lost, false), (Toll::Lost, true)]
     {
         let acts = vec![(0, Act::Submit(job("sleep 3"))), (1_500, Act::EngineRestarts(toll))];
@@ -106,6 +112,31 @@ fn scenes() -> Vec<Scene> {
         all.push(Scene { slowest_commit: Duration::from_millis(30), ..Scene::of("a cancel at the last moment", acts) });
     }
     all
+}
+
+/// Schedules of a few ticks.
+fn scenes_of_schedules() -> Vec<Scene> {
+    let every = |command: &str, more: Value| {
+        let mut schedule = json!({"job_name": "busybox", "every": "1s", "max_runs": 2, "spec": {"command": command}});
+        schedule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Act::Put("s", schedule)
+    };
+    let plain = |command: &str, more: Value| (0, every(command, more));
+    let none = json!({});
+    let pause = [(1_500, Act::Tell("s", "pause")), (3_500, Act::Tell("s", "resume"))];
+    vec![
+        Scene::of("a schedule", vec![plain("true", none.clone())]),
+        Scene::of("a schedule that is paused", [vec![plain("true", none.clone())], pause.to_vec()].concat()),
+        Scene::of(
+            "a schedule that is triggered",
+            vec![plain("true", none.clone()), (1_500, Act::Tell("s", "trigger"))],
+        ),
+        Scene::of("a schedule that is deleted", vec![plain("sleep 1", none.clone()), (1_500, Act::Delete("s"))]),
+        Scene::of("a schedule that is changed", vec![plain("true", none.clone()), (1_500, every("sleep 1", none))]),
+        Scene::of("a schedule that fails", vec![plain("false", json!({"pause_on_failure": true}))]),
+        Scene::of("a schedule that overlaps", vec![plain("sleep 3", json!({"overlap": "queue_one"}))]),
+        Scene::of("a schedule that replaces", vec![plain("sleep 3", json!({"overlap": "replace"}))]),
+    ]
 }
 
 /// The ways in which a call can go wrong.
@@ -260,6 +291,9 @@ impl Scene {
                         squat(universe, *job);
                     }
                 }
+                Act::Put(name, schedule) => client.put_schedule(name, schedule).await,
+                Act::Tell(name, what) => client.tell_schedule(name, what).await,
+                Act::Delete(name) => drop(client.call("DELETE", &format!("/schedule/{name}"), None).await),
                 Act::EngineRestarts(toll) => {
                     *is_down = true;
                     universe.engine.go_down(*toll);

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::judge::TICK;
 use crate::story::Told;
 
 /// A number from the environment.
@@ -87,7 +88,9 @@ impl fmt::Display for Sum {
             self.stories, self.points, self.kills, self.faults, self.outages, self.refusals, self.jumps, self.meddling
         )?;
         // A story that loses one, or starts one twice, fails, and there is no sum.
-        writeln!(f, "{} jobs, none lost, none started twice", self.ends.values().sum::<u64>())?;
+        let (mut jobs, mut ticks) = (0, 0);
+        self.ends.iter().for_each(|(end, count)| *if end.starts_with(TICK) { &mut ticks } else { &mut jobs } += count);
+        writeln!(f, "{jobs} jobs, none lost, none started twice; {ticks} ticks of schedules, each in a ledger once")?;
         self.ends.iter().try_for_each(|(end, jobs)| writeln!(f, "{jobs:>8} {end}"))
     }
 }

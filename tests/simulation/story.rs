@@ -17,6 +17,7 @@ use tidetable::engine::simulated::{Odds, Toll, seeded};
 use crate::books::ours;
 use crate::judge::{Tally, judge};
 use crate::rules::Rule;
+use crate::schedules::schedule;
 use crate::universe::{Client, Service, Setup, Universe, launch};
 
 /// How long a story may take to come to rest when nothing goes wrong any more: clocks that were set back included.
@@ -114,13 +115,14 @@ impl Story {
         let point = self.universe.tap.passed() + self.rng.random_range(1..120);
         self.universe.tap.kill_at(self.rng.random_bool(0.5).then_some(point));
         self.universe.disk.refuse(self.kinds.disk);
-        let mut dice: [StdRng; 3] = std::array::from_fn(|_| StdRng::seed_from_u64(self.rng.random()));
-        let [callers, others, troubles] = &mut dice;
+        let mut dice: [StdRng; 4] = std::array::from_fn(|_| StdRng::seed_from_u64(self.rng.random()));
+        let [callers, others, troubles, regulars] = &mut dice;
         let universe = &self.universe;
         let mut outage = Outage::None;
         let all = async {
             tokio::join!(
                 submit(callers, &client, jobs),
+                schedule(regulars, &client),
                 change_minds(others, &client, jobs),
                 make_trouble(troubles, self.kinds, universe, &mut outage, jobs)
             )

@@ -14,15 +14,11 @@ use tidetable::domain::container::{Container, Owner, Question, Testimony};
 use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use tidetable::domain::image::{ImageRef, JobName};
 use tidetable::domain::job::{Job, Reason, State};
-use tidetable::domain::ledger::{Generation, LedgerRow};
-use tidetable::domain::planned::{Said, ScheduleRecord, Turn};
-use tidetable::domain::schedule::ScheduleName;
 use tidetable::domain::spec::JobSpec;
 use tidetable::engine::simulated::SimulatedEngine;
 use tidetable::engine::{
     Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
 };
-use tidetable::store::schedules::ScheduleStore;
 use tidetable::store::{Answer, Definition, Expected, RequestKey, Restored, Revision};
 use tidetable::store::{Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
@@ -317,7 +313,8 @@ impl Store for TappedStore {
     }
 
     async fn insert_once(&self, job: &Job, answer: &Answer, since: Timestamp) -> Result<Option<Answer>, StoreError> {
-        self.store.insert_once(job, answer, since).await
+        let name = || format!("commit {} once", job.id);
+        self.commit_all(name, vec![job.clone()], self.store.insert_once(job, answer, since)).await
     }
 
     async fn answer(&self, request: RequestKey, since: Timestamp) -> Result<Option<Answer>, StoreError> {
@@ -425,49 +422,5 @@ impl Store for TappedStore {
         self.books.remembers_the_engine();
         self.life.point(|| format!("remember {engine} → {answer:?}")).await;
         answer
-    }
-}
-
-#[async_trait]
-impl ScheduleStore for TappedStore {
-    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
-        self.store.schedule(name).await
-    }
-
-    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
-        self.store.schedules().await
-    }
-
-    async fn to_look_at(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError> {
-        self.store.to_look_at(now, limit).await
-    }
-
-    async fn next_look(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.store.next_look().await
-    }
-
-    async fn said(&self, name: &ScheduleName, generation: Generation) -> Result<Option<Said>, StoreError> {
-        self.store.said(name, generation).await
-    }
-
-    async fn last_generation(&self, name: &ScheduleName) -> Result<Generation, StoreError> {
-        self.store.last_generation(name).await
-    }
-
-    async fn turn(&self, turn: Turn, at: Timestamp) -> Result<(), StoreError> {
-        self.store.turn(turn, at).await
-    }
-
-    async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {
-        self.store.jobs_of(name).await
-    }
-
-    async fn ledger(
-        &self,
-        name: &ScheduleName,
-        before: Option<(Timestamp, Generation)>,
-        limit: usize,
-    ) -> Result<Vec<LedgerRow>, StoreError> {
-        self.store.ledger(name, before, limit).await
     }
 }

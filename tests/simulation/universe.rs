@@ -277,6 +277,10 @@ impl Client {
         Some(id)
     }
 
+    pub fn acknowledge(&self, id: JobId, target: Target) {
+        self.books.acknowledged(id, target);
+    }
+
     pub async fn cancel(&self, id: JobId) {
         self.books.change_target(id, |target| target.cancel_asked = true);
         let (status, _) = self.call("DELETE", &format!("/job/{id}"), None).await;

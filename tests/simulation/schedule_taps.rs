@@ -1,0 +1,88 @@
+//! The tap at the store's schedules: a turn is one commit of many jobs.
+
+use async_trait::async_trait;
+use tidetable::domain::id::Timestamp;
+use tidetable::domain::job::Job;
+use tidetable::domain::ledger::{Generation, LedgerRow};
+use tidetable::domain::planned::{Said, ScheduleRecord, Turn};
+use tidetable::domain::schedule::ScheduleName;
+use tidetable::store::StoreError;
+use tidetable::store::schedules::ScheduleStore;
+
+use crate::disk::Write;
+use crate::taps::TappedStore;
+
+impl TappedStore {
+    /// A commit that writes all of these jobs or none, with a point before and after it.
+    pub async fn commit_all<T>(
+        &self,
+        name: impl Fn() -> String,
+        jobs: Vec<Job>,
+        write: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.life.point(|| format!("{} …", name())).await;
+        let delay = self.disk.next_delay();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        jobs.iter().for_each(|job| self.books.writes(job));
+        let (written, unheard) = match self.disk.next_write() {
+            Write::Done => (write.await, None),
+            Write::Refused(error) => (Err(error), None),
+            Write::DoneUnheard(error) => {
+                self.books.was_not_heard();
+                (write.await, Some(error))
+            }
+        };
+        jobs.iter().for_each(|job| self.books.wrote(job, written.is_ok().then_some(job)));
+        let answer = unheard.map_or(written, Err);
+        self.life.point(|| format!("{} → {:?}", name(), answer.as_ref().err())).await;
+        answer
+    }
+}
+
+#[async_trait]
+impl ScheduleStore for TappedStore {
+    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
+        self.store.schedule(name).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.store.schedules().await
+    }
+
+    async fn to_look_at(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.store.to_look_at(now, limit).await
+    }
+
+    async fn next_look(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.store.next_look().await
+    }
+
+    async fn said(&self, name: &ScheduleName, generation: Generation) -> Result<Option<Said>, StoreError> {
+        self.store.said(name, generation).await
+    }
+
+    async fn last_generation(&self, name: &ScheduleName) -> Result<Generation, StoreError> {
+        self.store.last_generation(name).await
+    }
+
+    async fn turn(&self, turn: Turn, at: Timestamp) -> Result<(), StoreError> {
+        let jobs: Vec<Job> = turn.ended.iter().map(|(_, after)| after).chain(&turn.jobs).cloned().collect();
+        let name = format!("turn of {}", turn.name);
+        self.commit_all(|| name.clone(), jobs, self.store.turn(turn, at)).await
+    }
+
+    async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {
+        self.store.jobs_of(name).await
+    }
+
+    async fn ledger(
+        &self,
+        name: &ScheduleName,
+        before: Option<(Timestamp, Generation)>,
+        limit: usize,
+    ) -> Result<Vec<LedgerRow>, StoreError> {
+        self.store.ledger(name, before, limit).await
+    }
+}

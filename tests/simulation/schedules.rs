@@ -1,0 +1,124 @@
+//! Schedules in a story: what callers ask of them, and what has to be in their ledgers at the end.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt};
+use serde_json::{Value, json};
+use tidetable::domain::id::{JobId, Timestamp};
+
+use crate::books::{Target, ours};
+use crate::judge::{TICK, Tally};
+use crate::universe::{Client, Universe};
+
+/// The names that schedules have in stories.
+const NAMES: [&str; 2] = ["s", "t"];
+
+impl Client {
+    pub async fn put_schedule(&self, name: &str, schedule: &Value) {
+        let (status, text) = self.call("PUT", &format!("/schedule/{name}"), Some(schedule)).await;
+        assert!(matches!(status, 200 | 201 | 500..), "{schedule}: {text}");
+    }
+
+    /// `pause`, `resume` or `trigger`. A job that is triggered is one that was asked for.
+    pub async fn tell_schedule(&self, name: &str, what: &str) {
+        let (status, text) = self.call("POST", &format!("/schedule/{name}/{what}"), None).await;
+        if status != 201 {
+            return;
+        }
+        let done: Value = serde_json::from_str(&text).unwrap();
+        let schedule = self.get(&format!("/schedule/{name}")).await;
+        let spec = serde_json::from_str::<Value>(&schedule).unwrap()["spec"].clone();
+        let due_at = done["due_at"].as_str().unwrap().parse().unwrap();
+        let target = Target { due_at, spec, cancel_asked: false, canceled: false, stop_asked: true };
+        self.acknowledge(done["id"].as_str().unwrap().parse().unwrap(), target);
+    }
+}
+
+/// Callers with schedules, each of which ends by itself.
+pub async fn schedule(rng: &mut StdRng, client: &Client) {
+    if rng.random_ratio(2, 3) {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..3_000))).await;
+        let name = NAMES.choose(rng).unwrap();
+        match rng.random_range(0..6) {
+            0..3 => client.put_schedule(name, &any(rng)).await,
+            3 => client.tell_schedule(name, "pause").await,
+            4 => client.tell_schedule(name, "resume").await,
+            _ => client.tell_schedule(name, "trigger").await,
+        }
+    }
+}
+
+fn any(rng: &mut impl Rng) -> Value {
+    let mut one_of = |words: &[&'static str]| *words.choose(rng).unwrap();
+    let (every, overlap) = (one_of(&["1s", "2s", "3s"]), one_of(&["skip", "queue_one", "allow", "replace"]));
+    let (catch_up, command) = (one_of(&["last", "none", "all"]), one_of(&["true", "false", "sleep 2"]));
+    json!({
+        "job_name": "busybox", "every": every, "overlap": overlap, "catch_up": catch_up, "spec": {"command": command},
+        "max_runs": rng.random_range(1..4), "pause_on_failure": rng.random_ratio(1, 4),
+    })
+}
+
+/// Every tick has one row: between the first and the last of a generation none is left out. Whatever ran for a schedule is in
+/// its ledger or was triggered, and what a row says that it ran has begun.
+pub async fn hold_ledgers(universe: &Universe, client: &Client, history: &Value) -> Result<Tally, String> {
+    let mut tally = Tally::new();
+    let mut in_ledgers = BTreeSet::new();
+    for name in NAMES {
+        let (status, text) = client.call("GET", &format!("/schedule/{name}/ledger?limit=1000"), None).await;
+        if status == 404 {
+            continue;
+        }
+        let ledger: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        let rows = ledger["ticks"].as_array().ok_or("a ledger without ticks")?;
+        let mut ticks = BTreeSet::new();
+        for row in rows {
+            let due_at: Timestamp = row["due_at"].as_str().unwrap().parse().unwrap();
+            if !ticks.insert(due_at) {
+                return Err(format!("{name} has two rows for {due_at}: {ledger}"));
+            }
+            hold_row(name, row, history, &mut in_ledgers)?;
+            let reason = row["reason"].as_str().map(|reason| format!("/{reason}")).unwrap_or_default();
+            *tally.entry(format!("{TICK}{}{reason}", row["outcome"].as_str().unwrap())).or_default() += 1;
+        }
+    }
+    let begun = universe.engine.runs().into_iter().filter(|run| !run.by_somebody_else).filter_map(|run| run.owner);
+    let stray: Vec<JobId> = begun
+        .filter(|owner| owner.instance == ours())
+        .map(|owner| owner.job)
+        .filter(|job| !in_ledgers.contains(job) && is_of_a_tick(&history[job.to_string()]))
+        .collect();
+    if stray.is_empty() { Ok(tally) } else { Err(format!("ran, and are in no ledger: {stray:?}")) }
+}
+
+/// Not one that was triggered: that is due when it is made.
+fn is_of_a_tick(job: &Value) -> bool {
+    job["schedule"].is_string() && job["created_at"] != job["due_at"]
+}
+
+fn hold_row(name: &str, row: &Value, history: &Value, in_ledgers: &mut BTreeSet<JobId>) -> Result<(), String> {
+    let job: Option<JobId> = row["job"].as_str().map(|id| id.parse().unwrap());
+    let shown = job.map(|id| &history[id.to_string()]);
+    let has_own = matches!(row["outcome"].as_str(), Some("ran" | "caught_up")) && row["reason"].is_null();
+    match (has_own, job, shown) {
+        (true, Some(job), Some(shown)) => {
+            if shown["schedule"] != name || shown["attempt"].as_u64().unwrap_or(0) == 0 {
+                return Err(format!("{row} ran, it says, and its job is {shown}"));
+            }
+            if !in_ledgers.insert(job) {
+                return Err(format!("{row}: its job has another tick, too"));
+            }
+            Ok(())
+        }
+        (true, ..) => Err(format!("{row} ran without a job")),
+        (false, _, Some(shown)) if row["outcome"] == "skipped" && shown["attempt"].as_u64().unwrap_or(0) > 0 => {
+            Err(format!("{row} was skipped, it says, and its job is {shown}"))
+        }
+        (false, ..) => Ok(()),
+    }
+}
