@@ -38,3 +38,72 @@ pub fn admit(overlap: Overlap, job: &Job, others: &[Job], now: Timestamp) -> Adm
 fn nominal(job: &Job) -> Option<Timestamp> {
     job.origin.as_ref().and_then(|origin| origin.nominal)
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::domain::id::{Attempt, Version};
+    use crate::domain::job::State;
+    use crate::domain::ledger::{Generation, Origin};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_timestamp(second, 0).expect("a time")
+    }
+
+    /// The job of the tick at this second; `0` for one that was triggered.
+    fn job(second: u8, attempt: u32) -> Job {
+        let nominal = (second > 0).then(|| at(second.into()));
+        Job {
+            id: JobId::from_bytes([second + 1; 16]),
+            version: Version(0),
+            name: "busybox".parse().expect("a name"),
+            spec: Default::default(),
+            created_at: at(0),
+            due_at: nominal.unwrap_or(at(0)),
+            attempt: Attempt(attempt),
+            state: State::Scheduled,
+            origin: Some(Origin { schedule: "s".parse().expect("a name"), generation: Generation(1), nominal }),
+        }
+    }
+
+    fn begun(second: u8) -> Job {
+        job(second, 1)
+    }
+
+    fn waits(second: u8) -> Job {
+        job(second, 0)
+    }
+
+    #[rstest]
+    #[case::nobody_else(vec![], [Admission::Go, Admission::Go, Admission::Go, Admission::Go])]
+    #[case::one_runs(
+        vec![begun(10)],
+        [Admission::Skip, Admission::Wait, Admission::Go, Admission::Replace(vec![begun(10).id])]
+    )]
+    #[case::a_triggered_one_runs(
+        vec![begun(0)],
+        [Admission::Skip, Admission::Wait, Admission::Go, Admission::Replace(vec![begun(0).id])]
+    )]
+    #[case::one_runs_and_an_earlier_one_waits(
+        vec![begun(10), waits(15)],
+        [Admission::Skip, Admission::Skip, Admission::Go, Admission::Replace(vec![begun(10).id])]
+    )]
+    #[case::one_runs_and_a_later_one_waits(
+        vec![begun(10), waits(25)],
+        [Admission::Skip, Admission::Wait, Admission::Go, Admission::Skip]
+    )]
+    #[case::a_later_one_is_not_due(
+        vec![waits(40)],
+        [Admission::Go, Admission::Go, Admission::Go, Admission::Go]
+    )]
+    fn what_becomes_of_a_tick_depends_on_what_is_not_over(#[case] others: Vec<Job>, #[case] expected: [Admission; 4]) {
+        let rules = [Overlap::Skip, Overlap::QueueOne, Overlap::Allow, Overlap::Replace];
+        let all = [others, vec![waits(20)]].concat();
+        assert_eq!(rules.map(|overlap| admit(overlap, &waits(20), &all, at(30))), expected);
+        for overlap in rules {
+            assert_eq!(admit(overlap, &waits(0), &all, at(30)), Admission::Go, "one that was triggered goes");
+        }
+    }
+}

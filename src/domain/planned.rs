@@ -6,6 +6,9 @@
 //! A schedule has accounted for every tick up to `settled`. The tick after that has its job already (`ahead`), unless it is
 //! paused or over; when its time has come, `turn` settles it and whatever came after it, and makes the next one's.
 
+#[cfg(test)]
+mod tests;
+
 use chrono::TimeDelta;
 
 use super::id::{Attempt, JobId, Timestamp, Version};

@@ -165,3 +165,31 @@ async fn a_pause_skips_max_runs_ends_and_a_failure_pauses() {
     assert_eq!((paused, world.runs()), (true, 1));
     world.is_whole();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_is_served_runs_no_tick_that_may_have_run_since() {
+    let mut world = World::new(BEGIN);
+    let hourly = json!({"cron": "0 * * * *", "catch_up": "all"});
+    world
+        .live(async |handle| {
+            put(&handle, hourly).await;
+            sleep(HOUR + 60).await;
+        })
+        .await;
+    let backup = world.back_up();
+    world.live(async |_| sleep(3 * HOUR).await).await;
+    assert_eq!(world.runs(), 4);
+    world.restore(&backup);
+    let ticks = world
+        .live(async |handle| {
+            sleep(60).await;
+            ledger(&handle).await
+        })
+        .await;
+    // The job of the second was in the backup: the engine knows that it ran.
+    assert_eq!(ticks, ["ran", "ran", "missed restored", "missed restored"]);
+    assert_eq!(world.runs(), 4);
+    world.live(async |_| sleep(HOUR).await).await;
+    assert_eq!(world.runs(), 5, "and it goes on");
+    world.is_whole();
+}

@@ -7,6 +7,7 @@ use tidetable::clock::{Clock, Dice};
 use tidetable::domain::id::{InstanceId, Timestamp};
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
 use tidetable::scheduler::{Catalog, Handle, Parts, Scheduler};
+use tidetable::store::backup::back_up;
 use tidetable::store::check::check;
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
@@ -78,6 +79,24 @@ impl World {
             () = running => panic!("it ended by itself"),
             told = story(handle) => told,
         }
+    }
+
+    /// A copy of what is on disk, as `tidetable backup` makes it.
+    pub(crate) fn back_up(&self) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        back_up(self.dir.path(), &dir.path().join("copy"), self.clock.now()).unwrap();
+        dir
+    }
+
+    /// From now on that copy is served.
+    pub(crate) fn restore(&mut self, backup: &tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(backup.path().join("copy")).unwrap().map(Result::unwrap) {
+            if file.file_type().unwrap().is_file() {
+                std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+            }
+        }
+        self.dir = dir;
     }
 
     /// How many containers were started.

@@ -124,7 +124,15 @@ fn scenes_of_schedules() -> Vec<Scene> {
     let plain = |command: &str, more: Value| (0, every(command, more));
     let none = json!({});
     let pause = [(1_500, Act::Tell("s", "pause")), (3_500, Act::Tell("s", "resume"))];
-    vec![
+    let at_the_last_moment = [985, 1_000, 1_015].into_iter().flat_map(|at| {
+        ["pause", "resume"].map(|then| {
+            let acts = vec![plain("true", json!({})), (at, Act::Tell("s", "pause")), (at + 10, Act::Tell("s", then))];
+            let name = format!("a schedule that is paused at the last moment ({then})");
+            Scene { slowest_commit: Duration::from_millis(30), ..Scene::of(&name, acts) }
+        })
+    });
+    let mut all: Vec<Scene> = at_the_last_moment.collect();
+    all.extend([
         Scene::of("a schedule", vec![plain("true", none.clone())]),
         Scene::of("a schedule that is paused", [vec![plain("true", none.clone())], pause.to_vec()].concat()),
         Scene::of(
@@ -136,7 +144,8 @@ fn scenes_of_schedules() -> Vec<Scene> {
         Scene::of("a schedule that fails", vec![plain("false", json!({"pause_on_failure": true}))]),
         Scene::of("a schedule that overlaps", vec![plain("sleep 3", json!({"overlap": "queue_one"}))]),
         Scene::of("a schedule that replaces", vec![plain("sleep 3", json!({"overlap": "replace"}))]),
-    ]
+    ]);
+    all
 }
 
 /// The ways in which a call can go wrong.

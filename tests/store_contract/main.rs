@@ -20,11 +20,13 @@ mod definitions;
 mod directory;
 mod fixtures;
 mod reads;
+mod schedules;
 
 use answers::*;
 use definitions::*;
 use fixtures::{at, every_state, id, job, with_state};
 use reads::*;
+use schedules::*;
 
 /// A store that is open.
 struct Open {
@@ -120,6 +122,13 @@ on_every_store!(
     a_job_that_cannot_be_added_leaves_no_answer,
     of_many_equal_requests_at_once_exactly_one_adds_its_job,
     an_answer_that_is_too_old_is_none,
+    a_turn_is_there_whole_also_after_a_restart,
+    a_turn_that_was_decided_on_something_else_changes_nothing,
+    of_many_turns_at_once_exactly_one_is_written,
+    what_a_job_says_of_its_tick_is_written_with_it,
+    schedules_are_looked_at_in_the_order_of_their_ticks,
+    a_schedule_that_is_deleted_leaves_its_ledger_and_its_generations,
+    a_ledger_is_read_a_page_at_a_time,
 );
 
 async fn insert(store: &Arc<dyn Store>, job: Job) -> Job {

@@ -1,0 +1,203 @@
+//! A schedule is taken on by any looks at it, at any times, with any changes between: every tick is accounted for once.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::domain::recurrence::CatchUp;
+
+const PERIOD: i64 = 600;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_timestamp(second, 0).expect("a time")
+}
+
+fn schedule(more: serde_json::Value) -> Schedule {
+    let mut fields = json!({"job_name": "busybox", "every": "10m", "time_zone": "UTC"});
+    fields.as_object_mut().expect("fields").extend(more.as_object().expect("fields").clone());
+    serde_json::from_value(fields).expect("a schedule")
+}
+
+/// What a store would hold.
+struct Held {
+    record: Option<ScheduleRecord>,
+    jobs: BTreeMap<JobId, Job>,
+    rows: BTreeMap<(Generation, Timestamp), LedgerRow>,
+    ids: u128,
+}
+
+impl Held {
+    fn new(schedule: Schedule) -> Self {
+        let record = ScheduleRecord::new("s".parse().expect("a name"), Generation(1), schedule, at(0));
+        let mut held = Self { record: None, jobs: BTreeMap::new(), rows: BTreeMap::new(), ids: 0 };
+        let turn = Turn::first(&record, at(0), &mut held.dice());
+        held.write(turn);
+        held
+    }
+
+    fn dice(&mut self) -> impl FnMut() -> JobId {
+        // So many to each turn.
+        self.ids += 1_000_000;
+        let mut next = self.ids;
+        move || {
+            next += 1;
+            JobId::from_bytes(next.to_be_bytes())
+        }
+    }
+
+    fn record(&self) -> ScheduleRecord {
+        self.record.clone().expect("it is there")
+    }
+
+    fn waiting(&self) -> Vec<Job> {
+        self.jobs.values().filter(|job| job.state == State::Scheduled).cloned().collect()
+    }
+
+    /// As the store does it.
+    fn write(&mut self, turn: Turn) {
+        assert_eq!(turn.from, self.record.as_ref().map(|record| record.version));
+        for dropped in &turn.dropped {
+            let row = self.rows.remove(dropped).expect("a row that is dropped is there");
+            assert_eq!(row.outcome, None, "and was not decided");
+        }
+        for late in &turn.late {
+            self.rows.get_mut(late).expect("there").late = true;
+        }
+        for (before, after) in turn.ended {
+            assert_eq!(self.jobs.insert(before.id, after), Some(before));
+        }
+        for row in turn.rows {
+            let key = (row.generation, row.first);
+            assert!(self.rows.insert(key, row).is_none(), "a tick has one row");
+        }
+        for job in turn.jobs {
+            assert!(self.jobs.insert(job.id, job).is_none(), "an id is used once");
+        }
+        self.record = turn.after;
+    }
+
+    fn look(&mut self, now: Timestamp, restored: bool) {
+        while self.record().look_at.is_some_and(|look_at| look_at <= now) {
+            let turn = self.record().turn(&self.waiting(), now, restored, &mut self.dice());
+            self.write(turn);
+        }
+    }
+
+    fn change(&mut self, change: &Change, now: Timestamp) {
+        self.look(now, false);
+        let turn = self.record().change(change, &self.waiting(), now, &mut self.dice());
+        self.write(turn);
+    }
+
+    /// Jobs that are due are started.
+    fn start(&mut self, now: Timestamp) {
+        for job in self.waiting().into_iter().filter(|job| job.due_at <= now) {
+            self.jobs.insert(job.id, job.on(Event::Claim(None), now).expect("it can be"));
+        }
+    }
+
+    /// The rows of ticks that are past, one a tick: the second, and whether there is a job of its own.
+    fn ticks(&self, now: Timestamp) -> Vec<(i64, bool)> {
+        let pause = self.record.as_ref().and_then(|record| record.skipped_in_pause(now));
+        let rows = self.rows.values().cloned().chain(pause).filter(|row| row.first <= now);
+        let every = |row: LedgerRow| {
+            let has_own = row.job.is_some() && row.reason.is_none();
+            (row.first.timestamp()..=row.last.timestamp()).step_by(600).map(move |second| (second, has_own))
+        };
+        let mut ticks: Vec<(i64, bool)> = rows.flat_map(every).collect();
+        ticks.sort_unstable();
+        ticks
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Look(i64),
+    /// The scheduler was away; this long.
+    Sleep(i64),
+    Pause(bool),
+    Change(u32),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1..2_000_i64).prop_map(Step::Look),
+        2 => (1_000..400_000_i64).prop_map(Step::Sleep),
+        1 => any::<bool>().prop_map(Step::Pause),
+        1 => (0..3_u32).prop_map(Step::Change),
+    ];
+    proptest::collection::vec(step, 1..25)
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_every_tick_has_one_row_and_no_job_two(
+        steps in steps(), which in 0..3_usize, window in 1..100_u32
+    ) {
+        let catch_up = [CatchUp::Last, CatchUp::None, CatchUp::All][which];
+        let rules = json!({"catch_up": catch_up, "catch_up_window": format!("{window}h")});
+        let mut held = Held::new(schedule(rules.clone()));
+        let mut now = 0;
+        for step in steps {
+            match step {
+                Step::Look(seconds) | Step::Sleep(seconds) => {
+                    now += seconds;
+                    held.look(at(now), false);
+                    held.start(at(now));
+                }
+                Step::Pause(paused) => {
+                    held.look(at(now), false);
+                    let schedule = held.record().schedule.with_paused(paused);
+                    held.change(&Change::Put(Box::new(schedule)), at(now));
+                }
+                // The beat stays where it was only when nothing but the pause changes: so this is done on the beat.
+                Step::Change(priority) => {
+                    now += PERIOD - now % PERIOD;
+                    let mut fields = rules.clone();
+                    fields["spec"] = json!({"priority": priority});
+                    held.change(&Change::Put(Box::new(schedule(fields))), at(now));
+                }
+            }
+        }
+        let ticks: Vec<i64> = held.ticks(at(now)).iter().map(|(second, _)| *second).collect();
+        let expected: Vec<i64> = (1..).map(|n| n * PERIOD).take_while(|second| *second <= now).collect();
+        prop_assert_eq!(ticks, expected);
+        let to_come = held.waiting().into_iter().filter(|job| job.due_at > at(now)).count();
+        prop_assert_eq!(to_come, usize::from(!held.record().schedule.is_paused()), "the next tick is a job, and only that");
+    }
+}
+
+#[test]
+fn in_a_restored_backup_no_tick_that_passed_is_run() {
+    let mut held = Held::new(schedule(json!({"catch_up": "all"})));
+    held.look(at(3_000), true);
+    assert_eq!(held.ticks(at(3_000)), [(600, true), (1_200, false), (1_800, false), (2_400, false), (3_000, false)]);
+    let reasons: Vec<_> = held.rows.values().filter_map(|row| row.reason).collect();
+    assert!(reasons.iter().all(|reason| *reason == Reason::Restored), "{reasons:?}");
+    let waiting: Vec<i64> = held.waiting().iter().map(|job| job.due_at.timestamp()).collect();
+    assert_eq!(waiting, [600, 3_600], "the one that was in the backup is looked for on the engine");
+}
+
+#[test]
+fn a_long_sleep_is_a_few_rows_and_one_run() {
+    let mut held = Held::new(schedule(json!({})));
+    let year = at(365 * 86_400);
+    held.look(year, false);
+    assert_eq!(held.rows.values().filter(|row| row.first <= year).count(), 3);
+    held.start(year);
+    let own: Vec<i64> = held.ticks(year).into_iter().filter_map(|(second, own)| own.then_some(second)).collect();
+    assert_eq!(own, [365 * 86_400], "the last one stands for all");
+}
+
+#[test]
+fn a_change_does_not_fire_in_the_past_and_takes_the_job_to_come_along() {
+    let mut held = Held::new(schedule(json!({})));
+    held.look(at(600), false);
+    held.change(&Change::Put(Box::new(schedule(json!({"every": "7m"})))), at(700));
+    let due = |held: &Held| held.waiting().iter().map(|job| job.due_at.timestamp()).collect::<Vec<_>>();
+    assert_eq!(due(&held), [600, 700 + 420], "what is due already goes on as it was");
+    held.change(&Change::Delete, at(800));
+    assert_eq!((due(&held), held.record), (vec![], None));
+}

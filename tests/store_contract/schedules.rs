@@ -1,0 +1,191 @@
+//! Schedules: a turn is written whole or not at all, and only over what it was decided on; a tick has one row.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tidetable::domain::id::{Timestamp, Version};
+use tidetable::domain::ledger::{Generation, LedgerRow};
+use tidetable::domain::planned::{Change, ScheduleRecord, Turn};
+use tidetable::domain::schedule::{Schedule, ScheduleName};
+use tidetable::domain::transition::Event;
+
+use super::*;
+
+fn named(name: &str) -> ScheduleName {
+    name.parse().expect("a name")
+}
+
+fn schedule(more: serde_json::Value) -> Schedule {
+    let mut fields = json!({"job_name": "busybox", "every": "10s", "time_zone": "UTC"});
+    fields.as_object_mut().expect("fields").extend(more.as_object().expect("fields").clone());
+    serde_json::from_value(fields).expect("a schedule")
+}
+
+/// Seconds after 1970.
+fn second(n: i64) -> Timestamp {
+    at(n * 1_000)
+}
+
+fn new_id() -> JobId {
+    static NEXT: AtomicU32 = AtomicU32::new(1_000);
+    id(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn first_turn(name: &str, more: serde_json::Value, now: Timestamp) -> Turn {
+    let record = ScheduleRecord::new(named(name), Generation(1), schedule(more), now);
+    Turn::first(&record, now, &mut new_id)
+}
+
+/// A schedule that was put at second 0 and is due every ten.
+async fn put(store: &Arc<dyn Store>, name: &str, more: serde_json::Value) -> ScheduleRecord {
+    store.turn(first_turn(name, more, second(0)), second(0)).await.expect("it is written");
+    record(store, name).await
+}
+
+async fn record(store: &Arc<dyn Store>, name: &str) -> ScheduleRecord {
+    store.schedule(&named(name)).await.expect("it can be read").expect("it is there")
+}
+
+async fn waiting(store: &Arc<dyn Store>, name: &str) -> Vec<Job> {
+    store.jobs_of(&named(name)).await.expect("they can be read")
+}
+
+async fn turn(store: &Arc<dyn Store>, name: &str, now: Timestamp) -> Turn {
+    record(store, name).await.turn(&waiting(store, name).await, now, false, &mut new_id)
+}
+
+fn is_outdated(written: Result<(), StoreError>) -> bool {
+    matches!(written, Err(StoreError::Outdated))
+}
+
+async fn ledger(store: &Arc<dyn Store>, name: &str) -> Vec<LedgerRow> {
+    store.ledger(&named(name), None, 1_000).await.expect("it can be read")
+}
+
+pub(crate) async fn a_turn_is_there_whole_also_after_a_restart(place: &Place) {
+    let open = place.open();
+    let put = put(&open.store, "a", json!({"max_runs": 7})).await;
+    assert_eq!((put.generation, put.look_at), (Generation(1), Some(second(10))));
+    let next = turn(&open.store, "a", second(10)).await;
+    open.store.turn(next.clone(), second(10)).await.expect("it is written");
+    open.close().await;
+    let open = place.open();
+    assert_eq!(Some(record(&open.store, "a").await), next.after);
+    let jobs = waiting(&open.store, "a").await;
+    assert_eq!(jobs.iter().map(|job| job.due_at).collect::<Vec<_>>(), [second(10), second(20)]);
+    assert_eq!(jobs[1], next.jobs[0]);
+    assert_eq!(journal(&open.store).await.len(), 2, "each job is told of");
+    assert_eq!(ledger(&open.store, "a").await, [], "nothing is decided yet");
+    let said = open.store.said(&named("a"), Generation(1)).await.expect("read").expect("it said something");
+    assert_eq!((said.schedule, said.accepted_at), (schedule(json!({"max_runs": 7})), second(0)));
+    open.close().await;
+}
+
+pub(crate) async fn a_turn_that_was_decided_on_something_else_changes_nothing(place: &Place) {
+    let open = place.open();
+    put(&open.store, "a", json!({})).await;
+    let again = open.store.turn(first_turn("a", json!({}), second(1)), second(1)).await;
+    assert!(is_outdated(again), "there is one already");
+
+    let [first, other] = [turn(&open.store, "a", second(10)).await, turn(&open.store, "a", second(10)).await];
+    open.store.turn(first, second(10)).await.expect("it is written");
+    let (before, lines) = (record(&open.store, "a").await, journal(&open.store).await.len());
+    assert!(is_outdated(open.store.turn(other, second(10)).await));
+    assert_eq!((record(&open.store, "a").await, journal(&open.store).await.len()), (before, lines));
+
+    // A job that it would take off was taken off by somebody else.
+    let waits = waiting(&open.store, "a").await;
+    let deletion = record(&open.store, "a").await.change(&Change::Delete, &waits, second(11), &mut new_id);
+    let canceled = waits[0].on(Event::Cancel, second(11)).expect("it can be");
+    open.store.advance(&waits[0], &canceled, second(11)).await.expect("it is written");
+    assert!(is_outdated(open.store.turn(deletion, second(11)).await));
+    record(&open.store, "a").await;
+    assert_eq!(waiting(&open.store, "a").await, waits[1..]);
+    open.close().await;
+}
+
+pub(crate) async fn of_many_turns_at_once_exactly_one_is_written(place: &Place) {
+    let open = place.open();
+    put(&open.store, "a", json!({})).await;
+    let turns = join_all((0..50).map(|_| turn(&open.store, "a", second(10)))).await;
+    let written = join_all(turns.into_iter().map(|turn| open.store.turn(turn, second(10)))).await;
+    assert_eq!(written.iter().filter(|written| written.is_ok()).count(), 1);
+    assert_eq!(waiting(&open.store, "a").await.len(), 2);
+    open.close().await;
+}
+
+pub(crate) async fn what_a_job_says_of_its_tick_is_written_with_it(place: &Place) {
+    let open = place.open();
+    put(&open.store, "a", json!({"max_runs": 2})).await;
+    for n in 1..=3 {
+        let next = turn(&open.store, "a", second(10 * n)).await;
+        open.store.turn(next, second(10 * n)).await.expect("it is written");
+    }
+    let jobs = waiting(&open.store, "a").await;
+    for (job, event) in [(&jobs[0], Event::Claim(None)), (&jobs[1], Event::Cancel), (&jobs[2], Event::Claim(None))] {
+        let after = job.on(event, second(30)).expect("it can be");
+        open.store.advance(job, &after, second(30)).await.expect("it is written");
+    }
+    let told = |row: &LedgerRow| (row.first, row.outcome.expect("decided").as_str(), row.job);
+    let rows: Vec<_> = ledger(&open.store, "a").await.iter().map(told).collect();
+    let expected =
+        [("ran", 2), ("skipped", 1), ("ran", 0)].map(|(outcome, n)| (jobs[n].due_at, outcome, Some(jobs[n].id)));
+    assert_eq!(rows, expected, "the latest first");
+    let record = record(&open.store, "a").await;
+    assert_eq!(
+        (record.runs, record.look_at),
+        (2, Some(at(0))),
+        "the job to come is one too many, and that is to be seen"
+    );
+    open.close().await;
+}
+
+pub(crate) async fn schedules_are_looked_at_in_the_order_of_their_ticks(place: &Place) {
+    let open = place.open();
+    for (name, every) in [("slow", "1h"), ("b", "20s"), ("a", "20s"), ("quick", "1s")] {
+        put(&open.store, name, json!({"every": every})).await;
+    }
+    let names = |found: Vec<ScheduleRecord>| found.into_iter().map(|it| it.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(open.store.next_look().await.expect("read"), Some(second(1)));
+    assert_eq!(names(open.store.to_look_at(second(0), 10).await.expect("read")), Vec::<String>::new());
+    assert_eq!(names(open.store.to_look_at(second(60), 10).await.expect("read")), ["quick", "a", "b"]);
+    assert_eq!(names(open.store.to_look_at(second(60), 2).await.expect("read")), ["quick", "a"]);
+    open.close().await;
+}
+
+pub(crate) async fn a_schedule_that_is_deleted_leaves_its_ledger_and_its_generations(place: &Place) {
+    let open = place.open();
+    let put_at_first = put(&open.store, "a", json!({})).await;
+    let waits = waiting(&open.store, "a").await;
+    let change = put_at_first.change(&Change::Delete, &waits, second(5), &mut new_id);
+    open.store.turn(change, second(5)).await.expect("it is written");
+    assert_eq!(open.store.schedule(&named("a")).await.expect("read"), None);
+    assert_eq!(waiting(&open.store, "a").await, []);
+    assert_eq!(open.store.last_generation(&named("a")).await.expect("read"), Generation(1));
+    assert!(open.store.said(&named("a"), Generation(1)).await.expect("read").is_some());
+    assert_eq!(open.store.last_generation(&named("b")).await.expect("read"), Generation(0));
+    assert_eq!(get(&open.store, waits[0].id).await.version, Version(1), "its job was taken off");
+    open.close().await;
+}
+
+pub(crate) async fn a_ledger_is_read_a_page_at_a_time(place: &Place) {
+    let open = place.open();
+    put(&open.store, "a", json!({"catch_up": "all", "overlap": "allow"})).await;
+    let next = turn(&open.store, "a", second(1_000)).await;
+    open.store.turn(next, second(1_000)).await.expect("it is written");
+    let rest = turn(&open.store, "a", second(1_000)).await;
+    open.store.turn(rest, second(1_000)).await.expect("it is written");
+    for job in waiting(&open.store, "a").await.iter().filter(|job| job.due_at <= second(1_000)) {
+        let claimed = job.on(Event::Claim(None), second(1_000)).expect("it can be");
+        open.store.advance(job, &claimed, second(1_000)).await.expect("it is written");
+    }
+    let (mut rows, mut before) = (Vec::new(), None);
+    loop {
+        let page = open.store.ledger(&named("a"), before, 7).await.expect("read");
+        let Some(last) = page.last() else { break };
+        before = Some((last.first, last.generation));
+        rows.extend(page.iter().map(|row| row.first));
+    }
+    rows.reverse();
+    assert_eq!(rows, (1..=100).map(|n| second(10 * n)).collect::<Vec<_>>());
+    open.close().await;
+}
