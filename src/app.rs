@@ -131,6 +131,7 @@ fn catalog(config: &Config) -> Catalog {
     }
     Catalog {
         definitions: config.definitions.clone(),
+        queues: config.queues.clone(),
         policy: config.policy.clone(),
         closed: Closed::with(closed),
         secrets: config.secrets.clone(),

@@ -16,12 +16,15 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::domain::policy::Policy;
+use crate::domain::queue::Queues;
 use crate::domain::spec::JobSpec;
 use crate::domain::units::Span;
 use crate::scheduler::{SecretSources, Settings};
 use elsewhere::{SecretSection, definitions, registries, secrets};
+use queues::{QueueSection, queues};
 
 mod elsewhere;
+mod queues;
 
 pub use elsewhere::RegistryLogin;
 
@@ -80,6 +83,7 @@ pub struct FileConfig {
     server: ServerSection,
     limits: LimitsSection,
     definitions: BTreeMap<String, JobSpec>,
+    queues: BTreeMap<String, QueueSection>,
     policies: BTreeMap<String, Policy>,
     secrets: BTreeMap<String, SecretSection>,
     registries: BTreeMap<String, RegistryLogin>,
@@ -148,6 +152,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Named templates.
     pub definitions: BTreeMap<String, JobSpec>,
+    /// How many jobs of each queue may run at once.
+    pub queues: Queues,
     /// What a caller may ask for.
     pub policy: Policy,
     /// Where secrets come from.
@@ -215,6 +221,7 @@ impl Config {
             tokens,
             allowed_hosts,
             definitions: definitions(file.definitions, beside)?,
+            queues: queues(file.queues)?,
             policy,
             secrets: secrets(file.secrets, beside)?,
             registries: registries(file.registries, beside)?,
@@ -424,6 +431,10 @@ mod tests {
             ("[registries.'registry.example']\nusername = 'a'", "password_file"),
             ("[secrets.pw]", "either a `file` or an `env`"),
             ("[secrets.pw]\nfile = '/a'\nenv = 'A'", "secrets.pw"),
+            ("[queues.etl]\nmax_running = 0", "1 or more"),
+            ("[queues.etl]\nmax = 1", "max_running"),
+            ("[queues.'a b']\nmax_running = 1", "letters, digits"),
+            ("[policies.default]\nmax_waiting = 0", "max_waiting"),
             ("[definitions.JOB_A]\nenv_file = '/nowhere/env'", "definitions.JOB_A"),
             ("[policies.team]\nallow_privileged = true", "policies.default"),
             ("[definitions.JOB_A]\nimage = 'UPPER'", "UPPER"),
@@ -458,5 +469,6 @@ mod tests {
     fn the_example_is_right() {
         let config = merged(ServeArgs::default(), include_str!("../examples/tidetable.toml")).expect("is right");
         assert!(config.definitions.contains_key("JOB_A") && !config.policy.allow_mounts.is_empty());
+        assert!(!config.queues.is_empty() && config.policy.queues.is_some());
     }
 }

@@ -200,8 +200,8 @@ fn kind(field: &str) -> Option<Kind> {
     Some(match field {
         "image" | "command" | "entrypoint" | "workdir" | "user" | "hostname" | "network" | "memory" | "memory_swap"
         | "shm_size" | "platform" | "pull" | "stop_signal" | "stop_grace" | "timeout" | "start_deadline"
-        | "log_limit" | "gpus" | "env_file" => Kind::Text,
-        "cpus" | "pids" | "priority" => Kind::Number,
+        | "log_limit" | "gpus" | "env_file" | "queue" => Kind::Text,
+        "cpus" | "pids" | "priority" | "max_parallel" => Kind::Number,
         "read_only" | "privileged" | "init" | "keep_container" => Kind::Flag,
         "secrets" | "extra_hosts" | "dns" | "cap_add" | "cap_drop" | "security_opt" => Kind::List,
         "env" | "labels" => Kind::Pairs,
@@ -373,10 +373,12 @@ mod tests {
             ("init", "true"),
             ("memory", "64m"),
             ("dns", "10.0.0.1"),
+            ("queue", "reports"),
+            ("max_parallel", "2"),
             ("secrets", "pw"),
             ("secrets", "A=pw"),
         ]);
-        let json = br#"{"job_name":"busybox","date":"30s","command":["sh","-c","exit 7"],"env":{"A":"1","B":"2=3"},"cpus":0.5,"init":true,"memory":"64MiB","dns":["10.0.0.1"],"secrets":{"/run/secrets/pw":"pw","A":"pw"}}"#;
+        let json = br#"{"job_name":"busybox","date":"30s","command":["sh","-c","exit 7"],"env":{"A":"1","B":"2=3"},"cpus":0.5,"init":true,"memory":"64MiB","dns":["10.0.0.1"],"queue":"reports","max_parallel":2,"secrets":{"/run/secrets/pw":"pw","A":"pw"}}"#;
         assert_eq!(said, NewJob::from_json(json));
         assert!(said.is_ok(), "{said:?}");
     }
@@ -393,6 +395,8 @@ mod tests {
             (vec![("job_name", "a"), ("date", "30s"), ("comand", "x")], "comand", "unknown_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("mounts", "x")], "mounts", "invalid_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("cpus", "many")], "cpus", "invalid_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("queue", "a b")], "queue", "invalid_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("max_parallel", "0")], "max_parallel", "invalid_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("memory", "many")], "memory", "invalid_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("env", "=x")], "env", "invalid_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("env_file", "/etc/passwd")], "env_file", "config_only"),

@@ -164,6 +164,9 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Denied(denied) => Self::denied(denied),
+            full @ SubmitError::TooMany(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_waiting", full.to_string())
+            }
             SubmitError::Unfit(bad) => Self {
                 field: Some(bad.field.to_owned()),
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "cannot_be_run", bad.detail)

@@ -115,6 +115,9 @@ fn check_limits(f: &SpecFields) -> Result<(), BadSpec> {
     if let Some(attempts) = f.retry.as_ref().map(Retry::attempts).filter(|attempts| *attempts > Retry::MAX_ATTEMPTS) {
         return bad("retry", format!("`retry.attempts` is {attempts}: it has to be at most {}", Retry::MAX_ATTEMPTS));
     }
+    if f.max_parallel == Some(0) {
+        return bad("max_parallel", "`max_parallel` is 0: it has to be 1 or more; leave it out for no limit");
+    }
     match &f.gpus {
         Some(Gpus::Count(0)) => return bad("gpus", "`gpus` is 0: leave it out for none"),
         Some(Gpus::Devices(devices)) if devices.is_empty() || !devices.iter().all(|device| is_word(device)) => {
@@ -317,6 +320,7 @@ mod tests {
             (r#"{"memory_swap":"64MiB"}"#, "memory_swap"),
             (r#"{"memory":"64MiB","memory_swap":"32MiB"}"#, "memory_swap"),
             (r#"{"pids":0}"#, "pids"),
+            (r#"{"max_parallel":0}"#, "max_parallel"),
             (r#"{"timeout":"0s"}"#, "timeout"),
             (r#"{"retry":{"attempts":5000}}"#, "retry"),
             (r#"{"ulimits":[{"name":"nofile","soft":10,"hard":5}]}"#, "ulimits"),

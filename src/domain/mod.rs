@@ -11,7 +11,7 @@
 //!
 //! The rest is vocabulary: [`spec`] (what to run), [`policy`] (what one may ask for), [`container`] (what an
 //! engine can have), [`date`] and [`units`] (how people write them), [`schedule`] and [`recurrence`] (what is
-//! due again and again, and when), [`planned`] (how far a schedule has come), [`ledger`], [`overlap`], [`image`] and [`id`].
+//! due again and again, and when), [`planned`] (how far a schedule has come), [`ledger`], [`overlap`], [`queue`], [`image`] and [`id`].
 
 pub mod abilities;
 mod check;
@@ -28,6 +28,7 @@ pub mod overlap;
 pub mod planned;
 pub mod policy;
 pub mod protocol;
+pub mod queue;
 pub mod recurrence;
 pub mod restored;
 pub mod schedule;

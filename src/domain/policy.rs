@@ -5,6 +5,7 @@
 //! capability. Some things no config can allow: the engine's own socket, `/proc`, `/sys`, and our data directory
 //! (or any folder that holds one of them), since whoever has them has the host, or us.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,12 @@ pub struct Policy {
     pub max_pids: Option<i64>,
     /// The longest timeout, given to those that ask for none.
     pub max_timeout: Option<Span>,
+    /// Queues that may be named, in full or with `*` for any run of characters. Missing: all.
+    pub queues: Option<Vec<String>>,
+    /// How many jobs may wait at once: one more is not accepted.
+    pub max_waiting: Option<NonZeroUsize>,
+    /// How many jobs may run at once.
+    pub max_running: Option<NonZeroUsize>,
 }
 
 /// Paths that no policy can open: the engine's socket, `/proc`, `/sys`, the data directory.
@@ -97,6 +104,7 @@ impl Policy {
         self.admit_privileges(fields)?;
         self.admit_secrets(fields)?;
         self.admit_network(fields)?;
+        self.admit_queue(fields)?;
         for mount in fields.mounts.iter().flatten() {
             self.admit_mount(mount, closed, real_path)?;
         }
@@ -199,6 +207,14 @@ impl Policy {
             Ok(())
         } else {
             denied("network", format!("the network `{network}` is not among the policy's `allow_networks`"))
+        }
+    }
+
+    fn admit_queue(&self, fields: &SpecFields) -> Result<(), Denied> {
+        let (Some(allowed), Some(queue)) = (&self.queues, &fields.queue) else { return Ok(()) };
+        match allowed.iter().any(|pattern| matches(pattern, queue.as_str())) {
+            true => Ok(()),
+            false => denied("queue", format!("the queue `{queue}` is not among the policy's `queues`")),
         }
     }
 
@@ -403,6 +419,20 @@ mod tests {
         let some = policy("allow_secrets = ['db-*']");
         assert_eq!(verdict(&some, r#"{"secrets":["db-password", "DB_USER=db-user"]}"#), None);
         assert_eq!(verdict(&some, r#"{"secrets":["DB=tls-key"]}"#), Some("secrets"));
+    }
+
+    #[test]
+    fn queues_are_allowed_by_name_and_without_a_list_all_are() {
+        let some = policy("queues = ['etl', 'report-*']");
+        for (json, field) in [
+            (r#"{"queue":"etl"}"#, None),
+            (r#"{"queue":"report-1"}"#, None),
+            ("{}", None),
+            (r#"{"queue":"other"}"#, Some("queue")),
+        ] {
+            assert_eq!(verdict(&some, json), field, "{json}");
+        }
+        assert_eq!(verdict(&Policy::default(), r#"{"queue":"other"}"#), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::image::ImageRef;
+use super::queue::QueueName;
 use super::status::{Outcome, Reason};
 use super::units::{Bytes, Span};
 
@@ -113,8 +114,12 @@ spec_fields! {
     retry: Retry,
     /// How late it may start; after that it is `missed`.
     start_deadline: Span,
+    /// The named queue that it is in.
+    queue: QueueName,
     /// Who goes first when slots are short: the higher.
     priority: i32,
+    /// How many jobs of its `job_name` may run at once.
+    max_parallel: u32,
     /// Leave the container on the engine when it has ended.
     keep_container: bool,
     /// How much log is kept.

@@ -9,6 +9,7 @@ use super::{SecretSources, Shared};
 use crate::domain::image::JobName;
 use crate::domain::job::Reason;
 use crate::domain::policy::{Closed, Denied, Policy};
+use crate::domain::queue::Queues;
 use crate::domain::spec::JobSpec;
 use crate::domain::transition::Failure;
 use crate::store::StoreError;
@@ -16,11 +17,13 @@ use crate::store::StoreError;
 /// How many definitions are named to whoever named none.
 const NAMES_SHOWN: usize = 8;
 
-/// The definitions of the config file and the policy that hold.
+/// The definitions, the queues and the policy of the config file.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     /// Named templates of the config file.
     pub definitions: BTreeMap<String, JobSpec>,
+    /// How many jobs of each queue may run at once.
+    pub queues: Queues,
     /// What a caller may ask for.
     pub policy: Policy,
     /// What nobody may mount.

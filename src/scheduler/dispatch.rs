@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::collections::btree_map::Entry;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,7 +107,7 @@ impl Dispatcher<'_> {
 
     /// Those that are due now and those that have waited go by the same order; who gets no slot is queued.
     async fn fill_slots(&mut self, due: Vec<Job>, now: Timestamp) -> Result<(), StoreError> {
-        let slots = self.shared.settings.max_running.saturating_sub(self.drivers.len());
+        let slots = self.shared.max_running().saturating_sub(self.drivers.len());
         let mut waiting = self.shared.store.queued(slots.min(ROUND)).await?;
         let queued: HashSet<JobId> = waiting.iter().map(|job| job.id).collect();
         waiting.extend(due);
@@ -212,6 +213,12 @@ fn report(ended: Result<JobId, tokio::task::JoinError>) {
 }
 
 impl Shared {
+    /// How many jobs may run at once: as many as the server and the policy both allow.
+    fn max_running(&self) -> usize {
+        let by_policy = self.catalog.policy.max_running.map_or(usize::MAX, NonZeroUsize::get);
+        self.settings.max_running.min(by_policy)
+    }
+
     /// What is to happen to a job that is given a slot: it is claimed, or it can never be.
     async fn claim_event(&self, job: &Job, now: Timestamp) -> Result<Event, StoreError> {
         if job.start_deadline().is_some_and(|deadline| deadline < now) {

@@ -3,6 +3,7 @@
 //! A call that changes a job writes the change to the store and then pokes whoever drives it. When it answers, what it
 //! says is on disk.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub struct Order {
 pub struct Accepted {
     /// The job.
     pub job: Job,
-    /// What the caller had better know: that the name stands for nothing yet.
+    /// What the caller had better know: that the name stands for nothing yet, that the queue has no limit.
     pub warning: Option<String>,
 }
 
@@ -58,6 +59,9 @@ pub enum SubmitError {
     /// The policy does not allow it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// As many jobs wait as the policy allows.
+    #[error("{0} jobs wait already, and the policy's `max_waiting` is {0}: try again when some of them have run")]
+    TooMany(NonZeroUsize),
     /// It could never be run.
     #[error(transparent)]
     Unfit(#[from] BadSpec),
@@ -123,6 +127,7 @@ impl Handle {
     /// [`SubmitError`]; then there is no job.
     pub async fn submit(&self, order: Order) -> Result<Accepted, SubmitError> {
         let accepted = self.prepare(order).await?;
+        let _place = self.shared.place()?;
         self.shared.store.insert(&accepted.job).await?;
         self.shared.wake.notify_one();
         Ok(accepted)
@@ -132,8 +137,9 @@ impl Handle {
     /// no job, and that answer is given.
     ///
     /// # Errors
-    /// A store that fails; then there is no job.
-    pub async fn submit_once(&self, job: &Job, answer: &Answer) -> Result<Option<Answer>, StoreError> {
+    /// [`SubmitError`]; then there is no job.
+    pub async fn submit_once(&self, job: &Job, answer: &Answer) -> Result<Option<Answer>, SubmitError> {
+        let _place = self.shared.place()?;
         let earlier = self.shared.store.insert_once(job, answer, job.created_at - ANSWERS_KEPT).await?;
         self.shared.wake.notify_one();
         Ok(earlier)
@@ -172,10 +178,15 @@ impl Handle {
     pub(super) async fn admit(&self, name: &JobName, own: JobSpec) -> Result<(JobSpec, Option<String>), SubmitError> {
         let spec = self.shared.resolve(name, own).await?;
         self.check(&spec).await?;
-        let warning = spec.fields().image.is_none().then(|| {
+        let undefined = spec.fields().image.is_none().then(|| {
             format!("`{name}` is neither a definition nor an image reference; unless it is defined before it is due, the job will fail with no_such_job")
         });
-        Ok((spec, warning))
+        let queue = spec.fields().queue.as_ref().filter(|queue| !self.shared.catalog.queues.contains_key(queue));
+        let unlimited = queue.map(|queue| {
+            format!("the queue `{queue}` is not in the server's config file (`[queues.{queue}]`), so it has no limit")
+        });
+        let warnings: Vec<String> = undefined.into_iter().chain(unlimited).collect();
+        Ok((spec, (!warnings.is_empty()).then(|| warnings.join("; "))))
     }
 
     /// What can never be run is refused now, and not when it is due. An engine that is away says nothing, and a job for it

@@ -12,6 +12,7 @@
 //! that carry nothing and may be lost or doubled. Callers act through a [`Handle`]: it writes to the store, then pokes.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ mod restore;
 mod schedules;
 mod secrets;
 mod sweep;
+mod waiting;
 
 pub use catalog::Catalog;
 pub use definitions::{DefineError, Defined};
@@ -148,6 +150,8 @@ struct Shared {
     /// In an order of their own, so that who is poked first is the same each time.
     seats: Mutex<BTreeMap<JobId, Arc<Seat>>>,
     starting: Arc<Semaphore>,
+    /// Jobs that are being accepted, and are not on disk yet.
+    coming: AtomicUsize,
     /// Jobs in the running map that were found without a driver.
     found: mpsc::Sender<JobId>,
 }
@@ -199,6 +203,7 @@ impl Scheduler {
             wake: Notify::new(),
             health,
             seats: Mutex::default(),
+            coming: AtomicUsize::default(),
             found: found_sender,
         });
         let handle = Handle::new(shared.clone());

@@ -198,6 +198,7 @@ impl Handle {
             state: State::Scheduled,
             origin: Some(Origin { schedule: record.name, generation: record.generation, nominal: None }),
         };
+        let _place = self.shared.place()?;
         self.shared.store.insert(&job).await?;
         self.shared.wake.notify_one();
         Ok(job)

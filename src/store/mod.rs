@@ -74,6 +74,9 @@ pub trait Store: schedules::ScheduleStore {
     /// Up to `limit` jobs that are `queued`: by priority, due time, id.
     async fn queued(&self, limit: usize) -> Result<Vec<Job>, StoreError>;
 
+    /// How many jobs wait: how many are in the scheduled map.
+    fn waiting(&self) -> usize;
+
     /// Queued jobs in whose spec a start deadline is set, and that deadline is before `now`.
     async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
 

@@ -351,6 +351,10 @@ impl Store for TappedStore {
         self.store.queued(limit).await
     }
 
+    fn waiting(&self) -> usize {
+        self.store.waiting()
+    }
+
     async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
         self.store.queued_past_deadline(now, limit).await
     }

@@ -5,7 +5,7 @@
 //! (`queries`); a test reads their plans. How rows become jobs is in `rows`, and nowhere else.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -36,6 +36,7 @@ mod wal;
 mod writer;
 
 use pool::{Pool, SqliteSnapshot};
+use writer::Told;
 
 pub(super) use backup::back_up;
 pub(super) use check::{check, log_damage};
@@ -56,6 +57,7 @@ pub struct SqliteStore {
     readers: Pool,
     snapshots: Pool,
     last_seq: Arc<AtomicU64>,
+    waiting: Arc<AtomicUsize>,
     transitions: broadcast::Sender<Arc<Transition>>,
     _lock: DirLock,
 }
@@ -72,7 +74,9 @@ impl SqliteStore {
         let (commands, waiting) = mpsc::channel(writer::WAITING);
         let last_seq = Arc::new(AtomicU64::new(opened.last_seq));
         let transitions = broadcast::Sender::new(TRANSITIONS_BUFFERED);
-        let writer = Writer::new(opened.connection, waiting, threads, last_seq.clone(), transitions.clone());
+        let counted = Arc::new(AtomicUsize::new(opened.waiting));
+        let told = Told { last_seq: last_seq.clone(), waiting: counted.clone(), transitions: transitions.clone() };
+        let writer = Writer::new(opened.connection, waiting, threads, told);
         let path = dir.join(FILE);
         let store = Self {
             instance: opened.instance,
@@ -81,6 +85,7 @@ impl SqliteStore {
             readers: Pool::new(path.clone(), READERS),
             snapshots: Pool::new(path, SNAPSHOTS),
             last_seq,
+            waiting: counted,
             transitions,
             _lock: lock,
         };
@@ -209,6 +214,10 @@ impl Store for SqliteStore {
 
     async fn queued(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
         self.read(move |connection| queries::queued(connection, limit)).await
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
     }
 
     async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {

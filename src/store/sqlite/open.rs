@@ -20,6 +20,7 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) instance: InstanceId,
     pub(super) last_seq: u64,
+    pub(super) waiting: usize,
 }
 
 pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenError> {
@@ -48,9 +49,10 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
     check::what_is_to_run(&connection).map_err(refused)?;
     let instance = identity(&connection, id_if_new).map_err(refused)?;
     let last_seq = queries::last_seq(&connection).map_err(failed).map_err(refused)?;
+    let waiting = queries::waiting(&connection).map_err(refused)?;
     leave_as_it_is(&connection, false).map_err(failed).map_err(refused)?;
     sync_dir(dir).map_err(|error| OpenError::of_io(dir, &error))?;
-    Ok(Opened { connection, instance, last_seq })
+    Ok(Opened { connection, instance, last_seq, waiting })
 }
 
 /// Brings the schema up to ours, in one transaction.

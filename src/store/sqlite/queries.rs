@@ -25,6 +25,8 @@ const PREFIX: &str = "SELECT id FROM jobs WHERE id >= ?1 AND id <= ?2 ORDER BY i
 const NEXT_DUE: &str = "SELECT min(due_at) FROM jobs INDEXED BY jobs_due WHERE status IN ('scheduled', 'retrying')";
 const ACTIVE: &str = "SELECT id FROM jobs INDEXED BY jobs_by_status
      WHERE status IN ('pulling', 'starting', 'running', 'stopping')";
+const WAITING: &str =
+    "SELECT count(*) FROM jobs INDEXED BY jobs_by_status WHERE status IN ('scheduled', 'queued', 'retrying')";
 const META: &str = "SELECT value FROM meta WHERE key = ?1";
 const SET_META: &str = "INSERT INTO meta (key, value) VALUES (?1, ?2)
      ON CONFLICT (key) DO UPDATE SET value = excluded.value";
@@ -238,6 +240,12 @@ pub(super) fn active(connection: &Connection) -> Result<Vec<JobId>, StoreError> 
     ids(connection, ACTIVE, [])
 }
 
+/// From the index alone; a million in some tens of milliseconds.
+pub(super) fn waiting(connection: &Connection) -> Result<usize, StoreError> {
+    let count: i64 = prepared(connection, WAITING)?.query_row([], |row| row.get(0)).map_err(failed)?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 pub(super) fn overtaken(connection: &Connection, by: Timestamp, last_row: i64) -> Result<Vec<JobId>, StoreError> {
     ids(connection, OVERTAKEN, params![by.timestamp_millis(), last_row])
 }
@@ -308,8 +316,20 @@ mod tests {
         let statuses = |map| Status::ALL.iter().copied().filter(|status| status.map() == map).collect::<Vec<_>>();
         let pages = [Map::Scheduled, Map::Running, Map::History].map(|map| page_sql(&statuses(map)));
         let built = [get_sql(), due_sql(), queued_sql(), deadline_sql(), page_sql(&[Status::Failed])];
-        let fixed =
-            [INSERT, ADVANCE, JOURNAL, JOURNAL_AFTER, PREFIX, NEXT_DUE, ACTIVE, META, SET_META, UNSET_META, OVERTAKEN];
+        let fixed = [
+            INSERT,
+            ADVANCE,
+            JOURNAL,
+            JOURNAL_AFTER,
+            PREFIX,
+            NEXT_DUE,
+            ACTIVE,
+            WAITING,
+            META,
+            SET_META,
+            UNSET_META,
+            OVERTAKEN,
+        ];
         let of_schedules = schedules::built();
         let built = pages.iter().chain(&built).chain(&of_schedules).map(String::as_str);
         let fixed = fixed.into_iter().chain(definitions::FIXED).chain(schedules::FIXED).chain(answers::FIXED);

@@ -6,7 +6,7 @@
 //! was changed, and nothing is announced.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::super::threads::Threads;
 use super::super::{StoreError, Transition};
 use super::{failed, queries};
+use crate::domain::job::{Map, Status};
 
 /// How many commands may wait for the writer; a further caller waits.
 pub(super) const WAITING: usize = 4_096;
@@ -36,8 +37,17 @@ pub struct Writer {
     connection: Connection,
     waiting: mpsc::Receiver<Command>,
     threads: Threads,
-    last_seq: Arc<AtomicU64>,
-    transitions: broadcast::Sender<Arc<Transition>>,
+    told: Told,
+}
+
+/// What others are told of what was committed.
+pub(super) struct Told {
+    /// The last row of the journal.
+    pub(super) last_seq: Arc<AtomicU64>,
+    /// How many jobs are in the scheduled map.
+    pub(super) waiting: Arc<AtomicUsize>,
+    /// Each transition.
+    pub(super) transitions: broadcast::Sender<Arc<Transition>>,
 }
 
 /// Hands a command over, and waits until it is on disk. Once it is handed over it is done, whether or not anyone still
@@ -49,14 +59,8 @@ pub(super) async fn submit(commands: &mpsc::Sender<Command>, work: Work) -> Resu
 }
 
 impl Writer {
-    pub(super) fn new(
-        connection: Connection,
-        waiting: mpsc::Receiver<Command>,
-        threads: Threads,
-        last_seq: Arc<AtomicU64>,
-        transitions: broadcast::Sender<Arc<Transition>>,
-    ) -> Self {
-        Self { connection, waiting, threads, last_seq, transitions }
+    pub(super) fn new(connection: Connection, waiting: mpsc::Receiver<Command>, threads: Threads, told: Told) -> Self {
+        Self { connection, waiting, threads, told }
     }
 
     /// Writes until the store is closed and all that was accepted is done.
@@ -77,19 +81,30 @@ impl Writer {
         let _ = self.threads.run(move || drop(self.connection)).await;
     }
 
-    /// First the number that readers compare, then the news, then the replies.
+    /// First the numbers that readers compare, then the news, then the replies.
     fn announce(&self, written: Vec<(Reply, Done)>) {
         for (reply, done) in written {
             let answer = done.map(|transitions| {
                 for transition in transitions {
-                    self.last_seq.store(transition.seq.0, Ordering::Release);
+                    self.told.last_seq.store(transition.seq.0, Ordering::Release);
+                    self.count(&transition);
                     // Nobody listening is fine.
-                    let _ = self.transitions.send(Arc::new(transition));
+                    let _ = self.told.transitions.send(Arc::new(transition));
                 }
             });
             // Neither is a caller who went away.
             let _ = reply.send(answer);
         }
+    }
+
+    /// Counted as it is announced, so nobody has to count rows.
+    fn count(&self, transition: &Transition) {
+        let waits = |status: Status| status.map() == Map::Scheduled;
+        match (transition.from.is_some_and(waits), waits(transition.to)) {
+            (false, true) => self.told.waiting.fetch_add(1, Ordering::AcqRel),
+            (true, false) => self.told.waiting.fetch_sub(1, Ordering::AcqRel),
+            (true, true) | (false, false) => return,
+        };
     }
 }
 

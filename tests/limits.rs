@@ -1,0 +1,81 @@
+//! Queues and limits as callers meet them: on the simulated engine, and over a restart.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use common::Server;
+use serde_json::{Value, json};
+
+fn server(config: &str) -> Server {
+    Server::start(&["--engine", "simulated"], config, &[])
+}
+
+fn later() -> Value {
+    json!({"job_name": "busybox", "date": "1h"})
+}
+
+#[test]
+fn a_queue_that_the_config_does_not_name_is_accepted_with_a_warning() {
+    let server = server("[queues.known]\nmax_running = 1");
+    for (queue, warned) in [("known", false), ("other", true)] {
+        let answer = server.post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": queue}));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let warning = answer.json()["warning"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(warning.contains("[queues.other]"), warned, "{queue}: {warning}");
+    }
+    let neither = json!({"job_name": "JOB_A", "date": "1h", "queue": "other"});
+    let warning = server.post_json("/job", &neither).json()["warning"].as_str().unwrap().to_owned();
+    assert!(warning.contains("no_such_job") && warning.contains("no limit"), "{warning}");
+}
+
+#[test]
+fn a_queue_that_the_policy_does_not_name_is_refused() {
+    let server = server("[policies.default]\nqueues = ['etl']");
+    let problem = server.post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": "other"}));
+    assert_eq!(problem.assert_problem(403, "policy_denied")["field"], "queue");
+    assert_eq!(server.post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": "etl"})).status, 201);
+}
+
+#[test]
+fn what_is_wrong_with_a_queue_or_a_limit_is_said() {
+    let server = server("");
+    for (field, value) in [("queue", json!("a b")), ("queue", json!("")), ("max_parallel", json!(0))] {
+        let mut job = later();
+        job[field] = value;
+        assert_eq!(server.post_json("/job", &job).assert_problem(400, "invalid_field")["field"], field, "{job}");
+    }
+}
+
+#[test]
+fn when_as_many_wait_as_may_one_more_is_refused_also_after_a_restart() {
+    let mut server = server("[policies.default]\nmax_waiting = 2");
+    let first = server.submit(later());
+    server.submit(later());
+    for _ in 0..2 {
+        let problem = server.post_json("/job", &later()).assert_problem(429, "too_many_waiting");
+        assert!(problem["detail"].as_str().unwrap().contains("max_waiting"), "{problem}");
+        server.kill();
+        server.up();
+    }
+    let again = server.call("POST", &format!("/job/{first}/rerun"), &[("content-type", "application/json")], b"{}");
+    again.assert_problem(429, "too_many_waiting");
+    assert_eq!(server.delete(&format!("/job/{first}")).status, 200);
+    server.submit(later());
+    server.post_json("/job", &later()).assert_problem(429, "too_many_waiting");
+}
+
+#[test]
+fn of_many_that_come_at_once_never_more_are_accepted_than_may_wait() {
+    let server = server("[policies.default]\nmax_waiting = 5");
+    let accepted: usize = std::thread::scope(|scope| {
+        let post = || usize::from(server.post_json("/job", &later()).status == 201);
+        let posts: Vec<_> = (0..24).map(|_| scope.spawn(post)).collect();
+        posts.into_iter().map(|post| post.join().unwrap()).sum()
+    });
+    assert!((1..=5).contains(&accepted), "{accepted} were accepted");
+    for _ in accepted..5 {
+        server.submit(later());
+    }
+    server.post_json("/job", &later()).assert_problem(429, "too_many_waiting");
+}
