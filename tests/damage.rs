@@ -228,7 +228,10 @@ fn a_journal_with_a_gap_and_a_job_that_stands_elsewhere_are_found() {
         "job {elsewhere} is scheduled at version 7, and the journal ends with scheduled at version 0"
     ));
     scene.assert_found(&format!("job {gone} is in the journal, and not among the jobs"));
-    scene.assert_found("its priority or start deadline");
+    scene.sql(&format!("UPDATE jobs SET hold = '{{\"queue\":\"a\"}}' WHERE id = x'{}'", scene.waiting[4]));
+    for wrong in [&scene.waiting[3], &scene.waiting[4]] {
+        scene.assert_found(&format!("job {wrong}: its priority, start deadline, queue or hold"));
+    }
 }
 
 #[test]

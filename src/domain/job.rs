@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::container::Exit;
+use super::hold::Hold;
 use super::id::{Attempt, ContainerId, ContainerName, Digest, JobId, Timestamp, Version};
 use super::image::JobName;
 use super::ledger::Origin;
@@ -60,10 +61,13 @@ pub enum State {
 /// Why a due job waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// `no_slot`, `engine_unreachable` or `engine_changed`.
+    /// `no_slot`, `engine_unreachable`, `engine_changed`; or why it is held back.
     pub reason: Reason,
     /// Since when.
     pub since: Timestamp,
+    /// What it is held back by, if it is not only a slot that it wants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
 }
 
 /// What became of the attempt before a retry.
@@ -223,6 +227,20 @@ impl State {
             | Self::Pulling
             | Self::Starting(_)
             | Self::Stopping(_) => None,
+        }
+    }
+
+    /// What it is held back by.
+    pub fn hold(&self) -> Option<&Hold> {
+        match self {
+            Self::Queued(wait) => wait.hold.as_ref(),
+            Self::Scheduled
+            | Self::Retrying(_)
+            | Self::Pulling
+            | Self::Starting(_)
+            | Self::Running(_)
+            | Self::Stopping(_)
+            | Self::Ended(_) => None,
         }
     }
 

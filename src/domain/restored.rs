@@ -94,7 +94,7 @@ mod tests {
         let setback = Setback { reason: Reason::ExitNonzero, error: String::new(), exit_code: Some(1) };
         vec![
             (job(0, State::Scheduled), 1),
-            (job(2, State::Queued(Wait { reason: Reason::NoSlot, since: at() })), 3),
+            (job(2, State::Queued(Wait { reason: Reason::NoSlot, since: at(), hold: None })), 3),
             (job(1, State::Retrying(setback)), 2),
             (job(1, State::Pulling), 1),
             (job(4, State::Starting(None)), 4),

@@ -150,6 +150,10 @@ words! {
         NoSuchJob = "no_such_job",
         /// All slots are taken.
         NoSlot = "no_slot",
+        /// As many jobs of its queue run as may.
+        QueueFull = "queue_full",
+        /// As many jobs of its name run as may.
+        MaxParallel = "max_parallel",
         /// The engine does not answer.
         EngineUnreachable = "engine_unreachable",
         /// Another engine answers at the same address.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use chrono::SubsecRound;
 
 use super::container::Exit;
+use super::hold::Hold;
 use super::id::{Attempt, ContainerId, Timestamp};
 use super::job::{End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait};
 use super::spec::JobSpec;
@@ -21,6 +22,8 @@ use super::spec::JobSpec;
 pub enum Event {
     /// It is due and has to wait.
     Queue(Reason),
+    /// It is due and is held back by this, for this reason.
+    Hold(Reason, Hold),
     /// It is due and is given a slot. A name that was not resolved before comes with its spec.
     Claim(Option<Box<JobSpec>>),
     /// It is taken off the schedule.
@@ -100,6 +103,7 @@ impl Event {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Queue(_) => "queue",
+            Self::Hold(..) => "hold",
             Self::Claim(_) => "claim",
             Self::Cancel => "cancel",
             Self::Reschedule(_) => "reschedule",
@@ -131,7 +135,8 @@ impl Job {
         let mut next = self.clone();
         next.version = self.version.next();
         next.state = match event {
-            Event::Queue(reason) => self.queue(reason, now).ok_or(refused)?,
+            Event::Queue(reason) => self.queue(reason, None, now).ok_or(refused)?,
+            Event::Hold(reason, hold) => self.queue(reason, Some(hold), now).ok_or(refused)?,
             Event::Claim(spec) => {
                 if !self.is_waiting() {
                     return Err(refused);
@@ -211,10 +216,10 @@ impl Job {
         self.first_unknown_attempt().is_some_and(|unknown| attempt >= unknown)
     }
 
-    fn queue(&self, reason: Reason, now: Timestamp) -> Option<State> {
+    fn queue(&self, reason: Reason, hold: Option<Hold>, now: Timestamp) -> Option<State> {
         match &self.state {
-            State::Queued(wait) if wait.reason == reason => None,
-            _ if self.is_waiting() => Some(State::Queued(Wait { reason, since: now })),
+            State::Queued(wait) if wait.reason == reason && wait.hold == hold => None,
+            _ if self.is_waiting() => Some(State::Queued(Wait { reason, since: now, hold })),
             _ => None,
         }
     }

@@ -1,24 +1,40 @@
-//! Which of the jobs that could be started are, where schedules have a say: overlap, `max_runs`.
+//! Which of the jobs that could be given a slot are: what their names stand for, what their schedules say (overlap,
+//! `max_runs`), and how much room there is in their queue and under their `max_parallel`.
 //!
-//! It is decided when there is a slot, not before: what runs now is what counts. One round decides for all jobs of a
-//! schedule in turn, so that two of them that are due together do not both go.
+//! It is decided when there is a slot, not before: what runs now is what counts. One round decides for all jobs in turn,
+//! so that two that are due together do not both take the last place. What it asks the store it asks once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Shared;
+use crate::domain::hold::{Hold, Limit, Limits};
 use crate::domain::id::{JobId, Timestamp};
+use crate::domain::image::JobName;
 use crate::domain::job::{Job, Reason, StopCause};
 use crate::domain::ledger::sentence;
 use crate::domain::overlap::{Admission, admit};
 use crate::domain::planned::ScheduleRecord;
 use crate::domain::schedule::{Overlap, ScheduleName};
+use crate::domain::spec::JobSpec;
 use crate::domain::transition::{Event, Failure};
 use crate::store::StoreError;
 
-/// What one round knows of the schedules whose jobs it has come across.
+/// What is to happen to a job that could be given a slot.
+pub(super) enum Verdict {
+    /// It is claimed, and runs this.
+    Go(Box<JobSpec>),
+    /// It is held back.
+    Hold(Reason, Hold),
+    /// It is not to run at all.
+    End(Event),
+}
+
+/// What one round knows of definitions, schedules and limits that its jobs led to.
 #[derive(Default)]
 pub(super) struct Admissions {
-    known: HashMap<ScheduleName, Known>,
+    definitions: HashMap<JobName, Option<JobSpec>>,
+    schedules: HashMap<ScheduleName, Known>,
+    taken: BTreeMap<Limit, usize>,
 }
 
 struct Known {
@@ -29,48 +45,129 @@ struct Known {
 }
 
 impl Admissions {
-    /// What is to happen to this job instead of being started; nothing if it may start. Those that it replaces are asked
-    /// to stop.
-    pub(super) async fn instead(
+    /// What is to happen to this job. Those that it replaces are asked to stop.
+    pub(super) async fn judge(&mut self, shared: &Shared, job: &Job, now: Timestamp) -> Result<Verdict, StoreError> {
+        if job.start_deadline().is_some_and(|deadline| deadline < now) {
+            return Ok(Verdict::End(Event::MissDeadline));
+        }
+        let spec = match self.resolve(shared, job).await? {
+            Ok(spec) => spec,
+            Err(failure) => return Ok(Verdict::End(Event::Reject(failure))),
+        };
+        let limits = Limits::of(job, &spec, &shared.catalog.queues);
+        match self.by_schedule(shared, job, now).await? {
+            BySchedule::Go => {}
+            BySchedule::Wait => return Ok(Verdict::Hold(Reason::Overlap, limits.hold_by_schedule())),
+            BySchedule::Skip(reason) => {
+                return Ok(Verdict::End(Event::Skip(Failure::new(reason, sentence(reason)))));
+            }
+        }
+        self.count(shared, limits.counted()).await?;
+        if let Some(full) = limits.full(|limit| self.taken(limit)) {
+            return Ok(Verdict::Hold(full.reason(), limits.hold(&full, job.state.hold())));
+        }
+        self.goes(job, &spec);
+        Ok(Verdict::Go(Box::new(spec)))
+    }
+
+    /// How many jobs can go from under each of these holds, as far as can be counted.
+    pub(super) async fn room(
         &mut self,
         shared: &Shared,
-        job: &Job,
-        now: Timestamp,
-    ) -> Result<Option<Event>, StoreError> {
-        // Another attempt of what was begun, and what a caller triggered, is not asked about.
-        let Some(origin) = job.origin.as_ref().filter(|origin| origin.nominal.is_some() && job.attempt.0 == 0) else {
-            return Ok(None);
+        holds: impl IntoIterator<Item = Hold>,
+    ) -> Result<Vec<(Hold, usize)>, StoreError> {
+        let holds: Vec<Hold> = holds.into_iter().collect();
+        self.count(shared, holds.iter().flat_map(Hold::limits)).await?;
+        let room = |hold: &Hold| hold.room(&shared.catalog.queues, |limit| self.taken(limit));
+        Ok(holds.into_iter().map(|hold| (room(&hold), hold)).map(|(room, hold)| (hold, room)).collect())
+    }
+
+    /// What it runs, or why it can never be.
+    async fn resolve(&mut self, shared: &Shared, job: &Job) -> Result<Result<JobSpec, Failure>, StoreError> {
+        let kept = match self.definitions.get(&job.name) {
+            Some(kept) => kept.clone(),
+            None if shared.catalog.asks_store(&job.name, &job.spec) => {
+                let kept = shared.store.definition(&job.name).await?.map(|definition| definition.spec);
+                self.definitions.insert(job.name.clone(), kept.clone());
+                kept
+            }
+            None => None,
         };
-        if !self.known.contains_key(&origin.schedule) {
+        match shared.catalog.resolve(&job.name, job.spec.clone(), kept.as_ref()) {
+            Ok(spec) if spec.fields().image.is_some() => Ok(Ok(spec)),
+            Ok(_) => shared.no_such_job(&job.name).await.map(Err),
+            Err(denied) => Ok(Err(Failure::new(Reason::PolicyDenied, denied.detail))),
+        }
+    }
+
+    async fn count(&mut self, shared: &Shared, limits: impl Iterator<Item = Limit>) -> Result<(), StoreError> {
+        let unknown: Vec<Limit> = limits.filter(|limit| !self.taken.contains_key(limit)).collect();
+        if !unknown.is_empty() {
+            let taken = shared.store.taken(&unknown).await?;
+            self.taken.extend(unknown.into_iter().zip(taken));
+        }
+        Ok(())
+    }
+
+    fn taken(&self, limit: &Limit) -> usize {
+        self.taken.get(limit).copied().unwrap_or(0)
+    }
+
+    /// It is given a slot: for those that come after it in this round, it runs.
+    fn goes(&mut self, job: &Job, spec: &JobSpec) {
+        let queue = spec.fields().queue.clone().map(Limit::Queue);
+        for limit in queue.into_iter().chain([Limit::Name(job.name.clone())]) {
+            if let Some(taken) = self.taken.get_mut(&limit) {
+                *taken += 1;
+            }
+        }
+        let known = job.origin.as_ref().and_then(|origin| self.schedules.get_mut(&origin.schedule));
+        if let Some(known) = known.filter(|_| is_first_of_a_tick(job)) {
+            known.gone += 1;
+            known.begin(job.id);
+        }
+    }
+
+    async fn by_schedule(&mut self, shared: &Shared, job: &Job, now: Timestamp) -> Result<BySchedule, StoreError> {
+        let Some(origin) = job.origin.as_ref().filter(|_| is_first_of_a_tick(job)) else { return Ok(BySchedule::Go) };
+        if !self.schedules.contains_key(&origin.schedule) {
             let record = shared.store.schedule(&origin.schedule).await?;
             let jobs = shared.store.jobs_of(&origin.schedule).await?;
-            self.known.insert(origin.schedule.clone(), Known { record, jobs, gone: 0 });
+            self.schedules.insert(origin.schedule.clone(), Known { record, jobs, gone: 0 });
         }
-        let Some(known) = self.known.get_mut(&origin.schedule) else { return Ok(None) };
+        let Some(known) = self.schedules.get_mut(&origin.schedule) else { return Ok(BySchedule::Go) };
         let most = known.record.as_ref().and_then(|record| Some((record.runs, record.schedule.max_runs()?)));
         if most.is_some_and(|(runs, most)| runs + known.gone >= most) {
-            return Ok(Some(skip(Reason::Limit)));
+            return Ok(BySchedule::Skip(Reason::Limit));
         }
         let overlap = known.record.as_ref().map_or(Overlap::Allow, |record| record.schedule.overlap());
         match admit(overlap, job, &known.jobs, now) {
-            Admission::Go => {
-                known.gone += 1;
-                known.begin(job.id);
-                Ok(None)
-            }
-            Admission::Wait => Ok(Some(Event::Queue(Reason::Overlap))),
+            Admission::Go => Ok(BySchedule::Go),
+            Admission::Wait => Ok(BySchedule::Wait),
             Admission::Skip => {
                 known.jobs.retain(|other| other.id != job.id);
-                Ok(Some(skip(Reason::Overlap)))
+                Ok(BySchedule::Skip(Reason::Overlap))
             }
             Admission::Replace(begun) => {
                 for id in begun {
                     stop(shared, id, now).await?;
                 }
-                Ok(Some(Event::Queue(Reason::Overlap)))
+                Ok(BySchedule::Wait)
             }
         }
     }
+}
+
+/// What a job's schedule says.
+enum BySchedule {
+    Go,
+    Wait,
+    Skip(Reason),
+}
+
+/// Another attempt of what was begun, and what a caller triggered, is not asked about.
+fn is_first_of_a_tick(job: &Job) -> bool {
+    job.attempt.0 == 0 && job.origin.as_ref().is_some_and(|origin| origin.nominal.is_some())
 }
 
 impl Known {
@@ -81,19 +178,21 @@ impl Known {
     }
 }
 
-fn skip(reason: Reason) -> Event {
-    Event::Skip(Failure::new(reason, sentence(reason)))
-}
-
-/// Stops a job that is replaced, or takes off its next attempt. One that changes meanwhile is asked next round.
+/// Stops a job that is replaced, or takes off its next attempt.
 async fn stop(shared: &Shared, id: JobId, now: Timestamp) -> Result<(), StoreError> {
-    let Some(job) = shared.store.get(id).await? else { return Ok(()) };
-    let stopped = job.on(Event::Stop(StopCause::Request), now).or_else(|_| job.on(skip(Reason::Overlap), now));
-    let Ok(after) = stopped else { return Ok(()) };
-    match shared.store.advance(&job, &after, now).await {
-        Ok(()) => shared.poke(id),
-        Err(StoreError::Outdated) => {}
-        Err(failure) => return Err(failure),
+    loop {
+        let Some(job) = shared.store.get(id).await? else { return Ok(()) };
+        let skip = Event::Skip(Failure::new(Reason::Overlap, sentence(Reason::Overlap)));
+        let stopped = job.on(Event::Stop(StopCause::Request), now).or_else(|_| job.on(skip, now));
+        let Ok(after) = stopped else { return Ok(()) };
+        match shared.advance(&job, &after, now).await {
+            Ok(()) => {
+                shared.poke(id);
+                return Ok(());
+            }
+            // Its driver came first: it is read again, and asked again.
+            Err(StoreError::Outdated) => {}
+            Err(failure) => return Err(failure),
+        }
     }
-    Ok(())
 }

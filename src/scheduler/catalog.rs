@@ -38,7 +38,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Denied`] when the policy does not allow it.
-    fn resolve(&self, name: &JobName, own: JobSpec, kept: Option<&JobSpec>) -> Result<JobSpec, Denied> {
+    pub(super) fn resolve(&self, name: &JobName, own: JobSpec, kept: Option<&JobSpec>) -> Result<JobSpec, Denied> {
         let spec = match (self.definitions.get(name.as_str()).or(kept), name.image()) {
             _ if own.fields().image.is_some() => own,
             (Some(definition), _) => own.over(definition),
@@ -49,7 +49,7 @@ impl Catalog {
     }
 
     /// Whether the store may have a say in what this name stands for.
-    fn asks_store(&self, name: &JobName, own: &JobSpec) -> bool {
+    pub(super) fn asks_store(&self, name: &JobName, own: &JobSpec) -> bool {
         own.fields().image.is_none() && !self.definitions.contains_key(name.as_str())
     }
 

@@ -4,8 +4,8 @@
 //! id). A round claims as many as there are slots, writes down why the others wait, and says when the next one is due.
 //! It owns the drivers: it starts one per claimed job, and waits for all of them.
 
-use std::collections::HashSet;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeSet, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::catalog::Unresolved;
-use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, admission::Admissions, driver, restore, schedules};
+use super::admission::{Admissions, Verdict};
+use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, driver, restore, schedules};
+use crate::domain::hold::Hold;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
-use crate::domain::transition::{Event, Failure};
+use crate::domain::spec::JobSpec;
+use crate::domain::transition::Event;
 use crate::store::StoreError;
 
 /// Dispatches until told to stop, then waits for the drivers.
 pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<JobId>, stop: CancellationToken) {
-    let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stop };
+    let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stride: 0, stop };
     restore::run(shared, &dispatcher.stop).await;
     dispatcher.adopt_all().await;
     dispatcher.run(found).await;
@@ -37,6 +39,8 @@ pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<JobId>, stop
 struct Dispatcher<'a> {
     shared: &'a Arc<Shared>,
     drivers: JoinSet<JobId>,
+    /// How many more of the queue are looked at than there are slots.
+    stride: usize,
     stop: CancellationToken,
 }
 
@@ -45,6 +49,7 @@ impl Dispatcher<'_> {
         while !self.stop.is_cancelled() {
             let nap = self.round().await.unwrap_or_else(|failure| {
                 error!(error = %failure, "what is due can be neither read nor moved on; trying again");
+                self.shared.holds().read_again();
                 LONGEST_NAP
             });
             tokio::select! {
@@ -78,13 +83,14 @@ impl Dispatcher<'_> {
         self.miss_deadlines(now).await?;
         let due = self.shared.store.due(now, ROUND).await?;
         let full_round = due.len() == ROUND;
+        let mut is_unfinished = full_round;
         match self.obstacle() {
             Some(reason) => self.queue(due, reason, now).await?,
             // A herd is queued first: only all of it together shows who goes first.
             None if full_round => self.queue(due, Reason::NoSlot, now).await?,
-            None => self.fill_slots(due, now).await?,
+            None => is_unfinished = self.fill_slots(due, now).await?,
         }
-        if full_round {
+        if is_unfinished {
             return Ok(Duration::ZERO);
         }
         let next_due = self.shared.store.next_due().await?;
@@ -105,42 +111,91 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Those that are due now and those that have waited go by the same order; who gets no slot is queued.
-    async fn fill_slots(&mut self, due: Vec<Job>, now: Timestamp) -> Result<(), StoreError> {
+    /// Those that are due now, those that have waited and those that need be held back no longer go by the same order; who
+    /// gets no slot is queued. Whether slots are left though others may be there for them.
+    async fn fill_slots(&mut self, due: Vec<Job>, now: Timestamp) -> Result<bool, StoreError> {
         let slots = self.shared.max_running().saturating_sub(self.drivers.len());
-        let mut waiting = self.shared.store.queued(slots.min(ROUND)).await?;
+        let mut admissions = Admissions::default();
+        let (mut waiting, mut open) = self.waiting(slots, &mut admissions).await?;
         let queued: HashSet<JobId> = waiting.iter().map(|job| job.id).collect();
         waiting.extend(due);
         waiting.sort_by_key(|job| (std::cmp::Reverse(job.spec.fields().priority.unwrap_or(0)), job.due_at, job.id));
         // The driver of the last attempt may still be clearing away: its end wakes us again.
         waiting.retain(|job| self.shared.seat(job.id).is_none());
-        let (mut going, mut rest, mut admissions) = (Vec::new(), Vec::new(), Admissions::default());
+        let (mut going, mut others, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        let mut is_news = false;
         for job in waiting {
             if going.len() == slots {
                 rest.push(job);
-            } else if let Some(event) = admissions.instead(self.shared, &job, now).await? {
-                self.advance(&job, event, now).await?;
-            } else {
-                going.push(job);
+                continue;
+            }
+            match admissions.judge(self.shared, &job, now).await? {
+                Verdict::Go(spec) => going.push((job, spec)),
+                Verdict::End(event) => others.push((job, event)),
+                // And with it all that wait for the same.
+                Verdict::Hold(_, hold) if job.state.hold() == Some(&hold) => is_news |= open.remove(&hold),
+                Verdict::Hold(reason, hold) => {
+                    self.shared.holds().add(&hold);
+                    others.push((job, Event::Hold(reason, hold)));
+                }
             }
         }
+        self.shared.holds().look_again(open);
+        let has_room = going.len() < slots;
+        let moved = join_all(others.into_iter().map(|(job, event)| self.advance_one(job, event, now))).await;
+        let moved = moved.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().count();
         self.claim(going, now).await?;
         let rest = rest.into_iter().filter(|job| !queued.contains(&job.id)).collect();
-        self.queue(rest, Reason::NoSlot, now).await
+        self.queue(rest, Reason::NoSlot, now).await?;
+        // A herd for a queue that is full is put aside in longer and longer strides.
+        self.stride = if has_room && moved > 0 { (2 * self.stride + 1).min(ROUND) } else { 0 };
+        Ok(has_room && (moved > 0 || is_news))
+    }
+
+    /// The first of those that wait, as many as there are slots; and of those that are held back, the first where there is
+    /// room. With the holds under which there may be more of them.
+    async fn waiting(
+        &self,
+        slots: usize,
+        admissions: &mut Admissions,
+    ) -> Result<(Vec<Job>, BTreeSet<Hold>), StoreError> {
+        if slots == 0 {
+            return Ok(Default::default());
+        }
+        let mut jobs = self.shared.store.queued(slots.saturating_add(self.stride).min(ROUND)).await?;
+        self.shared.read_holds().await?;
+        let to_look_at = self.shared.holds().take();
+        let mut open = admissions.room(self.shared, to_look_at).await?;
+        open.retain(|(_, room)| *room > 0);
+        let most = slots.min(ROUND);
+        let held = if open.is_empty() { Vec::new() } else { self.shared.store.held(&open, most).await? };
+        let mut open: BTreeSet<Hold> = open.into_iter().map(|(hold, _)| hold).collect();
+        if held.len() < most {
+            let found: BTreeSet<Hold> = held.iter().filter_map(|job| job.state.hold().cloned()).collect();
+            open.difference(&found).for_each(|empty| self.shared.holds().remove(empty));
+            open = found;
+        }
+        jobs.extend(held);
+        Ok((jobs, open))
     }
 
     /// Claims these jobs, all in one commit where the store can, and starts the drivers of those that could be written.
-    async fn claim(&mut self, jobs: Vec<Job>, now: Timestamp) -> Result<(), StoreError> {
+    async fn claim(&mut self, jobs: Vec<(Job, Box<JobSpec>)>, now: Timestamp) -> Result<(), StoreError> {
         let this = &*self;
-        let claims = jobs.iter().map(|job| async move {
-            let event = this.shared.claim_event(job, now).await?;
-            this.advance(job, event, now).await
+        let claims = jobs.into_iter().map(|(job, spec)| async move {
+            let event = Event::Claim((*spec != job.spec).then(|| spec.clone()));
+            let claimed = this.advance(&job, event, now).await;
+            if !matches!(claimed, Ok(Some(_))) {
+                // Others were held back in its favour.
+                this.shared.let_go(&job, &spec);
+            }
+            claimed
         });
         let mut written = Ok(());
         for claimed in join_all(claims).await {
             match claimed {
-                Ok(Some(claimed)) if !claimed.is_over() => self.drive(claimed.id, Some(claimed)),
-                Ok(_) => {}
+                Ok(Some(claimed)) => self.drive(claimed.id, Some(claimed)),
+                Ok(None) => {}
                 Err(failure) => written = Err(failure),
             }
         }
@@ -156,6 +211,10 @@ impl Dispatcher<'_> {
         self.advance_all(&late, &Event::MissDeadline, now).await
     }
 
+    async fn advance_one(&self, job: Job, event: Event, now: Timestamp) -> Result<Option<Job>, StoreError> {
+        self.advance(&job, event, now).await
+    }
+
     async fn advance_all(&self, jobs: &[Job], event: &Event, now: Timestamp) -> Result<(), StoreError> {
         let advanced = join_all(jobs.iter().map(|job| self.advance(job, event.clone(), now))).await;
         advanced.into_iter().try_for_each(|written| written.map(|_| ()))
@@ -165,7 +224,7 @@ impl Dispatcher<'_> {
     /// stays as it is, and the round ends there: a disk that is full is not asked again at once.
     async fn advance(&self, job: &Job, event: Event, now: Timestamp) -> Result<Option<Job>, StoreError> {
         let Ok(next) = job.on(event, now) else { return Ok(None) };
-        match self.shared.store.advance(job, &next, now).await {
+        match self.shared.advance(job, &next, now).await {
             Ok(()) => Ok(Some(next)),
             Err(StoreError::Outdated) => Ok(None),
             Err(failure) => Err(failure),
@@ -217,18 +276,5 @@ impl Shared {
     fn max_running(&self) -> usize {
         let by_policy = self.catalog.policy.max_running.map_or(usize::MAX, NonZeroUsize::get);
         self.settings.max_running.min(by_policy)
-    }
-
-    /// What is to happen to a job that is given a slot: it is claimed, or it can never be.
-    async fn claim_event(&self, job: &Job, now: Timestamp) -> Result<Event, StoreError> {
-        if job.start_deadline().is_some_and(|deadline| deadline < now) {
-            return Ok(Event::MissDeadline);
-        }
-        Ok(match self.resolve(&job.name, job.spec.clone()).await {
-            Ok(spec) if spec.fields().image.is_some() => Event::Claim((spec != job.spec).then(|| Box::new(spec))),
-            Ok(_) => Event::Reject(self.no_such_job(&job.name).await?),
-            Err(Unresolved::Denied(denied)) => Event::Reject(Failure::new(Reason::PolicyDenied, denied.detail)),
-            Err(Unresolved::Store(failure)) => return Err(failure),
-        })
     }
 }

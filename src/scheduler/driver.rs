@@ -203,7 +203,7 @@ impl Driver {
         let now = self.shared.clock.now();
         let name = event.name();
         let next = self.job.on(event, now).map_err(|refused| Setback::Again(refused.to_string()))?;
-        self.shared.store.advance(&self.job, &next, now).await?;
+        self.shared.advance(&self.job, &next, now).await?;
         self.job = next;
         info!(job = %self.job.id, attempt = self.job.attempt.0, event = name, status = %self.job.state.status(), "moved");
         Ok(())

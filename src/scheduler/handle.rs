@@ -246,7 +246,7 @@ impl Handle {
             let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
             let now = self.now();
             let next = job.on(event.clone(), now).map_err(|refused| ActError::Refused(refused.status))?;
-            match self.shared.store.advance(&job, &next, now).await {
+            match self.shared.advance(&job, &next, now).await {
                 Ok(()) => {
                     self.shared.poke(id);
                     return Ok(next);

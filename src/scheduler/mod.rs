@@ -26,6 +26,7 @@ use crate::engine::{Description, Engine, PullProgress};
 use crate::store::Store;
 use crate::store::logs::LogStore;
 use crate::watched::Watched;
+use holds::Holds;
 
 mod admission;
 mod catalog;
@@ -33,6 +34,7 @@ mod definitions;
 mod dispatch;
 mod driver;
 mod handle;
+mod holds;
 mod monitor;
 mod output;
 mod restore;
@@ -150,6 +152,8 @@ struct Shared {
     /// In an order of their own, so that who is poked first is the same each time.
     seats: Mutex<BTreeMap<JobId, Arc<Seat>>>,
     starting: Arc<Semaphore>,
+    /// What jobs wait for that are held back.
+    holds: Mutex<Holds>,
     /// Jobs that are being accepted, and are not on disk yet.
     coming: AtomicUsize,
     /// Jobs in the running map that were found without a driver.
@@ -203,6 +207,7 @@ impl Scheduler {
             wake: Notify::new(),
             health,
             seats: Mutex::default(),
+            holds: Mutex::default(),
             coming: AtomicUsize::default(),
             found: found_sender,
         });

@@ -113,7 +113,7 @@ async fn see_to_job(shared: &Shared, id: JobId, evidence: &Evidence, restored: &
         let now: Timestamp = shared.clock.now();
         let name = event.name();
         let Ok(next) = job.on(event, now) else { return Ok(()) };
-        match shared.store.advance(&job, &next, now).await {
+        match shared.advance(&job, &next, now).await {
             Ok(()) => {
                 warn!(job = %id, attempt = %next.attempt, event = name, since = %restored.since, "it went on since the backup");
                 return Ok(());

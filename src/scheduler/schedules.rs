@@ -262,8 +262,9 @@ impl Handle {
 
     async fn write(&self, turn: Turn, now: Timestamp) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
         let after = turn.after.clone();
+        let name = turn.name.clone();
         let written = unless_outdated(self.shared.store.turn(turn, now).await)?;
-        self.shared.wake.notify_one();
+        self.shared.schedule_changed(&name);
         Ok(written.then_some(after))
     }
 }

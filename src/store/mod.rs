@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::domain::hold::{Hold, Limit};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map, Reason, Status};
@@ -71,8 +72,17 @@ pub trait Store: schedules::ScheduleStore {
     /// When the next `scheduled` or `retrying` job is due.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Up to `limit` jobs that are `queued`: by priority, due time, id.
+    /// Up to `limit` jobs that are `queued` and not held back: by priority, due time, id.
     async fn queued(&self, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// Up to `limit` holds under which jobs wait, after this one, in an order of the store's own.
+    async fn holds(&self, after: Option<&Hold>, limit: usize) -> Result<Vec<Hold>, StoreError>;
+
+    /// Of the first so many jobs under each of these holds, the `limit` that go first: by priority, due time, id.
+    async fn held(&self, wanted: &[(Hold, usize)], limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// How many jobs in the running map each of these has.
+    async fn taken(&self, limits: &[Limit]) -> Result<Vec<usize>, StoreError>;
 
     /// How many jobs wait: how many are in the scheduled map.
     fn waiting(&self) -> usize;

@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidetable::domain::abilities::Abilities;
 use tidetable::domain::container::{Container, Owner, Question, Testimony};
+use tidetable::domain::hold::{Hold, Limit};
 use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use tidetable::domain::image::{ImageRef, JobName};
 use tidetable::domain::job::{Job, Reason, State};
@@ -349,6 +350,20 @@ impl Store for TappedStore {
 
     async fn queued(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
         self.store.queued(limit).await
+    }
+
+    async fn holds(&self, after: Option<&Hold>, limit: usize) -> Result<Vec<Hold>, StoreError> {
+        self.read().await?;
+        self.store.holds(after, limit).await
+    }
+
+    async fn held(&self, wanted: &[(Hold, usize)], limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.read().await?;
+        self.store.held(wanted, limit).await
+    }
+
+    async fn taken(&self, limits: &[Limit]) -> Result<Vec<usize>, StoreError> {
+        self.store.taken(limits).await
     }
 
     fn waiting(&self) -> usize {

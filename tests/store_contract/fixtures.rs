@@ -35,7 +35,7 @@ pub(crate) fn with_state(n: u32, spec: Value, state: State) -> Job {
 }
 
 pub(crate) fn queued() -> State {
-    State::Queued(Wait { reason: Reason::NoSlot, since: at(7) })
+    State::Queued(Wait { reason: Reason::NoSlot, since: at(7), hold: None })
 }
 
 pub(crate) fn retrying() -> State {

@@ -19,12 +19,14 @@ mod answers;
 mod definitions;
 mod directory;
 mod fixtures;
+mod holds;
 mod reads;
 mod schedules;
 
 use answers::*;
 use definitions::*;
 use fixtures::{at, every_state, id, job, with_state};
+use holds::*;
 use reads::*;
 use schedules::*;
 
@@ -100,6 +102,11 @@ on_every_store!(
     what_is_due_comes_earliest_first_and_what_is_not_due_stays_away,
     the_next_due_time_is_that_of_a_job_which_waits_for_it,
     the_queue_is_by_priority_then_due_time_then_id,
+    what_is_held_back_is_not_in_the_queue_and_comes_in_the_same_order,
+    a_job_that_is_let_go_or_moved_is_no_longer_under_its_hold_also_after_a_restart,
+    every_hold_is_found_once_however_many_wait_under_it,
+    how_much_of_a_limit_is_taken_is_how_many_are_in_the_running_map,
+    how_many_wait_is_counted_with_every_write_and_after_a_restart,
     queued_jobs_past_their_start_deadline_are_found,
     active_jobs_are_those_of_the_running_map,
     an_id_is_found_by_how_it_begins,

@@ -141,7 +141,7 @@ const LOST: (&str, Option<Reason>) = ("lost", Some(Reason::ContainerRemoved));
 
 #[test]
 fn scheduled_and_created_ahead_it_is_kept_and_never_started_before_the_due_time() {
-    let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5) }));
+    let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5), hold: None }));
     for waiting in [job(State::Scheduled), queued] {
         assert_eq!(found(&waiting, &ours(created())), Step::Rest);
     }
@@ -365,7 +365,7 @@ fn outcomes() -> [Outcome; 7] {
 }
 
 fn every_job() -> Vec<Job> {
-    let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5) }));
+    let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5), hold: None }));
     let mut all = vec![job(State::Scheduled), queued, retrying(), job(State::Pulling), claimed(), intended(), runs()];
     all.extend([stopping(Held::Intent(intent())), stopping(Held::Run(run()))]);
     all.extend(outcomes().map(over));

@@ -17,6 +17,7 @@ const TABLE: &str = "
               | scheduled queued   retrying pulling   claimed   intended  running   stopping? stopping  ended
 queue no_slot | queued    .        queued   .         .         .         .         .         .         .
 queue other   | queued    queued   queued   .         .         .         .         .         .         .
+hold          | queued    queued   queued   .         .         .         .         .         .         .
 claim         | claimed   claimed  claimed  .         .         .         .         .         .         .
 cancel        | canceled  canceled canceled .         .         .         .         .         .         .
 reschedule    | scheduled scheduled retrying .      .         .         .         .         .         .
@@ -117,11 +118,15 @@ fn stopping(held: Held, why: StopCause) -> State {
     State::Stopping(Stopping { held, why, since: at(15) })
 }
 
+fn hold() -> Hold {
+    Hold { queue: Some("etl".parse().expect("a name")), ..Hold::default() }
+}
+
 /// One state per column of the table, in its order.
 fn states() -> [State; 10] {
     [
         State::Scheduled,
-        State::Queued(Wait { reason: Reason::NoSlot, since: at(5) }),
+        State::Queued(Wait { reason: Reason::NoSlot, since: at(5), hold: None }),
         State::Retrying(Setback { reason: Reason::ExitNonzero, error: "a sentence".to_owned(), exit_code: Some(1) }),
         State::Pulling,
         State::Starting(None),
@@ -134,10 +139,11 @@ fn states() -> [State; 10] {
 }
 
 /// One event per row of the table, in its order.
-fn events() -> [Event; 20] {
+fn events() -> [Event; 21] {
     [
         Event::Queue(Reason::NoSlot),
         Event::Queue(Reason::EngineUnreachable),
+        Event::Hold(Reason::QueueFull, hold()),
         Event::Claim(None),
         Event::Cancel,
         Event::Reschedule(at(2_000_000)),
@@ -181,7 +187,8 @@ fn row(event: &Event) -> String {
         Event::Queue(Reason::NoSlot) => "queue no_slot".to_owned(),
         Event::Queue(_) => "queue other".to_owned(),
         Event::Exited(ending) => format!("exited {}", ending.exit.code),
-        Event::Claim(_)
+        Event::Hold(..)
+        | Event::Claim(_)
         | Event::Cancel
         | Event::Reschedule(_)
         | Event::MissDeadline
@@ -301,6 +308,19 @@ fn an_attempt_that_is_known_is_not_learned_of_again() {
     }
     let present = Event::Adopt(Attempt(1), container());
     assert!(job(State::Starting(None)).on(present, now()).is_ok(), "claimed, and of what came then nothing is known");
+}
+
+#[test]
+fn a_job_that_is_held_back_says_by_what_and_one_that_is_let_go_does_not() {
+    let hold = Event::Hold(Reason::QueueFull, hold());
+    let held = job(State::Scheduled).on(hold.clone(), at(9)).expect("it waits");
+    assert_eq!((held.state.hold(), held.state.reason()), (Some(&self::hold()), Some(Reason::QueueFull)));
+    assert!(held.on(hold, at(10)).is_err(), "nothing would change");
+    let moved = held.on(Event::Hold(Reason::MaxParallel, Hold::default()), at(10)).expect("by something else");
+    assert_eq!(moved.state.hold(), Some(&Hold::default()));
+    for event in [Event::Queue(Reason::NoSlot), Event::Claim(None), Event::Cancel, Event::Reschedule(at(77))] {
+        assert_eq!(held.on(event, at(11)).expect("it waits").state.hold(), None);
+    }
 }
 
 #[test]
@@ -584,7 +604,8 @@ fn every_shape_of_state() -> Vec<State> {
     }
     all.push(State::Running(Run { image_digest: None, ..run() }));
     all.push(State::Retrying(Setback { reason: Reason::PullFailed, error: String::new(), exit_code: None }));
-    all.extend(Reason::ALL.iter().map(|reason| State::Queued(Wait { reason: *reason, since: at(5) })));
+    all.push(State::Queued(Wait { reason: Reason::QueueFull, since: at(5), hold: Some(hold()) }));
+    all.extend(Reason::ALL.iter().map(|reason| State::Queued(Wait { reason: *reason, since: at(5), hold: None })));
     for outcome in outcomes() {
         let killed = Ending { exit: Exit { oom_killed: true, ..exit(137) }, ..ending(137) };
         all.push(over(outcome, at(30), None));

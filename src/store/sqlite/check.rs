@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::super::check::Report;
 use super::super::{OpenError, StoreError, Transition};
@@ -21,6 +21,8 @@ use crate::domain::job::{Job, Map, Status};
 const DEFINITIONS: i64 = 2;
 /// The migration that made those of schedules and their ledger.
 const SCHEDULES: i64 = 3;
+/// The migration that made the columns of queues and holds.
+const HOLDS: i64 = 5;
 /// The tables, and the migration that made each.
 const TABLES: [(i64, &str); 8] = [
     (1, "meta"),
@@ -185,7 +187,9 @@ fn jobs(
     mut journal: HashMap<JobId, Transition>,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let sql = format!("SELECT {}, priority, start_deadline FROM jobs ORDER BY rowid", rows::JOB_COLUMNS);
+    let migrated = open::last_migration(connection).map_err(failed)?;
+    let holds = if migrated >= HOLDS { "queue, hold" } else { "NULL, NULL" };
+    let sql = format!("SELECT {}, priority, start_deadline, {holds} FROM jobs ORDER BY rowid", rows::JOB_COLUMNS);
     let mut statement = connection.prepare(&sql).map_err(failed)?;
     let mut found = statement.query([]).map_err(failed)?;
     while let Some(row) = found.next().map_err(failed)? {
@@ -193,8 +197,13 @@ fn jobs(
         let last = row.get(0).ok().map(JobId::from_bytes).and_then(|id| journal.remove(&id));
         match rows::job(row) {
             Ok(job) => {
-                let columns = (row.get(12).map_err(failed)?, row.get(13).map_err(failed)?);
-                compare(&job, columns, last.as_ref(), report)?;
+                let right = rows::JobRow::of(&job)?;
+                let columns = |row: &Row<'_>| Ok((row.get(12)?, row.get(13)?, row.get(14)?, row.get(15)?));
+                if columns(row).map_err(failed)? != (right.priority, right.start_deadline, right.queue, right.hold) {
+                    let id = job.id;
+                    report.found(format!("job {id}: its priority, start deadline, queue or hold is not what it says"));
+                }
+                compare(&job, last.as_ref(), report);
             }
             Err(failure) => report.found(failure.to_string()),
         }
@@ -205,20 +214,10 @@ fn jobs(
     Ok(())
 }
 
-fn compare(
-    job: &Job,
-    columns: (i32, Option<i64>),
-    last: Option<&Transition>,
-    report: &mut Report,
-) -> Result<(), StoreError> {
+fn compare(job: &Job, last: Option<&Transition>, report: &mut Report) {
     let id = job.id;
-    let right = rows::JobRow::of(job)?;
-    if columns != (right.priority, right.start_deadline) {
-        report.found(format!("job {id}: its priority or start deadline is not what its spec says"));
-    }
     let Some(last) = last else {
-        report.found(format!("job {id} is not in the journal"));
-        return Ok(());
+        return report.found(format!("job {id} is not in the journal"));
     };
     let (stands, said) = ((job.version, job.state.status(), job.attempt.0), (last.version, last.to, last.attempt));
     if job.name.as_str() != last.job_name
@@ -232,7 +231,6 @@ fn compare(
             stands.1, stands.0.0, said.1, said.0.0
         ));
     }
-    Ok(())
 }
 
 /// That the pages of the database hang together.

@@ -17,6 +17,7 @@ use super::lock::DirLock;
 use super::threads::{Broken, Threads};
 use super::{Answer, Definition, Expected, OpenError, RequestKey, Restored, Revision};
 use super::{Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
+use crate::domain::hold::{Hold, Limit};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
 use crate::domain::image::JobName;
 use crate::domain::job::Job;
@@ -27,6 +28,7 @@ mod answers;
 mod backup;
 mod check;
 mod definitions;
+mod holds;
 mod open;
 mod pool;
 mod queries;
@@ -214,6 +216,21 @@ impl Store for SqliteStore {
 
     async fn queued(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
         self.read(move |connection| queries::queued(connection, limit)).await
+    }
+
+    async fn holds(&self, after: Option<&Hold>, limit: usize) -> Result<Vec<Hold>, StoreError> {
+        let after = after.cloned();
+        self.read(move |connection| holds::holds(connection, after.as_ref(), limit)).await
+    }
+
+    async fn held(&self, wanted: &[(Hold, usize)], limit: usize) -> Result<Vec<Job>, StoreError> {
+        let wanted = wanted.to_vec();
+        self.read(move |connection| holds::held(connection, &wanted, limit)).await
+    }
+
+    async fn taken(&self, limits: &[Limit]) -> Result<Vec<usize>, StoreError> {
+        let limits = limits.to_vec();
+        self.read(move |connection| holds::taken(connection, &limits)).await
     }
 
     fn waiting(&self) -> usize {

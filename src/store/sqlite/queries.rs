@@ -6,15 +6,15 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, ToSql, pa
 use super::super::{Filter, StoreError, Transition};
 use super::failed;
 use super::rows::{self, JOB_COLUMNS, JobRow, number};
-use super::schedules::NOT_HELD_BACK;
 use crate::domain::id::{JobId, Seq, Timestamp, Version};
 use crate::domain::job::{Job, Map, Status};
 
 const INSERT: &str =
     "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail,
-         schedule, generation, nominal)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
-const ADVANCE: &str = "UPDATE jobs SET version = ?2, spec = ?3, due_at = ?4, priority = ?5, start_deadline = ?6, attempt = ?7, status = ?8, detail = ?9
+         schedule, generation, nominal, queue, hold)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+const ADVANCE: &str = "UPDATE jobs SET version = ?2, spec = ?3, due_at = ?4, priority = ?5, start_deadline = ?6, attempt = ?7, status = ?8, detail = ?9,
+         queue = ?11, hold = ?12
      WHERE id = ?1 AND version = ?10";
 const JOURNAL: &str =
     "INSERT INTO journal (at, job, job_name, from_status, to_status, attempt, reason, exit_code, version)
@@ -51,7 +51,7 @@ fn due_sql() -> String {
 fn queued_sql() -> String {
     format!(
         "SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_queued
-         WHERE status = 'queued' AND {NOT_HELD_BACK} ORDER BY priority DESC, due_at, id LIMIT ?1"
+         WHERE status = 'queued' AND hold IS NULL ORDER BY priority DESC, due_at, id LIMIT ?1"
     )
 }
 
@@ -110,7 +110,9 @@ pub(super) fn insert(connection: &Connection, row: &JobRow) -> Result<(), StoreE
             row.detail,
             row.schedule,
             row.generation,
-            row.nominal
+            row.nominal,
+            row.queue,
+            row.hold
         ])
         .map_err(failed)?;
     Ok(())
@@ -129,7 +131,9 @@ pub(super) fn advance(connection: &Connection, row: &JobRow, from: Version) -> R
             row.attempt,
             row.status,
             row.detail,
-            number(from.0)
+            number(from.0),
+            row.queue,
+            row.hold
         ])
         .map_err(failed)?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Outdated) }
@@ -289,7 +293,7 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{answers, definitions, schedules};
+    use super::super::{answers, definitions, holds, schedules};
     use super::*;
 
     /// The plan of a query, a line a step.
@@ -310,6 +314,7 @@ mod tests {
             include_str!("migrations/V2__definitions.sql"),
             include_str!("migrations/V3__schedules.sql"),
             include_str!("migrations/V4__answers.sql"),
+            include_str!("migrations/V5__holds.sql"),
         ] {
             connection.execute_batch(migration).expect("the schema is right");
         }
@@ -332,7 +337,12 @@ mod tests {
         ];
         let of_schedules = schedules::built();
         let built = pages.iter().chain(&built).chain(&of_schedules).map(String::as_str);
-        let fixed = fixed.into_iter().chain(definitions::FIXED).chain(schedules::FIXED).chain(answers::FIXED);
+        let fixed = fixed
+            .into_iter()
+            .chain(definitions::FIXED)
+            .chain(schedules::FIXED)
+            .chain(answers::FIXED)
+            .chain(holds::FIXED);
         for sql in built.chain(fixed) {
             for step in plan(&connection, sql) {
                 // In the order of its own index, and only as far as the limit; the labels of one job.

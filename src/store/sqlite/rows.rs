@@ -4,6 +4,7 @@ use rusqlite::Row;
 
 use super::super::{StoreError, Transition};
 use super::failed;
+use crate::domain::hold::Hold;
 use crate::domain::id::{Attempt, JobId, Seq, Timestamp, Version};
 use crate::domain::job::{Job, Reason, State, Status};
 use crate::domain::ledger::{Generation, Origin};
@@ -29,6 +30,8 @@ pub(super) struct JobRow {
     pub(super) schedule: Option<String>,
     pub(super) generation: Option<i64>,
     pub(super) nominal: Option<i64>,
+    pub(super) queue: Option<String>,
+    pub(super) hold: Option<String>,
 }
 
 impl JobRow {
@@ -51,8 +54,15 @@ impl JobRow {
             schedule: origin.map(|origin| origin.schedule.to_string()),
             generation: origin.map(|origin| number(origin.generation.0)),
             nominal: origin.and_then(|origin| origin.nominal).map(|at| at.timestamp_millis()),
+            queue: job.spec.fields().queue.as_ref().map(ToString::to_string),
+            hold: job.state.hold().map(hold_text).transpose().map_err(unwritable)?,
         })
     }
+}
+
+/// A hold as it is written. The same hold is the same text.
+pub(super) fn hold_text(hold: &Hold) -> Result<String, serde_json::Error> {
+    serde_json::to_string(hold)
 }
 
 /// SQLite's integers are signed; none of ours comes near the difference.

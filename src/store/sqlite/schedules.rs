@@ -324,13 +324,6 @@ fn ledger_row(row: &Row<'_>) -> Result<LedgerRow, StoreError> {
     })
 }
 
-/// What a queued job that waits for others of its schedule is told by: while one of them is begun, it is not in the queue.
-pub(super) const NOT_HELD_BACK: &str =
-    "(schedule IS NULL OR json_extract(detail, '$.reason') <> 'overlap' OR NOT EXISTS
-         (SELECT 1 FROM jobs AS other INDEXED BY jobs_of_schedule WHERE other.schedule = jobs.schedule
-              AND other.attempt > 0 AND other.id <> jobs.id
-              AND other.status IN ('scheduled', 'queued', 'retrying', 'pulling', 'starting', 'running', 'stopping')))";
-
 /// The statements that read, for the test that reads their plans.
 #[cfg(test)]
 pub(super) fn built() -> [String; 4] {

@@ -1,0 +1,480 @@
+//! Queues, `max_parallel` and overlap at once, over restarts: the service on the simulated engine, in virtual time. How many
+//! ran at once is asked of the engine.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tidetable::clock::{Clock, Dice};
+use tidetable::domain::id::{InstanceId, JobId, Seq, Timestamp};
+use tidetable::domain::job::{Job, Status};
+use tidetable::domain::policy::Policy;
+use tidetable::domain::queue::Queues;
+use tidetable::domain::recurrence::Zone;
+use tidetable::engine::simulated::{Run, Settings, SimulatedEngine};
+use tidetable::scheduler::{self, Catalog, Expected, Handle, Order, Parts, Scheduler};
+use tidetable::store::check::check;
+use tidetable::store::logs::LogStore;
+use tidetable::store::sqlite::SqliteStore;
+use tidetable::store::threads::Threads;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+struct VirtualClock(Instant);
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.0.elapsed().as_millis()).unwrap();
+        Timestamp::from_timestamp_millis(1_700_002_800_000 + elapsed).unwrap()
+    }
+}
+
+struct World {
+    clock: Arc<VirtualClock>,
+    engine: SimulatedEngine,
+    dir: tempfile::TempDir,
+    catalog: Catalog,
+    max_running: usize,
+    lives: u64,
+}
+
+impl World {
+    fn new(max_running: usize, queues: Value) -> Self {
+        let clock = Arc::new(VirtualClock(Instant::now()));
+        let engine = SimulatedEngine::new(clock.clone(), Settings::default());
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let queues: Queues = serde_json::from_value(queues).unwrap();
+        Self { clock, engine, dir, catalog: Catalog { queues, ..Catalog::default() }, max_running, lives: 0 }
+    }
+
+    fn define(&mut self, name: &str, spec: Value) {
+        self.catalog.definitions.insert(name.to_owned(), serde_json::from_value(spec).unwrap());
+    }
+
+    /// One life of the service, until `story` has ended; then it is killed.
+    async fn live<T>(&mut self, story: impl AsyncFnOnce(Handle) -> T) -> T {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        self.lives += 1;
+        let (store, writer) = SqliteStore::open(self.dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
+        let (scheduler, handle) = Scheduler::new(Parts {
+            store: store.clone(),
+            logs: Arc::new(LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap()),
+            engine: Arc::new(self.engine.clone()),
+            clock: self.clock.clone(),
+            dice: Dice::from_seed(self.lives),
+            catalog: self.catalog.clone(),
+            settings: scheduler::Settings { max_running: self.max_running, ..Default::default() },
+        });
+        let running = async move {
+            // Kept here, so that the lock goes with this life.
+            let _store = store;
+            tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
+        };
+        tokio::select! {
+            () = running => panic!("it ended by itself"),
+            told = story(handle) => told,
+        }
+    }
+
+    /// The runs of these jobs, in the order in which they began.
+    fn runs(&self, jobs: &[JobId]) -> Vec<(JobId, Run)> {
+        let of_job = |run: Run| Some((run.owner?.job, run)).filter(|(job, _)| jobs.contains(job));
+        let mut runs: Vec<(JobId, Run)> = self.engine.runs().into_iter().filter_map(of_job).collect();
+        runs.sort_by_key(|(_, run)| run.started_at);
+        runs
+    }
+
+    /// How many of these ran at one instant, at most.
+    fn most_at_once(&self, jobs: &[JobId]) -> usize {
+        let mut changes = Vec::new();
+        for (_, run) in self.runs(jobs) {
+            changes.push((run.started_at, 1));
+            // At the same instant an end comes first.
+            changes.extend(run.ended.map(|(at, _)| (at, -1)));
+        }
+        changes.sort_unstable();
+        let (mut now, mut most) = (0_i32, 0_i32);
+        for (_, change) in changes {
+            now += change;
+            most = most.max(now);
+        }
+        usize::try_from(most).unwrap()
+    }
+
+    /// In which order they began, as places in the list.
+    fn order(&self, jobs: &[JobId]) -> Vec<usize> {
+        let place = |id: JobId| jobs.iter().position(|other| *other == id).unwrap();
+        self.runs(jobs).into_iter().map(|(id, _)| place(id)).collect()
+    }
+
+    /// That each ran once, and the store hangs together.
+    fn each_ran_once(&self, jobs: &[JobId]) {
+        let mut runs: BTreeMap<JobId, usize> = jobs.iter().map(|id| (*id, 0)).collect();
+        self.runs(jobs).iter().for_each(|(id, _)| *runs.get_mut(id).unwrap() += 1);
+        assert!(runs.values().all(|count| *count == 1), "{runs:?}");
+        let report = check(self.dir.path()).unwrap();
+        assert!(report.whole, "{report}");
+    }
+}
+
+/// A job that runs so many seconds.
+fn sleeps(seconds: u64, fields: Value) -> Value {
+    let mut spec = json!({"command": format!("sleep {seconds}")});
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    spec
+}
+
+/// Submits a job that is due in so many milliseconds.
+async fn submit(handle: &Handle, name: &str, after_ms: i64, spec: Value) -> JobId {
+    let due_at = handle.now() + chrono::Duration::milliseconds(after_ms);
+    let order = Order { name: name.parse().unwrap(), spec: serde_json::from_value(spec).unwrap(), due_at };
+    handle.submit(order).await.unwrap().job.id
+}
+
+async fn sleep(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+async fn get(handle: &Handle, id: JobId) -> Job {
+    handle.store().get(id).await.unwrap().unwrap()
+}
+
+async fn stands(handle: &Handle, id: JobId) -> String {
+    let job = get(handle, id).await;
+    let reason = job.state.reason().map(|reason| format!(" {reason}")).unwrap_or_default();
+    format!("{}{reason}", job.state.status())
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_more_of_a_queue_run_at_once_than_may_and_each_runs_once_through_restarts() {
+    let mut world = World::new(16, json!({"etl": 3}));
+    let jobs = world
+        .live(async |handle| {
+            let job =
+                |n: i64| submit(&handle, "busybox", 10 * n, sleeps(3, json!({"queue": "etl", "priority": n % 3})));
+            join_all((0..40).map(job)).await
+        })
+        .await;
+    for ms in [350, 2_900, 3_100, 1, 5_000, 7_777] {
+        world.live(async |_| tokio::time::sleep(Duration::from_millis(ms)).await).await;
+    }
+    world.live(async |_| sleep(120).await).await;
+    assert_eq!(world.most_at_once(&jobs), 3, "all of the room is used, and no more");
+    world.each_ran_once(&jobs);
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_more_of_a_name_run_at_once_than_each_of_them_allows() {
+    let mut world = World::new(16, json!({}));
+    let (mut limited, mut others) = (Vec::new(), Vec::new());
+    world
+        .live(async |handle| {
+            for n in 0..10 {
+                limited.push(submit(&handle, "busybox", 0, sleeps(2, json!({"max_parallel": 2}))).await);
+                others.push(submit(&handle, if n < 5 { "alpine" } else { "debian" }, 0, sleeps(2, json!({}))).await);
+            }
+            sleep(1).await;
+            assert_eq!(stands(&handle, limited[9]).await, "queued max_parallel");
+        })
+        .await;
+    world.live(async |_| sleep(60).await).await;
+    assert_eq!((world.most_at_once(&limited), world.most_at_once(&others)), (2, 10));
+    world.each_ran_once(&[limited, others].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_of_a_name_counts_whether_or_not_it_has_a_limit_itself() {
+    let mut world = World::new(16, json!({}));
+    let waits = world
+        .live(async |handle| {
+            for _ in 0..3 {
+                submit(&handle, "busybox", 0, sleeps(5, json!({}))).await;
+            }
+            sleep(1).await;
+            let waits = submit(&handle, "busybox", 0, sleeps(1, json!({"max_parallel": 3}))).await;
+            sleep(2).await;
+            assert_eq!(stands(&handle, waits).await, "queued max_parallel");
+            sleep(5).await;
+            assert_eq!(stands(&handle, waits).await, "succeeded");
+            waits
+        })
+        .await;
+    world.each_ran_once(&[waits]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
+    const HERD: usize = 5_000;
+    let mut world = World::new(4, json!({"etl": 1}));
+    let (herd, others) = world
+        .live(async |handle| {
+            let first = submit(&handle, "busybox", 0, sleeps(7_200, json!({"queue": "etl", "priority": 100}))).await;
+            sleep(1).await;
+            let one = || submit(&handle, "busybox", 500, sleeps(1, json!({"queue": "etl", "priority": 50})));
+            let mut herd = join_all((0..HERD).map(|_| one())).await;
+            herd.push(first);
+            sleep(30).await;
+            let queued = handle.store().queued(HERD).await.unwrap();
+            assert_eq!(queued.len(), 0, "all of the herd is put aside");
+            let mut others = Vec::new();
+            for n in 0..20 {
+                others.push(submit(&handle, "busybox", 100 * n, sleeps(1, json!({"priority": -5}))).await);
+            }
+            sleep(20).await;
+            (herd, others)
+        })
+        .await;
+    for (n, (id, run)) in world.runs(&others).into_iter().enumerate() {
+        let late = run.started_at - world.live(async |handle| get(&handle, id).await.due_at).await;
+        assert!(late.num_seconds() <= 8, "{n} of 20 in 3 slots is {} late", late);
+    }
+    world.each_ran_once(&others);
+    assert_eq!(world.runs(&herd).len(), 1);
+    // Each was put aside once, and a further life does not do it again.
+    let transitions = world.live(async |handle| handle.store().journal(Seq(0), 1_000_000).await.unwrap()).await;
+    let queued = transitions.iter().filter(|t| t.to == Status::Queued && herd.contains(&t.job)).count();
+    assert!(queued <= 2 * HERD, "{queued} times queued");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_are_let_go_go_by_priority_then_due_time_then_id_whatever_held_them() {
+    let mut world = World::new(16, json!({"one": 1}));
+    let jobs = world
+        .live(async |handle| {
+            let busy = submit(&handle, "alpine", 0, sleeps(10, json!({"queue": "one"}))).await;
+            sleep(1).await;
+            let mut jobs = vec![busy];
+            for (name, after, priority, max_parallel) in [
+                ("busybox", 20, 0, json!(1)),
+                ("busybox", 10, 0, json!(1)),
+                ("busybox", 300, 7, json!(1)),
+                ("debian", 40, 0, json!(null)),
+                ("debian", 30, 5, json!(null)),
+                ("alpine", 600, 5, json!(2)),
+                ("alpine", 5, -1, json!(null)),
+            ] {
+                let fields = json!({"queue": "one", "priority": priority, "max_parallel": max_parallel});
+                jobs.push(submit(&handle, name, after, sleeps(1, fields)).await);
+            }
+            sleep(60).await;
+            jobs
+        })
+        .await;
+    assert_eq!(world.order(&jobs), [0, 3, 5, 6, 2, 1, 4, 7]);
+    assert_eq!(world.most_at_once(&jobs), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_limits_each_holds_and_nobody_starves() {
+    let mut world = World::new(16, json!({"etl": 2}));
+    let names = ["busybox", "alpine", "debian"];
+    let mut jobs: Vec<Vec<JobId>> = vec![Vec::new(); names.len()];
+    world
+        .live(async |handle| {
+            for n in 0..24 {
+                let fields = json!({"queue": "etl", "max_parallel": 1});
+                // The first name's are the most and the first.
+                let which = if n < 14 { 0 } else { 1 + n % 2 };
+                jobs[which].push(submit(&handle, names[which], 0, sleeps(2, fields)).await);
+            }
+            sleep(5).await;
+        })
+        .await;
+    world.live(async |_| sleep(90).await).await;
+    let all = jobs.concat();
+    assert_eq!(world.most_at_once(&all), 2, "of the queue");
+    for of_name in &jobs {
+        assert_eq!(world.most_at_once(of_name), 1, "of a name");
+    }
+    world.each_ran_once(&all);
+    let last = world.runs(&all).last().unwrap().1.started_at;
+    let first = world.runs(&all)[0].1.started_at;
+    assert!((last - first).num_seconds() < 24 * 3, "the second place was used, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_other_limit_has_room_passes_those_of_its_name_that_wait_for_a_queue() {
+    let mut world = World::new(16, json!({"full": 1, "free": 1}));
+    world
+        .live(async |handle| {
+            submit(&handle, "alpine", 0, sleeps(60, json!({"queue": "full"}))).await;
+            let running = submit(&handle, "busybox", 0, sleeps(5, json!({"max_parallel": 1}))).await;
+            sleep(1).await;
+            let blocked = json!({"queue": "full", "max_parallel": 1, "priority": 9});
+            let first = submit(&handle, "busybox", 0, sleeps(1, blocked)).await;
+            let second = submit(&handle, "busybox", 0, sleeps(1, json!({"queue": "free", "max_parallel": 1}))).await;
+            sleep(2).await;
+            assert_eq!(stands(&handle, second).await, "queued max_parallel");
+            sleep(15).await;
+            assert_eq!(stands(&handle, running).await, "succeeded");
+            assert_eq!(stands(&handle, second).await, "succeeded");
+            assert_eq!(get(&handle, first).await.state.status(), Status::Queued);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_that_is_to_wait_for_the_run_before_it_runs_behind_a_herd_and_holds_nobody_up() {
+    let mut world = World::new(3, json!({"etl": 1}));
+    let ran = world
+        .live(async |handle| {
+            let schedule = json!({"every": "60s", "job_name": "busybox", "overlap": "queue_one", "spec": sleeps(90, json!({"queue": "etl", "priority": 9}))});
+            let schedule = serde_json::from_value(schedule).unwrap();
+            let name = "a".parse().unwrap();
+            handle.put_schedule(&name, schedule, Zone::UTC, Expected::Anything).await.unwrap();
+            sleep(30).await;
+            let herd: Vec<JobId> =
+                join_all((0..300).map(|_| submit(&handle, "busybox", 0, sleeps(3, json!({"queue": "etl"}))))).await;
+            let free: Vec<JobId> = join_all((0..30).map(|n| submit(&handle, "alpine", n * 5_000, sleeps(1, json!({}))))).await;
+            sleep(100).await;
+            let tick = handle.store().jobs_of(&name).await.unwrap();
+            let waits: Vec<String> = tick.iter().filter_map(|job| job.state.reason()).map(|r| r.to_string()).collect();
+            assert_eq!(waits, ["overlap"]);
+            sleep(5_000).await;
+            handle.delete_schedule(&name, Expected::Anything).await.unwrap();
+            sleep(500).await;
+            (herd, free)
+        })
+        .await;
+    world.each_ran_once(&ran.1);
+    let late = world.runs(&ran.1).last().unwrap().1.started_at;
+    assert!((late - world.runs(&ran.1)[0].1.started_at).num_seconds() < 150, "they were held up");
+    let all: Vec<JobId> = world.engine.runs().into_iter().filter_map(|run| Some(run.owner?.job)).collect();
+    let in_queue: Vec<JobId> = all.into_iter().filter(|id| !ran.1.contains(id)).collect();
+    assert_eq!(world.most_at_once(&in_queue), 1);
+    assert!(in_queue.len() > 10, "ticks ran, one after the other: {}", in_queue.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_deadline_holds_for_those_that_are_held_back() {
+    let mut world = World::new(16, json!({"etl": 1}));
+    let spec = |fields: Value| sleeps(60, fields);
+    let late = world
+        .live(async |handle| {
+            submit(&handle, "busybox", 0, spec(json!({"queue": "etl"}))).await;
+            sleep(1).await;
+            submit(&handle, "busybox", 0, spec(json!({"queue": "etl", "start_deadline": "10s"}))).await
+        })
+        .await;
+    world
+        .live(async |handle| {
+            sleep(5).await;
+            assert_eq!(stands(&handle, late).await, "queued queue_full");
+            sleep(10).await;
+            assert_eq!(stands(&handle, late).await, "missed deadline_passed");
+        })
+        .await;
+    assert_eq!(world.runs(&[late]).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_the_config_takes_away_or_widens_lets_those_go_that_it_held() {
+    let mut world = World::new(16, json!({"etl": 1}));
+    let jobs = world
+        .live(async |handle| {
+            let jobs =
+                join_all((0..8).map(|_| submit(&handle, "busybox", 0, sleeps(600, json!({"queue": "etl"}))))).await;
+            sleep(5).await;
+            jobs
+        })
+        .await;
+    assert_eq!(world.runs(&jobs).len(), 1);
+    world.catalog.queues = serde_json::from_value(json!({"etl": 3})).unwrap();
+    world.live(async |_| sleep(5).await).await;
+    assert_eq!(world.runs(&jobs).len(), 3);
+    world.catalog.queues.clear();
+    world.live(async |_| sleep(5).await).await;
+    assert_eq!(world.runs(&jobs).len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_definition_is_read_when_it_is_due_is_held_by_what_that_says() {
+    let mut world = World::new(16, json!({"etl": 1}));
+    let jobs = world
+        .live(async |handle| {
+            // Names of nothing, yet.
+            let mut jobs = Vec::new();
+            for name in ["JOB_A", "JOB_A", "JOB_B", "JOB_B"] {
+                jobs.push(submit(&handle, name, 2_000, json!({})).await);
+            }
+            jobs
+        })
+        .await;
+    world.define("JOB_A", sleeps(5, json!({"image": "busybox", "queue": "etl"})));
+    world
+        .live(async |handle| {
+            let kept = sleeps(5, json!({"image": "busybox", "max_parallel": 1}));
+            let anything = tidetable::store::Expected::Anything;
+            let spec = serde_json::from_value(kept).unwrap();
+            handle.define(&"JOB_B".parse().unwrap(), &spec, anything).await.unwrap();
+            sleep(4).await;
+            assert_eq!(stands(&handle, jobs[1]).await, "queued queue_full");
+            assert_eq!(stands(&handle, jobs[3]).await, "queued max_parallel");
+        })
+        .await;
+    world.live(async |_| sleep(30).await).await;
+    for of_one in [&jobs[..2], &jobs[2..]] {
+        assert_eq!(world.most_at_once(of_one), 1);
+    }
+    world.each_ran_once(&jobs);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_gives_its_place_to_others_and_takes_it_again_like_them() {
+    let mut world = World::new(16, json!({"etl": 1}));
+    let jobs = world
+        .live(async |handle| {
+            let retry = json!({"command": "false", "queue": "etl", "retry": {"attempts": 3, "delay": "1s"}});
+            let failing = submit(&handle, "busybox", 0, retry).await;
+            let others =
+                join_all((0..5).map(|_| submit(&handle, "busybox", 0, sleeps(4, json!({"queue": "etl"}))))).await;
+            sleep(60).await;
+            assert_eq!(get(&handle, failing).await.attempt.0, 4);
+            [vec![failing], others].concat()
+        })
+        .await;
+    assert_eq!((world.most_at_once(&jobs), world.runs(&jobs).len()), (1, 9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_held_back_can_be_canceled_and_put_off() {
+    let mut world = World::new(16, json!({"etl": 1}));
+    world
+        .live(async |handle| {
+            let mut jobs = Vec::new();
+            for _ in 0..4 {
+                jobs.push(submit(&handle, "busybox", 0, sleeps(5, json!({"queue": "etl"}))).await);
+            }
+            sleep(2).await;
+            handle.cancel(jobs[1]).await.unwrap();
+            handle.reschedule(jobs[2], handle.now() + chrono::Duration::seconds(60)).await.unwrap();
+            sleep(20).await;
+            let stand = join_all(jobs.iter().map(|id| stands(&handle, *id))).await;
+            assert_eq!(stand, ["succeeded", "canceled", "scheduled", "succeeded"]);
+            sleep(60).await;
+            assert_eq!(stands(&handle, jobs[2]).await, "succeeded");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_policys_max_running_holds_where_it_is_less_than_the_servers() {
+    let mut world = World::new(16, json!({}));
+    world.catalog.policy = Policy { max_running: NonZeroUsize::new(2), ..Policy::default() };
+    let jobs = world
+        .live(async |handle| {
+            let jobs = join_all((0..6).map(|_| submit(&handle, "busybox", 0, sleeps(3, json!({}))))).await;
+            sleep(30).await;
+            jobs
+        })
+        .await;
+    assert_eq!(world.most_at_once(&jobs), 2);
+    world.each_ran_once(&jobs);
+}
