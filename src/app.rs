@@ -135,6 +135,7 @@ fn catalog(config: &Config) -> Catalog {
         policy: config.policy.clone(),
         closed: Closed::with(closed),
         secrets: config.secrets.clone(),
+        schedules: config.schedules.clone(),
     }
 }
 

@@ -17,10 +17,11 @@ use serde::Deserialize;
 
 use crate::domain::policy::Policy;
 use crate::domain::queue::Queues;
+use crate::domain::schedule::{Schedule, ScheduleName};
 use crate::domain::spec::JobSpec;
 use crate::domain::units::Span;
 use crate::scheduler::{SecretSources, Settings};
-use elsewhere::{SecretSection, definitions, registries, secrets};
+use elsewhere::{SecretSection, definitions, registries, schedules, secrets};
 use queues::{QueueSection, queues};
 
 mod elsewhere;
@@ -84,6 +85,7 @@ pub struct FileConfig {
     limits: LimitsSection,
     definitions: BTreeMap<String, JobSpec>,
     queues: BTreeMap<String, QueueSection>,
+    schedules: BTreeMap<ScheduleName, Schedule>,
     policies: BTreeMap<String, Policy>,
     secrets: BTreeMap<String, SecretSection>,
     registries: BTreeMap<String, RegistryLogin>,
@@ -154,6 +156,8 @@ pub struct Config {
     pub definitions: BTreeMap<String, JobSpec>,
     /// How many jobs of each queue may run at once.
     pub queues: Queues,
+    /// Recurrences, each with its zone.
+    pub schedules: BTreeMap<ScheduleName, Schedule>,
     /// What a caller may ask for.
     pub policy: Policy,
     /// Where secrets come from.
@@ -212,16 +216,18 @@ impl Config {
         let settings =
             settings(max_running, file.limits.max_starting, args.accept_new_engine.or(server.accept_new_engine))?;
         let policy = policy(file.policies)?;
+        let zone = zone(args.time_zone.or(server.time_zone).as_deref())?;
         let beside = path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         Ok(Self {
             listen,
             data_dir: args.data_dir.or(server.data_dir).unwrap_or_else(default_data_dir),
             engine,
-            zone: zone(args.time_zone.or(server.time_zone).as_deref())?,
+            zone,
             tokens,
             allowed_hosts,
             definitions: definitions(file.definitions, beside)?,
             queues: queues(file.queues)?,
+            schedules: schedules(file.schedules, zone)?,
             policy,
             secrets: secrets(file.secrets, beside)?,
             registries: registries(file.registries, beside)?,
@@ -439,6 +445,12 @@ mod tests {
             ("[policies.team]\nallow_privileged = true", "policies.default"),
             ("[definitions.JOB_A]\nimage = 'UPPER'", "UPPER"),
             ("[definitions.JOB_A]\ncpus = -1.0", "cpus"),
+            ("[schedules.a]\njob_name = 'a'", "`every`, such as `90m`"),
+            ("[schedules.a]\njob_name = 'a'\ncron = '61 * * * *'", "out of range"),
+            ("[schedules.a]\njob_name = 'a'\ncron = '@daily'\ncolour = 'red'", "colour"),
+            ("[schedules.'a b']\njob_name = 'a'\ncron = '@daily'", "such as `nightly`"),
+            ("[schedules.a]\njob_name = 'a'\ncron = '@daily'\nspec = { env_file = 'x' }", "into a definition"),
+            ("[schedules.a]\njob_name = 'a'\ncron = '@daily'\nstart_at = 2026-01-01T00:00:00Z", "start_at"),
         ] {
             let error = merged(ServeArgs::default(), toml).expect_err("is wrong").to_string();
             assert!(error.contains(said), "{toml}: {error}");
@@ -468,7 +480,11 @@ mod tests {
     #[test]
     fn the_example_is_right() {
         let config = merged(ServeArgs::default(), include_str!("../examples/tidetable.toml")).expect("is right");
-        assert!(config.definitions.contains_key("JOB_A") && !config.policy.allow_mounts.is_empty());
         assert!(!config.queues.is_empty() && config.policy.queues.is_some());
+        assert!(
+            config.definitions.contains_key("JOB_A")
+                && !config.policy.allow_mounts.is_empty()
+                && config.schedules.len() == 1
+        );
     }
 }

@@ -169,6 +169,11 @@ fn no_schedule(name: &ScheduleName) -> Problem {
 
 fn problem(name: &ScheduleName, error: ScheduleError) -> Problem {
     match error {
+        ScheduleError::InConfig => Problem::new(
+            StatusCode::CONFLICT,
+            "defined_in_config",
+            format!("the schedule `{name}` is in the server's config file: change it there, or choose another name"),
+        ),
         ScheduleError::NotFound => no_schedule(name),
         ScheduleError::Changed => Problem::new(
             StatusCode::PRECONDITION_FAILED,
@@ -202,6 +207,7 @@ fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
 fn view(record: &ScheduleRecord) -> ScheduleView {
     ScheduleView {
         name: record.name.to_string(),
+        source: record.source.as_str().to_owned(),
         fields: record.schedule.clone().into(),
         says: record.timetable().recurrence.describe(),
         next_due_at: record.ahead.map(|ahead| rfc3339(ahead.nominal)),

@@ -157,6 +157,8 @@ pub struct PreviewView {
 pub struct ScheduleView {
     /// Its name.
     pub name: String,
+    /// `api`, or `config` for one of the config file, which is changed there.
+    pub source: String,
     /// What it says.
     #[serde(flatten)]
     pub fields: ScheduleFields,

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use chrono_tz::Tz;
 use serde::Deserialize;
 
 use super::{ConfigError, wrong};
+use crate::domain::recurrence::Zone;
+use crate::domain::schedule::{Schedule, ScheduleName};
 use crate::domain::spec::JobSpec;
 use crate::domain::words::env_file;
 use crate::scheduler::{SecretSource, SecretSources};
@@ -51,6 +54,19 @@ pub(super) fn definitions(
         }
     }
     Ok(all)
+}
+
+/// Schedules by clocks in the server's zone, unless they say otherwise.
+pub(super) fn schedules(
+    all: BTreeMap<ScheduleName, Schedule>,
+    zone: Tz,
+) -> Result<BTreeMap<ScheduleName, Schedule>, ConfigError> {
+    match all.iter().find(|(_, schedule)| schedule.spec().fields().env_file.is_some()) {
+        Some((name, _)) => wrong(format!(
+            "`schedules.{name}.spec` has an `env_file`: write it into a definition, and let `job_name` name that"
+        )),
+        None => Ok(all.into_iter().map(|(name, schedule)| (name, schedule.in_zone(Zone::from(zone)))).collect()),
+    }
 }
 
 pub(super) fn secrets(sections: BTreeMap<String, SecretSection>, beside: &Path) -> Result<SecretSources, ConfigError> {

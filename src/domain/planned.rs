@@ -11,6 +11,7 @@ mod tests;
 
 use chrono::TimeDelta;
 
+use super::declared::Source;
 use super::id::{Attempt, JobId, Timestamp, Version};
 use super::job::{Job, Reason, State};
 use super::ledger::{Generation, LedgerRow, Origin, TickOutcome, sentence, why};
@@ -44,6 +45,8 @@ pub struct ScheduleRecord {
     pub runs: u64,
     /// Whether a run of this generation failed, and that is to pause it.
     pub failed: bool,
+    /// Whose it is.
+    pub source: Source,
 }
 
 /// What a schedule said in one of its generations.
@@ -119,6 +122,7 @@ impl ScheduleRecord {
             look_at: Some(now),
             runs: 0,
             failed: false,
+            source: Source::Api,
         }
     }
 

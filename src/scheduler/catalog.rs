@@ -10,6 +10,7 @@ use crate::domain::image::JobName;
 use crate::domain::job::Reason;
 use crate::domain::policy::{Closed, Denied, Policy};
 use crate::domain::queue::Queues;
+use crate::domain::schedule::{Schedule, ScheduleName};
 use crate::domain::spec::JobSpec;
 use crate::domain::transition::Failure;
 use crate::store::StoreError;
@@ -17,7 +18,7 @@ use crate::store::StoreError;
 /// How many definitions are named to whoever named none.
 const NAMES_SHOWN: usize = 8;
 
-/// The definitions, the queues and the policy of the config file.
+/// The definitions, the schedules, the queues and the policy of the config file.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     /// Named templates of the config file.
@@ -30,6 +31,8 @@ pub struct Catalog {
     pub closed: Closed,
     /// Where secrets come from.
     pub secrets: SecretSources,
+    /// Schedules of the config file, each with its zone.
+    pub schedules: BTreeMap<ScheduleName, Schedule>,
 }
 
 impl Catalog {

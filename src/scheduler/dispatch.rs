@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::admission::{Admissions, Verdict};
-use super::{BACKOFF, Health, LONGEST_NAP, ROUND, Seat, Shared, driver, restore, schedules};
+use super::{BACKOFF, Handle, Health, LONGEST_NAP, ROUND, Seat, Shared, driver, restore, schedules};
 use crate::domain::hold::Hold;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
@@ -27,7 +27,7 @@ use crate::store::StoreError;
 
 /// Dispatches until told to stop, then waits for the drivers.
 pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<JobId>, stop: CancellationToken) {
-    let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stride: 0, stop };
+    let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stride: 0, in_line: false, stop };
     restore::run(shared, &dispatcher.stop).await;
     dispatcher.adopt_all().await;
     dispatcher.run(found).await;
@@ -41,6 +41,8 @@ struct Dispatcher<'a> {
     drivers: JoinSet<JobId>,
     /// How many more of the queue are looked at than there are slots.
     stride: usize,
+    /// Whether the store's schedules are as the config file says.
+    in_line: bool,
     stop: CancellationToken,
 }
 
@@ -77,6 +79,10 @@ impl Dispatcher<'_> {
 
     /// One look at what is due. Gives the time until it is worth looking again.
     async fn round(&mut self) -> Result<Duration, StoreError> {
+        if !self.in_line {
+            Handle::new(self.shared.clone()).bring_in_line(&self.shared.catalog).await?;
+            self.in_line = true;
+        }
         let now = self.shared.clock.now();
         // First: what was missed is not to be started before that is known.
         let next_look = schedules::look(self.shared, now).await?;

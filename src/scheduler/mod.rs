@@ -30,6 +30,7 @@ use holds::Holds;
 
 mod admission;
 mod catalog;
+mod declared;
 mod definitions;
 mod dispatch;
 mod driver;

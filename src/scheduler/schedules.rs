@@ -7,6 +7,7 @@
 
 use super::handle::{Handle, SubmitError};
 use super::{ROUND, Shared};
+use crate::domain::declared::Source;
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, State};
 use crate::domain::ledger::{Generation, LedgerRow, Origin};
@@ -82,6 +83,9 @@ pub enum Expected {
 /// Why a schedule was not changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ScheduleError {
+    /// The config file declares it.
+    #[error("the schedule is in the server's config file")]
+    InConfig,
     /// There is none of this name.
     #[error("there is no such schedule")]
     NotFound,
@@ -126,9 +130,10 @@ impl Handle {
         let warning = self.admit(schedule.job_name(), schedule.spec().clone()).await?.1;
         loop {
             let found = self.shared.store.schedule(name).await?;
+            self.is_not_declared(name)?;
             expect(found.as_ref(), expected)?;
             let Some(record) = found else {
-                if let Some(record) = self.add(name, &schedule).await? {
+                if let Some(record) = self.add(name, &schedule, Source::Api).await? {
                     return Ok(Put { record, is_new: true, warning });
                 }
                 continue;
@@ -137,13 +142,13 @@ impl Handle {
                 return Ok(Put { record, is_new: false, warning });
             }
             let change = Change::Put(Box::new(schedule.clone()));
-            if let Some(Some(record)) = self.change(record, &change).await? {
+            if let Some(Some(record)) = self.change(record.from_source(Source::Api), &change).await? {
                 return Ok(Put { record, is_new: false, warning });
             }
         }
     }
 
-    /// Pauses a schedule, or lets it go on. Ticks that passed in a pause are skipped.
+    /// Pauses a schedule, or lets it go on, also one of the config file. Ticks that passed in a pause are skipped.
     ///
     /// # Errors
     /// [`ScheduleError`]; then nothing was changed.
@@ -172,7 +177,9 @@ impl Handle {
     /// [`ScheduleError`]; then nothing was changed.
     pub async fn delete_schedule(&self, name: &ScheduleName, expected: Expected) -> Result<(), ScheduleError> {
         loop {
-            let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
+            let record = self.shared.store.schedule(name).await?;
+            self.is_not_declared(name)?;
+            let record = record.ok_or(ScheduleError::NotFound)?;
             expect(Some(&record), expected)?;
             if self.change(record, &Change::Delete).await?.is_some() {
                 return Ok(());
@@ -236,16 +243,21 @@ impl Handle {
     }
 
     /// A new schedule; nothing when another one came first.
-    async fn add(&self, name: &ScheduleName, schedule: &Schedule) -> Result<Option<ScheduleRecord>, StoreError> {
+    pub(super) async fn add(
+        &self,
+        name: &ScheduleName,
+        schedule: &Schedule,
+        source: Source,
+    ) -> Result<Option<ScheduleRecord>, StoreError> {
         let now = self.now();
         let generation = self.shared.store.last_generation(name).await?.next();
-        let record = ScheduleRecord::new(name.clone(), generation, schedule.clone(), now);
+        let record = ScheduleRecord::new(name.clone(), generation, schedule.clone(), now).from_source(source);
         let turn = Turn::first(&record, now, &mut || self.shared.new_id(now));
         Ok(self.write(turn, now).await?.flatten())
     }
 
     /// One attempt at a change; nothing when something came first.
-    async fn change(
+    pub(super) async fn change(
         &self,
         record: ScheduleRecord,
         change: &Change,

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use tidetable::clock::Clock;
 use tidetable::domain::ledger::LedgerRow;
 use tidetable::domain::recurrence::Zone;
-use tidetable::domain::schedule::ScheduleName;
+use tidetable::domain::schedule::{Schedule, ScheduleName};
 use tidetable::scheduler::{Expected, Handle};
 use world::World;
 
+mod declared;
 #[path = "../recurrence/mod.rs"]
 mod oracle;
 mod world;
@@ -26,11 +27,14 @@ fn name() -> ScheduleName {
     "a".parse().unwrap()
 }
 
-async fn put(handle: &Handle, fields: Value) {
+fn schedule(fields: Value) -> Schedule {
     let mut schedule = json!({"job_name": "busybox", "spec": {"command": "true"}});
     schedule.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    let schedule = serde_json::from_value(schedule).unwrap();
-    handle.put_schedule(&name(), schedule, Zone::UTC, Expected::Anything).await.unwrap();
+    serde_json::from_value(schedule).unwrap()
+}
+
+async fn put(handle: &Handle, fields: Value) {
+    handle.put_schedule(&name(), schedule(fields), Zone::UTC, Expected::Anything).await.unwrap();
 }
 
 async fn sleep(seconds: u64) {

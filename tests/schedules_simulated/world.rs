@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) engine: SimulatedEngine,
     dir: tempfile::TempDir,
+    /// What the config file says.
+    pub(crate) catalog: Catalog,
     /// How many there were.
     pub(crate) lives: u64,
 }
@@ -51,7 +53,7 @@ impl World {
         let clock = Arc::new(VirtualClock { begun: Instant::now(), shown: AtomicI64::new(begin * 1_000) });
         let engine = SimulatedEngine::new(clock.clone(), Settings::default());
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        Self { clock, engine, dir, lives: 0 }
+        Self { clock, engine, dir, lives: 0, catalog: Catalog::default() }
     }
 
     /// One life of the service, until `story` has ended; then it is killed.
@@ -67,7 +69,7 @@ impl World {
             engine: Arc::new(self.engine.clone()),
             clock: self.clock.clone(),
             dice: Dice::from_seed(self.lives),
-            catalog: Catalog::default(),
+            catalog: self.catalog.clone(),
             settings: Default::default(),
         });
         let running = async move {

@@ -180,7 +180,7 @@ async fn each_migration_makes_its_tables() {
     );
     assert_eq!(
         names("SELECT version || ' ' || name FROM refinery_schema_history ORDER BY version"),
-        ["1 jobs_and_journal", "2 definitions", "3 schedules", "4 answers", "5 holds"]
+        ["1 jobs_and_journal", "2 definitions", "3 schedules", "4 answers", "5 holds", "7 config_schedules"]
     );
     assert_eq!(names("PRAGMA journal_mode"), ["wal"]);
     assert_eq!(names("PRAGMA integrity_check"), ["ok"]);

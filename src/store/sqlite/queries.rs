@@ -315,6 +315,7 @@ mod tests {
             include_str!("migrations/V3__schedules.sql"),
             include_str!("migrations/V4__answers.sql"),
             include_str!("migrations/V5__holds.sql"),
+            include_str!("migrations/V7__config_schedules.sql"),
         ] {
             connection.execute_batch(migration).expect("the schema is right");
         }

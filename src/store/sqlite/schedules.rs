@@ -8,6 +8,7 @@ use super::super::{StoreError, Transition};
 use super::queries::{self, limit_of, prepared};
 use super::rows::{self, JOB_COLUMNS, JobRow, instant, number, unsigned};
 use super::{SqliteStore, failed};
+use crate::domain::declared::Source;
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, Reason};
 use crate::domain::ledger::{Generation, LedgerRow, News, Origin, TickOutcome};
@@ -15,13 +16,14 @@ use crate::domain::planned::{Ahead, Said, ScheduleRecord, Turn};
 use crate::domain::schedule::ScheduleName;
 
 const COLUMNS: &str =
-    "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed";
+    "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed, config_paused";
 const INSERT: &str =
-    "INSERT INTO schedules (name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0) ON CONFLICT (name) DO NOTHING";
+    "INSERT INTO schedules (name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, config_paused, runs, failed)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0) ON CONFLICT (name) DO NOTHING";
 /// `runs` is counted by the jobs' own transitions, which leave the version as it is.
 const UPDATE: &str = "UPDATE schedules SET version = ?2, generation = ?3, fields = ?4, accepted_at = ?5, settled = ?6,
-         ahead = ?7, ahead_job = ?8, look_at = ?9, failed = ?10 WHERE name = ?1 AND version = ?11 AND runs = ?12 AND failed = ?13";
+         ahead = ?7, ahead_job = ?8, look_at = ?9, config_paused = ?10, failed = ?11
+     WHERE name = ?1 AND version = ?12 AND runs = ?13 AND failed = ?14";
 const DELETE: &str = "DELETE FROM schedules WHERE name = ?1 AND version = ?2";
 const NEXT_LOOK: &str = "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
 /// A turn that leaves the schedule as it was finds it there.
@@ -239,8 +241,12 @@ fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> 
             let ahead_job = after.ahead.map(|ahead| *ahead.job.as_bytes());
             let look_at = after.look_at.map(|at| at.timestamp_millis());
             execute(connection, SAY, params![name, generation, fields, accepted])?;
-            let mut params: Vec<&dyn ToSql> =
-                vec![&name, &version, &generation, &fields, &accepted, &settled, &ahead, &ahead_job, &look_at];
+            let config_paused = match after.source {
+                Source::Api => None,
+                Source::Config { paused } => Some(paused),
+            };
+            let mut params: Vec<&dyn ToSql> = vec![&name, &version, &generation, &fields, &accepted, &settled];
+            params.extend([&ahead as &dyn ToSql, &ahead_job, &look_at, &config_paused]);
             match from {
                 None => execute(connection, INSERT, &params[..])?,
                 Some(from) => {
@@ -293,6 +299,7 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
     let time = |column| row.get::<_, Option<i64>>(column).map(|at| at.and_then(instant)).map_err(failed);
     let job: Option<[u8; 16]> = row.get(7).map_err(failed)?;
     let fields: String = row.get(3).map_err(failed)?;
+    let config_paused: Option<bool> = row.get(11).map_err(failed)?;
     Ok(ScheduleRecord {
         version: Version(unsigned(number(1)?)),
         generation: Generation(unsigned(number(2)?)),
@@ -303,6 +310,7 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
         look_at: time(8)?,
         runs: unsigned(number(9)?),
         failed: number(10)? != 0,
+        source: config_paused.map_or(Source::Api, |paused| Source::Config { paused }),
         name: name.parse().map_err(|_| damaged("name"))?,
     })
 }

@@ -1,0 +1,113 @@
+//! Schedules of the config file, over restarts and changes of the file.
+
+use serde_json::{Value, json};
+use tidetable::clock::Clock;
+use tidetable::domain::planned::ScheduleRecord;
+use tidetable::domain::recurrence::Zone;
+use tidetable::scheduler::{Expected, Handle};
+
+use super::world::World;
+use super::{BEGIN, HOUR, ledger, name, schedule, sleep};
+
+/// The config file has this schedule, or none.
+fn declare(world: &mut World, fields: Option<Value>) {
+    world.catalog.schedules = fields.map(|fields| (name(), schedule(fields).in_zone(Zone::UTC))).into_iter().collect();
+}
+
+async fn record(handle: &Handle) -> ScheduleRecord {
+    handle.store().schedule(&name()).await.unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declared_schedule_keeps_its_beat_over_restarts() {
+    let mut world = World::new(BEGIN);
+    let begun = world.clock.now();
+    declare(&mut world, Some(json!({"every": "100m"})));
+    for _ in 0..11 {
+        world.live(async |_| sleep(HOUR / 2).await).await;
+    }
+    let (record, ticks) = world
+        .live(async |handle| {
+            sleep(60).await;
+            (record(&handle).await, ledger(&handle).await)
+        })
+        .await;
+    assert_eq!((record.generation.0, record.accepted_at), (1, begun));
+    assert_eq!((ticks, world.runs()), (vec!["ran".to_owned(); 3], 3));
+    world.is_whole();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_changed_in_the_file_counts_from_then_on_and_nothing_runs_in_the_past() {
+    let mut world = World::new(BEGIN);
+    declare(&mut world, Some(json!({"cron": "0 * * * *", "catch_up": "none"})));
+    world.live(async |_| sleep(2 * HOUR + 300).await).await;
+    sleep(5 * HOUR).await;
+    declare(&mut world, Some(json!({"cron": "*/10 * * * *", "catch_up": "all"})));
+    let ticks = world
+        .live(async |handle| {
+            sleep(30).await;
+            assert_eq!(record(&handle).await.generation.0, 2);
+            assert_eq!(waiting(&handle).await, 1, "the job to come, and no other");
+            sleep(20 * 60).await;
+            ledger(&handle).await
+        })
+        .await;
+    // What passed before the change was settled as it was said then.
+    let missed = "missed not_caught_up";
+    assert_eq!(ticks, ["ran", "ran", missed, missed, "ran", "ran"]);
+    assert_eq!(world.runs(), 4);
+    world.is_whole();
+}
+
+/// How many jobs of the schedule are not over.
+async fn waiting(handle: &Handle) -> usize {
+    handle.store().jobs_of(&name()).await.unwrap().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_from_the_file_does_not_run_once_more() {
+    let mut world = World::new(BEGIN);
+    declare(&mut world, Some(json!({"cron": "0 * * * *"})));
+    world.live(async |_| sleep(60).await).await;
+    sleep(2 * HOUR).await;
+    declare(&mut world, None);
+    world
+        .live(async |handle| {
+            sleep(2 * HOUR).await;
+            assert_eq!(handle.store().schedules().await.unwrap(), []);
+            assert_eq!(waiting(&handle).await, 0);
+        })
+        .await;
+    assert_eq!(world.runs(), 0);
+    world.is_whole();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_by_hand_outlasts_restarts_and_changes_until_the_file_speaks_of_it() {
+    let mut world = World::new(BEGIN);
+    declare(&mut world, Some(json!({"cron": "0 * * * *"})));
+    world
+        .live(async |handle| {
+            sleep(1).await;
+            handle.pause_schedule(&name(), true, Expected::Anything).await.unwrap();
+        })
+        .await;
+    for (fields, is_paused) in [
+        (json!({"cron": "0 * * * *"}), true),
+        (json!({"cron": "30 * * * *"}), true),
+        (json!({"cron": "30 * * * *", "paused": true}), true),
+        (json!({"cron": "30 * * * *", "paused": false}), false),
+    ] {
+        declare(&mut world, Some(fields.clone()));
+        let paused = world
+            .live(async |handle| {
+                sleep(HOUR).await;
+                record(&handle).await.schedule.is_paused()
+            })
+            .await;
+        assert_eq!(paused, is_paused, "{fields}");
+    }
+    assert_eq!(world.runs(), 1);
+    world.is_whole();
+}
