@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -13,13 +14,14 @@ use tracing::{info, warn};
 use crate::api::Api;
 use crate::api::guard::Guard;
 use crate::clock::{Dice, SystemClock};
-use crate::config::{Config, EngineChoice, EngineSection, RegistryLogin};
+use crate::config::{Config, EngineChoice, EngineSection, RegistryLogin, ServeArgs};
 use crate::domain::id::InstanceId;
 use crate::domain::policy::Closed;
 use crate::engine::Engine;
 use crate::engine::docker;
 use crate::engine::simulated::{Settings, SimulatedEngine};
-use crate::scheduler::{self, Catalog, Scheduler};
+use crate::reload::Reloader;
+use crate::scheduler::{self, Catalog, Handle, Rules, Scheduler};
 use crate::store::Store;
 use crate::store::logs::LogStore;
 use crate::store::sqlite::SqliteStore;
@@ -41,12 +43,14 @@ impl Service {
     ///
     /// # Errors
     /// When the data directory cannot be used, the engine's address is none, or the address is taken.
-    pub(crate) async fn start(config: Config) -> anyhow::Result<Self> {
+    pub(crate) async fn start(args: ServeArgs, config: Config) -> anyhow::Result<Self> {
+        // First: from here on it ends nobody.
+        let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
         let stop = CancellationToken::new();
         let dice = Dice::from_system();
         let (store, writer) = SqliteStore::open(&config.data_dir, Threads::Pool, InstanceId::new(dice.bytes()))?;
         let logs = LogStore::open(&config.data_dir.join("logs"), Threads::Pool)?;
-        let engine = connect_engine(&config, &dice)?;
+        let (engine, docker) = connect_engine(&config, &dice)?;
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = listener.local_addr()?;
@@ -61,6 +65,7 @@ impl Service {
             catalog: catalog(&config),
             settings: config.settings.clone(),
         });
+        let reloader = Reloader::new(args, config.clone(), hangup, follow(handle.clone(), docker));
         let writers = TaskTracker::new();
         let router =
             Api::new(handle, config.zone, writers.clone()).router(Guard::new(config.tokens, config.allowed_hosts));
@@ -68,6 +73,11 @@ impl Service {
         let mut parts = Parts::new(stop.clone());
         parts.add("the store's writer", async move {
             writer.run().await;
+            Ok(())
+        });
+        let until_stopped = stop.clone();
+        parts.add("the config file's reader", async move {
+            reloader.run(until_stopped).await;
             Ok(())
         });
         parts.add("the scheduler and the API", async move {
@@ -93,17 +103,31 @@ impl Service {
     }
 }
 
-fn connect_engine(config: &Config, dice: &Dice) -> anyhow::Result<Arc<dyn Engine>> {
+/// Makes what a config says count, while the service runs.
+fn follow(handle: Handle, docker: Option<Arc<docker::DockerEngine>>) -> impl Fn(&Config) + Send + 'static {
+    move |config| {
+        if let (Some(docker), EngineChoice::Docker(place)) = (&docker, &config.engine) {
+            docker.set_registries(registries(config, place));
+        }
+        handle.follow(Rules { catalog: catalog(config), settings: config.settings.clone() });
+    }
+}
+
+/// The engine; and the same as what it is, where it can be told more while it is at work.
+type Connected = (Arc<dyn Engine>, Option<Arc<docker::DockerEngine>>);
+
+fn connect_engine(config: &Config, dice: &Dice) -> anyhow::Result<Connected> {
     Ok(match &config.engine {
         EngineChoice::Docker(place) => {
             let address = docker::Address::find(place.host.as_deref(), place.cert_path.as_deref(), place.tls_verify)?;
-            Arc::new(docker::connect(address).with_registries(registries(config, place)))
+            let engine = Arc::new(docker::connect(address).with_registries(registries(config, place)));
+            (engine.clone(), Some(engine))
         }
         EngineChoice::Simulated => {
             // What happened would be remembered for ever; and no two lives have the same containers.
             let settings =
                 Settings { seed: u64::from_le_bytes(dice.bytes()), keep_evidence: false, ..Settings::default() };
-            Arc::new(SimulatedEngine::new(Arc::new(SystemClock), settings))
+            (Arc::new(SimulatedEngine::new(Arc::new(SystemClock), settings)), None)
         }
     })
 }
@@ -140,7 +164,7 @@ fn catalog(config: &Config) -> Catalog {
 }
 
 fn report(config: &Config, store: &SqliteStore, address: SocketAddr) {
-    let file = config.file.as_ref().map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+    let file = config.file.as_ref().map_or_else(|| "none".to_owned(), |file| file.path.display().to_string());
     info!(version = env!("CARGO_PKG_VERSION"), instance = %store.instance(), data_dir = %config.data_dir.display(), config = %file, zone = %config.zone, "starting");
     if config.tokens.is_empty() && !address.ip().is_loopback() {
         warn!(%address, "everybody who can reach this address may run containers here (--allow-anonymous)");

@@ -24,10 +24,13 @@ use crate::scheduler::{SecretSources, Settings};
 use elsewhere::{SecretSection, definitions, registries, schedules, secrets};
 use queues::{QueueSection, queues};
 
+mod changes;
 mod elsewhere;
+mod file;
 mod queues;
 
 pub use elsewhere::RegistryLogin;
+pub use file::ConfigFile;
 
 /// Where the server listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8888";
@@ -152,6 +155,8 @@ pub struct Config {
     pub tokens: Vec<String>,
     /// Names beside loopback under which it may be called without a token.
     pub allowed_hosts: Vec<String>,
+    /// Whether everybody may call who can reach it.
+    pub allow_anonymous: bool,
     /// Named templates.
     pub definitions: BTreeMap<String, JobSpec>,
     /// How many jobs of each queue may run at once.
@@ -169,7 +174,7 @@ pub struct Config {
     /// How long a stopping server may take.
     pub shutdown_deadline: Duration,
     /// The config file that was read.
-    pub file: Option<PathBuf>,
+    pub file: Option<ConfigFile>,
 }
 
 /// Said when the server is told something that cannot be.
@@ -183,8 +188,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], one sentence.
     pub fn load(args: ServeArgs) -> Result<Self, ConfigError> {
-        let file = find_file(args.config.as_deref())?;
-        let from_file = file.as_deref().map_or_else(|| Ok(FileConfig::default()), read_file)?;
+        let file = ConfigFile::find(args.config.as_deref())?;
+        let from_file = file.as_ref().map_or_else(|| Ok(FileConfig::default()), ConfigFile::parse)?;
         Self::merge(args, from_file, file)
     }
 
@@ -196,11 +201,11 @@ impl Config {
         if let Some(dir) = flag {
             return Ok(dir);
         }
-        let from_file = find_file(config)?.as_deref().map(read_file).transpose()?;
+        let from_file = ConfigFile::find(config)?.as_ref().map(ConfigFile::parse).transpose()?;
         Ok(from_file.and_then(|file| file.server.data_dir).unwrap_or_else(default_data_dir))
     }
 
-    fn merge(args: ServeArgs, file: FileConfig, path: Option<PathBuf>) -> Result<Self, ConfigError> {
+    fn merge(args: ServeArgs, file: FileConfig, read: Option<ConfigFile>) -> Result<Self, ConfigError> {
         let server = file.server;
         let listen = listen(args.listen.or(server.listen).as_deref().unwrap_or(DEFAULT_LISTEN))?;
         check_store(args.store.or(server.store).as_deref())?;
@@ -217,7 +222,7 @@ impl Config {
             settings(max_running, file.limits.max_starting, args.accept_new_engine.or(server.accept_new_engine))?;
         let policy = policy(file.policies)?;
         let zone = zone(args.time_zone.or(server.time_zone).as_deref())?;
-        let beside = path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let beside = read.as_ref().and_then(|read| read.path.parent()).unwrap_or(Path::new(""));
         Ok(Self {
             listen,
             data_dir: args.data_dir.or(server.data_dir).unwrap_or_else(default_data_dir),
@@ -225,6 +230,7 @@ impl Config {
             zone,
             tokens,
             allowed_hosts,
+            allow_anonymous: anonymous,
             definitions: definitions(file.definitions, beside)?,
             queues: queues(file.queues)?,
             schedules: schedules(file.schedules, zone)?,
@@ -233,29 +239,13 @@ impl Config {
             registries: registries(file.registries, beside)?,
             settings,
             shutdown_deadline: deadline(args.shutdown_deadline.as_deref(), server.shutdown_deadline)?,
-            file: path,
+            file: read,
         })
     }
 }
 
 fn wrong<T>(sentence: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError(sentence.into()))
-}
-
-fn find_file(named: Option<&Path>) -> Result<Option<PathBuf>, ConfigError> {
-    match named {
-        Some(path) if path.exists() => Ok(Some(path.to_owned())),
-        Some(path) => wrong(format!("there is no config file {}", path.display())),
-        None => Ok(DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists())),
-    }
-}
-
-/// The error of a TOML file has its line, its column and a caret.
-fn read_file(path: &Path) -> Result<FileConfig, ConfigError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| ConfigError(format!("the config file {} cannot be read: {error}", path.display())))?;
-    toml::from_str(&text)
-        .map_err(|error| ConfigError(format!("the config file {} is not right: {error}", path.display())))
 }
 
 fn listen(text: &str) -> Result<SocketAddr, ConfigError> {
@@ -470,7 +460,8 @@ mod tests {
         std::fs::write(dir.path().join("env"), "A=1").expect("a file");
         let toml = "[definitions.JOB_A]\nimage = 'busybox'\nenv_file = 'env'\n[secrets.pw]\nfile = 'pw'";
         let file = toml::from_str(toml).expect("is right");
-        let config = Config::merge(ServeArgs::default(), file, Some(dir.path().join("config.toml"))).expect("is right");
+        let read = ConfigFile { path: dir.path().join("config.toml"), text: toml.to_owned() };
+        let config = Config::merge(ServeArgs::default(), file, Some(read)).expect("is right");
         let in_full = |name: &str| dir.path().join(name);
         assert_eq!(config.secrets.0["pw"], SecretSource::File(in_full("pw")));
         let files = config.definitions["JOB_A"].fields().env_file.clone().expect("has one");

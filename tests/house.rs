@@ -17,7 +17,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("api", &["domain", "scheduler", "store"]),
     ("client", &["api"]),
     ("supervise", &[]),
-    ("app", &["domain", "clock", "config", "store", "engine", "scheduler", "api", "supervise"]),
+    ("reload", &["config", "store"]),
+    ("app", &["domain", "clock", "config", "store", "engine", "scheduler", "api", "supervise", "reload"]),
     ("cli", &["api", "app", "client", "clock", "config", "store", "supervise"]),
 ];
 

@@ -16,7 +16,7 @@ const LAST_GRACE: Duration = Duration::from_secs(2);
 const BLOCKING_THREADS: usize = 32;
 
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
-    let config = Config::load(args)?;
+    let config = Config::load(args.clone())?;
     tracing_subscriber::fmt()
         .with_env_filter(log_filter()?)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
@@ -26,7 +26,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
         tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
     let served = runtime.block_on(async {
         let signals = supervise::Signals::listen()?;
-        let service = app::Service::start(config).await?;
+        let service = app::Service::start(args, config).await?;
         println!("listening on http://{}", service.address());
         service.run(signals).await
     });

@@ -5,8 +5,9 @@
 //! so that two that are due together do not both take the last place. What it asks the store it asks once.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use super::Shared;
+use super::{Rules, Shared};
 use crate::domain::hold::{Hold, Limit, Limits};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::image::JobName;
@@ -30,8 +31,8 @@ pub(super) enum Verdict {
 }
 
 /// What one round knows of definitions, schedules and limits that its jobs led to.
-#[derive(Default)]
 pub(super) struct Admissions {
+    rules: Arc<Rules>,
     definitions: HashMap<JobName, Option<JobSpec>>,
     schedules: HashMap<ScheduleName, Known>,
     taken: BTreeMap<Limit, usize>,
@@ -45,6 +46,10 @@ struct Known {
 }
 
 impl Admissions {
+    pub(super) fn new(rules: Arc<Rules>) -> Self {
+        Self { rules, definitions: HashMap::new(), schedules: HashMap::new(), taken: BTreeMap::new() }
+    }
+
     /// What is to happen to this job. Those that it replaces are asked to stop.
     pub(super) async fn judge(&mut self, shared: &Shared, job: &Job, now: Timestamp) -> Result<Verdict, StoreError> {
         if job.start_deadline().is_some_and(|deadline| deadline < now) {
@@ -54,7 +59,7 @@ impl Admissions {
             Ok(spec) => spec,
             Err(failure) => return Ok(Verdict::End(Event::Reject(failure))),
         };
-        let limits = Limits::of(job, &spec, &shared.catalog.queues);
+        let limits = Limits::of(job, &spec, &self.rules.catalog.queues);
         match self.by_schedule(shared, job, now).await? {
             BySchedule::Go => {}
             BySchedule::Wait => return Ok(Verdict::Hold(Reason::Overlap, limits.hold_by_schedule())),
@@ -78,7 +83,7 @@ impl Admissions {
     ) -> Result<Vec<(Hold, usize)>, StoreError> {
         let holds: Vec<Hold> = holds.into_iter().collect();
         self.count(shared, holds.iter().flat_map(Hold::limits)).await?;
-        let room = |hold: &Hold| hold.room(&shared.catalog.queues, |limit| self.taken(limit));
+        let room = |hold: &Hold| hold.room(&self.rules.catalog.queues, |limit| self.taken(limit));
         Ok(holds.into_iter().map(|hold| (room(&hold), hold)).map(|(room, hold)| (hold, room)).collect())
     }
 
@@ -86,16 +91,16 @@ impl Admissions {
     async fn resolve(&mut self, shared: &Shared, job: &Job) -> Result<Result<JobSpec, Failure>, StoreError> {
         let kept = match self.definitions.get(&job.name) {
             Some(kept) => kept.clone(),
-            None if shared.catalog.asks_store(&job.name, &job.spec) => {
+            None if self.rules.catalog.asks_store(&job.name, &job.spec) => {
                 let kept = shared.store.definition(&job.name).await?.map(|definition| definition.spec);
                 self.definitions.insert(job.name.clone(), kept.clone());
                 kept
             }
             None => None,
         };
-        match shared.catalog.resolve(&job.name, job.spec.clone(), kept.as_ref()) {
+        match self.rules.catalog.resolve(&job.name, job.spec.clone(), kept.as_ref()) {
             Ok(spec) if spec.fields().image.is_some() => Ok(Ok(spec)),
-            Ok(_) => shared.no_such_job(&job.name).await.map(Err),
+            Ok(_) => shared.no_such_job(&self.rules.catalog, &job.name).await.map(Err),
             Err(denied) => Ok(Err(Failure::new(Reason::PolicyDenied, denied.detail))),
         }
     }

@@ -74,18 +74,18 @@ pub(super) enum Unresolved {
 impl Shared {
     /// What a job of this name and with these fields of its own would run; without an image where the name is
     /// neither a definition nor an image.
-    pub(super) async fn resolve(&self, name: &JobName, own: JobSpec) -> Result<JobSpec, Unresolved> {
-        let kept = match self.catalog.asks_store(name, &own) {
+    pub(super) async fn resolve(&self, catalog: &Catalog, name: &JobName, own: JobSpec) -> Result<JobSpec, Unresolved> {
+        let kept = match catalog.asks_store(name, &own) {
             true => self.store.definition(name).await?.map(|definition| definition.spec),
             false => None,
         };
-        Ok(self.catalog.resolve(name, own, kept.as_ref())?)
+        Ok(catalog.resolve(name, own, kept.as_ref())?)
     }
 
     /// How a job ends whose name is neither a definition nor an image when it is due.
-    pub(super) async fn no_such_job(&self, name: &JobName) -> Result<Failure, StoreError> {
+    pub(super) async fn no_such_job(&self, catalog: &Catalog, name: &JobName) -> Result<Failure, StoreError> {
         let kept = self.store.definitions(None, NAMES_SHOWN).await?;
-        let of_config = self.catalog.definitions.keys().map(String::as_str);
+        let of_config = catalog.definitions.keys().map(String::as_str);
         let defined: Vec<&str> = of_config.chain(kept.iter().map(|it| it.name.as_str())).take(NAMES_SHOWN).collect();
         let known = if defined.is_empty() {
             "none is defined".to_owned()

@@ -73,7 +73,7 @@ impl Handle {
     /// whatever is due would wait for that.
     async fn warn_of_its_job(&self, record: &ScheduleRecord, catalog: &Catalog) -> Result<(), StoreError> {
         let (name, own) = (record.schedule.job_name(), record.schedule.spec().clone());
-        let why = match self.shared.resolve(name, own).await {
+        let why = match self.shared.resolve(catalog, name, own).await {
             Ok(spec) if spec.fields().image.is_none() => format!("`{name}` is neither a definition nor an image"),
             Ok(spec) => match catalog.secrets.check(&spec) {
                 Ok(()) => return Ok(()),
@@ -89,7 +89,7 @@ impl Handle {
     /// Refuses a change of what the config file declares. To be asked after the record was read: the file's word is known
     /// before the store has it, so who reads the file's record finds it here.
     pub(super) fn is_not_declared(&self, name: &ScheduleName) -> Result<(), ScheduleError> {
-        match self.shared.catalog.schedules.contains_key(name) {
+        match self.shared.rules().catalog.schedules.contains_key(name) {
             true => Err(ScheduleError::InConfig),
             false => Ok(()),
         }

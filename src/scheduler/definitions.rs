@@ -1,6 +1,6 @@
 //! Definitions as callers see them: those of the config file, which are changed there, and those in the store.
 
-use super::Handle;
+use super::{Catalog, Handle};
 use crate::domain::id::Timestamp;
 use crate::domain::image::JobName;
 use crate::domain::policy::Denied;
@@ -44,7 +44,7 @@ impl Handle {
     /// # Errors
     /// A store that fails.
     pub async fn definition(&self, name: &JobName) -> Result<Option<Defined>, StoreError> {
-        if let Some(spec) = self.shared.catalog.definitions.get(name.as_str()) {
+        if let Some(spec) = self.shared.rules().catalog.definitions.get(name.as_str()) {
             return Ok(Some(Defined { name: name.to_string(), spec: spec.clone(), kept: None }));
         }
         Ok(self.shared.store.definition(name).await?.map(Defined::from))
@@ -55,7 +55,8 @@ impl Handle {
     /// # Errors
     /// A store that fails.
     pub async fn each_definition(&self, mut show: impl FnMut(Defined)) -> Result<(), StoreError> {
-        let of_config = &self.shared.catalog.definitions;
+        let rules = self.shared.rules();
+        let of_config = &rules.catalog.definitions;
         for (name, spec) in of_config {
             show(Defined { name: name.clone(), spec: spec.clone(), kept: None });
         }
@@ -80,8 +81,9 @@ impl Handle {
     /// # Errors
     /// [`DefineError`]; then nothing was changed.
     pub async fn define(&self, name: &JobName, spec: &JobSpec, expected: Expected) -> Result<Revision, DefineError> {
-        self.is_not_in_config(name)?;
-        self.shared.catalog.admit_definition(spec)?;
+        let rules = self.shared.rules();
+        is_not_in_config(&rules.catalog, name)?;
+        rules.catalog.admit_definition(spec)?;
         Ok(self.shared.store.define(name, spec, expected, self.now()).await?)
     }
 
@@ -90,18 +92,18 @@ impl Handle {
     /// # Errors
     /// [`DefineError`]; then nothing was changed.
     pub async fn undefine(&self, name: &JobName, expected: Expected) -> Result<(), DefineError> {
-        self.is_not_in_config(name)?;
+        is_not_in_config(&self.shared.rules().catalog, name)?;
         match self.shared.store.undefine(name, expected).await? {
             true => Ok(()),
             false => Err(DefineError::NotFound),
         }
     }
+}
 
-    fn is_not_in_config(&self, name: &JobName) -> Result<(), DefineError> {
-        match self.shared.catalog.definitions.contains_key(name.as_str()) {
-            true => Err(DefineError::InConfig),
-            false => Ok(()),
-        }
+fn is_not_in_config(catalog: &Catalog, name: &JobName) -> Result<(), DefineError> {
+    match catalog.definitions.contains_key(name.as_str()) {
+        true => Err(DefineError::InConfig),
+        false => Ok(()),
     }
 }
 

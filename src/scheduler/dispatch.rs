@@ -6,7 +6,6 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeSet, HashSet};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::admission::{Admissions, Verdict};
-use super::{BACKOFF, Handle, Health, LONGEST_NAP, ROUND, Seat, Shared, driver, restore, schedules};
+use super::{BACKOFF, Handle, Health, LONGEST_NAP, ROUND, Rules, Seat, Shared, driver, restore, schedules};
 use crate::domain::hold::Hold;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
@@ -27,7 +26,7 @@ use crate::store::StoreError;
 
 /// Dispatches until told to stop, then waits for the drivers.
 pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<JobId>, stop: CancellationToken) {
-    let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stride: 0, in_line: false, stop };
+    let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stride: 0, in_line: None, stop };
     restore::run(shared, &dispatcher.stop).await;
     dispatcher.adopt_all().await;
     dispatcher.run(found).await;
@@ -41,8 +40,8 @@ struct Dispatcher<'a> {
     drivers: JoinSet<JobId>,
     /// How many more of the queue are looked at than there are slots.
     stride: usize,
-    /// Whether the store's schedules are as the config file says.
-    in_line: bool,
+    /// The rules with which the store's schedules are in line.
+    in_line: Option<Arc<Rules>>,
     stop: CancellationToken,
 }
 
@@ -79,9 +78,10 @@ impl Dispatcher<'_> {
 
     /// One look at what is due. Gives the time until it is worth looking again.
     async fn round(&mut self) -> Result<Duration, StoreError> {
-        if !self.in_line {
-            Handle::new(self.shared.clone()).bring_in_line(&self.shared.catalog).await?;
-            self.in_line = true;
+        let rules = self.shared.rules();
+        if !self.in_line.as_ref().is_some_and(|known| Arc::ptr_eq(known, &rules)) {
+            Handle::new(self.shared.clone()).bring_in_line(&rules.catalog).await?;
+            self.in_line = Some(rules.clone());
         }
         let now = self.shared.clock.now();
         // First: what was missed is not to be started before that is known.
@@ -94,7 +94,7 @@ impl Dispatcher<'_> {
             Some(reason) => self.queue(due, reason, now).await?,
             // A herd is queued first: only all of it together shows who goes first.
             None if full_round => self.queue(due, Reason::NoSlot, now).await?,
-            None => is_unfinished = self.fill_slots(due, now).await?,
+            None => is_unfinished = self.fill_slots(&rules, due, now).await?,
         }
         if is_unfinished {
             return Ok(Duration::ZERO);
@@ -119,9 +119,9 @@ impl Dispatcher<'_> {
 
     /// Those that are due now, those that have waited and those that need be held back no longer go by the same order; who
     /// gets no slot is queued. Whether slots are left though others may be there for them.
-    async fn fill_slots(&mut self, due: Vec<Job>, now: Timestamp) -> Result<bool, StoreError> {
-        let slots = self.shared.max_running().saturating_sub(self.drivers.len());
-        let mut admissions = Admissions::default();
+    async fn fill_slots(&mut self, rules: &Arc<Rules>, due: Vec<Job>, now: Timestamp) -> Result<bool, StoreError> {
+        let slots = rules.max_running().saturating_sub(self.drivers.len());
+        let mut admissions = Admissions::new(rules.clone());
         let (mut waiting, mut open) = self.waiting(slots, &mut admissions).await?;
         let queued: HashSet<JobId> = waiting.iter().map(|job| job.id).collect();
         waiting.extend(due);
@@ -274,13 +274,5 @@ impl Drop for Leave {
 fn report(ended: Result<JobId, tokio::task::JoinError>) {
     if let Err(failure) = ended {
         error!(error = %failure, "a driver broke; its job is taken up again by the next sweep");
-    }
-}
-
-impl Shared {
-    /// How many jobs may run at once: as many as the server and the policy both allow.
-    fn max_running(&self) -> usize {
-        let by_policy = self.catalog.policy.max_running.map_or(usize::MAX, NonZeroUsize::get);
-        self.settings.max_running.min(by_policy)
     }
 }

@@ -11,10 +11,10 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::turns::Turn;
 use super::{Backoff, Health, Seat, Shared};
 use crate::domain::id::{ContainerId, JobId, Timestamp};
 use crate::domain::job::{Job, Reason, State};
@@ -80,7 +80,7 @@ struct Driver {
     unheard_since: Timestamp,
     witness: Option<fence::Witness>,
     /// Its place among the creates and starts in flight.
-    turn: Option<OwnedSemaphorePermit>,
+    turn: Option<Turn>,
     seat: Arc<Seat>,
     stop: CancellationToken,
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::catalog::Unresolved;
 use super::output::{self, OutputError, OutputStream, changed};
-use super::{Health, Shared};
+use super::{Catalog, Health, Rules, Shared};
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, State, Status, StopCause};
@@ -101,6 +101,16 @@ impl Handle {
         Self { shared }
     }
 
+    /// Goes by these rules from now on. Jobs that were accepted keep what they were resolved to; `accept_new_engine` counts
+    /// when an engine is asked who it is.
+    pub fn follow(&self, rules: Rules) {
+        self.shared.starting.resize(rules.settings.max_starting);
+        *self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        // A queue may have another limit.
+        self.shared.holds().read_again();
+        self.shared.wake.notify_one();
+    }
+
     /// The store, to read.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
@@ -176,12 +186,13 @@ impl Handle {
 
     /// What a job of this name and these fields runs, if that is allowed and can be; and what the caller had better know.
     pub(super) async fn admit(&self, name: &JobName, own: JobSpec) -> Result<(JobSpec, Option<String>), SubmitError> {
-        let spec = self.shared.resolve(name, own).await?;
-        self.check(&spec).await?;
+        let rules = self.shared.rules();
+        let spec = self.shared.resolve(&rules.catalog, name, own).await?;
+        self.check(&rules.catalog, &spec).await?;
         let undefined = spec.fields().image.is_none().then(|| {
             format!("`{name}` is neither a definition nor an image reference; unless it is defined before it is due, the job will fail with no_such_job")
         });
-        let queue = spec.fields().queue.as_ref().filter(|queue| !self.shared.catalog.queues.contains_key(queue));
+        let queue = spec.fields().queue.as_ref().filter(|queue| !rules.catalog.queues.contains_key(queue));
         let unlimited = queue.map(|queue| {
             format!("the queue `{queue}` is not in the server's config file (`[queues.{queue}]`), so it has no limit")
         });
@@ -191,8 +202,8 @@ impl Handle {
 
     /// What can never be run is refused now, and not when it is due. An engine that is away says nothing, and a job for it
     /// is accepted.
-    async fn check(&self, spec: &JobSpec) -> Result<(), BadSpec> {
-        self.shared.catalog.secrets.check(spec)?;
+    async fn check(&self, catalog: &Catalog, spec: &JobSpec) -> Result<(), BadSpec> {
+        catalog.secrets.check(spec)?;
         let Health::Up(engine) = self.health() else { return Ok(()) };
         engine.abilities.check(spec.fields())?;
         let its_own = |name: &&str| !matches!(*name, "bridge" | "default" | "none" | "host") && !name.contains(':');

@@ -12,11 +12,12 @@
 //! that carry nothing and may be lost or doubled. Callers act through a [`Handle`]: it writes to the store, then pokes.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,7 @@ use crate::store::Store;
 use crate::store::logs::LogStore;
 use crate::watched::Watched;
 use holds::Holds;
+use turns::Turns;
 
 mod admission;
 mod catalog;
@@ -42,6 +44,7 @@ mod restore;
 mod schedules;
 mod secrets;
 mod sweep;
+mod turns;
 mod waiting;
 
 pub use catalog::Catalog;
@@ -89,6 +92,23 @@ pub struct Parts {
     pub catalog: Catalog,
     /// Numbers.
     pub settings: Settings,
+}
+
+/// What the config says. It may say something else while the scheduler runs ([`Handle::follow`]).
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// What names stand for and what is allowed.
+    pub catalog: Catalog,
+    /// Numbers.
+    pub settings: Settings,
+}
+
+impl Rules {
+    /// How many jobs may run at once: as many as the server and the policy both allow.
+    fn max_running(&self) -> usize {
+        let by_policy = self.catalog.policy.max_running.map_or(usize::MAX, NonZeroUsize::get);
+        self.settings.max_running.min(by_policy)
+    }
 }
 
 /// Numbers that the config sets.
@@ -145,14 +165,14 @@ struct Shared {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
     dice: Dice,
-    catalog: Catalog,
-    settings: Settings,
+    /// What the config says. A decision reads it once: what it rests on is of one moment.
+    rules: Mutex<Arc<Rules>>,
     /// Something may be due.
     wake: Notify,
     health: Watched<Health>,
     /// In an order of their own, so that who is poked first is the same each time.
     seats: Mutex<BTreeMap<JobId, Arc<Seat>>>,
-    starting: Arc<Semaphore>,
+    starting: Arc<Turns>,
     /// What jobs wait for that are held back.
     holds: Mutex<Holds>,
     /// Jobs that are being accepted, and are not on disk yet.
@@ -169,6 +189,10 @@ struct Seat {
 }
 
 impl Shared {
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn seats(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Seat>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -197,14 +221,13 @@ impl Scheduler {
         let since = parts.clock.now();
         let health = Watched::new(Health::Down { error: "not connected yet".to_owned(), since });
         let shared = Arc::new(Shared {
-            starting: Arc::new(Semaphore::new(parts.settings.max_starting)),
+            starting: Turns::new(parts.settings.max_starting),
             store: parts.store,
             logs: parts.logs,
             engine: parts.engine,
             clock: parts.clock,
             dice: parts.dice,
-            catalog: parts.catalog,
-            settings: parts.settings,
+            rules: Mutex::new(Arc::new(Rules { catalog: parts.catalog, settings: parts.settings })),
             wake: Notify::new(),
             health,
             seats: Mutex::default(),

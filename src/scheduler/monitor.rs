@@ -82,7 +82,7 @@ async fn check_identity(shared: &Shared) -> Result<(), EngineError> {
     let broken = |failure: crate::store::StoreError| EngineError::NoAnswer(failure.to_string());
     let known = shared.store.engine().await.map_err(broken)?;
     match known {
-        Some(known) if known != found.id && !shared.settings.accept_new_engine => {
+        Some(known) if known != found.id && !shared.rules().settings.accept_new_engine => {
             shared.engine_is_another(known, found);
             Err(EngineError::NoAnswer("another engine answers at this address".to_owned()))
         }

@@ -26,7 +26,7 @@ impl Shared {
     pub(super) fn place(&self) -> Result<Place<'_>, SubmitError> {
         let coming = self.coming.fetch_add(1, Ordering::AcqRel) + 1;
         let place = Place(&self.coming);
-        match self.catalog.policy.max_waiting {
+        match self.rules().catalog.policy.max_waiting {
             Some(most) if self.store.waiting() + coming > most.get() => Err(SubmitError::TooMany(most)),
             Some(_) | None => Ok(place),
         }

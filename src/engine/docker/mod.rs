@@ -114,6 +114,11 @@ impl DockerEngine {
         Self { pulls: pull::Pulls::from(registries), ..self }
     }
 
+    /// From now on this is known of registries.
+    pub fn set_registries(&self, registries: Registries) {
+        self.pulls.set_registries(registries);
+    }
+
     async fn version(&self) -> Result<(Version, bool), Fault> {
         let version: Version = self.wire.read("/version", &[]).await?;
         let is_podman = version.components.iter().any(|component| component.name.contains("Podman"));

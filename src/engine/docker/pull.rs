@@ -58,7 +58,7 @@ type Pull = BoxFuture<'static, Result<(), EngineError>>;
 /// The pulls that are under way.
 #[derive(Default)]
 pub(super) struct Pulls {
-    registries: Arc<Registries>,
+    registries: Mutex<Arc<Registries>>,
     underway: Mutex<HashMap<String, Underway>>,
 }
 
@@ -70,7 +70,12 @@ struct Underway {
 
 impl Pulls {
     pub(super) fn from(registries: Registries) -> Self {
-        Self { registries: Arc::new(registries), underway: Mutex::default() }
+        Self { registries: Mutex::new(Arc::new(registries)), underway: Mutex::default() }
+    }
+
+    /// For pulls that begin from now on.
+    pub(super) fn set_registries(&self, registries: Registries) {
+        *self.registries.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(registries);
     }
 
     /// Pulls, or waits for the pull of the same image that is under way.
@@ -111,7 +116,7 @@ impl Pulls {
             return (pull, other.progress.clone());
         }
         let (sender, progress) = watch::channel(PullProgress::default());
-        let registries = self.registries.clone();
+        let registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let pull =
             fetch(client.clone(), registries, image.clone(), platform.map(str::to_owned), sender).boxed().shared();
         if let Some(weak) = pull.downgrade() {

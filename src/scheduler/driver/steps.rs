@@ -100,7 +100,7 @@ impl Driver {
 
     pub(super) async fn create(&mut self) -> Result<(), Setback> {
         let image = self.image()?;
-        let secrets = match self.shared.catalog.secrets.variables(&self.job.spec).await {
+        let secrets = match self.shared.rules().catalog.secrets.variables(&self.job.spec).await {
             Ok(secrets) => secrets,
             Err(failure) => return self.record(Event::Failed(failure)).await,
         };
@@ -130,7 +130,7 @@ impl Driver {
     /// Puts its secrets into a container that is about to get an intent: whoever made it may have died before it did
     /// this, and after the intent it is too late. Says why that cannot be done.
     pub(super) async fn provide(&self, container: &ContainerId) -> Result<Option<Failure>, Setback> {
-        let files = match self.shared.catalog.secrets.files(&self.job.spec).await {
+        let files = match self.shared.rules().catalog.secrets.files(&self.job.spec).await {
             Ok(files) if files.is_empty() => return Ok(None),
             Ok(files) => files,
             Err(failure) => return Ok(Some(failure)),
@@ -190,8 +190,7 @@ impl Driver {
     /// an intent is never on disk while its job only waits for its turn: who finds it after a crash could not know.
     pub(super) async fn take_turn(&mut self) -> Result<(), Setback> {
         if self.turn.is_none() {
-            let turn = self.shared.starting.clone().acquire_owned().await;
-            self.turn = Some(turn.map_err(|_| Setback::Stop)?);
+            self.turn = Some(self.shared.starting.take().await);
         }
         Ok(())
     }
