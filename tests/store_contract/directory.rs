@@ -12,12 +12,9 @@ use std::sync::Arc;
 use futures::future::join_all;
 use rusqlite::Connection;
 use serde_json::json;
-use tidetable::domain::hold::Hold;
 use tidetable::domain::id::{EngineId, InstanceId, JobId, Seq, Version};
-use tidetable::domain::job::{Job, Map, Reason, State, Wait};
-use tidetable::domain::ledger::{Generation, Origin};
+use tidetable::domain::job::{Job, Map, State};
 use tidetable::store::backup::back_up;
-use tidetable::store::check::check;
 use tidetable::store::sqlite::{FILE, SqliteStore};
 use tidetable::store::threads::Threads;
 use tidetable::store::{Filter, OpenError, Restored, Store, StoreError};
@@ -187,37 +184,6 @@ async fn each_migration_makes_its_tables() {
 }
 
 /// A database as the version before queues left it.
-#[tokio::test]
-async fn what_waited_for_the_run_before_it_in_an_older_store_is_held_back_in_a_new_one() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let open_first = open(dir.path());
-    let wait = |reason| State::Queued(Wait { reason, since: at(7), hold: None });
-    let origin = Origin {
-        schedule: "nightly".parse().expect("a name"),
-        generation: Generation(1),
-        nominal: Some(at(1_624_195_588_000)),
-    };
-    let of_schedule = |n, reason| Job { origin: Some(origin.clone()), ..with_state(n, json!({}), wait(reason)) };
-    insert(&open_first.store, of_schedule(1, Reason::Overlap)).await;
-    insert(&open_first.store, of_schedule(2, Reason::NoSlot)).await;
-    open_first.close().await;
-    // Back to what the migration found.
-    let undo = "DROP INDEX jobs_held; DROP INDEX jobs_queued; DROP INDEX jobs_running_in_queue;
-         DROP INDEX jobs_running_by_name; ALTER TABLE jobs DROP COLUMN queue; ALTER TABLE jobs DROP COLUMN hold;
-         CREATE INDEX jobs_queued ON jobs (priority DESC, due_at, id) WHERE status = 'queued';
-         DELETE FROM refinery_schema_history WHERE version >= 5;";
-    database(dir.path()).execute_batch(undo).expect("it is undone");
-    let open = open(dir.path());
-    let hold = Hold { schedule: Some(origin.schedule.clone()), ..Hold::default() };
-    assert_eq!(open.store.holds(None, 10).await.expect("read"), std::slice::from_ref(&hold));
-    let held = open.store.held(&[(hold.clone(), 9)], 9).await.expect("read");
-    assert_eq!(held.iter().map(|job| (job.id, job.state.hold())).collect::<Vec<_>>(), [(id(1), Some(&hold))]);
-    assert_eq!(open.store.queued(10).await.expect("read").len(), 1);
-    open.close().await;
-    let report = check(dir.path()).expect("it can be read");
-    assert!(report.whole, "{report}");
-}
-
 #[tokio::test]
 async fn a_ninth_snapshot_waits_until_one_is_dropped() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -137,3 +137,31 @@ fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId
     queries::set_meta(connection, "instance", &id_if_new.to_string())?;
     Ok(id_if_new)
 }
+
+#[cfg(test)]
+mod tests {
+    use refinery::Target;
+
+    use super::*;
+
+    #[test]
+    fn what_waited_for_the_run_before_it_in_an_older_store_is_held_back_in_a_new_one() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        migrations::runner().set_target(Target::Version(4)).run(&mut connection).expect("the older schema");
+        for (n, reason) in [(1, "overlap"), (2, "no_slot")] {
+            let job = "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, attempt, status, detail, schedule)
+                VALUES (randomblob(16), 0, 'busybox', '{}', ?1, 1, 0, 0, 'queued', json_object('reason', ?2, 'since', 7), 'nightly')";
+            connection.execute(job, rusqlite::params![n, reason]).expect("a job");
+        }
+        migrate(&mut connection).expect("it is brought up to ours");
+        let held = |column: &str| -> Vec<Option<String>> {
+            let mut statement =
+                connection.prepare(&format!("SELECT {column} FROM jobs ORDER BY created_at")).expect("SQL");
+            let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+            rows.collect::<Result<_, _>>().expect("they can be read")
+        };
+        let hold = Some(r#"{"schedule":"nightly"}"#.to_owned());
+        assert_eq!(held("hold"), [hold.clone(), None]);
+        assert_eq!(held("json_extract(detail, '$.hold')"), [hold, None]);
+    }
+}
