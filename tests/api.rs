@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::io::{Read as _, Write as _};
+
 use common::{Answer, Server};
 use serde_json::{Value, json};
 
@@ -232,6 +234,11 @@ fn the_listing_is_filtered_paged_and_not_sent_twice() {
         (count("job_name=job-0"), count("label=n=3"), count("state=scheduled"), count("state=failed")),
         (4, 1, 7, 0)
     );
+    let nightly = json!({"job_name": "job-0", "cron": "@yearly"}).to_string();
+    let put = server.call("PUT", "/schedule/nightly", &[("content-type", "application/json")], nightly.as_bytes());
+    assert_eq!(put.status, 201, "{}", put.text());
+    assert_eq!((count("schedule=nightly"), count("schedule=nightly&job_name=job-1"), count("schedule=x")), (1, 0, 0));
+    assert_eq!(server.delete("/schedule/nightly").status, 204);
     let mut seen = Vec::new();
     let mut page = server.get("/jobs?limit=3").json();
     loop {
@@ -251,6 +258,72 @@ fn the_listing_is_filtered_paged_and_not_sent_twice() {
         ["limit=0", "limit=x", "cursor=x&limit=3", "cursor=scheduled-0", "state=lost", "frobnicate=1", "label==x"]
     {
         assert_eq!(server.get(&format!("/jobs?{query}")).status, 400, "{query}");
+    }
+}
+
+#[test]
+fn a_listing_is_compressed_for_who_asks_and_its_tag_goes_for_both() {
+    let server = Server::simulated();
+    for n in 0..300 {
+        server.submit(json!({"job_name": "busybox", "date": "1h", "labels": {"n": n.to_string()}}));
+    }
+    let plain = server.get("/jobs");
+    let asked = |with: &str| server.call("GET", "/jobs", &[("accept-encoding", with)], b"");
+    for with in ["gzip", "br, GZIP;q=0.5", "identity;q=0, gzip"] {
+        let gzip = asked(with);
+        assert_eq!((gzip.status, gzip.header("content-encoding")), (200, Some("gzip")), "{with}");
+        assert_eq!(gzip.header("vary"), Some("accept-encoding"));
+        assert_eq!(gzip.header("etag"), plain.header("etag"));
+        assert!(gzip.body.len() * 4 < plain.body.len());
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&*gzip.body).read_to_string(&mut text).unwrap();
+        assert_eq!(text, plain.text());
+    }
+    for with in ["identity", "gzip;q=0", "br", "identity;q=0", "*;q=0"] {
+        let answer = asked(with);
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, None), "{with}");
+        assert_eq!((answer.header("vary"), answer.text()), (Some("accept-encoding"), plain.text()));
+    }
+    let tag = plain.header("etag").unwrap();
+    let again = server.call("GET", "/jobs", &[("accept-encoding", "gzip"), ("if-none-match", tag)], b"");
+    assert_eq!((again.status, again.header("vary"), again.body.len()), (304, Some("accept-encoding"), 0));
+}
+
+#[test]
+fn what_is_written_line_by_line_or_has_a_strong_tag_is_not_compressed() {
+    let server = Server::simulated();
+    let id =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": ["sh", "-c", "echo here; sleep 3600"]}));
+    server.until(&id, "running");
+    for accept in ["text/plain", "text/event-stream", "application/x-ndjson"] {
+        // Headers alone: the job goes on, and its first line is there before it ends.
+        let first = first_bytes(&server, &format!("/job/{id}/logs?follow=true"), accept);
+        assert!(first.contains("here") && !first.contains("gzip"), "{accept}: {first}");
+    }
+    let spec = json!({"image": "busybox", "env": {"LONG": "x".repeat(3_000)}});
+    let json = [("content-type", "application/json")];
+    let put = server.call("PUT", "/definition/a", &json, spec.to_string().as_bytes());
+    assert_eq!(put.status, 201, "{}", put.text());
+    let definition = server.call("GET", "/definition/a", &[("accept-encoding", "gzip")], b"");
+    assert!(definition.body.len() > 2_000 && definition.header("etag").is_some_and(|tag| tag.starts_with('"')));
+    assert_eq!(definition.header("content-encoding"), None);
+}
+
+/// What comes of an answer that goes on, up to the first line of it.
+fn first_bytes(server: &Server, path: &str, accept: &str) -> String {
+    let address = server.url().strip_prefix("http://").unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\naccept-encoding: gzip\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let (mut seen, mut chunk) = (Vec::new(), [0; 4_096]);
+    loop {
+        let read = stream.read(&mut chunk).unwrap();
+        seen.extend_from_slice(&chunk[..read]);
+        let text = String::from_utf8_lossy(&seen);
+        if read == 0 || text.split_once("\r\n\r\n").is_some_and(|(_, body)| body.contains("here")) {
+            return text.into_owned();
+        }
     }
 }
 

@@ -232,6 +232,8 @@ fn a_journal_with_a_gap_and_a_job_that_stands_elsewhere_are_found() {
     for wrong in [&scene.waiting[3], &scene.waiting[4]] {
         scene.assert_found(&format!("job {wrong}: its priority, start deadline, queue or hold"));
     }
+    scene.sql("INSERT INTO job_labels VALUES ('team', 'a', 'scheduled', x'00')");
+    scene.assert_found("1 labels are not found under what their jobs say");
 }
 
 #[test]

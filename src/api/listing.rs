@@ -42,6 +42,7 @@ const STALL: Duration = Duration::from_secs(30);
 pub(super) struct ListQuery {
     state: Option<String>,
     job_name: Option<String>,
+    schedule: Option<String>,
     label: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
@@ -71,21 +72,22 @@ pub(super) async fn list(
         .and_then(|value| value.to_str().ok())
         .is_some_and(|known| known == "*" || known.split(',').any(|tag| tag.trim() == etag))
     {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+        let headers = [(header::ETAG, etag.as_str()), (header::VARY, "accept-encoding")];
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
     let snapshot = tokio::time::timeout(TURN, api.scheduler.store().snapshot()).await.map_err(|_| {
         let detail = "too many listings are being read at once; poll with `If-None-Match`, or page with `limit`";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
     })??;
-    let (chunks, waiting) = mpsc::channel(CHUNKS_WAITING);
+    let (chunks, mut waiting) = mpsc::channel(CHUNKS_WAITING);
     let out = Out { zone: api.zone, unreachable_since: api.unreachable_since(Map::Running), chunks };
     let writer = Writer { snapshot, request, out };
     api.writers.spawn(writer.run());
-    let body = Body::from_stream(futures::stream::unfold(waiting, |mut waiting| async move {
-        waiting.recv().await.map(|chunk| (chunk, waiting))
-    }));
+    // Who compresses it may ask once more after the end.
+    let body = Body::from_stream(futures::stream::poll_fn(move |context| waiting.poll_recv(context)));
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);
     }
@@ -118,7 +120,8 @@ impl Request {
         if after.is_some() && limit.is_none() {
             return Err(Problem::field("cursor", "invalid_query", "`cursor` goes with `limit`"));
         }
-        Ok(Self { maps, filter: Filter { status, name: query.job_name.clone(), label }, limit, after })
+        let (name, schedule) = (query.job_name.clone(), query.schedule.clone());
+        Ok(Self { maps, filter: Filter { status, name, schedule, label }, limit, after })
     }
 }
 

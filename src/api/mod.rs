@@ -25,6 +25,7 @@ use error::Problem;
 use guard::Guard;
 
 mod body;
+mod compression;
 mod definitions;
 pub mod error;
 pub mod guard;
@@ -86,6 +87,8 @@ impl Api {
             .fallback(no_such_path)
             .with_state(self)
             .layer(middleware::from_fn(method_not_allowed))
+            .layer(compression::layer())
+            .layer(middleware::from_fn(compression::settle))
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
             .layer(middleware::from_fn_with_state(Arc::new(guard), guard::admit))

@@ -168,6 +168,8 @@ pub struct Filter {
     pub status: Option<Status>,
     /// This name, exactly.
     pub name: Option<String>,
+    /// Made by this schedule.
+    pub schedule: Option<String>,
     /// This label with this value.
     pub label: Option<(String, String)>,
 }

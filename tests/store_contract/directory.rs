@@ -167,6 +167,7 @@ async fn each_migration_makes_its_tables() {
             "answers",
             "definitions",
             "generations",
+            "job_labels",
             "jobs",
             "journal",
             "ledger",
@@ -177,13 +178,20 @@ async fn each_migration_makes_its_tables() {
     );
     assert_eq!(
         names("SELECT version || ' ' || name FROM refinery_schema_history ORDER BY version"),
-        ["1 jobs_and_journal", "2 definitions", "3 schedules", "4 answers", "5 holds", "7 config_schedules"]
+        [
+            "1 jobs_and_journal",
+            "2 definitions",
+            "3 schedules",
+            "4 answers",
+            "5 holds",
+            "6 filters",
+            "7 config_schedules"
+        ]
     );
     assert_eq!(names("PRAGMA journal_mode"), ["wal"]);
     assert_eq!(names("PRAGMA integrity_check"), ["ok"]);
 }
 
-/// A database as the version before queues left it.
 #[tokio::test]
 async fn a_ninth_snapshot_waits_until_one_is_dropped() {
     let dir = tempfile::tempdir().expect("a folder");

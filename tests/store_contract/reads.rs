@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use tidetable::domain::id::JobId;
 use tidetable::domain::job::{Job, Map, State, Status};
+use tidetable::domain::ledger::{Generation, Origin};
 use tidetable::store::Filter;
 
 use crate::fixtures::{at, every_state, id, job, queued, retrying, with_state};
@@ -155,7 +156,7 @@ pub(crate) async fn a_page_goes_on_after_the_last_and_keeps_to_its_map(place: &P
     open.close().await;
 }
 
-pub(crate) async fn a_filter_restricts_by_status_name_and_label(place: &Place) {
+pub(crate) async fn a_filter_restricts_by_status_name_schedule_and_label(place: &Place) {
     let open = place.open();
     let odd = r#"a"b.c'$[0]"#;
     insert(&open.store, job(1, json!({"labels": {"team": "a"}}))).await;
@@ -164,12 +165,15 @@ pub(crate) async fn a_filter_restricts_by_status_name_and_label(place: &Place) {
     insert(&open.store, with_state(3, json!({"labels": {"team": "a"}}), queued())).await;
     insert(&open.store, job(4, json!({"labels": {odd: "x"}}))).await;
     insert(&open.store, with_state(5, json!({}), State::Pulling)).await;
+    let nightly = Origin { schedule: "nightly".parse().expect("a name"), generation: Generation(1), nominal: None };
+    insert(&open.store, Job { origin: Some(nightly), ..job(6, json!({"labels": {"team": "c"}})) }).await;
+    let schedule = |name: &str| Filter { schedule: Some(name.to_owned()), ..Filter::default() };
     let status = |status| Filter { status: Some(status), ..Filter::default() };
     let label =
         |name: &str, value: &str| Filter { label: Some((name.to_owned(), value.to_owned())), ..Filter::default() };
     let name = Filter { name: Some("other".to_owned()), ..Filter::default() };
     for (filter, expected) in [
-        (Filter::default(), vec![1, 2, 3, 4]),
+        (Filter::default(), vec![1, 2, 3, 4, 6]),
         (status(Status::Queued), vec![3]),
         (status(Status::Pulling), vec![]),
         (name.clone(), vec![2]),
@@ -178,13 +182,51 @@ pub(crate) async fn a_filter_restricts_by_status_name_and_label(place: &Place) {
         (label(odd, "x"), vec![4]),
         (label("$", "x"), vec![]),
         (Filter { status: Some(Status::Queued), ..label("team", "a") }, vec![3]),
-        (Filter { label: Some(("team".to_owned(), "a".to_owned())), ..name }, vec![]),
+        (Filter { label: Some(("team".to_owned(), "a".to_owned())), ..name.clone() }, vec![]),
+        (Filter { label: Some(("team".to_owned(), "b".to_owned())), ..name }, vec![2]),
+        (schedule("nightly"), vec![6]),
+        (schedule("NIGHTLY"), vec![]),
+        (Filter { name: Some("busybox".to_owned()), ..schedule("nightly") }, vec![6]),
+        (Filter { name: Some("other".to_owned()), ..schedule("nightly") }, vec![]),
+        (Filter { schedule: Some("nightly".to_owned()), ..label("team", "c") }, vec![6]),
+        (Filter { schedule: Some("nightly".to_owned()), ..label("team", "a") }, vec![]),
+        (Filter { status: Some(Status::Queued), ..schedule("nightly") }, vec![]),
+        (Filter { name: Some("busybox".to_owned()), status: Some(Status::Queued), ..Filter::default() }, vec![3]),
     ] {
         let expected: Vec<JobId> = expected.into_iter().map(id).collect();
         assert_eq!(page(&open, Map::Scheduled, &filter, None, 10).await, expected, "{filter:?}");
     }
     assert_eq!(page(&open, Map::Scheduled, &label("team", "a"), Some(id(1)), 10).await, [id(3)]);
     assert_eq!(page(&open, Map::Scheduled, &label("team", "a"), None, 1).await, [id(1)]);
+    open.close().await;
+}
+
+pub(crate) async fn a_job_is_found_by_the_labels_that_it_has_now_in_the_map_that_it_is_in_now(place: &Place) {
+    let open = place.open();
+    let label = |value: &str| Filter { label: Some(("team".to_owned(), value.to_owned())), ..Filter::default() };
+    let found = async |map, value: &str| page(&open, map, &label(value), None, 10).await;
+    let mut job = insert(&open.store, job(1, json!({"labels": {"team": "a", "tier": "1"}}))).await;
+    assert_eq!(found(Map::Scheduled, "a").await, [id(1)]);
+    let ended = every_state().pop().expect("an end");
+    for state in [State::Pulling, State::Starting(None), retrying(), State::Pulling, ended] {
+        job = advance(&open.store, &job, state).await;
+        for map in [Map::Scheduled, Map::Running, Map::History] {
+            let expected = if map == job.map() { vec![id(1)] } else { vec![] };
+            assert_eq!(found(map, "a").await, expected, "{map:?} of {:?}", job.state);
+        }
+    }
+    // A definition that is read at the claim may bring others.
+    let mut other = insert(&open.store, with_state(2, json!({}), queued())).await;
+    for (spec, of_a, of_b) in [
+        (json!({"labels": {"team": "b"}}), vec![], vec![id(2)]),
+        (json!({"labels": {"team": "a"}}), vec![id(2)], vec![]),
+    ] {
+        let spec = serde_json::from_value(spec).expect("a spec");
+        let after = Job { version: other.version.next(), spec, ..other.clone() };
+        open.store.advance(&other, &after, at(9_000)).await.expect("it is advanced");
+        other = after;
+        assert_eq!((found(Map::Scheduled, "a").await, found(Map::Scheduled, "b").await), (of_a, of_b));
+    }
     open.close().await;
 }
 

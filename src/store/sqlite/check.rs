@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::super::check::Report;
 use super::super::{OpenError, StoreError, Transition};
 use super::open::Schema;
-use super::{FILE, definitions, failed, open, queries, rows, schedules, wal};
+use super::{FILE, definitions, failed, open, pages, queries, rows, schedules, wal};
 use crate::domain::id::{InstanceId, JobId};
 use crate::domain::job::{Job, Map, Status};
 
@@ -23,8 +23,10 @@ const DEFINITIONS: i64 = 2;
 const SCHEDULES: i64 = 3;
 /// The migration that made the columns of queues and holds.
 const HOLDS: i64 = 5;
+/// The migration that made the index over labels.
+const FILTERS: i64 = 6;
 /// The tables, and the migration that made each.
-const TABLES: [(i64, &str); 8] = [
+const TABLES: [(i64, &str); 9] = [
     (1, "meta"),
     (1, "jobs"),
     (1, "journal"),
@@ -33,6 +35,7 @@ const TABLES: [(i64, &str); 8] = [
     (SCHEDULES, "ledger"),
     (SCHEDULES, "generations"),
     (4, "answers"),
+    (FILTERS, "job_labels"),
 ];
 /// How many of SQLite's own findings are asked for.
 const FINDINGS: usize = 20;
@@ -88,6 +91,12 @@ fn tables(connection: &Connection, report: &mut Report) -> Result<(), StoreError
     }
     if migrated >= SCHEDULES {
         all_schedules(connection, report)?;
+    }
+    if migrated >= FILTERS {
+        let labels = pages::loose_labels(connection)?;
+        if labels > 0 {
+            report.found(format!("{labels} labels are not found under what their jobs say"));
+        }
     }
     Ok(())
 }

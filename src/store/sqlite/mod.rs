@@ -30,6 +30,7 @@ mod check;
 mod definitions;
 mod holds;
 mod open;
+mod pages;
 mod pool;
 mod queries;
 mod rows;
@@ -337,6 +338,10 @@ fn failed(error: rusqlite::Error) -> StoreError {
     // Room for the shared memory of the write-ahead log is asked for by another call, with an error of its own.
     if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE) {
         return StoreError::Full;
+    }
+    // Our statements are fixed: one that does not fit the schema was written for another one.
+    if matches!(error, rusqlite::Error::SqlInputError { .. }) {
+        return StoreError::Damaged(error.to_string());
     }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full,

@@ -164,4 +164,26 @@ mod tests {
         assert_eq!(held("hold"), [hold.clone(), None]);
         assert_eq!(held("json_extract(detail, '$.hold')"), [hold, None]);
     }
+
+    #[test]
+    fn jobs_that_were_there_before_their_labels_had_a_table_are_found_by_them() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        migrations::runner().set_target(Target::Version(5)).run(&mut connection).expect("the older schema");
+        for (n, spec) in [
+            (1, r#"{"labels":{"team":"a"}}"#),
+            (2, r#"{"labels":{"team":"b"},"command":["labels"]}"#),
+            (3, r#"{"command":["\"labels\""]}"#),
+        ] {
+            let job = "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, attempt, status)
+                VALUES (zeroblob(16), 0, 'busybox', ?2, ?1, 1, 0, 0, 'scheduled')";
+            let job = job.replace("zeroblob(16)", &format!("x'{n:032}'"));
+            connection.execute(&job, rusqlite::params![n, spec]).expect("a job");
+        }
+        migrate(&mut connection).expect("it is brought up to ours");
+        let mut statement = connection
+            .prepare("SELECT l.value || j.created_at FROM job_labels l JOIN jobs j ON j.id = l.job WHERE l.key = 'team' ORDER BY 1")
+            .expect("SQL");
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("rows");
+        assert_eq!(rows.collect::<Result<Vec<_>, _>>().expect("they can be read"), ["a1", "b2"]);
+    }
 }

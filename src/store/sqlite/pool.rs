@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::threads::Threads;
 use super::super::{Filter, Snapshot, StoreError};
-use super::{broken, failed, open, queries};
+use super::{broken, failed, open, pages};
 use crate::domain::id::JobId;
 use crate::domain::job::{Job, Map};
 
@@ -50,7 +50,7 @@ impl Snapshot for SqliteSnapshot {
         let (borrowed, page) = self
             .threads
             .run(move || {
-                let page = queries::page(&borrowed.connection, map, &filter, after, limit);
+                let page = pages::page(&borrowed.connection, map, &filter, after, limit);
                 (borrowed, page)
             })
             .await

@@ -1,13 +1,13 @@
-//! All SQL of the store but that of `schedules`. Every query names the index that answers it, so that no planner's guess can turn it into a scan
+//! All SQL of the store but that of `schedules` and `pages`. Every query names the index that answers it, so that no planner's guess can turn it into a scan
 //! (before it was named, `due` sorted every job that waited), and a test reads the plans.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, ToSql, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
 
-use super::super::{Filter, StoreError, Transition};
+use super::super::{StoreError, Transition};
 use super::failed;
 use super::rows::{self, JOB_COLUMNS, JobRow, number};
 use crate::domain::id::{JobId, Seq, Timestamp, Version};
-use crate::domain::job::{Job, Map, Status};
+use crate::domain::job::{Job, Status};
 
 const INSERT: &str =
     "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail,
@@ -61,22 +61,6 @@ fn deadline_sql() -> String {
          WHERE status = 'queued' AND start_deadline IS NOT NULL AND start_deadline < ?1
          ORDER BY start_deadline, id LIMIT ?2"
     )
-}
-
-/// A page of jobs of these statuses in the order of their ids. Each status is in that order already: SQLite merges them
-/// as it goes and reads no more than the page. A filter by name or label reads on until the page is full.
-fn page_sql(statuses: &[Status]) -> String {
-    let of_each: Vec<String> = statuses
-        .iter()
-        .map(|status| {
-            format!(
-                "SELECT {JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_status
-                 WHERE status = '{status}' AND id > ?1 AND (?3 IS NULL OR name = ?3) AND (?4 IS NULL OR EXISTS
-                     (SELECT 1 FROM json_each(jobs.spec, '$.labels') WHERE key = ?4 AND value = ?5))"
-            )
-        })
-        .collect();
-    format!("{} ORDER BY 1 LIMIT ?2", of_each.join(" UNION ALL "))
 }
 
 pub(super) fn prepared<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
@@ -254,25 +238,6 @@ pub(super) fn overtaken(connection: &Connection, by: Timestamp, last_row: i64) -
     ids(connection, OVERTAKEN, params![by.timestamp_millis(), last_row])
 }
 
-pub(super) fn page(
-    connection: &Connection,
-    map: Map,
-    filter: &Filter,
-    after: Option<JobId>,
-    limit: usize,
-) -> Result<Vec<Job>, StoreError> {
-    let wanted = |status: &Status| status.map() == map && filter.status.is_none_or(|only| only == *status);
-    let statuses: Vec<Status> = Status::ALL.iter().copied().filter(wanted).collect();
-    if statuses.is_empty() {
-        return Ok(Vec::new());
-    }
-    // An empty blob comes before every id.
-    let after: Vec<u8> = after.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
-    let (label, value) = filter.label.as_ref().map(|(name, value)| (name.as_str(), value.as_str())).unzip();
-    let params: [&dyn ToSql; 5] = [&after, &limit_of(limit), &filter.name, &label, &value];
-    jobs(connection, &page_sql(&statuses), &params[..])
-}
-
 pub(super) fn meta(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {
     prepared(connection, META)?.query_row([key], |row| row.get(0)).optional().map_err(failed)
 }
@@ -293,7 +258,7 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{answers, definitions, holds, schedules};
+    use super::super::{answers, definitions, holds, pages, schedules};
     use super::*;
 
     /// The plan of a query, a line a step.
@@ -315,13 +280,13 @@ mod tests {
             include_str!("migrations/V3__schedules.sql"),
             include_str!("migrations/V4__answers.sql"),
             include_str!("migrations/V5__holds.sql"),
+            include_str!("migrations/V6__filters.sql"),
             include_str!("migrations/V7__config_schedules.sql"),
         ] {
             connection.execute_batch(migration).expect("the schema is right");
         }
-        let statuses = |map| Status::ALL.iter().copied().filter(|status| status.map() == map).collect::<Vec<_>>();
-        let pages = [Map::Scheduled, Map::Running, Map::History].map(|map| page_sql(&statuses(map)));
-        let built = [get_sql(), due_sql(), queued_sql(), deadline_sql(), page_sql(&[Status::Failed])];
+        let pages = pages::built();
+        let built = [get_sql(), due_sql(), queued_sql(), deadline_sql()];
         let fixed = [
             INSERT,
             ADVANCE,
@@ -346,8 +311,8 @@ mod tests {
             .chain(holds::FIXED);
         for sql in built.chain(fixed) {
             for step in plan(&connection, sql) {
-                // In the order of its own index, and only as far as the limit; the labels of one job.
-                let bounded = step == "SCAN jobs USING INDEX jobs_queued" || step.starts_with("SCAN json_each");
+                // In the order of its own index, and only as far as the limit.
+                let bounded = step == "SCAN jobs USING INDEX jobs_queued";
                 assert!(bounded || !(step.contains("SCAN") || step.contains("TEMP B-TREE")), "{step}\n{sql}");
             }
         }

@@ -1,0 +1,99 @@
+//! The pages of `GET /jobs`: which index answers which filter.
+//!
+//! A page reads as many entries of an index as it shows jobs, whatever else is stored. Each status of a map is in the order
+//! of the ids in its index already, also for one name and for one schedule: SQLite merges them as it goes. Labels have a
+//! table that is kept by triggers, in the order of the ids within a map. Of several filters one has its index, the label
+//! before the schedule before the name, and the others are compared job by job: where two that are common meet seldom, all
+//! that the first finds is read until the page is full. So is a map's label where a status is asked for, too.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::super::{Filter, StoreError};
+use super::rows::JOB_COLUMNS;
+use super::{failed, queries};
+use crate::domain::id::JobId;
+use crate::domain::job::{Job, Map, Status};
+
+/// The labels that jobs have, as the table of labels should have them.
+const LABELS: &str = "SELECT label.key, label.value, jobs.map, jobs.id
+     FROM jobs, json_each(iif(json_valid(jobs.spec), jobs.spec, '{}'), '$.labels') AS label
+     WHERE instr(jobs.spec, '\"labels\"') AND label.type = 'text'";
+const LABELS_KEPT: &str = "SELECT key, value, map, job FROM job_labels";
+
+/// Up to `limit` jobs of a map that pass the filter, in the order of their ids, after the id `after`.
+pub(super) fn page(
+    connection: &Connection,
+    map: Map,
+    filter: &Filter,
+    after: Option<JobId>,
+    limit: usize,
+) -> Result<Vec<Job>, StoreError> {
+    if filter.status.is_some_and(|only| only.map() != map) {
+        return Ok(Vec::new());
+    }
+    // An empty blob comes before every id.
+    let after = Value::Blob(after.map(|id| id.as_bytes().to_vec()).unwrap_or_default());
+    let (label, value) = filter.label.clone().unzip();
+    let texts = [filter.name.clone(), filter.schedule.clone(), label, value];
+    let texts = texts.into_iter().flatten().map(Value::Text);
+    let bound = [after, Value::Integer(queries::limit_of(limit))].into_iter().chain(texts);
+    queries::jobs(connection, &page_sql(map, filter), params_from_iter(bound))
+}
+
+/// How many labels are in the table and not in their job's spec, or the other way round.
+pub(super) fn loose_labels(connection: &Connection) -> Result<i64, StoreError> {
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM ({LABELS} EXCEPT {LABELS_KEPT})) + (SELECT count(*) FROM ({LABELS_KEPT} EXCEPT {LABELS}))"
+    );
+    connection.query_row(&sql, [], |row| row.get(0)).map_err(failed)
+}
+
+/// `?1` is the id before the page and `?2` its length; what the filter has follows, the name first.
+fn page_sql(map: Map, filter: &Filter) -> String {
+    let mut numbers = 3..;
+    let mut parameter = |column: &str| format!(" AND {column} = ?{}", numbers.next().unwrap_or(0));
+    let mut conditions = String::new();
+    if filter.name.is_some() {
+        conditions += &parameter("name");
+    }
+    if filter.schedule.is_some() {
+        conditions += &parameter("schedule");
+    }
+    if filter.label.is_some() {
+        let (key, value) = (parameter("l.key"), parameter("l.value"));
+        let status = filter.status.map(|status| format!(" AND status = '{status}'")).unwrap_or_default();
+        return format!(
+            "SELECT {JOB_COLUMNS} FROM job_labels AS l CROSS JOIN jobs ON jobs.id = l.job
+             WHERE l.map = '{}' AND l.job > ?1{key}{value}{conditions}{status} ORDER BY l.job LIMIT ?2",
+            map.as_str()
+        );
+    }
+    let index = match filter {
+        Filter { schedule: Some(_), .. } => "jobs_by_schedule",
+        Filter { name: Some(_), .. } => "jobs_by_name",
+        Filter { .. } => "jobs_by_status",
+    };
+    let wanted = |status: &&Status| status.map() == map && filter.status.is_none_or(|only| only == **status);
+    let of_status = |status: &Status| {
+        format!("SELECT {JOB_COLUMNS} FROM jobs INDEXED BY {index} WHERE status = '{status}' AND id > ?1{conditions}")
+    };
+    let of_each: Vec<String> = Status::ALL.iter().filter(wanted).map(of_status).collect();
+    format!("{} ORDER BY 1 LIMIT ?2", of_each.join(" UNION ALL "))
+}
+
+/// Every query that can be built, for the test that reads their plans.
+#[cfg(test)]
+pub(super) fn built() -> Vec<String> {
+    let maps = [Map::Scheduled, Map::Running, Map::History].map(|map| (map, None));
+    let statuses = Status::ALL.iter().map(|status| (status.map(), Some(*status)));
+    let mut built = Vec::new();
+    for (map, status) in maps.into_iter().chain(statuses) {
+        for which in 0..8 {
+            let text = |bit: u8| (which & bit != 0).then(String::new);
+            let filter = Filter { status, name: text(1), schedule: text(2), label: text(4).zip(text(4)) };
+            built.push(page_sql(map, &filter));
+        }
+    }
+    built
+}
