@@ -5,7 +5,7 @@
 mod common;
 
 use common::Server;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_preview_says_what_a_recurrence_means_and_when_it_is_due_over_a_change_of_clocks() {
@@ -44,7 +44,7 @@ fn a_preview_that_makes_no_sense_is_refused_by_field() {
     }
 }
 
-fn put(server: &Server, name: &str, schedule: &serde_json::Value, headers: &[(&str, &str)]) -> common::Answer {
+fn put(server: &Server, name: &str, schedule: &Value, headers: &[(&str, &str)]) -> common::Answer {
     let headers = [&[("content-type", "application/json")], headers].concat();
     server.call("PUT", &format!("/schedule/{name}"), &headers, schedule.to_string().as_bytes())
 }
@@ -115,4 +115,40 @@ fn a_schedule_that_makes_no_sense_is_refused_and_there_is_none() {
     }
     assert_eq!(put(&server, "-a", &json!({"job_name": "busybox", "cron": "@daily"}), &[]).status, 400);
     assert_eq!(server.get("/schedules").json(), json!({"schedules": {}}));
+    assert_eq!(server.get("/schedules?limit=3").json(), json!({"schedules": {}, "next": null}));
+}
+
+#[test]
+fn schedules_are_listed_by_name_in_pages_and_not_sent_twice() {
+    let server = Server::simulated();
+    let names: Vec<String> = (0..300).map(|n| format!("s{n:03}")).collect();
+    for name in &names {
+        put(&server, name, &json!({"job_name": "busybox", "cron": "@yearly"}), &[]);
+    }
+    let listed = |page: &Value| page["schedules"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let all = server.get("/schedules");
+    assert_eq!(listed(&all.json()), names);
+    for limit in [1, 7, 150, 299, 300, 1_000] {
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = server.get(&format!("/schedules?limit={limit}{cursor}")).json();
+            assert!(listed(&page).len() <= limit && !listed(&page).is_empty());
+            seen.extend(listed(&page));
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(seen, names, "{limit}");
+    }
+    for query in ["limit=0", "limit=1001", "cursor=s001", "limit=1&cursor=-", "frobnicate=1"] {
+        assert_eq!(server.get(&format!("/schedules?{query}")).status, 400, "{query}");
+    }
+    let again = |tag: &str| server.call("GET", "/schedules", &[("if-none-match", tag)], b"").status;
+    let tag = all.header("etag").unwrap().to_owned();
+    assert_eq!(again(&tag), 304);
+    // What moves no job, too: a pause takes its job off, and a change in the pause is the schedule's alone.
+    server.post_form("/schedule/s000/pause", "");
+    let paused = server.get("/schedules").header("etag").unwrap().to_owned();
+    assert_eq!((again(&tag), again(&paused)), (200, 304));
+    put(&server, "s000", &json!({"job_name": "busybox", "cron": "@daily", "paused": true}), &[]);
+    assert_eq!(again(&paused), 200);
 }

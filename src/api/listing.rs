@@ -1,40 +1,30 @@
 //! `GET /jobs`: the three maps.
 //!
-//! Without parameters everything is shown, and written while it is read, so that a million jobs need no more memory than
-//! a thousand. All of it is of one moment: a job that moves from one map to another meanwhile is in exactly one of them.
-//! With `limit` there are pages. A caller that polls sends back the `ETag` and gets 304 while nothing has changed.
+//! Without parameters everything is shown, all of one moment: a job that moves from one map to another meanwhile is in
+//! exactly one of them. With `limit` there are pages.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::time::Duration;
 
-use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use chrono_tz::Tz;
 use serde::Deserialize;
-use tokio::sync::mpsc;
-use tracing::warn;
 
 use super::Api;
 use super::error::Problem;
+use super::streamed::{Abandoned, Chunks, Written, limit_of, not_modified};
 use super::wire::JobView;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::words;
-use crate::store::{Filter, MAX_PAGE, Snapshot, StoreError};
+use crate::store::{Filter, Snapshot, StoreError};
 
 /// The maps in the order of the seed's answers.
 const MAPS: [Map; 3] = [Map::Running, Map::Scheduled, Map::History];
 /// How many jobs are read at once.
 const CHUNK: usize = 256;
-/// How many chunks may wait for a slow reader.
-const CHUNKS_WAITING: usize = 4;
-/// How long a listing waits for its turn: the store holds still for a few at once.
-const TURN: Duration = Duration::from_secs(10);
-/// How long a reader may take for one chunk before it is given up: what it reads is held still for it meanwhile.
-const STALL: Duration = Duration::from_secs(30);
 
 /// The query of `GET /jobs`.
 #[derive(Clone, Debug, Default, Deserialize, Hash)]
@@ -67,31 +57,15 @@ pub(super) async fn list(
     let request = Request::read(&query)?;
     // Read before the snapshot: a tag may be older than its body, never newer.
     let etag = api.etag(&query).await?;
-    if headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|known| known == "*" || known.split(',').any(|tag| tag.trim() == etag))
-    {
-        let headers = [(header::ETAG, etag.as_str()), (header::VARY, "accept-encoding")];
-        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    if let Some(answer) = not_modified(&headers, &etag) {
+        return Ok(answer);
     }
-    let snapshot = tokio::time::timeout(TURN, api.scheduler.store().snapshot()).await.map_err(|_| {
-        let detail = "too many listings are being read at once; poll with `If-None-Match`, or page with `limit`";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
-    })??;
-    let (chunks, mut waiting) = mpsc::channel(CHUNKS_WAITING);
-    let out = Out { zone: api.zone, unreachable_since: api.unreachable_since(Map::Running), chunks };
-    let writer = Writer { snapshot, request, out };
-    api.writers.spawn(writer.run());
-    // Who compresses it may ask once more after the end.
-    let body = Body::from_stream(futures::stream::poll_fn(move |context| waiting.poll_recv(context)));
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
-    Ok(response)
+    let snapshot = api.snapshot().await?;
+    let (zone, unreachable_since) = (api.zone, api.unreachable_since(Map::Running));
+    Ok(api.streamed(&etag, |chunks| {
+        let out = Out { zone, unreachable_since, chunks };
+        Writer { snapshot, request, out }.run()
+    }))
 }
 
 impl Request {
@@ -106,20 +80,8 @@ impl Request {
             .map(words::entry)
             .transpose()
             .map_err(|error| Problem::field("label", "invalid_query", error.to_string()))?;
-        let limit = match query.limit {
-            Some(limit) if !(1..=MAX_PAGE).contains(&limit) => {
-                return Err(Problem::field(
-                    "limit",
-                    "invalid_query",
-                    format!("`limit` has to be between 1 and {MAX_PAGE}"),
-                ));
-            }
-            limit => limit,
-        };
+        let limit = limit_of(query.limit, query.cursor.as_deref())?;
         let after = query.cursor.as_deref().map(cursor).transpose()?;
-        if after.is_some() && limit.is_none() {
-            return Err(Problem::field("cursor", "invalid_query", "`cursor` goes with `limit`"));
-        }
         let (name, schedule) = (query.job_name.clone(), query.schedule.clone());
         Ok(Self { maps, filter: Filter { status, name, schedule, label }, limit, after })
     }
@@ -178,44 +140,29 @@ struct Writer {
 struct Out {
     zone: Tz,
     unreachable_since: Option<Timestamp>,
-    chunks: mpsc::Sender<Result<Bytes, StoreError>>,
+    chunks: Chunks,
 }
 
-/// The reader is gone, or too slow.
-struct Abandoned;
-
 impl Writer {
-    async fn run(mut self) {
-        let written = self.write().await;
-        match written {
-            Ok(Ok(())) | Err(Abandoned) => {}
-            // The status is sent already: a body that is cut off is how HTTP says that it is not whole.
-            Ok(Err(failure)) => {
-                warn!(error = %failure, "a listing broke off");
-                let _ = self.out.chunks.send_timeout(Err(failure), STALL).await;
-            }
-        }
-    }
-
-    async fn write(&mut self) -> Result<Result<(), StoreError>, Abandoned> {
+    async fn run(mut self) -> Written {
         let mut left = self.request.limit.unwrap_or(usize::MAX);
         let mut next = None;
         for (index, map) in MAPS.into_iter().enumerate() {
             let open = format!("{}\"{}\":{{", if index == 0 { "{" } else { "," }, map.as_str());
-            self.out.send(open.into_bytes()).await?;
+            self.out.chunks.send(open.into_bytes()).await?;
             match self.write_map(map, &mut left).await? {
                 Ok(None) => {}
                 Ok(Some(last)) => next = next.or(Some(format!("{}-{last}", map.as_str()))),
                 Err(failure) => return Ok(Err(failure)),
             }
-            self.out.send(b"}".to_vec()).await?;
+            self.out.chunks.send(b"}".to_vec()).await?;
         }
         let end = match (self.request.limit, next) {
             (None, _) => "}".to_owned(),
             (Some(_), None) => ",\"next\":null}".to_owned(),
             (Some(_), Some(next)) => format!(",\"next\":\"{next}\"}}"),
         };
-        self.out.send(end.into_bytes()).await?;
+        self.out.chunks.send(end.into_bytes()).await?;
         Ok(Ok(()))
     }
 
@@ -239,7 +186,7 @@ impl Writer {
                 Err(failure) => return Ok(Err(failure)),
             };
             let take = jobs.len().min(*left);
-            self.out.send(self.out.render(&jobs[..take], map, &mut first)).await?;
+            self.out.chunks.send(self.out.render(&jobs[..take], map, &mut first)).await?;
             *left -= take;
             if take < jobs.len() {
                 // Nothing was taken of this map: the page ends before it.
@@ -269,12 +216,5 @@ impl Out {
                 serde_json::to_writer(&mut out, &JobView::of(job, self.zone).unreachable_since(since));
         }
         out
-    }
-
-    async fn send(&self, chunk: Vec<u8>) -> Result<(), Abandoned> {
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        self.chunks.send_timeout(Ok(Bytes::from(chunk)), STALL).await.map_err(|_| Abandoned)
     }
 }

@@ -35,7 +35,9 @@ mod listing;
 mod logs;
 mod once;
 mod preview;
+mod schedule_list;
 mod schedules;
+mod streamed;
 mod system;
 pub mod wire;
 
@@ -73,7 +75,7 @@ impl Api {
             .route("/job/{id}/logs", get(logs::show))
             .route("/definitions", get(definitions::list))
             .route("/definition/{name}", get(definitions::show).put(definitions::put).delete(definitions::remove))
-            .route("/schedules", get(schedules::list))
+            .route("/schedules", get(schedule_list::list))
             .route("/schedule/{name}", get(schedules::show).put(schedules::put).delete(schedules::delete))
             .route("/schedule/{name}/pause", post(schedules::pause))
             .route("/schedule/{name}/resume", post(schedules::resume))

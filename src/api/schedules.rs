@@ -1,4 +1,4 @@
-//! Schedules: put, show, list, delete, pause, resume, trigger; their next ticks and their ledger.
+//! Schedules: put, show, delete, pause, resume, trigger; their next ticks and their ledger.
 
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::error::Problem;
 use super::preview::{count_of, shown_in};
-use super::wire::{DoneView, LedgerView, PreviewView, ScheduleView, SchedulesView, TickView};
+use super::wire::{DoneView, LedgerView, PreviewView, ScheduleView, TickView};
 use super::{Api, json};
 use crate::domain::date::rfc3339;
 use crate::domain::id::Timestamp;
@@ -21,13 +21,6 @@ use crate::scheduler::{Expected, ScheduleError};
 
 /// How many ticks a page of the ledger has unless asked for more or fewer, and the most.
 const PAGE: (usize, usize) = (100, 1_000);
-
-/// `GET /schedules`.
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<SchedulesView>, Problem> {
-    let records = api.scheduler.store().schedules().await?;
-    let views = records.iter().map(|record| (record.name.to_string(), view(record)));
-    Ok(Json(SchedulesView { schedules: views.collect() }))
-}
 
 /// `GET /schedule/{name}`.
 pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
@@ -204,7 +197,7 @@ fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
     }
 }
 
-fn view(record: &ScheduleRecord) -> ScheduleView {
+pub(super) fn view(record: &ScheduleRecord) -> ScheduleView {
     ScheduleView {
         name: record.name.to_string(),
         source: record.source.as_str().to_owned(),

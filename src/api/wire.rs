@@ -180,6 +180,9 @@ pub struct ScheduleView {
 pub struct SchedulesView {
     /// By name.
     pub schedules: BTreeMap<String, ScheduleView>,
+    /// With `limit`: where the next page begins, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A page of a ledger.

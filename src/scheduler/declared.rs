@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::catalog::Unresolved;
 use super::schedules::ScheduleError;
-use super::{Catalog, Handle};
+use super::{Catalog, Handle, ROUND};
 use crate::domain::declared::Source;
 use crate::domain::planned::{Change, ScheduleRecord};
 use crate::domain::schedule::{Schedule, ScheduleName};
@@ -20,10 +20,13 @@ impl Handle {
     /// # Errors
     /// A store that fails; what was done before stays done, and the rest is done by another call.
     pub(super) async fn bring_in_line(&self, catalog: &Catalog) -> Result<(), StoreError> {
-        for record in self.shared.store.schedules().await? {
-            let is_of_config = record.source != Source::Api;
-            if is_of_config && !catalog.schedules.contains_key(&record.name) {
-                self.drop_declared(record.name).await?;
+        let mut after = None;
+        loop {
+            let page = self.shared.store.declared(after.as_ref(), ROUND).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.clone());
+            for name in page.into_iter().filter(|name| !catalog.schedules.contains_key(name)) {
+                self.drop_declared(name).await?;
             }
         }
         for (name, schedule) in &catalog.schedules {

@@ -18,6 +18,8 @@ use crate::domain::hold::{Hold, Limit};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map, Reason, Status};
+use crate::domain::planned::ScheduleRecord;
+use crate::domain::schedule::ScheduleName;
 use crate::domain::spec::JobSpec;
 
 mod answer;
@@ -99,6 +101,9 @@ pub trait Store: schedules::ScheduleStore {
     /// A number that changes whenever a job does.
     async fn last_seq(&self) -> Result<Seq, StoreError>;
 
+    /// A number that changes with every write, and that no later process begins with.
+    async fn changes(&self) -> Result<u64, StoreError>;
+
     /// Up to `limit` transitions after `after`, oldest first.
     async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError>;
 
@@ -159,6 +164,13 @@ pub trait Snapshot: Send {
         after: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<Job>, StoreError>;
+
+    /// Up to `limit` schedules in the order of their names, after the name `after`.
+    async fn schedules(
+        &mut self,
+        after: Option<&ScheduleName>,
+        limit: usize,
+    ) -> Result<Vec<ScheduleRecord>, StoreError>;
 }
 
 /// Which jobs to show; what is missing does not restrict.

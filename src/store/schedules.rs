@@ -19,11 +19,11 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// The schedule of this name.
     async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError>;
 
-    /// All of them, by name.
-    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError>;
-
     /// Up to `limit` schedules that have to be looked at by now, the earliest first.
     async fn to_look_at(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError>;
+
+    /// Up to `limit` names of schedules that the config file has declared, after the name `after`.
+    async fn declared(&self, after: Option<&ScheduleName>, limit: usize) -> Result<Vec<ScheduleName>, StoreError>;
 
     /// When the next has to be looked at.
     async fn next_look(&self) -> Result<Option<Timestamp>, StoreError>;

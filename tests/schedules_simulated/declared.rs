@@ -75,7 +75,7 @@ async fn what_is_gone_from_the_file_does_not_run_once_more() {
     world
         .live(async |handle| {
             sleep(2 * HOUR).await;
-            assert_eq!(handle.store().schedules().await.unwrap(), []);
+            assert_eq!(handle.store().schedule(&name()).await.unwrap(), None);
             assert_eq!(waiting(&handle).await, 0);
         })
         .await;

@@ -47,8 +47,8 @@ impl ScheduleStore for TappedStore {
         self.store.schedule(name).await
     }
 
-    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
-        self.store.schedules().await
+    async fn declared(&self, after: Option<&ScheduleName>, limit: usize) -> Result<Vec<ScheduleName>, StoreError> {
+        self.store.declared(after, limit).await
     }
 
     async fn to_look_at(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError> {

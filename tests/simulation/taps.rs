@@ -388,6 +388,10 @@ impl Store for TappedStore {
         self.store.last_seq().await
     }
 
+    async fn changes(&self) -> Result<u64, StoreError> {
+        self.store.changes().await
+    }
+
     async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
         self.store.journal(after, limit).await
     }

@@ -4,6 +4,7 @@
 //! after the fsync. Readers have connections of their own and never wait for the writer. Every query has its index
 //! (`queries`); a test reads their plans. How rows become jobs is in `rows`, and nowhere else.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +62,7 @@ pub struct SqliteStore {
     snapshots: Pool,
     last_seq: Arc<AtomicU64>,
     waiting: Arc<AtomicUsize>,
+    changes: Arc<AtomicU64>,
     transitions: broadcast::Sender<Arc<Transition>>,
     _lock: DirLock,
 }
@@ -76,9 +78,16 @@ impl SqliteStore {
         let opened = open::open(dir, id_if_new)?;
         let (commands, waiting) = mpsc::channel(writer::WAITING);
         let last_seq = Arc::new(AtomicU64::new(opened.last_seq));
+        // Each process begins elsewhere: a number that was told by one is not told again by another.
+        let changes = Arc::new(AtomicU64::new(RandomState::new().hash_one(0)));
         let transitions = broadcast::Sender::new(TRANSITIONS_BUFFERED);
         let counted = Arc::new(AtomicUsize::new(opened.waiting));
-        let told = Told { last_seq: last_seq.clone(), waiting: counted.clone(), transitions: transitions.clone() };
+        let told = Told {
+            last_seq: last_seq.clone(),
+            waiting: counted.clone(),
+            changes: changes.clone(),
+            transitions: transitions.clone(),
+        };
         let writer = Writer::new(opened.connection, waiting, threads, told);
         let path = dir.join(FILE);
         let store = Self {
@@ -89,6 +98,7 @@ impl SqliteStore {
             snapshots: Pool::new(path, SNAPSHOTS),
             last_seq,
             waiting: counted,
+            changes,
             transitions,
             _lock: lock,
         };
@@ -264,6 +274,10 @@ impl Store for SqliteStore {
 
     async fn last_seq(&self) -> Result<Seq, StoreError> {
         Ok(Seq(self.last_seq.load(Ordering::Acquire)))
+    }
+
+    async fn changes(&self) -> Result<u64, StoreError> {
+        Ok(self.changes.load(Ordering::Acquire))
     }
 
     async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {

@@ -9,9 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::threads::Threads;
 use super::super::{Filter, Snapshot, StoreError};
-use super::{broken, failed, open, pages};
+use super::{broken, failed, open, pages, schedules};
 use crate::domain::id::JobId;
 use crate::domain::job::{Job, Map};
+use crate::domain::planned::ScheduleRecord;
+use crate::domain::schedule::ScheduleName;
 
 /// Connections that are opened when they are first needed, and at most so many.
 #[derive(Clone)]
@@ -34,6 +36,24 @@ pub(super) struct SqliteSnapshot {
     pub(super) threads: Threads,
 }
 
+impl SqliteSnapshot {
+    async fn read<T: Send + 'static>(
+        &mut self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // A call that was dropped half-way took the connection along: the moment is gone.
+        let borrowed =
+            self.borrowed.take().ok_or_else(|| StoreError::Failed("the snapshot was given up".to_owned()))?;
+        let read = self.threads.run(move || {
+            let answer = query(&borrowed.connection);
+            (borrowed, answer)
+        });
+        let (borrowed, answer) = read.await.map_err(broken)?;
+        self.borrowed = Some(borrowed);
+        answer
+    }
+}
+
 #[async_trait]
 impl Snapshot for SqliteSnapshot {
     async fn page(
@@ -43,20 +63,18 @@ impl Snapshot for SqliteSnapshot {
         after: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<Job>, StoreError> {
-        // A call that was dropped half-way took the connection along: the moment is gone.
-        let borrowed =
-            self.borrowed.take().ok_or_else(|| StoreError::Failed("the snapshot was given up".to_owned()))?;
         let filter = filter.clone();
-        let (borrowed, page) = self
-            .threads
-            .run(move || {
-                let page = pages::page(&borrowed.connection, map, &filter, after, limit);
-                (borrowed, page)
-            })
-            .await
-            .map_err(broken)?;
-        self.borrowed = Some(borrowed);
-        page
+        self.read(move |connection| pages::page(connection, map, &filter, after, limit)).await
+    }
+
+    async fn schedules(
+        &mut self,
+        after: Option<&ScheduleName>,
+        limit: usize,
+    ) -> Result<Vec<ScheduleRecord>, StoreError> {
+        // Nothing comes before the empty name.
+        let after = after.map(ToString::to_string).unwrap_or_default();
+        self.read(move |connection| schedules::page(connection, &after, limit)).await
     }
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Params, Row, ToSql, params};
 
 use super::super::schedules::ScheduleStore;
-use super::super::{StoreError, Transition};
+use super::super::{MAX_PAGE, StoreError, Transition};
 use super::queries::{self, limit_of, prepared};
 use super::rows::{self, JOB_COLUMNS, JobRow, instant, number, unsigned};
 use super::{SqliteStore, failed};
@@ -26,6 +26,8 @@ const UPDATE: &str = "UPDATE schedules SET version = ?2, generation = ?3, fields
      WHERE name = ?1 AND version = ?12 AND runs = ?13 AND failed = ?14";
 const DELETE: &str = "DELETE FROM schedules WHERE name = ?1 AND version = ?2";
 const NEXT_LOOK: &str = "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
+const DECLARED: &str = "SELECT name FROM schedules INDEXED BY schedules_declared
+     WHERE config_paused IS NOT NULL AND name > ?1 ORDER BY name LIMIT ?2";
 /// A turn that leaves the schedule as it was finds it there.
 const SAY: &str = "INSERT INTO generations (schedule, generation, fields, accepted_at) VALUES (?1, ?2, ?3, ?4)
      ON CONFLICT (schedule, generation) DO NOTHING";
@@ -47,7 +49,8 @@ const NOTE_FAILURE: &str = "UPDATE schedules SET failed = 1, look_at = 0
 
 /// Every statement that is fixed, for the test that reads their plans.
 #[cfg(test)]
-pub(super) const FIXED: [&str; 13] = [
+pub(super) const FIXED: [&str; 14] = [
+    DECLARED,
     INSERT,
     UPDATE,
     DELETE,
@@ -67,8 +70,8 @@ pub(super) fn one_sql() -> String {
     format!("SELECT {COLUMNS} FROM schedules WHERE name = ?1")
 }
 
-pub(super) fn all_sql() -> String {
-    format!("SELECT {COLUMNS} FROM schedules ORDER BY name")
+fn page_sql() -> String {
+    format!("SELECT {COLUMNS} FROM schedules WHERE name > ?1 ORDER BY name LIMIT ?2")
 }
 
 pub(super) fn look_sql() -> String {
@@ -99,13 +102,24 @@ impl ScheduleStore for SqliteStore {
         self.read(move |connection| Ok(records(connection, &one_sql(), [name.as_str()])?.pop())).await
     }
 
-    async fn schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
-        self.read(all).await
-    }
-
     async fn to_look_at(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError> {
         self.read(move |connection| records(connection, &look_sql(), params![now.timestamp_millis(), limit_of(limit)]))
             .await
+    }
+
+    async fn declared(&self, after: Option<&ScheduleName>, limit: usize) -> Result<Vec<ScheduleName>, StoreError> {
+        let after = after.map(ToString::to_string).unwrap_or_default();
+        self.read(move |connection| {
+            let mut statement = prepared(connection, DECLARED)?;
+            let names = statement.query_map(params![after, limit_of(limit)], |row| row.get::<_, String>(0));
+            let damaged = |name: &str| StoreError::Damaged(format!("`{name}` cannot be a schedule's name"));
+            let read = |name: rusqlite::Result<String>| {
+                let name = name.map_err(failed)?;
+                name.parse().map_err(|_| damaged(&name))
+            };
+            names.map_err(failed)?.map(read).collect()
+        })
+        .await
     }
 
     async fn next_look(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -176,9 +190,9 @@ impl ScheduleStore for SqliteStore {
     }
 }
 
-/// Every schedule, by name.
-pub(super) fn all(connection: &Connection) -> Result<Vec<ScheduleRecord>, StoreError> {
-    records(connection, &all_sql(), [])
+/// Up to `limit` schedules by name, after this one.
+pub(super) fn page(connection: &Connection, after: &str, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError> {
+    records(connection, &page_sql(), params![after, limit_of(limit)])
 }
 
 /// The jobs of a turn as they are bound.
@@ -334,16 +348,21 @@ fn ledger_row(row: &Row<'_>) -> Result<LedgerRow, StoreError> {
 
 /// The statements that read, for the test that reads their plans.
 #[cfg(test)]
-pub(super) fn built() -> [String; 4] {
-    [one_sql(), look_sql(), jobs_sql(), ledger_sql()]
+pub(super) fn built() -> [String; 5] {
+    [one_sql(), page_sql(), look_sql(), jobs_sql(), ledger_sql()]
 }
 
 /// That each can be read: one that cannot would keep the others from being looked at.
 pub(super) fn readable(connection: &Connection) -> Result<(), StoreError> {
-    all(connection).map(drop).map_err(|failure| match failure {
-        StoreError::Failed(detail) => StoreError::Damaged(detail),
-        other => other,
-    })
+    let mut after = String::new();
+    loop {
+        let page = page(connection, &after, MAX_PAGE).map_err(|failure| match failure {
+            StoreError::Failed(detail) => StoreError::Damaged(detail),
+            other => other,
+        })?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.name.to_string();
+    }
 }
 
 /// How many rows of the ledger name a job that is not there, or is another tick's.

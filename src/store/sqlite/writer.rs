@@ -46,6 +46,8 @@ pub(super) struct Told {
     pub(super) last_seq: Arc<AtomicU64>,
     /// How many jobs are in the scheduled map.
     pub(super) waiting: Arc<AtomicUsize>,
+    /// How many commits there were.
+    pub(super) changes: Arc<AtomicU64>,
     /// Each transition.
     pub(super) transitions: broadcast::Sender<Arc<Transition>>,
 }
@@ -83,6 +85,7 @@ impl Writer {
 
     /// First the numbers that readers compare, then the news, then the replies.
     fn announce(&self, written: Vec<(Reply, Done)>) {
+        self.told.changes.fetch_add(1, Ordering::Release);
         for (reply, done) in written {
             let answer = done.map(|transitions| {
                 for transition in transitions {
