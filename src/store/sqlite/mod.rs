@@ -105,8 +105,10 @@ impl SqliteStore {
         Ok((Arc::new(store), writer))
     }
 
-    /// Takes no more writes; the writer ends when those that were accepted are done.
+    /// Takes no more reads and writes; the writer ends when those that were accepted are done.
     pub async fn close(&self) {
+        self.readers.close();
+        self.snapshots.close();
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 

@@ -106,7 +106,16 @@ impl Pool {
         Ok(Borrowed { connection, _permit: permit })
     }
 
+    /// Opens no more. Whoever closes the database last puts the write-ahead log into it, and one that only reads cannot.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(super) fn give_back(&self, borrowed: Borrowed) {
+        if self.permits.is_closed() {
+            return;
+        }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(borrowed.connection);
     }
 }
