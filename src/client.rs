@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::api::error::Problem;
 use crate::api::wire::{
-    DefinitionsView, DoneView, JobView, JobsView, LedgerView, NotedView, PreviewView, ReadyView, ScheduleView,
-    SchedulesView, VersionView,
+    DefinitionsView, DoneView, ForecastView, JobView, JobsView, LedgerView, NotedView, PreviewView, ReadyView,
+    ScheduleView, SchedulesView, VersionView,
 };
 
 /// Where a server is unless told otherwise.
@@ -153,6 +153,12 @@ impl Client {
     /// What a recurrence or a date means: `cron`, `every` or `date`, and `time_zone`, `from`, `count`.
     pub async fn preview(&self, question: &Value) -> Result<PreviewView, ClientError> {
         self.json(self.request(Method::POST, "/preview").json(question)).await
+    }
+
+    /// What will run when over the next hours, and where it piles up.
+    pub async fn forecast(&self, hours: Option<u16>) -> Result<ForecastView, ClientError> {
+        let hours: Vec<(&str, u16)> = hours.map(|hours| ("hours", hours)).into_iter().collect();
+        self.json(self.request(Method::GET, "/forecast").query(&hours)).await
     }
 
     /// All schedules.

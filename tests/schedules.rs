@@ -152,3 +152,36 @@ fn schedules_are_listed_by_name_in_pages_and_not_sent_twice() {
     put(&server, "s000", &json!({"job_name": "busybox", "cron": "@daily", "paused": true}), &[]);
     assert_eq!(again(&paused), 200);
 }
+
+#[test]
+fn the_forecast_has_jobs_and_ticks_and_warns_where_they_pile_up() {
+    let server = Server::start(&["--engine", "simulated"], "[limits]\nmax_running = 2\n", &[]);
+    let done = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 1"}));
+    server.wait(&done);
+    let ids: Vec<String> = (0..3).map(|_| server.submit(json!({"job_name": "busybox", "date": "2h"}))).collect();
+    put(&server, "a", &json!({"job_name": "other", "every": "20m"}), &[]);
+    let forecast = server.get("/forecast?hours=3").json();
+    let entries = forecast["entries"].as_array().unwrap();
+    assert_eq!((entries.len(), &forecast["truncated"]), (12, &json!(false)), "{forecast}");
+    let of_jobs: Vec<&Value> = entries.iter().filter(|entry| entry["job_name"] == "busybox").collect();
+    assert_eq!(of_jobs.len(), 3);
+    assert!(of_jobs.iter().all(|entry| ids.iter().any(|id| entry["job"] == json!(id))));
+    let expected = of_jobs[0]["expected_seconds"].as_f64().unwrap();
+    assert!((0.9..60.0).contains(&expected), "{expected}");
+    assert_eq!((&entries[0]["schedule"], &entries[0]["expected_seconds"]), (&json!("a"), &Value::Null));
+    assert!(entries[0]["job"].is_string() && entries[1]["job"].is_null());
+    let pile = &forecast["pile_ups"][0];
+    assert_eq!((&pile["limit"], &pile["most"]), (&json!("max_running"), &json!(2)), "{forecast}");
+    assert!(pile["peak"].as_u64().unwrap() >= 3);
+    assert_eq!(server.get("/forecast").json()["entries"].as_array().unwrap().len(), 3 + 72);
+    for query in ["hours=0", "hours=169", "hours=x", "hours=-1", "days=1"] {
+        assert_eq!(server.get(&format!("/forecast?{query}")).status, 400, "{query}");
+    }
+    let said = std::process::Command::new(common::binary())
+        .args(["--server", server.url(), "forecast", "--hours", "3"])
+        .output()
+        .unwrap();
+    let (table, warnings) = (String::from_utf8(said.stdout).unwrap(), String::from_utf8(said.stderr).unwrap());
+    assert!(said.status.success() && table.lines().count() == 13 && table.contains(&ids[0]), "{table}");
+    assert!(warnings.contains("max_running is 2"), "{warnings}");
+}

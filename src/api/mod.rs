@@ -28,6 +28,7 @@ mod body;
 mod compression;
 mod definitions;
 pub mod error;
+mod forecast;
 pub mod guard;
 mod jobs;
 mod json;
@@ -82,6 +83,7 @@ impl Api {
             .route("/schedule/{name}/trigger", post(schedules::trigger))
             .route("/schedule/{name}/next", get(schedules::next))
             .route("/schedule/{name}/ledger", get(schedules::ledger))
+            .route("/forecast", get(forecast::show))
             .route("/preview", post(preview::preview))
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))

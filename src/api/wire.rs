@@ -11,6 +11,10 @@ use crate::domain::job::{End, Job, State};
 use crate::domain::schedule::ScheduleFields;
 use crate::scheduler::Defined;
 
+mod forecast;
+
+pub use forecast::{ForecastEntryView, ForecastView, OverlapView, PileUpView};
+
 /// A job as the API shows it. The first five fields are the seed's; times among the others are RFC 3339 with
 /// milliseconds, UTC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use crate::client::{Client, ClientError, DEFAULT_SERVER};
 use crate::config::{DEFAULT_LISTEN, ServeArgs};
 
 mod definitions;
+mod forecast;
 mod jobs;
 mod output;
 mod preview;
@@ -64,6 +65,8 @@ enum Command {
     Definition(definitions::DefinitionCommand),
     /// Schedules: list, apply, rm, pause, resume, trigger, next, ledger
     Schedule(schedules::ScheduleArgs),
+    /// Show what will run when over the next hours, and where it piles up
+    Forecast(forecast::ForecastArgs),
     /// Say what a cron expression, a period or a date means, and when it is due next
     Preview(preview::PreviewArgs),
     /// Say whether the state on disk is whole (exit code 0 or 1); with or without a running server
@@ -130,6 +133,7 @@ async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
         Command::Rm(args) => jobs::rm(&client, args).await,
         Command::Definition(command) => definitions::call(&client, command).await,
         Command::Schedule(args) => schedules::run(&client, args).await,
+        Command::Forecast(args) => forecast::run(&client, &args).await,
         Command::Preview(args) => preview::run(&client, &args).await,
         Command::Serve(_)
         | Command::Healthcheck

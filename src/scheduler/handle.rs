@@ -121,6 +121,11 @@ impl Handle {
         self.shared.clock.now()
     }
 
+    /// How many jobs may run at once.
+    pub(super) fn max_running(&self) -> usize {
+        self.shared.rules().max_running()
+    }
+
     /// How the connection to the engine stands.
     pub fn health(&self) -> Health {
         self.shared.health.look().clone()

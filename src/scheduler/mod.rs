@@ -36,6 +36,7 @@ mod declared;
 mod definitions;
 mod dispatch;
 mod driver;
+mod forecast;
 mod handle;
 mod holds;
 mod monitor;

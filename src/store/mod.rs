@@ -11,6 +11,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -164,6 +165,12 @@ pub trait Snapshot: Send {
         after: Option<JobId>,
         limit: usize,
     ) -> Result<Vec<Job>, StoreError>;
+
+    /// Up to `limit` jobs that are `scheduled` or `retrying` and due at `until`, the earliest first.
+    async fn due(&mut self, until: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// Of each of these names: how long its last runs took that succeeded, up to `limit`, by when they were accepted.
+    async fn runs(&mut self, names: &[JobName], limit: usize) -> Result<Vec<Vec<Duration>>, StoreError>;
 
     /// Up to `limit` schedules in the order of their names, after the name `after`.
     async fn schedules(

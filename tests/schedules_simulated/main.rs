@@ -197,3 +197,28 @@ async fn a_backup_that_is_served_runs_no_tick_that_may_have_run_since() {
     assert_eq!(world.runs(), 5, "and it goes on");
     world.is_whole();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_forecast_says_what_then_comes_to_be() {
+    let mut world = World::new(BEGIN);
+    let foretold = world
+        .live(async |handle| {
+            let spec = json!({"command": ["sh", "-c", "sleep 5400"]});
+            put(&handle, json!({"every": "1h", "overlap": "skip", "spec": spec})).await;
+            let forecast = async || handle.forecast(6, handle.store().snapshot().await.unwrap()).await.unwrap();
+            let before = forecast().await;
+            assert_eq!((before.entries.len(), before.entries[0].expected, before.crossings.len()), (6, None, 0));
+            sleep(3 * HOUR + 60).await;
+            forecast().await
+        })
+        .await;
+    // 1:00–2:30, and 3:00–4:30 goes on: 4:00 is skipped, 5:00 runs, 6:00 is skipped …
+    let overlaps: Vec<bool> = foretold.entries.iter().map(|entry| entry.overlaps).collect();
+    assert_eq!(overlaps, [true, false, true, false, true, false]);
+    assert_eq!(foretold.entries[0].expected.map(|expected| expected.as_secs()), Some(5_400));
+    let crossing = &foretold.crossings[0];
+    assert_eq!((&crossing.schedule, crossing.runs), (&name(), 3));
+    let before = world.runs();
+    world.live(async |_| sleep(6 * HOUR).await).await;
+    assert_eq!(world.runs() - before, overlaps.iter().filter(|overlaps| !**overlaps).count());
+}

@@ -1,4 +1,4 @@
-//! The pages of `GET /jobs`: which index answers which filter.
+//! The pages of `GET /jobs`, and what a forecast asks: which index answers which filter.
 //!
 //! A page reads as many entries of an index as it shows jobs, whatever else is stored. Each status of a map is in the order
 //! of the ids in its index already, also for one name and for one schedule: SQLite merges them as it goes. Labels have a
@@ -6,19 +6,25 @@
 //! before the schedule before the name, and the others are compared job by job: where two that are common meet seldom, all
 //! that the first finds is read until the page is full. So is a map's label where a status is asked for, too.
 
+use std::time::Duration;
+
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::super::{Filter, StoreError};
 use super::rows::JOB_COLUMNS;
 use super::{failed, queries};
 use crate::domain::id::JobId;
-use crate::domain::job::{Job, Map, Status};
+use crate::domain::image::JobName;
+use crate::domain::job::{End, Job, Map, State, Status};
 
 /// The labels that jobs have, as the table of labels should have them.
 const LABELS: &str = "SELECT label.key, label.value, jobs.map, jobs.id
      FROM jobs, json_each(iif(json_valid(jobs.spec), jobs.spec, '{}'), '$.labels') AS label
      WHERE instr(jobs.spec, '\"labels\"') AND label.type = 'text'";
+/// The ends of the jobs of a name that were accepted last.
+const RUNS: &str = "SELECT detail FROM jobs INDEXED BY jobs_by_name
+     WHERE name = ?1 AND status = 'succeeded' ORDER BY id DESC LIMIT ?2";
 const LABELS_KEPT: &str = "SELECT key, value, map, job FROM job_labels";
 
 /// Up to `limit` jobs of a map that pass the filter, in the order of their ids, after the id `after`.
@@ -39,6 +45,24 @@ pub(super) fn page(
     let texts = texts.into_iter().flatten().map(Value::Text);
     let bound = [after, Value::Integer(queries::limit_of(limit))].into_iter().chain(texts);
     queries::jobs(connection, &page_sql(map, filter), params_from_iter(bound))
+}
+
+/// How long the last runs of this name took that succeeded.
+pub(super) fn runs(connection: &Connection, name: &JobName, limit: usize) -> Result<Vec<Duration>, StoreError> {
+    let mut statement = queries::prepared(connection, RUNS)?;
+    let mut found = statement.query(params![name.as_str(), queries::limit_of(limit)]).map_err(failed)?;
+    let mut runs = Vec::new();
+    while let Some(row) = found.next().map_err(failed)? {
+        let detail: Option<String> = row.get(0).map_err(failed)?;
+        // One that cannot be read says nothing of the next one.
+        let state = State::from_parts(Status::Succeeded, detail.as_deref()).ok();
+        let took = |state: &State| match state {
+            State::Ended(End { run: Some(run), exit: Some(exit), .. }) => (exit.at - run.started_at).to_std().ok(),
+            _ => None,
+        };
+        runs.extend(state.as_ref().and_then(took));
+    }
+    Ok(runs)
 }
 
 /// How many labels are in the table and not in their job's spec, or the other way round.
@@ -95,5 +119,6 @@ pub(super) fn built() -> Vec<String> {
             built.push(page_sql(map, &filter));
         }
     }
+    built.push(RUNS.to_owned());
     built
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -9,8 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::threads::Threads;
 use super::super::{Filter, Snapshot, StoreError};
-use super::{broken, failed, open, pages, schedules};
-use crate::domain::id::JobId;
+use super::{broken, failed, open, pages, queries, schedules};
+use crate::domain::id::{JobId, Timestamp};
+use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map};
 use crate::domain::planned::ScheduleRecord;
 use crate::domain::schedule::ScheduleName;
@@ -65,6 +67,15 @@ impl Snapshot for SqliteSnapshot {
     ) -> Result<Vec<Job>, StoreError> {
         let filter = filter.clone();
         self.read(move |connection| pages::page(connection, map, &filter, after, limit)).await
+    }
+
+    async fn due(&mut self, until: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+        self.read(move |connection| queries::due(connection, until, limit)).await
+    }
+
+    async fn runs(&mut self, names: &[JobName], limit: usize) -> Result<Vec<Vec<Duration>>, StoreError> {
+        let names = names.to_vec();
+        self.read(move |connection| names.iter().map(|name| pages::runs(connection, name, limit)).collect()).await
     }
 
     async fn schedules(

@@ -1,0 +1,34 @@
+//! `GET /forecast`: what will run when over the next hours, and where it piles up.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::Deserialize;
+
+use super::Api;
+use super::error::Problem;
+use super::wire::ForecastView;
+
+/// How far it looks unless told otherwise, and the farthest.
+const HOURS: (u16, u16) = (24, 168);
+
+/// The query of `GET /forecast`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ForecastQuery {
+    hours: Option<u16>,
+}
+
+/// `GET /forecast?hours=`.
+pub(super) async fn show(
+    State(api): State<Api>,
+    query: Result<Query<ForecastQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<ForecastView>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
+    let hours = query.hours.unwrap_or(HOURS.0);
+    if !(1..=HOURS.1).contains(&hours) {
+        let detail = format!("`hours` is {hours} and has to be between 1 and {}", HOURS.1);
+        return Err(Problem::field("hours", "invalid_query", detail));
+    }
+    let snapshot = api.snapshot().await?;
+    Ok(Json(ForecastView::of(&api.scheduler.forecast(hours, snapshot).await?)))
+}

@@ -1,0 +1,172 @@
+//! What is at work at once: everything begins when it is due and takes as long as expected, but for a schedule's run that
+//! would come while the one before is not over. What becomes of that one its `overlap` says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::super::id::Timestamp;
+use super::super::schedule::{Overlap, ScheduleName};
+use super::Entry;
+
+/// What a run is taken to take that nothing is known of.
+const UNKNOWN: Duration = Duration::from_secs(1);
+
+/// How many may run at once of what it covers.
+pub struct Limit<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// How many.
+    pub most: usize,
+    /// What counts.
+    pub covers: &'a dyn Fn(&Entry) -> bool,
+}
+
+/// A stretch in which more would run at once than may: so some of them will wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PileUp {
+    /// What the limit is called.
+    pub limit: String,
+    /// How many may run.
+    pub most: usize,
+    /// How many would.
+    pub peak: usize,
+    /// From when on.
+    pub from: Timestamp,
+    /// Up to when.
+    pub until: Timestamp,
+}
+
+/// A schedule whose runs are expected to take longer than the time between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// Which.
+    pub schedule: ScheduleName,
+    /// What becomes of a run that comes too early.
+    pub overlap: Overlap,
+    /// When the first does.
+    pub first: Timestamp,
+    /// How many do.
+    pub runs: u64,
+    /// How long a run is expected to take.
+    pub expected: Option<Duration>,
+}
+
+/// What is at work when.
+pub(super) struct Load<'a> {
+    now: Timestamp,
+    until: Timestamp,
+    overlaps: &'a HashMap<ScheduleName, Overlap>,
+    spans: Vec<Span>,
+    /// The last span of each schedule.
+    last: HashMap<ScheduleName, usize>,
+    crossings: BTreeMap<ScheduleName, Crossing>,
+}
+
+/// How long one run is at work.
+struct Span {
+    run: usize,
+    from: Timestamp,
+    until: Timestamp,
+}
+
+impl<'a> Load<'a> {
+    pub(super) fn new(now: Timestamp, until: Timestamp, overlaps: &'a HashMap<ScheduleName, Overlap>) -> Self {
+        let (spans, last, crossings) = Default::default();
+        Self { now, until, overlaps, spans, last, crossings }
+    }
+
+    /// The run of this number, which is at work since it was due.
+    pub(super) fn goes_on(&mut self, run: usize, entry: &Entry) {
+        let until = after(entry.due_at, entry.expected).max(after(self.now, None));
+        self.push(entry, Span { run, from: self.now, until });
+    }
+
+    /// The run of this number begins when it is due; whether the one before it of its schedule is not over then. They have
+    /// to come by their due times.
+    pub(super) fn begin(&mut self, run: usize, entry: &Entry) -> bool {
+        let from = entry.due_at.max(self.now);
+        let before = entry.schedule.as_ref().and_then(|schedule| self.last.get(schedule).copied());
+        let span = Span { run, from, until: after(from, entry.expected) };
+        let Some(before) = before.and_then(|index| self.spans.get_mut(index)).filter(|before| before.until > from)
+        else {
+            self.push(entry, span);
+            return false;
+        };
+        let (one_waits, is_over) = (before.from > from, before.until);
+        match entry.schedule.as_ref().and_then(|schedule| self.overlaps.get(schedule)) {
+            // A job of a schedule that is gone runs.
+            None | Some(Overlap::Allow) => self.push(entry, span),
+            Some(Overlap::Skip) => {}
+            Some(Overlap::QueueOne) if one_waits => {}
+            Some(Overlap::QueueOne) => {
+                self.push(entry, Span { run, from: is_over, until: after(is_over, entry.expected) });
+            }
+            Some(Overlap::Replace) => {
+                before.until = from;
+                self.push(entry, span);
+            }
+        }
+        self.cross(entry);
+        true
+    }
+
+    /// The stretches in which this limit is exceeded.
+    pub(super) fn pile_ups(&self, limit: &Limit<'_>, runs: &[Entry]) -> Vec<PileUp> {
+        let covered = self.spans.iter().filter(|span| runs.get(span.run).is_some_and(limit.covers));
+        // Of what ends and begins at one instant, the end comes first.
+        let mut changes: Vec<(Timestamp, isize)> =
+            covered.flat_map(|span| [(span.from, 1), (span.until, -1)]).filter(|(at, _)| *at <= self.until).collect();
+        changes.sort();
+        let (mut found, mut open, mut running) = (Vec::new(), None::<PileUp>, 0_usize);
+        for (at, change) in changes {
+            running = running.saturating_add_signed(change);
+            if running > limit.most {
+                let pile = open.get_or_insert_with(|| PileUp {
+                    limit: limit.name.to_owned(),
+                    most: limit.most,
+                    peak: running,
+                    from: at,
+                    until: self.until,
+                });
+                pile.peak = pile.peak.max(running);
+            } else if let Some(pile) = open.take() {
+                found.push(PileUp { until: at, ..pile });
+            }
+        }
+        found.extend(open);
+        // One ends where the next begins when as many came as went.
+        found.retain(|pile| pile.from < pile.until);
+        found
+    }
+
+    /// The schedules that get in their own way, by name.
+    pub(super) fn crossings(self) -> Vec<Crossing> {
+        self.crossings.into_values().collect()
+    }
+
+    fn push(&mut self, entry: &Entry, span: Span) {
+        if let Some(schedule) = &entry.schedule {
+            self.last.insert(schedule.clone(), self.spans.len());
+        }
+        self.spans.push(span);
+    }
+
+    fn cross(&mut self, entry: &Entry) {
+        let Some((name, overlap)) = entry.schedule.as_ref().and_then(|name| self.overlaps.get_key_value(name)) else {
+            return;
+        };
+        let crossing = self.crossings.entry(name.clone()).or_insert_with(|| Crossing {
+            schedule: name.clone(),
+            overlap: *overlap,
+            first: entry.due_at,
+            runs: 0,
+            expected: entry.expected,
+        });
+        crossing.runs += 1;
+    }
+}
+
+fn after(from: Timestamp, takes: Option<Duration>) -> Timestamp {
+    let takes = chrono::TimeDelta::from_std(takes.unwrap_or(UNKNOWN)).unwrap_or(chrono::TimeDelta::MAX);
+    from.checked_add_signed(takes).unwrap_or(Timestamp::MAX_UTC)
+}

@@ -1,0 +1,62 @@
+//! What a forecast is made of, read from one moment of the store.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::handle::Handle;
+use crate::domain::forecast::{Draft, Forecast, Limit, MAX_ENTRIES, RUNS_LOOKED_AT, typical};
+use crate::domain::image::JobName;
+use crate::domain::job::{Job, Map, Status};
+use crate::store::{Filter, MAX_PAGE, Snapshot, StoreError};
+
+impl Handle {
+    /// What will run when over the next hours, and where it piles up, of this moment of the store. It reads no more than
+    /// the jobs and runs that go into it, and the schedules a page at a time.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn forecast(&self, hours: u16, mut snapshot: Box<dyn Snapshot>) -> Result<Forecast, StoreError> {
+        let now = self.now();
+        let horizon = now.checked_add_signed(TimeDelta::hours(hours.into())).unwrap_or(now);
+        let mut draft = Draft::new(now, horizon, MAX_ENTRIES);
+        let queued = Filter { status: Some(Status::Queued), ..Filter::default() };
+        each(&mut *snapshot, Map::Running, &Filter::default(), |job| draft.is_at_work(job)).await?;
+        each(&mut *snapshot, Map::Scheduled, &queued, |job| draft.waits(job)).await?;
+        snapshot.due(horizon, MAX_ENTRIES + 1).await?.iter().for_each(|job| draft.waits(job));
+        let mut after = None;
+        loop {
+            let schedules = snapshot.schedules(after.as_ref(), MAX_PAGE).await?;
+            schedules.iter().for_each(|record| draft.schedule(record));
+            let Some(last) = schedules.last() else { break };
+            after = Some(last.name.clone());
+        }
+        let names: Vec<JobName> = draft.names().into_iter().collect();
+        let runs = snapshot.runs(&names, RUNS_LOOKED_AT).await?;
+        drop(snapshot);
+        let expected = names.into_iter().zip(runs).filter_map(|(name, runs)| Some((name, typical(runs)?)));
+        let expected: HashMap<JobName, Duration> = expected.collect();
+        // Further limits, such as those of queues, are further lines here.
+        let limits = [Limit { name: "max_running", most: self.max_running(), covers: &|_| true }];
+        Ok(draft.finish(&expected, &limits))
+    }
+}
+
+/// The jobs of a map: as many as a forecast can hold, and one more, so that it knows that there are too many.
+async fn each(
+    snapshot: &mut dyn Snapshot,
+    map: Map,
+    filter: &Filter,
+    mut take: impl FnMut(&Job),
+) -> Result<(), StoreError> {
+    let (mut after, mut left) = (None, MAX_ENTRIES + 1);
+    while left > 0 {
+        let jobs = snapshot.page(map, filter, after, left.min(MAX_PAGE)).await?;
+        jobs.iter().for_each(&mut take);
+        left -= jobs.len();
+        let Some(last) = jobs.last() else { break };
+        after = Some(last.id);
+    }
+    Ok(())
+}
