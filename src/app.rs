@@ -20,6 +20,7 @@ use crate::domain::policy::Closed;
 use crate::engine::Engine;
 use crate::engine::docker;
 use crate::engine::simulated::{Settings, SimulatedEngine};
+use crate::notify::Notifier;
 use crate::reload::Reloader;
 use crate::scheduler::{self, Catalog, Handle, Rules, Scheduler};
 use crate::store::Store;
@@ -73,6 +74,11 @@ impl Service {
         let mut parts = Parts::new(stop.clone());
         parts.add("the store's writer", async move {
             writer.run().await;
+            Ok(())
+        });
+        let (notifier, until_stopped) = (Notifier::new(store.clone(), Arc::new(SystemClock))?, stop.clone());
+        parts.add("the sender of notifications", async move {
+            notifier.run(until_stopped).await;
             Ok(())
         });
         let until_stopped = stop.clone();

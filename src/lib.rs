@@ -8,7 +8,7 @@
 //! # The house
 //!
 //! ```text
-//! main → cli → app, supervise, reload         the binary; where everything meets
+//! main → cli → app, supervise, reload, notify  the binary; where everything meets
 //!         └──→ client                         the command line is a client of the API
 //! api                                         HTTP: requests in, domain types through, JSON out
 //! scheduler                                   due → claim → create → start → watch → finish; and the same after a crash
@@ -39,6 +39,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod engine;
+mod notify;
 mod reload;
 pub mod scheduler;
 pub mod store;

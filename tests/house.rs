@@ -17,8 +17,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("api", &["domain", "scheduler", "store"]),
     ("client", &["api"]),
     ("supervise", &[]),
+    ("notify", &["domain", "clock", "store"]),
     ("reload", &["config", "store"]),
-    ("app", &["domain", "clock", "config", "store", "engine", "scheduler", "api", "supervise", "reload"]),
+    ("app", &["domain", "clock", "config", "store", "engine", "scheduler", "api", "supervise", "notify", "reload"]),
     ("cli", &["api", "app", "client", "clock", "config", "store", "supervise"]),
 ];
 

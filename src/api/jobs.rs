@@ -159,6 +159,7 @@ fn wait_time(text: &str) -> Result<Duration, Problem> {
 impl Api {
     async fn submit(&self, new: NewJob) -> Result<Response, Problem> {
         let due = self.due(&new.date)?;
+        self.scheduler.may_notify(&new.spec).map_err(Problem::denied)?;
         let order = Order { name: new.name, spec: new.spec, due_at: due.at };
         let accepted = self.scheduler.submit(order).await?;
         Ok(created(self.accepted(&accepted, &due)))
@@ -172,6 +173,7 @@ impl Api {
             return once::again(&earlier, body);
         }
         let due = self.due(&new.date)?;
+        self.scheduler.may_notify(&new.spec).map_err(Problem::denied)?;
         let order = Order { name: new.name, spec: new.spec, due_at: due.at };
         let accepted = self.scheduler.prepare(order).await?;
         let done = self.accepted(&accepted, &due);

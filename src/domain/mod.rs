@@ -27,6 +27,7 @@ pub mod image;
 pub mod job;
 pub mod ledger;
 mod linux;
+pub mod notify;
 pub mod output;
 pub mod overlap;
 pub mod planned;

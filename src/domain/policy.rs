@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::image::ImageRef;
+use super::notify::NotifyPrefix;
 use super::spec::{JobSpec, Mount, SpecFields};
 use super::units::{Bytes, Span};
 
@@ -28,6 +29,9 @@ pub struct Policy {
     pub allow_caps: Vec<String>,
     /// Secrets of the config file that may be given to a container, by name or with `*` for any run of characters.
     pub allow_secrets: Vec<String>,
+    /// Addresses that may be notified, by host, port and the path's beginning. What the config file's own definitions and
+    /// schedules name needs none of it.
+    pub allow_notify: Vec<NotifyPrefix>,
     /// Users that the process may be. Missing: all.
     pub allow_users: Option<Vec<String>>,
     /// Whether `privileged`, and security options that weaken the container, may be asked for.
@@ -128,7 +132,23 @@ impl Policy {
             fields.user = fields.user.take().or_else(|| first(&self.allow_users));
             fields.network = fields.network.take().or_else(|| first(&self.allow_networks));
         });
+        self.admit_notify(spec)?;
         self.admit(filled, closed, real_path).map(|_| ())
+    }
+
+    /// Whether a caller may name those who are notified. Asked where a caller names them, and not again.
+    ///
+    /// # Errors
+    /// [`Denied`] names the first that is not allowed.
+    pub fn admit_notify(&self, spec: &JobSpec) -> Result<(), Denied> {
+        let mut urls = spec.fields().notify.iter().flat_map(|notify| &notify.0).map(|notice| &notice.url);
+        match urls.find(|url| !self.allow_notify.iter().any(|prefix| prefix.covers(url))) {
+            None => Ok(()),
+            Some(url) => denied(
+                "notify",
+                format!("`{}` cannot be notified: it is not below one of the policy's `allow_notify`", url.as_str()),
+            ),
+        }
     }
 
     fn admit_image(&self, image: Option<&ImageRef>) -> Result<(), Denied> {

@@ -16,6 +16,7 @@ use super::status::{Outcome, Reason};
 use super::units::{Bytes, Span};
 
 pub use super::gpus::Gpus;
+pub use super::notify::Notify;
 pub use super::secret::Secrets;
 pub use super::words::{Env, Labels, Paths, Words};
 
@@ -124,6 +125,8 @@ spec_fields! {
     keep_container: bool,
     /// How much log is kept.
     log_limit: Bytes,
+    /// Who is told when it has ended.
+    notify: Notify,
 }
 
 /// When to pull an image.

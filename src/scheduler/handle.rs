@@ -189,6 +189,14 @@ impl Handle {
         Ok(Accepted { job, warning })
     }
 
+    /// Whether a caller may name those whom these fields notify.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn may_notify(&self, own: &JobSpec) -> Result<(), Denied> {
+        self.shared.rules().catalog.policy.admit_notify(own)
+    }
+
     /// What a job of this name and these fields runs, if that is allowed and can be; and what the caller had better know.
     pub(super) async fn admit(&self, name: &JobName, own: JobSpec) -> Result<(JobSpec, Option<String>), SubmitError> {
         let rules = self.shared.rules();

@@ -127,6 +127,7 @@ impl Handle {
         expected: Expected,
     ) -> Result<Put, ScheduleError> {
         let schedule = schedule.in_zone(zone);
+        self.may_notify(schedule.spec()).map_err(SubmitError::from)?;
         let warning = self.admit(schedule.job_name(), schedule.spec().clone()).await?.1;
         loop {
             let found = self.shared.store.schedule(name).await?;

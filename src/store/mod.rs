@@ -29,6 +29,7 @@ pub mod check;
 mod definition;
 mod lock;
 pub mod logs;
+pub mod outbox;
 pub mod schedules;
 pub mod sqlite;
 pub mod threads;
@@ -43,7 +44,7 @@ pub const TRANSITIONS_BUFFERED: usize = 4_096;
 
 /// What is on disk.
 #[async_trait]
-pub trait Store: schedules::ScheduleStore {
+pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     /// Which scheduler state this is: made when the store was.
     fn instance(&self) -> InstanceId;
 
@@ -216,6 +217,13 @@ pub struct Transition {
     pub exit_code: Option<i32>,
     /// Which version of the job it made.
     pub version: Version,
+}
+
+impl Transition {
+    /// Whether the job is over with it.
+    pub fn is_end(&self) -> bool {
+        self.to.map() == Map::History
+    }
 }
 
 /// A store that was a backup: another server may have gone on with its jobs meanwhile.

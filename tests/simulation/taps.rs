@@ -20,6 +20,7 @@ use tidetable::engine::simulated::SimulatedEngine;
 use tidetable::engine::{
     Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
 };
+use tidetable::store::outbox::{Letter, Outbox};
 use tidetable::store::{Answer, Definition, Expected, RequestKey, Restored, Revision};
 use tidetable::store::{Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
@@ -445,5 +446,24 @@ impl Store for TappedStore {
         self.books.remembers_the_engine();
         self.life.point(|| format!("remember {engine} → {answer:?}")).await;
         answer
+    }
+}
+
+#[async_trait]
+impl Outbox for TappedStore {
+    async fn receivers(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        self.store.receivers().await
+    }
+
+    async fn first_letter(&self, receiver: &str, now: Timestamp) -> Result<Option<Letter>, StoreError> {
+        self.store.first_letter(receiver, now).await
+    }
+
+    async fn drop_letter(&self, id: i64) -> Result<(), StoreError> {
+        self.store.drop_letter(id).await
+    }
+
+    async fn put_letter_off(&self, id: i64, until: Timestamp) -> Result<(), StoreError> {
+        self.store.put_letter_off(id, until).await
     }
 }

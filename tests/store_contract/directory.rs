@@ -172,6 +172,7 @@ async fn each_migration_makes_its_tables() {
             "journal",
             "ledger",
             "meta",
+            "outbox",
             "refinery_schema_history",
             "schedules"
         ]
@@ -185,7 +186,8 @@ async fn each_migration_makes_its_tables() {
             "4 answers",
             "5 holds",
             "6 filters",
-            "7 config_schedules"
+            "7 config_schedules",
+            "8 outbox"
         ]
     );
     assert_eq!(names("PRAGMA journal_mode"), ["wal"]);

@@ -26,7 +26,7 @@ const HOLDS: i64 = 5;
 /// The migration that made the index over labels.
 const FILTERS: i64 = 6;
 /// The tables, and the migration that made each.
-const TABLES: [(i64, &str); 9] = [
+const TABLES: [(i64, &str); 10] = [
     (1, "meta"),
     (1, "jobs"),
     (1, "journal"),
@@ -36,6 +36,7 @@ const TABLES: [(i64, &str); 9] = [
     (SCHEDULES, "generations"),
     (4, "answers"),
     (FILTERS, "job_labels"),
+    (8, "outbox"),
 ];
 /// How many of SQLite's own findings are asked for.
 const FINDINGS: usize = 20;

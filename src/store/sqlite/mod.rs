@@ -31,6 +31,7 @@ mod check;
 mod definitions;
 mod holds;
 mod open;
+mod outbox;
 mod pages;
 mod pool;
 mod queries;
@@ -202,10 +203,13 @@ impl Store for SqliteStore {
         let transition = rows::transition(Some(before), after, at);
         let version = before.version;
         let (origin, news) = (after.origin.clone(), News::of(before, after));
+        let letters = outbox::Letters::of(after);
         self.write(move |connection| {
             queries::advance(connection, &row, version)?;
             schedules::note(connection, origin.as_ref(), news)?;
-            queries::journal(connection, transition).map(Some)
+            let transition = queries::journal(connection, transition)?;
+            letters.put(connection, &transition)?;
+            Ok(Some(transition))
         })
         .await
     }

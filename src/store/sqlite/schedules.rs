@@ -7,7 +7,7 @@ use super::super::schedules::ScheduleStore;
 use super::super::{MAX_PAGE, StoreError, Transition};
 use super::queries::{self, limit_of, prepared};
 use super::rows::{self, JOB_COLUMNS, JobRow, instant, number, unsigned};
-use super::{SqliteStore, failed};
+use super::{SqliteStore, failed, outbox};
 use crate::domain::declared::Source;
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, Reason};
@@ -225,7 +225,9 @@ fn write(connection: &Connection, turn: &Turn, jobs: JobRows, at: Timestamp) -> 
     for ((before, after), (version, row)) in turn.ended.iter().zip(&jobs.ended) {
         queries::advance(connection, row, *version)?;
         note(connection, after.origin.as_ref(), News::of(before, after))?;
-        news.push(queries::journal(connection, rows::transition(Some(before), after, at))?);
+        let transition = queries::journal(connection, rows::transition(Some(before), after, at))?;
+        outbox::Letters::of(after).put(connection, &transition)?;
+        news.push(transition);
     }
     for row in &turn.rows {
         let (outcome, reason) = (row.outcome.map(TickOutcome::as_str), row.reason.map(Reason::as_str));

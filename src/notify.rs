@@ -1,0 +1,204 @@
+//! Tells those whom `notify` of a spec names that a job has ended.
+//!
+//! What is to be told is in the store's outbox, written together with the end; this sends it and takes it out, in this order:
+//! every letter is told at least once, and one that was told twice has the same `Idempotency-Key`. Nothing waits for it: a
+//! receiver that is slow or away costs the jobs nothing.
+//!
+//! Each receiver (a host and port) is told one letter after the other, in the order in which the jobs ended. One that does not
+//! answer rests, and everything for it waits in order. One that refuses a letter is told the next; that letter rests. What
+//! could not be told for a day is given up. No redirect is followed: it would lead past the policy.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::CONTENT_TYPE;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use crate::clock::Clock;
+use crate::domain::id::Timestamp;
+use crate::store::outbox::Letter;
+use crate::store::{Store, StoreError};
+
+/// How many receivers are told something at once.
+const AT_ONCE: usize = 16;
+/// How long one call may take in all.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The first rest after a failure, doubled with each in a row.
+const FIRST_REST: Duration = Duration::from_secs(1);
+/// The longest rest of a receiver that does not answer.
+const LONGEST_REST: Duration = Duration::from_secs(5 * 60);
+/// The longest rest of a letter that was refused.
+const LONGEST_PUT_OFF: Duration = Duration::from_secs(60 * 60);
+/// For how long it is tried to tell something.
+const GIVEN_UP_AFTER: chrono::Duration = chrono::Duration::hours(24);
+/// How often the outbox is looked at though no job was seen to end.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Sends what is in the outbox.
+pub(crate) struct Notifier {
+    sender: Arc<Sender>,
+    /// Receivers that do not answer, until when they are left alone, and how often in a row they did not.
+    resting: HashMap<String, (Instant, u32)>,
+    /// Receivers that are being told something, each by one task.
+    busy: HashMap<tokio::task::Id, String>,
+    tasks: JoinSet<Told>,
+}
+
+struct Sender {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    http: reqwest::Client,
+}
+
+/// How it went with one receiver.
+enum Told {
+    /// There is nothing more for now.
+    All,
+    /// It does not answer.
+    NoAnswer,
+    /// The outbox cannot be read or written; that is said already.
+    NoStore,
+}
+
+impl Notifier {
+    /// Of this store.
+    ///
+    /// # Errors
+    /// When there can be no TLS on this machine.
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> reqwest::Result<Self> {
+        let redirects = reqwest::redirect::Policy::none();
+        let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(redirects).build()?;
+        let sender = Arc::new(Sender { store, clock, http });
+        Ok(Self { sender, resting: HashMap::new(), busy: HashMap::new(), tasks: JoinSet::new() })
+    }
+
+    /// Sends until told to stop. What is on its way then is sent once more by the next start.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut transitions = self.sender.store.subscribe();
+        loop {
+            let nap = self.round().await.unwrap_or_else(|failure| {
+                error!(error = %failure, "the outbox cannot be read; trying again");
+                LOOK_EVERY
+            });
+            let ended = async {
+                // Missing some says only that there were many.
+                while transitions.recv().await.is_ok_and(|transition| !transition.is_end()) {}
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(told) = self.tasks.join_next_with_id() => self.note(told),
+                () = ended => {}
+                () = tokio::time::sleep(nap) => {}
+            }
+        }
+    }
+
+    /// Gives every receiver to whom something is to be told a task, as far as there are some. Gives how long nothing is to be
+    /// done.
+    async fn round(&mut self) -> Result<Duration, StoreError> {
+        let (now, instant) = (self.sender.clock.now(), Instant::now());
+        let mut nap = LOOK_EVERY;
+        let receivers = self.sender.store.receivers().await?;
+        self.resting.retain(|resting, _| receivers.iter().any(|(receiver, _)| receiver == resting));
+        for (receiver, due_at) in receivers {
+            let rest = self.resting.get(&receiver).map_or(Duration::ZERO, |(until, _)| until.duration_since(instant));
+            let wait = (due_at - now).to_std().unwrap_or_default().max(rest);
+            let is_busy = self.tasks.len() >= AT_ONCE || self.busy.values().any(|other| *other == receiver);
+            if !wait.is_zero() {
+                nap = nap.min(wait);
+            } else if !is_busy {
+                let task = self.tasks.spawn(self.sender.clone().tell_all(receiver.clone()));
+                self.busy.insert(task.id(), receiver);
+            }
+        }
+        Ok(nap)
+    }
+
+    fn note(&mut self, told: Result<(tokio::task::Id, Told), tokio::task::JoinError>) {
+        let (id, told) = told.unwrap_or_else(|broken| {
+            error!(error = %broken, "the sender of a notification broke");
+            (broken.id(), Told::NoAnswer)
+        });
+        let Some(receiver) = self.busy.remove(&id) else { return };
+        match told {
+            Told::All => drop(self.resting.remove(&receiver)),
+            Told::NoAnswer | Told::NoStore => {
+                let failures = self.resting.get(&receiver).map_or(0, |(_, failures)| *failures);
+                let until = Instant::now() + doubled(failures, LONGEST_REST);
+                self.resting.insert(receiver, (until, failures.saturating_add(1)));
+            }
+        }
+    }
+}
+
+impl Sender {
+    async fn tell_all(self: Arc<Self>, receiver: String) -> Told {
+        loop {
+            let told = match self.store.first_letter(&receiver, self.clock.now()).await {
+                Ok(Some(letter)) => self.tell(&receiver, letter).await,
+                Ok(None) => return Told::All,
+                Err(failure) => Err(failure),
+            };
+            match told {
+                Ok(true) => {}
+                Ok(false) => return Told::NoAnswer,
+                Err(failure) => {
+                    error!(error = %failure, %receiver, "the outbox cannot be read or written; trying again");
+                    return Told::NoStore;
+                }
+            }
+        }
+    }
+
+    /// Whether the next is worth a call.
+    async fn tell(&self, receiver: &str, letter: Letter) -> Result<bool, StoreError> {
+        let call = self.http.post(&letter.url).header(CONTENT_TYPE, "application/json");
+        let call = call.header("Idempotency-Key", format!("{}-{}", letter.job, letter.seq.0));
+        let (job, now) = (letter.job, self.clock.now());
+        let answer = call.body(letter.body).send().await.map(|answer| answer.status());
+        if answer.as_ref().is_ok_and(reqwest::StatusCode::is_success) {
+            debug!(%job, receiver, "notified");
+            self.take_out(letter.id).await?;
+            return Ok(true);
+        }
+        // Neither the path nor the query is said: they may be as good as a password.
+        let why = match &answer {
+            Ok(status) => format!("it answers {status}"),
+            Err(failure) if failure.is_timeout() => "it did not answer in time".to_owned(),
+            Err(_) => "it cannot be reached".to_owned(),
+        };
+        if now - letter.made_at >= GIVEN_UP_AFTER {
+            warn!(%job, receiver, %why, "a notification is given up after a day");
+            self.take_out(letter.id).await?;
+            return Ok(true);
+        }
+        warn!(%job, receiver, %why, tries = letter.tries + 1, "a notification was not taken; trying again");
+        if answer.is_ok() {
+            self.store.put_letter_off(letter.id, later(now, doubled(letter.tries, LONGEST_PUT_OFF))).await?;
+        }
+        Ok(answer.is_ok())
+    }
+
+    /// What was told is not told again because the disk is full: until there is room, nobody else comes to this receiver.
+    async fn take_out(&self, id: i64) -> Result<(), StoreError> {
+        loop {
+            match self.store.drop_letter(id).await {
+                Err(StoreError::Full) => tokio::time::sleep(LOOK_EVERY).await,
+                other => return other,
+            }
+        }
+    }
+}
+
+fn doubled(failures: u32, longest: Duration) -> Duration {
+    FIRST_REST.saturating_mul(1 << failures.min(20)).min(longest)
+}
+
+fn later(now: Timestamp, by: Duration) -> Timestamp {
+    chrono::Duration::from_std(by).ok().and_then(|by| now.checked_add_signed(by)).unwrap_or(now)
+}

@@ -1,0 +1,302 @@
+//! Those who are told when a job has ended, by a receiver that writes down what it is told: at least once, in order, through
+//! kills, and at nobody's cost.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use common::{Server, eventually};
+use serde_json::{Value, json};
+
+/// What a receiver was told.
+#[derive(Clone, Debug)]
+struct Call {
+    path: String,
+    key: String,
+    body: Value,
+}
+
+/// How it answers; `200` when nothing is prepared.
+#[derive(Clone, Debug)]
+enum Reply {
+    Status(u16),
+    Redirect(String),
+    /// Reads, and says nothing.
+    Nothing,
+}
+
+/// An HTTP server of a few lines. It ends with its test.
+struct Receiver {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    calls: Mutex<Vec<Call>>,
+    replies: Mutex<VecDeque<Reply>>,
+    /// Connections that are not answered.
+    held: Mutex<Vec<TcpStream>>,
+    is_over: AtomicBool,
+}
+
+impl Receiver {
+    fn new(replies: &[Reply]) -> Self {
+        Self::on("127.0.0.1:0".parse().unwrap(), replies)
+    }
+
+    fn on(address: SocketAddr, replies: &[Reply]) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared { replies: Mutex::new(replies.iter().cloned().collect()), ..Default::default() });
+        let serving = shared.clone();
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if serving.is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let _cut_off = stream.and_then(|stream| serving.answer(stream));
+            }
+        });
+        Self { address, shared, thread: Some(thread) }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn calls(&self) -> Vec<Call> {
+        self.shared.calls.lock().unwrap().clone()
+    }
+
+    fn until(&self, count: usize) -> Vec<Call> {
+        eventually(&format!("{count} calls"), || Some(self.calls()).filter(|calls| calls.len() >= count))
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        let _wakes_it = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn answer(&self, stream: TcpStream) -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let (mut line, mut key, mut length) = (String::new(), String::new(), 0);
+        reader.read_line(&mut line)?;
+        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        assert!(line.starts_with("POST "), "{line}");
+        loop {
+            line.clear();
+            reader.read_line(&mut line)?;
+            match line.trim().split_once(": ") {
+                Some((name, value)) if name.eq_ignore_ascii_case("idempotency-key") => value.clone_into(&mut key),
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap(),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        self.calls.lock().unwrap().push(Call { path, key, body: serde_json::from_slice(&body).unwrap() });
+        let (status, more) = match self.replies.lock().unwrap().pop_front() {
+            None => (200, String::new()),
+            Some(Reply::Status(status)) => (status, String::new()),
+            Some(Reply::Redirect(to)) => (307, format!("location: {to}\r\n")),
+            Some(Reply::Nothing) => {
+                self.held.lock().unwrap().push(stream);
+                return Ok(());
+            }
+        };
+        write!(&stream, "HTTP/1.1 {status} x\r\n{more}content-length: 0\r\nconnection: close\r\n\r\n")
+    }
+}
+
+/// A server whose callers may notify this receiver, below `/hook`.
+fn server(receivers: &[&Receiver], more: &str) -> Server {
+    let prefixes: Vec<String> = receivers.iter().map(|receiver| receiver.url("/hook")).collect();
+    let config = format!("[policies.default]\nallow_notify = {}\n{more}", json!(prefixes));
+    Server::start(&["--engine", "simulated"], &config, &[])
+}
+
+fn failing(url: &str) -> Value {
+    json!({"job_name": "busybox", "date": "now", "command": "false", "notify": {"url": url}})
+}
+
+#[test]
+fn an_end_is_told_once_with_what_became_of_the_job() {
+    let receiver = Receiver::new(&[]);
+    let server = server(&[&receiver], "");
+    let url = receiver.url("/hook/a?b=c");
+    let well = json!({"job_name": "busybox", "date": "now", "command": "true", "notify": {"url": url}});
+    server.wait(&server.submit(well));
+    let id = server.submit(failing(&url));
+    let over = server.wait(&id);
+    let call = receiver.until(1).remove(0);
+    let seq = call.body["seq"].as_u64().unwrap();
+    assert_eq!((call.path.as_str(), call.key), ("/hook/a?b=c", format!("{id}-{seq}")));
+    let expected = json!({
+        "seq": seq, "at": over["finished_at"], "job": id, "job_name": "busybox", "from": "running", "to": "failed",
+        "reason": "exit_nonzero", "exit_code": 1, "id": id, "status": "failed", "error": over["error"], "attempt": 1,
+    });
+    let mut body = call.body;
+    // By our clock, where the job's own end is by the engine's.
+    body["at"] = expected["at"].clone();
+    // It may have ended before it was seen to run.
+    assert!(body["from"] == "starting" || body["from"] == "running", "{body}");
+    body["from"] = expected["from"].clone();
+    assert_eq!(body, expected);
+    let told = json!([{"url": receiver.url("/hook/1"), "on": ["succeeded"]}, {"url": receiver.url("/hook/2")}]);
+    server.wait(&server.submit(json!({"job_name": "busybox", "date": "now", "command": "true", "notify": told})));
+    assert_eq!(receiver.until(2)[1].path, "/hook/1");
+    assert_eq!(receiver.calls().len(), 2, "a success is told to those who asked for it");
+}
+
+#[test]
+fn what_is_refused_is_tried_again_and_holds_up_nothing_else() {
+    let receiver = Receiver::new(&[Reply::Status(500), Reply::Status(200)]);
+    let server = server(&[&receiver], "");
+    server.wait(&server.submit(failing(&receiver.url("/hook/first"))));
+    receiver.until(1);
+    server.wait(&server.submit(failing(&receiver.url("/hook/second"))));
+    let calls = receiver.until(3);
+    let paths: Vec<&str> = calls.iter().map(|call| call.path.as_str()).collect();
+    assert_eq!((paths[0], paths.len()), ("/hook/first", 3));
+    assert!(paths.contains(&"/hook/second"));
+    let keys: Vec<&String> = calls.iter().filter(|call| call.path == "/hook/first").map(|call| &call.key).collect();
+    assert!(keys.len() == 2 && keys[0] == keys[1], "{keys:?}");
+}
+
+#[test]
+fn a_receiver_that_is_away_is_told_in_order_when_it_is_back() {
+    let address = Receiver::new(&[]).address;
+    let down = Receiver { address, shared: Arc::default(), thread: None };
+    let server = server(&[&down], "");
+    let ids: Vec<String> = (0..5)
+        .map(|_| {
+            let id = server.submit(failing(&down.url("/hook")));
+            server.wait(&id);
+            id
+        })
+        .collect();
+    eventually("it was tried", || server.log().contains("it cannot be reached").then_some(()));
+    let receiver = Receiver::on(address, &[]);
+    let told: Vec<String> = receiver.until(5).iter().map(|call| call.body["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told, ids);
+}
+
+#[test]
+fn a_receiver_that_does_not_answer_holds_up_neither_jobs_nor_others() {
+    let (slow, quick) = (Receiver::new(&vec![Reply::Nothing; 100]), Receiver::new(&[]));
+    let server = server(&[&slow, &quick], "");
+    for _ in 0..20 {
+        server.submit(failing(&slow.url("/hook")));
+    }
+    slow.until(1);
+    for _ in 0..5 {
+        server.wait(&server.submit(failing(&quick.url("/hook"))));
+    }
+    quick.until(5);
+    assert_eq!(slow.calls().len(), 1, "one call at a time");
+}
+
+#[test]
+fn a_server_that_is_killed_before_it_was_heard_tells_it_again_and_what_was_heard_is_not_told_again() {
+    let receiver = Receiver::new(&[Reply::Nothing]);
+    let mut server = server(&[&receiver], "");
+    let id = server.submit(failing(&receiver.url("/hook")));
+    server.wait(&id);
+    let first = receiver.until(1).remove(0);
+    server.kill();
+    server.up();
+    let again = receiver.until(2).remove(1);
+    assert_eq!((&again.key, &again.body), (&first.key, &first.body));
+    // One more that is told for sure: what was there before it would have been told before it.
+    let told = |server: &Server, count: usize| {
+        let id = server.submit(failing(&receiver.url("/hook")));
+        let call = receiver.until(count).pop().unwrap();
+        assert_eq!(call.body["id"], json!(id));
+    };
+    told(&server, 3);
+    server.kill();
+    server.up();
+    told(&server, 4);
+}
+
+#[test]
+fn no_redirect_is_followed() {
+    let inner = Receiver::new(&[]);
+    let receiver = Receiver::new(&[Reply::Redirect(inner.url("/admin"))]);
+    let server = server(&[&receiver], "");
+    server.submit(failing(&receiver.url("/hook")));
+    receiver.until(2);
+    assert_eq!(inner.calls().len(), 0);
+    let log = server.log();
+    assert!(log.contains("it answers 307") && !log.contains("/hook"), "a path may be as good as a password: {log}");
+}
+
+#[test]
+fn callers_notify_whom_the_policy_allows_and_the_config_file_whom_it_likes() {
+    let receiver = Receiver::new(&[]);
+    let elsewhere = receiver.url("/elsewhere");
+    let config = format!(
+        "[definitions.A]\nimage = 'busybox'\ncommand = 'false'\nnotify = {{ url = '{elsewhere}' }}\n
+         [schedules.s]\njob_name = 'busybox'\ncron = '@yearly'\n
+         spec = {{ command = 'false', notify = {{ url = '{elsewhere}/s' }} }}"
+    );
+    let server = server(&[&receiver], &config);
+    let put = |path: &str, body: Value| {
+        server.call("PUT", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+    };
+    let notify = json!({"url": elsewhere});
+    let refusals = [
+        server.post_json("/job", &failing(&elsewhere)),
+        put("/definition/B", json!({"image": "busybox", "notify": notify})),
+        put("/schedule/b", json!({"job_name": "busybox", "cron": "@daily", "spec": {"notify": notify}})),
+        server
+            .post_json("/job", &json!({"job_name": "A", "date": "now", "notify": {"url": receiver.url("/hook/../x")}})),
+    ];
+    for answer in refusals {
+        let problem = answer.assert_problem(403, "policy_denied");
+        assert!(problem["detail"].as_str().unwrap().contains("`allow_notify`"), "{problem}");
+    }
+    let answer = server.post_json("/job", &failing("http://me:hunter2@127.0.0.1/hook"));
+    assert!(!answer.assert_problem(400, "invalid_field")["detail"].as_str().unwrap().contains("hunter2"));
+    assert_eq!(receiver.calls().len(), 0);
+
+    let id = server.submit(json!({"job_name": "A", "date": "now"}));
+    server.wait(&id);
+    assert_eq!(server.post_form(&format!("/job/{id}/rerun"), "").status, 201);
+    eventually("it is declared", || (server.get("/schedule/s").status == 200).then_some(()));
+    assert_eq!(server.post_form("/schedule/s/trigger", "").status, 201);
+    let mut paths: Vec<String> = receiver.until(3).into_iter().map(|call| call.path).collect();
+    paths.sort();
+    assert_eq!(paths, ["/elsewhere", "/elsewhere", "/elsewhere/s"]);
+}
+
+#[test]
+fn a_job_that_is_taken_off_with_its_schedule_is_told_to_those_who_ask_for_that() {
+    let receiver = Receiver::new(&[]);
+    let server = server(&[&receiver], "");
+    let notify = json!({"url": receiver.url("/hook"), "on": ["canceled"]});
+    let schedule = json!({"job_name": "busybox", "cron": "@yearly", "spec": {"notify": notify}});
+    let headers = [("content-type", "application/json")];
+    let put = server.call("PUT", "/schedule/a", &headers, schedule.to_string().as_bytes());
+    assert_eq!(put.status, 201, "{}", put.text());
+    assert_eq!(server.delete("/schedule/a").status, 204);
+    let told = receiver.until(1).remove(0).body;
+    assert_eq!((&told["job"], &told["reason"]), (&put.json()["next_job"], &json!("schedule_deleted")));
+}
