@@ -249,6 +249,8 @@ async fn those_that_are_let_go_go_by_priority_then_due_time_then_id_whatever_hel
     let jobs = world
         .live(async |handle| {
             let busy = submit(&handle, "alpine", 0, sleeps(10, json!({"queue": "one"}))).await;
+            // So that some are held by their name, and others by the queue.
+            submit(&handle, "busybox", 0, sleeps(9, json!({}))).await;
             sleep(1).await;
             let mut jobs = vec![busy];
             for (name, after, priority, max_parallel) in [
@@ -290,6 +292,11 @@ async fn of_several_limits_each_holds_and_nobody_starves() {
     world.live(async |_| sleep(90).await).await;
     let all = jobs.concat();
     assert_eq!(world.most_at_once(&all), 2, "of the queue");
+    let transitions = world.live(async |handle| handle.store().journal(Seq(0), 10_000).await.unwrap()).await;
+    for id in &all {
+        let queued = transitions.iter().filter(|t| t.to == Status::Queued && t.job == *id).count();
+        assert!(queued <= 2, "{queued} times queued: moved to and fro between what holds it");
+    }
     for of_name in &jobs {
         assert_eq!(world.most_at_once(of_name), 1, "of a name");
     }

@@ -12,6 +12,8 @@ use tidetable::domain::id::{ContainerId, InstanceId, JobId, Timestamp};
 use tidetable::domain::job::{Job, Map, State};
 use tidetable::engine::simulated::{Evidence, Happened, SimulatedEngine};
 
+use crate::limits;
+
 /// The instance of every story.
 pub fn ours() -> InstanceId {
     InstanceId::new([7; 16])
@@ -168,6 +170,7 @@ impl Books {
         if running > self.max_running + inner.unheard {
             return Err(format!("{running} jobs are in the running map, {} are allowed", self.max_running));
         }
+        limits::hold_on_disk(&inner.written)?;
         let happened = self.engine.happened();
         if happened == inner.seen {
             return Ok(());
@@ -177,6 +180,7 @@ impl Books {
         if let Some(line) = evidence.iter().find(|line| inner.foreign.contains(&line.container) && touched(line)) {
             return Err(format!("a container that is not ours was touched: {line:?}"));
         }
+        limits::hold_on_engine(&evidence, &inner.written, |job| inner.meddled.contains(&job))?;
         for ((job, attempt), lines) in by_attempt(&evidence) {
             hold_attempt(&lines, inner.meddled.contains(&job))
                 .map_err(|what| format!("attempt {attempt} of {job} {what}: {lines:?}"))?;

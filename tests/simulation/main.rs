@@ -13,6 +13,7 @@ mod books;
 mod clock;
 mod disk;
 mod judge;
+mod limits;
 mod points;
 mod rules;
 mod runner;

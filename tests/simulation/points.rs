@@ -78,6 +78,12 @@ fn scenes() -> Vec<Scene> {
     ];
     all.last_mut().unwrap().max_running = 1;
     all.extend(scenes_of_schedules());
+    let of_limit = |field: &str, value: Value| {
+        let one = with("sleep 1", field, value);
+        (0..3).map(|_| (0, Act::Submit(one.clone()))).collect::<Vec<_>>()
+    };
+    all.push(Scene::of("three of a queue for one", of_limit("queue", json!("one"))));
+    all.push(Scene::of("three of a name for two", of_limit("max_parallel", json!(2))));
     for (toll, keeps_containers) in [(Toll::Kept, true), (Toll::Ended, false), (Toll::Lost, false), (Toll::Lost, true)]
     {
         let acts = vec![(0, Act::Submit(job("sleep 3"))), (1_500, Act::EngineRestarts(toll))];

@@ -246,6 +246,10 @@ fn order(rng: &mut StdRng) -> Value {
     now_and_then("start_deadline", json!("3s"));
     now_and_then("keep_container", json!(true));
     now_and_then("priority", json!(5));
+    now_and_then("queue", json!("one"));
+    now_and_then("queue", json!("two"));
+    now_and_then("max_parallel", json!(1));
+    now_and_then("max_parallel", json!(2));
     now_and_then("pull", json!("always"));
     job
 }

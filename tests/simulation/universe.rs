@@ -32,6 +32,7 @@ use tower::ServiceExt;
 use crate::books::{Books, Target, ours};
 use crate::clock::VirtualClock;
 use crate::disk::Disk;
+use crate::limits::queues;
 use crate::rules::Rule;
 use crate::tap::{Life, Tap};
 use crate::taps::{TappedEngine, TappedStore};
@@ -162,7 +163,7 @@ impl Universe {
             engine: Arc::new(engine),
             clock: self.clock.clone(),
             dice: Dice::from_seed(self.seed.wrapping_mul(1_000).wrapping_add(self.lives)),
-            catalog: Catalog::default(),
+            catalog: Catalog { queues: queues(), ..Catalog::default() },
             settings: self.settings.clone(),
         });
         let api = Api::new(handle, chrono_tz::UTC, TaskTracker::new());

@@ -1,0 +1,107 @@
+//! Queues and `max_parallel` on a real engine, while the server is killed: each container writes down that it begins and
+//! that it ends, into one file for all, and in that file never more are at work than may be.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{IMAGE, Server, docker_host};
+use serde_json::{Value, json};
+
+struct Scene {
+    server: Server,
+    evidence: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let evidence = tempfile::tempdir().unwrap();
+        let config = format!(
+            "[queues.etl]\nmax_running = 2\n[policies.default]\nallow_mounts = ['{}']",
+            evidence.path().display()
+        );
+        Self { server: Server::start(&[], &config, &[]), evidence }
+    }
+
+    /// A job that takes a second, and writes into this file.
+    fn submit(&self, file: &str, limits: &Value) -> String {
+        let script = format!("echo begin $TIDETABLE_JOB_ID >> /evidence/{file}; sleep 1; echo end >> /evidence/{file}");
+        let mounts = json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
+        let mut job = json!({"job_name": IMAGE, "date": "now", "command": ["sh", "-c", script], "mounts": mounts, "network": "none"});
+        job.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
+        self.server.submit(job)
+    }
+
+    /// How many wrote at the most between their beginning and their end, and in which order they began.
+    fn wrote(&self, file: &str) -> (usize, Vec<String>) {
+        let text = std::fs::read_to_string(self.evidence.path().join(file)).unwrap();
+        let (mut now, mut most, mut begun) = (0, 0, Vec::new());
+        for line in text.lines() {
+            match line.strip_prefix("begin ") {
+                Some(job) => {
+                    now += 1;
+                    begun.push(job.to_owned());
+                }
+                None => now -= 1,
+            }
+            most = most.max(now);
+        }
+        (most, begun)
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.server.kill();
+        self.server.remove_containers(&docker_host());
+    }
+}
+
+#[test]
+fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the_server_is_killed() {
+    let mut scene = Scene::new();
+    let etl: Vec<String> = (0..8).map(|_| scene.submit("etl", &json!({"queue": "etl"}))).collect();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(900));
+        scene.server.kill();
+        scene.server.up();
+    }
+    for id in &etl {
+        assert_eq!(scene.server.wait(id)["status"], "succeeded");
+    }
+    // Nothing else of this name runs now.
+    let single: Vec<String> = (0..4).map(|_| scene.submit("single", &json!({"max_parallel": 1}))).collect();
+    for id in &single {
+        assert_eq!(scene.server.wait(id)["status"], "succeeded");
+    }
+    for (file, mut jobs, most) in [("etl", etl, 2), ("single", single, 1)] {
+        let (at_once, mut begun) = scene.wrote(file);
+        assert_eq!(at_once, most, "{file}");
+        begun.sort();
+        jobs.sort();
+        assert_eq!(begun, jobs, "each once");
+    }
+}
+
+#[test]
+fn of_those_that_a_full_queue_holds_back_the_higher_priority_goes_first_and_others_do_not_wait() {
+    let scene = Scene::new();
+    let full = json!({"queue": "etl", "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"]});
+    let busy: Vec<String> = (0..2).map(|_| scene.submit("busy", &full)).collect();
+    busy.iter().for_each(|id| drop(scene.server.until(id, "running")));
+    let low = scene.submit("order", &json!({"queue": "etl", "priority": -1}));
+    let high = scene.submit("order", &json!({"queue": "etl", "priority": 7}));
+    for id in [&low, &high] {
+        assert_eq!(scene.server.until(id, "queued")["reason"], "queue_full");
+    }
+    let other = scene.submit("other", &json!({"priority": -9}));
+    assert_eq!(scene.server.wait(&other)["status"], "succeeded");
+    assert_eq!(scene.server.get(&format!("/job/{high}")).json()["status"], "queued");
+    // One place, so that one has to go first.
+    scene.server.post_form(&format!("/job/{}/stop", busy[0]), "");
+    scene.server.wait(&low);
+    scene.server.wait(&high);
+    assert_eq!(scene.wrote("order").1, [high, low]);
+}
