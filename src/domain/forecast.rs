@@ -14,13 +14,15 @@ use super::id::{JobId, Timestamp};
 use super::image::JobName;
 use super::job::Job;
 use super::planned::ScheduleRecord;
+use super::queue::{QueueName, Queues};
 use super::schedule::{Overlap, ScheduleName};
+use super::spec::JobSpec;
 
 mod load;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Crossing, Limit, PileUp};
+pub use load::{Crossing, PileUp};
 
 /// The most entries of one forecast: the earliest.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -42,6 +44,19 @@ pub struct Entry {
     pub expected: Option<Duration>,
     /// Whether the run before it, of the same schedule, will not be over then.
     pub overlaps: bool,
+    /// The queue that it will be in.
+    pub queue: Option<QueueName>,
+    /// How many of its name may run at once.
+    pub max_parallel: Option<u32>,
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// How long a run takes.
+    pub expected: Option<Duration>,
+    /// What it is defined as.
+    pub definition: JobSpec,
 }
 
 /// What will run, and what comes of it.
@@ -109,19 +124,18 @@ impl Draft {
                 self.truncated |= tick.nominal <= self.horizon;
                 return;
             }
-            let (job_name, due_at) = (schedule.job_name().clone(), schedule.due_at(name, tick));
-            let schedule = Some(name.clone());
-            self.add(Entry { due_at, job_name, schedule, job: None, expected: None, overlaps: false });
+            let entry = Entry::new(schedule.due_at(name, tick), schedule.job_name(), schedule.spec());
+            self.add(Entry { schedule: Some(name.clone()), ..entry });
         }
     }
 
-    /// The names whose runs say how long something takes.
+    /// The names of which something is to be known.
     pub fn names(&self) -> BTreeSet<JobName> {
         self.earliest.iter().chain(&self.at_work).map(|entry| entry.job_name.clone()).collect()
     }
 
-    /// The forecast, with what runs of each name are expected to take, under these limits.
-    pub fn finish(self, expected: &HashMap<JobName, Duration>, limits: &[Limit<'_>]) -> Forecast {
+    /// The forecast, with what is known of each name, where so many may run at once, and so many of each queue.
+    pub fn finish(self, known: &HashMap<JobName, Known>, max_running: usize, queues: &Queues) -> Forecast {
         let entries = self.earliest.into_sorted_vec();
         let last = entries.last().map_or(self.horizon, |entry| entry.due_at.max(self.now));
         let until = if self.truncated { last } else { self.horizon };
@@ -130,13 +144,16 @@ impl Draft {
         let at_work = runs.len();
         runs.extend(entries);
         for (run, entry) in runs.iter_mut().enumerate() {
-            entry.expected = expected.get(&entry.job_name).copied();
+            if let Some(known) = known.get(&entry.job_name) {
+                entry.complete(known);
+            }
             if run < at_work {
                 load.goes_on(run, entry);
             } else {
                 entry.overlaps = load.begin(run, entry);
             }
         }
+        let limits = load::limits(&runs, max_running, queues);
         let pile_ups = limits.iter().flat_map(|limit| load.pile_ups(limit, &runs)).collect();
         let (crossings, entries) = (load.crossings(), runs.split_off(at_work));
         Forecast { from: self.now, until, truncated: self.truncated, entries, pile_ups, crossings }
@@ -162,7 +179,23 @@ impl Draft {
 
 fn entry(job: &Job, due_at: Timestamp) -> Entry {
     let schedule = job.origin.as_ref().map(|origin| origin.schedule.clone());
-    Entry { due_at, job_name: job.name.clone(), schedule, job: Some(job.id), expected: None, overlaps: false }
+    Entry { schedule, job: Some(job.id), ..Entry::new(due_at, &job.name, &job.spec) }
+}
+
+impl Entry {
+    fn new(due_at: Timestamp, name: &JobName, spec: &JobSpec) -> Self {
+        let (queue, max_parallel) = (spec.fields().queue.clone(), spec.fields().max_parallel);
+        let job_name = name.clone();
+        Self { due_at, job_name, schedule: None, job: None, expected: None, overlaps: false, queue, max_parallel }
+    }
+
+    /// What it does not say itself, its definition says.
+    fn complete(&mut self, known: &Known) {
+        let definition = known.definition.fields();
+        self.expected = known.expected;
+        self.queue = self.queue.take().or_else(|| definition.queue.clone());
+        self.max_parallel = self.max_parallel.or(definition.max_parallel);
+    }
 }
 
 /// The middle of these; of an even number, the mean of the two in the middle.

@@ -1,12 +1,11 @@
 //! What a forecast is made of, read from one moment of the store.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use super::handle::Handle;
-use crate::domain::forecast::{Draft, Forecast, Limit, MAX_ENTRIES, RUNS_LOOKED_AT, typical};
+use crate::domain::forecast::{Draft, Forecast, Known, MAX_ENTRIES, RUNS_LOOKED_AT, typical};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map, Status};
 use crate::store::{Filter, MAX_PAGE, Snapshot, StoreError};
@@ -35,11 +34,13 @@ impl Handle {
         let names: Vec<JobName> = draft.names().into_iter().collect();
         let runs = snapshot.runs(&names, RUNS_LOOKED_AT).await?;
         drop(snapshot);
-        let expected = names.into_iter().zip(runs).filter_map(|(name, runs)| Some((name, typical(runs)?)));
-        let expected: HashMap<JobName, Duration> = expected.collect();
-        // Further limits, such as those of queues, are further lines here.
-        let limits = [Limit { name: "max_running", most: self.max_running(), covers: &|_| true }];
-        Ok(draft.finish(&expected, &limits))
+        let rules = self.rules();
+        let mut known = HashMap::with_capacity(names.len());
+        for (name, runs) in names.into_iter().zip(runs) {
+            let definition = self.definition(&name).await?.map(|defined| defined.spec).unwrap_or_default();
+            known.insert(name, Known { expected: typical(runs), definition });
+        }
+        Ok(draft.finish(&known, rules.max_running(), &rules.catalog.queues))
     }
 }
 

@@ -121,9 +121,9 @@ impl Handle {
         self.shared.clock.now()
     }
 
-    /// How many jobs may run at once.
-    pub(super) fn max_running(&self) -> usize {
-        self.shared.rules().max_running()
+    /// What the config says now.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        self.shared.rules()
     }
 
     /// How the connection to the engine stands.

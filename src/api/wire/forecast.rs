@@ -45,7 +45,7 @@ pub struct ForecastEntryView {
 /// A stretch in which more would run at once than may.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PileUpView {
-    /// Which limit: `max_running`.
+    /// Which limit: `max_running`, `queues.NAME`, `max_parallel of NAME`.
     pub limit: String,
     /// How many may run.
     pub most: usize,

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::super::id::Timestamp;
+use super::super::image::JobName;
+use super::super::queue::{QueueName, Queues};
 use super::super::schedule::{Overlap, ScheduleName};
 use super::Entry;
 
@@ -12,13 +14,49 @@ use super::Entry;
 const UNKNOWN: Duration = Duration::from_secs(1);
 
 /// How many may run at once of what it covers.
-pub struct Limit<'a> {
+pub(super) struct Limit {
+    covers: Covers,
+    most: usize,
+}
+
+enum Covers {
+    All,
+    Queue(QueueName),
+    Name(JobName),
+}
+
+/// All that the runs are under: the server's, those of their queues, and of their names (the smallest that one says).
+pub(super) fn limits(runs: &[Entry], max_running: usize, queues: &Queues) -> Vec<Limit> {
+    let mut of_names: BTreeMap<&JobName, u32> = BTreeMap::new();
+    for (name, most) in runs.iter().filter_map(|run| Some((&run.job_name, run.max_parallel?))) {
+        of_names.entry(name).and_modify(|smallest| *smallest = most.min(*smallest)).or_insert(most);
+    }
+    let server = Limit { covers: Covers::All, most: max_running };
+    let queues = queues.iter().map(|(name, most)| Limit { covers: Covers::Queue(name.clone()), most: most.get() });
+    let names = of_names.into_iter().map(|(name, most)| Limit {
+        covers: Covers::Name(name.clone()),
+        most: usize::try_from(most).unwrap_or(usize::MAX),
+    });
+    [server].into_iter().chain(queues).chain(names).collect()
+}
+
+impl Limit {
+    fn covers(&self, entry: &Entry) -> bool {
+        match &self.covers {
+            Covers::All => true,
+            Covers::Queue(queue) => entry.queue.as_ref() == Some(queue),
+            Covers::Name(name) => entry.job_name == *name,
+        }
+    }
+
     /// What it is called.
-    pub name: &'a str,
-    /// How many.
-    pub most: usize,
-    /// What counts.
-    pub covers: &'a dyn Fn(&Entry) -> bool,
+    fn name(&self) -> String {
+        match &self.covers {
+            Covers::All => "max_running".to_owned(),
+            Covers::Queue(queue) => format!("queues.{queue}"),
+            Covers::Name(name) => format!("max_parallel of {name}"),
+        }
+    }
 }
 
 /// A stretch in which more would run at once than may: so some of them will wait.
@@ -111,8 +149,8 @@ impl<'a> Load<'a> {
     }
 
     /// The stretches in which this limit is exceeded.
-    pub(super) fn pile_ups(&self, limit: &Limit<'_>, runs: &[Entry]) -> Vec<PileUp> {
-        let covered = self.spans.iter().filter(|span| runs.get(span.run).is_some_and(limit.covers));
+    pub(super) fn pile_ups(&self, limit: &Limit, runs: &[Entry]) -> Vec<PileUp> {
+        let covered = self.spans.iter().filter(|span| runs.get(span.run).is_some_and(|run| limit.covers(run)));
         // Of what ends and begins at one instant, the end comes first.
         let mut changes: Vec<(Timestamp, isize)> =
             covered.flat_map(|span| [(span.from, 1), (span.until, -1)]).filter(|(at, _)| *at <= self.until).collect();
@@ -122,7 +160,7 @@ impl<'a> Load<'a> {
             running = running.saturating_add_signed(change);
             if running > limit.most {
                 let pile = open.get_or_insert_with(|| PileUp {
-                    limit: limit.name.to_owned(),
+                    limit: limit.name(),
                     most: limit.most,
                     peak: running,
                     from: at,

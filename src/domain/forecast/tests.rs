@@ -53,8 +53,8 @@ fn draft(hours: i64) -> Draft {
 
 /// The forecast when runs of `work` take so many minutes, and so many may run.
 fn finish(draft: Draft, takes: Option<u64>, most: usize) -> Forecast {
-    let expected = takes.map(|takes| ("work".parse().unwrap(), minutes(takes))).into_iter().collect();
-    draft.finish(&expected, &[Limit { name: "max_running", most, covers: &|_| true }])
+    let known = Known { expected: takes.map(minutes), ..Known::default() };
+    draft.finish(&HashMap::from([("work".parse().unwrap(), known)]), most, &Queues::new())
 }
 
 /// When, in minutes.
@@ -177,17 +177,23 @@ fn a_herd_of_which_nothing_is_known_piles_up_all_the_same() {
 }
 
 #[test]
-fn a_limit_counts_what_it_covers() {
+fn a_queue_and_a_name_have_limits_of_their_own_also_by_their_definition() {
     let mut draft = draft(4);
-    for (n, name) in [(1, "work"), (2, "work"), (3, "other"), (4, "other"), (5, "other")] {
-        draft.waits(&job(n, name, 10));
+    let with = |n, name, spec: Value| Job { spec: serde_json::from_value(spec).unwrap(), ..job(n, name, 10) };
+    for (n, name, spec) in [
+        (1, "other", json!({"queue": "batch"})),
+        (2, "work", json!({})),
+        (3, "work", json!({})),
+        (4, "work", json!({"queue": "free", "max_parallel": 1})),
+    ] {
+        draft.waits(&with(n, name, spec));
     }
-    let of = |wanted: &'static str| move |entry: &Entry| entry.job_name.as_str() == wanted;
-    let (work, other) = (of("work"), of("other"));
-    let limits = [Limit { name: "work", most: 2, covers: &work }, Limit { name: "other", most: 2, covers: &other }];
-    let forecast = draft.finish(&HashMap::new(), &limits);
-    let found: Vec<(&str, usize)> = forecast.pile_ups.iter().map(|pile| (pile.limit.as_str(), pile.peak)).collect();
-    assert_eq!(found, [("other", 3)]);
+    let definition = serde_json::from_value(json!({"queue": "batch", "max_parallel": 2})).unwrap();
+    let known = HashMap::from([("work".parse().unwrap(), Known { definition, expected: Some(minutes(5)) })]);
+    let queues = Queues::from([("batch".parse().unwrap(), 2.try_into().unwrap())]);
+    let forecast = draft.finish(&known, 3, &queues);
+    let found: Vec<_> = forecast.pile_ups.iter().map(|pile| (pile.limit.as_str(), pile.most, pile.peak)).collect();
+    assert_eq!(found, [("max_running", 3, 4), ("queues.batch", 2, 3), ("max_parallel of work", 1, 3)]);
 }
 
 /// Every 30 minutes for two hours, and each run takes 40.
