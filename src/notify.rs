@@ -202,3 +202,14 @@ fn doubled(failures: u32, longest: Duration) -> Duration {
 fn later(now: Timestamp, by: Duration) -> Timestamp {
     chrono::Duration::from_std(by).ok().and_then(|by| now.checked_add_signed(by)).unwrap_or(now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_is_doubled_with_each_failure_in_a_row_up_to_the_longest() {
+        let rests: Vec<u64> = [0, 1, 2, 8, 9, u32::MAX].map(|n| doubled(n, LONGEST_REST).as_secs()).into();
+        assert_eq!(rests, [1, 2, 4, 256, 300, 300]);
+    }
+}

@@ -4,26 +4,46 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
 use super::Config;
+use crate::scheduler::Settings;
 
 impl Config {
     /// The keys that are another in `new`, and cannot be changed while the server runs.
     pub fn fixed_changes(&self, new: &Self) -> Vec<&'static str> {
+        // One by one, here and below, so that a key that is added has to be said to be fixed or not.
+        let Self {
+            listen,
+            data_dir,
+            engine,
+            zone,
+            tokens,
+            allowed_hosts,
+            allow_anonymous,
+            settings,
+            shutdown_deadline,
+            definitions: _,
+            schedules: _,
+            policy: _,
+            secrets: _,
+            registries: _,
+            file: _,
+        } = self;
         let changed = [
-            ("server.listen", self.listen != new.listen),
-            ("server.data_dir", self.data_dir != new.data_dir),
-            ("server.engine or [engines]", self.engine != new.engine),
-            ("server.time_zone", self.zone != new.zone),
-            ("server.token_file", self.tokens != new.tokens),
-            ("server.allowed_hosts", self.allowed_hosts != new.allowed_hosts),
-            ("server.allow_anonymous", self.allow_anonymous != new.allow_anonymous),
-            ("server.accept_new_engine", self.settings.accept_new_engine != new.settings.accept_new_engine),
-            ("server.shutdown_deadline", self.shutdown_deadline != new.shutdown_deadline),
+            ("server.listen", *listen != new.listen),
+            ("server.data_dir", *data_dir != new.data_dir),
+            ("server.engine or [engines]", *engine != new.engine),
+            ("server.time_zone", *zone != new.zone),
+            ("server.token_file", *tokens != new.tokens),
+            ("server.allowed_hosts", *allowed_hosts != new.allowed_hosts),
+            ("server.allow_anonymous", *allow_anonymous != new.allow_anonymous),
+            ("server.accept_new_engine", settings.accept_new_engine != new.settings.accept_new_engine),
+            ("server.shutdown_deadline", *shutdown_deadline != new.shutdown_deadline),
         ];
         changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
     }
 
     /// What is another in `new`, on one line: `+` is new, `~` changed, `-` gone. Nothing when all is the same.
     pub fn changes(&self, new: &Self) -> Option<String> {
+        let Settings { max_running, max_starting, accept_new_engine: _ } = self.settings;
         let parts = [
             entries("definitions", &self.definitions, &new.definitions),
             entries("schedules", &self.schedules, &new.schedules),
@@ -31,8 +51,8 @@ impl Config {
             entries("secrets", &self.secrets.0, &new.secrets.0),
             entries("registries", &self.registries, &new.registries),
             (self.policy != new.policy).then(|| "policies: ~default".to_owned()),
-            number("limits.max_running", self.settings.max_running, new.settings.max_running),
-            number("limits.max_starting", self.settings.max_starting, new.settings.max_starting),
+            number("limits.max_running", max_running, new.settings.max_running),
+            number("limits.max_starting", max_starting, new.settings.max_starting),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join("; "))

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, DEFAULT_FILES, FileConfig, wrong};
+use crate::domain::notify::BadNotify;
 
 /// A config file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,9 +31,32 @@ impl ConfigFile {
         Ok(Some(Self { path, text }))
     }
 
-    /// The error of a TOML file has its line, its column and a caret.
+    /// The error of a TOML file has its line, its column and a caret; only the line where that holds a password, for the
+    /// error goes into the log.
     pub(super) fn parse(&self) -> Result<FileConfig, ConfigError> {
-        toml::from_str(&self.text)
-            .map_err(|error| ConfigError(format!("the config file {} is not right: {error}", self.path.display())))
+        toml::from_str(&self.text).map_err(|error: toml::de::Error| {
+            let shown = if error.message().contains(&BadNotify::HasCredentials.to_string()) {
+                let before = error.span().and_then(|span| self.text.get(..span.start)).unwrap_or_default();
+                format!("in or after line {}, {}", before.matches('\n').count() + 1, error.message())
+            } else {
+                error.to_string()
+            };
+            ConfigError(format!("the config file {} is not right: {shown}", self.path.display()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown_and_its_line_is() {
+        let text = "[definitions.A]\nimage = 'a'\nnotify = { url = 'https://me:hunter2@a.example/' }".to_owned();
+        let said = ConfigFile { path: "x".into(), text }.parse().expect_err("is refused").to_string();
+        assert!(!said.contains("hunter2") && said.contains("must not hold a user or a password"), "{said}");
+        let text = "[limits]\nmax_runing = 1".to_owned();
+        let said = ConfigFile { path: "x".into(), text }.parse().expect_err("is refused").to_string();
+        assert!(said.contains("line 2") && said.contains("max_runing = 1"), "{said}");
     }
 }

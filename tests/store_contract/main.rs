@@ -20,6 +20,7 @@ mod definitions;
 mod directory;
 mod fixtures;
 mod holds;
+mod outbox;
 mod reads;
 mod schedules;
 
@@ -27,6 +28,7 @@ use answers::*;
 use definitions::*;
 use fixtures::{at, every_state, id, job, with_state};
 use holds::*;
+use outbox::*;
 use reads::*;
 use schedules::*;
 
@@ -137,6 +139,8 @@ on_every_store!(
     schedules_are_looked_at_in_the_order_of_their_ticks,
     a_schedule_that_is_deleted_leaves_its_ledger_and_its_generations,
     a_ledger_is_read_a_page_at_a_time,
+    a_letter_is_written_with_the_end_that_it_tells_of_and_with_nothing_else,
+    letters_of_a_receiver_come_in_order_and_one_that_is_put_off_lets_the_next_go_first,
 );
 
 async fn insert(store: &Arc<dyn Store>, job: Job) -> Job {

@@ -1,0 +1,63 @@
+//! The outbox: a letter is there when its end is, and goes when it was told.
+
+use serde_json::json;
+use tidetable::domain::transition::Event;
+use tidetable::store::outbox::Letter;
+
+use super::*;
+
+const HERE: &str = "https://a.example";
+
+/// A job that tells two of its cancellation, one of them elsewhere, and a third of something else.
+fn told(n: u32) -> Job {
+    let notify = json!([
+        {"url": "https://a.example/x", "on": ["canceled"]},
+        {"url": "https://b.example/x", "on": ["canceled"]},
+        {"url": "https://a.example/y", "on": ["failed"]},
+    ]);
+    job(n, json!({"notify": notify}))
+}
+
+async fn first(store: &Arc<dyn Store>) -> Option<Letter> {
+    store.first_letter(HERE, at(1_000)).await.expect("read")
+}
+
+pub(crate) async fn a_letter_is_written_with_the_end_that_it_tells_of_and_with_nothing_else(place: &Place) {
+    let open = place.open();
+    insert(&open.store, told(1)).await;
+    assert_eq!(open.store.receivers().await.expect("read"), []);
+    let canceled = told(1).on(Event::Cancel, at(5)).expect("it waits");
+    open.store.advance(&told(1), &canceled, at(5)).await.expect("written");
+    assert!(open.store.advance(&told(1), &canceled, at(6)).await.is_err(), "it is over already");
+    open.close().await;
+    let open = place.open();
+    let receivers = open.store.receivers().await.expect("read");
+    assert_eq!(receivers, [(HERE.to_owned(), at(5)), ("https://b.example".to_owned(), at(5))]);
+    let letter = first(&open.store).await.expect("there is one");
+    let seq = journal(&open.store).await.last().expect("a transition").seq;
+    assert_eq!((letter.job, letter.seq, letter.url.as_str()), (id(1), seq, "https://a.example/x"));
+    open.store.drop_letter(letter.id).await.expect("written");
+    assert_eq!(first(&open.store).await, None, "there was one for each");
+    open.close().await;
+}
+
+pub(crate) async fn letters_of_a_receiver_come_in_order_and_one_that_is_put_off_lets_the_next_go_first(place: &Place) {
+    let open = place.open();
+    for n in 1..=3 {
+        insert(&open.store, told(n)).await;
+        let canceled = told(n).on(Event::Cancel, at(5)).expect("it waits");
+        open.store.advance(&told(n), &canceled, at(5)).await.expect("written");
+    }
+    let letter = first(&open.store).await.expect("there is one");
+    assert_eq!((letter.job, letter.tries), (id(1), 0));
+    open.store.put_letter_off(letter.id, at(10)).await.expect("written");
+    assert_eq!(first(&open.store).await.map(|letter| letter.job), Some(id(2)));
+    assert_eq!(open.store.first_letter(HERE, at(4)).await.expect("read"), None, "nothing is due yet");
+    for _ in 0..2 {
+        let next = first(&open.store).await.expect("there is one");
+        open.store.drop_letter(next.id).await.expect("written");
+    }
+    let last = first(&open.store).await.expect("there is one");
+    assert_eq!((last.job, last.tries, last.made_at), (id(1), 1, at(5)));
+    open.close().await;
+}
