@@ -5,6 +5,7 @@
 # make torture  servers, engines and networks killed at length: half an hour (SEED=7 repeats a plan, ARGS="NAME" takes one)
 # make soak     mixed load with kills for an hour (MINUTES=60), and whether anything has grown; samples in target/soak.csv
 # make bench-recovery  how long a new scheduler takes to know again what 10,000 jobs in flight do
+# make scale    a store with a million jobs reads as little as one with a few (JOBS=1000000)
 # make build    the release binary: target/release/tidetable
 # make image    the container image, with whatever `docker` reaches
 # make clean    stops engines that a killed run left, and removes target/
@@ -18,8 +19,9 @@ IMAGE_ARGS ?=
 ARGS ?=
 SEEDS ?= 100000
 MINUTES ?= 60
+JOBS ?= 1000000
 
-.PHONY: demo test simulate torture soak bench-recovery test-image check lint build image clean
+.PHONY: demo test simulate torture soak scale bench-recovery test-image check lint build image clean
 
 demo:
 	@scripts/demo.sh
@@ -38,6 +40,9 @@ soak:
 
 bench-recovery:
 	@cargo bench --locked --bench recovery
+
+scale:
+	JOBS=$(JOBS) cargo test --locked --test scale -- --nocapture
 
 check: lint
 	@scripts/test.sh

@@ -86,6 +86,16 @@ impl Service {
             reloader.run(until_stopped).await;
             Ok(())
         });
+        let (verified, stopped) = (store.clone(), stop.clone());
+        parts.add("the check of the store", async move {
+            tokio::select! {
+                biased;
+                () = stopped.cancelled() => return Ok(()),
+                whole = verified.verify() => whole?,
+            }
+            stopped.cancelled().await;
+            Ok(())
+        });
         parts.add("the scheduler and the API", async move {
             // The store closes when nobody is left who would write.
             let served = tokio::join!(scheduler.run(stop.clone()), serve_http(listener, router, writers, stop)).1;

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
+#[path = "scale/vast.rs"]
+mod vast;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,9 @@ use std::process::Command;
 use common::Server;
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use tidetable::clock::{Clock as _, SystemClock};
 use tidetable::store::check;
+use vast::Vast;
 
 const FILE: &str = "tidetable.db";
 
@@ -205,6 +209,31 @@ fn a_job_that_is_to_run_and_cannot_be_read_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_store_too_large_to_be_read_before_it_is_served_is_read_meanwhile_and_given_up_when_it_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("data");
+    fs::create_dir(&data_dir).unwrap();
+    vast::build(&data_dir, Vast { jobs: 100_000, history: 0, schedules: 10 }, SystemClock.now());
+    let mut server = Server::simulated_on(data_dir.clone());
+    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": "true"}));
+    assert_eq!(server.wait(&id)["status"], "succeeded");
+    assert!(server.terminate().success());
+    let database = Connection::open(data_dir.join(FILE)).unwrap();
+    let last = "UPDATE jobs SET spec = '{' WHERE id = (SELECT max(id) FROM jobs WHERE name = 'name-007')";
+    assert_eq!(database.execute(last, []).unwrap(), 1);
+    drop(database);
+    // It may be found before or after the server says that it is ready.
+    let _may_be_up = server.try_up();
+    let said = common::eventually("the server has stopped and said why", || {
+        let said = server.log();
+        said.contains("tidetable check").then_some(said)
+    });
+    assert!(said.contains("its spec cannot be read") && said.contains("restore a backup"), "{said}");
+    let address = server.url().strip_prefix("http://").unwrap();
+    common::eventually("nobody answers", || common::call(address, "GET", "/healthz", &[], b"").err());
+}
+
+#[test]
 fn a_job_that_is_over_and_cannot_be_read_keeps_no_other_from_running() {
     let mut scene = Scene::stopped();
     let id = scene.done[4].clone();
@@ -234,6 +263,8 @@ fn a_journal_with_a_gap_and_a_job_that_stands_elsewhere_are_found() {
     }
     scene.sql("INSERT INTO job_labels VALUES ('team', 'a', 'scheduled', x'00')");
     scene.assert_found("1 labels are not found under what their jobs say");
+    scene.sql("UPDATE meta SET value = '99' WHERE key = 'waiting'");
+    scene.assert_found("how many jobs wait is not what is written down");
 }
 
 #[test]

@@ -22,6 +22,7 @@ impl Config {
             shutdown_deadline,
             definitions: _,
             schedules: _,
+            queues: _,
             policy: _,
             secrets: _,
             registries: _,

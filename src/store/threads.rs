@@ -1,6 +1,6 @@
 //! Where blocking work is done: file and SQLite calls never run on an async thread.
 //!
-//! Every piece of it is short. A long-lived blocking loop would hang virtual time in tests, and could not be run inline.
+//! Every piece of it is short, but for the check of a large store, which can be interrupted. A long-lived blocking loop would hang virtual time in tests, and could not be run inline.
 
 /// Where blocking work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

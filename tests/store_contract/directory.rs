@@ -187,7 +187,8 @@ async fn each_migration_makes_its_tables() {
             "5 holds",
             "6 filters",
             "7 config_schedules",
-            "8 outbox"
+            "8 outbox",
+            "9 waiting"
         ]
     );
     assert_eq!(names("PRAGMA journal_mode"), ["wal"]);

@@ -5,13 +5,13 @@
 //! (`queries`); a test reads their plans. How rows become jobs is in `rows`, and nowhere else.
 
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, InterruptHandle};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::lock::DirLock;
@@ -54,10 +54,21 @@ const READERS: usize = 4;
 /// How many snapshots are held at once; a further caller waits.
 const SNAPSHOTS: usize = 8;
 
+/// Ends what a connection does when nobody waits for it any more.
+struct Interrupting(InterruptHandle);
+
+impl Drop for Interrupting {
+    fn drop(&mut self) {
+        self.0.interrupt();
+    }
+}
+
 /// A store in a data directory.
 pub struct SqliteStore {
     instance: InstanceId,
     threads: Threads,
+    dir: PathBuf,
+    verified: bool,
     commands: Mutex<Option<mpsc::Sender<writer::Command>>>,
     readers: Pool,
     snapshots: Pool,
@@ -94,6 +105,8 @@ impl SqliteStore {
         let store = Self {
             instance: opened.instance,
             threads,
+            dir: dir.to_owned(),
+            verified: opened.verified,
             commands: Mutex::new(Some(commands)),
             readers: Pool::new(path.clone(), READERS),
             snapshots: Pool::new(path, SNAPSHOTS),
@@ -104,6 +117,30 @@ impl SqliteStore {
             _lock: lock,
         };
         Ok((Arc::new(store), writer))
+    }
+
+    /// Reads what was not read when it was opened: that the pages hang together, and all that is yet to run. Dropping the
+    /// future ends it.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`], as when it is opened; or what keeps it from being read.
+    pub async fn verify(&self) -> Result<(), OpenError> {
+        let path = self.dir.display().to_string();
+        self.read_all().await.map_err(|failure| match failure {
+            StoreError::Damaged(detail) => OpenError::Damaged { path, detail },
+            other => OpenError::NotReadable { path, detail: other.to_string() },
+        })
+    }
+
+    async fn read_all(&self) -> Result<(), StoreError> {
+        if self.verified {
+            return Ok(());
+        }
+        let file = self.dir.join(FILE);
+        let connection = self.threads.run(move || open::reader(&file).map_err(failed)).await.map_err(broken)??;
+        let _interrupts = Interrupting(connection.get_interrupt_handle());
+        let read = move || check::pages(&connection).and_then(|()| check::what_is_to_run(&connection));
+        self.threads.run(read).await.map_err(broken)?
     }
 
     /// Takes no more reads and writes; the writer ends when those that were accepted are done.

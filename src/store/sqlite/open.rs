@@ -16,11 +16,17 @@ refinery::embed_migrations!("src/store/sqlite/migrations");
 /// How many statements a connection keeps prepared: all there are.
 const STATEMENTS: usize = 64;
 
+/// A database of so many pages (16 MiB) is read before it is served. A larger one is read while it is: how long a start takes
+/// does not depend on how much there is.
+const VERIFIED_PAGES: i64 = 4_096;
+
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) instance: InstanceId,
     pub(super) last_seq: u64,
     pub(super) waiting: usize,
+    /// Whether all of it was looked at.
+    pub(super) verified: bool,
 }
 
 pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenError> {
@@ -40,19 +46,29 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
     if connection.is_readonly("main").map_err(failed).map_err(refused)? {
         return Err(refused(StoreError::Failed(format!("{FILE} is read-only"))));
     }
-    check::pages(&connection).map_err(refused)?;
+    let verified = is_small(&connection).map_err(failed).map_err(refused)?;
+    if verified {
+        check::pages(&connection).map_err(refused)?;
+    }
     configure(&connection).map_err(failed).map_err(refused)?;
     if let Schema::Newer { found, known } = Schema::of(&connection).map_err(failed).map_err(refused)? {
         return Err(OpenError::Newer { path, found, known });
     }
     migrate(&mut connection).map_err(refused)?;
-    check::what_is_to_run(&connection).map_err(refused)?;
+    if verified {
+        check::what_is_to_run(&connection).map_err(refused)?;
+    }
     let instance = identity(&connection, id_if_new).map_err(refused)?;
     let last_seq = queries::last_seq(&connection).map_err(failed).map_err(refused)?;
     let waiting = queries::waiting(&connection).map_err(refused)?;
     leave_as_it_is(&connection, false).map_err(failed).map_err(refused)?;
     sync_dir(dir).map_err(|error| OpenError::of_io(dir, &error))?;
-    Ok(Opened { connection, instance, last_seq, waiting })
+    Ok(Opened { connection, instance, last_seq, waiting, verified })
+}
+
+fn is_small(connection: &Connection) -> rusqlite::Result<bool> {
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    Ok(pages <= VERIFIED_PAGES)
 }
 
 /// Brings the schema up to ours, in one transaction.

@@ -102,11 +102,10 @@ impl Writer {
 
     /// Counted as it is announced, so nobody has to count rows.
     fn count(&self, transition: &Transition) {
-        let waits = |status: Status| status.map() == Map::Scheduled;
-        match (transition.from.is_some_and(waits), waits(transition.to)) {
-            (false, true) => self.told.waiting.fetch_add(1, Ordering::AcqRel),
-            (true, false) => self.told.waiting.fetch_sub(1, Ordering::AcqRel),
-            (true, true) | (false, false) => return,
+        match waits_more(transition) {
+            1 => self.told.waiting.fetch_add(1, Ordering::AcqRel),
+            -1 => self.told.waiting.fetch_sub(1, Ordering::AcqRel),
+            _ => return,
         };
     }
 }
@@ -124,8 +123,18 @@ fn write(connection: &mut Connection, commands: Vec<Command>) -> Vec<(Reply, Don
 fn commit(connection: &mut Connection, works: Vec<Work>) -> Result<Vec<Done>, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let done = works.into_iter().map(|work| apply(&transaction, work)).collect::<Result<Vec<Done>, StoreError>>()?;
+    let more: i64 = done.iter().flatten().flatten().map(waits_more).sum();
+    if more != 0 {
+        queries::add_waiting(&transaction, more)?;
+    }
     transaction.commit().map_err(failed)?;
     Ok(done)
+}
+
+/// By how many there are more jobs that wait.
+fn waits_more(transition: &Transition) -> i64 {
+    let waits = |status: Status| i64::from(status.map() == Map::Scheduled);
+    waits(transition.to) - transition.from.map_or(0, waits)
 }
 
 /// What became of one command. The outer error is the batch's: then the transaction has to be given up.

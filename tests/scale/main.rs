@@ -1,0 +1,208 @@
+//! A store with a great many jobs and schedules starts, answers and fires as an empty one does: held by what is read, and
+//! never by how long it takes. `make scale` does it with a million jobs (`JOBS=1000000`).
+//!
+//! The store works on the thread of the test, so what this thread has read is what the store has read.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod vast;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use futures::StreamExt;
+use serde_json::Value;
+use tidetable::api::Api;
+use tidetable::api::guard::Guard;
+use tidetable::clock::{Clock, Dice};
+use tidetable::domain::id::{InstanceId, JobId, Timestamp};
+use tidetable::engine::simulated::{Settings, SimulatedEngine};
+use tidetable::scheduler::{Catalog, Handle, Order, Parts, Scheduler};
+use tidetable::store::logs::LogStore;
+use tidetable::store::sqlite::SqliteStore;
+use tidetable::store::threads::Threads;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+use vast::Vast;
+
+/// How many jobs a page has.
+const PAGE: usize = 100;
+/// How many jobs are due while the service is watched.
+const DUE: usize = 40;
+/// What a deeper tree may cost beside a shallow one: 64 pages of the database.
+const DEPTH: u64 = 64 * 4_096;
+
+/// The queries whose pages are read, each with a full page in both stores.
+const QUERIES: [&str; 9] = [
+    "",
+    "&state=scheduled",
+    "&state=succeeded",
+    "&job_name=of-a-schedule",
+    "&label=team%3Dt01",
+    "&label=team%3Dt01&state=scheduled",
+    "&label=team%3Dt01&state=history",
+    "&job_name=name-001&label=team%3Dt00",
+    "&job_name=name-001",
+];
+
+/// Virtual time as a wall clock.
+struct VirtualClock(Instant);
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.0.elapsed().as_millis()).unwrap();
+        Timestamp::from_timestamp_millis(1_790_000_000_000 + elapsed).unwrap()
+    }
+}
+
+/// The bytes that this thread has read.
+fn bytes_read() -> u64 {
+    let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+/// The most memory that this process has had since it was asked last, in bytes.
+fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    // Begins anew from what is in use now.
+    let _not_everywhere = fs::write("/proc/self/clear_refs", "5");
+    kilobytes * 1_024
+}
+
+/// What was read in one life of a store.
+#[derive(Debug)]
+struct Seen {
+    to_open: u64,
+    to_answer: u64,
+    pages: Vec<u64>,
+    schedules: u64,
+    to_run: u64,
+    memory: u64,
+}
+
+/// One life of the service on a store of this size.
+async fn live(size: Vast) -> Seen {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(VirtualClock(Instant::now()));
+    vast::build(dir.path(), size, clock.now());
+    // What building took is forgotten.
+    peak_memory();
+    let before_memory = peak_memory();
+    let before = bytes_read();
+    let (store, writer) = SqliteStore::open(dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
+    let to_open = bytes_read() - before;
+    let engine = SimulatedEngine::new(clock.clone(), Settings::default());
+    let (scheduler, handle) = Scheduler::new(Parts {
+        store: store.clone(),
+        logs: Arc::new(LogStore::open(&dir.path().join("logs"), Threads::Inline).unwrap()),
+        engine: Arc::new(engine.clone()),
+        clock,
+        dice: Dice::from_seed(7),
+        catalog: Catalog::default(),
+        settings: Default::default(),
+    });
+    let api = Api::new(handle.clone(), chrono_tz::UTC, TaskTracker::new()).router(Guard::new([], []));
+    let running = async { tokio::join!(scheduler.run(CancellationToken::new()), writer.run()) };
+    let watch = async {
+        let before = bytes_read();
+        first_answer(&api, &handle).await;
+        let to_answer = bytes_read() - before;
+        let mut pages = Vec::new();
+        for query in QUERIES {
+            pages.push(page(&api, &format!("/jobs?limit={PAGE}{query}")).await);
+        }
+        let schedules = page(&api, &format!("/schedules?limit={PAGE}")).await;
+        let to_run = run_those_that_are_due(&handle, &engine).await;
+        read_all(&api).await;
+        let memory = peak_memory().saturating_sub(before_memory);
+        Seen { to_open, to_answer, pages, schedules, to_run, memory }
+    };
+    tokio::select! {
+        _ = running => panic!("it ended by itself"),
+        seen = watch => seen,
+    }
+}
+
+/// The service has looked for what is due, and answers.
+async fn first_answer(api: &Router, handle: &Handle) {
+    while !handle.health().is_up() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let answer = api.clone().oneshot(get("/readyz")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).header("host", "localhost").body(Body::empty()).unwrap()
+}
+
+/// Reads a page that has to be full, and gives what had to be read for it.
+async fn page(api: &Router, path: &str) -> u64 {
+    let before = bytes_read();
+    let answer = api.clone().oneshot(get(path)).await.unwrap();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    let read = bytes_read() - before;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let entries = |map: &str| body[map].as_object().map_or(0, serde_json::Map::len);
+    let shown: usize = ["running", "scheduled", "history", "schedules"].map(entries).iter().sum();
+    let expected = if path.contains("job_name=name-001") { 1..=PAGE } else { PAGE..=PAGE };
+    assert!(expected.contains(&shown), "{path}: {shown}");
+    read
+}
+
+/// Some jobs become due: these run, and no others. Gives what had to be read for it.
+async fn run_those_that_are_due(handle: &Handle, engine: &SimulatedEngine) -> u64 {
+    let mut expected = BTreeSet::<JobId>::new();
+    for n in 0..DUE {
+        let due_at = handle.now() + chrono::TimeDelta::milliseconds(2_000 + 10 * i64::try_from(n).unwrap());
+        let spec = serde_json::from_str(r#"{"command": ["true"], "labels": {"team": "t01"}}"#).unwrap();
+        let order = Order { name: "busybox".parse().unwrap(), spec, due_at };
+        expected.insert(handle.submit(order).await.unwrap().job.id);
+    }
+    let before = bytes_read();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let read = bytes_read() - before;
+    let ran: Vec<JobId> = engine.runs().iter().filter_map(|run| run.owner.map(|owner| owner.job)).collect();
+    assert_eq!(ran.len(), DUE, "each once");
+    assert_eq!(BTreeSet::from_iter(ran), expected);
+    read
+}
+
+/// Everything, as it is streamed.
+async fn read_all(api: &Router) {
+    for path in ["/jobs", "/schedules"] {
+        let answer = api.clone().oneshot(get(path)).await.unwrap();
+        let mut chunks = answer.into_body().into_data_stream();
+        while let Some(chunk) = chunks.next().await {
+            chunk.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_a_great_many_jobs_reads_as_little_as_one_with_a_few() {
+    let jobs: u32 = std::env::var("JOBS").map_or(100_000, |jobs| jobs.parse().unwrap());
+    // What is on a page is the same; of a name and of a label there are more than a page has in both.
+    let few = live(Vast { jobs: 30_000, history: 30_000, schedules: 200 }).await;
+    let many = live(Vast { jobs, history: jobs / 2, schedules: jobs / 10 }).await;
+    eprintln!("{few:#?}\n{many:#?}");
+    let as_little =
+        |what: &str, few: u64, many: u64| assert!(many <= few * 2 + DEPTH, "{what}: {many} bytes, not {few}");
+    as_little("to open", few.to_open, many.to_open);
+    as_little("to answer", few.to_answer, many.to_answer);
+    for (query, (few, many)) in QUERIES.iter().zip(few.pages.iter().zip(&many.pages)) {
+        as_little(query, *few, *many);
+    }
+    as_little("a page of schedules", few.schedules, many.schedules);
+    as_little("to run what is due", few.to_run, many.to_run);
+    assert!(many.memory < few.memory + (32 << 20), "{} bytes of memory, not {}", many.memory, few.memory);
+}
