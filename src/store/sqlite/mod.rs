@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
-use rusqlite::{Connection, ErrorCode, InterruptHandle};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::lock::DirLock;
@@ -37,6 +37,7 @@ mod pool;
 mod queries;
 mod rows;
 mod schedules;
+mod verify;
 mod wal;
 mod writer;
 
@@ -54,15 +55,6 @@ const READERS: usize = 4;
 /// How many snapshots are held at once; a further caller waits.
 const SNAPSHOTS: usize = 8;
 
-/// Ends what a connection does when nobody waits for it any more.
-struct Interrupting(InterruptHandle);
-
-impl Drop for Interrupting {
-    fn drop(&mut self) {
-        self.0.interrupt();
-    }
-}
-
 /// A store in a data directory.
 pub struct SqliteStore {
     instance: InstanceId,
@@ -72,10 +64,7 @@ pub struct SqliteStore {
     commands: Mutex<Option<mpsc::Sender<writer::Command>>>,
     readers: Pool,
     snapshots: Pool,
-    last_seq: Arc<AtomicU64>,
-    waiting: Arc<AtomicUsize>,
-    changes: Arc<AtomicU64>,
-    transitions: broadcast::Sender<Arc<Transition>>,
+    told: Told,
     _lock: DirLock,
 }
 
@@ -89,18 +78,14 @@ impl SqliteStore {
         let lock = DirLock::take(dir)?;
         let opened = open::open(dir, id_if_new)?;
         let (commands, waiting) = mpsc::channel(writer::WAITING);
-        let last_seq = Arc::new(AtomicU64::new(opened.last_seq));
-        // Each process begins elsewhere: a number that was told by one is not told again by another.
-        let changes = Arc::new(AtomicU64::new(RandomState::new().hash_one(0)));
-        let transitions = broadcast::Sender::new(TRANSITIONS_BUFFERED);
-        let counted = Arc::new(AtomicUsize::new(opened.waiting));
         let told = Told {
-            last_seq: last_seq.clone(),
-            waiting: counted.clone(),
-            changes: changes.clone(),
-            transitions: transitions.clone(),
+            last_seq: Arc::new(AtomicU64::new(opened.last_seq)),
+            waiting: Arc::new(AtomicUsize::new(opened.waiting)),
+            // Each process begins elsewhere: a number that was told by one is not told again by another.
+            changes: Arc::new(AtomicU64::new(RandomState::new().hash_one(0))),
+            transitions: broadcast::Sender::new(TRANSITIONS_BUFFERED),
         };
-        let writer = Writer::new(opened.connection, waiting, threads, told);
+        let writer = Writer::new(opened.connection, waiting, threads, told.clone());
         let path = dir.join(FILE);
         let store = Self {
             instance: opened.instance,
@@ -110,37 +95,10 @@ impl SqliteStore {
             commands: Mutex::new(Some(commands)),
             readers: Pool::new(path.clone(), READERS),
             snapshots: Pool::new(path, SNAPSHOTS),
-            last_seq,
-            waiting: counted,
-            changes,
-            transitions,
+            told,
             _lock: lock,
         };
         Ok((Arc::new(store), writer))
-    }
-
-    /// Reads what was not read when it was opened: that the pages hang together, and all that is yet to run. Dropping the
-    /// future ends it.
-    ///
-    /// # Errors
-    /// [`OpenError::Damaged`], as when it is opened; or what keeps it from being read.
-    pub async fn verify(&self) -> Result<(), OpenError> {
-        let path = self.dir.display().to_string();
-        self.read_all().await.map_err(|failure| match failure {
-            StoreError::Damaged(detail) => OpenError::Damaged { path, detail },
-            other => OpenError::NotReadable { path, detail: other.to_string() },
-        })
-    }
-
-    async fn read_all(&self) -> Result<(), StoreError> {
-        if self.verified {
-            return Ok(());
-        }
-        let file = self.dir.join(FILE);
-        let connection = self.threads.run(move || open::reader(&file).map_err(failed)).await.map_err(broken)??;
-        let _interrupts = Interrupting(connection.get_interrupt_handle());
-        let read = move || check::pages(&connection).and_then(|()| check::what_is_to_run(&connection));
-        self.threads.run(read).await.map_err(broken)?
     }
 
     /// Takes no more reads and writes; the writer ends when those that were accepted are done.
@@ -288,7 +246,7 @@ impl Store for SqliteStore {
     }
 
     fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        self.told.waiting.load(Ordering::Acquire)
     }
 
     async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
@@ -316,11 +274,11 @@ impl Store for SqliteStore {
     }
 
     async fn last_seq(&self) -> Result<Seq, StoreError> {
-        Ok(Seq(self.last_seq.load(Ordering::Acquire)))
+        Ok(Seq(self.told.last_seq.load(Ordering::Acquire)))
     }
 
     async fn changes(&self) -> Result<u64, StoreError> {
-        Ok(self.changes.load(Ordering::Acquire))
+        Ok(self.told.changes.load(Ordering::Acquire))
     }
 
     async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
@@ -328,7 +286,7 @@ impl Store for SqliteStore {
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {
-        self.transitions.subscribe()
+        self.told.transitions.subscribe()
     }
 
     async fn restored(&self, now: Timestamp) -> Result<Option<Restored>, StoreError> {

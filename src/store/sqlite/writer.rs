@@ -41,6 +41,7 @@ pub struct Writer {
 }
 
 /// What others are told of what was committed.
+#[derive(Clone)]
 pub(super) struct Told {
     /// The last row of the journal.
     pub(super) last_seq: Arc<AtomicU64>,
