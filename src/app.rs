@@ -76,16 +76,6 @@ impl Service {
             writer.run().await;
             Ok(())
         });
-        let (notifier, until_stopped) = (Notifier::new(store.clone(), Arc::new(SystemClock))?, stop.clone());
-        parts.add("the sender of notifications", async move {
-            notifier.run(until_stopped).await;
-            Ok(())
-        });
-        let until_stopped = stop.clone();
-        parts.add("the config file's reader", async move {
-            reloader.run(until_stopped).await;
-            Ok(())
-        });
         let (verified, stopped) = (store.clone(), stop.clone());
         parts.add("the check of the store", async move {
             tokio::select! {
@@ -96,9 +86,12 @@ impl Service {
             stopped.cancelled().await;
             Ok(())
         });
+        let notifier = Notifier::new(store.clone(), Arc::new(SystemClock))?;
         parts.add("the scheduler and the API", async move {
-            // The store closes when nobody is left who would write.
-            let served = tokio::join!(scheduler.run(stop.clone()), serve_http(listener, router, writers, stop)).1;
+            // The store closes when nobody is left who would read or write.
+            let beside = futures::future::join(notifier.run(stop.clone()), reloader.run(stop.clone()));
+            let served = serve_http(listener, router, writers, stop.clone());
+            let (served, ..) = tokio::join!(served, scheduler.run(stop), beside);
             store.close().await;
             served
         });

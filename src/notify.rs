@@ -90,7 +90,7 @@ impl Notifier {
             };
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.tasks.shutdown().await,
                 Some(told) = self.tasks.join_next_with_id() => self.note(told),
                 () = ended => {}
                 () = tokio::time::sleep(nap) => {}

@@ -25,6 +25,8 @@ const SCHEDULES: i64 = 3;
 const HOLDS: i64 = 5;
 /// The migration that made the index over labels.
 const FILTERS: i64 = 6;
+/// The migration that made the last column of a schedule.
+const CONFIG_SCHEDULES: i64 = 7;
 /// The migration that wrote down how many jobs wait.
 const COUNTED: i64 = 9;
 /// The tables, and the migration that made each.
@@ -93,7 +95,7 @@ fn tables(connection: &Connection, report: &mut Report) -> Result<(), StoreError
         all_definitions(connection, report)?;
     }
     if migrated >= SCHEDULES {
-        all_schedules(connection, report)?;
+        all_schedules(connection, migrated, report)?;
     }
     if migrated >= COUNTED && queries::waiting(connection)? != queries::count_waiting(connection)? {
         report.found("how many jobs wait is not what is written down");
@@ -148,8 +150,10 @@ fn all_definitions(connection: &Connection, report: &mut Report) -> Result<(), S
 }
 
 /// Every schedule can be read, and the ledger names the jobs that there are.
-fn all_schedules(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
-    if let Err(failure) = schedules::readable(connection) {
+fn all_schedules(connection: &Connection, migrated: i64, report: &mut Report) -> Result<(), StoreError> {
+    if migrated >= CONFIG_SCHEDULES
+        && let Err(failure) = schedules::readable(connection)
+    {
         report.found(failure.to_string());
     }
     let rows = schedules::loose_rows(connection)?;
