@@ -265,6 +265,17 @@ fn without_the_right_password_a_pull_is_denied_and_what_is_not_there_is_not_foun
     );
 }
 
+fn a_login_that_is_changed_in_the_config_file_counts_for_the_next_pull(registry: &Registry) {
+    registry.push("later", 100);
+    let server = registry.logged_in("wrong");
+    assert_ended(&run(&server, &registry.image("later"), json!({})), "failed", json!("pull_denied"));
+    let config = server.dir().join("config.toml");
+    std::fs::write(config, registry.login_section(&registry.host(), "password")).unwrap();
+    let changes = format!("registries: ~{}", registry.host());
+    common::eventually("it is read again", || server.log().contains(&changes).then_some(()));
+    assert_ended(&run(&server, &registry.image("later"), json!({})), "succeeded", Value::Null);
+}
+
 fn many_who_want_one_image_at_once_pull_it_once(registry: &Registry) {
     registry.push("lonely", 4 << 20);
     registry.push("wanted", 4 << 20);
@@ -353,6 +364,7 @@ macro_rules! on_both {
 on_both! {
     logins_open_the_door_and_what_ran_has_the_registrys_digest,
     without_the_right_password_a_pull_is_denied_and_what_is_not_there_is_not_found,
+    a_login_that_is_changed_in_the_config_file_counts_for_the_next_pull,
     many_who_want_one_image_at_once_pull_it_once,
     a_pull_policy_says_whether_to_look_for_a_newer_one,
     a_pull_that_makes_no_progress_is_given_up_and_tried_again,
