@@ -17,31 +17,9 @@ use super::{FILE, definitions, failed, open, pages, queries, rows, schedules, wa
 use crate::domain::id::{InstanceId, JobId};
 use crate::domain::job::{Job, Map, Status};
 
-/// The migration that made the table of definitions.
-const DEFINITIONS: i64 = 2;
-/// The migration that made those of schedules and their ledger.
-const SCHEDULES: i64 = 3;
-/// The migration that made the columns of queues and holds.
-const HOLDS: i64 = 5;
-/// The migration that made the index over labels.
-const FILTERS: i64 = 6;
-/// The migration that made the last column of a schedule.
-const CONFIG_SCHEDULES: i64 = 7;
-/// The migration that wrote down how many jobs wait.
-const COUNTED: i64 = 9;
-/// The tables, and the migration that made each.
-const TABLES: [(i64, &str); 10] = [
-    (1, "meta"),
-    (1, "jobs"),
-    (1, "journal"),
-    (DEFINITIONS, "definitions"),
-    (SCHEDULES, "schedules"),
-    (SCHEDULES, "ledger"),
-    (SCHEDULES, "generations"),
-    (4, "answers"),
-    (FILTERS, "job_labels"),
-    (8, "outbox"),
-];
+/// The tables.
+const TABLES: [&str; 10] =
+    ["meta", "jobs", "journal", "definitions", "schedules", "generations", "ledger", "answers", "job_labels", "outbox"];
 /// How many of SQLite's own findings are asked for.
 const FINDINGS: usize = 20;
 
@@ -57,7 +35,7 @@ pub(in crate::store) fn log_damage(dir: &Path) -> io::Result<Option<String>> {
 pub(in crate::store) fn check(dir: &Path, report: &mut Report) -> Result<(), OpenError> {
     let path = || dir.display().to_string();
     match all(&dir.join(FILE), report) {
-        Ok(Schema::Ours) => Ok(()),
+        Ok(Schema::Ours | Schema::Older { .. }) => Ok(()),
         Ok(Schema::Newer { found, known }) => Err(OpenError::Newer { path: path(), found, known }),
         Err(StoreError::Damaged(detail)) => {
             report.found(format!("the database cannot be read on: {detail}"));
@@ -72,8 +50,15 @@ fn all(file: &Path, report: &mut Report) -> Result<Schema, StoreError> {
     // A read is what fixes the moment.
     connection.execute_batch("BEGIN; SELECT 1 FROM sqlite_master LIMIT 1").map_err(failed)?;
     let schema = Schema::of(&connection).map_err(failed)?;
-    if schema == Schema::Ours {
-        tables(&connection, report)?;
+    match schema {
+        Schema::Ours => tables(&connection, report)?,
+        Schema::Older { found, known } => {
+            structure(&connection, report)?;
+            report.notes.push(format!(
+                "an earlier version wrote it (schema {found}, and this version has {known}): the database was checked as SQLite does, and what is in it is checked once a server has been started on it"
+            ));
+        }
+        Schema::Newer { .. } => {}
     }
     Ok(schema)
 }
@@ -90,21 +75,14 @@ fn tables(connection: &Connection, report: &mut Report) -> Result<(), StoreError
     }
     let journal = journal(connection, report)?;
     jobs(connection, journal, report)?;
-    let migrated = open::last_migration(connection).map_err(failed)?;
-    if migrated >= DEFINITIONS {
-        all_definitions(connection, report)?;
-    }
-    if migrated >= SCHEDULES {
-        all_schedules(connection, migrated, report)?;
-    }
-    if migrated >= COUNTED && queries::waiting(connection)? != queries::count_waiting(connection)? {
+    all_definitions(connection, report)?;
+    all_schedules(connection, report)?;
+    if queries::waiting(connection)? != queries::count_waiting(connection)? {
         report.found("how many jobs wait is not what is written down");
     }
-    if migrated >= FILTERS {
-        let labels = pages::loose_labels(connection)?;
-        if labels > 0 {
-            report.found(format!("{labels} labels are not found under what their jobs say"));
-        }
+    let labels = pages::loose_labels(connection)?;
+    if labels > 0 {
+        report.found(format!("{labels} labels are not found under what their jobs say"));
     }
     Ok(())
 }
@@ -124,10 +102,8 @@ fn structure(connection: &Connection, report: &mut Report) -> Result<(), StoreEr
 }
 
 fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
-    // One that was not opened since this version came has not all of them yet.
-    let migrated = open::last_migration(connection).map_err(failed)?.max(1);
     let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?1";
-    for (_, table) in TABLES.iter().filter(|(made_by, _)| *made_by <= migrated) {
+    for table in TABLES {
         let there: i64 = connection.query_row(sql, [table], |row| row.get(0)).map_err(failed)?;
         if there == 0 {
             return Ok(false);
@@ -150,10 +126,8 @@ fn all_definitions(connection: &Connection, report: &mut Report) -> Result<(), S
 }
 
 /// Every schedule can be read, and the ledger names the jobs that there are.
-fn all_schedules(connection: &Connection, migrated: i64, report: &mut Report) -> Result<(), StoreError> {
-    if migrated >= CONFIG_SCHEDULES
-        && let Err(failure) = schedules::readable(connection)
-    {
+fn all_schedules(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
+    if let Err(failure) = schedules::readable(connection) {
         report.found(failure.to_string());
     }
     let rows = schedules::loose_rows(connection)?;
@@ -206,9 +180,7 @@ fn jobs(
     mut journal: HashMap<JobId, Transition>,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let migrated = open::last_migration(connection).map_err(failed)?;
-    let holds = if migrated >= HOLDS { "queue, hold" } else { "NULL, NULL" };
-    let sql = format!("SELECT {}, priority, start_deadline, {holds} FROM jobs ORDER BY rowid", rows::JOB_COLUMNS);
+    let sql = format!("SELECT {}, priority, start_deadline, queue, hold FROM jobs ORDER BY rowid", rows::JOB_COLUMNS);
     let mut statement = connection.prepare(&sql).map_err(failed)?;
     let mut found = statement.query([]).map_err(failed)?;
     while let Some(row) = found.next().map_err(failed)? {

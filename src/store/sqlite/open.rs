@@ -100,8 +100,10 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 /// Who can read the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// We; perhaps after a migration.
+    /// We.
     Ours,
+    /// We, after a migration.
+    Older { found: i64, known: i64 },
     /// A newer version.
     Newer { found: i64, known: i64 },
 }
@@ -110,12 +112,16 @@ impl Schema {
     pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
         let known = migrations::runner().get_migrations().iter().map(|m| m.version()).max().unwrap_or(0);
         let (found, known) = (last_migration(connection)?, i64::from(known));
-        Ok(if found > known { Self::Newer { found, known } } else { Self::Ours })
+        Ok(match found {
+            _ if found > known => Self::Newer { found, known },
+            1.. if found < known => Self::Older { found, known },
+            _ => Self::Ours,
+        })
     }
 }
 
 /// The last migration that was applied; 0 for a database that is new.
-pub(super) fn last_migration(connection: &Connection) -> rusqlite::Result<i64> {
+fn last_migration(connection: &Connection) -> rusqlite::Result<i64> {
     let tables: i64 = connection.query_row(
         "SELECT count(*) FROM sqlite_master WHERE name = 'refinery_schema_history'",
         [],
@@ -159,6 +165,20 @@ mod tests {
     use refinery::Target;
 
     use super::*;
+
+    #[test]
+    fn a_store_of_an_earlier_version_is_checked_as_far_as_it_can_be_and_opened() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut connection = Connection::open(dir.path().join(FILE)).expect("a file");
+        migrations::runner().set_target(Target::Version(1)).run(&mut connection).expect("the first schema");
+        drop(connection);
+        let look = || crate::store::check::check(dir.path()).expect("it can be read");
+        let before = look();
+        assert!(before.whole && before.notes.concat().contains("an earlier version wrote it (schema 1"), "{before}");
+        drop(open(dir.path(), InstanceId::new([7; 16])).expect("it opens"));
+        let after = look();
+        assert!(after.whole && after.notes.is_empty(), "{after}");
+    }
 
     #[test]
     fn what_waited_for_the_run_before_it_in_an_older_store_is_held_back_in_a_new_one() {
