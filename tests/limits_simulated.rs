@@ -17,7 +17,7 @@ use tidetable::domain::policy::Policy;
 use tidetable::domain::queue::Queues;
 use tidetable::domain::recurrence::Zone;
 use tidetable::engine::simulated::{Run, Settings, SimulatedEngine};
-use tidetable::scheduler::{self, Catalog, Expected, Handle, Order, Parts, Scheduler};
+use tidetable::scheduler::{self, Catalog, Expected, Handle, Order, Parts, Rules, Scheduler};
 use tidetable::store::check::check;
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
@@ -399,6 +399,28 @@ async fn a_limit_that_the_config_takes_away_or_widens_lets_those_go_that_it_held
     world.catalog.queues.clear();
     world.live(async |_| sleep(5).await).await;
     assert_eq!(world.runs(&jobs).len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_that_is_read_again_lets_those_go_that_it_no_longer_holds_and_holds_others() {
+    let mut world = World::new(16, json!({"etl": 1}));
+    let jobs = world
+        .live(async |handle| {
+            let job = |queue: &'static str| submit(&handle, "busybox", 0, sleeps(600, json!({ "queue": queue })));
+            let mut jobs = join_all(["etl", "etl", "etl"].map(job)).await;
+            sleep(5).await;
+            let queues = serde_json::from_value(json!({"other": 1})).unwrap();
+            handle.follow(Rules { catalog: Catalog { queues, ..Catalog::default() }, ..Rules::default() });
+            sleep(3).await;
+            for id in &jobs {
+                assert_eq!(stands(&handle, *id).await, "running");
+            }
+            jobs.extend(join_all(["other", "other"].map(job)).await);
+            sleep(3).await;
+            jobs
+        })
+        .await;
+    assert_eq!(world.runs(&jobs).len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

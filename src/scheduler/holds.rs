@@ -27,6 +27,8 @@ pub(super) struct Holds {
     by_schedule: BTreeMap<ScheduleName, BTreeSet<Hold>>,
     to_look_at: BTreeSet<Hold>,
     read_at: Option<Instant>,
+    /// How often it was asked for that they be read.
+    asked: u64,
 }
 
 impl Holds {
@@ -64,6 +66,11 @@ impl Holds {
     /// What is known here may not be so: it is to be read.
     pub(super) fn read_again(&mut self) {
         self.read_at = None;
+        self.asked += 1;
+    }
+
+    fn last_read(&self) -> (Option<Instant>, u64) {
+        (self.read_at, self.asked)
     }
 
     /// There may be room under this limit. Whether anybody waits for that.
@@ -96,10 +103,11 @@ impl Shared {
 
     /// Reads the holds under which jobs wait, if that was long ago; each is then looked at.
     pub(super) async fn read_holds(&self) -> Result<(), StoreError> {
-        if self.holds().read_at.is_some_and(|at| at.elapsed() < SWEEP_EVERY) {
+        let (read_at, asked) = self.holds().last_read();
+        if read_at.is_some_and(|at| at.elapsed() < SWEEP_EVERY) {
             return Ok(());
         }
-        let mut all = Holds { read_at: Some(Instant::now()), ..Holds::default() };
+        let mut all = Holds { read_at: Some(Instant::now()), asked, ..Holds::default() };
         let mut last: Option<Hold> = None;
         loop {
             let page = self.store.holds(last.as_ref(), PAGE).await?;
@@ -110,7 +118,12 @@ impl Shared {
                 break;
             }
         }
-        *self.holds() = all;
+        let mut known = self.holds();
+        if known.asked != asked {
+            // By rules that changed meanwhile: those of this round are older.
+            (all.read_at, all.asked) = (None, known.asked);
+        }
+        *known = all;
         Ok(())
     }
 
