@@ -6,6 +6,7 @@
 # make soak     mixed load with kills for an hour (MINUTES=60), and whether anything has grown; samples in target/soak.csv
 # make bench-recovery  how long a new scheduler takes to know again what 10,000 jobs in flight do
 # make scale    a store with a million jobs reads as little as one with a few (JOBS=1000000)
+# make bench-scale  what a million jobs cost: start, POST, GET, a page, lateness, beside an empty store
 # make build    the release binary: target/release/tidetable
 # make image    the container image, with whatever `docker` reaches
 # make clean    stops engines that a killed run left, and removes target/
@@ -21,7 +22,7 @@ SEEDS ?= 100000
 MINUTES ?= 60
 JOBS ?= 1000000
 
-.PHONY: demo test simulate torture soak scale bench-recovery test-image check lint build image clean
+.PHONY: demo test simulate torture soak scale bench-recovery bench-scale test-image check lint build image clean
 
 demo:
 	@scripts/demo.sh
@@ -43,6 +44,9 @@ bench-recovery:
 
 scale:
 	JOBS=$(JOBS) cargo test --locked --test scale -- --nocapture
+
+bench-scale:
+	@JOBS=$(JOBS) cargo bench --locked --bench scale
 
 check: lint
 	@scripts/test.sh
