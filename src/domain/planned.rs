@@ -175,7 +175,7 @@ impl ScheduleRecord {
         if is_done && after.schedule.is_paused() && !self.schedule.is_paused() {
             after.settled = after.settled.max(now);
             after.generation = self.generation.next();
-            turn.take_off(waiting, now, Reason::Paused);
+            turn.take_off(waiting, after.settled, now, Reason::Paused);
             after.ahead = None;
         }
         after.look_at = if is_done { after.plan(&mut turn, waiting, now, new_id) } else { Some(now) };
@@ -187,8 +187,10 @@ impl ScheduleRecord {
     pub fn change(&self, change: &Change, waiting: &[Job], now: Timestamp, new_id: &mut dyn FnMut() -> JobId) -> Turn {
         let mut turn = Turn::of(self);
         turn.rows.extend(self.skipped_in_pause(now));
+        // With a clock that was set back, a tick may be settled whose time has not come again.
+        let settled = self.settled.max(now);
         let Change::Put(schedule) = change else {
-            turn.take_off(waiting, now, Reason::ScheduleDeleted);
+            turn.take_off(waiting, settled, now, Reason::ScheduleDeleted);
             return turn;
         };
         let is_same_but_paused = self.schedule.clone().with_paused(schedule.is_paused()) == **schedule;
@@ -197,16 +199,16 @@ impl ScheduleRecord {
             generation: self.generation.next(),
             schedule: schedule.as_ref().clone(),
             accepted_at: if is_same_but_paused { self.accepted_at } else { now },
-            settled: self.settled.max(now),
+            settled,
             ahead: None,
             failed: false,
             ..self.clone()
         };
         if schedule.is_paused() {
-            turn.take_off(waiting, now, Reason::Paused);
+            turn.take_off(waiting, settled, now, Reason::Paused);
         } else {
-            let to_come: Vec<Job> = waiting.iter().filter(|job| nominal(job) > Some(now)).cloned().collect();
-            turn.take_off(&to_come, now, Reason::ScheduleChanged);
+            let to_come: Vec<Job> = waiting.iter().filter(|job| nominal(job) > Some(settled)).cloned().collect();
+            turn.take_off(&to_come, settled, now, Reason::ScheduleChanged);
         }
         after.look_at = after.plan(&mut turn, &[], now, new_id);
         turn.after = Some(after);
@@ -279,7 +281,7 @@ impl ScheduleRecord {
         if self.is_used_up() || self.schedule.is_paused() {
             if let Some(ahead) = self.ahead.take() {
                 let job = waiting.iter().filter(|job| job.id == ahead.job).cloned().collect::<Vec<_>>();
-                turn.take_off(&job, now, Reason::Limit);
+                turn.take_off(&job, self.settled, now, Reason::Limit);
             }
             return None;
         }
@@ -356,10 +358,10 @@ impl Turn {
         self.rows.push(LedgerRow { generation, first, last, late: true, outcome, reason, job });
     }
 
-    /// Takes waiting jobs off. The ticks of those whose time has not come are left to whatever comes after.
-    fn take_off(&mut self, waiting: &[Job], now: Timestamp, reason: Reason) {
+    /// Takes waiting jobs off. The ticks of those that are not settled are left to whatever comes after.
+    fn take_off(&mut self, waiting: &[Job], settled: Timestamp, now: Timestamp, reason: Reason) {
         for job in waiting {
-            if let Some(origin) = job.origin.as_ref().filter(|origin| origin.nominal > Some(now)) {
+            if let Some(origin) = job.origin.as_ref().filter(|origin| origin.nominal > Some(settled)) {
                 self.dropped.extend(origin.nominal.map(|nominal| (origin.generation, nominal)));
             }
             self.skip(job, reason, now);

@@ -117,6 +117,8 @@ enum Step {
     Look(i64),
     /// The scheduler was away; this long.
     Sleep(i64),
+    /// The clock is set back.
+    Back(i64),
     Pause(bool),
     Change(u32),
 }
@@ -125,6 +127,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (1..2_000_i64).prop_map(Step::Look),
         2 => (1_000..400_000_i64).prop_map(Step::Sleep),
+        1 => (1..3_000_i64).prop_map(Step::Back),
         1 => any::<bool>().prop_map(Step::Pause),
         1 => (0..3_u32).prop_map(Step::Change),
     ];
@@ -134,14 +137,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn whatever_happens_every_tick_has_one_row_and_no_job_two(
-        steps in steps(), which in 0..3_usize, window in 1..100_u32
+        steps in steps(), which in 0..3_usize, window in 1..100_u32, jitter in 0..1_200_u32
     ) {
         let catch_up = [CatchUp::Last, CatchUp::None, CatchUp::All][which];
-        let rules = json!({"catch_up": catch_up, "catch_up_window": format!("{window}h")});
+        let rules = json!({"catch_up": catch_up, "catch_up_window": format!("{window}h"), "jitter": format!("{jitter}s")});
         let mut held = Held::new(schedule(rules.clone()));
-        let mut now = 0;
+        let (mut now, mut latest) = (0_i64, 0);
         for step in steps {
             match step {
+                Step::Back(seconds) => now = (now - seconds).max(0),
                 Step::Look(seconds) | Step::Sleep(seconds) => {
                     now += seconds;
                     held.look(at(now), false);
@@ -152,19 +156,23 @@ proptest! {
                     let schedule = held.record().schedule.with_paused(paused);
                     held.change(&Change::Put(Box::new(schedule)), at(now));
                 }
-                // The beat stays where it was only when nothing but the pause changes: so this is done on the beat.
+                // The beat stays where it was only when nothing but the pause changes: so this is done on the beat, and not
+                // before what was settled by a clock that was ahead.
                 Step::Change(priority) => {
+                    now = now.max(latest);
                     now += PERIOD - now % PERIOD;
                     let mut fields = rules.clone();
                     fields["spec"] = json!({"priority": priority});
                     held.change(&Change::Put(Box::new(schedule(fields))), at(now));
                 }
             }
+            latest = latest.max(now);
         }
-        let ticks: Vec<i64> = held.ticks(at(now)).iter().map(|(second, _)| *second).collect();
-        let expected: Vec<i64> = (1..).map(|n| n * PERIOD).take_while(|second| *second <= now).collect();
+        held.look(at(latest), false);
+        let ticks: Vec<i64> = held.ticks(at(latest)).iter().map(|(second, _)| *second).collect();
+        let expected: Vec<i64> = (1..).map(|n| n * PERIOD).take_while(|second| *second <= latest).collect();
         prop_assert_eq!(ticks, expected);
-        let to_come = held.waiting().into_iter().filter(|job| job.due_at > at(now)).count();
+        let to_come = held.waiting().into_iter().filter(|job| nominal(job) > Some(at(latest))).count();
         prop_assert_eq!(to_come, usize::from(!held.record().schedule.is_paused()), "the next tick is a job, and only that");
     }
 }
