@@ -78,6 +78,8 @@ impl World {
             tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
         };
         tokio::select! {
+            // In order, so that a seed is one story.
+            biased;
             () = running => panic!("it ended by itself"),
             told = story(handle) => told,
         }

@@ -90,16 +90,17 @@ async fn every_tick_of_a_year_of_a_hundred_schedules_has_one_row_and_every_run_o
     assert!(world.lives > 100 && sum.values().all(|count| *count > 0), "it was a year in which all of it happened");
 }
 
-/// Five schedules a zone. The oracle takes its time, so several are asked at once.
+/// Five schedules a zone. The oracle takes its time, so it is asked for as many zones at once as there are processors.
 fn all_planned(rng: &mut StdRng) -> Vec<Planned> {
-    let seeds: Vec<u64> = ZONES.iter().map(|_| rng.random()).collect();
+    let zones: Vec<(&str, u64)> = ZONES.iter().map(|zone| (*zone, rng.random())).collect();
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    let ask_some = |zones: &[(&'static str, u64)]| -> Vec<Planned> {
+        zones.iter().flat_map(|(zone, seed)| in_zone(zone, &mut StdRng::seed_from_u64(*seed))).collect()
+    };
     std::thread::scope(|scope| {
-        let asked = |(zone, seed): (&'static &str, &u64)| {
-            let mut rng = StdRng::seed_from_u64(*seed);
-            scope.spawn(move || in_zone(zone, &mut rng))
-        };
-        let asked: Vec<_> = ZONES.iter().zip(&seeds).map(asked).collect();
-        asked.into_iter().flat_map(|zone| zone.join().unwrap()).collect()
+        let parts = zones.chunks(zones.len().div_ceil(at_once)).map(|zones| scope.spawn(move || ask_some(zones)));
+        let parts: Vec<_> = parts.collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
     })
 }
 
