@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::process::{Command, Output, Stdio};
-
 use common::{Answer, Server};
 use serde_json::{Value, json};
 
@@ -151,25 +149,16 @@ fn what_is_wrong_with_a_definition_is_said_and_nothing_is_kept() {
     assert_eq!(server.post_form("/job", "job_name=a&date=1h&user=1000&network=inner").status, 201);
 }
 
-fn cli(server: &Server, arguments: &[&str], input: &str) -> Output {
-    let mut command = Command::new(common::binary());
-    command.args(["--server", server.url()]).args(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
-}
-
 #[test]
 fn the_command_line_writes_lists_and_removes_definitions_of_any_name() {
     let server = Server::simulated();
     let name = "team/app 100%+?";
-    let applied = cli(&server, &["definition", "apply", name, "-f", "-"], &echo("x").to_string());
+    let applied = server.cli(&["definition", "apply", name, "-f", "-"], &echo("x").to_string());
     assert!(applied.status.success(), "{applied:?}");
     assert_eq!(String::from_utf8(applied.stdout).unwrap(), format!("definition {name} is kept\n"));
-    let listed = String::from_utf8(cli(&server, &["definition", "ls"], "").stdout).unwrap();
+    let listed = String::from_utf8(server.cli(&["definition", "ls"], "").stdout).unwrap();
     assert!(listed.lines().nth(1).unwrap().starts_with(&format!("{name}\tbusybox\t20")), "{listed}");
-    assert!(cli(&server, &["definition", "rm", name], "").status.success());
-    let again = cli(&server, &["definition", "rm", name], "");
+    assert!(server.cli(&["definition", "rm", name], "").status.success());
+    let again = server.cli(&["definition", "rm", name], "");
     assert!(!again.status.success() && String::from_utf8(again.stderr).unwrap().contains("there is no definition"));
 }

@@ -177,11 +177,38 @@ fn the_forecast_has_jobs_and_ticks_and_warns_where_they_pile_up() {
     for query in ["hours=0", "hours=169", "hours=x", "hours=-1", "days=1"] {
         assert_eq!(server.get(&format!("/forecast?{query}")).status, 400, "{query}");
     }
-    let said = std::process::Command::new(common::binary())
-        .args(["--server", server.url(), "forecast", "--hours", "3"])
-        .output()
-        .unwrap();
+    let said = server.cli(&["forecast", "--hours", "3"], "");
     let (table, warnings) = (String::from_utf8(said.stdout).unwrap(), String::from_utf8(said.stderr).unwrap());
     assert!(said.status.success() && table.lines().count() == 13 && table.contains(&ids[0]), "{table}");
     assert!(warnings.contains("max_running is 2"), "{warnings}");
+}
+
+#[test]
+fn the_command_line_applies_one_schedule_or_a_file_of_several_and_says_what_became_of_them() {
+    let server = Server::simulated();
+    let said = |arguments: &[&str], input: &str| {
+        let output = server.cli(&[&["schedule"], arguments].concat(), input);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let one = r#"{"job_name": "busybox", "cron": "30 2 * * *"}"#;
+    assert!(said(&["apply", "nightly", "-f", "-"], one).starts_with("schedule nightly: at 02:30 every day"));
+    let several =
+        "[schedules.a]\njob_name = 'busybox'\nevery = '1s'\n[schedules.b]\njob_name = 'busybox'\ncron = '@daily'";
+    assert_eq!(said(&["apply", "-f", "-"], several).lines().count(), 2);
+    let listed = said(&["ls"], "");
+    let names: Vec<&str> = listed.lines().skip(1).map(|line| line.split('\t').next().unwrap()).collect();
+    assert_eq!(names, ["a", "b", "nightly"], "{listed}");
+    assert_eq!(said(&["next", "b", "-n", "2"], "").lines().count(), 2);
+    said(&["trigger", "a"], "");
+    common::eventually("a tick of it has run", || said(&["ledger", "a"], "").contains("\tran\t").then_some(()));
+    assert!(said(&["pause", "a"], "").contains("is paused"));
+    assert!(said(&["resume", "a"], "").contains("goes on"));
+    said(&["rm", "a"], "");
+    let nowhere = server.cli(&["schedule", "next", "a"], "");
+    assert!(
+        !nowhere.status.success() && String::from_utf8(nowhere.stderr).unwrap().contains("there is no schedule `a`")
+    );
+    let nameless = server.cli(&["schedule", "apply", "-f", "-"], one);
+    assert!(!nameless.status.success(), "{nameless:?}");
 }

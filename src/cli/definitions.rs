@@ -1,20 +1,17 @@
 //! The commands about definitions.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
-use super::output;
+use super::{file, output};
 use crate::client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DefinitionCommand {
     /// List definitions
     Ls(LsArgs),
-    /// Write a definition, in place of the one of that name
+    /// Write definitions, in place of those of that name
     Apply(ApplyArgs),
     /// Remove a definition; jobs that were accepted have their copy
     Rm(RmArgs),
@@ -31,9 +28,9 @@ pub(super) struct LsArgs {
 /// `tidetable definition apply`.
 #[derive(Args, Debug)]
 pub(super) struct ApplyArgs {
-    /// The definition's name
-    name: String,
-    /// File with its spec as JSON; - is the standard input
+    /// The definition's name, where the file has the spec of one
+    name: Option<String>,
+    /// Its spec, as JSON or TOML, or several under their names, as in a config file; - is the standard input
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
     /// Print JSON
@@ -61,18 +58,11 @@ pub(super) async fn call(client: &Client, command: DefinitionCommand) -> anyhow:
             Ok(0)
         }
         DefinitionCommand::Apply(args) => {
-            output::noted(&client.define(&args.name, &spec(&args.file)?).await?, args.json)
+            for (name, spec) in file::entries(&args.file, args.name, "definitions")? {
+                output::noted(&client.define(&name, &spec).await?, args.json)?;
+            }
+            Ok(0)
         }
         DefinitionCommand::Rm(args) => output::noted(&client.undefine(&args.name).await?, args.json),
     }
-}
-
-fn spec(file: &Path) -> anyhow::Result<Value> {
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).context("the standard input cannot be read")?;
-    } else {
-        text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    }
-    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }

@@ -10,6 +10,7 @@ use crate::client::{Client, ClientError, DEFAULT_SERVER};
 use crate::config::{DEFAULT_LISTEN, ServeArgs};
 
 mod definitions;
+mod file;
 mod forecast;
 mod jobs;
 mod output;

@@ -1,15 +1,12 @@
 //! `tidetable schedule …`: schedules, their next ticks, and what became of those before.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use serde::Serialize;
-use serde_json::Value;
 
-use super::output;
+use super::{file, output};
 use crate::client::Client;
 
 #[derive(Args, Debug)]
@@ -25,13 +22,13 @@ pub(super) struct ScheduleArgs {
 enum Action {
     /// List schedules
     Ls,
-    /// Make or change a schedule
+    /// Make or change schedules
     Apply {
-        /// Its fields, as JSON; - for stdin
+        /// Its fields, as JSON or TOML, or several under their names, as in a config file; - is the standard input
         #[arg(short, long, value_name = "FILE")]
         file: PathBuf,
-        /// Its name
-        name: String,
+        /// The schedule's name, where the file has the fields of one
+        name: Option<String>,
     },
     /// Delete a schedule; what runs goes on
     Rm(NameArgs),
@@ -72,11 +69,14 @@ pub(super) async fn run(client: &Client, args: ScheduleArgs) -> anyhow::Result<u
             show(&all, json, || table(["NAME", "JOB", "NEXT", "PAUSED", "WHEN"], rows))
         }
         Action::Apply { file, name } => {
-            let view = client.put_schedule(&name, &read(&file)?).await?;
-            if let Some(warning) = &view.warning {
-                eprintln!("warning: {warning}");
+            for (name, fields) in file::entries(&file, name, "schedules")? {
+                let view = client.put_schedule(&name, &fields).await?;
+                if let Some(warning) = &view.warning {
+                    eprintln!("warning: {warning}");
+                }
+                show(&view, json, || format!("schedule {name}: {}", view.says))?;
             }
-            show(&view, json, || format!("schedule {name}: {}", view.says))
+            Ok(0)
         }
         Action::Rm(NameArgs { name }) => {
             client.delete_schedule(&name).await?;
@@ -120,14 +120,4 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
         table.add_row(row);
     });
     output::shown(&table)
-}
-
-fn read(file: &PathBuf) -> anyhow::Result<Value> {
-    let mut text = String::new();
-    if file.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).context("stdin cannot be read")?;
-    } else {
-        text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    }
-    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))
 }

@@ -191,6 +191,18 @@ impl Server {
         self.call("POST", path, &[("content-type", "application/x-www-form-urlencoded")], body.as_bytes())
     }
 
+    /// Runs a command of the command line against this server.
+    pub fn cli(&self, arguments: &[&str], input: &str) -> std::process::Output {
+        let mut command = Command::new(binary());
+        command.args(["--server", self.url()]).args(arguments);
+        let piped = std::process::Stdio::piped;
+        let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().expect("it runs");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("it reads");
+        drop(stdin);
+        child.wait_with_output().expect("it ends")
+    }
+
     /// Submits a job, and gives its id.
     pub fn submit(&self, job: Value) -> String {
         let answer = self.post_json("/job", &job);
