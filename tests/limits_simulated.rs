@@ -11,13 +11,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tidetable::clock::{Clock, Dice};
+use tidetable::domain::expected::Expected;
 use tidetable::domain::id::{InstanceId, JobId, Seq, Timestamp};
 use tidetable::domain::job::{Job, Status};
 use tidetable::domain::policy::Policy;
 use tidetable::domain::queue::Queues;
 use tidetable::domain::recurrence::Zone;
 use tidetable::engine::simulated::{Run, Settings, SimulatedEngine};
-use tidetable::scheduler::{self, Catalog, Expected, Handle, Order, Parts, Rules, Scheduler};
+use tidetable::scheduler::{self, Catalog, Handle, Order, Parts, Rules, Scheduler};
 use tidetable::store::check::check;
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
@@ -440,7 +441,7 @@ async fn a_job_whose_definition_is_read_when_it_is_due_is_held_by_what_that_says
     world
         .live(async |handle| {
             let kept = sleeps(5, json!({"image": "busybox", "max_parallel": 1}));
-            let anything = tidetable::store::Expected::Anything;
+            let anything = Expected::Anything;
             let spec = serde_json::from_value(kept).unwrap();
             handle.define(&"JOB_B".parse().unwrap(), &spec, anything).await.unwrap();
             sleep(4).await;

@@ -7,24 +7,24 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::body::read_definition;
+use super::condition::{expected, tag, tagged};
 use super::error::Problem;
 use super::wire::{DefinitionView, DefinitionsView, NotedView};
 use crate::domain::image::JobName;
 use crate::scheduler::{DefineError, Defined};
-use crate::store::{Expected, Revision, StoreError};
+use crate::store::{Revision, StoreError};
 
 /// `GET /definitions`.
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<DefinitionsView>, Problem> {
     let mut definitions = BTreeMap::new();
     api.scheduler
         .each_definition(|defined| {
-            let view = DefinitionView::of(&defined, defined.kept.map(|(revision, _)| tag(revision)));
+            let view = DefinitionView::of(&defined, defined.kept.map(|(revision, _)| tag(revision.0)));
             definitions.insert(defined.name, view);
         })
         .await?;
@@ -35,7 +35,11 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<DefinitionsView>
 pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
     let name = read_name(&name)?;
     let Defined { spec, kept, .. } = api.scheduler.definition(&name).await?.ok_or_else(|| no_definition(&name))?;
-    Ok(tagged(Json(spec).into_response(), kept.map(|(revision, _)| revision)))
+    let response = Json(spec).into_response();
+    Ok(match kept {
+        Some((revision, _)) => tagged(response, revision.0),
+        None => response,
+    })
 }
 
 /// `PUT /definition/{name}`: 201 where there was none, 200 where there was one.
@@ -45,14 +49,14 @@ pub(super) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     let name = read_name(&name)?;
-    let expected = expected(request.headers())?;
+    let expected = expected(request.headers(), Revision)?;
     let spec = read_definition(request).await?;
     let known = api.scheduler.definition(&name).await?.is_some();
     let revision =
         api.scheduler.define(&name, &spec, expected).await.map_err(|error| Problem::from_define(&name, error))?;
     let noted = NotedView { message: format!("definition {name} is kept"), name: name.to_string() };
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(tagged((status, Json(noted)).into_response(), Some(revision)))
+    Ok(tagged((status, Json(noted)).into_response(), revision.0))
 }
 
 /// `DELETE /definition/{name}`.
@@ -62,7 +66,7 @@ pub(super) async fn remove(
     headers: HeaderMap,
 ) -> Result<Json<NotedView>, Problem> {
     let name = read_name(&name)?;
-    let expected = expected(&headers)?;
+    let expected = expected(&headers, Revision)?;
     api.scheduler.undefine(&name, expected).await.map_err(|error| Problem::from_define(&name, error))?;
     Ok(Json(NotedView { message: format!("definition {name} is removed"), name: name.to_string() }))
 }
@@ -78,45 +82,6 @@ fn no_definition(name: &JobName) -> Problem {
         "no_such_definition",
         format!("there is no definition `{name}`: `GET /definitions` lists those there are"),
     )
-}
-
-fn tag(revision: Revision) -> String {
-    format!("\"{}\"", revision.0)
-}
-
-fn tagged(mut response: Response, revision: Option<Revision>) -> Response {
-    if let Some(value) = revision.and_then(|revision| HeaderValue::from_str(&tag(revision)).ok()) {
-        response.headers_mut().insert(header::ETAG, value);
-    }
-    response
-}
-
-/// What the caller takes to be there. A tag that is none of ours is met by nothing.
-fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
-    match (text(headers, &IF_MATCH)?, text(headers, &IF_NONE_MATCH)?) {
-        (None, None) => Ok(Expected::Anything),
-        (None, Some(all)) if all.trim() == "*" => Ok(Expected::Nothing),
-        (Some(all), None) if all.trim() == "*" => Ok(Expected::Something),
-        (Some(tags), None) => Ok(Expected::OneOf(tags.split(',').filter_map(revision).collect())),
-        (_, Some(_)) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_header",
-            "a change takes either `If-Match` with a tag or `*`, or `If-None-Match: *`, and not both",
-        )),
-    }
-}
-
-fn revision(tag: &str) -> Option<Revision> {
-    tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok().map(Revision)
-}
-
-/// A header's value; given more than once, it is one list.
-fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
-    let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(HeaderValue::to_str).collect();
-    let values = values.map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_header", format!("`{name}` holds what is no text"))
-    })?;
-    Ok((!values.is_empty()).then(|| values.join(",")))
 }
 
 impl Problem {

@@ -26,6 +26,7 @@ use guard::Guard;
 
 mod body;
 mod compression;
+mod condition;
 mod definitions;
 pub mod error;
 mod forecast;

@@ -2,10 +2,11 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::condition::{self, expected};
 use super::error::Problem;
 use super::preview::{count_of, shown_in};
 use super::wire::{DoneView, LedgerView, PreviewView, ScheduleView, TickView};
@@ -17,7 +18,7 @@ use crate::domain::planned::ScheduleRecord;
 use crate::domain::recurrence::Zone;
 use crate::domain::schedule::{Schedule, ScheduleFields, ScheduleName};
 use crate::domain::units::shown;
-use crate::scheduler::{Expected, ScheduleError};
+use crate::scheduler::ScheduleError;
 
 /// How many ticks a page of the ledger has unless asked for more or fewer, and the most.
 const PAGE: (usize, usize) = (100, 1_000);
@@ -35,7 +36,7 @@ pub(super) async fn put(
     request: Request,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
-    let expected = expected(&headers)?;
+    let expected = expected(&headers, Generation)?;
     let fields: ScheduleFields = json::read(request).await?;
     if fields.spec.as_ref().is_some_and(|spec| spec.env_file.is_some()) {
         let detail = "`env_file` is a file of the server's machine, so only a definition of the config file has it";
@@ -56,7 +57,7 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let name = name_of(&name)?;
-    let deleted = api.scheduler.delete_schedule(&name, expected(&headers)?).await;
+    let deleted = api.scheduler.delete_schedule(&name, expected(&headers, Generation)?).await;
     deleted.map_err(|error| problem(&name, error)).map(|()| StatusCode::NO_CONTENT)
 }
 
@@ -77,7 +78,7 @@ async fn set_paused(
     paused: bool,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
-    let changed = api.scheduler.pause_schedule(&name, paused, expected(&headers)?).await;
+    let changed = api.scheduler.pause_schedule(&name, paused, expected(&headers, Generation)?).await;
     Ok(tagged(StatusCode::OK, &changed.map_err(|error| problem(&name, error))?, None))
 }
 
@@ -177,26 +178,6 @@ fn problem(name: &ScheduleName, error: ScheduleError) -> Problem {
     }
 }
 
-/// What the caller says that the schedule has to be.
-fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
-    let value = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
-    match (value(header::IF_MATCH), value(header::IF_NONE_MATCH)) {
-        (None, None) => Ok(Expected::Anything),
-        (Some("*"), None) => Ok(Expected::Some),
-        (None, Some("*")) => Ok(Expected::None),
-        (Some(tag), None) => {
-            let generation =
-                tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).and_then(|tag| tag.parse().ok());
-            // A tag that is none of ours is none that the schedule has.
-            Ok(Expected::Generation(Generation(generation.unwrap_or(0))))
-        }
-        (_, Some(other)) => {
-            let detail = format!("`If-None-Match` is `{}`: only `*`, and no `If-Match` beside it", shown(other));
-            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_header", detail))
-        }
-    }
-}
-
 pub(super) fn view(record: &ScheduleRecord) -> ScheduleView {
     ScheduleView {
         name: record.name.to_string(),
@@ -211,11 +192,8 @@ pub(super) fn view(record: &ScheduleRecord) -> ScheduleView {
 }
 
 fn tagged(status: StatusCode, record: &ScheduleRecord, warning: Option<String>) -> Response {
-    let mut response = (status, Json(ScheduleView { warning, ..view(record) })).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", record.generation.0)) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    response
+    let response = (status, Json(ScheduleView { warning, ..view(record) })).into_response();
+    condition::tagged(response, record.generation.0)
 }
 
 fn tick(row: &LedgerRow) -> TickView {

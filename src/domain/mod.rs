@@ -12,13 +12,14 @@
 //! The rest is vocabulary: [`spec`] (what to run), [`policy`] (what one may ask for), [`container`] (what an
 //! engine can have), [`date`] and [`units`] (how people write them), [`schedule`] and [`recurrence`] (what is
 //! due again and again, and when), [`planned`] (how far a schedule has come), [`forecast`] (what it will come to),
-//! [`declared`], [`ledger`], [`overlap`], [`queue`], [`hold`], [`image`] and [`id`].
+//! [`declared`], [`ledger`], [`overlap`], [`queue`], [`hold`], [`expected`], [`image`] and [`id`].
 
 pub mod abilities;
 mod check;
 pub mod container;
 pub mod date;
 pub mod declared;
+pub mod expected;
 pub mod forecast;
 pub mod gpus;
 pub mod hold;

@@ -1,11 +1,12 @@
 //! Definitions as callers see them: those of the config file, which are changed there, and those in the store.
 
 use super::{Catalog, Handle};
+use crate::domain::expected::Expected;
 use crate::domain::id::Timestamp;
 use crate::domain::image::JobName;
 use crate::domain::policy::Denied;
 use crate::domain::spec::JobSpec;
-use crate::store::{Definition, Expected, Revision, StoreError};
+use crate::store::{Definition, Revision, StoreError};
 
 /// How many definitions are read at once.
 const PAGE: usize = 100;
@@ -80,7 +81,12 @@ impl Handle {
     ///
     /// # Errors
     /// [`DefineError`]; then nothing was changed.
-    pub async fn define(&self, name: &JobName, spec: &JobSpec, expected: Expected) -> Result<Revision, DefineError> {
+    pub async fn define(
+        &self,
+        name: &JobName,
+        spec: &JobSpec,
+        expected: Expected<Revision>,
+    ) -> Result<Revision, DefineError> {
         let rules = self.shared.rules();
         is_not_in_config(&rules.catalog, name)?;
         rules.catalog.admit_definition(spec)?;
@@ -91,7 +97,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`DefineError`]; then nothing was changed.
-    pub async fn undefine(&self, name: &JobName, expected: Expected) -> Result<(), DefineError> {
+    pub async fn undefine(&self, name: &JobName, expected: Expected<Revision>) -> Result<(), DefineError> {
         is_not_in_config(&self.shared.rules().catalog, name)?;
         match self.shared.store.undefine(name, expected).await? {
             true => Ok(()),

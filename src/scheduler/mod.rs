@@ -52,7 +52,7 @@ pub use catalog::Catalog;
 pub use definitions::{DefineError, Defined};
 pub use handle::{Accepted, ActError, Handle, Order, SubmitError};
 pub use output::{OutputError, OutputStream};
-pub use schedules::{Expected, Put, ScheduleError};
+pub use schedules::{Put, ScheduleError};
 pub use secrets::{SecretSource, SecretSources};
 
 /// The wall clock is read at least this often, so that a clock that was set, or a machine that slept, is noticed.

@@ -8,6 +8,7 @@
 use super::handle::{Handle, SubmitError};
 use super::{ROUND, Shared};
 use crate::domain::declared::Source;
+use crate::domain::expected::Expected;
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, State};
 use crate::domain::ledger::{Generation, LedgerRow, Origin};
@@ -67,19 +68,6 @@ impl Shared {
     }
 }
 
-/// What a caller knows of the schedule that is to be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// Nothing.
-    Anything,
-    /// That there is one.
-    Some,
-    /// That there is none.
-    None,
-    /// That it was last changed so.
-    Generation(Generation),
-}
-
 /// Why a schedule was not changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ScheduleError {
@@ -124,7 +112,7 @@ impl Handle {
         name: &ScheduleName,
         schedule: Schedule,
         zone: Zone,
-        expected: Expected,
+        expected: Expected<Generation>,
     ) -> Result<Put, ScheduleError> {
         let schedule = schedule.in_zone(zone);
         self.may_notify(schedule.spec()).map_err(SubmitError::from)?;
@@ -132,7 +120,7 @@ impl Handle {
         loop {
             let found = self.shared.store.schedule(name).await?;
             self.is_not_declared(name)?;
-            expect(found.as_ref(), expected)?;
+            expect(found.as_ref(), &expected)?;
             let Some(record) = found else {
                 if let Some(record) = self.add(name, &schedule, Source::Api).await? {
                     return Ok(Put { record, is_new: true, warning });
@@ -157,11 +145,11 @@ impl Handle {
         &self,
         name: &ScheduleName,
         paused: bool,
-        expected: Expected,
+        expected: Expected<Generation>,
     ) -> Result<ScheduleRecord, ScheduleError> {
         loop {
             let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
-            expect(Some(&record), expected)?;
+            expect(Some(&record), &expected)?;
             if record.schedule.is_paused() == paused {
                 return Ok(record);
             }
@@ -176,12 +164,16 @@ impl Handle {
     ///
     /// # Errors
     /// [`ScheduleError`]; then nothing was changed.
-    pub async fn delete_schedule(&self, name: &ScheduleName, expected: Expected) -> Result<(), ScheduleError> {
+    pub async fn delete_schedule(
+        &self,
+        name: &ScheduleName,
+        expected: Expected<Generation>,
+    ) -> Result<(), ScheduleError> {
         loop {
             let record = self.shared.store.schedule(name).await?;
             self.is_not_declared(name)?;
             let record = record.ok_or(ScheduleError::NotFound)?;
-            expect(Some(&record), expected)?;
+            expect(Some(&record), &expected)?;
             if self.change(record, &Change::Delete).await?.is_some() {
                 return Ok(());
             }
@@ -282,12 +274,6 @@ impl Handle {
     }
 }
 
-fn expect(found: Option<&ScheduleRecord>, expected: Expected) -> Result<(), ScheduleError> {
-    let is_met = match expected {
-        Expected::Anything => true,
-        Expected::Some => found.is_some(),
-        Expected::None => found.is_none(),
-        Expected::Generation(generation) => found.is_some_and(|record| record.generation == generation),
-    };
-    if is_met { Ok(()) } else { Err(ScheduleError::Changed) }
+fn expect(found: Option<&ScheduleRecord>, expected: &Expected<Generation>) -> Result<(), ScheduleError> {
+    if expected.is_met_by(found.map(|record| record.generation)) { Ok(()) } else { Err(ScheduleError::Changed) }
 }

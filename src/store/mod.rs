@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::domain::expected::Expected;
 use crate::domain::hold::{Hold, Limit};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use crate::domain::image::JobName;
@@ -35,7 +36,7 @@ pub mod sqlite;
 pub mod threads;
 
 pub use answer::{Answer, RequestKey};
-pub use definition::{Definition, Expected, Revision};
+pub use definition::{Definition, Revision};
 
 /// The most jobs that one page holds.
 pub const MAX_PAGE: usize = 1_000;
@@ -137,7 +138,7 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
         &self,
         name: &JobName,
         spec: &JobSpec,
-        expected: Expected,
+        expected: Expected<Revision>,
         at: Timestamp,
     ) -> Result<Revision, StoreError>;
 
@@ -145,7 +146,7 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when there is not what was expected.
-    async fn undefine(&self, name: &JobName, expected: Expected) -> Result<bool, StoreError>;
+    async fn undefine(&self, name: &JobName, expected: Expected<Revision>) -> Result<bool, StoreError>;
 
     /// The engine that containers were created on, if any were.
     async fn engine(&self) -> Result<Option<EngineId>, StoreError>;

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
+use tidetable::domain::expected::Expected;
 use tidetable::domain::planned::ScheduleRecord;
 use tidetable::domain::recurrence::Zone;
-use tidetable::scheduler::{Expected, Handle};
+use tidetable::scheduler::Handle;
 
 use super::world::World;
 use super::{BEGIN, HOUR, ledger, name, schedule, sleep};

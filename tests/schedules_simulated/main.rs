@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
+use tidetable::domain::expected::Expected;
 use tidetable::domain::ledger::LedgerRow;
 use tidetable::domain::recurrence::Zone;
 use tidetable::domain::schedule::{Schedule, ScheduleName};
-use tidetable::scheduler::{Expected, Handle};
+use tidetable::scheduler::Handle;
 use world::World;
 
 mod declared;

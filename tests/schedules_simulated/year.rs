@@ -13,12 +13,13 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
+use tidetable::domain::expected::Expected;
 use tidetable::domain::id::{JobId, Timestamp};
 use tidetable::domain::job::Reason;
 use tidetable::domain::ledger::{LedgerRow, TickOutcome};
 use tidetable::domain::recurrence::Zone;
 use tidetable::domain::schedule::ScheduleName;
-use tidetable::scheduler::{Expected, Handle};
+use tidetable::scheduler::Handle;
 
 use super::oracle::ask;
 use super::world::World;

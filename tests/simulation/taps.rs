@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidetable::domain::abilities::Abilities;
 use tidetable::domain::container::{Container, Owner, Question, Testimony};
+use tidetable::domain::expected::Expected;
 use tidetable::domain::hold::{Hold, Limit};
 use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use tidetable::domain::image::{ImageRef, JobName};
@@ -21,7 +22,7 @@ use tidetable::engine::{
     Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
 };
 use tidetable::store::outbox::{Letter, Outbox};
-use tidetable::store::{Answer, Definition, Expected, RequestKey, Restored, Revision};
+use tidetable::store::{Answer, Definition, RequestKey, Restored, Revision};
 use tidetable::store::{Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -425,13 +426,13 @@ impl Store for TappedStore {
         &self,
         name: &JobName,
         spec: &JobSpec,
-        expected: Expected,
+        expected: Expected<Revision>,
         at: Timestamp,
     ) -> Result<Revision, StoreError> {
         self.store.define(name, spec, expected, at).await
     }
 
-    async fn undefine(&self, name: &JobName, expected: Expected) -> Result<bool, StoreError> {
+    async fn undefine(&self, name: &JobName, expected: Expected<Revision>) -> Result<bool, StoreError> {
         self.store.undefine(name, expected).await
     }
 

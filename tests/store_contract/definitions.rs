@@ -1,9 +1,10 @@
 //! Definitions: what is written is what is read, and a write is done only where the caller's picture is right.
 
 use serde_json::{Value, json};
+use tidetable::domain::expected::Expected;
 use tidetable::domain::image::JobName;
 use tidetable::domain::spec::JobSpec;
-use tidetable::store::{Definition, Expected, Revision};
+use tidetable::store::{Definition, Revision};
 
 use super::*;
 
@@ -15,7 +16,7 @@ fn spec(json: Value) -> JobSpec {
     serde_json::from_value(json).expect("a spec")
 }
 
-async fn define(store: &Arc<dyn Store>, text: &str, expected: Expected) -> Result<Revision, StoreError> {
+async fn define(store: &Arc<dyn Store>, text: &str, expected: Expected<Revision>) -> Result<Revision, StoreError> {
     store.define(&name(text), &spec(json!({"image": "busybox"})), expected, at(5)).await
 }
 

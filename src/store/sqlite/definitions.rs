@@ -2,10 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::super::definition::{Definition, Expected, Revision};
+use super::super::definition::{Definition, Revision};
 use super::super::{StoreError, Transition};
 use super::queries::{limit_of, prepared};
 use super::{failed, rows};
+use crate::domain::expected::Expected;
 use crate::domain::id::Timestamp;
 use crate::domain::image::JobName;
 use crate::domain::spec::JobSpec;
@@ -35,7 +36,7 @@ pub(super) fn put(
     connection: &Connection,
     name: &JobName,
     spec: &str,
-    expected: &Expected,
+    expected: &Expected<Revision>,
     at: Timestamp,
 ) -> Written<Revision> {
     meet(connection, name, expected)?;
@@ -43,13 +44,13 @@ pub(super) fn put(
     Ok((Revision(rows::unsigned(connection.last_insert_rowid())), None))
 }
 
-pub(super) fn remove(connection: &Connection, name: &JobName, expected: &Expected) -> Written<bool> {
+pub(super) fn remove(connection: &Connection, name: &JobName, expected: &Expected<Revision>) -> Written<bool> {
     meet(connection, name, expected)?;
     let removed = prepared(connection, REMOVE)?.execute([name.as_str()]).map_err(failed)?;
     Ok((removed > 0, None))
 }
 
-fn meet(connection: &Connection, name: &JobName, expected: &Expected) -> Result<(), StoreError> {
+fn meet(connection: &Connection, name: &JobName, expected: &Expected<Revision>) -> Result<(), StoreError> {
     let found: Option<i64> =
         prepared(connection, REVISION)?.query_row([name.as_str()], |row| row.get(0)).optional().map_err(failed)?;
     let found = found.map(|revision| Revision(rows::unsigned(revision)));

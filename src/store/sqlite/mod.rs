@@ -16,8 +16,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::lock::DirLock;
 use super::threads::{Broken, Threads};
-use super::{Answer, Definition, Expected, OpenError, RequestKey, Restored, Revision};
+use super::{Answer, Definition, OpenError, RequestKey, Restored, Revision};
 use super::{Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
+use crate::domain::expected::Expected;
 use crate::domain::hold::{Hold, Limit};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
 use crate::domain::image::JobName;
@@ -320,7 +321,7 @@ impl Store for SqliteStore {
         &self,
         name: &JobName,
         spec: &JobSpec,
-        expected: Expected,
+        expected: Expected<Revision>,
         at: Timestamp,
     ) -> Result<Revision, StoreError> {
         let spec = serde_json::to_string(spec)
@@ -329,7 +330,7 @@ impl Store for SqliteStore {
         self.write_and_tell(move |connection| definitions::put(connection, &name, &spec, &expected, at)).await
     }
 
-    async fn undefine(&self, name: &JobName, expected: Expected) -> Result<bool, StoreError> {
+    async fn undefine(&self, name: &JobName, expected: Expected<Revision>) -> Result<bool, StoreError> {
         let name = name.clone();
         self.write_and_tell(move |connection| definitions::remove(connection, &name, &expected)).await
     }
