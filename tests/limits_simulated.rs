@@ -5,87 +5,39 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tidetable::clock::{Clock, Dice};
 use tidetable::domain::expected::Expected;
-use tidetable::domain::id::{InstanceId, JobId, Seq, Timestamp};
+use tidetable::domain::id::{JobId, Seq};
 use tidetable::domain::job::{Job, Status};
 use tidetable::domain::policy::Policy;
-use tidetable::domain::queue::Queues;
 use tidetable::domain::recurrence::Zone;
-use tidetable::engine::simulated::{Run, Settings, SimulatedEngine};
-use tidetable::scheduler::{self, Catalog, Handle, Order, Parts, Rules, Scheduler};
-use tidetable::store::check::check;
-use tidetable::store::logs::LogStore;
-use tidetable::store::sqlite::SqliteStore;
-use tidetable::store::threads::Threads;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tidetable::engine::simulated::Run;
+use tidetable::scheduler::{Catalog, Handle, Order, Rules};
 
-struct VirtualClock(Instant);
+mod world;
 
-impl Clock for VirtualClock {
-    fn now(&self) -> Timestamp {
-        let elapsed = i64::try_from(self.0.elapsed().as_millis()).unwrap();
-        Timestamp::from_timestamp_millis(1_700_002_800_000 + elapsed).unwrap()
-    }
-}
+use world::World;
 
-struct World {
-    clock: Arc<VirtualClock>,
-    engine: SimulatedEngine,
-    dir: tempfile::TempDir,
-    catalog: Catalog,
-    max_running: usize,
-    lives: u64,
-}
+/// The full hour at which these stories begin.
+const BEGIN: i64 = 1_700_002_800;
 
 impl World {
-    fn new(max_running: usize, queues: Value) -> Self {
-        let clock = Arc::new(VirtualClock(Instant::now()));
-        let engine = SimulatedEngine::new(clock.clone(), Settings::default());
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let queues: Queues = serde_json::from_value(queues).unwrap();
-        Self { clock, engine, dir, catalog: Catalog { queues, ..Catalog::default() }, max_running, lives: 0 }
+    fn with_limits(max_running: usize, queues: Value) -> Self {
+        let mut world = Self::new(BEGIN);
+        world.catalog.queues = serde_json::from_value(queues).unwrap();
+        world.settings.max_running = max_running;
+        world
     }
 
     fn define(&mut self, name: &str, spec: Value) {
         self.catalog.definitions.insert(name.to_owned(), serde_json::from_value(spec).unwrap());
     }
 
-    /// One life of the service, until `story` has ended; then it is killed.
-    async fn live<T>(&mut self, story: impl AsyncFnOnce(Handle) -> T) -> T {
-        for _ in 0..1_000 {
-            tokio::task::yield_now().await;
-        }
-        self.lives += 1;
-        let (store, writer) = SqliteStore::open(self.dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
-        let (scheduler, handle) = Scheduler::new(Parts {
-            store: store.clone(),
-            logs: Arc::new(LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap()),
-            engine: Arc::new(self.engine.clone()),
-            clock: self.clock.clone(),
-            dice: Dice::from_seed(self.lives),
-            catalog: self.catalog.clone(),
-            settings: scheduler::Settings { max_running: self.max_running, ..Default::default() },
-        });
-        let running = async move {
-            // Kept here, so that the lock goes with this life.
-            let _store = store;
-            tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
-        };
-        tokio::select! {
-            () = running => panic!("it ended by itself"),
-            told = story(handle) => told,
-        }
-    }
-
     /// The runs of these jobs, in the order in which they began.
-    fn runs(&self, jobs: &[JobId]) -> Vec<(JobId, Run)> {
+    fn runs_of(&self, jobs: &[JobId]) -> Vec<(JobId, Run)> {
         let of_job = |run: Run| Some((run.owner?.job, run)).filter(|(job, _)| jobs.contains(job));
         let mut runs: Vec<(JobId, Run)> = self.engine.runs().into_iter().filter_map(of_job).collect();
         runs.sort_by_key(|(_, run)| run.started_at);
@@ -95,7 +47,7 @@ impl World {
     /// How many of these ran at one instant, at most.
     fn most_at_once(&self, jobs: &[JobId]) -> usize {
         let mut changes = Vec::new();
-        for (_, run) in self.runs(jobs) {
+        for (_, run) in self.runs_of(jobs) {
             changes.push((run.started_at, 1));
             // At the same instant an end comes first.
             changes.extend(run.ended.map(|(at, _)| (at, -1)));
@@ -112,16 +64,15 @@ impl World {
     /// In which order they began, as places in the list.
     fn order(&self, jobs: &[JobId]) -> Vec<usize> {
         let place = |id: JobId| jobs.iter().position(|other| *other == id).unwrap();
-        self.runs(jobs).into_iter().map(|(id, _)| place(id)).collect()
+        self.runs_of(jobs).into_iter().map(|(id, _)| place(id)).collect()
     }
 
     /// That each ran once, and the store hangs together.
     fn each_ran_once(&self, jobs: &[JobId]) {
         let mut runs: BTreeMap<JobId, usize> = jobs.iter().map(|id| (*id, 0)).collect();
-        self.runs(jobs).iter().for_each(|(id, _)| *runs.get_mut(id).unwrap() += 1);
+        self.runs_of(jobs).iter().for_each(|(id, _)| *runs.get_mut(id).unwrap() += 1);
         assert!(runs.values().all(|count| *count == 1), "{runs:?}");
-        let report = check(self.dir.path()).unwrap();
-        assert!(report.whole, "{report}");
+        self.is_whole();
     }
 }
 
@@ -155,7 +106,7 @@ async fn stands(handle: &Handle, id: JobId) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn never_more_of_a_queue_run_at_once_than_may_and_each_runs_once_through_restarts() {
-    let mut world = World::new(16, json!({"etl": 3}));
+    let mut world = World::with_limits(16, json!({"etl": 3}));
     let jobs = world
         .live(async |handle| {
             let job =
@@ -173,7 +124,7 @@ async fn never_more_of_a_queue_run_at_once_than_may_and_each_runs_once_through_r
 
 #[tokio::test(start_paused = true)]
 async fn never_more_of_a_name_run_at_once_than_each_of_them_allows() {
-    let mut world = World::new(16, json!({}));
+    let mut world = World::with_limits(16, json!({}));
     let (mut limited, mut others) = (Vec::new(), Vec::new());
     world
         .live(async |handle| {
@@ -192,7 +143,7 @@ async fn never_more_of_a_name_run_at_once_than_each_of_them_allows() {
 
 #[tokio::test(start_paused = true)]
 async fn what_runs_of_a_name_counts_whether_or_not_it_has_a_limit_itself() {
-    let mut world = World::new(16, json!({}));
+    let mut world = World::with_limits(16, json!({}));
     let waits = world
         .live(async |handle| {
             for _ in 0..3 {
@@ -213,7 +164,7 @@ async fn what_runs_of_a_name_counts_whether_or_not_it_has_a_limit_itself() {
 #[tokio::test(start_paused = true)]
 async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
     const HERD: usize = 5_000;
-    let mut world = World::new(4, json!({"etl": 1}));
+    let mut world = World::with_limits(4, json!({"etl": 1}));
     let (herd, others) = world
         .live(async |handle| {
             let first = submit(&handle, "busybox", 0, sleeps(7_200, json!({"queue": "etl", "priority": 100}))).await;
@@ -232,12 +183,12 @@ async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
             (herd, others)
         })
         .await;
-    for (n, (id, run)) in world.runs(&others).into_iter().enumerate() {
+    for (n, (id, run)) in world.runs_of(&others).into_iter().enumerate() {
         let late = run.started_at - world.live(async |handle| get(&handle, id).await.due_at).await;
         assert!(late.num_seconds() <= 8, "{n} of 20 in 3 slots is {} late", late);
     }
     world.each_ran_once(&others);
-    assert_eq!(world.runs(&herd).len(), 1);
+    assert_eq!(world.runs_of(&herd).len(), 1);
     // Each was put aside once, and a further life does not do it again.
     let transitions = world.live(async |handle| handle.store().journal(Seq(0), 1_000_000).await.unwrap()).await;
     let queued = transitions.iter().filter(|t| t.to == Status::Queued && herd.contains(&t.job)).count();
@@ -246,7 +197,7 @@ async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn those_that_are_let_go_go_by_priority_then_due_time_then_id_whatever_held_them() {
-    let mut world = World::new(16, json!({"one": 1}));
+    let mut world = World::with_limits(16, json!({"one": 1}));
     let jobs = world
         .live(async |handle| {
             let busy = submit(&handle, "alpine", 0, sleeps(10, json!({"queue": "one"}))).await;
@@ -276,7 +227,7 @@ async fn those_that_are_let_go_go_by_priority_then_due_time_then_id_whatever_hel
 
 #[tokio::test(start_paused = true)]
 async fn of_several_limits_each_holds_and_nobody_starves() {
-    let mut world = World::new(16, json!({"etl": 2}));
+    let mut world = World::with_limits(16, json!({"etl": 2}));
     let names = ["busybox", "alpine", "debian"];
     let mut jobs: Vec<Vec<JobId>> = vec![Vec::new(); names.len()];
     world
@@ -302,14 +253,14 @@ async fn of_several_limits_each_holds_and_nobody_starves() {
         assert_eq!(world.most_at_once(of_name), 1, "of a name");
     }
     world.each_ran_once(&all);
-    let last = world.runs(&all).last().unwrap().1.started_at;
-    let first = world.runs(&all)[0].1.started_at;
+    let last = world.runs_of(&all).last().unwrap().1.started_at;
+    let first = world.runs_of(&all)[0].1.started_at;
     assert!((last - first).num_seconds() < 24 * 3, "the second place was used, too");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_whose_other_limit_has_room_passes_those_of_its_name_that_wait_for_a_queue() {
-    let mut world = World::new(16, json!({"full": 1, "free": 1}));
+    let mut world = World::with_limits(16, json!({"full": 1, "free": 1}));
     world
         .live(async |handle| {
             submit(&handle, "alpine", 0, sleeps(60, json!({"queue": "full"}))).await;
@@ -330,7 +281,7 @@ async fn one_whose_other_limit_has_room_passes_those_of_its_name_that_wait_for_a
 
 #[tokio::test(start_paused = true)]
 async fn a_tick_that_is_to_wait_for_the_run_before_it_runs_behind_a_herd_and_holds_nobody_up() {
-    let mut world = World::new(3, json!({"etl": 1}));
+    let mut world = World::with_limits(3, json!({"etl": 1}));
     let ran = world
         .live(async |handle| {
             let schedule = json!({"every": "60s", "job_name": "busybox", "overlap": "queue_one", "spec": sleeps(90, json!({"queue": "etl", "priority": 9}))});
@@ -352,8 +303,8 @@ async fn a_tick_that_is_to_wait_for_the_run_before_it_runs_behind_a_herd_and_hol
         })
         .await;
     world.each_ran_once(&ran.1);
-    let late = world.runs(&ran.1).last().unwrap().1.started_at;
-    assert!((late - world.runs(&ran.1)[0].1.started_at).num_seconds() < 150, "they were held up");
+    let late = world.runs_of(&ran.1).last().unwrap().1.started_at;
+    assert!((late - world.runs_of(&ran.1)[0].1.started_at).num_seconds() < 150, "they were held up");
     let all: Vec<JobId> = world.engine.runs().into_iter().filter_map(|run| Some(run.owner?.job)).collect();
     let in_queue: Vec<JobId> = all.into_iter().filter(|id| !ran.1.contains(id)).collect();
     assert_eq!(world.most_at_once(&in_queue), 1);
@@ -362,7 +313,7 @@ async fn a_tick_that_is_to_wait_for_the_run_before_it_runs_behind_a_herd_and_hol
 
 #[tokio::test(start_paused = true)]
 async fn a_start_deadline_holds_for_those_that_are_held_back() {
-    let mut world = World::new(16, json!({"etl": 1}));
+    let mut world = World::with_limits(16, json!({"etl": 1}));
     let spec = |fields: Value| sleeps(60, fields);
     let late = world
         .live(async |handle| {
@@ -379,12 +330,12 @@ async fn a_start_deadline_holds_for_those_that_are_held_back() {
             assert_eq!(stands(&handle, late).await, "missed deadline_passed");
         })
         .await;
-    assert_eq!(world.runs(&[late]).len(), 0);
+    assert_eq!(world.runs_of(&[late]).len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_the_config_takes_away_or_widens_lets_those_go_that_it_held() {
-    let mut world = World::new(16, json!({"etl": 1}));
+    let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
             let jobs =
@@ -393,18 +344,18 @@ async fn a_limit_that_the_config_takes_away_or_widens_lets_those_go_that_it_held
             jobs
         })
         .await;
-    assert_eq!(world.runs(&jobs).len(), 1);
+    assert_eq!(world.runs_of(&jobs).len(), 1);
     world.catalog.queues = serde_json::from_value(json!({"etl": 3})).unwrap();
     world.live(async |_| sleep(5).await).await;
-    assert_eq!(world.runs(&jobs).len(), 3);
+    assert_eq!(world.runs_of(&jobs).len(), 3);
     world.catalog.queues.clear();
     world.live(async |_| sleep(5).await).await;
-    assert_eq!(world.runs(&jobs).len(), 8);
+    assert_eq!(world.runs_of(&jobs).len(), 8);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_config_that_is_read_again_lets_those_go_that_it_no_longer_holds_and_holds_others() {
-    let mut world = World::new(16, json!({"etl": 1}));
+    let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
             let job = |queue: &'static str| submit(&handle, "busybox", 0, sleeps(600, json!({ "queue": queue })));
@@ -421,12 +372,12 @@ async fn a_config_that_is_read_again_lets_those_go_that_it_no_longer_holds_and_h
             jobs
         })
         .await;
-    assert_eq!(world.runs(&jobs).len(), 4);
+    assert_eq!(world.runs_of(&jobs).len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_whose_definition_is_read_when_it_is_due_is_held_by_what_that_says() {
-    let mut world = World::new(16, json!({"etl": 1}));
+    let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
             // Names of nothing, yet.
@@ -458,7 +409,7 @@ async fn a_job_whose_definition_is_read_when_it_is_due_is_held_by_what_that_says
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_gives_its_place_to_others_and_takes_it_again_like_them() {
-    let mut world = World::new(16, json!({"etl": 1}));
+    let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
             let retry = json!({"command": "false", "queue": "etl", "retry": {"attempts": 3, "delay": "1s"}});
@@ -470,12 +421,12 @@ async fn a_retry_gives_its_place_to_others_and_takes_it_again_like_them() {
             [vec![failing], others].concat()
         })
         .await;
-    assert_eq!((world.most_at_once(&jobs), world.runs(&jobs).len()), (1, 9));
+    assert_eq!((world.most_at_once(&jobs), world.runs_of(&jobs).len()), (1, 9));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_held_back_can_be_canceled_and_put_off() {
-    let mut world = World::new(16, json!({"etl": 1}));
+    let mut world = World::with_limits(16, json!({"etl": 1}));
     world
         .live(async |handle| {
             let mut jobs = Vec::new();
@@ -496,7 +447,7 @@ async fn one_that_is_held_back_can_be_canceled_and_put_off() {
 
 #[tokio::test(start_paused = true)]
 async fn the_policys_max_running_holds_where_it_is_less_than_the_servers() {
-    let mut world = World::new(16, json!({}));
+    let mut world = World::with_limits(16, json!({}));
     world.catalog.policy = Policy { max_running: NonZeroUsize::new(2), ..Policy::default() };
     let jobs = world
         .live(async |handle| {

@@ -17,6 +17,7 @@ use world::World;
 mod declared;
 #[path = "../recurrence/mod.rs"]
 mod oracle;
+#[path = "../world/mod.rs"]
 mod world;
 mod year;
 

@@ -1,4 +1,6 @@
-//! The service in virtual time, on a store that outlives it, and a wall clock that can be set.
+//! The scheduler in virtual time, on a store that outlives it, and a wall clock that can be set.
+
+#![allow(dead_code, reason = "each binary of tests uses its part")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tidetable::clock::{Clock, Dice};
 use tidetable::domain::id::{InstanceId, Timestamp};
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
-use tidetable::scheduler::{Catalog, Handle, Parts, Scheduler};
+use tidetable::scheduler::{self, Catalog, Handle, Parts, Scheduler};
 use tidetable::store::backup::back_up;
 use tidetable::store::check::check;
 use tidetable::store::logs::LogStore;
@@ -43,6 +45,7 @@ pub(crate) struct World {
     dir: tempfile::TempDir,
     /// What the config file says.
     pub(crate) catalog: Catalog,
+    pub(crate) settings: scheduler::Settings,
     /// How many there were.
     pub(crate) lives: u64,
 }
@@ -53,12 +56,12 @@ impl World {
         let clock = Arc::new(VirtualClock { begun: Instant::now(), shown: AtomicI64::new(begin * 1_000) });
         let engine = SimulatedEngine::new(clock.clone(), Settings::default());
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        Self { clock, engine, dir, lives: 0, catalog: Catalog::default() }
+        Self { clock, engine, dir, lives: 0, catalog: Catalog::default(), settings: Default::default() }
     }
 
     /// One life of the service, until `story` has ended; then it is killed.
     pub(crate) async fn live<T>(&mut self, story: impl AsyncFnOnce(Handle) -> T) -> T {
-        for _ in 0..100 {
+        for _ in 0..1_000 {
             tokio::task::yield_now().await;
         }
         self.lives += 1;
@@ -70,7 +73,7 @@ impl World {
             clock: self.clock.clone(),
             dice: Dice::from_seed(self.lives),
             catalog: self.catalog.clone(),
-            settings: Default::default(),
+            settings: self.settings.clone(),
         });
         let running = async move {
             // Kept here, so that the lock goes with this life.
