@@ -5,6 +5,8 @@
 //! [`crate::domain::planned`] and written in one transaction; whoever comes second with the same record is refused, reads it
 //! again, and finds it done.
 
+use futures::future::join_all;
+
 use super::handle::{Handle, SubmitError};
 use super::{ROUND, Shared};
 use crate::domain::declared::Source;
@@ -30,9 +32,9 @@ pub(super) async fn look(shared: &Shared, now: Timestamp) -> Result<Option<Times
         if records.is_empty() {
             break;
         }
-        for record in records {
-            turn(shared, &record, now).await?;
-        }
+        // At once, so that those that are due at one instant share a commit.
+        let turns = join_all(records.iter().map(|record| turn(shared, record, now))).await;
+        turns.into_iter().collect::<Result<(), StoreError>>()?;
     }
     shared.store.next_look().await
 }
