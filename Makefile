@@ -4,6 +4,8 @@
 # make check    what CI runs: formatting, lints, documentation, tests, the container image
 # make torture  servers, engines and networks killed at length: half an hour (SEED=7 repeats a plan, ARGS="NAME" takes one)
 # make soak     mixed load with kills for an hour (MINUTES=60), and whether anything has grown; samples in target/soak.csv
+# make bench-lateness  how late a job starts beside a bare `start`, and beside other schedulers (WAITING=1000000, JOBS=60)
+# make bench-herd      how fast 200 jobs due at one instant are worked off beside the engine's API at its best (HERD=200)
 # make bench-recovery  how long a new scheduler takes to know again what 10,000 jobs in flight do
 # make scale    a store with a million jobs reads as little as one with a few (JOBS=1000000)
 # make bench-scale  what a million jobs cost: start, POST, GET, a page, lateness, beside an empty store
@@ -22,7 +24,7 @@ SEEDS ?= 100000
 MINUTES ?= 60
 JOBS ?= 1000000
 
-.PHONY: demo test simulate torture soak scale bench-recovery bench-scale test-image check lint build image clean
+.PHONY: demo test simulate torture soak scale bench bench-lateness bench-herd bench-recovery bench-scale test-image check lint build image clean
 
 demo:
 	@scripts/demo.sh
@@ -38,6 +40,15 @@ torture:
 
 soak:
 	@MINUTES=$(MINUTES) scripts/test.sh --test soak -- --nocapture
+
+bench:
+	@scripts/bench.sh $(ARGS)
+
+bench-lateness:
+	@scripts/bench.sh lateness
+
+bench-herd:
+	@scripts/bench.sh herd
 
 bench-recovery:
 	@cargo bench --locked --bench recovery

@@ -1,0 +1,150 @@
+//! The engine under measurement, and what its own events say of the benchmark's containers.
+//!
+//! Each container, whoever makes it, carries a key in a label. Of each key the first start, the end and the removal are kept, by the
+//! engine's clock, in nanoseconds: everybody is judged by the same witness.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bollard::Docker;
+use bollard::models::{ContainerCreateBody, EventMessage, HostConfig};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+};
+use futures::StreamExt;
+use tokio::sync::watch;
+
+use crate::common::IMAGE;
+
+/// The label that has a container's key.
+pub const LABEL: &str = "bench.key";
+/// How long an engine may do nothing that was waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What an engine said of one container, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Life {
+    pub started: Option<i64>,
+    pub ended: Option<i64>,
+    pub removed: Option<i64>,
+}
+
+/// An engine, and a listener to its events.
+pub struct Lab {
+    pub docker: Docker,
+    pub network: String,
+    /// Tells this run's containers from those of any other.
+    run: String,
+    lives: Arc<Mutex<HashMap<String, Life>>>,
+    heard: watch::Receiver<u64>,
+}
+
+/// The wall clock, in nanoseconds.
+pub fn now_ns() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
+}
+
+/// Waits for an instant of the wall clock, as exactly as the kernel can: the runtime's own timers know milliseconds.
+pub async fn until(instant_ns: i64) {
+    let wait = move || std::thread::sleep(Duration::from_nanos(u64::try_from(instant_ns - now_ns()).unwrap_or(0)));
+    tokio::task::spawn_blocking(wait).await.unwrap();
+}
+
+impl Lab {
+    pub async fn new(network: &str) -> Self {
+        let docker = Docker::connect_with_defaults().unwrap();
+        docker.ping().await.expect("an engine answers at DOCKER_HOST");
+        let lives = Arc::new(Mutex::new(HashMap::new()));
+        let (tell, heard) = watch::channel(0);
+        tokio::spawn(listen(docker.clone(), lives.clone(), tell));
+        let run = format!("{}-{}", std::process::id(), now_ns());
+        let lab = Self { docker, network: network.to_owned(), run, lives, heard };
+        // The listener's request has left when it has heard of one container; the engine is warm then, too.
+        let probe = lab.key("probe", 0);
+        while lab.life(&probe).removed.is_none() {
+            let id = lab.create(&probe).await;
+            lab.docker.start_container(&id, None).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            lab.remove(&id).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        lab
+    }
+
+    /// A key that nobody else has.
+    pub fn key(&self, whose: &str, number: usize) -> String {
+        format!("{}/{whose}/{number}", self.run)
+    }
+
+    /// A container that is ready to be started.
+    pub async fn create(&self, key: &str) -> String {
+        let body = ContainerCreateBody {
+            image: Some(IMAGE.to_owned()),
+            cmd: Some(vec!["true".to_owned()]),
+            labels: Some(HashMap::from([(LABEL.to_owned(), key.to_owned())])),
+            host_config: Some(HostConfig { network_mode: Some(self.network.clone()), ..HostConfig::default() }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::default().build();
+        self.docker.create_container(Some(options), body).await.unwrap().id
+    }
+
+    pub async fn remove(&self, id: &str) {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        self.docker.remove_container(id, Some(options)).await.unwrap();
+    }
+
+    /// Removes what is left of this run.
+    pub async fn clear(&self) {
+        let filters = HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        for container in self.docker.list_containers(Some(options)).await.unwrap() {
+            let key = container.labels.unwrap_or_default().remove(LABEL).unwrap_or_default();
+            if key.starts_with(&self.run) {
+                let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+                // The engine may be removing it itself.
+                let _gone = self.docker.remove_container(&container.id.unwrap(), Some(options)).await;
+            }
+        }
+    }
+
+    pub fn life(&self, key: &str) -> Life {
+        self.lives.lock().unwrap().get(key).copied().unwrap_or_default()
+    }
+
+    /// When this had happened to each of these.
+    pub async fn wait(&self, keys: &[String], what: &str, happened: impl Fn(&Life) -> Option<i64>) -> Vec<i64> {
+        let mut heard = self.heard.clone();
+        loop {
+            let seen: Vec<i64> = keys.iter().filter_map(|key| happened(&self.life(key))).collect();
+            if seen.len() == keys.len() {
+                return seen;
+            }
+            let waited = tokio::time::timeout(PATIENCE, heard.changed()).await;
+            assert!(waited.is_ok(), "only {} of {} containers have {what}", seen.len(), keys.len());
+        }
+    }
+}
+
+async fn listen(docker: Docker, lives: Arc<Mutex<HashMap<String, Life>>>, tell: watch::Sender<u64>) {
+    let filters = HashMap::from([("type", vec!["container"]), ("label", vec![LABEL])]);
+    let mut events = std::pin::pin!(docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build())));
+    while let Some(event) = events.next().await {
+        note(&lives, event.expect("the engine's events are heard to the end"));
+        tell.send_modify(|count| *count += 1);
+    }
+}
+
+fn note(lives: &Mutex<HashMap<String, Life>>, event: EventMessage) {
+    let key = event.actor.and_then(|actor| actor.attributes).and_then(|mut attributes| attributes.remove(LABEL));
+    let (Some(key), Some(action), Some(at)) = (key, event.action, event.time_nano) else { return };
+    let mut lives = lives.lock().unwrap();
+    let life = lives.entry(key).or_default();
+    match action.as_str() {
+        "start" => assert!(life.started.replace(at).is_none(), "a container was started twice"),
+        "die" => life.ended = Some(at),
+        "destroy" => life.removed = Some(at),
+        _ => {}
+    }
+}

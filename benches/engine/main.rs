@@ -1,0 +1,110 @@
+//! What the service adds to an engine's own time: how late a job starts, and how fast a herd is worked off.
+//!
+//! On the engine at `DOCKER_HOST`, with the server as a process of its own that is spoken to over HTTP. What is measured is what the
+//! engine's own events say, for everybody: the same image, network and machine, in turns within one run. Beside it: the limit, which
+//! is the engine's API called with nothing around it, and peers. Tables on stderr, JSON on stdout, plots in `PLOTS` (target/bench).
+//!
+//! `make bench-lateness`, `make bench-herd`. From the environment: `JOBS` (60 at one a second, 100 at ten), `WAITING` (so many jobs in a
+//! second server's store), `HERD` (200), `ROUNDS` (5 and 3), `NETWORK` (host: the fastest there is), `PEERS` (a Python that has
+//! APScheduler and docker), `SHORT=1` (whether it works, no figures).
+
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark may, and it is there to print"
+)]
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+mod contestants;
+mod herd;
+mod lab;
+mod lateness;
+mod machine;
+mod plot;
+mod profile;
+mod report;
+#[path = "../../tests/scale/vast.rs"]
+mod vast;
+
+/// What is to be measured, and how long.
+pub struct Options {
+    /// Jobs at one a second, and at ten a second; without any, that rate is left out.
+    pub jobs: [usize; 2],
+    /// Jobs that wait in the store of a second server; none: there is no second one.
+    pub waiting: u32,
+    /// Jobs that are due at one instant.
+    pub herd: usize,
+    /// In how many turns a rate's jobs are split.
+    pub turns: usize,
+    /// How often each works off the herd.
+    pub herds: usize,
+    /// How many calls at once are tried in search of the limit.
+    pub concurrencies: Vec<usize>,
+    /// What all containers are on.
+    pub network: String,
+    /// A Python with the peers' packages.
+    pub python: Option<PathBuf>,
+    /// Where plots go; none: there are none.
+    pub plots: Option<PathBuf>,
+}
+
+impl Options {
+    /// As long as it takes to see that everything works.
+    pub fn short() -> Self {
+        let (jobs, turns, herds, concurrencies) = ([0, 5], 1, 1, vec![4]);
+        let (waiting, herd, network) = (1_000, 20, "none".to_owned());
+        Self { jobs, waiting, herd, turns, herds, concurrencies, network, python: None, plots: None }
+    }
+
+    fn from_environment() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let number = |name: &str| variable(name).map(|value| value.parse::<usize>().unwrap());
+        if variable("SHORT").is_some_and(|short| short != "0") {
+            return Self::short();
+        }
+        let jobs = number("JOBS");
+        Self {
+            jobs: [jobs.unwrap_or(60), jobs.unwrap_or(100)],
+            waiting: number("WAITING").map_or(0, |waiting| u32::try_from(waiting).unwrap()),
+            herd: number("HERD").unwrap_or(200),
+            turns: number("ROUNDS").unwrap_or(5),
+            herds: number("ROUNDS").unwrap_or(3),
+            concurrencies: vec![1, 2, 4, 8, 16, 32],
+            network: variable("NETWORK").unwrap_or_else(|| "host".to_owned()),
+            python: variable("PEERS").map(PathBuf::from),
+            plots: Some(variable("PLOTS").map_or_else(|| "target/bench".into(), PathBuf::from)),
+        }
+    }
+}
+
+/// Measures these (`lateness`, `herd`), and gives what was seen.
+pub async fn run(what: &[&str], options: &Options) -> Value {
+    let mut report = Map::new();
+    let lab = lab::Lab::new(&options.network).await;
+    report.insert("machine".to_owned(), machine::describe(&lab).await);
+    for what in what {
+        let seen = match *what {
+            "lateness" => lateness::run(&lab, options).await,
+            "herd" => herd::run(&lab, options).await,
+            other => panic!("`{other}` cannot be measured: `lateness` and `herd` can"),
+        };
+        report.insert((*what).to_owned(), seen);
+    }
+    report.insert("load_after".to_owned(), machine::load().into());
+    Value::Object(report)
+}
+
+#[tokio::main]
+async fn main() {
+    // cargo says `--bench` to every benchmark.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let wanted = if wanted.is_empty() { vec!["lateness", "herd"] } else { wanted };
+    println!("{}", run(&wanted, &Options::from_environment()).await);
+}

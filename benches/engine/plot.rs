@@ -1,0 +1,65 @@
+//! The plots, as SVG.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+const SIZE: (u32, u32) = (900, 500);
+
+/// How large a share of the jobs was started within how many milliseconds.
+pub fn shares(file: &Path, rows: &[(String, Vec<f64>)]) {
+    let most = rows.iter().flat_map(|(_, late)| late).copied().fold(1.0, f64::max);
+    let root = canvas(file);
+    let mut chart = ChartBuilder::on(&root)
+        .margin(15)
+        .set_all_label_area_size(40)
+        .build_cartesian_2d(0.0..most * 1.02, 0.0..1.0)
+        .unwrap();
+    chart.configure_mesh().x_desc("due → start event, ms").y_desc("share of the jobs").draw().unwrap();
+    for (index, (name, late)) in rows.iter().enumerate() {
+        let mut late = late.clone();
+        late.sort_by(f64::total_cmp);
+        let share = |n: usize| (n + 1) as f64 / late.len() as f64;
+        let points: Vec<(f64, f64)> = late.iter().enumerate().map(|(n, late)| (*late, share(n))).collect();
+        let style = Palette99::pick(index).stroke_width(2);
+        let line = chart.draw_series(LineSeries::new(points, style)).unwrap();
+        line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+    }
+    let labels = chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).border_style(BLACK).draw();
+    labels.unwrap();
+    root.present().unwrap();
+}
+
+/// Jobs a second: the engine's API at so many at once, and each of these.
+pub fn rates(file: &Path, search: &[(usize, f64)], rows: &[(String, f64)]) {
+    let most = search.iter().chain([(0, 1.0)].iter()).map(|(_, rate)| *rate).fold(1.0, f64::max);
+    let most = rows.iter().map(|(_, rate)| *rate).fold(most, f64::max) * 1.1;
+    let last = search.last().map_or(2.0, |(at_once, _)| *at_once as f64).max(2.0);
+    let root = canvas(file);
+    let mut chart = ChartBuilder::on(&root)
+        .margin(15)
+        .set_all_label_area_size(40)
+        .build_cartesian_2d((1.0..last).log_scale().base(2.0), 0.0..most)
+        .unwrap();
+    chart.configure_mesh().x_desc("at once").y_desc("jobs a second").draw().unwrap();
+    let points: Vec<(f64, f64)> = search.iter().map(|(at_once, rate)| (*at_once as f64, *rate)).collect();
+    let lines = [("raw API calls, in search of the limit".to_owned(), points)].into_iter();
+    let lines = lines.chain(rows.iter().map(|(name, rate)| (name.clone(), vec![(1.0, *rate), (last, *rate)])));
+    for (index, (name, points)) in lines.enumerate() {
+        let style = Palette99::pick(index).stroke_width(2);
+        let line = chart.draw_series(LineSeries::new(points, style)).unwrap();
+        line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+    }
+    let labels = chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).border_style(BLACK).draw();
+    labels.unwrap();
+    root.present().unwrap();
+}
+
+fn canvas(file: &Path) -> DrawingArea<SVGBackend<'_>, plotters::coord::Shift> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let root = SVGBackend::new(file, SIZE).into_drawing_area();
+    root.fill(&WHITE).unwrap();
+    root
+}

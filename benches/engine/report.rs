@@ -1,0 +1,46 @@
+//! Figures of a row of measurements, and the table that sets them beside the limit.
+
+use serde_json::{Value, json};
+
+/// What is kept of many measurements, in their unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    pub count: usize,
+    pub min: f64,
+    pub median: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Figures {
+    pub fn of(values: &[f64]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        // The smallest that so many are not above: of a hundred, the p99 is the one but last.
+        let at = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
+        Self { count: sorted.len(), min: sorted[0], median: at(50), p99: at(99), max: at(100) }
+    }
+
+    pub fn json(&self, limit: &Self) -> Value {
+        let rounded = |value: f64| (value * 1_000.0).round() / 1_000.0;
+        json!({
+            "count": self.count, "min": rounded(self.min), "median": rounded(self.median), "p99": rounded(self.p99),
+            "max": rounded(self.max), "median_beside_limit": rounded(self.median / limit.median),
+            "p99_beside_limit": rounded(self.p99 / limit.p99),
+        })
+    }
+}
+
+/// Prints the rows, each beside the first, which is the limit.
+pub fn table(title: &str, rows: &[(String, Figures)]) {
+    let Some((_, limit)) = rows.first() else { return };
+    eprintln!(
+        "\n{title}\n{:<44} {:>5} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
+        "", "n", "min", "median", "p99", "max", "×p50", "×p99"
+    );
+    for (name, row) in rows {
+        let (median, p99) = (row.median / limit.median, row.p99 / limit.p99);
+        let Figures { count, min, median: p50, p99: late, max } = row;
+        eprintln!("{name:<44} {count:>5} {min:>9.2} {p50:>9.2} {late:>9.2} {max:>9.2} {median:>7.2} {p99:>7.2}");
+    }
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Owns `make bench`: sees to an engine and to the peers that are written in Python, measures, and puts all back. Arguments go to the
+# benchmark: `lateness`, `herd`. The figures are on stdout, as JSON; the tables, and all else, on stderr.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT"
+
+readonly PEERS_DIR=$PWD/target/peers
+
+main() {
+    local settings
+    need_toolchain
+    need curl curl
+    need docker docker.io
+    need_peers
+    cargo bench --locked --no-run --bench engine
+    trap 'scripts/engine.sh release || true' EXIT
+    settings=$(scripts/engine.sh ensure)
+    eval "$settings"
+    export DOCKER_HOST
+    scripts/engine.sh image
+    cargo bench --locked --quiet --bench engine -- "$@"
+}
+
+# Without them the benchmark goes on, and its tables lack a row.
+need_peers() {
+    if [ -z "${PEERS:-}" ] && have python3; then
+        if python3 -m venv "$PEERS_DIR" >&2 && "$PEERS_DIR/bin/pip" -q install 'apscheduler<4' docker >&2; then
+            PEERS=$PEERS_DIR/bin/python
+        else
+            say "APScheduler and docker cannot be had from PyPI: left out"
+        fi
+    fi
+    export PEERS=${PEERS:-}
+}
+
+main "$@"
