@@ -14,13 +14,13 @@ main() {
     need curl curl
     need docker docker.io
     need_peers
-    cargo bench --locked --no-run --bench engine
+    cargo bench --locked --no-run --bench measure
     trap 'scripts/engine.sh release || true' EXIT
     settings=$(scripts/engine.sh ensure)
     eval "$settings"
     export DOCKER_HOST
     scripts/engine.sh image
-    cargo bench --locked --quiet --bench engine -- "$@"
+    cargo bench --locked --quiet --bench measure -- "$@"
 }
 
 # Without them the benchmark goes on, and its tables lack a row.

@@ -6,23 +6,32 @@ use serde_json::{Value, json};
 
 use crate::lab::Lab;
 
-pub async fn describe(lab: &Lab) -> Value {
-    let engine = lab.docker.version().await.unwrap();
-    let info = lab.docker.info().await.unwrap();
+pub fn describe() -> Value {
     let machine = json!({
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        "memory_mib": info.mem_total.unwrap_or(0) / (1 << 20),
-        "kernel": engine.kernel_version,
-        "engine": engine.version,
-        "client": said("docker", &["version", "--format", "{{.Client.Version}}"]),
-        "storage": info.driver,
-        "network": lab.network,
+        "memory": first_line("/proc/meminfo"),
+        "kernel": first_line("/proc/sys/kernel/osrelease"),
         "tidetable": said(crate::common::binary(), &["--version"]),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
         "load_before": load(),
     });
     eprintln!("{machine:#}");
     machine
+}
+
+pub async fn describe_engine(lab: &Lab) -> Value {
+    let engine = json!({
+        "version": lab.docker.version().await.unwrap().version,
+        "client": said("docker", &["version", "--format", "{{.Client.Version}}"]),
+        "storage": lab.docker.info().await.unwrap().driver,
+        "network": lab.network,
+    });
+    eprintln!("{engine:#}");
+    engine
+}
+
+fn first_line(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
 
 /// How many want the processors, over the last one, five and fifteen minutes.

@@ -1,8 +1,9 @@
-//! What the service adds to an engine's own time: how late a job starts, and how fast a herd is worked off.
+//! What the service costs, beside the limit and beside peers: one module for each question.
 //!
-//! On the engine at `DOCKER_HOST`, with the server as a process of its own that is spoken to over HTTP. What is measured is what the
-//! engine's own events say, for everybody: the same image, network and machine, in turns within one run. Beside it: the limit, which
-//! is the engine's API called with nothing around it, and peers. Tables on stderr, JSON on stdout, plots in `PLOTS` (target/bench).
+//! The server is a process of its own that is spoken to over HTTP. `lateness` and `herd` ask what the service adds to the time of the
+//! engine at `DOCKER_HOST`; what is measured is what the engine's own events say, for everybody: the same image, network and machine, in
+//! turns within one run. Beside it: the limit, which is the engine's API called with nothing around it, and peers. Tables on stderr, JSON
+//! on stdout, plots in `PLOTS` (target/bench).
 //!
 //! `make bench-lateness`, `make bench-herd`. From the environment: `JOBS` (60 at one a second, 100 at ten), `WAITING` (so many jobs in a
 //! second server's store), `HERD` (200), `ROUNDS` (5 and 3), `NETWORK` (host: the fastest there is), `PEERS` (a Python that has
@@ -32,7 +33,10 @@ mod report;
 #[path = "../../tests/scale/vast.rs"]
 mod vast;
 
-/// What is to be measured, and how long.
+/// All that can be measured.
+const ALL: [&str; 2] = ["lateness", "herd"];
+
+/// How long it is measured.
 pub struct Options {
     /// Jobs at one a second, and at ten a second; without any, that rate is left out.
     pub jobs: [usize; 2],
@@ -83,16 +87,15 @@ impl Options {
     }
 }
 
-/// Measures these (`lateness`, `herd`), and gives what was seen.
+/// Measures these, and gives what was seen. An engine is needed only by those that ask one.
 pub async fn run(what: &[&str], options: &Options) -> Value {
-    let mut report = Map::new();
-    let lab = lab::Lab::new(&options.network).await;
-    report.insert("machine".to_owned(), machine::describe(&lab).await);
+    let mut report = Map::from_iter([("machine".to_owned(), machine::describe())]);
+    let mut lab = None;
     for what in what {
         let seen = match *what {
-            "lateness" => lateness::run(&lab, options).await,
-            "herd" => herd::run(&lab, options).await,
-            other => panic!("`{other}` cannot be measured: `lateness` and `herd` can"),
+            "lateness" => lateness::run(engine(&mut lab, &mut report, options).await, options).await,
+            "herd" => herd::run(engine(&mut lab, &mut report, options).await, options).await,
+            other => panic!("`{other}` cannot be measured: {} can", ALL.join(", ")),
         };
         report.insert((*what).to_owned(), seen);
     }
@@ -100,11 +103,20 @@ pub async fn run(what: &[&str], options: &Options) -> Value {
     Value::Object(report)
 }
 
+/// The engine, which is asked who it is when it is first needed.
+async fn engine<'a>(lab: &'a mut Option<lab::Lab>, report: &mut Map<String, Value>, options: &Options) -> &'a lab::Lab {
+    if lab.is_none() {
+        let new = lab::Lab::new(&options.network).await;
+        report.insert("engine".to_owned(), machine::describe_engine(&new).await);
+        *lab = Some(new);
+    }
+    lab.as_ref().unwrap()
+}
+
 #[tokio::main]
 async fn main() {
     // cargo says `--bench` to every benchmark.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    let wanted = if wanted.is_empty() { vec!["lateness", "herd"] } else { wanted };
-    println!("{}", run(&wanted, &Options::from_environment()).await);
+    println!("{}", run(if wanted.is_empty() { &ALL } else { &wanted }, &Options::from_environment()).await);
 }
