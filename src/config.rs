@@ -115,6 +115,7 @@ struct ServerSection {
 struct LimitsSection {
     max_running: Option<usize>,
     max_starting: Option<usize>,
+    stage_ahead: Option<Span>,
 }
 
 /// One `[engines.NAME]`: where that engine is. For `docker`, it outranks `DOCKER_HOST` and its like.
@@ -218,8 +219,7 @@ impl Config {
         }
         let engine = engine(args.engine.or(server.engine).as_deref(), file.engines)?;
         let max_running = args.max_running.or(file.limits.max_running);
-        let settings =
-            settings(max_running, file.limits.max_starting, args.accept_new_engine.or(server.accept_new_engine))?;
+        let settings = settings(max_running, &file.limits, args.accept_new_engine.or(server.accept_new_engine))?;
         let policy = policy(file.policies)?;
         let zone = zone(args.time_zone.or(server.time_zone).as_deref())?;
         let beside = read.as_ref().and_then(|read| read.path.parent()).unwrap_or(Path::new(""));
@@ -310,16 +310,17 @@ fn engine(name: Option<&str>, mut sections: BTreeMap<String, EngineSection>) -> 
 
 fn settings(
     max_running: Option<usize>,
-    max_starting: Option<usize>,
+    limits: &LimitsSection,
     accept_new_engine: Option<bool>,
 ) -> Result<Settings, ConfigError> {
     let default = Settings::default();
-    if max_running == Some(0) || max_starting == Some(0) {
+    if max_running == Some(0) || limits.max_starting == Some(0) {
         return wrong("`max_running` and `max_starting` have to be 1 or more");
     }
     Ok(Settings {
         max_running: max_running.unwrap_or(default.max_running),
-        max_starting: max_starting.unwrap_or(default.max_starting),
+        max_starting: limits.max_starting.unwrap_or(default.max_starting),
+        stage_ahead: limits.stage_ahead.map_or(default.stage_ahead, Span::as_duration),
         accept_new_engine: accept_new_engine.unwrap_or(false),
     })
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tidetable::clock::{Clock, Dice, SystemClock};
-use tidetable::domain::container::{Container, Owner, Phase, Question, Testimony};
+use tidetable::domain::container::{Container, Owner, Phase, Question, Recipe, Testimony};
 use tidetable::domain::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId};
 use tidetable::domain::job::Reason;
 use tidetable::domain::output::{Channel, LogLine};
@@ -58,6 +58,7 @@ impl Bench {
         Launch {
             name: ContainerName::of(job, attempt),
             owner: Owner { instance: self.instance, job, attempt },
+            recipe: Recipe("r".to_owned()),
             schedule: None,
             image,
             spec,

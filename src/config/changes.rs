@@ -44,7 +44,7 @@ impl Config {
 
     /// What is another in `new`, on one line: `+` is new, `~` changed, `-` gone. Nothing when all is the same.
     pub fn changes(&self, new: &Self) -> Option<String> {
-        let Settings { max_running, max_starting, accept_new_engine: _ } = self.settings;
+        let Settings { max_running, max_starting, stage_ahead, accept_new_engine: _ } = self.settings;
         let parts = [
             entries("definitions", &self.definitions, &new.definitions),
             entries("schedules", &self.schedules, &new.schedules),
@@ -54,6 +54,7 @@ impl Config {
             (self.policy != new.policy).then(|| "policies: ~default".to_owned()),
             number("limits.max_running", max_running, new.settings.max_running),
             number("limits.max_starting", max_starting, new.settings.max_starting),
+            number("limits.stage_ahead", stage_ahead, new.settings.stage_ahead),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join("; "))

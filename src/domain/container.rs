@@ -15,6 +15,8 @@ pub const LABEL_JOB: &str = "tidetable.job";
 pub const LABEL_ATTEMPT: &str = "tidetable.attempt";
 /// The label that says which schedule the job is of.
 pub const LABEL_SCHEDULE: &str = "tidetable.schedule";
+/// The label that says what it was made by.
+pub const LABEL_RECIPE: &str = "tidetable.recipe";
 /// The prefix that no caller's own label may have.
 pub const LABEL_PREFIX: &str = "tidetable.";
 
@@ -29,6 +31,10 @@ pub struct Owner {
     pub attempt: Attempt,
 }
 
+/// What a container is made by, as one short word: the same for two containers that only differ in their ids.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Recipe(pub String);
+
 /// A container as one inspection saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -36,6 +42,8 @@ pub struct Container {
     pub id: ContainerId,
     /// Whose it is, or `None` where the labels are missing or no ids.
     pub owner: Option<Owner>,
+    /// What it was made by, or `None` where no label says so.
+    pub recipe: Option<Recipe>,
     /// When the engine made it, by the engine's clock.
     pub created_at: Timestamp,
     /// The digest of the image it was made from: the registry's where there is one, else the image's own id.

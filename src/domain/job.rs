@@ -5,8 +5,9 @@
 //! status, follow from the state and are stored nowhere else.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use super::container::Exit;
+use super::container::{Exit, Recipe};
 use super::hold::Hold;
 use super::id::{Attempt, ContainerId, ContainerName, Digest, JobId, Timestamp, Version};
 use super::image::JobName;
@@ -283,6 +284,15 @@ impl Job {
     /// The name of the container of its present attempt.
     pub fn container_name(&self) -> ContainerName {
         ContainerName::of(self.id, self.attempt)
+    }
+
+    /// What the container of its present attempt is made by: whatever the process in it could tell apart.
+    pub fn recipe(&self) -> Recipe {
+        let schedule = self.origin.as_ref().map(|origin| &origin.schedule);
+        // None of these types fails to be written.
+        let told =
+            serde_json::to_vec(&(self.spec.fields(), self.id, self.attempt, self.due_at, schedule)).unwrap_or_default();
+        Recipe(Sha256::digest(told).iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The instant after which it is no longer started, if it has a start deadline.

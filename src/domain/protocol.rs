@@ -126,6 +126,10 @@ fn claimed(job: &Job, sight: &Sight, when_absent: Step) -> Step {
             format!("a container named `{}` is on the engine and is not ours", job.container_name()),
         ))),
         Sight::Present(container) => match &container.phase {
+            // Made ahead, and the job has changed since.
+            Phase::Created { .. } if container.recipe.as_ref().is_some_and(|recipe| *recipe != job.recipe()) => {
+                Step::Remove(container.id.clone())
+            }
             Phase::Created { refusal: None } => Step::Record(Event::Intend(container.id.clone())),
             Phase::Created { refusal: Some(refusal) } => Step::Record(Event::Failed(refused(refusal))),
             Phase::Running { started_at } => Step::Record(Event::Started(run_of(container, *started_at))),

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::domain::abilities::Abilities;
-use crate::domain::container::{Container, Owner, Question, Testimony};
+use crate::domain::container::{Container, Owner, Question, Recipe, Testimony};
 use crate::domain::id::{Attempt, ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
@@ -140,6 +140,8 @@ pub struct Launch {
     pub name: ContainerName,
     /// Whose it is.
     pub owner: Owner,
+    /// What it is made by, for a label.
+    pub recipe: Recipe,
     /// The schedule that its job is of, for a label.
     pub schedule: Option<ScheduleName>,
     /// Its image.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::admission::{Admissions, Verdict};
-use super::{BACKOFF, Handle, Health, LONGEST_NAP, ROUND, Rules, Seat, Shared, driver, restore, schedules};
+use super::{BACKOFF, Handle, Health, LONGEST_NAP, ROUND, Rules, Seat, Shared, driver, restore, schedules, stage};
 use crate::domain::hold::Hold;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
@@ -29,7 +29,11 @@ pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<JobId>, stop
     let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stride: 0, in_line: None, stop };
     restore::run(shared, &dispatcher.stop).await;
     dispatcher.adopt_all().await;
+    // Not before: what another server has staged since a backup is found there.
+    let mut stager = JoinSet::new();
+    stager.spawn(stage::run(shared.clone(), dispatcher.stop.clone()));
     dispatcher.run(found).await;
+    while stager.join_next().await.is_some() {}
     while let Some(ended) = dispatcher.drivers.join_next().await {
         report(ended);
     }

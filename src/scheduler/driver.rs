@@ -36,8 +36,10 @@ pub(super) async fn run(
     seat: Arc<Seat>,
     stop: CancellationToken,
 ) {
-    // Whoever claimed it just now knows that nothing is on the engine yet; were it wrong, `create` would conflict.
-    let sight = if claimed.is_some() { Sight::Absent } else { Sight::Unseen };
+    // Whoever claimed it just now knows that nothing is on the engine yet, unless it was staged; were it wrong, `create`
+    // would conflict.
+    let is_staged = shared.stage.take(id).await;
+    let sight = if claimed.is_some() && !is_staged { Sight::Absent } else { Sight::Unseen };
     let job = match claimed {
         Some(job) => Some(job),
         None => unless_stopped(&stop, read(&shared, id)).await,

@@ -144,7 +144,7 @@ impl Handle {
         let accepted = self.prepare(order).await?;
         let _place = self.shared.place()?;
         self.shared.store.insert(&accepted.job).await?;
-        self.shared.wake.notify_one();
+        self.shared.is_new(&accepted.job);
         Ok(accepted)
     }
 
@@ -156,7 +156,7 @@ impl Handle {
     pub async fn submit_once(&self, job: &Job, answer: &Answer) -> Result<Option<Answer>, SubmitError> {
         let _place = self.shared.place()?;
         let earlier = self.shared.store.insert_once(job, answer, job.created_at - ANSWERS_KEPT).await?;
-        self.shared.wake.notify_one();
+        self.shared.is_new(job);
         Ok(earlier)
     }
 

@@ -132,6 +132,9 @@ impl Shared {
         let written = self.store.advance(before, after, at).await;
         let has_run = before.map() == Map::Running && after.map() != Map::Running;
         let is_done = before.attempt.0 > 0 && after.is_over();
+        if written.is_ok() {
+            self.stage_again(after);
+        }
         if (has_run || is_done) && !matches!(written, Err(StoreError::Outdated)) {
             self.let_go(before, &before.spec);
         }

@@ -1,10 +1,11 @@
 //! The scheduler: what is due is claimed, started, watched, and finished.
 //!
-//! Three kinds of task, and one owner ([`Scheduler::run`]) that waits for all of them:
+//! Four kinds of task, and one owner ([`Scheduler::run`]) that waits for all of them:
 //!
 //! - the *dispatcher* (`dispatch`) asks the store what is due, and claims it;
 //! - a *driver* (`driver`) per job that is claimed and not yet over takes it step by step through the start
 //!   protocol. It holds nothing that is not on disk or on the engine: dropping one at any point loses nothing;
+//! - the *stager* (`stage`) has the engine create what is due soon, so that only `start` is left then;
 //! - the *monitor* (`monitor`) keeps the connection to the engine, passes on its hints, and after every gap (and now
 //!   and then) compares what the engine has with what the store says (`sweep`).
 //!
@@ -28,6 +29,7 @@ use crate::store::Store;
 use crate::store::logs::LogStore;
 use crate::watched::Watched;
 use holds::Holds;
+use stage::Stage;
 use turns::Turns;
 
 mod admission;
@@ -39,11 +41,13 @@ mod driver;
 mod forecast;
 mod handle;
 mod holds;
+mod launch;
 mod monitor;
 mod output;
 mod restore;
 mod schedules;
 mod secrets;
+mod stage;
 mod sweep;
 mod turns;
 mod waiting;
@@ -70,6 +74,9 @@ pub const ORPHAN_AGE: Duration = Duration::from_secs(10 * 60);
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How many due jobs are looked at in one round.
 pub const ROUND: usize = 256;
+
+/// How long before a job is due its container is created, unless the config says otherwise.
+pub const STAGE_AHEAD: Duration = Duration::from_secs(15);
 
 // A sweep or a ping that comes more often than the wall clock is read would never be on time.
 const _: () =
@@ -119,13 +126,15 @@ pub struct Settings {
     pub max_running: usize,
     /// How many creates and starts the engine is given at once: past its knee an engine only gets slower.
     pub max_starting: usize,
+    /// How long before a job is due its container is created, and its image pulled; zero: not before it is due.
+    pub stage_ahead: Duration,
     /// Take the engine that answers now for ours, though another one was known.
     pub accept_new_engine: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_running: 256, max_starting: 8, accept_new_engine: false }
+        Self { max_running: 256, max_starting: 8, stage_ahead: STAGE_AHEAD, accept_new_engine: false }
     }
 }
 
@@ -174,6 +183,8 @@ struct Shared {
     /// In an order of their own, so that who is poked first is the same each time.
     seats: Mutex<BTreeMap<JobId, Arc<Seat>>>,
     starting: Arc<Turns>,
+    /// What is on the engine ahead of its time.
+    stage: Arc<Stage>,
     /// What jobs wait for that are held back.
     holds: Mutex<Holds>,
     /// Jobs that are being accepted, and are not on disk yet.
@@ -232,6 +243,7 @@ impl Scheduler {
             wake: Notify::new(),
             health,
             seats: Mutex::default(),
+            stage: Arc::default(),
             holds: Mutex::default(),
             coming: AtomicUsize::default(),
             found: found_sender,

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::driver::LOG_MARGIN;
 use super::{Backoff, Health, Shared, schedules};
 use crate::domain::id::{Attempt, ContainerId, EngineId, JobId, Timestamp};
+use crate::domain::job::{Job, Map};
 use crate::domain::restored::{Logged, overtaken};
 use crate::engine::{EngineError, Listed, Started};
 use crate::store::{Restored, StoreError};
@@ -47,8 +48,10 @@ async fn see_to(shared: &Shared) -> Result<(), Setback> {
     warn!(since = %restored.since, "this store is a restored backup: first, what ran since is looked for on the engine");
     let engine = engine_that_is_up(shared).await;
     let instance = shared.store.instance();
+    let listed = take_back_staged(shared, shared.engine.list(instance).await?, &restored).await?;
     let evidence = Evidence {
-        containers: latest(shared.engine.list(instance).await?),
+        containers: latest(listed),
+        // Asked for after that: what was started before it could be removed is in it.
         log: shared.engine.started(instance, restored.since - LOG_MARGIN).await?,
         is_the_same_engine: restored.engine == Some(engine),
     };
@@ -90,6 +93,32 @@ async fn engine_that_is_up(shared: &Shared) -> EngineId {
             return description.id.clone();
         }
     }
+}
+
+/// Removes what was only made ahead for jobs that are not due yet: they run when they are. Gives the others.
+async fn take_back_staged(shared: &Shared, listed: Vec<Listed>, restored: &Restored) -> Result<Vec<Listed>, Setback> {
+    let mut others = Vec::with_capacity(listed.len());
+    for container in listed {
+        if is_staged(shared, &container, restored).await? {
+            match shared.engine.remove(&container.id).await {
+                Ok(()) | Err(EngineError::NotFound) => continue,
+                Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),
+                // It runs by now, perhaps.
+                Err(failure) => {
+                    warn!(container = %container.name, error = %failure, "cannot remove what was made ahead")
+                }
+            }
+        }
+        others.push(container);
+    }
+    Ok(others)
+}
+
+async fn is_staged(shared: &Shared, container: &Listed, restored: &Restored) -> Result<bool, StoreError> {
+    let Some(owner) = container.owner.filter(|_| !container.running && !container.exited) else { return Ok(false) };
+    let job = shared.store.get(owner.job).await?;
+    let is_to_come = |job: &Job| job.map() == Map::Scheduled && job.due_at > restored.served_at;
+    Ok(job.is_some_and(|job| is_to_come(&job) && owner.attempt > job.attempt))
 }
 
 /// Of each job, the container of the latest attempt.

@@ -44,7 +44,17 @@ async fn turn(shared: &Shared, record: &ScheduleRecord, now: Timestamp) -> Resul
     let waiting = waiting(shared, &record.name).await?;
     let restored = shared.store.restored(now).await?.is_some();
     let turn = record.turn(&waiting, now, restored, &mut || shared.new_id(now));
-    unless_outdated(shared.store.turn(turn, now).await).map(drop)
+    write(shared, turn, now).await.map(drop)
+}
+
+/// Whether it was written. Its jobs may be due soon, or were about to be.
+async fn write(shared: &Shared, turn: Turn, now: Timestamp) -> Result<bool, StoreError> {
+    let jobs: Vec<Job> = turn.jobs.iter().chain(turn.ended.iter().map(|(_, after)| after)).cloned().collect();
+    let written = unless_outdated(shared.store.turn(turn, now).await)?;
+    if written {
+        jobs.iter().for_each(|job| shared.stage_again(job));
+    }
+    Ok(written)
 }
 
 /// The jobs of its ticks that wait for their first attempt.
@@ -202,7 +212,7 @@ impl Handle {
         };
         let _place = self.shared.place()?;
         self.shared.store.insert(&job).await?;
-        self.shared.wake.notify_one();
+        self.shared.is_new(&job);
         Ok(job)
     }
 
@@ -270,7 +280,7 @@ impl Handle {
     async fn write(&self, turn: Turn, now: Timestamp) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
         let after = turn.after.clone();
         let name = turn.name.clone();
-        let written = unless_outdated(self.shared.store.turn(turn, now).await)?;
+        let written = write(&self.shared, turn, now).await?;
         self.shared.schedule_changed(&name);
         Ok(written.then_some(after))
     }

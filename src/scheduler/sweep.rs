@@ -46,7 +46,12 @@ async fn visit(shared: &Shared, container: &Listed) -> Result<(), EngineError> {
     }
     match shared.store.get(owner.job).await {
         Ok(Some(job)) if is_left_over(&job, owner.attempt) => clear(shared, &job, container).await,
-        Ok(Some(_)) => Ok(()),
+        Ok(Some(job)) => {
+            if owner.attempt > job.attempt && job.map() == Map::Scheduled && !container.running && !container.exited {
+                shared.found_staged(&job, &container.id);
+            }
+            Ok(())
+        }
         Ok(None) => orphan(shared, container).await,
         Err(failure) => {
             warn!(job = %owner.job, error = %failure, "its job cannot be read; its container stays");

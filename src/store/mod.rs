@@ -74,6 +74,15 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     /// Up to `limit` jobs that are `scheduled` or `retrying` and due at `now`, the earliest first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
 
+    /// Up to `limit` jobs that are `scheduled` or `retrying`, with when they are due: after `after`, and by `until`; the earliest
+    /// first.
+    async fn upcoming(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, JobId)>, StoreError>;
+
     /// When the next `scheduled` or `retrying` job is due.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 

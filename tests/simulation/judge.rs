@@ -72,7 +72,9 @@ impl Judge {
             return Err("was acknowledged and is not in the history".to_owned());
         }
         let attempt = u32::try_from(job["attempt"].as_u64().unwrap()).unwrap();
-        if let Some((key, _)) = self.runs.range((id, attempt + 1)..=(id, u32::MAX)).next() {
+        // Somebody else may start what was only made ahead.
+        let mut later = self.runs.range((id, attempt + 1)..=(id, u32::MAX));
+        if let Some((key, _)) = later.find(|(_, runs)| runs.iter().any(|run| !run.by_somebody_else)) {
             return Err(format!("ran in attempt {}, of which history knows nothing", key.1));
         }
         // One that somebody else has given another name runs on.

@@ -345,6 +345,16 @@ impl Store for TappedStore {
         self.store.due(now, limit).await
     }
 
+    async fn upcoming(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
+        self.read().await?;
+        self.store.upcoming(after, until, limit).await
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read().await?;
         self.store.next_due().await

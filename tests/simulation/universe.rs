@@ -15,7 +15,7 @@ use serde_json::Value;
 use tidetable::api::Api;
 use tidetable::api::guard::Guard;
 use tidetable::clock::{Clock, Dice};
-use tidetable::domain::container::Owner;
+use tidetable::domain::container::{Owner, Recipe};
 use tidetable::domain::id::{Attempt, ContainerName, InstanceId, JobId};
 use tidetable::domain::job::{Job, Map};
 use tidetable::engine::simulated::{Costs, Fault, Faults, Settings, SimulatedEngine};
@@ -234,6 +234,7 @@ pub fn launch(owner: Owner) -> Launch {
     Launch {
         name: ContainerName::of(owner.job, owner.attempt),
         owner,
+        recipe: Recipe("r".to_owned()),
         schedule: None,
         image: "busybox".parse().unwrap(),
         spec: serde_json::from_value(serde_json::json!({"command": "sleep 2"})).unwrap(),

@@ -6,7 +6,7 @@
 //! Whether the rows together keep their promise is shown by [`model`]. Longer than a file should be, for it is one table.
 
 use super::*;
-use crate::domain::container::Owner;
+use crate::domain::container::{Owner, Recipe};
 use crate::domain::id::{Attempt, InstanceId, JobId, Version};
 use crate::domain::job::{End, Outcome, Setback, StopCause, Wait};
 
@@ -83,7 +83,14 @@ fn over(outcome: Outcome) -> Job {
 
 fn container(name: &str, phase: Phase) -> Sight {
     let owner = Owner { instance: InstanceId::new([1; 16]), job: job_id(), attempt: Attempt(1) };
-    Sight::Present(Container { id: id(name), owner: Some(owner), created_at: at(9), image_digest: None, phase })
+    Sight::Present(Container {
+        id: id(name),
+        owner: Some(owner),
+        recipe: None,
+        created_at: at(9),
+        image_digest: None,
+        phase,
+    })
 }
 
 fn created() -> Phase {
@@ -161,6 +168,18 @@ fn claimed_no_intent_and_nothing_there_create_go_on() {
 #[test]
 fn claimed_no_intent_and_created_the_intent_comes_next() {
     assert_eq!(found(&claimed(), &ours(created())), Step::Record(Event::Intend(id("ours"))));
+}
+
+#[test]
+fn claimed_no_intent_and_made_ahead_by_what_the_job_no_longer_is_it_goes() {
+    let job = claimed();
+    let made_by = |recipe: Recipe| match ours(created()) {
+        Sight::Present(container) => Sight::Present(Container { recipe: Some(recipe), ..container }),
+        other => other,
+    };
+    assert_eq!(found(&job, &made_by(job.recipe())), Step::Record(Event::Intend(id("ours"))));
+    let before = Job { due_at: at(8), ..job.clone() };
+    assert_eq!(found(&job, &made_by(before.recipe())), Step::Remove(id("ours")));
 }
 
 #[test]

@@ -256,6 +256,7 @@ impl Engine for DockerEngine {
         Ok(Some(Container {
             id: seen.id,
             owner: seen.owner,
+            recipe: seen.recipe,
             created_at: seen.created_at,
             image_digest,
             phase: seen.phase,

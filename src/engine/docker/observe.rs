@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::answers;
 use crate::domain::container::{
-    Exit, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner, Phase, StartRefusal, UNSEEN_END,
+    Exit, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_RECIPE, Owner, Phase, Recipe, StartRefusal, UNSEEN_END,
 };
 use crate::domain::id::{Attempt, ContainerId, Timestamp};
 use crate::engine::Listed;
@@ -67,6 +67,7 @@ pub(super) struct Image {
 pub(super) struct Seen {
     pub(super) id: ContainerId,
     pub(super) owner: Option<Owner>,
+    pub(super) recipe: Option<Recipe>,
     pub(super) created_at: Timestamp,
     pub(super) image: Option<Image>,
     pub(super) phase: Phase,
@@ -77,9 +78,11 @@ pub(super) fn seen(inspected: Inspected) -> Seen {
     let created_at = inspected.created.unwrap_or_default();
     let config = inspected.config.unwrap_or_default();
     let name = config.image.unwrap_or_default();
+    let labels = config.labels.unwrap_or_default();
     Seen {
         id: ContainerId(inspected.id),
-        owner: owner(&config.labels.unwrap_or_default()),
+        owner: owner(&labels),
+        recipe: labels.get(LABEL_RECIPE).cloned().map(Recipe),
         created_at,
         image: inspected.image.filter(|id| !id.is_empty()).map(|id| Image { id, name }),
         phase: phase(&inspected.state, created_at),

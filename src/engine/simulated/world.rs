@@ -15,7 +15,7 @@ use super::begins;
 use super::record::{Evidence, Happened, Record};
 use super::script::{NotFound, Plan, plan};
 use super::time::{Now, instant_after, wall_after};
-use crate::domain::container::{Container, Exit, Owner, Phase, StartRefusal};
+use crate::domain::container::{Container, Exit, Owner, Phase, Recipe, StartRefusal};
 use crate::domain::id::{ContainerId, ContainerName, Digest, JobId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
@@ -57,6 +57,7 @@ pub(super) struct World {
 struct Simulated {
     name: String,
     owner: Option<Owner>,
+    recipe: Recipe,
     image: String,
     created_at: Timestamp,
     plan: Result<Plan, NotFound>,
@@ -136,6 +137,7 @@ impl World {
         let container = Simulated {
             name: name.clone(),
             owner,
+            recipe: launch.recipe.clone(),
             image: launch.image.with_tag(),
             created_at: now.wall,
             plan: plan(&[words(&fields.entrypoint), words(&fields.command)].concat(), &environment),
@@ -265,6 +267,7 @@ impl World {
         Some(Container {
             id: id.clone(),
             owner: container.owner,
+            recipe: Some(container.recipe.clone()),
             created_at: container.created_at,
             image_digest: Some(Digest(format!("sha256:{}", digest(&container.image)))),
             phase: container.phase(),

@@ -6,18 +6,18 @@
 
 use std::pin::pin;
 
-use chrono::{Duration, SecondsFormat};
+use chrono::Duration;
 use tracing::warn;
 
 use super::{Driver, Health, Setback};
-use crate::domain::container::{Container, Exit, Owner, Phase, Question, Testimony, UNSEEN_END};
+use crate::domain::container::{Container, Exit, Phase, Question, Testimony, UNSEEN_END};
 use crate::domain::id::ContainerId;
 use crate::domain::image::ImageRef;
 use crate::domain::job::{Reason, Run, State, StopCause};
 use crate::domain::protocol::Sight;
 use crate::domain::spec::PullPolicy;
 use crate::domain::transition::{Ending, Event, Failure};
-use crate::engine::{EngineError, Launch, PullProgress};
+use crate::engine::{EngineError, PullProgress};
 use crate::store::logs::KeepError;
 
 /// How much earlier than a container's start its event may be in the log, clocks and rounding included.
@@ -41,12 +41,8 @@ impl Driver {
         }
     }
 
-    fn owner(&self) -> Owner {
-        Owner { instance: self.shared.store.instance(), job: self.job.id, attempt: self.job.attempt }
-    }
-
     fn is_ours(&self, container: &Container) -> bool {
-        container.owner == Some(self.owner())
+        container.owner == Some(self.shared.owner(&self.job))
     }
 
     fn image(&self) -> Result<ImageRef, Setback> {
@@ -104,15 +100,7 @@ impl Driver {
             Ok(secrets) => secrets,
             Err(failure) => return self.record(Event::Failed(failure)).await,
         };
-        let launch = Launch {
-            name: self.job.container_name(),
-            owner: self.owner(),
-            schedule: self.job.origin.as_ref().map(|origin| origin.schedule.clone()),
-            image: image.clone(),
-            spec: self.job.spec.clone(),
-            environment: self.environment(),
-            secrets,
-        };
+        let launch = self.shared.launch(&self.job, image.clone(), secrets);
         self.take_turn().await?;
         if self.is_too_late() {
             return Ok(());
@@ -171,19 +159,6 @@ impl Driver {
                 .await;
         }
         self.record(Event::Pull).await
-    }
-
-    fn environment(&self) -> Vec<(String, String)> {
-        let due = self.job.due_at.to_rfc3339_opts(SecondsFormat::Millis, true);
-        [
-            ("TIDETABLE_JOB_ID", self.job.id.to_string()),
-            ("TIDETABLE_ATTEMPT", self.job.attempt.to_string()),
-            ("TIDETABLE_DUE_AT", due),
-        ]
-        .into_iter()
-        .chain(self.job.origin.as_ref().map(|origin| ("TIDETABLE_SCHEDULE", origin.schedule.to_string())))
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
     }
 
     /// A place among the creates and starts in flight, kept until `start` has answered or nothing is to be started. So

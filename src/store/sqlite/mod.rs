@@ -223,6 +223,15 @@ impl Store for SqliteStore {
         self.read(move |connection| queries::due(connection, now, limit)).await
     }
 
+    async fn upcoming(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
+        self.read(move |connection| queries::upcoming(connection, after, until, limit)).await
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(queries::next_due).await
     }

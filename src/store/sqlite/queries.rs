@@ -23,6 +23,8 @@ const JOURNAL_AFTER: &str = "SELECT seq, at, job, job_name, from_status, to_stat
      FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 const PREFIX: &str = "SELECT id FROM jobs WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
 const NEXT_DUE: &str = "SELECT min(due_at) FROM jobs INDEXED BY jobs_due WHERE status IN ('scheduled', 'retrying')";
+const UPCOMING: &str = "SELECT due_at, id FROM jobs INDEXED BY jobs_due
+     WHERE status IN ('scheduled', 'retrying') AND due_at > ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3";
 const ACTIVE: &str = "SELECT id FROM jobs INDEXED BY jobs_by_status
      WHERE status IN ('pulling', 'starting', 'running', 'stopping')";
 const ADD_WAITING: &str = "UPDATE meta SET value = CAST(value AS INTEGER) + ?1 WHERE key = 'waiting'";
@@ -206,6 +208,22 @@ fn ids(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Jo
 
 pub(super) fn due(connection: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
     jobs(connection, &due_sql(), params![now.timestamp_millis(), limit_of(limit)])
+}
+
+pub(super) fn upcoming(
+    connection: &Connection,
+    after: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<(Timestamp, JobId)>, StoreError> {
+    let mut statement = prepared(connection, UPCOMING)?;
+    let within = params![after.timestamp_millis(), until.timestamp_millis(), limit_of(limit)];
+    let found = statement
+        .query_map(within, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 16]>(1)?)))
+        .map_err(failed)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    Ok(found.into_iter().filter_map(|(at, id)| Some((rows::instant(at)?, JobId::from_bytes(id)))).collect())
 }
 
 pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
-use crate::domain::container::{Owner, Phase};
+use crate::domain::container::{Owner, Phase, Recipe};
 use crate::domain::id::{Attempt, JobId};
 
 mod calls;
@@ -52,6 +52,7 @@ fn launch(job: u8, command: &str) -> Launch {
     Launch {
         name: ContainerName::of(job, Attempt(1)),
         owner: Owner { instance: ours(), job, attempt: Attempt(1) },
+        recipe: Recipe("r".to_owned()),
         schedule: None,
         image: "busybox".parse().expect("an image"),
         spec,

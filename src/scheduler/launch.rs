@@ -1,0 +1,45 @@
+//! What a container of a job is made of, whether it is made ahead or when the job is due.
+
+use chrono::SecondsFormat;
+
+use super::Shared;
+use crate::domain::container::Owner;
+use crate::domain::image::ImageRef;
+use crate::domain::job::Job;
+use crate::domain::secret::Secret;
+use crate::engine::Launch;
+
+impl Shared {
+    /// Whose the container of the job's present attempt is.
+    pub(super) fn owner(&self, job: &Job) -> Owner {
+        Owner { instance: self.store.instance(), job: job.id, attempt: job.attempt }
+    }
+
+    /// The container of the job's present attempt.
+    pub(super) fn launch(&self, job: &Job, image: ImageRef, secrets: Vec<(String, Secret)>) -> Launch {
+        Launch {
+            name: job.container_name(),
+            owner: self.owner(job),
+            recipe: job.recipe(),
+            schedule: job.origin.as_ref().map(|origin| origin.schedule.clone()),
+            image,
+            spec: job.spec.clone(),
+            environment: environment(job),
+            secrets,
+        }
+    }
+}
+
+/// What every container is told.
+fn environment(job: &Job) -> Vec<(String, String)> {
+    let due = job.due_at.to_rfc3339_opts(SecondsFormat::Millis, true);
+    [
+        ("TIDETABLE_JOB_ID", job.id.to_string()),
+        ("TIDETABLE_ATTEMPT", job.attempt.to_string()),
+        ("TIDETABLE_DUE_AT", due),
+    ]
+    .into_iter()
+    .chain(job.origin.as_ref().map(|origin| ("TIDETABLE_SCHEDULE", origin.schedule.to_string())))
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}

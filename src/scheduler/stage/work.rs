@@ -1,0 +1,149 @@
+//! What is done for one job: its container is made, left as it is, or taken back.
+
+use tracing::{debug, warn};
+
+use super::Staged;
+use super::Work;
+use crate::domain::container::{Container, Phase};
+use crate::domain::id::ContainerId;
+use crate::domain::image::ImageRef;
+use crate::domain::job::{Job, Map};
+use crate::domain::spec::PullPolicy;
+use crate::domain::transition::Event;
+use crate::engine::EngineError;
+use crate::scheduler::Shared;
+use crate::scheduler::catalog::Unresolved;
+use crate::store::StoreError;
+
+/// Why nothing was done. Whoever drives the job finds out by itself.
+#[derive(Debug, thiserror::Error)]
+enum Setback {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Looks at a job whose place is busy, and does what is to be done for it.
+pub(super) async fn attend(shared: &Shared, mut work: Work) {
+    let id = work.job;
+    match see_to(shared, &mut work).await {
+        Ok(None) => {}
+        Ok(Some(job)) => {
+            // Minutes, perhaps: its driver, should it be due before, need not wait for that here.
+            drop(work);
+            if let Err(failure) = pull(shared, &job).await {
+                debug!(job = %id, error = %failure, "its image cannot be pulled ahead");
+            }
+        }
+        Err(failure) => debug!(job = %id, error = %failure, "it is not staged"),
+    }
+}
+
+/// Gives the job if its image has to be pulled first.
+async fn see_to(shared: &Shared, work: &mut Work) -> Result<Option<Job>, Setback> {
+    // Whoever claims it from here on waits until its place is free.
+    let Some(job) = shared.store.get(work.job).await? else { return Ok(None) };
+    if job.map() == Map::Running {
+        // Its driver found the place free, and has the container.
+        work.staged = None;
+        return Ok(None);
+    }
+    if !shared.health.look().is_up() {
+        return Ok(None);
+    }
+    let claimed = wanted(shared, &job).await?;
+    if let Some(staged) = &work.staged {
+        let recipe = claimed.as_ref().map(Job::recipe);
+        let is_found = recipe.is_some() && staged.recipe.is_none();
+        if recipe.is_some() && staged.recipe == recipe {
+            return Ok(None);
+        }
+        if !is_found {
+            let container = staged.container.clone();
+            take_back(shared, work, &container).await?;
+        }
+    }
+    match claimed {
+        Some(claimed) if job.due_at > shared.clock.now() => make(shared, work, claimed).await,
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// The job as it will be when it is claimed, if it is to have a container by now.
+async fn wanted(shared: &Shared, job: &Job) -> Result<Option<Job>, StoreError> {
+    let (rules, now) = (shared.rules(), shared.clock.now());
+    let is_far = (job.due_at - now).to_std().is_ok_and(|left| left > rules.settings.stage_ahead);
+    if job.is_over() || is_far {
+        return Ok(None);
+    }
+    let spec = match shared.resolve(&rules.catalog, &job.name, job.spec.clone()).await {
+        Ok(spec) => spec,
+        Err(Unresolved::Denied(_)) => return Ok(None),
+        Err(Unresolved::Store(failure)) => return Err(failure),
+    };
+    let fields = spec.fields();
+    // A secret is read when the job is due and not before, and so is an image that may have changed.
+    let is_late = fields.secrets.is_some() || fields.pull == Some(PullPolicy::Always);
+    if fields.image.is_none() || is_late {
+        return Ok(None);
+    }
+    Ok(job.on(Event::Claim(Some(Box::new(spec))), now).ok())
+}
+
+async fn take_back(shared: &Shared, work: &mut Work, container: &ContainerId) -> Result<(), Setback> {
+    match shared.engine.remove(container).await {
+        Ok(()) | Err(EngineError::NotFound) => {}
+        Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),
+        Err(failure) => {
+            warn!(job = %work.job, error = %failure, "its container was made ahead, is of no use now, and cannot be removed");
+        }
+    }
+    work.staged = None;
+    Ok(())
+}
+
+async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<Job>, Setback> {
+    let Some(image) = image(&claimed) else { return Ok(None) };
+    let is_full = work.staged.is_none() && shared.stage.places.look().len() > shared.stage_size();
+    if is_full {
+        return Ok(None);
+    }
+    let launch = shared.launch(&claimed, image, Vec::new());
+    let made = {
+        let _turn = shared.starting.take().await;
+        shared.engine.create(&launch).await
+    };
+    match made {
+        Ok(container) => {
+            work.staged = Some(Staged { container, recipe: Some(launch.recipe) });
+            Ok(None)
+        }
+        Err(EngineError::Conflict(_)) => {
+            let seen = shared.engine.inspect(&launch.name).await?;
+            let ours = seen.filter(|it| it.owner == Some(launch.owner) && matches!(it.phase, Phase::Created { .. }));
+            work.staged = None;
+            match ours {
+                Some(Container { id, recipe, .. }) if recipe.as_ref() == Some(&launch.recipe) => {
+                    work.staged = Some(Staged { container: id, recipe });
+                }
+                Some(Container { id, .. }) => take_back(shared, work, &id).await?,
+                None => {}
+            }
+            Ok(None)
+        }
+        Err(EngineError::NoSuchImage) if claimed.spec.fields().pull != Some(PullPolicy::Never) => Ok(Some(claimed)),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+fn image(job: &Job) -> Option<ImageRef> {
+    job.spec.fields().image.clone()
+}
+
+async fn pull(shared: &Shared, job: &Job) -> Result<(), EngineError> {
+    let Some(image) = image(job) else { return Ok(()) };
+    shared.engine.pull(&image, job.spec.fields().platform.as_deref(), &|_| ()).await?;
+    shared.stage_again(job);
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! What is put on the engine ahead of its time: that it is there, that it is what the job needs, that it is taken back when it
+//! is of no use, and that it never runs before it is due. On the simulated engine, in virtual time.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidetable::domain::expected::Expected;
+use tidetable::domain::id::{JobId, Timestamp};
+use tidetable::domain::job::Status;
+use tidetable::domain::recurrence::Zone;
+use tidetable::engine::simulated::{Call, Evidence, Fault, Happened, Settings, SimulatedEngine, nth};
+use tidetable::scheduler::{Handle, Order, Rules};
+
+mod world;
+
+use world::World;
+
+const BEGIN: i64 = 1_700_002_800;
+/// How long before a job is due its container is made.
+const AHEAD: Duration = Duration::from_secs(15);
+
+impl World {
+    fn staging() -> Self {
+        let mut world = Self::new(BEGIN);
+        world.settings.stage_ahead = AHEAD;
+        world
+    }
+
+    /// One whose engine has this go wrong, the first time.
+    fn where_wrong(call: Call, fault: Fault) -> Self {
+        let mut world = Self::staging();
+        let faults = Some(nth(call, 0, fault));
+        world.engine = SimulatedEngine::new(world.clock.clone(), Settings { faults, ..Settings::default() });
+        world
+    }
+
+    /// What happened to the containers of a job, and at which second of the story.
+    fn story(&self, job: JobId) -> Vec<(Happened, i64)> {
+        let of_job = |it: &Evidence| it.owner.is_some_and(|owner| owner.job == job);
+        let second = |at: Timestamp| at.timestamp() - BEGIN;
+        self.engine.evidence().into_iter().filter(of_job).map(|it| (it.what, second(it.at))).collect()
+    }
+}
+
+/// Accepts a job that is due in so many seconds.
+async fn submit(handle: &Handle, seconds: i64, spec: Value) -> JobId {
+    submit_as(handle, "busybox", seconds, spec).await
+}
+
+async fn submit_as(handle: &Handle, name: &str, seconds: i64, spec: Value) -> JobId {
+    let due_at = handle.now() + chrono::TimeDelta::seconds(seconds);
+    let order = Order { name: name.parse().unwrap(), spec: serde_json::from_value(spec).unwrap(), due_at };
+    handle.submit(order).await.unwrap().job.id
+}
+
+async fn sleep(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+async fn ends(handle: &Handle, job: JobId) -> Status {
+    handle.wait(job, Duration::from_secs(3_600)).await.unwrap().state.status()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_is_there_before_its_job_is_due_and_starts_when_it_is() {
+    let mut world = World::staging();
+    let (soon, later) = world
+        .live(async |handle| {
+            sleep(1).await;
+            let soon = submit(&handle, 5, json!({"command": "true"})).await;
+            let later = submit(&handle, 60, json!({"command": "true"})).await;
+            assert_eq!(ends(&handle, soon).await, Status::Succeeded);
+            assert_eq!(ends(&handle, later).await, Status::Succeeded);
+            (soon, later)
+        })
+        .await;
+    let (made, started) = (Happened::Create, Happened::Start);
+    assert_eq!(world.story(soon)[..2], [(made, 1), (started, 6)]);
+    let of_later = world.story(later);
+    assert!(matches!(of_later[..2], [(Happened::Create, 45..=47), (Happened::Start, 61)]), "{of_later:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_made_ahead_where_the_config_says_so() {
+    let mut world = World::staging();
+    world.settings.stage_ahead = Duration::ZERO;
+    let job = world
+        .live(async |handle| {
+            let job = submit(&handle, 5, json!({"command": "true"})).await;
+            ends(&handle, job).await;
+            job
+        })
+        .await;
+    assert_eq!(world.story(job)[..2], [(Happened::Create, 5), (Happened::Start, 5)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_canceled_leaves_nothing_on_the_engine() {
+    let mut world = World::staging();
+    let job = world
+        .live(async |handle| {
+            let job = submit(&handle, 5, json!({"command": "true"})).await;
+            sleep(2).await;
+            handle.cancel(job).await.unwrap();
+            sleep(1).await;
+            job
+        })
+        .await;
+    assert_eq!(world.story(job), [(Happened::Create, 0), (Happened::Destroy, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_put_off_gives_its_container_back_and_has_another_when_it_is_due_again() {
+    let mut world = World::staging();
+    let job = world
+        .live(async |handle| {
+            let job = submit(&handle, 5, json!({"command": "true"})).await;
+            sleep(2).await;
+            handle.reschedule(job, handle.now() + chrono::TimeDelta::seconds(98)).await.unwrap();
+            assert_eq!(ends(&handle, job).await, Status::Succeeded);
+            job
+        })
+        .await;
+    let story = world.story(job);
+    let [first, gone, made, started, ..] = story[..] else { panic!("{story:?}") };
+    assert_eq!((first, gone, started), ((Happened::Create, 0), (Happened::Destroy, 2), (Happened::Start, 100)));
+    assert!(matches!(made, (Happened::Create, 84..=87)), "{made:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_changes_at_the_last_moment_is_what_runs() {
+    let mut world = World::staging();
+    let (job, exit_code) = world
+        .live(async |handle| {
+            // A name that stands for nothing when the job is accepted is looked up when it is due.
+            let job = submit_as(&handle, "NIGHTLY", 5, json!({})).await;
+            let mut rules = Rules::default();
+            for code in [3, 7] {
+                let spec = json!({"image": "busybox", "command": format!("sh -c 'exit {code}'")});
+                rules.catalog.definitions.insert("NIGHTLY".to_owned(), serde_json::from_value(spec).unwrap());
+                handle.follow(rules.clone());
+                handle.reschedule(job, handle.now() + chrono::TimeDelta::seconds(5)).await.unwrap();
+                sleep(2).await;
+            }
+            rules.catalog.definitions.insert(
+                "NIGHTLY".to_owned(),
+                serde_json::from_value(json!({"image": "busybox", "command": "sh -c 'exit 9'"})).unwrap(),
+            );
+            handle.follow(rules);
+            let job = handle.wait(job, Duration::from_secs(60)).await.unwrap();
+            (job.id, job.state.exit_code())
+        })
+        .await;
+    assert_eq!(exit_code, Some(9));
+    let started = world.story(job).iter().filter(|(what, _)| *what == Happened::Start).count();
+    assert_eq!(started, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_not_there_is_pulled_ahead() {
+    let mut world = World::staging();
+    let job = world
+        .live(async |handle| {
+            let job = submit_as(&handle, "pull-me", 10, json!({"command": "true"})).await;
+            sleep(5).await;
+            assert_eq!(handle.store().get(job).await.unwrap().unwrap().state.status(), Status::Scheduled);
+            assert_eq!(ends(&handle, job).await, Status::Succeeded);
+            job
+        })
+        .await;
+    assert!(matches!(world.story(job)[..2], [(Happened::Create, 1), (Happened::Start, 10)]), "{:?}", world.story(job));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_another_when_the_job_is_due_is_not_fetched_before() {
+    let mut world = World::staging();
+    let job = world
+        .live(async |handle| {
+            let job = submit(&handle, 5, json!({"command": "true", "pull": "always"})).await;
+            assert_eq!(ends(&handle, job).await, Status::Succeeded);
+            job
+        })
+        .await;
+    assert!(matches!(world.story(job)[0], (Happened::Create, 5..)), "{:?}", world.story(job));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_life_takes_what_was_made_ahead_and_removes_what_is_of_no_use() {
+    let mut world = World::where_wrong(Call::Remove, Fault::Hang(Duration::from_secs(60)));
+    let (runs, off) = world
+        .live(async |handle| {
+            let runs = submit(&handle, 8, json!({"command": "true"})).await;
+            let off = submit(&handle, 8, json!({"command": "true"})).await;
+            sleep(1).await;
+            (runs, off)
+        })
+        .await;
+    // It is put off, and the server is killed before it has taken the container back.
+    world
+        .live(async |handle| {
+            handle.reschedule(off, handle.now() + chrono::TimeDelta::seconds(600)).await.unwrap();
+            sleep(1).await;
+        })
+        .await;
+    world
+        .live(async |handle| {
+            assert_eq!(ends(&handle, runs).await, Status::Succeeded);
+            sleep(30).await;
+        })
+        .await;
+    assert_eq!(world.story(runs)[..2], [(Happened::Create, 0), (Happened::Start, 8)]);
+    assert!(
+        matches!(world.story(off)[..], [(Happened::Create, 0), (Happened::Destroy, 2..)]),
+        "{:?}",
+        world.story(off)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_made_ahead_than_can_run() {
+    let mut world = World::staging();
+    world.settings.max_running = 3;
+    let jobs = world
+        .live(async |handle| {
+            let mut jobs = Vec::new();
+            for _ in 0..8 {
+                jobs.push(submit(&handle, 10, json!({"command": "sleep 1"})).await);
+            }
+            sleep(9).await;
+            for job in &jobs {
+                assert_ne!(ends(&handle, *job).await, Status::Failed);
+            }
+            jobs
+        })
+        .await;
+    let ahead = jobs.iter().filter(|job| matches!(world.story(**job)[0], (Happened::Create, 0..10))).count();
+    assert_eq!(ahead, 3);
+    assert!(jobs.iter().all(|job| world.story(*job).iter().filter(|(it, _)| *it == Happened::Start).count() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_is_still_being_made_when_its_job_is_due_is_waited_for() {
+    let mut world = World::where_wrong(Call::Create, Fault::Late(Duration::from_secs(4)));
+    let job = world
+        .live(async |handle| {
+            let job = submit(&handle, 2, json!({"command": "true"})).await;
+            assert_eq!(ends(&handle, job).await, Status::Succeeded);
+            job
+        })
+        .await;
+    assert_eq!(world.story(job)[..2], [(Happened::Create, 4), (Happened::Start, 4)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_is_paused_takes_its_container_back() {
+    let mut world = World::staging();
+    let name = "tick".parse().unwrap();
+    world
+        .live(async |handle| {
+            let schedule = json!({"job_name": "busybox", "spec": {"command": "true"}, "every": "10s"});
+            let schedule = serde_json::from_value(schedule).unwrap();
+            handle.put_schedule(&name, schedule, Zone::UTC, Expected::Anything).await.unwrap();
+            sleep(2).await;
+            handle.pause_schedule(&name, true, Expected::Anything).await.unwrap();
+            sleep(1).await;
+        })
+        .await;
+    let what: Vec<Happened> = world.engine.evidence().into_iter().map(|it| it.what).collect();
+    assert_eq!(what, [Happened::Create, Happened::Destroy]);
+}
