@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::faults::{Call, Fault, Faults};
+use super::record::Who;
 use super::time::{Now, instant_after};
-use super::world::{Who, World};
+use super::world::World;
 use super::{Costs, SimulatedEngine};
 use crate::domain::id::ContainerId;
 use crate::domain::job::Reason;

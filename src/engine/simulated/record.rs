@@ -14,6 +14,13 @@ const EVENTS_KEPT: usize = 256;
 /// How many events a stream of hints may be behind. What is older is lost to it, as hints may be.
 const HINTS_KEPT: usize = 4096;
 
+/// Who did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    Caller,
+    SomebodyElse,
+}
+
 /// Something that happened to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happened {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::SimulatedEngine;
+use super::record::Who;
 use super::record::{Evidence, Run, runs};
-use super::world::{Who, World};
+use super::world::World;
 use crate::domain::id::{ContainerId, EngineId, JobId};
 use crate::engine::{EngineError, Launch};
 

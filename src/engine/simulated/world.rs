@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::begins;
-use super::record::{Evidence, Happened, Record};
+use super::record::{Evidence, Happened, Record, Who};
 use super::script::{NotFound, Plan, plan};
 use super::time::{Now, instant_after, wall_after};
 use crate::domain::container::{Container, Exit, Owner, Phase, Recipe, StartRefusal};
@@ -29,13 +29,6 @@ use crate::watched::News;
 const STOPS_WITHIN: Duration = Duration::from_millis(10);
 /// Lines of one moment are this far apart, so that no two have the same time.
 const LINE_APART: Duration = Duration::from_micros(1);
-
-/// Who did it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
-    Caller,
-    SomebodyElse,
-}
 
 /// All containers of one engine.
 pub(super) struct World {
