@@ -2,8 +2,11 @@
 //! a [`Dice`], so that a whole service can run in virtual time, from a seed.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{SubsecRound, Utc};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -13,7 +16,23 @@ use crate::domain::id::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// Now, UTC, to the millisecond.
     fn now(&self) -> Timestamp;
+
+    /// Waits for an instant, as exactly as it can be done, and for as long as it is away now: a clock that is set meanwhile
+    /// changes nothing.
+    fn reach(&self, instant: Timestamp) -> BoxFuture<'static, ()> {
+        let left = (instant - self.now()).to_std().unwrap_or_default();
+        async move {
+            if !left.is_zero() {
+                tokio::time::sleep(left).await;
+            }
+        }
+        .boxed()
+    }
 }
+
+/// The runtime's timers know milliseconds and come up to one late; this much before it, a thread of its own takes over, which
+/// the kernel wakes to some tens of microseconds.
+const TIMERS: Duration = Duration::from_millis(2);
 
 /// The system's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +41,22 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Utc::now().trunc_subsecs(3)
+    }
+
+    fn reach(&self, instant: Timestamp) -> BoxFuture<'static, ()> {
+        let left = (instant - Utc::now()).to_std().unwrap_or_default();
+        let deadline = Instant::now() + left;
+        async move {
+            if let Some(most) = left.checked_sub(TIMERS) {
+                tokio::time::sleep(most).await;
+            }
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if !rest.is_zero() {
+                // It only sleeps: there is nothing to be told of it.
+                let _ = tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await;
+            }
+        }
+        .boxed()
     }
 }
 

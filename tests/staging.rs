@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidetable::domain::expected::Expected;
 use tidetable::domain::id::{JobId, Timestamp};
-use tidetable::domain::job::Status;
+use tidetable::domain::job::{Job, Status};
 use tidetable::domain::recurrence::Zone;
-use tidetable::engine::simulated::{Call, Evidence, Fault, Happened, Settings, SimulatedEngine, nth};
+use tidetable::engine::simulated::{Call, Costs, Evidence, Fault, Happened, Settings, SimulatedEngine, nth};
 use tidetable::scheduler::{Handle, Order, Rules};
 
 mod world;
@@ -269,4 +269,58 @@ async fn a_schedule_that_is_paused_takes_its_container_back() {
         .await;
     let what: Vec<Happened> = world.engine.evidence().into_iter().map(|it| it.what).collect();
     assert_eq!(what, [Happened::Create, Happened::Destroy]);
+}
+
+/// How many milliseconds after it was due the job's process began.
+fn late(job: &Job) -> i64 {
+    (job.state.run().unwrap().started_at - job.due_at).num_milliseconds()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_aims_begins_when_it_is_due_once_it_is_known_how_long_a_start_takes() {
+    let mut world = World::staging();
+    let costs = Costs { start: Duration::from_millis(150), create: Duration::from_millis(30), ..Costs::default() };
+    world.engine = SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
+    let late = world
+        .live(async |handle| {
+            let mut late_by = Vec::new();
+            for spec in [
+                json!({"command": "true", "aim": true}),
+                json!({"command": "true", "aim": true}),
+                json!({"command": "true", "aim": true, "aim_tolerance": "20ms"}),
+                json!({"command": "true"}),
+                json!({"command": "true", "aim": true, "network": "none"}),
+                json!({"command": "true", "aim": true, "pull": "always"}),
+            ] {
+                let job = submit(&handle, 3, spec).await;
+                late_by.push(late(&handle.wait(job, Duration::from_secs(60)).await.unwrap()));
+            }
+            late_by
+        })
+        .await;
+    let [first, second, tolerant, plain, other_network, not_staged] = late[..] else { panic!("{late:?}") };
+    assert_eq!((first, plain, other_network), (150, 150, 150));
+    assert_eq!((second, tolerant), (2, -18));
+    assert!(not_staged >= 150, "{not_staged}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_aims_and_is_stopped_before_it_is_due_does_not_run() {
+    let mut world = World::staging();
+    let costs = Costs { start: Duration::from_millis(500), ..Costs::default() };
+    world.engine = SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
+    let (status, started) = world
+        .live(async |handle| {
+            let first = submit(&handle, 1, json!({"command": "true"})).await;
+            ends(&handle, first).await;
+            let job = submit(&handle, 3, json!({"command": "sleep 60", "aim": true})).await;
+            tokio::time::sleep(Duration::from_millis(2_700)).await;
+            let status = handle.store().get(job).await.unwrap().unwrap().state.status();
+            handle.stop(job).await.unwrap();
+            assert_eq!(ends(&handle, job).await, Status::Stopped);
+            (status, job)
+        })
+        .await;
+    assert_eq!(status, Status::Starting, "`start` was called");
+    assert!(world.story(started).iter().filter(|(what, _)| *what == Happened::Start).count() <= 1);
 }

@@ -200,9 +200,9 @@ fn kind(field: &str) -> Option<Kind> {
     Some(match field {
         "image" | "command" | "entrypoint" | "workdir" | "user" | "hostname" | "network" | "memory" | "memory_swap"
         | "shm_size" | "platform" | "pull" | "stop_signal" | "stop_grace" | "timeout" | "start_deadline"
-        | "log_limit" | "gpus" | "env_file" | "queue" => Kind::Text,
+        | "log_limit" | "gpus" | "aim_tolerance" | "env_file" | "queue" => Kind::Text,
         "cpus" | "pids" | "priority" | "max_parallel" => Kind::Number,
-        "read_only" | "privileged" | "init" | "keep_container" => Kind::Flag,
+        "read_only" | "privileged" | "init" | "keep_container" | "aim" => Kind::Flag,
         "secrets" | "extra_hosts" | "dns" | "cap_add" | "cap_drop" | "security_opt" => Kind::List,
         "env" | "labels" => Kind::Pairs,
         _ => return None,

@@ -4,6 +4,8 @@
 //! whole fields and what must hold between several. Whether a caller *may* ask for it is the policy's business;
 //! whether an engine *can* do it is the engine's.
 
+use std::time::Duration;
+
 use super::container::LABEL_PREFIX;
 use super::linux::{is_capability, is_signal, is_ulimit};
 use super::secret::{SECRETS_DIR, file_name};
@@ -82,6 +84,7 @@ fn check_network(f: &SpecFields) -> Result<(), BadSpec> {
 }
 
 fn check_limits(f: &SpecFields) -> Result<(), BadSpec> {
+    const LONGEST_TOLERANCE: Duration = Duration::from_secs(1);
     const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
     if let Some(cpus) = f.cpus.filter(|cpus| !(0.01..=4096.0).contains(cpus)) {
         return bad("cpus", format!("`cpus` is {cpus}: it has to be between 0.01 and 4096, such as `1.5`"));
@@ -114,6 +117,15 @@ fn check_limits(f: &SpecFields) -> Result<(), BadSpec> {
     }
     if let Some(attempts) = f.retry.as_ref().map(Retry::attempts).filter(|attempts| *attempts > Retry::MAX_ATTEMPTS) {
         return bad("retry", format!("`retry.attempts` is {attempts}: it has to be at most {}", Retry::MAX_ATTEMPTS));
+    }
+    if f.aim_tolerance.is_some() && f.aim != Some(true) {
+        return bad(
+            "aim_tolerance",
+            "`aim_tolerance` says how exactly a job with `\"aim\": true` is to begin: give that, too",
+        );
+    }
+    if let Some(most) = f.aim_tolerance.filter(|tolerance| tolerance.as_duration() > LONGEST_TOLERANCE) {
+        return bad("aim_tolerance", format!("`aim_tolerance` is {most}: it has to be at most `1s`"));
     }
     if f.max_parallel == Some(0) {
         return bad("max_parallel", "`max_parallel` is 0: it has to be 1 or more; leave it out for no limit");

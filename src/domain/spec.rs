@@ -115,6 +115,10 @@ spec_fields! {
     retry: Retry,
     /// How late it may start; after that it is `missed`.
     start_deadline: Span,
+    /// Call `start` as much ahead as starts take here at the least, so that the process begins when the job is due.
+    aim: bool,
+    /// How much before it is due the process of a job with `aim` may begin; without, not at all.
+    aim_tolerance: Span,
     /// The named queue that it is in.
     queue: QueueName,
     /// Who goes first when slots are short: the higher.

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::admission::{Admissions, Verdict};
-use super::{BACKOFF, Handle, Health, LONGEST_NAP, ROUND, Rules, Seat, Shared, driver, restore, schedules, stage};
+use super::{
+    BACKOFF, EARLY, Handle, Health, LONGEST_NAP, ROUND, Rules, Seat, Shared, driver, restore, schedules, stage,
+};
 use crate::domain::hold::Hold;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
@@ -91,25 +93,38 @@ impl Dispatcher<'_> {
         // First: what was missed is not to be started before that is known.
         let next_look = schedules::look(self.shared, now).await?;
         self.miss_deadlines(now).await?;
-        let due = self.shared.store.due(now, ROUND).await?;
+        let (due, soon) = self.due(now).await?;
         let full_round = due.len() == ROUND;
         let mut is_unfinished = full_round;
         match self.obstacle() {
             Some(reason) => self.queue(due, reason, now).await?,
             // A herd is queued first: only all of it together shows who goes first.
             None if full_round => self.queue(due, Reason::NoSlot, now).await?,
-            None => is_unfinished = self.fill_slots(&rules, due, now).await?,
+            None => is_unfinished = self.fill_slots(&rules, due, soon, now).await?,
         }
         if is_unfinished {
             return Ok(Duration::ZERO);
         }
         let next_due = self.shared.store.next_due().await?;
-        Ok(match next_due.into_iter().chain(next_look).min() {
+        let aimed = self.shared.aimed().into_iter().map(|(starts_at, _)| starts_at);
+        // A moment early, if that is still to come; else when it is due.
+        let early = next_due.into_iter().chain(aimed).map(|at| at - EARLY).filter(|at| *at > now);
+        Ok(match next_due.into_iter().chain(next_look).chain(early).min() {
             None => LONGEST_NAP,
             // Its last attempt is still being cleared away.
             Some(at) if at <= now => BACKOFF.0,
             Some(at) => (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP),
         })
+    }
+
+    /// What is due; and what is to be started in a moment, if only that is left to do for it.
+    async fn due(&self, now: Timestamp) -> Result<(Vec<Job>, Vec<Job>), StoreError> {
+        let aimed = self.shared.aimed().into_iter().filter(|(starts_at, _)| *starts_at - EARLY <= now);
+        let until = aimed.map(|(_, due_at)| due_at).fold(now + EARLY, Timestamp::max);
+        let mut due = self.shared.store.due(until, ROUND).await?;
+        let mut soon = due.split_off(due.partition_point(|job| job.due_at <= now));
+        soon.retain(|job| self.shared.starts_at(job) - EARLY <= now && self.shared.stage.is_ready(job.id));
+        Ok((due, soon))
     }
 
     /// What keeps all jobs from being started.
@@ -123,12 +138,19 @@ impl Dispatcher<'_> {
 
     /// Those that are due now, those that have waited and those that need be held back no longer go by the same order; who
     /// gets no slot is queued. Whether slots are left though others may be there for them.
-    async fn fill_slots(&mut self, rules: &Arc<Rules>, due: Vec<Job>, now: Timestamp) -> Result<bool, StoreError> {
+    async fn fill_slots(
+        &mut self,
+        rules: &Arc<Rules>,
+        due: Vec<Job>,
+        soon: Vec<Job>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let slots = rules.max_running().saturating_sub(self.drivers.len());
         let mut admissions = Admissions::new(rules.clone());
         let (mut waiting, mut open) = self.waiting(slots, &mut admissions).await?;
         let queued: HashSet<JobId> = waiting.iter().map(|job| job.id).collect();
         waiting.extend(due);
+        waiting.extend(soon);
         waiting.sort_by_key(|job| (std::cmp::Reverse(job.spec.fields().priority.unwrap_or(0)), job.due_at, job.id));
         // The driver of the last attempt may still be clearing away: its end wakes us again.
         waiting.retain(|job| self.shared.seat(job.id).is_none());
@@ -141,6 +163,8 @@ impl Dispatcher<'_> {
             }
             match admissions.judge(self.shared, &job, now).await? {
                 Verdict::Go(spec) => going.push((job, spec)),
+                // It is asked about again when it is due.
+                Verdict::End(_) | Verdict::Hold(..) if job.due_at > now => {}
                 Verdict::End(event) => others.push((job, event)),
                 // And with it all that wait for the same.
                 Verdict::Hold(_, hold) if job.state.hold() == Some(&hold) => is_news |= open.remove(&hold),
@@ -155,7 +179,8 @@ impl Dispatcher<'_> {
         let moved = join_all(others.into_iter().map(|(job, event)| self.advance_one(job, event, now))).await;
         let moved = moved.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().count();
         self.claim(going, now).await?;
-        let rest = rest.into_iter().filter(|job| !queued.contains(&job.id)).collect();
+        self.shared.starting.set_crowded(!has_room);
+        let rest = rest.into_iter().filter(|job| job.due_at <= now && !queued.contains(&job.id)).collect();
         self.queue(rest, Reason::NoSlot, now).await?;
         // A herd for a queue that is full is put aside in longer and longer strides.
         self.stride = if has_room && moved > 0 { (2 * self.stride + 1).min(ROUND) } else { 0 };

@@ -18,6 +18,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,11 +29,13 @@ use crate::engine::{Description, Engine, PullProgress};
 use crate::store::Store;
 use crate::store::logs::LogStore;
 use crate::watched::Watched;
+use aim::Aims;
 use holds::Holds;
 use stage::Stage;
 use turns::Turns;
 
 mod admission;
+mod aim;
 mod catalog;
 mod declared;
 mod definitions;
@@ -75,6 +78,9 @@ pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration:
 /// How many due jobs are looked at in one round.
 pub const ROUND: usize = 256;
 
+/// How long before its `start` is to be called a job is claimed whose container is there: as long as it takes to claim it,
+/// to look at the container, and to write the intent down.
+pub const EARLY: TimeDelta = TimeDelta::milliseconds(10);
 /// How long before a job is due its container is created, unless the config says otherwise.
 pub const STAGE_AHEAD: Duration = Duration::from_secs(15);
 
@@ -183,6 +189,8 @@ struct Shared {
     /// In an order of their own, so that who is poked first is the same each time.
     seats: Mutex<BTreeMap<JobId, Arc<Seat>>>,
     starting: Arc<Turns>,
+    /// How long the engine takes to start something.
+    aims: Aims,
     /// What is on the engine ahead of its time.
     stage: Arc<Stage>,
     /// What jobs wait for that are held back.
@@ -243,6 +251,7 @@ impl Scheduler {
             wake: Notify::new(),
             health,
             seats: Mutex::default(),
+            aims: Aims::default(),
             stage: Arc::default(),
             holds: Mutex::default(),
             coming: AtomicUsize::default(),

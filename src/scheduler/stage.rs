@@ -52,11 +52,13 @@ enum Place {
 }
 
 /// A container that was created ahead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Staged {
     pub(super) container: ContainerId,
     /// What it is made by, if that is known.
     pub(super) recipe: Option<Recipe>,
+    /// Its job, if that is to begin when it is due.
+    pub(super) aimed: Option<Box<Job>>,
 }
 
 impl Stage {
@@ -69,6 +71,11 @@ impl Stage {
                 return places.remove(&job).is_some();
             }
         }
+    }
+
+    /// Whether all that is left to do for this job is to start it.
+    pub(super) fn is_ready(&self, job: JobId) -> bool {
+        matches!(self.places.look().get(&job), Some(Place::Ready(_)))
     }
 
     fn knows(&self, job: JobId) -> bool {
@@ -151,9 +158,19 @@ impl Shared {
         }
     }
 
+    /// When the jobs are to be started that aim, and when these are due; of those that are staged.
+    pub(super) fn aimed(&self) -> Vec<(Timestamp, Timestamp)> {
+        let places = self.stage.places.look();
+        let aimed = places.values().filter_map(|place| match place {
+            Place::Ready(staged) => staged.aimed.as_deref(),
+            Place::Busy(_) => None,
+        });
+        aimed.map(|job| (self.starts_at(job), job.due_at)).collect()
+    }
+
     /// A container was found that was created ahead, by a process before this one perhaps.
     pub(super) fn found_staged(&self, job: &Job, container: &ContainerId) {
-        let found = Place::Ready(Staged { container: container.clone(), recipe: None });
+        let found = Place::Ready(Staged { container: container.clone(), recipe: None, aimed: None });
         let is_news = match self.stage.places.look().entry(job.id) {
             Entry::Occupied(_) => false,
             Entry::Vacant(place) => {

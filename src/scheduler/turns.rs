@@ -4,13 +4,29 @@
 //! by those that are given back: nobody who has a turn loses it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::watched::Watched;
+
+/// How long what nobody waits for is put off at most.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The places, taken and free.
 pub(super) struct Turns {
     places: Arc<Semaphore>,
     size: Mutex<Size>,
+    busy: Watched<Busy>,
+}
+
+/// Whether there is time for what nobody waits for.
+#[derive(Default)]
+struct Busy {
+    /// How many turns are taken.
+    taken: usize,
+    /// Whether jobs wait for slots: then what holds one is in somebody's way.
+    crowded: bool,
 }
 
 struct Size {
@@ -28,14 +44,31 @@ pub(super) struct Turn {
 
 impl Turns {
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { places: Arc::new(Semaphore::new(most)), size: Mutex::new(Size { most, owed: 0 }) })
+        let (places, size) = (Arc::new(Semaphore::new(most)), Mutex::new(Size { most, owed: 0 }));
+        Arc::new(Self { places, size, busy: Watched::default() })
     }
 
     /// Waits for a place; those who wait get theirs in the order in which they came.
     pub(super) async fn take(self: &Arc<Self>) -> Turn {
         // Never closed; who would not have a place then is as good as who has one.
         let place = self.places.clone().acquire_owned().await.ok();
+        self.busy.change(|busy| {
+            busy.taken += 1;
+            false
+        });
         Turn { turns: self.clone(), place }
+    }
+
+    /// Waits until nothing is being started, or jobs wait for slots; but not for long. An engine that removes a container
+    /// starts another one more slowly.
+    pub(super) async fn calm(&self) {
+        let calm = self.busy.until(|busy| busy.taken == 0 || busy.crowded);
+        let _either_way = tokio::time::timeout(LONGEST_PATIENCE, calm).await;
+    }
+
+    /// Whether jobs wait for slots.
+    pub(super) fn set_crowded(&self, crowded: bool) {
+        self.busy.change(|busy| std::mem::replace(&mut busy.crowded, crowded) != crowded);
     }
 
     /// There are so many from now on.
@@ -56,6 +89,10 @@ impl Turns {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        self.turns.busy.change(|busy| {
+            busy.taken -= 1;
+            busy.taken == 0
+        });
         let mut size = self.turns.size();
         if size.owed > 0
             && let Some(place) = self.place.take()

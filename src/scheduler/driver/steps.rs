@@ -11,13 +11,14 @@ use tracing::warn;
 
 use super::{Driver, Health, Setback};
 use crate::domain::container::{Container, Exit, Phase, Question, Testimony, UNSEEN_END};
-use crate::domain::id::ContainerId;
+use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::{Reason, Run, State, StopCause};
 use crate::domain::protocol::Sight;
 use crate::domain::spec::PullPolicy;
 use crate::domain::transition::{Ending, Event, Failure};
 use crate::engine::{EngineError, PullProgress};
+use crate::scheduler::EARLY;
 use crate::store::logs::KeepError;
 
 /// How much earlier than a container's start its event may be in the log, clocks and rounding included.
@@ -172,6 +173,8 @@ impl Driver {
 
     pub(super) async fn start(&mut self, container: ContainerId) -> Result<(), Setback> {
         self.take_turn().await?;
+        self.wait_for_its_time().await;
+        let called_at = self.shared.clock.now();
         // From here on it may have been called, whatever becomes of this future.
         self.hand.start_not_called = false;
         let started = self.shared.engine.start(&container).await;
@@ -179,9 +182,12 @@ impl Driver {
         self.unheard_since = self.shared.clock.now();
         match started {
             // What it says of itself decides in either case: a refusal is written on the container.
-            Ok(()) | Err(EngineError::NotFound | EngineError::Conflict(_) | EngineError::NoSuchImage) => {
-                self.look().await
+            Ok(()) => {
+                self.look().await?;
+                self.learn_how_long_it_took(called_at);
+                Ok(())
             }
+            Err(EngineError::NotFound | EngineError::Conflict(_) | EngineError::NoSuchImage) => self.look().await,
             Err(EngineError::Refused { reason, message }) => {
                 self.look().await?;
                 match &self.sight {
@@ -193,6 +199,21 @@ impl Driver {
             }
             Err(other @ EngineError::NoAnswer(_)) => Err(other.into()),
         }
+    }
+
+    fn learn_how_long_it_took(&self, called_at: Timestamp) {
+        if let Sight::Present(Container { phase, .. }) = &self.sight
+            && let Phase::Running { started_at } | Phase::Exited { started_at, .. } = phase
+        {
+            self.shared.aims.saw(&self.job, *started_at - called_at);
+        }
+    }
+
+    /// It was claimed a moment early. The intent is on disk: a server that is told to stop waits for this.
+    async fn wait_for_its_time(&self) {
+        let (clock, starts_at) = (&self.shared.clock, self.shared.starts_at(&self.job));
+        // Longer than that only when the clock was set back since.
+        clock.reach(starts_at.min(clock.now() + EARLY)).await;
     }
 
     /// Waits for a hint, for the job's timeout, or for a request.
@@ -222,7 +243,7 @@ impl Driver {
         }
     }
 
-    fn runs_out_at(&self) -> Option<crate::domain::id::Timestamp> {
+    fn runs_out_at(&self) -> Option<Timestamp> {
         let allowed = Duration::from_std(self.job.spec.fields().timeout?.as_duration()).ok()?;
         self.job.state.run()?.started_at.checked_add_signed(allowed)
     }
@@ -289,6 +310,14 @@ impl Driver {
     }
 
     pub(super) async fn remove(&mut self, container: ContainerId) -> Result<(), Setback> {
+        if !self.is_only_claimed() {
+            // Nobody waits for it, and others may be starting.
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                () = self.shared.starting.calm() => {}
+            }
+        }
         match self.shared.engine.remove(&container).await {
             Ok(()) | Err(EngineError::NotFound) => {
                 self.sight = Sight::Absent;

@@ -111,12 +111,13 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
     }
     let launch = shared.launch(&claimed, image, Vec::new());
     let made = {
+        shared.starting.calm().await;
         let _turn = shared.starting.take().await;
         shared.engine.create(&launch).await
     };
     match made {
         Ok(container) => {
-            work.staged = Some(Staged { container, recipe: Some(launch.recipe) });
+            work.staged = Some(Staged { container, recipe: Some(launch.recipe), aimed: aimed(claimed) });
             Ok(None)
         }
         Err(EngineError::Conflict(_)) => {
@@ -125,7 +126,7 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
             work.staged = None;
             match ours {
                 Some(Container { id, recipe, .. }) if recipe.as_ref() == Some(&launch.recipe) => {
-                    work.staged = Some(Staged { container: id, recipe });
+                    work.staged = Some(Staged { container: id, recipe, aimed: aimed(claimed) });
                 }
                 Some(Container { id, .. }) => take_back(shared, work, &id).await?,
                 None => {}
@@ -135,6 +136,10 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
         Err(EngineError::NoSuchImage) if claimed.spec.fields().pull != Some(PullPolicy::Never) => Ok(Some(claimed)),
         Err(failure) => Err(failure.into()),
     }
+}
+
+fn aimed(job: Job) -> Option<Box<Job>> {
+    (job.spec.fields().aim == Some(true)).then(|| Box::new(job))
 }
 
 fn image(job: &Job) -> Option<ImageRef> {
