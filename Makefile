@@ -4,7 +4,7 @@
 # make check    what CI runs: formatting, lints, documentation, tests, the container image
 # make torture  servers, engines and networks killed at length: half an hour (SEED=7 repeats a plan, ARGS="NAME" takes one)
 # make soak     mixed load with kills for an hour (MINUTES=60), and whether anything has grown; samples in target/soak.csv
-# make bench-lateness  how late a job starts beside a bare `start`, and beside other schedulers (WAITING=1000000, JOBS=60)
+# make bench-lateness  how late a job starts beside a bare `start`, and beside other schedulers (WAITING=1000000, JOBS=200)
 # make bench-herd      how fast 200 jobs due at one instant are worked off beside the engine's API at its best (HERD=200)
 # make bench-recovery  how long a new scheduler takes to know again what 10,000 jobs in flight do
 # make scale    a store with a million jobs reads as little as one with a few (JOBS=1000000)

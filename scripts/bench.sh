@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Owns `make bench`: sees to an engine and to the peers that are written in Python, measures, and puts all back. Arguments go to the
-# benchmark: `lateness`, `herd`. The figures are on stdout, as JSON; the tables, and all else, on stderr.
+# Owns `make bench`: sees to an engine and to the peers, measures, and puts all back. Arguments go to the benchmark: what it is to measure. The figures are on stdout, as JSON; the tables, and all else, on stderr.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -33,6 +32,21 @@ need_peers() {
         fi
     fi
     export PEERS=${PEERS:-}
+    need_ofelia OFELIA mcuadros
+    need_ofelia OFELIA_NETRESEARCH netresearch
+}
+
+# need_ofelia VARIABLE OWNER: that names a program, or go can have its newest release.
+need_ofelia() {
+    local -n program=$1
+    if [ -z "${program:-}" ]; then
+        program=$PEERS_DIR/$2/ofelia
+        if [ ! -x "$program" ] && ! { have go && GOBIN=$PEERS_DIR/$2 go install "github.com/$2/ofelia@latest" >&2; }; then
+            say "$2/ofelia cannot be had from the Go module proxy, and $1 does not say where it is: left out"
+            program=
+        fi
+    fi
+    export "${!program?}"
 }
 
 main "$@"

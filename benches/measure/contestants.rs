@@ -15,12 +15,13 @@ use tidetable::clock::{Clock, SystemClock};
 
 use crate::common::{IMAGE, Server};
 use crate::lab::{LABEL, Lab, now_ns, until};
+use crate::ofelia::Ofelia;
 use crate::vast::{self, Vast};
 
 /// A program for the peer that is a library of another language.
 const APSCHEDULER: &str = include_str!("apscheduler.py");
 /// All are told this much ahead, and so much more for each job: more than it takes to tell.
-const LEAD: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(50));
+const LEAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(30));
 /// What the driver says of its steps, for the profile.
 const LOG: &str = "info,tidetable::scheduler::driver=debug";
 
@@ -31,6 +32,7 @@ pub enum Contestant {
     /// What `cron` and `systemd-run` do, with a timer that is exact.
     DockerRun,
     ApScheduler(ApScheduler),
+    Ofelia(Ofelia),
 }
 
 impl Contestant {
@@ -40,40 +42,71 @@ impl Contestant {
             Self::Tidetable(service) => service.name.clone(),
             Self::DockerRun => "exact timer + docker run -d".to_owned(),
             Self::ApScheduler(peer) => peer.name.clone(),
+            Self::Ofelia(peer) => peer.name().to_owned(),
         }
     }
 
-    /// Has each of these started, one after the other by the period. Gives when each is due.
-    pub async fn start(&self, lab: &Lab, keys: &[String], period: Duration) -> Vec<i64> {
-        let mut prepared = Vec::new();
-        if matches!(self, Self::PreparedStart) {
-            for key in keys {
-                prepared.push(lab.create(key).await);
-            }
-        }
-        let due = due_times(keys.len(), period);
+    /// Whether it is here for comparison: not what the ratios are about.
+    pub fn is_peer(&self) -> bool {
+        !matches!(self, Self::PreparedStart | Self::Tidetable(_))
+    }
+
+    /// Whether what it is told can be due at whole seconds only.
+    pub fn knows_only_seconds(&self) -> bool {
+        matches!(self, Self::Ofelia(_))
+    }
+
+    /// Makes what has to be there before these are due.
+    pub async fn prepare(&self, lab: &Lab, keys: &[String]) -> Vec<String> {
         match self {
-            Self::PreparedStart => prepared.into_iter().zip(&due).for_each(|(id, due)| start_at(lab, id, *due)),
-            Self::Tidetable(service) => tokio::task::block_in_place(|| service.submit(lab, keys, &due)),
-            Self::DockerRun => keys.iter().zip(&due).for_each(|(key, due)| docker_run_at(lab, key.clone(), *due)),
-            Self::ApScheduler(peer) => peer.plan(keys, &due),
+            Self::PreparedStart => lab.create_all(keys).await,
+            Self::Ofelia(peer) => peer.prepare(lab, keys).await,
+            Self::Tidetable(_) | Self::DockerRun | Self::ApScheduler(_) => Vec::new(),
         }
-        assert!(now_ns() < due[0], "{} was told too late", self.name());
-        due
+    }
+
+    /// Has each of these started when it is due.
+    pub fn plan(&self, lab: &Lab, keys: &[String], due: &[i64], prepared: Vec<String>) {
+        match self {
+            Self::PreparedStart => prepared.into_iter().zip(due).for_each(|(id, due)| start_at(lab, id, *due)),
+            Self::Tidetable(service) => tokio::task::block_in_place(|| service.submit(lab, keys, due)),
+            Self::DockerRun => keys.iter().zip(due).for_each(|(key, due)| docker_run_at(lab, key.clone(), *due)),
+            Self::ApScheduler(peer) => peer.plan(keys, due),
+            Self::Ofelia(peer) => peer.plan(keys, due, &prepared),
+        }
+    }
+
+    /// Puts away what would stay. The containers of these have ended.
+    pub async fn end(&self, lab: &Lab, keys: &[String]) {
+        match self {
+            Self::PreparedStart => lab.clear(keys).await,
+            Self::Ofelia(peer) => {
+                peer.end(lab, keys).await;
+                lab.clear(keys).await;
+            }
+            Self::Tidetable(_) | Self::DockerRun | Self::ApScheduler(_) => {}
+        }
     }
 }
 
-/// In whole milliseconds, as a job's date is.
-pub fn due_times(count: usize, period: Duration) -> Vec<i64> {
-    let first = (now_ns() / 1_000_000) * 1_000_000 + nanos(LEAD.0) + nanos(LEAD.1) * count_of(count);
-    (0..count).map(|n| first + nanos(period) * count_of(n)).collect()
+/// A whole second that is far enough ahead for so many jobs to be told.
+pub fn soon(jobs: usize) -> i64 {
+    const SECOND: i64 = 1_000_000_000;
+    (now_ns() + nanos(LEAD.0) + nanos(LEAD.1) * count_of(jobs)) / SECOND * SECOND + SECOND
 }
 
-fn nanos(duration: Duration) -> i64 {
+/// Figures of jobs that were due before all was told say nothing.
+pub fn warn_if_late(due: i64, name: &str) {
+    if now_ns() >= due {
+        eprintln!("{name} was told too late: its figures say nothing");
+    }
+}
+
+pub fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap()
 }
 
-fn count_of(number: usize) -> i64 {
+pub fn count_of(number: usize) -> i64 {
     i64::try_from(number).unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! The engine under measurement, and what its own events say of the benchmark's containers.
 //!
-//! Each container, whoever makes it, carries a key in a label. Of each key the first start, the end and the removal are kept, by the
+//! Each container, whoever makes it, carries a key in a label, or, made by a peer that knows no labels, in a name of the image that only it
+//! uses. Of each key the first start, the end and the removal are kept, by the
 //! engine's clock, in nanoseconds: everybody is judged by the same witness.
 
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use bollard::Docker;
 use bollard::models::{ContainerCreateBody, EventMessage, HostConfig};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveImageOptions, TagImageOptionsBuilder,
 };
 use futures::StreamExt;
 use tokio::sync::watch;
@@ -19,6 +21,8 @@ use crate::common::IMAGE;
 
 /// The label that has a container's key.
 pub const LABEL: &str = "bench.key";
+/// Before a key, in the name of an image.
+const ALIAS: &str = "bench/";
 /// How long an engine may do nothing that was waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -90,18 +94,33 @@ impl Lab {
         self.docker.create_container(Some(options), body).await.unwrap().id
     }
 
+    /// Gives the image one more name.
+    pub async fn name_image(&self, key: &str) {
+        let options = TagImageOptionsBuilder::default().repo(&alias(key)).tag("latest").build();
+        self.docker.tag_image(IMAGE, Some(options)).await.unwrap();
+    }
+
+    pub async fn forget_image(&self, key: &str) {
+        self.docker.remove_image(&alias(key), None::<RemoveImageOptions>, None).await.unwrap();
+    }
+
     pub async fn remove(&self, id: &str) {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         self.docker.remove_container(id, Some(options)).await.unwrap();
     }
 
-    /// Removes what is left of this run.
-    pub async fn clear(&self) {
+    /// Such a container for each of these.
+    pub async fn create_all(&self, keys: &[String]) -> Vec<String> {
+        let one = |key: String| async move { self.create(&key).await };
+        futures::stream::iter(keys.to_vec()).map(one).buffered(2).collect().await
+    }
+
+    /// Removes the containers of these that are still there.
+    pub async fn clear(&self, keys: &[String]) {
         let filters = HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         for container in self.docker.list_containers(Some(options)).await.unwrap() {
-            let key = container.labels.unwrap_or_default().remove(LABEL).unwrap_or_default();
-            if key.starts_with(&self.run) {
+            if container.labels.and_then(|mut labels| labels.remove(LABEL)).is_some_and(|key| keys.contains(&key)) {
                 let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
                 // The engine may be removing it itself.
                 let _gone = self.docker.remove_container(&container.id.unwrap(), Some(options)).await;
@@ -115,20 +134,36 @@ impl Lab {
 
     /// When this had happened to each of these.
     pub async fn wait(&self, keys: &[String], what: &str, happened: impl Fn(&Life) -> Option<i64>) -> Vec<i64> {
+        let seen: Vec<i64> = self.wait_until_silence(keys, PATIENCE, happened).await.into_iter().flatten().collect();
+        assert!(seen.len() == keys.len(), "only {} of {} containers have {what}", seen.len(), keys.len());
+        seen
+    }
+
+    /// When this had happened to each of these, or to those it happened to before nothing was heard of any container for so long.
+    pub async fn wait_until_silence(
+        &self,
+        keys: &[String],
+        silence: Duration,
+        happened: impl Fn(&Life) -> Option<i64>,
+    ) -> Vec<Option<i64>> {
         let mut heard = self.heard.clone();
         loop {
-            let seen: Vec<i64> = keys.iter().filter_map(|key| happened(&self.life(key))).collect();
-            if seen.len() == keys.len() {
+            heard.mark_unchanged();
+            let seen: Vec<Option<i64>> = keys.iter().map(|key| happened(&self.life(key))).collect();
+            if seen.iter().all(Option::is_some) || tokio::time::timeout(silence, heard.changed()).await.is_err() {
                 return seen;
             }
-            let waited = tokio::time::timeout(PATIENCE, heard.changed()).await;
-            assert!(waited.is_ok(), "only {} of {} containers have {what}", seen.len(), keys.len());
         }
     }
 }
 
+/// A name of the image that only the container of this key uses.
+pub fn alias(key: &str) -> String {
+    format!("{ALIAS}{key}")
+}
+
 async fn listen(docker: Docker, lives: Arc<Mutex<HashMap<String, Life>>>, tell: watch::Sender<u64>) {
-    let filters = HashMap::from([("type", vec!["container"]), ("label", vec![LABEL])]);
+    let filters = HashMap::from([("type", vec!["container"])]);
     let mut events = std::pin::pin!(docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build())));
     while let Some(event) = events.next().await {
         note(&lives, event.expect("the engine's events are heard to the end"));
@@ -137,8 +172,12 @@ async fn listen(docker: Docker, lives: Arc<Mutex<HashMap<String, Life>>>, tell: 
 }
 
 fn note(lives: &Mutex<HashMap<String, Life>>, event: EventMessage) {
-    let key = event.actor.and_then(|actor| actor.attributes).and_then(|mut attributes| attributes.remove(LABEL));
-    let (Some(key), Some(action), Some(at)) = (key, event.action, event.time_nano) else { return };
+    let mut attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
+    let aliased = attributes.get("image").and_then(|image| image.strip_prefix(ALIAS)).map(str::to_owned);
+    let (Some(key), Some(action), Some(at)) = (attributes.remove(LABEL).or(aliased), event.action, event.time_nano)
+    else {
+        return;
+    };
     let mut lives = lives.lock().unwrap();
     let life = lives.entry(key).or_default();
     match action.as_str() {

@@ -1,15 +1,18 @@
 //! Lateness: from the due time to the engine's own start event.
 //!
-//! Everybody has a turn of some jobs, and then the next; who begins changes with each round. A turn is over when all its containers
-//! are gone, so that nobody pays for another's.
+//! Everybody has a turn of some jobs. At one a second, those that the ratios are about share their turns: each has its own part of every
+//! second, which is long enough for a container to come and go, and the parts change with each turn. At ten a second each has turns of
+//! its own, and who begins changes. A turn is over when all its containers are gone, so that nobody pays for another's. Its first second
+//! is not counted: the engine has been idle before it.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::Options;
-use crate::contestants::{ApScheduler, Contestant, Tidetable};
+use crate::contestants::{ApScheduler, Contestant, Tidetable, count_of, nanos, soon, warn_if_late};
 use crate::lab::Lab;
+use crate::ofelia::Ofelia;
 use crate::report::{Figures, table};
 use crate::{plot, profile};
 
@@ -17,23 +20,25 @@ use crate::{plot, profile};
 const PAUSE: Duration = Duration::from_millis(500);
 /// Threads of a peer: as many as are ever in flight here.
 const THREADS: usize = 32;
+/// Once nothing has been heard of any container for so long, a peer will not start what it has not started.
+const SILENCE: Duration = Duration::from_secs(15);
 
 pub async fn run(lab: &Lab, options: &Options) -> Value {
-    let mut all = vec![Contestant::PreparedStart, Contestant::Tidetable(Tidetable::new(lab, 0))];
-    if options.waiting > 0 {
-        all.push(Contestant::Tidetable(Tidetable::new(lab, options.waiting)));
-    }
-    all.push(Contestant::DockerRun);
-    all.extend(options.python.as_deref().map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, THREADS))));
+    let all = contestants(lab, options);
     let mut report = Map::new();
     for (rate, jobs) in [1, 10].into_iter().zip(options.jobs).filter(|(_, jobs)| *jobs > 0) {
-        let late = measure(lab, &all, jobs, rate, options.turns).await;
-        let rows: Vec<(String, Figures)> =
-            all.iter().zip(&late).map(|(who, late)| (who.name(), Figures::of(late))).collect();
+        let late = measure(lab, &all, rate, (jobs, options.peer_jobs), options.turns).await;
+        let rows: Vec<(String, Figures)> = all
+            .iter()
+            .zip(&late)
+            .filter(|(_, late)| !late.is_empty())
+            .map(|(who, late)| (who.name(), Figures::of(late)))
+            .collect();
         table(&format!("due → start event, {rate} a second, ms"), &rows);
         if let Some(folder) = &options.plots {
-            let names = rows.iter().map(|(name, _)| name.clone());
-            plot::shares(&folder.join(format!("lateness-{rate}.svg")), &names.zip(late).collect::<Vec<_>>());
+            let lines: Vec<_> =
+                all.iter().map(Contestant::name).zip(late).filter(|(_, late)| !late.is_empty()).collect();
+            plot::shares(&folder.join(format!("lateness-{rate}.svg")), &lines);
         }
         let figures = rows.iter().map(|(name, figures)| (name.clone(), figures.json(&rows[0].1)));
         report.insert(format!("{rate}_a_second_ms"), Value::Object(figures.collect()));
@@ -48,26 +53,98 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
     json!(report)
 }
 
+/// The limit first.
+fn contestants(lab: &Lab, options: &Options) -> Vec<Contestant> {
+    let mut all = vec![Contestant::PreparedStart, Contestant::Tidetable(Tidetable::new(lab, 0))];
+    if options.waiting > 0 {
+        all.push(Contestant::Tidetable(Tidetable::new(lab, options.waiting)));
+    }
+    all.push(Contestant::DockerRun);
+    all.extend(options.python.as_deref().map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, THREADS))));
+    all.extend(options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia));
+    all
+}
+
 /// How late the jobs of each were, in milliseconds.
-async fn measure(lab: &Lab, all: &[Contestant], jobs: usize, rate: u32, turns: usize) -> Vec<Vec<f64>> {
+async fn measure(
+    lab: &Lab,
+    all: &[Contestant],
+    rate: usize,
+    (jobs, peer_jobs): (usize, usize),
+    turns: usize,
+) -> Vec<Vec<f64>> {
     let mut late = vec![Vec::new(); all.len()];
-    let turns = turns.clamp(1, jobs);
+    let (peers, ours): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|which| all[*which].is_peer());
+    let ours = if rate == 1 { vec![ours] } else { ours.into_iter().map(|which| vec![which]).collect() };
     for turn in 0..turns {
-        let numbers = jobs * turn / turns..jobs * (turn + 1) / turns;
-        for place in 0..all.len() {
-            let which = (place + turn) % all.len();
-            let keys: Vec<String> =
-                numbers.clone().map(|number| lab.key(&format!("late-{rate}-{which}"), number)).collect();
-            let due = all[which].start(lab, &keys, Duration::from_secs(1) / rate).await;
-            let started = lab.wait(&keys, "started", |life| life.started).await;
-            late[which].extend(started.iter().zip(&due).map(|(started, due)| (started - due) as f64 / 1e6));
-            lab.wait(&keys, "ended", |life| life.ended).await;
-            if matches!(all[which], Contestant::PreparedStart) {
-                lab.clear().await;
-            }
-            lab.wait(&keys, "been removed", |life| life.removed).await;
-            tokio::time::sleep(PAUSE).await;
+        for place in 0..ours.len() {
+            let group = &ours[(place + turn) % ours.len()];
+            measure_turn(lab, all, group, turn, (rate, jobs.div_ceil(turns)), &mut late).await;
         }
     }
+    for peer in peers {
+        measure_turn(lab, all, &[peer], 0, (rate, peer_jobs), &mut late).await;
+    }
     late
+}
+
+/// One turn of these, which share its seconds.
+async fn measure_turn(
+    lab: &Lab,
+    all: &[Contestant],
+    group: &[usize],
+    turn: usize,
+    (rate, jobs): (usize, usize),
+    late: &mut [Vec<f64>],
+) {
+    let jobs = rate + jobs;
+    let mut told = Vec::new();
+    for which in group {
+        let keys: Vec<String> = (0..jobs).map(|n| lab.key(&format!("late-{rate}-{which}-{turn}"), n)).collect();
+        let prepared = all[*which].prepare(lab, &keys).await;
+        told.push((keys, prepared));
+    }
+    let base = soon(jobs * group.len());
+    let mut parts = Vec::new();
+    for (place, (which, (keys, prepared))) in group.iter().zip(told).enumerate() {
+        let part = ((place + turn) % group.len(), group.len());
+        let due = due_times(&all[*which], base, rate, jobs, part);
+        all[*which].plan(lab, &keys, &due, prepared);
+        warn_if_late(base, &all[*which].name());
+        parts.push((*which, keys, due));
+    }
+    for (which, keys, due) in parts {
+        late[which].extend(lateness(lab, &all[which], &keys, &due).await.into_iter().skip(rate).flatten());
+    }
+    tokio::time::sleep(PAUSE).await;
+}
+
+/// How late each of these was, when all are over and gone; nothing of those that a peer did not start at all.
+async fn lateness(lab: &Lab, who: &Contestant, keys: &[String], due: &[i64]) -> Vec<Option<f64>> {
+    let started = if who.is_peer() {
+        lab.wait_until_silence(keys, SILENCE, |life| life.started).await
+    } else {
+        lab.wait(keys, "started", |life| life.started).await.into_iter().map(Some).collect()
+    };
+    let ran: Vec<String> =
+        keys.iter().zip(&started).filter(|(_, started)| started.is_some()).map(|(key, _)| key.clone()).collect();
+    if ran.len() < keys.len() {
+        eprintln!("{} started {} of {} jobs", who.name(), ran.len(), keys.len());
+    }
+    lab.wait(&ran, "ended", |life| life.ended).await;
+    who.end(lab, keys).await;
+    lab.wait(&ran, "been removed", |life| life.removed).await;
+    started.iter().zip(due).map(|(started, due)| started.map(|started| (started - due) as f64 / 1e6)).collect()
+}
+
+/// When each is due, of those that have this part of each period; where only seconds are known, all of a second at its beginning.
+fn due_times(who: &Contestant, base: i64, rate: usize, jobs: usize, (part, parts): (usize, usize)) -> Vec<i64> {
+    let second = nanos(Duration::from_secs(1));
+    let period = second / count_of(rate);
+    let offset = period * count_of(part) / count_of(parts) / 1_000_000 * 1_000_000;
+    let due = |n: usize| match who.knows_only_seconds() {
+        true => base + second * count_of(n / rate),
+        false => base + period * count_of(n) + offset,
+    };
+    (0..jobs).map(due).collect()
 }

@@ -5,9 +5,9 @@
 //! turns within one run. Beside it: the limit, which is the engine's API called with nothing around it, and peers. Tables on stderr, JSON
 //! on stdout, plots in `PLOTS` (target/bench).
 //!
-//! `make bench-lateness`, `make bench-herd`. From the environment: `JOBS` (60 at one a second, 100 at ten), `WAITING` (so many jobs in a
-//! second server's store), `HERD` (200), `ROUNDS` (5 and 3), `NETWORK` (host: the fastest there is), `PEERS` (a Python that has
-//! APScheduler and docker), `SHORT=1` (whether it works, no figures).
+//! `make bench-lateness`, `make bench-herd`. From the environment: `JOBS` (200) and `PEER_JOBS` (20) at either rate, `WAITING` (1000000:
+//! so many jobs in a second server's store), `HERD` (200), `ROUNDS` (4 and 3), `NETWORK` (host: the fastest there is), `PEERS` (a Python
+//! that has APScheduler and docker), `OFELIA` and `OFELIA_NETRESEARCH` (programs), `SHORT=1` (whether it works, no figures).
 
 #![allow(
     unreachable_pub,
@@ -27,6 +27,7 @@ mod herd;
 mod lab;
 mod lateness;
 mod machine;
+mod ofelia;
 mod plot;
 mod profile;
 mod report;
@@ -40,6 +41,8 @@ const ALL: [&str; 2] = ["lateness", "herd"];
 pub struct Options {
     /// Jobs at one a second, and at ten a second; without any, that rate is left out.
     pub jobs: [usize; 2],
+    /// Jobs of a peer, at either rate.
+    pub peer_jobs: usize,
     /// Jobs that wait in the store of a second server; none: there is no second one.
     pub waiting: u32,
     /// Jobs that are due at one instant.
@@ -54,6 +57,8 @@ pub struct Options {
     pub network: String,
     /// A Python with the peers' packages.
     pub python: Option<PathBuf>,
+    /// Both Ofelias, or those that are there.
+    pub ofelias: Vec<PathBuf>,
     /// Where plots go; none: there are none.
     pub plots: Option<PathBuf>,
 }
@@ -63,7 +68,8 @@ impl Options {
     pub fn short() -> Self {
         let (jobs, turns, herds, concurrencies) = ([0, 5], 1, 1, vec![4]);
         let (waiting, herd, network) = (1_000, 20, "none".to_owned());
-        Self { jobs, waiting, herd, turns, herds, concurrencies, network, python: None, plots: None }
+        let (peer_jobs, python, ofelias, plots) = (2, None, Vec::new(), None);
+        Self { jobs, peer_jobs, waiting, herd, turns, herds, concurrencies, network, python, ofelias, plots }
     }
 
     fn from_environment() -> Self {
@@ -74,14 +80,16 @@ impl Options {
         }
         let jobs = number("JOBS");
         Self {
-            jobs: [jobs.unwrap_or(60), jobs.unwrap_or(100)],
-            waiting: number("WAITING").map_or(0, |waiting| u32::try_from(waiting).unwrap()),
+            jobs: [jobs.unwrap_or(200); 2],
+            peer_jobs: number("PEER_JOBS").unwrap_or(20),
+            waiting: number("WAITING").map_or(1_000_000, |waiting| u32::try_from(waiting).unwrap()),
             herd: number("HERD").unwrap_or(200),
-            turns: number("ROUNDS").unwrap_or(5),
+            turns: number("ROUNDS").unwrap_or(4),
             herds: number("ROUNDS").unwrap_or(3),
             concurrencies: vec![1, 2, 4, 8, 16, 32],
             network: variable("NETWORK").unwrap_or_else(|| "host".to_owned()),
             python: variable("PEERS").map(PathBuf::from),
+            ofelias: ["OFELIA", "OFELIA_NETRESEARCH"].iter().filter_map(|name| Some(variable(name)?.into())).collect(),
             plots: Some(variable("PLOTS").map_or_else(|| "target/bench".into(), PathBuf::from)),
         }
     }

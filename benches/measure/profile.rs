@@ -41,9 +41,14 @@ pub fn all(service: &Tidetable) -> Steps {
 }
 
 pub fn print(title: &str, steps: &Steps) {
-    eprintln!("\n{title}\n{:<44} {:>5} {:>9} {:>9} {:>9}", "", "n", "median", "p99", "max");
+    let width = steps.iter().map(|(step, _)| step.chars().count()).max().unwrap_or(0).max(title.chars().count());
+    eprintln!("\n| {title:<width$} | {:>5} | {:>9} | {:>9} | {:>9} |", "n", "median", "p99", "max");
+    eprintln!("|{}|------:|----------:|----------:|----------:|", "-".repeat(width + 2));
     for (step, took) in steps {
-        eprintln!("{step:<44} {:>5} {:>9.2} {:>9.2} {:>9.2}", took.count, took.median, took.p99, took.max);
+        eprintln!(
+            "| {step:<width$} | {:>5} | {:>9.2} | {:>9.2} | {:>9.2} |",
+            took.count, took.median, took.p99, took.max
+        );
     }
 }
 

@@ -31,16 +31,23 @@ impl Figures {
     }
 }
 
-/// Prints the rows, each beside the first, which is the limit.
+/// Prints the rows, each beside the first, which is the limit, as Markdown.
 pub fn table(title: &str, rows: &[(String, Figures)]) {
     let Some((_, limit)) = rows.first() else { return };
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(title.chars().count());
     eprintln!(
-        "\n{title}\n{:<44} {:>5} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
-        "", "n", "min", "median", "p99", "max", "×p50", "×p99"
+        "\n| {title:<width$} | {:>5} | {:>9} | {:>9} | {:>9} | {:>9} | {:>7} | {:>7} |",
+        "n", "min", "median", "p99", "max", "× p50", "× p99"
+    );
+    eprintln!(
+        "|{}|------:|----------:|----------:|----------:|----------:|--------:|--------:|",
+        "-".repeat(width + 2)
     );
     for (name, row) in rows {
         let (median, p99) = (row.median / limit.median, row.p99 / limit.p99);
         let Figures { count, min, median: p50, p99: late, max } = row;
-        eprintln!("{name:<44} {count:>5} {min:>9.2} {p50:>9.2} {late:>9.2} {max:>9.2} {median:>7.2} {p99:>7.2}");
+        eprintln!(
+            "| {name:<width$} | {count:>5} | {min:>9.2} | {p50:>9.2} | {late:>9.2} | {max:>9.2} | {median:>7.2} | {p99:>7.2} |"
+        );
     }
 }

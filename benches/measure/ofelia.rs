@@ -1,0 +1,130 @@
+//! Two peers that are programs of their own: Ofelia, and netresearch's Ofelia.
+//!
+//! Both know dates only as cron has them, in whole seconds, and read them from a file when they start. Each job gets the one second that
+//! it is due in, of one day of the year, and the program is ended when the turn is over. Neither can have a container of its own on the
+//! network `host`, so there are two ways to have a job run: from an image, on the engine's own network; and, at its best, by starting a
+//! container that was made before, on the network that everybody has.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike, Timelike};
+use futures::StreamExt;
+use tempfile::NamedTempFile;
+
+use crate::lab::{Lab, alias};
+use crate::machine::said;
+
+/// netresearch's looks for containers with labels, unless told otherwise: nobody else does, so it need not either.
+const NETRESEARCH_AT_ITS_BEST: [&str; 3] = ["--docker-no-poll", "--docker-events=false", "--log-level=error"];
+
+/// How long it may be silent before it removes a container that has ended.
+const REMOVAL: Duration = Duration::from_secs(5);
+
+pub struct Ofelia {
+    name: String,
+    program: PathBuf,
+    arguments: &'static [&'static str],
+    prepared: bool,
+    daemon: Mutex<Option<(Child, NamedTempFile)>>,
+}
+
+impl Ofelia {
+    /// One that starts containers that were made before, and one that makes them.
+    pub fn both(program: &Path) -> [Self; 2] {
+        [true, false].map(|prepared| {
+            let path = program.to_str().unwrap();
+            let (name, arguments) = match said(path, &["version"]) {
+                Some(said) => {
+                    let version = said.split(' ').nth(1).unwrap_or_default();
+                    (format!("netresearch's ofelia {version}"), NETRESEARCH_AT_ITS_BEST.as_slice())
+                }
+                None => (format!("ofelia {}", commit(path)), [].as_slice()),
+            };
+            let way = if prepared { "container made before" } else { "image, default network" };
+            Self {
+                name: format!("{name}: {way}"),
+                program: program.to_owned(),
+                arguments,
+                prepared,
+                daemon: Mutex::default(),
+            }
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What has to be there before a job is due; gives what each is to start.
+    pub async fn prepare(&self, lab: &Lab, keys: &[String]) -> Vec<String> {
+        let one = |key: String| async move {
+            if self.prepared {
+                format!("container = {}", lab.create(&key).await)
+            } else {
+                lab.name_image(&key).await;
+                format!("image = {}\ncommand = true\npull = false\ndelete = true\nuser = 0", alias(&key))
+            }
+        };
+        futures::stream::iter(keys.to_vec()).map(one).buffered(2).collect().await
+    }
+
+    /// Starts it with these jobs.
+    pub fn plan(&self, keys: &[String], due: &[i64], what: &[String]) {
+        let mut config = NamedTempFile::new().unwrap();
+        for ((key, due), what) in keys.iter().zip(due).zip(what) {
+            let schedule = cron(*due);
+            // netresearch's names the container after the job.
+            let name = format!("bench-{}", key.replace('/', "."));
+            write!(config, "[job-run \"{name}\"]\nschedule = {schedule}\n{what}\n").unwrap();
+        }
+        let mut command = Command::new(&self.program);
+        command.arg("daemon").arg("--config").arg(config.path()).args(self.arguments).env("TZ", "UTC");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        *self.daemon.lock().unwrap() = Some((child, config));
+    }
+
+    /// Ends it when it has removed what it made, and puts away what was prepared.
+    pub async fn end(&self, lab: &Lab, keys: &[String]) {
+        if !self.prepared {
+            lab.wait_until_silence(keys, REMOVAL, |life| life.removed).await;
+        }
+        self.kill();
+        if !self.prepared {
+            for key in keys {
+                lab.forget_image(key).await;
+            }
+        }
+    }
+
+    fn kill(&self) {
+        if let Some((mut child, _)) = self.daemon.lock().unwrap().take() {
+            let _gone = child.kill();
+            let _gone = child.wait();
+        }
+    }
+}
+
+impl Drop for Ofelia {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What the original says of itself, at the end of its help.
+fn commit(program: &str) -> String {
+    let help = Command::new(program).args(["daemon", "--help"]).output().expect("OFELIA names a program");
+    let help = [help.stdout, help.stderr].concat();
+    let help = String::from_utf8_lossy(&help).into_owned();
+    let commit = help.lines().find_map(|line| line.trim().strip_prefix("commit:"));
+    commit.map(str::trim).filter(|commit| !commit.is_empty()).unwrap_or("of unknown version").to_owned()
+}
+
+/// A second of a day of every year.
+fn cron(due: i64) -> String {
+    let at = DateTime::from_timestamp_nanos(due);
+    format!("{} {} {} {} {} *", at.second(), at.minute(), at.hour(), at.day(), at.month())
+}
