@@ -22,6 +22,8 @@ use crate::vast::{self, Vast};
 const APSCHEDULER: &str = include_str!("apscheduler.py");
 /// All are told this much ahead, and so much more for each job: more than it takes to tell.
 const LEAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(30));
+/// Once nothing has been heard of any container for so long, a peer will not start what it has not started.
+const SILENCE: Duration = Duration::from_secs(15);
 /// What the driver says of its steps, for the profile.
 const LOG: &str = "info,tidetable::scheduler::driver=debug";
 
@@ -73,6 +75,25 @@ impl Contestant {
             Self::DockerRun => keys.iter().zip(due).for_each(|(key, due)| docker_run_at(lab, key.clone(), *due)),
             Self::ApScheduler(peer) => peer.plan(keys, due),
             Self::Ofelia(peer) => peer.plan(keys, due, &prepared),
+        }
+    }
+
+    /// Those of these that it has started, or ever will.
+    pub async fn ran(&self, lab: &Lab, keys: &[String]) -> Vec<String> {
+        if self.is_peer() {
+            lab.wait_until_silence(keys, SILENCE, |life| life.started).await;
+        } else {
+            lab.wait(keys, "started", |life| life.started).await;
+        }
+        keys.iter().filter(|key| lab.life(key).started.is_some()).cloned().collect()
+    }
+
+    /// Whether containers of its jobs are there until they are put away.
+    pub fn leaves_containers(&self) -> bool {
+        match self {
+            Self::PreparedStart => true,
+            Self::Ofelia(peer) => peer.is_prepared(),
+            Self::Tidetable(_) | Self::DockerRun | Self::ApScheduler(_) => false,
         }
     }
 
@@ -212,10 +233,6 @@ impl ApScheduler {
     pub fn plan(&self, keys: &[String], due: &[i64]) {
         let jobs: Vec<_> = keys.iter().zip(due).map(|(key, due)| json!([key, due])).collect();
         writeln!(self.input.lock().unwrap(), "{}", json!(jobs)).unwrap();
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
     }
 }
 

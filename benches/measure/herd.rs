@@ -1,60 +1,52 @@
 //! A herd: many jobs due at one instant, until all have ended and until all their containers are gone.
 //!
-//! The limit is what the engine's API reaches at its best: create, start, wait and remove, at as many at once as is fastest here. That
-//! number is found first; then everybody takes turns, the limit at that number, and who begins changes.
+//! The limits are found first (`raw.rs`). Then they and the service take turns, and who begins changes; each peer has one turn.
 
 use serde_json::{Map, Value, json};
 
-use futures::StreamExt;
-
 use crate::Options;
-use crate::contestants::{ApScheduler, Tidetable, soon, warn_if_late, xargs};
-use crate::lab::{Lab, now_ns};
+use crate::contestants::{ApScheduler, Contestant, Tidetable, soon, warn_if_late, xargs};
+use crate::lab::Lab;
+use crate::ofelia::Ofelia;
+use crate::raw::{self, Found, Way};
 use crate::report::{Figures, table};
 use crate::{plot, profile};
 
 enum Worker {
-    /// The engine's API with so many at once.
-    Raw(usize),
-    Tidetable(Tidetable),
+    Limit(Way),
     Xargs(usize),
-    ApScheduler(ApScheduler),
+    /// Told before what is due at the instant.
+    Told(Contestant),
 }
 
-/// Seconds until all had ended, and until all were gone.
+/// How many were started at all, and seconds until all of them had ended and were gone; of who leaves them there, not the latter.
 #[derive(Clone, Copy)]
 struct Took {
+    ran: usize,
     ended: f64,
-    gone: f64,
+    gone: Option<f64>,
 }
 
 pub async fn run(lab: &Lab, options: &Options) -> Value {
-    let mut search = Vec::new();
-    for concurrency in &options.concurrencies {
-        let keys: Vec<String> = (0..options.herd).map(|n| lab.key(&format!("search-{concurrency}"), n)).collect();
-        let took = work_off(lab, &Worker::Raw(*concurrency), &keys).await;
-        eprintln!("raw, {concurrency} at once: {:.1} s, {:.1} a second", took.ended, per_second(options, took.ended));
-        search.push((*concurrency, took.ended));
-    }
-    let (best, _) = search.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)).expect("some concurrency is tried");
-    if search.last().is_some_and(|(most, _)| *most == best) {
-        eprintln!("{best} at once are the most that were tried: the limit may be beyond, and then it is no limit");
-    }
-    let mut workers = vec![Worker::Raw(best), Worker::Tidetable(Tidetable::new(lab, 0)), Worker::Xargs(best)];
-    workers.extend(options.python.as_deref().map(|python| Worker::ApScheduler(ApScheduler::new(lab, python, best))));
+    let found = raw::search(lab, options).await;
+    found.print();
+    let workers = workers(lab, &found, options);
     let took = measure(lab, &workers, options).await;
+    let names: Vec<String> = workers.iter().zip(&took).map(|(worker, took)| name(worker, took, options.herd)).collect();
+    let title = |what| format!("{} jobs at one instant, network {}, until {what}, s", options.herd, lab.network);
+    let ended = rows(&title("all have ended"), &names, &took, |took| Some(took.ended));
+    let gone = rows(&title("all containers are gone"), &names, &took, |took| took.gone);
+    let rates: Vec<(String, f64)> = names.into_iter().zip(took.iter().map(|took| rate(took))).collect();
+    print_rates(&rates);
     if let Some(folder) = &options.plots {
-        let search = search.iter().map(|(concurrency, took)| (*concurrency, per_second(options, *took)));
-        plot::rates(&folder.join("herd.svg"), &search.collect::<Vec<_>>(), &rates(&workers, &took, options));
+        plot::rates(&folder.join("herd.svg"), found.lines(), &rates);
     }
-    let ended = rows(lab, &workers, &took, "until all have ended, s", |took| took.ended);
-    let gone = rows(lab, &workers, &took, "until all containers are gone, s", |took| took.gone);
-    let search: Map<String, Value> = search.iter().map(|(n, took)| (n.to_string(), json!(took))).collect();
+    let rates: Map<String, Value> = rates.into_iter().map(|(name, rate)| (name, json!(rate))).collect();
     let mut report = json!({
-        "jobs": options.herd, "raw_s_by_concurrency": search, "best_concurrency": best, "ended_s": ended, "gone_s": gone,
+        "jobs": options.herd, "search": found.json(), "ended_s": ended, "gone_s": gone, "jobs_a_second": rates,
     });
     for worker in &workers {
-        let Worker::Tidetable(service) = worker else { continue };
+        let Worker::Told(Contestant::Tidetable(service)) = worker else { continue };
         let steps = profile::all(service);
         profile::print("tidetable: what its steps take in a herd, ms", &steps);
         report["steps_ms"] = profile::json(&steps);
@@ -62,75 +54,96 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
     report
 }
 
+/// The limits first.
+fn workers(lab: &Lab, found: &Found, options: &Options) -> Vec<Worker> {
+    let at_once = found.everything.starts;
+    let mut told = vec![Contestant::Tidetable(Tidetable::new(lab, 0))];
+    told.extend(
+        options.python.as_deref().map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, at_once))),
+    );
+    told.extend(options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia));
+    let limits = [found.everything, found.prepared].map(Worker::Limit);
+    limits.into_iter().chain(told.into_iter().map(Worker::Told)).chain([Worker::Xargs(at_once)]).collect()
+}
+
 async fn measure(lab: &Lab, workers: &[Worker], options: &Options) -> Vec<Vec<Took>> {
     let mut took = vec![Vec::new(); workers.len()];
-    for round in 0..options.herds {
-        for place in 0..workers.len() {
-            let which = (place + round) % workers.len();
-            let keys: Vec<String> = (0..options.herd).map(|n| lab.key(&format!("herd-{round}-{which}"), n)).collect();
-            took[which].push(work_off(lab, &workers[which], &keys).await);
-        }
+    let (peers, ours): (Vec<usize>, Vec<usize>) = (0..workers.len()).partition(|which| is_peer(&workers[*which]));
+    let turns = (0..options.herds).flat_map(|round| {
+        (0..ours.len()).map(move |place| (round, place + round)).map(|(round, place)| (round, ours[place % ours.len()]))
+    });
+    for (round, which) in turns.collect::<Vec<_>>().into_iter().chain(peers.into_iter().map(|peer| (0, peer))) {
+        let keys: Vec<String> = (0..options.herd).map(|n| lab.key(&format!("herd-{round}-{which}"), n)).collect();
+        took[which].push(work_off(lab, &workers[which], &keys).await);
     }
     took
 }
 
-async fn work_off(lab: &Lab, worker: &Worker, keys: &[String]) -> Took {
-    let due = vec![soon(keys.len()); keys.len()];
-    let begun = match worker {
-        Worker::Raw(concurrency) => raw(lab, keys, *concurrency).await,
-        Worker::Xargs(concurrency) => tokio::task::block_in_place(|| xargs(lab, keys, *concurrency)),
-        Worker::Tidetable(service) => {
-            tokio::task::block_in_place(|| service.submit(lab, keys, &due));
-            warn_if_late(due[0], "the herd");
-            due[0]
-        }
-        Worker::ApScheduler(peer) => {
-            peer.plan(keys, &due);
-            due[0]
-        }
-    };
-    let last = |times: Vec<i64>| (times.into_iter().max().unwrap_or(begun) - begun) as f64 / 1e9;
-    let ended = last(lab.wait(keys, "ended", |life| life.ended).await);
-    Took { ended, gone: last(lab.wait(keys, "been removed", |life| life.removed).await) }
-}
-
-/// Gives when it began.
-async fn raw(lab: &Lab, keys: &[String], concurrency: usize) -> i64 {
-    let begun = now_ns();
-    let one = |key: String| async move {
-        let id = lab.create(&key).await;
-        lab.docker.start_container(&id, None).await.unwrap();
-        lab.docker.wait_container(&id, None).for_each(|ended| async move { drop(ended.unwrap()) }).await;
-        lab.docker.remove_container(&id, None).await.unwrap();
-    };
-    futures::stream::iter(keys.to_vec()).map(one).buffer_unordered(concurrency).collect::<Vec<()>>().await;
-    begun
-}
-
-fn rows(lab: &Lab, workers: &[Worker], took: &[Vec<Took>], what: &str, part: impl Fn(&Took) -> f64) -> Value {
-    let figures = took.iter().map(|took| Figures::of(&took.iter().map(&part).collect::<Vec<_>>()));
-    let rows: Vec<(String, Figures)> = workers.iter().map(name).zip(figures).collect();
-    table(&format!("herd on network {}, {what}", lab.network), &rows);
-    Value::Object(rows.iter().map(|(name, row)| (name.clone(), row.json(&rows[0].1))).collect())
-}
-
-fn rates(workers: &[Worker], took: &[Vec<Took>], options: &Options) -> Vec<(String, f64)> {
-    let rate = |took: &Vec<Took>| {
-        let ended: Vec<f64> = took.iter().map(|took| took.ended).collect();
-        per_second(options, Figures::of(&ended).median)
-    };
-    workers.iter().map(name).zip(took.iter().map(rate)).collect()
-}
-
-fn name(worker: &Worker) -> String {
+fn is_peer(worker: &Worker) -> bool {
     match worker {
-        Worker::Raw(concurrency) => format!("limit: raw API calls, {concurrency} at once"),
-        Worker::Tidetable(_) => "tidetable".to_owned(),
-        Worker::Xargs(concurrency) => format!("xargs -P {concurrency} docker run --rm"),
-        Worker::ApScheduler(peer) => peer.name().to_owned(),
+        Worker::Limit(_) => false,
+        Worker::Xargs(_) => true,
+        Worker::Told(contestant) => contestant.is_peer(),
     }
 }
 
-fn per_second(options: &Options, seconds: f64) -> f64 {
-    options.herd as f64 / seconds
+async fn work_off(lab: &Lab, worker: &Worker, keys: &[String]) -> Took {
+    let begun = match worker {
+        Worker::Limit(way) => way.work_off(lab, keys).await,
+        Worker::Xargs(at_once) => tokio::task::block_in_place(|| xargs(lab, keys, *at_once)),
+        Worker::Told(contestant) => {
+            let prepared = contestant.prepare(lab, keys).await;
+            let due = soon(keys.len());
+            contestant.plan(lab, keys, &vec![due; keys.len()], prepared);
+            warn_if_late(due, &contestant.name());
+            due
+        }
+    };
+    let ran = match worker {
+        Worker::Told(contestant) => contestant.ran(lab, keys).await,
+        Worker::Limit(_) | Worker::Xargs(_) => keys.to_vec(),
+    };
+    let last = |times: Vec<i64>| (times.into_iter().max().unwrap_or(begun) - begun) as f64 / 1e9;
+    let ended = last(lab.wait(&ran, "ended", |life| life.ended).await);
+    let mut leaves_them = false;
+    if let Worker::Told(contestant) = worker {
+        contestant.end(lab, keys).await;
+        leaves_them = contestant.leaves_containers();
+    }
+    let gone = last(lab.wait(&ran, "been removed", |life| life.removed).await);
+    Took { ran: ran.len(), ended, gone: (!leaves_them).then_some(gone) }
+}
+
+fn rows(title: &str, names: &[String], took: &[Vec<Took>], part: impl Fn(&Took) -> Option<f64>) -> Value {
+    let values = took.iter().map(|took| took.iter().filter_map(&part).collect::<Vec<f64>>());
+    let rows = names.iter().cloned().zip(values).filter(|(_, values)| !values.is_empty());
+    let rows: Vec<(String, Figures)> = rows.map(|(name, values)| (name, Figures::of(&values))).collect();
+    table(title, &rows);
+    Value::Object(rows.iter().map(|(name, row)| (name.clone(), row.json(&rows[0].1))).collect())
+}
+
+/// Jobs a second, by the median of its turns.
+fn rate(took: &[Took]) -> f64 {
+    Figures::of(&took.iter().map(|took| took.ran as f64 / took.ended).collect::<Vec<_>>()).median
+}
+
+/// Each beside both limits, which are the first two.
+fn print_rates(rates: &[(String, f64)]) {
+    eprintln!("\n| herd | jobs a second | beside the limit | beside the limit of containers made before |");
+    eprintln!("|---|---:|---:|---:|");
+    for (name, rate) in rates {
+        eprintln!("| {name} | {rate:.1} | {:.2} | {:.2} |", rate / rates[0].1, rate / rates[1].1);
+    }
+}
+
+fn name(worker: &Worker, took: &[Took], jobs: usize) -> String {
+    let name = match worker {
+        Worker::Limit(way) => format!("limit: {}", way.name()),
+        Worker::Xargs(at_once) => format!("xargs -P {at_once} docker run --rm"),
+        Worker::Told(contestant) => contestant.name(),
+    };
+    match took.iter().map(|took| took.ran).min() {
+        Some(ran) if ran < jobs => format!("{name}; only {ran} of {jobs} jobs"),
+        _ => name,
+    }
 }

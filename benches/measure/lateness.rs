@@ -20,8 +20,6 @@ use crate::{plot, profile};
 const PAUSE: Duration = Duration::from_millis(500);
 /// Threads of a peer: as many as are ever in flight here.
 const THREADS: usize = 32;
-/// Once nothing has been heard of any container for so long, a peer will not start what it has not started.
-const SILENCE: Duration = Duration::from_secs(15);
 
 pub async fn run(lab: &Lab, options: &Options) -> Value {
     let all = contestants(lab, options);
@@ -121,20 +119,15 @@ async fn measure_turn(
 
 /// How late each of these was, when all are over and gone; nothing of those that a peer did not start at all.
 async fn lateness(lab: &Lab, who: &Contestant, keys: &[String], due: &[i64]) -> Vec<Option<f64>> {
-    let started = if who.is_peer() {
-        lab.wait_until_silence(keys, SILENCE, |life| life.started).await
-    } else {
-        lab.wait(keys, "started", |life| life.started).await.into_iter().map(Some).collect()
-    };
-    let ran: Vec<String> =
-        keys.iter().zip(&started).filter(|(_, started)| started.is_some()).map(|(key, _)| key.clone()).collect();
+    let ran = who.ran(lab, keys).await;
     if ran.len() < keys.len() {
         eprintln!("{} started {} of {} jobs", who.name(), ran.len(), keys.len());
     }
     lab.wait(&ran, "ended", |life| life.ended).await;
     who.end(lab, keys).await;
     lab.wait(&ran, "been removed", |life| life.removed).await;
-    started.iter().zip(due).map(|(started, due)| started.map(|started| (started - due) as f64 / 1e6)).collect()
+    let late = |(key, due): (&String, &i64)| lab.life(key).started.map(|started| (started - due) as f64 / 1e6);
+    keys.iter().zip(due).map(late).collect()
 }
 
 /// When each is due, of those that have this part of each period; where only seconds are known, all of a second at its beginning.

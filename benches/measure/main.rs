@@ -30,6 +30,7 @@ mod machine;
 mod ofelia;
 mod plot;
 mod profile;
+mod raw;
 mod report;
 #[path = "../../tests/scale/vast.rs"]
 mod vast;
@@ -51,7 +52,7 @@ pub struct Options {
     pub turns: usize,
     /// How often each works off the herd.
     pub herds: usize,
-    /// How many calls at once are tried in search of the limit.
+    /// How many starts at once are tried in search of the limit.
     pub concurrencies: Vec<usize>,
     /// What all containers are on.
     pub network: String,
@@ -86,7 +87,7 @@ impl Options {
             herd: number("HERD").unwrap_or(200),
             turns: number("ROUNDS").unwrap_or(4),
             herds: number("ROUNDS").unwrap_or(3),
-            concurrencies: vec![1, 2, 4, 8, 16, 32],
+            concurrencies: vec![1, 2, 4, 6, 8, 12, 16],
             network: variable("NETWORK").unwrap_or_else(|| "host".to_owned()),
             python: variable("PEERS").map(PathBuf::from),
             ofelias: ["OFELIA", "OFELIA_NETRESEARCH"].iter().filter_map(|name| Some(variable(name)?.into())).collect(),

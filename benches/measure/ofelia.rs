@@ -59,6 +59,10 @@ impl Ofelia {
         &self.name
     }
 
+    pub fn is_prepared(&self) -> bool {
+        self.prepared
+    }
+
     /// What has to be there before a job is due; gives what each is to start.
     pub async fn prepare(&self, lab: &Lab, keys: &[String]) -> Vec<String> {
         let one = |key: String| async move {

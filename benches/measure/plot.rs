@@ -30,21 +30,23 @@ pub fn shares(file: &Path, rows: &[(String, Vec<f64>)]) {
     root.present().unwrap();
 }
 
-/// Jobs a second: the engine's API at so many at once, and each of these.
-pub fn rates(file: &Path, search: &[(usize, f64)], rows: &[(String, f64)]) {
-    let most = search.iter().chain([(0, 1.0)].iter()).map(|(_, rate)| *rate).fold(1.0, f64::max);
-    let most = rows.iter().map(|(_, rate)| *rate).fold(most, f64::max) * 1.1;
-    let last = search.last().map_or(2.0, |(at_once, _)| *at_once as f64).max(2.0);
+/// A name, and points.
+pub type Line = (String, Vec<(f64, f64)>);
+
+/// Jobs a second: the engine's API by how many starts are made at once, and each of these.
+pub fn rates(file: &Path, search: Vec<Line>, rows: &[(String, f64)]) {
+    let tried = || search.iter().flat_map(|(_, points)| points);
+    let most = tried().map(|(_, rate)| *rate).chain(rows.iter().map(|(_, rate)| *rate)).fold(1.0, f64::max) * 1.1;
+    let last = tried().map(|(starts, _)| *starts).fold(2.0, f64::max);
     let root = canvas(file);
     let mut chart = ChartBuilder::on(&root)
         .margin(15)
         .set_all_label_area_size(40)
         .build_cartesian_2d((1.0..last).log_scale().base(2.0), 0.0..most)
         .unwrap();
-    chart.configure_mesh().x_desc("at once").y_desc("jobs a second").draw().unwrap();
-    let points: Vec<(f64, f64)> = search.iter().map(|(at_once, rate)| (*at_once as f64, *rate)).collect();
-    let lines = [("raw API calls, in search of the limit".to_owned(), points)].into_iter();
-    let lines = lines.chain(rows.iter().map(|(name, rate)| (name.clone(), vec![(1.0, *rate), (last, *rate)])));
+    chart.configure_mesh().x_desc("starts at once").y_desc("jobs a second").draw().unwrap();
+    let rows = rows.iter().map(|(name, rate)| (name.clone(), vec![(1.0, *rate), (last, *rate)]));
+    let lines = search.into_iter().chain(rows);
     for (index, (name, points)) in lines.enumerate() {
         let style = Palette99::pick(index).stroke_width(2);
         let line = chart.draw_series(LineSeries::new(points, style)).unwrap();
