@@ -6,6 +6,8 @@
 # make soak     mixed load with kills for an hour (MINUTES=60), and whether anything has grown; samples in target/soak.csv
 # make bench-lateness  how late a job starts beside a bare `start`, and beside other schedulers (WAITING=1000000, JOBS=200)
 # make bench-herd      how fast 200 jobs due at one instant are worked off beside the engine's API at its best (HERD=200)
+# make bench-read      what GET /jobs of 1,000 to a million jobs, one job and a page take beside the same from memory
+# make bench-watch     what jobs that run, followers of output and callers in `wait` cost in processor time and memory (REAL=200)
 # make bench-recovery  how long a new scheduler takes to know again what 10,000 jobs in flight do
 # make scale    a store with a million jobs reads as little as one with a few (JOBS=1000000)
 # make bench-scale  what a million jobs cost: start, POST, GET, a page, lateness, beside an empty store
@@ -24,7 +26,7 @@ SEEDS ?= 100000
 MINUTES ?= 60
 JOBS ?= 1000000
 
-.PHONY: demo test simulate torture soak scale bench bench-lateness bench-herd bench-recovery bench-scale test-image check lint build image clean
+.PHONY: demo test simulate torture soak scale bench bench-lateness bench-herd bench-read bench-watch bench-recovery bench-scale test-image check lint build image clean
 
 demo:
 	@scripts/demo.sh
@@ -49,6 +51,12 @@ bench-lateness:
 
 bench-herd:
 	@scripts/bench.sh herd
+
+bench-read:
+	@cargo bench --locked --bench measure -- read
+
+bench-watch:
+	@scripts/bench.sh watch
 
 bench-recovery:
 	@cargo bench --locked --bench recovery

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Owns `make bench`: sees to an engine and to the peers, measures, and puts all back. Arguments go to the benchmark: what it is to measure. The figures are on stdout, as JSON; the tables, and all else, on stderr.
+# Owns `make bench`: sees to an engine and to the peers, measures, and puts all back. Arguments go to the benchmark: what it is to
+# measure. The figures are on stdout, as JSON; the tables, and all else, on stderr.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -8,6 +8,9 @@
 //! `make bench-lateness`, `make bench-herd`. From the environment: `JOBS` (200) and `PEER_JOBS` (20) at either rate, `WAITING` (1000000:
 //! so many jobs in a second server's store), `HERD` (200), `ROUNDS` (4 and 3), `NETWORK` (host: the fastest there is), `PEERS` (a Python
 //! that has APScheduler and docker), `OFELIA` and `OFELIA_NETRESEARCH` (programs), `SHORT=1` (whether it works, no figures).
+//!
+//! `make bench-read` needs no engine: `SIZES` (1000,100000,1000000: jobs in the stores that are read), `ROUNDS` (5). `make bench-watch`:
+//! `IDLE` (30: seconds that a server is left at rest), `REAL` (200: containers that are watched).
 
 #![allow(
     unreachable_pub,
@@ -17,9 +20,11 @@
 )]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+mod client;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod contestants;
@@ -29,14 +34,17 @@ mod lateness;
 mod machine;
 mod ofelia;
 mod plot;
+mod process;
 mod profile;
 mod raw;
+mod read;
 mod report;
 #[path = "../../tests/scale/vast.rs"]
 mod vast;
+mod watch;
 
 /// All that can be measured.
-const ALL: [&str; 2] = ["lateness", "herd"];
+const ALL: [&str; 4] = ["lateness", "herd", "read", "watch"];
 
 /// How long it is measured.
 pub struct Options {
@@ -62,6 +70,16 @@ pub struct Options {
     pub ofelias: Vec<PathBuf>,
     /// Where plots go; none: there are none.
     pub plots: Option<PathBuf>,
+    /// How many jobs are in the stores that are read.
+    pub sizes: Vec<u32>,
+    /// How often all of a store is read.
+    pub rounds: usize,
+    /// For how long it is polled.
+    pub polled: Duration,
+    /// How many single jobs are read.
+    pub reads: usize,
+    /// How much is watched.
+    pub watched: watch::Watched,
 }
 
 impl Options {
@@ -69,8 +87,25 @@ impl Options {
     pub fn short() -> Self {
         let (jobs, turns, herds, concurrencies) = ([0, 5], 1, 1, vec![4]);
         let (waiting, herd, network) = (1_000, 20, "none".to_owned());
-        let (peer_jobs, python, ofelias, plots) = (2, None, Vec::new(), None);
-        Self { jobs, peer_jobs, waiting, herd, turns, herds, concurrencies, network, python, ofelias, plots }
+        let idle = Duration::from_secs(1);
+        Self {
+            jobs,
+            peer_jobs: 2,
+            waiting,
+            herd,
+            turns,
+            herds,
+            concurrencies,
+            network,
+            python: None,
+            ofelias: Vec::new(),
+            plots: None,
+            sizes: vec![100, 1_000],
+            rounds: 1,
+            polled: Duration::from_millis(100),
+            reads: 100,
+            watched: watch::Watched { idle, simulated: 20, real: 5, followers: 10, callers: 20 },
+        }
     }
 
     fn from_environment() -> Self {
@@ -92,6 +127,17 @@ impl Options {
             python: variable("PEERS").map(PathBuf::from),
             ofelias: ["OFELIA", "OFELIA_NETRESEARCH"].iter().filter_map(|name| Some(variable(name)?.into())).collect(),
             plots: Some(variable("PLOTS").map_or_else(|| "target/bench".into(), PathBuf::from)),
+            sizes: variable("SIZES").map_or_else(|| vec![1_000, 100_000, 1_000_000], sizes),
+            rounds: number("ROUNDS").unwrap_or(5),
+            polled: Duration::from_secs(2),
+            reads: 5_000,
+            watched: watch::Watched {
+                idle: Duration::from_secs(number("IDLE").map_or(30, |seconds| seconds as u64)),
+                simulated: 1_000,
+                real: number("REAL").unwrap_or(200),
+                followers: 100,
+                callers: 1_000,
+            },
         }
     }
 }
@@ -104,12 +150,18 @@ pub async fn run(what: &[&str], options: &Options) -> Value {
         let seen = match *what {
             "lateness" => lateness::run(engine(&mut lab, &mut report, options).await, options).await,
             "herd" => herd::run(engine(&mut lab, &mut report, options).await, options).await,
+            "read" => read::run(options).await,
+            "watch" => watch::run(engine(&mut lab, &mut report, options).await, options).await,
             other => panic!("`{other}` cannot be measured: {} can", ALL.join(", ")),
         };
         report.insert((*what).to_owned(), seen);
     }
     report.insert("load_after".to_owned(), machine::load().into());
     Value::Object(report)
+}
+
+fn sizes(list: String) -> Vec<u32> {
+    list.split(',').map(|size| size.parse().unwrap()).collect()
 }
 
 /// The engine, which is asked who it is when it is first needed.

@@ -57,6 +57,31 @@ pub fn rates(file: &Path, search: Vec<Line>, rows: &[(String, f64)]) {
     root.present().unwrap();
 }
 
+/// What grows with how much there is, both on a logarithmic scale.
+pub fn growth(file: &Path, x: &str, y: &str, lines: &[(String, Vec<(f64, f64)>)]) {
+    let points = || lines.iter().flat_map(|(_, points)| points).copied();
+    let range = |of: fn((f64, f64)) -> f64| {
+        let (least, most) =
+            points().map(of).fold((f64::MAX, 0.0), |(least, most), v| (f64::min(least, v), f64::max(most, v)));
+        least / 1.5..most * 1.5
+    };
+    let root = canvas(file);
+    let mut chart = ChartBuilder::on(&root)
+        .margin(15)
+        .set_all_label_area_size(50)
+        .build_cartesian_2d(range(|(x, _)| x).log_scale(), range(|(_, y)| y).log_scale())
+        .unwrap();
+    chart.configure_mesh().x_desc(x).y_desc(y).draw().unwrap();
+    for (index, (name, points)) in lines.iter().enumerate() {
+        let style = Palette99::pick(index).stroke_width(2);
+        let line = chart.draw_series(LineSeries::new(points.clone(), style).point_size(3)).unwrap();
+        line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+    }
+    let labels = chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).border_style(BLACK).draw();
+    labels.unwrap();
+    root.present().unwrap();
+}
+
 fn canvas(file: &Path) -> DrawingArea<SVGBackend<'_>, plotters::coord::Shift> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).unwrap();

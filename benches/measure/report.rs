@@ -51,3 +51,11 @@ pub fn table(title: &str, rows: &[(String, Figures)]) {
         );
     }
 }
+
+/// Prints rows of cells as they go into a document.
+pub fn markdown(what: &str, columns: &[String], rows: &[(String, Vec<String>)]) {
+    eprintln!("\n| {what} | {} |\n|---|{}", columns.join(" | "), "---|".repeat(columns.len()));
+    for (name, cells) in rows {
+        eprintln!("| {name} | {} |", cells.join(" | "));
+    }
+}
