@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::Api;
 use super::error::Problem;
 use super::streamed::{Abandoned, Chunks, Written, limit_of, not_modified};
-use super::wire::JobView;
+use super::wire::JobLine;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::words;
@@ -25,6 +25,10 @@ use crate::store::{Filter, Snapshot, StoreError};
 const MAPS: [Map; 3] = [Map::Running, Map::Scheduled, Map::History];
 /// How many jobs are read at once.
 const CHUNK: usize = 256;
+/// As much as is worth a chunk of its own.
+const CHUNK_BYTES: usize = 32 * 1024;
+/// As much as a job takes, with some labels or an error.
+const JOB_BYTES: usize = 640;
 
 /// The query of `GET /jobs`.
 #[derive(Clone, Debug, Default, Deserialize, Hash)]
@@ -63,7 +67,7 @@ pub(super) async fn list(
     let snapshot = api.snapshot().await?;
     let (zone, unreachable_since) = (api.zone, api.unreachable_since(Map::Running));
     Ok(api.streamed(&etag, |chunks| {
-        let out = Out { zone, unreachable_since, chunks };
+        let out = Out { zone, unreachable_since, chunks, waiting: Vec::new() };
         Writer { snapshot, request, out }.run()
     }))
 }
@@ -141,6 +145,8 @@ struct Out {
     zone: Tz,
     unreachable_since: Option<Timestamp>,
     chunks: Chunks,
+    /// What is written and not sent.
+    waiting: Vec<u8>,
 }
 
 impl Writer {
@@ -148,21 +154,21 @@ impl Writer {
         let mut left = self.request.limit.unwrap_or(usize::MAX);
         let mut next = None;
         for (index, map) in MAPS.into_iter().enumerate() {
-            let open = format!("{}\"{}\":{{", if index == 0 { "{" } else { "," }, map.as_str());
-            self.out.chunks.send(open.into_bytes()).await?;
+            self.out.write(&format!("{}\"{}\":{{", if index == 0 { "{" } else { "," }, map.as_str()));
             match self.write_map(map, &mut left).await? {
                 Ok(None) => {}
                 Ok(Some(last)) => next = next.or(Some(format!("{}-{last}", map.as_str()))),
                 Err(failure) => return Ok(Err(failure)),
             }
-            self.out.chunks.send(b"}".to_vec()).await?;
+            self.out.write("}");
         }
         let end = match (self.request.limit, next) {
             (None, _) => "}".to_owned(),
             (Some(_), None) => ",\"next\":null}".to_owned(),
             (Some(_), Some(next)) => format!(",\"next\":\"{next}\"}}"),
         };
-        self.out.chunks.send(end.into_bytes()).await?;
+        self.out.write(&end);
+        self.out.send().await?;
         Ok(Ok(()))
     }
 
@@ -178,43 +184,62 @@ impl Writer {
             return Ok(Ok(None));
         }
         let mut first = true;
+        let mut page = self.snapshot.page(map, &self.request.filter, after, at_once(*left)).await;
         loop {
-            // One more than is wanted tells whether there is a next page.
-            let limit = CHUNK.min(left.saturating_add(1));
-            let jobs = match self.snapshot.page(map, &self.request.filter, after, limit).await {
+            let jobs = match page {
                 Ok(jobs) => jobs,
                 Err(failure) => return Ok(Err(failure)),
             };
-            let take = jobs.len().min(*left);
-            self.out.chunks.send(self.out.render(&jobs[..take], map, &mut first)).await?;
+            let (limit, take) = (at_once(*left), jobs.len().min(*left));
             *left -= take;
+            let (shown, last) = (&jobs[..take], jobs[..take].last().map(|job| job.id));
             if take < jobs.len() {
-                // Nothing was taken of this map: the page ends before it.
-                return Ok(Ok(Some(
-                    jobs[..take].last().map(|job| job.id).or(after).unwrap_or(JobId::from_bytes([0; 16])),
-                )));
+                self.out.jobs(shown, map, &mut first).await?;
+                // Where nothing was taken of this map, the page ends before it.
+                return Ok(Ok(last.or(after).or(Some(JobId::from_bytes([0; 16])))));
             }
-            match jobs.last() {
-                Some(last) if jobs.len() == limit => after = Some(last.id),
-                Some(_) | None => return Ok(Ok(None)),
+            if take < limit {
+                self.out.jobs(shown, map, &mut first).await?;
+                return Ok(Ok(None));
             }
+            after = last;
+            // The next jobs are read while these are written, and none after them: whoever is slower, there are two pages in memory.
+            let next = self.snapshot.page(map, &self.request.filter, after, at_once(*left));
+            let (read, written) = tokio::join!(biased; next, self.out.jobs(shown, map, &mut first));
+            written?;
+            page = read;
         }
     }
 }
 
+/// How many jobs to read: one more than is wanted tells whether there is a next page.
+fn at_once(left: usize) -> usize {
+    CHUNK.min(left.saturating_add(1))
+}
+
 impl Out {
-    fn render(&self, jobs: &[Job], map: Map, first: &mut bool) -> Vec<u8> {
+    fn write(&mut self, text: &str) {
+        self.waiting.extend_from_slice(text.as_bytes());
+    }
+
+    /// Writes these jobs, and sends them if they are worth it: what is short leaves as one.
+    async fn jobs(&mut self, jobs: &[Job], map: Map, first: &mut bool) -> Result<(), Abandoned> {
         let since = self.unreachable_since.filter(|_| map == Map::Running);
-        let mut out = Vec::with_capacity(jobs.len() * 640);
+        self.waiting.reserve(jobs.len() * JOB_BYTES);
+        let mut id = [0; 32];
         for job in jobs {
-            if !std::mem::take(first) {
-                out.push(b',');
-            }
-            out.extend_from_slice(format!("\"{}\":", job.id).as_bytes());
+            let id = job.id.hex(&mut id);
+            self.write(if std::mem::take(first) { "\"" } else { ",\"" });
+            self.write(id);
+            self.write("\":");
             // Writing to a vector cannot fail, and neither can these types.
             let _infallible: Result<(), serde_json::Error> =
-                serde_json::to_writer(&mut out, &JobView::of(job, self.zone).unreachable_since(since));
+                serde_json::to_writer(&mut self.waiting, &JobLine::of(job, id, self.zone, since));
         }
-        out
+        if self.waiting.len() >= CHUNK_BYTES { self.send().await } else { Ok(()) }
+    }
+
+    async fn send(&mut self) -> Result<(), Abandoned> {
+        self.chunks.send(std::mem::take(&mut self.waiting)).await
     }
 }

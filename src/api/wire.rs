@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::date::{rfc3339, seed_format};
+use crate::domain::date::rfc3339;
 use crate::domain::id::Timestamp;
-use crate::domain::job::{End, Job, State};
+use crate::domain::job::Job;
 use crate::domain::schedule::ScheduleFields;
 use crate::scheduler::Defined;
 
 mod forecast;
+mod line;
 
 pub use forecast::{ForecastEntryView, ForecastView, OverlapView, PileUpView};
+pub(super) use line::JobLine;
 
 /// A job as the API shows it. The first five fields are the seed's; times among the others are RFC 3339 with
 /// milliseconds, UTC.
@@ -249,35 +251,7 @@ impl DefinitionView {
 impl JobView {
     /// This job, with times in this zone where they are the seed's.
     pub fn of(job: &Job, zone: Tz) -> Self {
-        let run = job.state.run();
-        let end = ended(job);
-        let exit = end.and_then(|end| end.exit.as_ref());
-        let fields = job.spec.fields();
-        Self {
-            id: job.id.to_string(),
-            job_name: job.name.to_string(),
-            scheduled_in: seed_format(job.created_at, zone),
-            scheduled_to: seed_format(job.due_at, zone),
-            status: job.state.status().to_string(),
-            created_at: rfc3339(job.created_at),
-            due_at: rfc3339(job.due_at),
-            started_at: run.map(|run| rfc3339(run.started_at)),
-            finished_at: end.map(|end| rfc3339(end.at)),
-            reason: job.state.reason().map(|reason| reason.to_string()),
-            error: error(job),
-            exit_code: job.state.exit_code(),
-            signal: exit.and_then(|exit| exit.signal()),
-            oom_killed: exit.map(|exit| exit.oom_killed).filter(|oom| *oom),
-            attempt: job.attempt.0,
-            image: fields.image.as_ref().map(|image| image.to_string()),
-            image_digest: run.and_then(|run| run.image_digest.as_ref()).map(|digest| digest.to_string()),
-            schedule: job.origin.as_ref().map(|origin| origin.schedule.to_string()),
-            labels: fields.labels.clone().unwrap_or_default().0,
-            lateness_ms: run.map(|run| (run.started_at - job.due_at).num_milliseconds()),
-            usage: None,
-            progress: None,
-            engine_unreachable_since: None,
-        }
+        JobLine::of(job, job.id.hex(&mut [0; 32]), zone, None).into()
     }
 
     /// The same, marked as not known since this instant.
@@ -285,31 +259,5 @@ impl JobView {
     pub fn unreachable_since(mut self, since: Option<Timestamp>) -> Self {
         self.engine_unreachable_since = since.map(rfc3339);
         self
-    }
-}
-
-fn ended(job: &Job) -> Option<&End> {
-    match &job.state {
-        State::Ended(end) => Some(end),
-        State::Scheduled
-        | State::Queued(_)
-        | State::Retrying(_)
-        | State::Pulling
-        | State::Starting(_)
-        | State::Running(_)
-        | State::Stopping(_) => None,
-    }
-}
-
-fn error(job: &Job) -> Option<String> {
-    match &job.state {
-        State::Retrying(setback) => Some(setback.error.clone()),
-        State::Ended(end) => end.error.clone(),
-        State::Scheduled
-        | State::Queued(_)
-        | State::Pulling
-        | State::Starting(_)
-        | State::Running(_)
-        | State::Stopping(_) => None,
     }
 }

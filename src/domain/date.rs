@@ -10,10 +10,11 @@
 //! No clock is read here: `now` is an argument.
 
 use chrono::offset::LocalResult;
-use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, NaiveTime, SecondsFormat};
+use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, NaiveTime};
 use chrono::{SubsecRound, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::{GapInfo, Tz};
 
+use super::stamp::Stamp;
 use super::units::{Span, UnitError, is_negative, shown};
 
 /// When a job is due, and how to say so.
@@ -85,9 +86,6 @@ const LAST_YEAR: i32 = 9999;
 /// How far in the past a time may be and still mean "at once": clocks differ, and requests take time.
 const PAST_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
-/// The format of the seed's `scheduled_in` and `scheduled_to`.
-const SEED_FORMAT: &str = "%d-%m-%Y %H:%M:%S";
-
 /// The shapes of a day with a time, `9` standing for any digit, and how chrono reads them. The shape comes
 /// first because chrono alone would also take `1-6-21 1: 2:3`. A `T` was made a space before.
 const MOMENTS: [(&str, &str); 4] = [
@@ -133,12 +131,12 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError>
 
 /// The instant as the seed writes it, `DD-MM-YYYY HH:MM:SS` in the zone.
 pub fn seed_format(at: DateTime<Utc>, zone: Tz) -> String {
-    at.with_timezone(&zone).format(SEED_FORMAT).to_string()
+    Stamp::seed(at, zone).to_string()
 }
 
 /// The instant for machines: RFC 3339 in UTC with milliseconds, `2021-06-20T13:25:28.000Z`.
 pub fn rfc3339(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+    Stamp::rfc3339(at).to_string()
 }
 
 /// What the caller's wall time is in UTC: see the head of this file for gaps and for times that exist twice.

@@ -40,6 +40,11 @@ impl JobId {
         self.0.as_bytes()
     }
 
+    /// The id as it is displayed, without a text of its own.
+    pub fn hex<'t>(&self, text: &'t mut [u8; 32]) -> &'t str {
+        self.0.as_simple().encode_lower(text)
+    }
+
     /// The id with these sixteen bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))

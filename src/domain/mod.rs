@@ -40,6 +40,7 @@ pub mod restored;
 pub mod schedule;
 pub mod secret;
 pub mod spec;
+pub mod stamp;
 pub mod status;
 pub mod transition;
 pub mod units;
