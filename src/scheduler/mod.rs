@@ -140,7 +140,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_running: 256, max_starting: 8, stage_ahead: STAGE_AHEAD, accept_new_engine: false }
+        Self { max_running: 256, max_starting: 12, stage_ahead: STAGE_AHEAD, accept_new_engine: false }
     }
 }
 
