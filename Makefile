@@ -4,8 +4,11 @@
 # make check    what CI runs: formatting, lints, documentation, tests, the container image
 # make torture  servers, engines and networks killed at length: half an hour (SEED=7 repeats a plan, ARGS="NAME" takes one)
 # make soak     mixed load with kills for an hour (MINUTES=60), and whether anything has grown; samples in target/soak.csv
+# make bench    all that is measured on an engine, beside its limits and peers: `make bench-NAME` is one of it, tables on stderr, JSON on stdout
 # make bench-lateness  how late a job starts beside a bare `start`, and beside other schedulers (WAITING=1000000, JOBS=200)
 # make bench-herd      how fast 200 jobs due at one instant are worked off beside the engine's API at its best (HERD=200)
+# make bench-aim  whether jobs with `aim` begin at their due time, and none before it (AIM=1000)
+# make bench-overhead  the service's processor time for 1,000 jobs beside the engine's (OVERHEAD=1000)
 # make bench-read      what GET /jobs of 1,000 to a million jobs, one job and a page take beside the same from memory
 # make bench-watch     what jobs that run, followers of output and callers in `wait` cost in processor time and memory (REAL=200)
 # make bench-recovery  how long a new scheduler takes to know again what 10,000 jobs in flight do
@@ -26,7 +29,7 @@ SEEDS ?= 100000
 MINUTES ?= 60
 JOBS ?= 1000000
 
-.PHONY: demo test simulate torture soak scale bench bench-lateness bench-herd bench-read bench-watch bench-recovery bench-scale test-image check lint build image clean
+.PHONY: demo test simulate torture soak scale bench bench-lateness bench-aim bench-herd bench-overhead bench-read bench-watch bench-recovery bench-scale test-image check lint build image clean
 
 demo:
 	@scripts/demo.sh
@@ -51,6 +54,12 @@ bench-lateness:
 
 bench-herd:
 	@scripts/bench.sh herd
+
+bench-aim:
+	@scripts/bench.sh aim
+
+bench-overhead:
+	@scripts/bench.sh overhead
 
 bench-read:
 	@cargo bench --locked --bench measure -- read

@@ -171,31 +171,54 @@ pub fn xargs(lab: &Lab, keys: &[String], concurrency: usize) -> i64 {
 pub struct Tidetable {
     name: String,
     pub server: Server,
+    /// Whether its jobs are to begin at their due time, not to be started then.
+    pub aims: bool,
     /// The jobs that were submitted: id, key and due time.
     pub jobs: Mutex<Vec<(String, String, i64)>>,
 }
 
 impl Tidetable {
+    pub fn new(lab: &Lab) -> Self {
+        Self::start(lab, "tidetable", LOG)
+    }
+
     /// One in whose store so many others wait.
-    pub fn new(lab: &Lab, waiting: u32) -> Self {
+    pub fn among(lab: &Lab, waiting: u32) -> Self {
+        let mut service = Self::start(lab, &format!("tidetable, {waiting} waiting"), LOG);
+        service.server.terminate();
+        vast::build(&service.server.data_dir(), Vast { jobs: waiting, history: 0, schedules: 0 }, SystemClock.now());
+        service.server.up();
+        service
+    }
+
+    /// One whose jobs have `aim`.
+    pub fn aiming(lab: &Lab) -> Self {
+        let mut service = Self::start(lab, "tidetable, aim", LOG);
+        service.aims = true;
+        service
+    }
+
+    /// One that says no more than usual.
+    pub fn quiet(lab: &Lab) -> Self {
+        Self::start(lab, "tidetable", "info")
+    }
+
+    fn start(lab: &Lab, name: &str, log: &str) -> Self {
         let config = format!("[policies.default]\nallow_networks = ['{}']\n", lab.network);
-        let mut server = Server::start(&[], &config, &[("TIDETABLE_LOG", LOG)]);
-        if waiting > 0 {
-            server.terminate();
-            vast::build(&server.data_dir(), Vast { jobs: waiting, history: 0, schedules: 0 }, SystemClock.now());
-            server.up();
-        }
-        let name = if waiting == 0 { "tidetable".to_owned() } else { format!("tidetable, {waiting} waiting") };
-        Self { name, server, jobs: Mutex::default() }
+        let server = Server::start(&[], &config, &[("TIDETABLE_LOG", log)]);
+        Self { name: name.to_owned(), server, aims: false, jobs: Mutex::default() }
     }
 
     pub fn submit(&self, lab: &Lab, keys: &[String], due: &[i64]) {
         for (key, due) in keys.iter().zip(due) {
             let date = DateTime::from_timestamp_nanos(*due).to_rfc3339_opts(SecondsFormat::Millis, true);
-            let id = self.server.submit(json!({
+            let mut job = json!({
                 "job_name": IMAGE, "date": date, "command": ["true"], "network": lab.network, "labels": {LABEL: key}
-            }));
-            self.jobs.lock().unwrap().push((id, key.clone(), *due));
+            });
+            if self.aims {
+                job["aim"] = true.into();
+            }
+            self.jobs.lock().unwrap().push((self.server.submit(job), key.clone(), *due));
         }
     }
 }

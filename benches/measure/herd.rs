@@ -57,7 +57,7 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
 /// The limits first.
 fn workers(lab: &Lab, found: &Found, options: &Options) -> Vec<Worker> {
     let at_once = found.everything.starts;
-    let mut told = vec![Contestant::Tidetable(Tidetable::new(lab, 0))];
+    let mut told = vec![Contestant::Tidetable(Tidetable::new(lab))];
     told.extend(
         options.python.as_deref().map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, at_once))),
     );

@@ -21,41 +21,66 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Threads of a peer: as many as are ever in flight here.
 const THREADS: usize = 32;
 
+/// At one a second and at ten.
 pub async fn run(lab: &Lab, options: &Options) -> Value {
     let all = contestants(lab, options);
     let mut report = Map::new();
     for (rate, jobs) in [1, 10].into_iter().zip(options.jobs).filter(|(_, jobs)| *jobs > 0) {
-        let late = measure(lab, &all, rate, (jobs, options.peer_jobs), options.turns).await;
-        let rows: Vec<(String, Figures)> = all
-            .iter()
-            .zip(&late)
-            .filter(|(_, late)| !late.is_empty())
-            .map(|(who, late)| (who.name(), Figures::of(late)))
-            .collect();
-        table(&format!("due → start event, {rate} a second, ms"), &rows);
-        if let Some(folder) = &options.plots {
-            let lines: Vec<_> =
-                all.iter().map(Contestant::name).zip(late).filter(|(_, late)| !late.is_empty()).collect();
-            plot::shares(&folder.join(format!("lateness-{rate}.svg")), &lines);
-        }
-        let figures = rows.iter().map(|(name, figures)| (name.clone(), figures.json(&rows[0].1)));
-        report.insert(format!("{rate}_a_second_ms"), Value::Object(figures.collect()));
-        for who in &all {
-            let Contestant::Tidetable(service) = who else { continue };
-            let steps = profile::to_start(lab, service);
-            profile::print(&format!("{}: where its time goes, {rate} a second, ms", who.name()), &steps);
-            report.insert(format!("{}_{rate}_a_second_steps_ms", who.name()), profile::json(&steps));
-            service.jobs.lock().unwrap().clear();
-        }
+        let jobs = |who: &Contestant| if who.is_peer() { options.peer_jobs } else { jobs };
+        report.extend(at(lab, &all, rate, jobs, options).await);
     }
     json!(report)
 }
 
+/// Jobs with `aim`, in the number that it takes to see that none is early; beside the limit, a fifth as many.
+pub async fn aim(lab: &Lab, options: &Options) -> Value {
+    const RATE: usize = 4;
+    let all = [Contestant::PreparedStart, Contestant::Tidetable(Tidetable::aiming(lab))];
+    let jobs = |who: &Contestant| if matches!(who, Contestant::PreparedStart) { options.aim / 5 } else { options.aim };
+    Value::Object(at(lab, &all, RATE, jobs, options).await)
+}
+
+/// At so many a second: tables, a plot, and the same as JSON.
+async fn at(
+    lab: &Lab,
+    all: &[Contestant],
+    rate: usize,
+    jobs: impl Fn(&Contestant) -> usize,
+    options: &Options,
+) -> Map<String, Value> {
+    let late = measure(lab, all, rate, jobs, options.turns).await;
+    let seen: Vec<(&Contestant, Vec<f64>)> = all.iter().zip(late).filter(|(_, late)| !late.is_empty()).collect();
+    let rows: Vec<(String, Figures)> = seen.iter().map(|(who, late)| (who.name(), Figures::of(late))).collect();
+    table(&format!("due → start event, {rate} a second, network {}, ms", lab.network), &rows);
+    let figures = rows.iter().map(|(name, figures)| (name.clone(), figures.json(&rows[0].1)));
+    let mut report = Map::from_iter([(format!("{rate}_a_second_ms"), Value::Object(figures.collect()))]);
+    for (who, late) in &seen {
+        let Contestant::Tidetable(service) = who else { continue };
+        if service.aims {
+            let early = late.iter().filter(|late| **late < 0.0).count();
+            eprintln!("\n{}: {early} of {} started early", who.name(), late.len());
+            report.insert(format!("{}_{rate}_a_second_early", who.name()), json!({"early": early, "of": late.len()}));
+        }
+        let steps = profile::to_start(lab, service);
+        profile::print(&format!("{}: where its time goes, {rate} a second, ms", who.name()), &steps);
+        report.insert(format!("{}_{rate}_a_second_steps_ms", who.name()), profile::json(&steps));
+        service.jobs.lock().unwrap().clear();
+    }
+    if let Some(folder) = &options.plots {
+        let lines: Vec<_> = seen.into_iter().map(|(who, late)| (who.name(), late)).collect();
+        plot::shares(&folder.join(format!("lateness-{rate}.svg")), &lines);
+    }
+    report
+}
+
 /// The limit first.
 fn contestants(lab: &Lab, options: &Options) -> Vec<Contestant> {
-    let mut all = vec![Contestant::PreparedStart, Contestant::Tidetable(Tidetable::new(lab, 0))];
+    let mut all = vec![Contestant::PreparedStart, Contestant::Tidetable(Tidetable::new(lab))];
     if options.waiting > 0 {
-        all.push(Contestant::Tidetable(Tidetable::new(lab, options.waiting)));
+        all.push(Contestant::Tidetable(Tidetable::among(lab, options.waiting)));
+    }
+    if options.aims {
+        all.push(Contestant::Tidetable(Tidetable::aiming(lab)));
     }
     all.push(Contestant::DockerRun);
     all.extend(options.python.as_deref().map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, THREADS))));
@@ -68,7 +93,7 @@ async fn measure(
     lab: &Lab,
     all: &[Contestant],
     rate: usize,
-    (jobs, peer_jobs): (usize, usize),
+    jobs: impl Fn(&Contestant) -> usize,
     turns: usize,
 ) -> Vec<Vec<f64>> {
     let mut late = vec![Vec::new(); all.len()];
@@ -77,11 +102,12 @@ async fn measure(
     for turn in 0..turns {
         for place in 0..ours.len() {
             let group = &ours[(place + turn) % ours.len()];
-            measure_turn(lab, all, group, turn, (rate, jobs.div_ceil(turns)), &mut late).await;
+            let jobs = jobs(&all[group[0]]).div_ceil(turns);
+            measure_turn(lab, all, group, turn, (rate, jobs), &mut late).await;
         }
     }
     for peer in peers {
-        measure_turn(lab, all, &[peer], 0, (rate, peer_jobs), &mut late).await;
+        measure_turn(lab, all, &[peer], 0, (rate, jobs(&all[peer])), &mut late).await;
     }
     late
 }

@@ -1,16 +1,19 @@
 //! What the service costs, beside the limit and beside peers: one module for each question.
 //!
-//! The server is a process of its own that is spoken to over HTTP. `lateness` and `herd` ask what the service adds to the time of the
-//! engine at `DOCKER_HOST`; what is measured is what the engine's own events say, for everybody: the same image, network and machine, in
-//! turns within one run. Beside it: the limit, which is the engine's API called with nothing around it, and peers. Tables on stderr, JSON
-//! on stdout, plots in `PLOTS` (target/bench).
+//! The server is a process of its own that is spoken to over HTTP. `lateness`, `herd`, `overhead` and `aim` ask what the service adds to
+//! the engine at `DOCKER_HOST`; what is measured is what the engine's own events say, for everybody: the same image, network and machine,
+//! in turns within one run. Beside it: the limit, which is the engine's API called with nothing around it, and peers. Tables on stderr,
+//! JSON on stdout, plots in `PLOTS` (target/bench).
 //!
-//! `make bench-lateness`, `make bench-herd`. From the environment: `JOBS` (200) and `PEER_JOBS` (20) at either rate, `WAITING` (1000000:
-//! so many jobs in a second server's store), `HERD` (200), `ROUNDS` (4 and 3), `NETWORK` (host: the fastest there is), `PEERS` (a Python
-//! that has APScheduler and docker), `OFELIA` and `OFELIA_NETRESEARCH` (programs), `SHORT=1` (whether it works, no figures).
+//! `make bench`, or `make bench-NAME` for one of them. From the environment: `JOBS` (200) and `PEER_JOBS` (20) at either rate, `WAITING`
+//! (1000000: so many jobs in a second server's store), `AIM` (0; 1: jobs with `aim` beside the others; `make bench-aim`: so many, 1000),
+//! `HERD` (200), `OVERHEAD` (1000 jobs), `ROUNDS` (4 and 3), `NETWORK` (host: the fastest there is), `PEERS` (a Python that has
+//! APScheduler and docker), `OFELIA` and `OFELIA_NETRESEARCH` (programs), `SHORT=1` (whether it works, no figures).
 //!
 //! `make bench-read` needs no engine: `SIZES` (1000,100000,1000000: jobs in the stores that are read), `ROUNDS` (5). `make bench-watch`:
 //! `IDLE` (30: seconds that a server is left at rest), `REAL` (200: containers that are watched).
+//!
+//! `cargo test` runs all of it in the short form: every figure is there, whatever it is.
 
 #![allow(
     unreachable_pub,
@@ -33,8 +36,10 @@ mod lab;
 mod lateness;
 mod machine;
 mod ofelia;
+mod overhead;
 mod plot;
 mod process;
+mod processor;
 mod profile;
 mod raw;
 mod read;
@@ -44,7 +49,7 @@ mod vast;
 mod watch;
 
 /// All that can be measured.
-const ALL: [&str; 4] = ["lateness", "herd", "read", "watch"];
+const ALL: [&str; 6] = ["lateness", "aim", "herd", "overhead", "read", "watch"];
 
 /// How long it is measured.
 pub struct Options {
@@ -56,6 +61,12 @@ pub struct Options {
     pub waiting: u32,
     /// Jobs that are due at one instant.
     pub herd: usize,
+    /// Whether jobs with `aim` are measured beside the others.
+    pub aims: bool,
+    /// How many of them where they are all that is measured.
+    pub aim: usize,
+    /// Jobs whose processor time is counted.
+    pub overhead: usize,
     /// In how many turns a rate's jobs are split.
     pub turns: usize,
     /// How often each works off the herd.
@@ -85,21 +96,25 @@ pub struct Options {
 impl Options {
     /// As long as it takes to see that everything works.
     pub fn short() -> Self {
-        let (jobs, turns, herds, concurrencies) = ([0, 5], 1, 1, vec![4]);
-        let (waiting, herd, network) = (1_000, 20, "none".to_owned());
+        let (jobs, turns, herds, concurrencies) = ([2, 0], 1, 1, vec![4]);
+        let (waiting, herd, overhead, network) = (1_000, 8, 10, "none".to_owned());
+        let (peer_jobs, aims, aim, python, ofelias, plots) = (2, false, 5, None, Vec::new(), None);
         let idle = Duration::from_secs(1);
         Self {
             jobs,
-            peer_jobs: 2,
+            peer_jobs,
+            aims,
+            aim,
             waiting,
             herd,
+            overhead,
             turns,
             herds,
             concurrencies,
             network,
-            python: None,
-            ofelias: Vec::new(),
-            plots: None,
+            python,
+            ofelias,
+            plots,
             sizes: vec![100, 1_000],
             rounds: 1,
             polled: Duration::from_millis(100),
@@ -120,6 +135,9 @@ impl Options {
             peer_jobs: number("PEER_JOBS").unwrap_or(20),
             waiting: number("WAITING").map_or(1_000_000, |waiting| u32::try_from(waiting).unwrap()),
             herd: number("HERD").unwrap_or(200),
+            aims: variable("AIM").is_some_and(|aim| aim != "0"),
+            aim: number("AIM").filter(|aim| *aim > 1).unwrap_or(1_000),
+            overhead: number("OVERHEAD").unwrap_or(1_000),
             turns: number("ROUNDS").unwrap_or(4),
             herds: number("ROUNDS").unwrap_or(3),
             concurrencies: vec![1, 2, 4, 6, 8, 12, 16],
@@ -152,6 +170,8 @@ pub async fn run(what: &[&str], options: &Options) -> Value {
             "herd" => herd::run(engine(&mut lab, &mut report, options).await, options).await,
             "read" => read::run(options).await,
             "watch" => watch::run(engine(&mut lab, &mut report, options).await, options).await,
+            "overhead" => overhead::run(engine(&mut lab, &mut report, options).await, options).await,
+            "aim" => lateness::aim(engine(&mut lab, &mut report, options).await, options).await,
             other => panic!("`{other}` cannot be measured: {} can", ALL.join(", ")),
         };
         report.insert((*what).to_owned(), seen);
@@ -176,8 +196,36 @@ async fn engine<'a>(lab: &'a mut Option<lab::Lab>, report: &mut Map<String, Valu
 
 #[tokio::main]
 async fn main() {
-    // cargo says `--bench` to every benchmark.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    println!("{}", run(if wanted.is_empty() { &ALL } else { &wanted }, &Options::from_environment()).await);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let wanted: Vec<&str> = arguments.iter().map(String::as_str).filter(|wanted| !wanted.starts_with("--")).collect();
+    // cargo says `--bench` to every benchmark, and not to a test.
+    if arguments.iter().any(|argument| argument == "--bench") {
+        println!("{}", run(if wanted.is_empty() { &ALL } else { &wanted }, &Options::from_environment()).await);
+    } else {
+        every_row_has_figures(&wanted).await;
+    }
+}
+
+/// As a test, which a filter may leave out, as it does with others.
+async fn every_row_has_figures(filters: &[&str]) {
+    let asked = |what: &&str| filters.is_empty() || filters.contains(what);
+    let asked: Vec<&str> = ALL.into_iter().filter(asked).collect();
+    if !asked.is_empty() {
+        let report = run(&asked, &Options::short()).await;
+        for what in asked {
+            assert_figures(what, &report[what]);
+        }
+    }
+}
+
+fn assert_figures(place: &str, value: &Value) {
+    match value {
+        Value::Object(parts) => {
+            assert!(!parts.is_empty(), "{place} is empty");
+            parts.iter().for_each(|(name, part)| assert_figures(&format!("{place}/{name}"), part));
+        }
+        Value::Array(parts) => parts.iter().for_each(|part| assert_figures(place, part)),
+        Value::Null => panic!("{place} has no figure"),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
