@@ -23,8 +23,10 @@ use crate::store::{Filter, Snapshot, StoreError};
 
 /// The maps in the order of the seed's answers.
 const MAPS: [Map; 3] = [Map::Running, Map::Scheduled, Map::History];
-/// How many jobs are read at once.
+/// How many jobs are sent at once, and read for a first look.
 const CHUNK: usize = 256;
+/// How many are read at once after that: fewer keep two threads waiting for each other, more are memory for nothing.
+const READ: usize = 512;
 /// As much as is worth a chunk of its own.
 const CHUNK_BYTES: usize = 32 * 1024;
 /// As much as a job takes, with some labels or an error.
@@ -184,13 +186,15 @@ impl Writer {
             return Ok(Ok(None));
         }
         let mut first = true;
-        let mut page = self.snapshot.page(map, &self.request.filter, after, at_once(*left)).await;
+        // One more than is wanted tells whether there is a next page.
+        let mut limit = CHUNK.min(left.saturating_add(1));
+        let mut page = self.snapshot.page(map, &self.request.filter, after, limit).await;
         loop {
             let jobs = match page {
                 Ok(jobs) => jobs,
                 Err(failure) => return Ok(Err(failure)),
             };
-            let (limit, take) = (at_once(*left), jobs.len().min(*left));
+            let take = jobs.len().min(*left);
             *left -= take;
             let (shown, last) = (&jobs[..take], jobs[..take].last().map(|job| job.id));
             if take < jobs.len() {
@@ -204,17 +208,13 @@ impl Writer {
             }
             after = last;
             // The next jobs are read while these are written, and none after them: whoever is slower, there are two pages in memory.
-            let next = self.snapshot.page(map, &self.request.filter, after, at_once(*left));
+            limit = READ.min(left.saturating_add(1));
+            let next = self.snapshot.page(map, &self.request.filter, after, limit);
             let (read, written) = tokio::join!(biased; next, self.out.jobs(shown, map, &mut first));
             written?;
             page = read;
         }
     }
-}
-
-/// How many jobs to read: one more than is wanted tells whether there is a next page.
-fn at_once(left: usize) -> usize {
-    CHUNK.min(left.saturating_add(1))
 }
 
 impl Out {
@@ -224,6 +224,16 @@ impl Out {
 
     /// Writes these jobs, and sends them if they are worth it: what is short leaves as one.
     async fn jobs(&mut self, jobs: &[Job], map: Map, first: &mut bool) -> Result<(), Abandoned> {
+        for jobs in jobs.chunks(CHUNK) {
+            self.chunk(jobs, map, first);
+            if self.waiting.len() >= CHUNK_BYTES {
+                self.send().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, jobs: &[Job], map: Map, first: &mut bool) {
         let since = self.unreachable_since.filter(|_| map == Map::Running);
         self.waiting.reserve(jobs.len() * JOB_BYTES);
         let mut id = [0; 32];
@@ -236,7 +246,6 @@ impl Out {
             let _infallible: Result<(), serde_json::Error> =
                 serde_json::to_writer(&mut self.waiting, &JobLine::of(job, id, self.zone, since));
         }
-        if self.waiting.len() >= CHUNK_BYTES { self.send().await } else { Ok(()) }
     }
 
     async fn send(&mut self) -> Result<(), Abandoned> {

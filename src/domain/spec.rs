@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::image::ImageRef;
 use super::queue::QueueName;
@@ -271,10 +271,10 @@ impl Retry {
     }
 }
 
-/// A checked spec. Its fields can be read and not written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "SpecFields", into = "SpecFields")]
-pub struct JobSpec(SpecFields);
+/// A checked spec. Its fields can be read and not written. They are a kilobyte, so a job that is handed on has them in one place.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "SpecFields")]
+pub struct JobSpec(Box<SpecFields>);
 
 /// Said when a field is not as it should be; `field` names it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -290,7 +290,7 @@ impl JobSpec {
     /// A spec that was checked when it was accepted. It is not checked again: rules that became stricter since must not
     /// make a stored job unreadable.
     pub fn accepted_before(fields: SpecFields) -> Self {
-        Self(fields)
+        Self(Box::new(fields))
     }
 
     /// The fields, to read.
@@ -317,24 +317,24 @@ impl JobSpec {
     /// This spec's fields laid over those of a definition; environment, secrets and labels are merged key by key.
     #[must_use]
     pub fn over(self, definition: &Self) -> Self {
-        let base = definition.0.clone();
+        let base = definition.fields();
         let env = merged(self.0.env.as_ref().map(|e| &e.0), base.env.as_ref().map(|e| &e.0)).map(Env);
         let labels = merged(self.0.labels.as_ref().map(|l| &l.0), base.labels.as_ref().map(|l| &l.0)).map(Labels);
         let secrets = merged(self.0.secrets.as_ref().map(|s| &s.0), base.secrets.as_ref().map(|s| &s.0)).map(Secrets);
-        Self(SpecFields { env, labels, secrets, ..self.0.or(base) })
+        Self(Box::new(SpecFields { env, labels, secrets, ..self.0.or(base.clone()) }))
     }
 
     /// This spec with the image set.
     #[must_use]
     pub fn with_image(self, image: ImageRef) -> Self {
-        Self(SpecFields { image: Some(image), ..self.0 })
+        self.narrowed(|fields| fields.image = Some(image))
     }
 
     /// This spec with the paths of its env files written in full.
     #[must_use]
     pub fn with_env_files(self, in_full: impl Fn(&str) -> String) -> Self {
-        let env_file = self.0.env_file.map(|files| Paths(files.0.iter().map(|path| in_full(path)).collect()));
-        Self(SpecFields { env_file, ..self.0 })
+        let written = |files: Paths| Paths(files.0.iter().map(|path| in_full(path)).collect());
+        self.narrowed(|fields| fields.env_file = fields.env_file.take().map(written))
     }
 
     /// This spec with its limits replaced by narrower ones; the policy's way to write.
@@ -343,6 +343,13 @@ impl JobSpec {
         let mut fields = self.0;
         narrow(&mut fields);
         Self(fields)
+    }
+}
+
+/// As its fields; a derived `into` would copy all of them.
+impl Serialize for JobSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.fields().serialize(serializer)
     }
 }
 
@@ -357,7 +364,7 @@ fn merged(
 
 impl From<JobSpec> for SpecFields {
     fn from(spec: JobSpec) -> Self {
-        spec.0
+        *spec.0
     }
 }
 
@@ -365,6 +372,6 @@ impl TryFrom<SpecFields> for JobSpec {
     type Error = BadSpec;
     fn try_from(fields: SpecFields) -> Result<Self, BadSpec> {
         super::check::check(&fields)?;
-        Ok(Self(fields))
+        Ok(Self(Box::new(fields)))
     }
 }

@@ -2,7 +2,10 @@
 //! environment as a map or as `K=V` lines.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::units::shown;
@@ -101,18 +104,53 @@ pub fn env_file(text: &str) -> Result<Vec<(String, String)>, usize> {
     Ok(all)
 }
 
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text such as \"echo hi\", or a list such as [\"echo\", \"hi\"]")]
 enum TextOrList {
     Text(String),
     List(Vec<String>),
 }
 
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected an object such as {\"NAME\": \"value\"}, or a list such as [\"NAME=value\"]")]
 pub(super) enum MapOrList {
     Map(BTreeMap<String, String>),
     List(Vec<String>),
+}
+
+/// Reads either as it comes. (serde's `untagged` keeps a copy of it, and tries one after the other: for each job that is read.)
+impl<'de> Deserialize<'de> for TextOrList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = TextOrList;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text such as \"echo hi\", or a list such as [\"echo\", \"hi\"]")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOrList::Text(text.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(TextOrList::List)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl<'de> Deserialize<'de> for MapOrList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = MapOrList;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object such as {\"NAME\": \"value\"}, or a list such as [\"NAME=value\"]")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(MapOrList::Map)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(MapOrList::List)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 impl MapOrList {

@@ -79,26 +79,24 @@ pub(super) fn unsigned(value: i64) -> u64 {
 pub(super) fn job(row: &Row<'_>) -> Result<Job, StoreError> {
     let id = JobId::from_bytes(row.get::<_, [u8; 16]>(0).map_err(failed)?);
     let damaged = |what: &str| StoreError::Damaged(format!("job {id}: its {what} cannot be read"));
-    let status: String = row.get(7).map_err(failed)?;
-    let detail: Option<String> = row.get(8).map_err(failed)?;
-    let status = Status::from_word(&status).ok_or_else(|| damaged("status"))?;
+    let status = Status::from_word(text(row, 7)?).ok_or_else(|| damaged("status"))?;
+    let detail = row.get_ref(8).and_then(|detail| Ok(detail.as_str_or_null()?)).map_err(failed)?;
     Ok(Job {
         id,
         version: Version(unsigned(row.get(1).map_err(failed)?)),
-        name: row.get::<_, String>(2).map_err(failed)?.parse().map_err(|_| damaged("name"))?,
-        spec: row
-            .get_ref(3)
-            .and_then(|spec| Ok(spec.as_str()?))
-            .map(serde_json::from_str)
-            .map_err(failed)?
-            .map(JobSpec::accepted_before)
-            .map_err(|_| damaged("spec"))?,
+        name: text(row, 2)?.parse().map_err(|_| damaged("name"))?,
+        spec: serde_json::from_str(text(row, 3)?).map(JobSpec::accepted_before).map_err(|_| damaged("spec"))?,
         created_at: instant(row.get(4).map_err(failed)?).ok_or_else(|| damaged("time"))?,
         due_at: instant(row.get(5).map_err(failed)?).ok_or_else(|| damaged("due time"))?,
         attempt: Attempt(row.get(6).map_err(failed)?),
-        state: State::from_parts(status, detail.as_deref()).map_err(|_| damaged("state"))?,
+        state: State::from_parts(status, detail).map_err(|_| damaged("state"))?,
         origin: origin(row, &damaged)?,
     })
+}
+
+/// A text, which SQLite has and nobody copies.
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
+    row.get_ref(column).and_then(|text| Ok(text.as_str()?)).map_err(failed)
 }
 
 fn origin(row: &Row<'_>, damaged: &dyn Fn(&str) -> StoreError) -> Result<Option<Origin>, StoreError> {
