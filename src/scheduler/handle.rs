@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::catalog::Unresolved;
-use super::output::{self, OutputError, OutputStream, changed};
+use super::output::{self, OutputError, OutputStream};
 use super::{Catalog, Health, Rules, Shared};
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::image::JobName;
@@ -287,14 +287,14 @@ impl Handle {
     /// [`ActError::NotFound`], or a store that fails.
     pub async fn wait(&self, id: JobId, timeout: Duration) -> Result<Job, ActError> {
         let deadline = Instant::now() + timeout;
-        // Subscribed before the first look, so that no end falls between the two.
-        let mut transitions = self.shared.store.subscribe();
+        // Watched from before the first look, so that no end falls between the two.
+        let mut watch = self.shared.store.watch(id);
         loop {
             let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
             if job.is_over() {
                 return Ok(job);
             }
-            if tokio::time::timeout_at(deadline, changed(&mut transitions, id)).await.is_err() {
+            if tokio::time::timeout_at(deadline, watch.changed()).await.is_err() {
                 return Ok(job);
             }
         }

@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tracing::debug;
 
 use super::{BACKOFF, Health, Shared};
@@ -17,7 +15,8 @@ use crate::domain::id::{Attempt, JobId};
 use crate::domain::job::{Job, Map};
 use crate::domain::output::LogLine;
 use crate::engine::{EngineError, LogStream};
-use crate::store::{StoreError, Transition};
+use crate::store::StoreError;
+use crate::store::watch::Watch;
 
 /// Lines of output, oldest first.
 pub type OutputStream = BoxStream<'static, Result<LogLine, OutputError>>;
@@ -38,12 +37,12 @@ pub enum OutputError {
 
 /// The output of the job's present or last attempt; with `follow`, until the job is over.
 pub(super) async fn open(shared: Arc<Shared>, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
-    let transitions = shared.store.subscribe();
+    let watch = shared.store.watch(id);
     let job = shared.store.get(id).await?.ok_or(OutputError::NotFound)?;
     if !follow && job.map() == Map::Running && !shared.health.look().is_up() {
         return Err(OutputError::Unreachable(unreachable_since(&shared)));
     }
-    let reader = Reader { shared, id, follow, transitions, attempt: job.attempt, sent: 0, piece: Piece::Look };
+    let reader = Reader { shared, id, follow, watch, attempt: job.attempt, sent: 0, piece: Piece::Look };
     Ok(futures::stream::unfold(reader, |mut reader| async move { reader.next().await.map(|line| (line, reader)) })
         .boxed())
 }
@@ -60,7 +59,7 @@ struct Reader {
     shared: Arc<Shared>,
     id: JobId,
     follow: bool,
-    transitions: Receiver<Arc<Transition>>,
+    watch: Watch,
     attempt: Attempt,
     /// How many lines of this attempt were given out.
     sent: usize,
@@ -165,20 +164,7 @@ impl Reader {
 
     /// Until the job changes, or it is worth another look anyway.
     async fn pause(&mut self) {
-        let _ = tokio::time::timeout(BACKOFF.1 / 10, changed(&mut self.transitions, self.id)).await;
-    }
-}
-
-/// Ends when the job has changed, or may have.
-pub(super) async fn changed(transitions: &mut Receiver<Arc<Transition>>, id: JobId) {
-    loop {
-        match transitions.recv().await {
-            Ok(transition) if transition.job == id => return,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
-            // The store is closed: nothing will change any more.
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
+        let _ = tokio::time::timeout(BACKOFF.1 / 10, self.watch.changed()).await;
     }
 }
 

@@ -34,6 +34,7 @@ pub mod outbox;
 pub mod schedules;
 pub mod sqlite;
 pub mod threads;
+pub mod watch;
 
 pub use answer::{Answer, RequestKey};
 pub use definition::{Definition, Revision};
@@ -118,6 +119,9 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
 
     /// Up to `limit` transitions after `after`, oldest first.
     async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError>;
+
+    /// Waits for this job to change, from now on.
+    fn watch(&self, job: JobId) -> watch::Watch;
 
     /// Transitions as they are committed, from now on.
     fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Transition>>;

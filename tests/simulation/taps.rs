@@ -22,6 +22,7 @@ use tidetable::engine::{
     Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
 };
 use tidetable::store::outbox::{Letter, Outbox};
+use tidetable::store::watch::Watch;
 use tidetable::store::{Answer, Definition, RequestKey, Restored, Revision};
 use tidetable::store::{Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
@@ -406,6 +407,10 @@ impl Store for TappedStore {
 
     async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
         self.store.journal(after, limit).await
+    }
+
+    fn watch(&self, job: JobId) -> Watch {
+        self.store.watch(job)
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {

@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::lock::DirLock;
 use super::threads::{Broken, Threads};
+use super::watch::{Watch, Watches};
 use super::{Answer, Definition, OpenError, RequestKey, Restored, Revision};
 use super::{Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
 use crate::domain::expected::Expected;
@@ -85,6 +86,7 @@ impl SqliteStore {
             // Each process begins elsewhere: a number that was told by one is not told again by another.
             changes: Arc::new(AtomicU64::new(RandomState::new().hash_one(0))),
             transitions: broadcast::Sender::new(TRANSITIONS_BUFFERED),
+            watches: Watches::default(),
         };
         let writer = Writer::new(opened.connection, waiting, threads, told.clone());
         let path = dir.join(FILE);
@@ -293,6 +295,10 @@ impl Store for SqliteStore {
 
     async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
         self.read(move |connection| queries::journal_after(connection, after, limit)).await
+    }
+
+    fn watch(&self, job: JobId) -> Watch {
+        self.told.watches.watch(job)
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {

@@ -12,6 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::super::threads::Threads;
+use super::super::watch::Watches;
 use super::super::{StoreError, Transition};
 use super::{failed, queries};
 use crate::domain::job::{Map, Status};
@@ -51,6 +52,8 @@ pub(super) struct Told {
     pub(super) changes: Arc<AtomicU64>,
     /// Each transition.
     pub(super) transitions: broadcast::Sender<Arc<Transition>>,
+    /// Those who wait for one job.
+    pub(super) watches: Watches,
 }
 
 /// Hands a command over, and waits until it is on disk. Once it is handed over it is done, whether or not anyone still
@@ -92,6 +95,7 @@ impl Writer {
                 for transition in transitions {
                     self.told.last_seq.store(transition.seq.0, Ordering::Release);
                     self.count(&transition);
+                    self.told.watches.changed(transition.job);
                     // Nobody listening is fine.
                     let _ = self.told.transitions.send(Arc::new(transition));
                 }
