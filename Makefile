@@ -11,6 +11,8 @@
 # make bench-overhead  the service's processor time for 1,000 jobs beside the engine's (OVERHEAD=1000)
 # make bench-read      what GET /jobs of 1,000 to a million jobs, one job and a page take beside the same from memory
 # make bench-watch     what jobs that run, followers of output and callers in `wait` cost in processor time and memory (REAL=200)
+# make bench-submit    durable submits a second, beside HTTP and the disk alone; with a million jobs waiting beside none (WAITING=, REQUESTS=)
+# make bench-remember  memory, start-up and disk for a million jobs beside none
 # make bench-recovery  how long a new scheduler takes to know again what 10,000 jobs in flight do
 # make scale    a store with a million jobs reads as little as one with a few (JOBS=1000000)
 # make bench-scale  what a million jobs cost: start, POST, GET, a page, lateness, beside an empty store
@@ -29,7 +31,7 @@ SEEDS ?= 100000
 MINUTES ?= 60
 JOBS ?= 1000000
 
-.PHONY: demo test simulate torture soak scale bench bench-lateness bench-aim bench-herd bench-overhead bench-read bench-watch bench-recovery bench-scale test-image check lint build image clean
+.PHONY: demo test simulate torture soak scale bench bench-lateness bench-aim bench-herd bench-overhead bench-submit bench-remember bench-read bench-watch bench-recovery bench-scale test-image check lint build image clean
 
 demo:
 	@scripts/demo.sh
@@ -66,6 +68,9 @@ bench-read:
 
 bench-watch:
 	@scripts/bench.sh watch
+
+bench-submit bench-remember:
+	@cargo bench --locked --quiet --bench measure -- $(@:bench-%=%)
 
 bench-recovery:
 	@cargo bench --locked --bench recovery

@@ -5,7 +5,9 @@
 //! in turns within one run. Beside it: the limit, which is the engine's API called with nothing around it, and peers. Tables on stderr,
 //! JSON on stdout, plots in `PLOTS` (target/bench).
 //!
-//! `make bench`, or `make bench-NAME` for one of them. From the environment: `JOBS` (200) and `PEER_JOBS` (20) at either rate, `WAITING`
+//! `submit`, `remember` and `read` ask what accepting, keeping and showing jobs costs; they need no engine.
+//!
+//! `make bench`, or `make bench-NAME` for one of them. From the environment: `REQUESTS` (20000 a turn: `submit`), `JOBS` (200) and `PEER_JOBS` (20) at either rate, `WAITING`
 //! (1000000: so many jobs in a second server's store), `AIM` (0; 1: jobs with `aim` beside the others; `make bench-aim`: so many, 1000),
 //! `HERD` (200), `OVERHEAD` (1000 jobs), `ROUNDS` (4 and 3), `NETWORK` (host: the fastest there is), `PEERS` (a Python that has
 //! APScheduler and docker), `OFELIA` and `OFELIA_NETRESEARCH` (programs), `SHORT=1` (whether it works, no figures).
@@ -32,6 +34,7 @@ mod client;
 mod common;
 mod contestants;
 mod herd;
+mod http;
 mod lab;
 mod lateness;
 mod machine;
@@ -43,13 +46,15 @@ mod processor;
 mod profile;
 mod raw;
 mod read;
+mod remember;
 mod report;
+mod submit;
 #[path = "../../tests/scale/vast.rs"]
 mod vast;
 mod watch;
 
 /// All that can be measured.
-const ALL: [&str; 6] = ["lateness", "aim", "herd", "overhead", "read", "watch"];
+const ALL: [&str; 8] = ["lateness", "aim", "herd", "overhead", "submit", "remember", "read", "watch"];
 
 /// How long it is measured.
 pub struct Options {
@@ -67,6 +72,10 @@ pub struct Options {
     pub aim: usize,
     /// Jobs whose processor time is counted.
     pub overhead: usize,
+    /// Jobs in the large store of those that ask what many of them cost.
+    pub many: u32,
+    /// Requests of a turn over the most connections.
+    pub requests: usize,
     /// In how many turns a rate's jobs are split.
     pub turns: usize,
     /// How often each works off the herd.
@@ -108,6 +117,8 @@ impl Options {
             waiting,
             herd,
             overhead,
+            many: 2_000,
+            requests: 640,
             turns,
             herds,
             concurrencies,
@@ -134,6 +145,8 @@ impl Options {
             jobs: [jobs.unwrap_or(200); 2],
             peer_jobs: number("PEER_JOBS").unwrap_or(20),
             waiting: number("WAITING").map_or(1_000_000, |waiting| u32::try_from(waiting).unwrap()),
+            many: number("WAITING").map_or(1_000_000, |waiting| u32::try_from(waiting).unwrap()),
+            requests: number("REQUESTS").unwrap_or(20_000),
             herd: number("HERD").unwrap_or(200),
             aims: variable("AIM").is_some_and(|aim| aim != "0"),
             aim: number("AIM").filter(|aim| *aim > 1).unwrap_or(1_000),
@@ -172,6 +185,8 @@ pub async fn run(what: &[&str], options: &Options) -> Value {
             "watch" => watch::run(engine(&mut lab, &mut report, options).await, options).await,
             "overhead" => overhead::run(engine(&mut lab, &mut report, options).await, options).await,
             "aim" => lateness::aim(engine(&mut lab, &mut report, options).await, options).await,
+            "submit" => tokio::task::block_in_place(|| submit::run(options)),
+            "remember" => tokio::task::block_in_place(|| remember::run(options)),
             other => panic!("`{other}` cannot be measured: {} can", ALL.join(", ")),
         };
         report.insert((*what).to_owned(), seen);

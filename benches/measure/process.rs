@@ -19,14 +19,20 @@ pub fn cpu_s(server: &Server) -> f64 {
     (ticks(11) + ticks(12)) / TICKS_A_SECOND
 }
 
-/// What it has in memory now, in MiB.
-pub fn memory_mib(server: &Server) -> f64 {
-    status_mib(server, "VmRSS:")
+/// Memory of a process, in MiB.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Memory {
+    /// All that it has in memory, the program itself included.
+    pub resident: f64,
+    /// Of that, what is not a file's.
+    pub own: f64,
+    /// The most it had since its start, or since [`forget_peak`].
+    pub peak: f64,
 }
 
-/// The most that it had in memory since [`forget_peak`], in MiB.
-pub fn peak_mib(server: &Server) -> f64 {
-    status_mib(server, "VmHWM:")
+pub fn memory(server: &Server) -> Memory {
+    let of = |name| status_mib(server, name);
+    Memory { resident: of("VmRSS:"), own: of("RssAnon:"), peak: of("VmHWM:") }
 }
 
 pub fn forget_peak(server: &Server) {

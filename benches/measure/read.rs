@@ -79,7 +79,7 @@ fn measure(jobs: u32, options: &Options) -> Seen {
     let views: Vec<JobView> = memory.iter().map(|job| JobView::of(job, chrono_tz::UTC)).collect();
     let server = Server::simulated_on(place);
     process::calm(&server);
-    let idle_mib = process::memory_mib(&server);
+    let idle_mib = process::memory(&server).resident;
     eprintln!("{jobs} jobs: the server is up");
 
     let mut client = Client::new(&server);
@@ -131,7 +131,7 @@ fn list(client: &mut Client, server: &Server, headers: &str, most_mib: &mut f64)
     process::forget_peak(server);
     let (head, came) = client.get("/jobs", headers);
     assert_eq!(head.status, 200);
-    *most_mib = most_mib.max(process::peak_mib(server));
+    *most_mib = most_mib.max(process::memory(server).peak);
     came
 }
 

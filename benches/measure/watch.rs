@@ -83,7 +83,7 @@ fn simulated(watched: &Watched) -> (Vec<Rest>, Callers) {
     let job = server.submit(json!({"job_name": IMAGE, "date": "now", "command": ["sleep", "7200"]}));
     server.until(&job, "running");
     process::calm(&server);
-    let before_mib = process::memory_mib(&server);
+    let before_mib = process::memory(&server).resident;
     let (answered, answers) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..watched.callers {
@@ -133,7 +133,7 @@ fn rest(server: &Server, name: &str, count: usize, before_mib: Option<f64>, watc
     let cpu_s = process::cpu_s(server);
     std::thread::sleep(watched.idle);
     let cpu_s_per_minute = (process::cpu_s(server) - cpu_s) * 60.0 / watched.idle.as_secs_f64();
-    let memory_mib = process::memory_mib(server);
+    let memory_mib = process::memory(server).resident;
     let more_kib = (memory_mib - before_mib.unwrap_or(memory_mib)) * 1_024.0;
     let name = name.to_owned();
     eprintln!("{name}: {memory_mib:.1} MiB");
@@ -220,7 +220,7 @@ fn follow(server: &Server, ids: &[String], watched: &Watched, rests: &mut Vec<Re
         std::thread::sleep(watched.idle);
         let cpu_s_per_minute = (process::cpu_s(server) - cpu_s) * 60.0 / watched.idle.as_secs_f64();
         let late: Vec<f64> = lates.try_iter().collect();
-        let memory_mib = process::memory_mib(server);
+        let memory_mib = process::memory(server).resident;
         let each_kib = (memory_mib - memory_of(rests).unwrap_or(0.0)) * 1_024.0 / watched.followers as f64;
         let name = "… and followers of their output".to_owned();
         rests.push(Rest { name, count: watched.followers, memory_mib, cpu_s_per_minute, each_kib });
