@@ -7,6 +7,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -54,11 +55,15 @@ struct Dispatcher<'a> {
 impl Dispatcher<'_> {
     async fn run(&mut self, mut found: mpsc::Receiver<JobId>) {
         while !self.stop.is_cancelled() {
+            // First: what is on disk later than a round's look at it has to wake the next.
+            self.shared.rests_until.store(i64::MAX, Ordering::SeqCst);
             let nap = self.round().await.unwrap_or_else(|failure| {
                 error!(error = %failure, "what is due can be neither read nor moved on; trying again");
                 self.shared.holds().read_again();
                 LONGEST_NAP
             });
+            let until = i64::try_from(nap.as_millis()).unwrap_or(0) + self.shared.clock.now().timestamp_millis();
+            self.shared.rests_until.store(until, Ordering::SeqCst);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -185,6 +185,8 @@ struct Shared {
     rules: Mutex<Arc<Rules>>,
     /// Something may be due.
     wake: Notify,
+    /// Until when the dispatcher rests, in milliseconds since 1970; while it looks: for ever, so that whatever comes wakes it.
+    rests_until: AtomicI64,
     health: Watched<Health>,
     /// In an order of their own, so that who is poked first is the same each time.
     seats: Mutex<BTreeMap<JobId, Arc<Seat>>>,
@@ -221,6 +223,13 @@ impl Shared {
         self.seats().get(&job).cloned()
     }
 
+    /// Wakes the dispatcher for a job that is on disk and due then, unless it looks by itself before.
+    fn wake_for(&self, due_at: Timestamp) {
+        if due_at.timestamp_millis() <= self.rests_until.load(Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
+    }
+
     fn poke(&self, job: JobId) {
         if let Some(seat) = self.seat(job) {
             seat.poke.notify_one();
@@ -249,6 +258,7 @@ impl Scheduler {
             dice: parts.dice,
             rules: Mutex::new(Arc::new(Rules { catalog: parts.catalog, settings: parts.settings })),
             wake: Notify::new(),
+            rests_until: AtomicI64::new(i64::MAX),
             health,
             seats: Mutex::default(),
             aims: Aims::default(),

@@ -133,7 +133,7 @@ impl Drop for Work {
 impl Shared {
     /// A job was accepted.
     pub(super) fn is_new(&self, job: &Job) {
-        self.wake.notify_one();
+        self.wake_for(job.due_at);
         self.stage_again(job);
     }
 
