@@ -1,5 +1,9 @@
 //! Definitions in the database.
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::definition::{Definition, Revision};
@@ -20,6 +24,62 @@ const REMOVE: &str = "DELETE FROM definitions WHERE name = ?1";
 /// Every statement, for the test that reads their plans.
 #[cfg(test)]
 pub(super) const FIXED: [&str; 5] = [GET, PAGE, REVISION, PUT, REMOVE];
+
+/// How many names are remembered.
+const UNDEFINED: usize = 1_024;
+
+/// Names that were looked up and have no definition: most jobs name an image, and none is to ask the disk for it.
+#[derive(Default)]
+pub(super) struct Undefined {
+    names: Mutex<Names>,
+    /// A definition is being written.
+    touched: AtomicBool,
+}
+
+/// The names, and how often they were forgotten: what was read before that says nothing after it.
+#[derive(Default)]
+struct Names {
+    known: HashSet<String>,
+    forgotten: u64,
+}
+
+impl Undefined {
+    /// Nothing for a name that is known to have no definition; else what to [`note`](Undefined::note) it with.
+    pub(super) fn look(&self, name: &str) -> Option<u64> {
+        let names = self.names();
+        (!names.known.contains(name)).then_some(names.forgotten)
+    }
+
+    /// This name was looked up, and has none.
+    pub(super) fn note(&self, name: &str, looked: u64) {
+        let mut names = self.names();
+        if names.forgotten != looked {
+            return;
+        }
+        if names.known.len() == UNDEFINED {
+            names.known.clear();
+        }
+        names.known.insert(name.to_owned());
+    }
+
+    /// A definition is written in the transaction that is open.
+    pub(super) fn touch(&self) {
+        self.touched.store(true, Ordering::Release);
+    }
+
+    /// The transaction is over, and nobody was told yet.
+    pub(super) fn settle(&self) {
+        if self.touched.swap(false, Ordering::AcqRel) {
+            let mut names = self.names();
+            names.known.clear();
+            names.forgotten += 1;
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What a write did: its result, and (nothing is announced) no transition.
 type Written<T> = Result<(T, Option<Transition>), StoreError>;

@@ -85,6 +85,7 @@ impl SqliteStore {
             waiting: Arc::new(AtomicUsize::new(opened.waiting)),
             // Each process begins elsewhere: a number that was told by one is not told again by another.
             changes: Arc::new(AtomicU64::new(RandomState::new().hash_one(0))),
+            undefined: Arc::default(),
             transitions: broadcast::Sender::new(TRANSITIONS_BUFFERED),
             watches: Watches::default(),
         };
@@ -322,8 +323,13 @@ impl Store for SqliteStore {
     }
 
     async fn definition(&self, name: &JobName) -> Result<Option<Definition>, StoreError> {
-        let name = name.clone();
-        self.read(move |connection| definitions::get(connection, name.as_str())).await
+        let Some(unchanged) = self.told.undefined.look(name.as_str()) else { return Ok(None) };
+        let sought = name.clone();
+        let found = self.read(move |connection| definitions::get(connection, sought.as_str())).await?;
+        if found.is_none() {
+            self.told.undefined.note(name.as_str(), unchanged);
+        }
+        Ok(found)
     }
 
     async fn definitions(&self, after: Option<&JobName>, limit: usize) -> Result<Vec<Definition>, StoreError> {
@@ -341,8 +347,12 @@ impl Store for SqliteStore {
     ) -> Result<Revision, StoreError> {
         let spec = serde_json::to_string(spec)
             .map_err(|error| StoreError::Failed(format!("the definition `{name}` cannot be written: {error}")))?;
-        let name = name.clone();
-        self.write_and_tell(move |connection| definitions::put(connection, &name, &spec, &expected, at)).await
+        let (name, undefined) = (name.clone(), self.told.undefined.clone());
+        self.write_and_tell(move |connection| {
+            undefined.touch();
+            definitions::put(connection, &name, &spec, &expected, at)
+        })
+        .await
     }
 
     async fn undefine(&self, name: &JobName, expected: Expected<Revision>) -> Result<bool, StoreError> {

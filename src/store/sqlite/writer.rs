@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::super::threads::Threads;
 use super::super::watch::Watches;
 use super::super::{StoreError, Transition};
+use super::definitions::Undefined;
 use super::{failed, queries};
 use crate::domain::job::{Map, Status};
 
@@ -50,6 +51,8 @@ pub(super) struct Told {
     pub(super) waiting: Arc<AtomicUsize>,
     /// How many commits there were.
     pub(super) changes: Arc<AtomicU64>,
+    /// Names without a definition.
+    pub(super) undefined: Arc<Undefined>,
     /// Each transition.
     pub(super) transitions: broadcast::Sender<Arc<Transition>>,
     /// Those who wait for one job.
@@ -89,6 +92,7 @@ impl Writer {
 
     /// First the numbers that readers compare, then the news, then the replies.
     fn announce(&self, written: Vec<(Reply, Done)>) {
+        self.told.undefined.settle();
         self.told.changes.fetch_add(1, Ordering::Release);
         for (reply, done) in written {
             let answer = done.map(|transitions| {
