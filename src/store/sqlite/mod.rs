@@ -30,6 +30,7 @@ use crate::domain::spec::JobSpec;
 mod answers;
 mod backup;
 mod check;
+mod checkpoints;
 mod definitions;
 mod holds;
 mod open;
@@ -43,6 +44,7 @@ mod verify;
 mod wal;
 mod writer;
 
+use checkpoints::Checkpoints;
 use pool::{Pool, SqliteSnapshot};
 use writer::Told;
 
@@ -78,7 +80,13 @@ impl SqliteStore {
     /// [`OpenError`]: the directory cannot be written, is in use, or holds what this version cannot read.
     pub fn open(dir: &Path, threads: Threads, id_if_new: InstanceId) -> Result<(Arc<Self>, Writer), OpenError> {
         let lock = DirLock::take(dir)?;
-        let opened = open::open(dir, id_if_new)?;
+        let mut opened = open::open(dir, id_if_new)?;
+        let path = dir.join(FILE);
+        let checkpoints = Checkpoints::new(&mut opened.connection, path.clone(), threads);
+        let checkpoints = checkpoints.map_err(|error| OpenError::NotWritable {
+            path: dir.display().to_string(),
+            detail: failed(error).to_string(),
+        })?;
         let (commands, waiting) = mpsc::channel(writer::WAITING);
         let told = Told {
             last_seq: Arc::new(AtomicU64::new(opened.last_seq)),
@@ -89,8 +97,7 @@ impl SqliteStore {
             transitions: broadcast::Sender::new(TRANSITIONS_BUFFERED),
             watches: Watches::default(),
         };
-        let writer = Writer::new(opened.connection, waiting, threads, told.clone());
-        let path = dir.join(FILE);
+        let writer = Writer::new(opened.connection, waiting, threads, checkpoints, told.clone());
         let store = Self {
             instance: opened.instance,
             threads,

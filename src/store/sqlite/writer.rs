@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::super::threads::Threads;
 use super::super::watch::Watches;
 use super::super::{StoreError, Transition};
+use super::checkpoints::{Checkpoints, copy};
 use super::definitions::Undefined;
 use super::{failed, queries};
 use crate::domain::job::{Map, Status};
@@ -39,6 +40,7 @@ pub struct Writer {
     connection: Connection,
     waiting: mpsc::Receiver<Command>,
     threads: Threads,
+    checkpoints: Checkpoints,
     told: Told,
 }
 
@@ -68,8 +70,14 @@ pub(super) async fn submit(commands: &mpsc::Sender<Command>, work: Work) -> Resu
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, waiting: mpsc::Receiver<Command>, threads: Threads, told: Told) -> Self {
-        Self { connection, waiting, threads, told }
+    pub(super) fn new(
+        connection: Connection,
+        waiting: mpsc::Receiver<Command>,
+        threads: Threads,
+        checkpoints: Checkpoints,
+        told: Told,
+    ) -> Self {
+        Self { connection, waiting, threads, checkpoints, told }
     }
 
     /// Writes until the store is closed and all that was accepted is done.
@@ -85,7 +93,17 @@ impl Writer {
             let Ok((connection, written)) = written.await else { return };
             self.connection = connection;
             self.announce(written);
+            if self.checkpoints.is_turn_of_writer().await {
+                let connection = self.connection;
+                let copied = self.threads.run(move || {
+                    copy(&connection);
+                    connection
+                });
+                let Ok(connection) = copied.await else { return };
+                self.connection = connection;
+            }
         }
+        self.checkpoints.close().await;
         // Closing may write what is still only in the write-ahead log into the database.
         let _ = self.threads.run(move || drop(self.connection)).await;
     }
