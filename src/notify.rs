@@ -162,8 +162,8 @@ impl Sender {
         let (job, now) = (letter.job, self.clock.now());
         let answer = call.body(letter.body).send().await.map(|answer| answer.status());
         if answer.as_ref().is_ok_and(reqwest::StatusCode::is_success) {
-            debug!(%job, receiver, "notified");
             self.take_out(letter.id).await?;
+            debug!(%job, receiver, "notified");
             return Ok(true);
         }
         // Neither the path nor the query is said: they may be as good as a password.

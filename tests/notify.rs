@@ -129,7 +129,7 @@ impl Shared {
 fn server(receivers: &[&Receiver], more: &str) -> Server {
     let prefixes: Vec<String> = receivers.iter().map(|receiver| receiver.url("/hook")).collect();
     let config = format!("[policies.default]\nallow_notify = {}\n{more}", json!(prefixes));
-    Server::start(&["--engine", "simulated"], &config, &[])
+    Server::start(&["--engine", "simulated"], &config, &[("TIDETABLE_LOG", "info,tidetable::notify=debug")])
 }
 
 fn failing(url: &str) -> Value {
@@ -229,6 +229,8 @@ fn a_server_that_is_killed_before_it_was_heard_tells_it_again_and_what_was_heard
         let id = server.submit(failing(&receiver.url("/hook")));
         let call = receiver.until(count).pop().unwrap();
         assert_eq!(call.body["id"], json!(id));
+        // Heard is not written down yet; killed in between, it would tell it again.
+        eventually("it is written down", || server.log().contains(&format!("notified job={id}")).then_some(()));
     };
     told(&server, 3);
     server.kill();

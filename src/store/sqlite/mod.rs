@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::lock::DirLock;
-use super::threads::{Broken, Threads};
+use super::threads::Threads;
 use super::watch::{Watch, Watches};
 use super::{Answer, Definition, OpenError, RequestKey, Restored, Revision};
 use super::{Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
@@ -32,6 +31,7 @@ mod backup;
 mod check;
 mod checkpoints;
 mod definitions;
+mod errors;
 mod holds;
 mod open;
 mod outbox;
@@ -45,6 +45,7 @@ mod wal;
 mod writer;
 
 use checkpoints::Checkpoints;
+use errors::{broken, failed};
 use pool::{Pool, SqliteSnapshot};
 use writer::Told;
 
@@ -375,33 +376,4 @@ impl Store for SqliteStore {
         let engine = engine.to_string();
         self.write(move |connection| queries::set_meta(connection, "engine", &engine).map(|()| None)).await
     }
-}
-
-fn broken(_: Broken) -> StoreError {
-    StoreError::Failed("a thread of the store broke".to_owned())
-}
-
-/// SQLite's error in the store's words.
-fn failed(error: rusqlite::Error) -> StoreError {
-    // Room for the shared memory of the write-ahead log is asked for by another call, with an error of its own.
-    if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE) {
-        return StoreError::Full;
-    }
-    // Our statements are fixed: one that does not fit the schema was written for another one.
-    if matches!(error, rusqlite::Error::SqlInputError { .. }) {
-        return StoreError::Damaged(error.to_string());
-    }
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::Full,
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(error.to_string()),
-        Some(_) => StoreError::Failed(error.to_string()),
-        None if is_of_another_type(&error) => StoreError::Damaged(error.to_string()),
-        None => StoreError::Failed(error.to_string()),
-    }
-}
-
-/// Whether a value was read that is not of the type that was written.
-fn is_of_another_type(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
-    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
