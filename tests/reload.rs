@@ -101,7 +101,7 @@ fn flags_and_the_environment_outrank_a_file_that_is_read_again() {
     let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
     server.until(&first, "running");
     replace(&server, "[limits]\nmax_running = 8\nmax_starting = 2");
-    until_said(&server, "limits.max_starting 8 → 2");
+    until_said(&server, "limits.max_starting 12 → 2");
     let second = server.submit(json!({"job_name": "busybox", "date": "now", "command": "true"}));
     server.until(&second, "queued");
     assert_eq!(said(&server, "max_running"), 0, "{}", server.log());
