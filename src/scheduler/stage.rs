@@ -148,7 +148,7 @@ impl Shared {
         let is_wanted = match job.map() {
             // Its driver's.
             Map::Running => false,
-            Map::Scheduled if is_soon => true,
+            Map::Scheduled if is_soon => self.stage.knows(job.id) || self.stage_room() > 0,
             // It waits for a slot, and keeps what it has.
             Map::Scheduled if left <= TimeDelta::zero() => false,
             Map::Scheduled | Map::History => self.stage.knows(job.id),
@@ -188,6 +188,11 @@ impl Shared {
     /// How many containers may be staged: more than can run are of no use.
     fn stage_size(&self) -> usize {
         self.rules().max_running().min(ROUND)
+    }
+
+    /// For how many more there is room. Of a herd that comes at once, the others are made when they are due.
+    fn stage_room(&self) -> usize {
+        self.stage_size().saturating_sub(self.stage.places.look().len() + self.stage.asked().len())
     }
 }
 
@@ -236,7 +241,7 @@ impl Stager<'_> {
     async fn look_ahead(&mut self) -> Result<(), StoreError> {
         let (stage, now) = (&self.shared.stage, self.shared.clock.now());
         let ahead = TimeDelta::from_std(self.shared.rules().settings.stage_ahead).unwrap_or_default();
-        let room = self.shared.stage_size().saturating_sub(stage.places.look().len() + stage.asked().len());
+        let room = self.shared.stage_room();
         if !self.shared.health.look().is_up() {
             self.looked_until = None;
             return Ok(());
