@@ -10,7 +10,7 @@ use crate::lab::Lab;
 use crate::ofelia::Ofelia;
 use crate::raw::{self, Found, Way};
 use crate::report::{Figures, table};
-use crate::{plot, profile};
+use crate::{machine, plot, profile};
 
 enum Worker {
     Limit(Way),
@@ -62,8 +62,9 @@ fn workers(lab: &Lab, found: &Found, options: &Options) -> Vec<Worker> {
         options.python.as_deref().map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, at_once))),
     );
     told.extend(options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia));
+    let xargs = machine::docker_client().map(|_| Worker::Xargs(at_once));
     let limits = [found.everything, found.prepared].map(Worker::Limit);
-    limits.into_iter().chain(told.into_iter().map(Worker::Told)).chain([Worker::Xargs(at_once)]).collect()
+    limits.into_iter().chain(told.into_iter().map(Worker::Told)).chain(xargs).collect()
 }
 
 async fn measure(lab: &Lab, workers: &[Worker], options: &Options) -> Vec<Vec<Took>> {

@@ -14,7 +14,7 @@ use crate::contestants::{ApScheduler, Contestant, Tidetable, count_of, nanos, so
 use crate::lab::Lab;
 use crate::ofelia::Ofelia;
 use crate::report::{Figures, table};
-use crate::{plot, profile};
+use crate::{machine, plot, profile};
 
 /// Between one turn and the next.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -82,7 +82,7 @@ fn contestants(lab: &Lab, options: &Options) -> Vec<Contestant> {
     if options.aims {
         all.push(Contestant::Tidetable(Tidetable::aiming(lab)));
     }
-    all.push(Contestant::DockerRun);
+    all.extend(machine::docker_client().map(|_| Contestant::DockerRun));
     all.extend(options.python.as_deref().map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, THREADS))));
     all.extend(options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia));
     all
