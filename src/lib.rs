@@ -24,7 +24,8 @@
 //!
 //! 1. [`api`] reads `POST /job` into a [`scheduler::Order`]; the [`scheduler::Handle`] resolves its name, asks the
 //!    policy, and writes it to the [`store`]. The answer leaves when it is on disk.
-//! 2. The scheduler's dispatcher asks the store what is due, and claims it.
+//! 2. The scheduler's stager has the engine pull and create what is due soon; its dispatcher asks the store what is due, and
+//!    claims it.
 //! 3. A driver takes the claimed job step by step: each step is one call to the [`engine`], and what it showed is on
 //!    disk before the next.
 //! 4. When the process has ended, its output is kept, its result is written down, and then the container is removed.

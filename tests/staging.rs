@@ -308,7 +308,7 @@ async fn a_job_that_aims_begins_when_it_is_due_once_it_is_known_how_long_a_start
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_aims_and_is_stopped_before_it_is_due_does_not_run() {
+async fn a_job_that_aims_is_stopped_and_not_canceled_once_its_start_was_called() {
     let mut world = World::staging();
     let costs = Costs { start: Duration::from_millis(500), ..Costs::default() };
     world.engine = SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
@@ -327,5 +327,25 @@ async fn a_job_that_aims_and_is_stopped_before_it_is_due_does_not_run() {
         })
         .await;
     assert_eq!(status, Status::Starting, "`start` was called");
-    assert!(world.story(started).iter().filter(|(what, _)| *what == Happened::Start).count() <= 1);
+    assert_eq!(world.story(started).iter().filter(|(what, _)| *what == Happened::Start).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_aims_and_comes_at_the_last_moment_is_aimed_all_the_same() {
+    let mut world = World::staging();
+    let costs = Costs { start: Duration::from_millis(400), ..Costs::default() };
+    world.engine = SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
+    let late = world
+        .live(async |handle| {
+            for _ in 0..16 {
+                let job = submit(&handle, 1, json!({"command": "true"})).await;
+                ends(&handle, job).await;
+            }
+            // The dispatcher has gone to rest for a second, and would look again after the `start` was to be called.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let job = submit(&handle, 1, json!({"command": "true", "aim": true})).await;
+            late(&handle.wait(job, Duration::from_secs(60)).await.unwrap())
+        })
+        .await;
+    assert_eq!(late, 50, "an eighth of the fastest is the margin");
 }

@@ -231,6 +231,20 @@ impl State {
         }
     }
 
+    /// How it ended, if it has.
+    pub fn end(&self) -> Option<&End> {
+        match self {
+            Self::Ended(end) => Some(end),
+            Self::Scheduled
+            | Self::Queued(_)
+            | Self::Retrying(_)
+            | Self::Pulling
+            | Self::Starting(_)
+            | Self::Running(_)
+            | Self::Stopping(_) => None,
+        }
+    }
+
     /// What it is held back by.
     pub fn hold(&self) -> Option<&Hold> {
         match self {

@@ -7,7 +7,7 @@
 use chrono::TimeDelta;
 
 use super::id::{JobId, Timestamp};
-use super::job::{Job, Outcome, Reason, State};
+use super::job::{Job, Outcome, Reason};
 use super::recurrence::{Fate, Timetable};
 use super::schedule::ScheduleName;
 
@@ -117,16 +117,7 @@ impl News {
     /// What the transition says, if anything.
     pub fn of(before: &Job, after: &Job) -> Option<Self> {
         let tick = after.origin.as_ref()?.nominal;
-        let end = match &after.state {
-            State::Ended(end) => Some(end),
-            State::Scheduled
-            | State::Queued(_)
-            | State::Retrying(_)
-            | State::Pulling
-            | State::Starting(_)
-            | State::Running(_)
-            | State::Stopping(_) => None,
-        };
+        let end = after.state.end();
         let is_first = before.attempt.0 == 0 && after.attempt.0 > 0;
         let decided = match end {
             // Also where it was claimed, and then was too late.

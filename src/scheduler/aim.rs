@@ -19,7 +19,7 @@ use crate::domain::job::Job;
 const MARGIN: (i32, TimeDelta) = (8, TimeDelta::milliseconds(2));
 /// How many starts have to be seen before one is aimed by them.
 const ENOUGH: u32 = 16;
-/// An engine that takes longer than this is not aimed with.
+/// No `start` is called earlier than this before its job is due, however long the engine takes.
 const LONGEST: TimeDelta = TimeDelta::seconds(2);
 
 /// What was seen of starts, for each network.

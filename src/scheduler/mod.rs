@@ -25,9 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Dice};
 use crate::domain::id::{EngineId, JobId, Timestamp};
-use crate::engine::{Description, Engine, PullProgress};
-use crate::store::Store;
+use crate::engine::{Description, Engine, EngineError, PullProgress};
 use crate::store::logs::LogStore;
+use crate::store::{Store, StoreError};
 use crate::watched::Watched;
 use aim::Aims;
 use holds::Holds;
@@ -280,6 +280,15 @@ impl Scheduler {
         dispatch::run(&self.shared, self.found, stop).await;
         while monitor.join_next().await.is_some() {}
     }
+}
+
+/// What is to be tried again was not done: the engine did not do its part, or the store.
+#[derive(Debug, thiserror::Error)]
+enum Setback {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A wait that doubles with every failure in a row.

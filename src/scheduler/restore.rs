@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::driver::LOG_MARGIN;
-use super::{Backoff, Health, Shared, schedules};
+use super::{Backoff, Health, Setback, Shared, schedules};
 use crate::domain::id::{Attempt, ContainerId, EngineId, JobId, Timestamp};
 use crate::domain::job::{Job, Map};
 use crate::domain::restored::{Logged, overtaken};
@@ -32,15 +32,6 @@ pub(super) async fn run(shared: &Shared, stop: &CancellationToken) {
         () = stop.cancelled() => {}
         () = see_to_it => {}
     }
-}
-
-/// Why it is not done yet.
-#[derive(Debug, thiserror::Error)]
-enum Setback {
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 async fn see_to(shared: &Shared) -> Result<(), Setback> {

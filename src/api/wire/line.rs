@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::JobView;
 use crate::domain::id::Timestamp;
-use crate::domain::job::{End, Job, Reason, State};
+use crate::domain::job::{Job, Reason, State};
 use crate::domain::stamp::Stamp;
 
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
@@ -46,7 +46,7 @@ impl<'a> JobLine<'a> {
     /// This job, whose id is this text, with times in this zone where they are the seed's.
     pub(in crate::api) fn of(job: &'a Job, id: &'a str, zone: Tz, unreachable_since: Option<Timestamp>) -> Self {
         let run = job.state.run();
-        let end = ended(job);
+        let end = job.state.end();
         let exit = end.and_then(|end| end.exit.as_ref());
         let fields = job.spec.fields();
         Self {
@@ -104,19 +104,6 @@ impl From<JobLine<'_>> for JobView {
             progress: None,
             engine_unreachable_since: line.engine_unreachable_since.map(stamp),
         }
-    }
-}
-
-fn ended(job: &Job) -> Option<&End> {
-    match &job.state {
-        State::Ended(end) => Some(end),
-        State::Scheduled
-        | State::Queued(_)
-        | State::Retrying(_)
-        | State::Pulling
-        | State::Starting(_)
-        | State::Running(_)
-        | State::Stopping(_) => None,
     }
 }
 

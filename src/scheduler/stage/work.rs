@@ -11,23 +11,19 @@ use crate::domain::job::{Job, Map};
 use crate::domain::spec::PullPolicy;
 use crate::domain::transition::Event;
 use crate::engine::EngineError;
-use crate::scheduler::Shared;
 use crate::scheduler::catalog::Unresolved;
+use crate::scheduler::{Setback, Shared};
 use crate::store::StoreError;
-
-/// Why nothing was done. Whoever drives the job finds out by itself.
-#[derive(Debug, thiserror::Error)]
-enum Setback {
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// Looks at a job whose place is busy, and does what is to be done for it.
 pub(super) async fn attend(shared: &Shared, mut work: Work) {
     let id = work.job;
     match see_to(shared, &mut work).await {
+        // When it is to be started may be before the dispatcher looks again by itself.
+        Ok(None) if work.staged.as_ref().is_some_and(|staged| staged.aimed.is_some()) => {
+            drop(work);
+            shared.wake.notify_one();
+        }
         Ok(None) => {}
         Ok(Some(job)) => {
             // Minutes, perhaps: its driver, should it be due before, need not wait for that here.
