@@ -8,6 +8,9 @@ use super::Api;
 use super::wire::{ReadyView, VersionView};
 use crate::scheduler::Health;
 
+/// How many jobs that wait are counted at most.
+const MAX_BACKLOG_SHOWN: usize = 100_000;
+
 /// `GET /healthz`: the server answers. That is all it says.
 pub(super) async fn healthz() -> Json<serde_json::Value> {
     Json(serde_json::json!({"status": "ok"}))
@@ -24,14 +27,14 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyVie
             ("engine_changed", Some("another engine answers than the one that has our containers; nothing is started"))
         }
     };
-    let (store, store_says) = match api.scheduler.store().engine().await {
-        Ok(_) => ("ok", None),
-        Err(_) => ("store_failed", Some("the store cannot be read")),
+    let (store, backlog, store_says) = match api.scheduler.store().backlog(MAX_BACKLOG_SHOWN).await {
+        Ok(backlog) => ("ok", backlog, None),
+        Err(_) => ("store_failed", 0, Some("the store cannot be read")),
     };
     let ready = engine == "ok" && store == "ok";
     let detail = engine_says.or(store_says).map(str::to_owned);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadyView { ready, engine: engine.to_owned(), store: store.to_owned(), detail }))
+    (status, Json(ReadyView { ready, engine: engine.to_owned(), store: store.to_owned(), backlog, detail }))
 }
 
 /// `GET /version`.

@@ -231,6 +231,9 @@ pub struct ReadyView {
     pub engine: String,
     /// `ok`, or the code that says why not.
     pub store: String,
+    /// How many jobs are due and have not begun; no more than 100,000 are counted.
+    #[serde(default)]
+    pub backlog: usize,
     /// A sentence, where something is not ok.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -115,6 +115,14 @@ pub struct Stopping {
     pub since: Timestamp,
 }
 
+impl Stopping {
+    /// Whether the process had ended by itself when the stop was asked for. The engine's clock says when it ended, so a
+    /// process that was seen to run after that, and was stopped by `stop`, counts as stopped whatever the clocks say.
+    pub fn came_too_late(&self, exit: &Exit, stop_was_called: bool) -> bool {
+        !stop_was_called && exit.at < self.since
+    }
+}
+
 /// How far the start had come when the stop was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -288,6 +296,11 @@ impl Job {
     /// The map it is shown in.
     pub fn map(&self) -> Map {
         self.state.status().map()
+    }
+
+    /// The nominal time of the tick that the job was made for; `None` for any other job.
+    pub fn nominal(&self) -> Option<Timestamp> {
+        self.origin.as_ref().and_then(|origin| origin.nominal)
     }
 
     /// Whether it is over.

@@ -83,6 +83,8 @@ pub struct LedgerRow {
     pub reason: Option<Reason>,
     /// The job that was made for it, or that stands for it.
     pub job: Option<JobId>,
+    /// Whether the job is a later tick's. These ticks then share its outcome and its reason.
+    pub covered: bool,
 }
 
 impl LedgerRow {
@@ -151,6 +153,8 @@ pub(super) fn why(fate: Fate, restored: bool) -> Reason {
 pub fn sentence(reason: Reason) -> &'static str {
     match reason {
         Reason::Overlap => "the run before it was not over",
+        Reason::StillWaiting => "an earlier tick of the schedule still waits to be started",
+        Reason::Backlog => "100 earlier ticks of the schedule wait to be started, and no more may",
         Reason::Paused => "the schedule is paused",
         Reason::Limit => "the schedule has run as often as it may (`max_runs`)",
         Reason::ScheduleChanged => "the schedule was changed before this was due",

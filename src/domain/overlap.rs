@@ -1,42 +1,117 @@
-//! What becomes of a tick's job that could be started while others of its schedule are not over.
+//! The overlap policy: whether a tick's job may start while other jobs of its schedule are not over, and how many of them
+//! may wait.
+//!
+//! A tick is skipped, and a run replaced, only for a run that was seen not to be over when the tick was due. What the store
+//! calls running may have ended while nobody looked; [`Admission::Look`] names the jobs to look at first.
 
 use super::id::{JobId, Timestamp};
-use super::job::Job;
-use super::schedule::Overlap;
+use super::job::{Job, Reason};
+use super::recurrence::CatchUp;
+use super::schedule::{Overlap, Schedule};
 
-/// What is to be done with it.
+/// The most jobs of one schedule that may wait past their due time.
+pub const MAX_BACKLOG: usize = 100;
+
+/// What the policy decides about a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It is started.
+    /// Start the job.
     Go,
-    /// It waits until the others are over.
+    /// Keep the job waiting until the others are over.
     Wait,
-    /// It is not run.
-    Skip,
-    /// These are stopped, and it waits for that.
+    /// Take the job off, for this reason.
+    Skip(Reason),
+    /// Stop these jobs; this one waits for that.
     Replace(Vec<JobId>),
+    /// Look at these jobs first: they may have ended since they were last seen.
+    Look(Vec<JobId>),
 }
 
-/// What becomes of `job`; `others` are the jobs of its schedule that are not over. A job that a caller triggered goes.
-pub fn admit(overlap: Overlap, job: &Job, others: &[Job], now: Timestamp) -> Admission {
-    let Some(mine) = nominal(job) else { return Admission::Go };
-    let others = || others.iter().filter(|other| other.id != job.id);
-    let begun: Vec<JobId> = others().filter(|other| other.attempt.0 > 0).map(|other| other.id).collect();
-    let waiting = || others().filter(|other| other.attempt.0 == 0 && other.due_at <= now).filter_map(nominal);
-    match overlap {
-        Overlap::Allow => Admission::Go,
-        // The newest is the one that is wanted.
-        Overlap::Replace if waiting().any(|other| other > mine) => Admission::Skip,
-        _ if begun.is_empty() => Admission::Go,
-        Overlap::Skip => Admission::Skip,
-        Overlap::QueueOne if waiting().any(|other| other < mine) => Admission::Skip,
-        Overlap::QueueOne => Admission::Wait,
-        Overlap::Replace => Admission::Replace(begun),
+/// The parts of a schedule that the policy needs.
+#[derive(Clone, Copy, Debug)]
+pub struct OverlapRules {
+    /// What happens to a tick that meets a run.
+    pub overlap: Overlap,
+    /// With [`CatchUp::All`], ticks that were missed run one after the other.
+    pub catch_up: CatchUp,
+    /// Whether a run that failed keeps later ticks from running.
+    pub pauses_on_failure: bool,
+}
+
+impl From<&Schedule> for OverlapRules {
+    fn from(schedule: &Schedule) -> Self {
+        Self {
+            overlap: schedule.overlap(),
+            catch_up: schedule.catch_up(),
+            pauses_on_failure: schedule.pauses_on_failure(),
+        }
     }
 }
 
-fn nominal(job: &Job) -> Option<Timestamp> {
-    job.origin.as_ref().and_then(|origin| origin.nominal)
+impl OverlapRules {
+    /// Decides about `job`, which is due at `now`. `others` are the jobs of its schedule that are not over, as stored;
+    /// `is_current` tells of which of them that is known to hold. A job that a caller triggered goes.
+    pub fn admit(self, job: &Job, others: &[Job], now: Timestamp, is_current: impl Fn(&Job) -> bool) -> Admission {
+        let Some(mine) = job.nominal() else { return Admission::Go };
+        let others = || others.iter().filter(|other| other.id != job.id);
+        let begun = || others().filter(|other| other.attempt.0 > 0);
+        let waiting = || others().filter(|other| waits(other, now)).filter_map(Job::nominal);
+        let ids = |jobs: &mut dyn Iterator<Item = &Job>| jobs.map(|other| other.id).collect::<Vec<_>>();
+        let in_turn = self.is_in_turn(job, self.last_missed(others().chain([job])));
+        let unseen = || ids(&mut begun().filter(|other| !is_current(other)));
+        match self.overlap {
+            _ if self.pauses_on_failure && !unseen().is_empty() => Admission::Look(unseen()),
+            Overlap::Allow => Admission::Go,
+            _ if in_turn && begun().next().is_some() => Admission::Wait,
+            _ if in_turn => Admission::Go,
+            // The newest is the one that is wanted.
+            Overlap::Replace if waiting().any(|other| other > mine) => Admission::Skip(Reason::Overlap),
+            Overlap::Skip | Overlap::QueueOne if waiting().any(|other| other < mine) => {
+                Admission::Skip(Reason::StillWaiting)
+            }
+            _ if begun().next().is_none() => Admission::Go,
+            Overlap::QueueOne => Admission::Wait,
+            Overlap::Skip | Overlap::Replace if !unseen().is_empty() => Admission::Look(unseen()),
+            Overlap::Skip => Admission::Skip(Reason::Overlap),
+            Overlap::Replace => Admission::Replace(ids(&mut begun())),
+        }
+    }
+
+    /// Of the jobs that wait for their first attempt, returns those that are too many at `now`, each with the reason.
+    pub fn surplus(self, waiting: &[Job], now: Timestamp) -> Vec<(&Job, Reason)> {
+        let mut due: Vec<&Job> = waiting.iter().filter(|job| job.nominal().is_some() && waits(job, now)).collect();
+        due.sort_by_key(|job| job.nominal());
+        let last_missed = self.last_missed(waiting.iter());
+        let (in_turn, other): (Vec<&Job>, Vec<&Job>) =
+            due.into_iter().partition(|job| self.is_in_turn(job, last_missed));
+        let (kept, reason) = match self.overlap {
+            Overlap::Allow => (MAX_BACKLOG, Reason::Backlog),
+            Overlap::Skip | Overlap::QueueOne => (usize::from(in_turn.is_empty()), Reason::StillWaiting),
+            Overlap::Replace => {
+                let older = other.len().saturating_sub(1);
+                return other.into_iter().take(older).map(|job| (job, Reason::Overlap)).collect();
+            }
+        };
+        other.into_iter().skip(kept).map(|job| (job, reason)).collect()
+    }
+
+    /// The last tick that was missed, where each of those runs: its job was made after it, and has not begun.
+    fn last_missed<'a>(self, jobs: impl Iterator<Item = &'a Job>) -> Option<Timestamp> {
+        if self.catch_up != CatchUp::All || self.overlap == Overlap::Allow {
+            return None;
+        }
+        jobs.filter(|job| job.attempt.0 == 0).filter_map(|job| job.nominal().filter(|at| job.created_at > *at)).max()
+    }
+
+    /// Whether the job waits for its turn among those of missed ticks.
+    fn is_in_turn(self, job: &Job, last_missed: Option<Timestamp>) -> bool {
+        last_missed.is_some_and(|last| job.nominal().is_some_and(|nominal| nominal <= last))
+    }
+}
+
+/// Whether the job is due and has not begun.
+fn waits(job: &Job, now: Timestamp) -> bool {
+    job.attempt.0 == 0 && job.due_at <= now
 }
 
 #[cfg(test)]
@@ -56,7 +131,7 @@ mod tests {
     fn job(second: u8, attempt: u32) -> Job {
         let nominal = (second > 0).then(|| at(second.into()));
         Job {
-            id: JobId::from_bytes([second + 1; 16]),
+            id: JobId::from_bytes([second.wrapping_add(1); 16]),
             version: Version(0),
             name: "busybox".parse().expect("a name"),
             spec: Default::default(),
@@ -76,34 +151,96 @@ mod tests {
         job(second, 0)
     }
 
+    const ALL: [Overlap; 4] = [Overlap::Skip, Overlap::QueueOne, Overlap::Allow, Overlap::Replace];
+    const OVERLAP: Admission = Admission::Skip(Reason::Overlap);
+    const STILL_WAITING: Admission = Admission::Skip(Reason::StillWaiting);
+
+    fn rules(overlap: Overlap) -> OverlapRules {
+        OverlapRules { overlap, catch_up: CatchUp::Last, pauses_on_failure: false }
+    }
+
+    /// What each policy says at second 30 to the tick of second 20, beside these.
+    fn admissions(others: &[Job], is_current: bool) -> [Admission; 4] {
+        let all = [others, &[waits(20)]].concat();
+        ALL.map(|overlap| rules(overlap).admit(&waits(20), &all, at(30), |_| is_current))
+    }
+
     #[rstest]
     #[case::nobody_else(vec![], [Admission::Go, Admission::Go, Admission::Go, Admission::Go])]
     #[case::one_runs(
         vec![begun(10)],
-        [Admission::Skip, Admission::Wait, Admission::Go, Admission::Replace(vec![begun(10).id])]
+        [OVERLAP, Admission::Wait, Admission::Go, Admission::Replace(vec![begun(10).id])]
     )]
     #[case::a_triggered_one_runs(
         vec![begun(0)],
-        [Admission::Skip, Admission::Wait, Admission::Go, Admission::Replace(vec![begun(0).id])]
+        [OVERLAP, Admission::Wait, Admission::Go, Admission::Replace(vec![begun(0).id])]
     )]
     #[case::one_runs_and_an_earlier_one_waits(
         vec![begun(10), waits(15)],
-        [Admission::Skip, Admission::Skip, Admission::Go, Admission::Replace(vec![begun(10).id])]
+        [STILL_WAITING, STILL_WAITING, Admission::Go, Admission::Replace(vec![begun(10).id])]
     )]
     #[case::one_runs_and_a_later_one_waits(
         vec![begun(10), waits(25)],
-        [Admission::Skip, Admission::Wait, Admission::Go, Admission::Skip]
+        [OVERLAP, Admission::Wait, Admission::Go, OVERLAP]
     )]
+    #[case::an_earlier_one_waits(vec![waits(15)], [STILL_WAITING, STILL_WAITING, Admission::Go, Admission::Go])]
     #[case::a_later_one_is_not_due(
         vec![waits(40)],
         [Admission::Go, Admission::Go, Admission::Go, Admission::Go]
     )]
-    fn what_becomes_of_a_tick_depends_on_what_is_not_over(#[case] others: Vec<Job>, #[case] expected: [Admission; 4]) {
-        let rules = [Overlap::Skip, Overlap::QueueOne, Overlap::Allow, Overlap::Replace];
+    fn each_policy_decides_by_what_is_not_over(#[case] others: Vec<Job>, #[case] expected: [Admission; 4]) {
+        assert_eq!(admissions(&others, true), expected);
         let all = [others, vec![waits(20)]].concat();
-        assert_eq!(rules.map(|overlap| admit(overlap, &waits(20), &all, at(30))), expected);
-        for overlap in rules {
-            assert_eq!(admit(overlap, &waits(0), &all, at(30)), Admission::Go, "one that was triggered goes");
+        for overlap in ALL {
+            let triggered = rules(overlap).admit(&waits(0), &all, at(30), |_| true);
+            assert_eq!(triggered, Admission::Go, "one that was triggered goes");
         }
+    }
+
+    #[test]
+    fn nothing_is_skipped_or_replaced_unseen() {
+        let look = Admission::Look(vec![begun(10).id]);
+        assert_eq!(admissions(&[begun(10)], false), [look.clone(), Admission::Wait, Admission::Go, look]);
+    }
+
+    #[test]
+    fn a_run_that_may_have_failed_is_looked_at_first() {
+        let careful = OverlapRules { pauses_on_failure: true, ..rules(Overlap::Allow) };
+        let look = Admission::Look(vec![begun(10).id]);
+        assert_eq!(careful.admit(&waits(20), &[begun(10)], at(30), |_| false), look);
+        assert_eq!(careful.admit(&waits(20), &[begun(10)], at(30), |_| true), Admission::Go);
+    }
+
+    #[test]
+    fn missed_ticks_that_all_run_wait_for_each_other() {
+        let late = |second| Job { created_at: at(100), ..job(second, 0) };
+        for overlap in [Overlap::Skip, Overlap::QueueOne, Overlap::Replace] {
+            let all = OverlapRules { catch_up: CatchUp::All, ..rules(overlap) };
+            let decide = |job: Job, others: &[Job]| all.admit(&job, others, at(100), |_| true);
+            assert_eq!(decide(late(20), &[late(10), late(30)]), Admission::Go, "whoever comes first goes first");
+            assert_eq!(decide(late(20), &[begun(10), late(30)]), Admission::Wait);
+            assert_eq!(decide(waits(20), &[begun(10), late(30)]), Admission::Wait, "its job was there before");
+            assert_eq!(all.surplus(&[late(10), late(20), late(30)], at(100)), []);
+            let next = [late(10), waits(99), waits(101)];
+            let surplus: Vec<_> = all.surplus(&next, at(100)).into_iter().map(|(job, _)| job.due_at).collect();
+            let expected = if overlap == Overlap::Replace { vec![] } else { vec![at(99)] };
+            assert_eq!(surplus, expected, "a tick on time does not wait behind them");
+        }
+    }
+
+    #[test]
+    fn only_so_many_jobs_of_a_schedule_wait() {
+        let waiting: Vec<Job> = [30, 10, 40, 20].map(waits).to_vec();
+        let surplus = |overlap| -> Vec<(i64, Reason)> {
+            let all = rules(overlap).surplus(&waiting, at(30)).into_iter();
+            all.map(|(job, reason)| (job.due_at.timestamp(), reason)).collect()
+        };
+        let later = vec![(20, Reason::StillWaiting), (30, Reason::StillWaiting)];
+        assert_eq!(surplus(Overlap::Skip), later, "the first stays, and so does one that is not due");
+        assert_eq!(surplus(Overlap::QueueOne), later);
+        assert_eq!(surplus(Overlap::Replace), [(10, Reason::Overlap), (20, Reason::Overlap)], "the newest stays");
+        assert_eq!(surplus(Overlap::Allow), []);
+        let many: Vec<Job> = (1..=u8::MAX).map(waits).collect();
+        assert_eq!(rules(Overlap::Allow).surplus(&many, at(1_000)).len(), many.len() - MAX_BACKLOG);
     }
 }

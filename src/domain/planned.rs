@@ -15,6 +15,7 @@ use super::declared::Source;
 use super::id::{Attempt, JobId, Timestamp, Version};
 use super::job::{Job, Reason, State};
 use super::ledger::{Generation, LedgerRow, Origin, TickOutcome, sentence, why};
+use super::overlap::{MAX_BACKLOG, OverlapRules};
 use super::recurrence::{Fate, Settled, Tick, Timetable, Zone};
 use super::schedule::{Schedule, ScheduleName};
 use super::transition::{Event, Failure};
@@ -147,6 +148,7 @@ impl ScheduleRecord {
             outcome: Some(TickOutcome::Skipped),
             reason: Some(Reason::Paused),
             job: None,
+            covered: false,
         })
     }
 
@@ -155,8 +157,8 @@ impl ScheduleRecord {
         self.schedule.max_runs().is_some_and(|most| self.runs >= most)
     }
 
-    /// Settles what is past, and makes the next tick's job. `waiting` are its jobs that wait for their first attempt.
-    /// `restored`: this store is a backup, and what passed may have run elsewhere.
+    /// Settles what is past, takes off jobs of which too many wait, and makes the next tick's job. `waiting` are its jobs
+    /// that wait for their first attempt. `restored`: this store is a backup, and what passed may have run elsewhere.
     pub fn turn(&self, waiting: &[Job], now: Timestamp, restored: bool, new_id: &mut dyn FnMut() -> JobId) -> Turn {
         let mut turn = Turn::of(self);
         let mut after = Self { version: self.version.next(), ..self.clone() };
@@ -167,6 +169,12 @@ impl ScheduleRecord {
             }
         }
         let is_done = self.settle(&mut turn, &mut after, waiting, now, restored, new_id);
+        // In a backup those that wait may have run: they are looked for on the engine.
+        if !restored {
+            for (job, reason) in OverlapRules::from(&self.schedule).surplus(waiting, now) {
+                turn.skip(job, reason, now);
+            }
+        }
         if is_done && after.ahead.is_some_and(|ahead| ahead.nominal <= now) {
             // With other rules for its zone, a newer version may have no such tick. Its job runs all the same.
             after.settled = after.settled.max(now);
@@ -207,7 +215,7 @@ impl ScheduleRecord {
         if schedule.is_paused() {
             turn.take_off(waiting, settled, now, Reason::Paused);
         } else {
-            let to_come: Vec<Job> = waiting.iter().filter(|job| nominal(job) > Some(settled)).cloned().collect();
+            let to_come: Vec<Job> = waiting.iter().filter(|job| job.nominal() > Some(settled)).cloned().collect();
             turn.take_off(&to_come, settled, now, Reason::ScheduleChanged);
         }
         after.look_at = after.plan(&mut turn, &[], now, new_id);
@@ -231,8 +239,11 @@ impl ScheduleRecord {
         let timetable = self.timetable();
         let settled: Vec<Settled> = self.schedule.settle(&timetable, self.settled, now).take(PAGE).collect();
         let is_done = settled.len() < PAGE;
+        let newest = turn_newest(&timetable, self.settled, now);
         // A later tick's job stands for those before it, so its id has to be known first.
-        let last = new_id();
+        let ahead = self.ahead.filter(|ahead| ahead.nominal == newest);
+        let last = ahead.map_or_else(&mut *new_id, |ahead| ahead.job);
+        let backlog = waiting.iter().filter(|job| job.due_at <= now).count();
         for Settled { mut first, last: until, fate } in settled {
             after.settled = until;
             let fate = if restored { Fate::OutsideWindow } else { fate };
@@ -258,8 +269,9 @@ impl ScheduleRecord {
                 }
             }
             match fate {
+                Fate::CaughtUp if backlog + turn.jobs.len() >= MAX_BACKLOG => turn.leave_out(self, first, until),
                 Fate::Runs | Fate::CaughtUp => {
-                    let id = if first == turn_newest(&timetable, self.settled, now) { last } else { new_id() };
+                    let id = if first == newest { last } else { new_id() };
                     turn.make(self, first, fate == Fate::CaughtUp, id, now);
                 }
                 Fate::CaughtUpBy(_) | Fate::OutsideWindow | Fate::NotCaughtUp => {
@@ -320,6 +332,13 @@ impl Turn {
         turn
     }
 
+    /// Counts the ticks that are skipped because too many wait, for each reason.
+    pub fn backlog(&self) -> [(Reason, usize); 2] {
+        let ended = self.ended.iter().filter_map(|(_, after)| after.state.reason());
+        let reasons: Vec<Reason> = ended.chain(self.rows.iter().filter_map(|row| row.reason)).collect();
+        [Reason::StillWaiting, Reason::Backlog].map(|reason| (reason, reasons.iter().filter(|r| **r == reason).count()))
+    }
+
     /// A job for this tick, and the row that says that it has one.
     fn make(&mut self, record: &ScheduleRecord, at: Timestamp, late: bool, id: JobId, now: Timestamp) {
         let schedule = &record.schedule;
@@ -335,8 +354,14 @@ impl Turn {
             state: State::Scheduled,
             origin: Some(Origin { schedule: record.name.clone(), generation, nominal: Some(at) }),
         });
-        let job = Some(id);
-        self.rows.push(LedgerRow { generation, first: at, last: at, late, outcome: None, reason: None, job });
+        let (job, covered) = (Some(id), false);
+        self.rows.push(LedgerRow { generation, first: at, last: at, late, outcome: None, reason: None, job, covered });
+    }
+
+    /// A row for ticks that would be one too many to wait.
+    fn leave_out(&mut self, record: &ScheduleRecord, first: Timestamp, last: Timestamp) {
+        let (generation, outcome, reason) = (record.generation, Some(TickOutcome::Skipped), Some(Reason::Backlog));
+        self.rows.push(LedgerRow { generation, first, last, late: true, outcome, reason, job: None, covered: false });
     }
 
     /// A row for ticks that get no job of their own.
@@ -349,13 +374,23 @@ impl Turn {
         restored: bool,
         stands_for_it: JobId,
     ) {
-        let (outcome, job) = match fate {
-            Fate::CaughtUpBy(_) => (TickOutcome::CaughtUp, Some(stands_for_it)),
-            Fate::Runs | Fate::CaughtUp | Fate::OutsideWindow | Fate::NotCaughtUp => (TickOutcome::Missed, None),
+        let row = LedgerRow {
+            generation: record.generation,
+            first,
+            last,
+            late: true,
+            outcome: Some(TickOutcome::Missed),
+            reason: Some(why(fate, restored)),
+            job: None,
+            covered: false,
         };
-        let reason = Some(why(fate, restored));
-        let (generation, outcome) = (record.generation, Some(outcome));
-        self.rows.push(LedgerRow { generation, first, last, late: true, outcome, reason, job });
+        self.rows.push(match fate {
+            // Decided together with the job.
+            Fate::CaughtUpBy(_) => {
+                LedgerRow { outcome: None, reason: None, job: Some(stands_for_it), covered: true, ..row }
+            }
+            Fate::Runs | Fate::CaughtUp | Fate::OutsideWindow | Fate::NotCaughtUp => row,
+        });
     }
 
     /// Takes waiting jobs off. The ticks of those that are not settled are left to whatever comes after.
@@ -369,14 +404,13 @@ impl Turn {
     }
 
     fn skip(&mut self, job: &Job, reason: Reason, now: Timestamp) {
+        if self.ended.iter().any(|(before, _)| before.id == job.id) {
+            return;
+        }
         if let Ok(after) = job.on(Event::Skip(Failure::new(reason, sentence(reason))), now) {
             self.ended.push((job.clone(), after));
         }
     }
-}
-
-fn nominal(job: &Job) -> Option<Timestamp> {
-    job.origin.as_ref().and_then(|origin| origin.nominal)
 }
 
 /// The nominal time of the newest tick that is settled: the one whose job stands for others.

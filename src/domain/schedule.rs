@@ -128,6 +128,11 @@ impl Schedule {
         self.overlap
     }
 
+    /// What to do about ticks that were missed.
+    pub fn catch_up(&self) -> CatchUp {
+        self.catch_up
+    }
+
     /// How often it may run in all.
     pub fn max_runs(&self) -> Option<u64> {
         self.max_runs

@@ -130,6 +130,10 @@ words! {
         DeadlinePassed = "deadline_passed",
         /// The run of its schedule before it is not over.
         Overlap = "overlap",
+        /// An earlier tick of its schedule is due and has not begun.
+        StillWaiting = "still_waiting",
+        /// As many ticks of its schedule wait as may.
+        Backlog = "backlog",
         /// Its schedule is paused.
         Paused = "paused",
         /// Its schedule has run as often as it may.

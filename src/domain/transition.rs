@@ -79,6 +79,8 @@ pub struct Ending {
     pub exit: Exit,
     /// Whether it was the engine's restart that ended it.
     pub by_engine_restart: bool,
+    /// Whether this process saw it run after a stop was asked for, and called the engine to stop it.
+    pub stop_was_called: bool,
 }
 
 /// Said when an event does not fit the state: nothing has changed.
@@ -244,11 +246,20 @@ impl Job {
 
     fn exited(&self, ending: Ending, next: &mut Self, now: Timestamp) -> Option<State> {
         match &self.state {
-            State::Stopping(stopping) => Some(stopped(stopping.why, now, Some(ending))),
-            State::Pulling | State::Starting(_) | State::Running(_) => Some(match verdict(&ending) {
+            State::Stopping(stopping) if !stopping.came_too_late(&ending.exit, ending.stop_was_called) => {
+                Some(stopped(stopping.why, now, Some(ending)))
+            }
+            // Its own end, but who asked for a stop wants no further attempt.
+            State::Stopping(Stopping { why: StopCause::Request, .. }) => Some(match verdict(&ending) {
                 None => ended(Outcome::Succeeded, now, None, Some(ending)),
-                Some(failure) => self.retry_or(Outcome::Failed, failure, Some(ending), next, now),
+                Some(failure) => ended(Outcome::Failed, now, Some(failure), Some(ending)),
             }),
+            State::Stopping(_) | State::Pulling | State::Starting(_) | State::Running(_) => {
+                Some(match verdict(&ending) {
+                    None => ended(Outcome::Succeeded, now, None, Some(ending)),
+                    Some(failure) => self.retry_or(Outcome::Failed, failure, Some(ending), next, now),
+                })
+            }
             _ => None,
         }
     }

@@ -4,18 +4,18 @@
 //! It is decided when there is a slot, not before: what runs now is what counts. One round decides for all jobs in turn,
 //! so that two that are due together do not both take the last place. What it asks the store it asks once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Rules, Shared};
 use crate::domain::hold::{Hold, Limit, Limits};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::image::JobName;
-use crate::domain::job::{Job, Reason, StopCause};
+use crate::domain::job::{Job, Reason, State, StopCause};
 use crate::domain::ledger::sentence;
-use crate::domain::overlap::{Admission, admit};
+use crate::domain::overlap::{Admission, OverlapRules};
 use crate::domain::planned::ScheduleRecord;
-use crate::domain::schedule::{Overlap, ScheduleName};
+use crate::domain::schedule::ScheduleName;
 use crate::domain::spec::JobSpec;
 use crate::domain::transition::{Event, Failure};
 use crate::store::StoreError;
@@ -28,6 +28,14 @@ pub(super) enum Verdict {
     Hold(Reason, Hold),
     /// It is not to run at all.
     End(Event),
+    /// It waits for a slot.
+    NoSlot,
+}
+
+/// What stands before the limits: a verdict, or what would run, and under which limits.
+enum Ruling {
+    Out(Verdict),
+    In(JobSpec, Limits),
 }
 
 /// What one round knows of definitions, schedules and limits that its jobs led to.
@@ -41,8 +49,8 @@ pub(super) struct Admissions {
 struct Known {
     record: Option<ScheduleRecord>,
     jobs: Vec<Job>,
-    /// How many of its ticks this round has let go.
-    gone: u64,
+    /// The jobs of its ticks that this round has let go.
+    gone: HashSet<JobId>,
 }
 
 impl Admissions {
@@ -52,27 +60,51 @@ impl Admissions {
 
     /// What is to happen to this job. Those that it replaces are asked to stop.
     pub(super) async fn judge(&mut self, shared: &Shared, job: &Job, now: Timestamp) -> Result<Verdict, StoreError> {
-        if job.start_deadline().is_some_and(|deadline| deadline < now) {
-            return Ok(Verdict::End(Event::MissDeadline));
-        }
-        let spec = match self.resolve(shared, job).await? {
-            Ok(spec) => spec,
-            Err(failure) => return Ok(Verdict::End(Event::Reject(failure))),
+        let (spec, limits) = match self.rule(shared, job, now).await? {
+            Ruling::In(spec, limits) => (spec, limits),
+            Ruling::Out(verdict) => return Ok(verdict),
         };
-        let limits = Limits::of(job, &spec, &self.rules.catalog.queues);
-        match self.by_schedule(shared, job, now).await? {
-            BySchedule::Go => {}
-            BySchedule::Wait => return Ok(Verdict::Hold(Reason::Overlap, limits.hold_by_schedule())),
-            BySchedule::Skip(reason) => {
-                return Ok(Verdict::End(Event::Skip(Failure::new(reason, sentence(reason)))));
-            }
-        }
         self.count(shared, limits.counted()).await?;
         if let Some(full) = limits.full(|limit| self.taken(limit)) {
             return Ok(Verdict::Hold(full.reason(), limits.hold(&full, job.state.hold())));
         }
         self.goes(job, &spec);
         Ok(Verdict::Go(Box::new(spec)))
+    }
+
+    /// What is to happen to a job for which there is no slot: a tick that has just become due, or waits for its schedule, is
+    /// skipped for a run before it all the same.
+    pub(super) async fn judge_without_slot(
+        &mut self,
+        shared: &Shared,
+        job: &Job,
+        now: Timestamp,
+    ) -> Result<Verdict, StoreError> {
+        let is_open = job.state == State::Scheduled || job.state.hold().is_some_and(|hold| hold.schedule.is_some());
+        if !is_open || !is_first_of_a_tick(job) || job.due_at > now {
+            return Ok(Verdict::NoSlot);
+        }
+        Ok(match self.rule(shared, job, now).await? {
+            Ruling::In(..) => Verdict::NoSlot,
+            Ruling::Out(verdict) => verdict,
+        })
+    }
+
+    /// What its deadline, its name, its policy and its schedule say to a job.
+    async fn rule(&mut self, shared: &Shared, job: &Job, now: Timestamp) -> Result<Ruling, StoreError> {
+        if job.start_deadline().is_some_and(|deadline| deadline < now) {
+            return Ok(Ruling::Out(Verdict::End(Event::MissDeadline)));
+        }
+        let spec = match self.resolve(shared, job).await? {
+            Ok(spec) => spec,
+            Err(failure) => return Ok(Ruling::Out(Verdict::End(Event::Reject(failure)))),
+        };
+        let limits = Limits::of(job, &spec, &self.rules.catalog.queues);
+        Ok(match self.by_schedule(shared, job, now).await? {
+            BySchedule::Go => Ruling::In(spec, limits),
+            BySchedule::Wait => Ruling::Out(Verdict::Hold(Reason::Overlap, limits.hold_by_schedule())),
+            BySchedule::Skip(reason) => Ruling::Out(Verdict::End(Event::Skip(Failure::new(reason, sentence(reason))))),
+        })
     }
 
     /// How many jobs can go from under each of these holds, as far as can be counted.
@@ -128,7 +160,6 @@ impl Admissions {
         }
         let known = job.origin.as_ref().and_then(|origin| self.schedules.get_mut(&origin.schedule));
         if let Some(known) = known.filter(|_| is_first_of_a_tick(job)) {
-            known.gone += 1;
             known.begin(job.id);
         }
     }
@@ -136,22 +167,37 @@ impl Admissions {
     async fn by_schedule(&mut self, shared: &Shared, job: &Job, now: Timestamp) -> Result<BySchedule, StoreError> {
         let Some(origin) = job.origin.as_ref().filter(|_| is_first_of_a_tick(job)) else { return Ok(BySchedule::Go) };
         if !self.schedules.contains_key(&origin.schedule) {
-            let record = shared.store.schedule(&origin.schedule).await?;
+            // In this order: a failed run that is not among the jobs any more is in the record.
             let jobs = shared.store.jobs_of(&origin.schedule).await?;
-            self.schedules.insert(origin.schedule.clone(), Known { record, jobs, gone: 0 });
+            let record = shared.store.schedule(&origin.schedule).await?;
+            self.schedules.insert(origin.schedule.clone(), Known { record, jobs, gone: HashSet::new() });
         }
         let Some(known) = self.schedules.get_mut(&origin.schedule) else { return Ok(BySchedule::Go) };
-        let most = known.record.as_ref().and_then(|record| Some((record.runs, record.schedule.max_runs()?)));
-        if most.is_some_and(|(runs, most)| runs + known.gone >= most) {
+        // A schedule that was deleted has no rules for what is left of it.
+        let Some(record) = &known.record else { return Ok(BySchedule::Go) };
+        if record.schedule.max_runs().is_some_and(|most| record.runs + known.gone.len() as u64 >= most) {
             return Ok(BySchedule::Skip(Reason::Limit));
         }
-        let overlap = known.record.as_ref().map_or(Overlap::Allow, |record| record.schedule.overlap());
-        match admit(overlap, job, &known.jobs, now) {
+        if record.failed && record.schedule.pauses_on_failure() {
+            // The next look at the schedule pauses it, and takes this job off.
+            return Ok(BySchedule::Wait);
+        }
+        let rules = OverlapRules::from(&record.schedule);
+        let is_current = |other: &Job| known.gone.contains(&other.id) || shared.was_alive(other, job.due_at);
+        match rules.admit(job, &known.jobs, now, is_current) {
             Admission::Go => Ok(BySchedule::Go),
             Admission::Wait => Ok(BySchedule::Wait),
-            Admission::Skip => {
+            Admission::Look(begun) => {
+                // One that is claimed a moment early is asked about when it is due.
+                if job.due_at <= now {
+                    begun.into_iter().for_each(|id| shared.ask_whether_alive(id));
+                }
+                Ok(BySchedule::Wait)
+            }
+            Admission::Skip(reason) => {
                 known.jobs.retain(|other| other.id != job.id);
-                Ok(BySchedule::Skip(Reason::Overlap))
+                shared.note_backlog(&origin.schedule, reason, 1);
+                Ok(BySchedule::Skip(reason))
             }
             Admission::Replace(begun) => {
                 for id in begun {
@@ -177,6 +223,7 @@ fn is_first_of_a_tick(job: &Job) -> bool {
 
 impl Known {
     fn begin(&mut self, id: JobId) {
+        self.gone.insert(id);
         for job in self.jobs.iter_mut().filter(|job| job.id == id) {
             job.attempt = job.attempt.next();
         }

@@ -100,6 +100,9 @@ impl Dispatcher<'_> {
         self.miss_deadlines(now).await?;
         let (due, soon) = self.due(now).await?;
         let full_round = due.len() == ROUND;
+        let is_late = |job: &Job| job.start_deadline().is_some_and(|deadline| deadline < now);
+        let (late, due): (Vec<Job>, Vec<Job>) = due.into_iter().partition(is_late);
+        self.advance_all(&late, &Event::MissDeadline, now).await?;
         let mut is_unfinished = full_round;
         match self.obstacle() {
             Some(reason) => self.queue(due, reason, now).await?,
@@ -162,12 +165,14 @@ impl Dispatcher<'_> {
         let (mut going, mut others, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_news = false;
         for job in waiting {
-            if going.len() == slots {
-                rest.push(job);
-                continue;
-            }
-            match admissions.judge(self.shared, &job, now).await? {
+            let verdict = if going.len() < slots {
+                admissions.judge(self.shared, &job, now).await?
+            } else {
+                admissions.judge_without_slot(self.shared, &job, now).await?
+            };
+            match verdict {
                 Verdict::Go(spec) => going.push((job, spec)),
+                Verdict::NoSlot => rest.push(job),
                 // It is asked about again when it is due.
                 Verdict::End(_) | Verdict::Hold(..) if job.due_at > now => {}
                 Verdict::End(event) => others.push((job, event)),
@@ -199,15 +204,19 @@ impl Dispatcher<'_> {
         slots: usize,
         admissions: &mut Admissions,
     ) -> Result<(Vec<Job>, BTreeSet<Hold>), StoreError> {
-        if slots == 0 {
-            return Ok(Default::default());
-        }
-        let mut jobs = self.shared.store.queued(slots.saturating_add(self.stride).min(ROUND)).await?;
+        let mut jobs = match slots {
+            0 => Vec::new(),
+            _ => self.shared.store.queued(slots.saturating_add(self.stride).min(ROUND)).await?,
+        };
         self.shared.read_holds().await?;
         let to_look_at = self.shared.holds().take();
+        // Without a slot only a schedule can still decide.
+        let (to_look_at, later): (BTreeSet<Hold>, BTreeSet<Hold>) =
+            to_look_at.into_iter().partition(|hold| slots > 0 || hold.schedule.is_some());
+        self.shared.holds().look_again(later);
         let mut open = admissions.room(self.shared, to_look_at).await?;
         open.retain(|(_, room)| *room > 0);
-        let most = slots.min(ROUND);
+        let most = slots.clamp(1, ROUND);
         let held = if open.is_empty() { Vec::new() } else { self.shared.store.held(&open, most).await? };
         let mut open: BTreeSet<Hold> = open.into_iter().map(|(hold, _)| hold).collect();
         if held.len() < most {

@@ -40,14 +40,17 @@ pub(super) async fn run(
     // would conflict.
     let is_staged = shared.stage.take(id).await;
     let sight = if claimed.is_some() && !is_staged { Sight::Absent } else { Sight::Unseen };
+    if claimed.is_some() {
+        seat.alive.is_not_started();
+    }
     let job = match claimed {
         Some(job) => Some(job),
         None => unless_stopped(&stop, read(&shared, id)).await,
     };
     let Some(job) = job else { return };
     let unheard_since = shared.clock.now();
-    let driver =
-        Driver { shared, job, sight, hand: Hand::default(), unheard_since, witness: None, turn: None, seat, stop };
+    let (hand, stop_was_called, witness, turn) = (Hand::default(), false, None, None);
+    let driver = Driver { shared, job, sight, hand, unheard_since, stop_was_called, witness, turn, seat, stop };
     driver.run().await;
 }
 
@@ -80,6 +83,8 @@ struct Driver {
     hand: Hand,
     /// When a `start` of this job was last waited for: by this process, or, for all it knows, by one before it.
     unheard_since: Timestamp,
+    /// Whether this process has called the engine to stop the present attempt, which it saw run.
+    stop_was_called: bool,
     witness: Option<fence::Witness>,
     /// Its place among the creates and starts in flight.
     turn: Option<Turn>,
@@ -280,7 +285,7 @@ impl Driver {
         let id = self.job.id;
         if let Some(job) = unless_stopped(&self.stop, read(&self.shared, id)).await {
             if job.attempt != self.job.attempt {
-                self.hand = Hand::default();
+                (self.hand, self.stop_was_called) = (Hand::default(), false);
             }
             self.job = job;
         }

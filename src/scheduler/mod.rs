@@ -30,12 +30,16 @@ use crate::store::logs::LogStore;
 use crate::store::{Store, StoreError};
 use crate::watched::Watched;
 use aim::Aims;
+use alive::Alive;
+use backlog::Backlog;
 use holds::Holds;
 use stage::Stage;
 use turns::Turns;
 
 mod admission;
 mod aim;
+mod alive;
+mod backlog;
 mod catalog;
 mod declared;
 mod definitions;
@@ -197,6 +201,8 @@ struct Shared {
     stage: Arc<Stage>,
     /// What jobs wait for that are held back.
     holds: Mutex<Holds>,
+    /// Ticks that were skipped because others wait, for the log.
+    backlog: Mutex<Backlog>,
     /// Jobs that are being accepted, and are not on disk yet.
     coming: AtomicUsize,
     /// Jobs in the running map that were found without a driver.
@@ -207,6 +213,7 @@ struct Shared {
 #[derive(Default)]
 struct Seat {
     poke: Notify,
+    alive: Alive,
     progress: Mutex<Option<PullProgress>>,
 }
 
@@ -217,6 +224,10 @@ impl Shared {
 
     fn seats(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Seat>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seat(&self, job: JobId) -> Option<Arc<Seat>> {
@@ -264,6 +275,7 @@ impl Scheduler {
             aims: Aims::default(),
             stage: Arc::default(),
             holds: Mutex::default(),
+            backlog: Mutex::default(),
             coming: AtomicUsize::default(),
             found: found_sender,
         });

@@ -49,9 +49,13 @@ async fn turn(shared: &Shared, record: &ScheduleRecord, now: Timestamp) -> Resul
 
 /// Whether it was written. Its jobs may be due soon, or were about to be.
 async fn write(shared: &Shared, turn: Turn, now: Timestamp) -> Result<bool, StoreError> {
+    let (name, backlog) = (turn.name.clone(), turn.backlog());
     let jobs: Vec<Job> = turn.jobs.iter().chain(turn.ended.iter().map(|(_, after)| after)).cloned().collect();
     let written = unless_outdated(shared.store.turn(turn, now).await)?;
     if written {
+        for (reason, ticks) in backlog {
+            shared.note_backlog(&name, reason, ticks);
+        }
         jobs.iter().for_each(|job| shared.stage_again(job));
     }
     Ok(written)

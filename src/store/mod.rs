@@ -102,6 +102,9 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     /// How many jobs wait: how many are in the scheduled map.
     fn waiting(&self) -> usize;
 
+    /// Counts the jobs that are `queued`: due, and not begun. Counts no further than `most`.
+    async fn backlog(&self, most: usize) -> Result<usize, StoreError>;
+
     /// Queued jobs in whose spec a start deadline is set, and that deadline is before `now`.
     async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
 

@@ -14,9 +14,11 @@ use tidetable::domain::schedule::{Schedule, ScheduleName};
 use tidetable::scheduler::Handle;
 use world::World;
 
+mod away;
 mod declared;
 #[path = "../recurrence/mod.rs"]
 mod oracle;
+mod pile_up;
 #[path = "../world/mod.rs"]
 mod world;
 mod year;

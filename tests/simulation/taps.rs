@@ -379,6 +379,11 @@ impl Store for TappedStore {
         self.store.taken(limits).await
     }
 
+    async fn backlog(&self, most: usize) -> Result<usize, StoreError> {
+        self.read().await?;
+        self.store.backlog(most).await
+    }
+
     fn waiting(&self) -> usize {
         self.store.waiting()
     }

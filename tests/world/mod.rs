@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use tidetable::clock::{Clock, Dice};
 use tidetable::domain::id::{InstanceId, Timestamp};
-use tidetable::engine::simulated::{Settings, SimulatedEngine};
+use tidetable::engine::simulated::{Costs, Settings, SimulatedEngine};
 use tidetable::scheduler::{self, Catalog, Handle, Parts, Scheduler};
 use tidetable::store::backup::back_up;
 use tidetable::store::check::check;
@@ -51,10 +52,20 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// One whose clock shows this, in seconds since 1970.
+    /// A world whose clock shows `begin`, in seconds since 1970, and whose engine takes no time.
     pub(crate) fn new(begin: i64) -> Self {
+        Self::with_costs(begin, Costs::default())
+    }
+
+    /// A world whose engine takes as long as real ones do: what is asked of it is not known in the same instant.
+    pub(crate) fn with_slow_engine(begin: i64) -> Self {
+        let ms = Duration::from_millis;
+        Self::with_costs(begin, Costs { create: ms(20), start: ms(100), stop: ms(5), remove: ms(20), look: ms(2) })
+    }
+
+    fn with_costs(begin: i64, costs: Costs) -> Self {
         let clock = Arc::new(VirtualClock { begun: Instant::now(), shown: AtomicI64::new(begin * 1_000) });
-        let engine = SimulatedEngine::new(clock.clone(), Settings::default());
+        let engine = SimulatedEngine::new(clock.clone(), Settings { costs, ..Settings::default() });
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         Self { clock, engine, dir, lives: 0, catalog: Catalog::default(), settings: Default::default() }
     }

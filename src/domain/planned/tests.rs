@@ -103,7 +103,7 @@ impl Held {
         let pause = self.record.as_ref().and_then(|record| record.skipped_in_pause(now));
         let rows = self.rows.values().cloned().chain(pause).filter(|row| row.first <= now);
         let every = |row: LedgerRow| {
-            let has_own = row.job.is_some() && row.reason.is_none();
+            let has_own = row.job.is_some() && !row.covered;
             (row.first.timestamp()..=row.last.timestamp()).step_by(600).map(move |second| (second, has_own))
         };
         let mut ticks: Vec<(i64, bool)> = rows.flat_map(every).collect();
@@ -172,7 +172,7 @@ proptest! {
         let ticks: Vec<i64> = held.ticks(at(latest)).iter().map(|(second, _)| *second).collect();
         let expected: Vec<i64> = (1..).map(|n| n * PERIOD).take_while(|second| *second <= latest).collect();
         prop_assert_eq!(ticks, expected);
-        let to_come = held.waiting().into_iter().filter(|job| nominal(job) > Some(at(latest))).count();
+        let to_come = held.waiting().into_iter().filter(|job| job.nominal() > Some(at(latest))).count();
         prop_assert_eq!(to_come, usize::from(!held.record().schedule.is_paused()), "the next tick is a job, and only that");
     }
 }

@@ -385,7 +385,9 @@ fn sight(seen: Seen) -> Sight {
         Stage::Refused => super::refused_with(128),
         Stage::Running => Phase::Running { started_at: at(11) },
         Stage::Exited(how) => {
-            Phase::Exited { started_at: at(11), exit: Exit { code: how.code(), oom_killed: false, at: at(20) } }
+            // Events are written down at second 100: what a stop has ended, ended after that.
+            let ended_at = if how == Ended::Stopped { at(120) } else { at(20) };
+            Phase::Exited { started_at: at(11), exit: Exit { code: how.code(), oom_killed: false, at: ended_at } }
         }
         Stage::Removing => Phase::Removing,
     };

@@ -103,7 +103,7 @@ fn exit(code: i32) -> Exit {
 }
 
 fn ending(code: i32) -> Ending {
-    Ending { run: run(), exit: exit(code), by_engine_restart: false }
+    Ending { run: run(), exit: exit(code), by_engine_restart: false, stop_was_called: false }
 }
 
 fn exited(code: i32) -> Event {
@@ -463,6 +463,32 @@ fn a_timeout_outranks_retries_whatever_the_exit_code() {
         assert_eq!((over.status(), over.reason()), (Status::TimedOut, Some(Reason::Timeout)));
         assert_eq!(over.exit_code(), Some(code));
     }
+}
+
+#[test]
+fn an_end_before_the_stop_is_its_own() {
+    let early = |code| Ending { exit: Exit { at: at(14), ..exit(code) }, ..ending(code) };
+    let after = |why, ending| {
+        let held = stopping(Held::Run(run()), why);
+        with(retrying(r#"{"attempts":9}"#), held).on(Event::Exited(ending), now()).expect("it ended").state
+    };
+    for why in [StopCause::Request, StopCause::Timeout] {
+        assert_eq!(after(why, early(0)).status(), Status::Succeeded);
+        assert_eq!(
+            after(why, Ending { by_engine_restart: true, ..early(137) }).reason(),
+            Some(Reason::EngineRestarted)
+        );
+    }
+    let failed = after(StopCause::Request, early(3));
+    assert_eq!((failed.status(), failed.exit_code()), (Status::Failed, Some(3)), "and is not tried again");
+    assert_eq!(after(StopCause::Timeout, early(3)).status(), Status::Retrying);
+}
+
+#[test]
+fn a_run_that_was_seen_and_stopped_is_stopped_by_any_clock() {
+    let early = Ending { exit: Exit { at: at(14), ..exit(143) }, stop_was_called: true, ..ending(143) };
+    let over = job(stopping(Held::Run(run()), StopCause::Request)).on(Event::Exited(early), now()).expect("it ended");
+    assert_eq!(over.state.status(), Status::Stopped);
 }
 
 #[test]

@@ -26,12 +26,14 @@ pub(in crate::scheduler) const LOG_MARGIN: Duration = Duration::seconds(5);
 
 impl Driver {
     pub(super) async fn look(&mut self) -> Result<(), Setback> {
+        let began_at = self.shared.clock.now();
         let seen = self.shared.engine.inspect(&self.job.container_name()).await?;
         self.sight = match seen {
             None => Sight::Absent,
             Some(container) if self.is_ours(&container) => Sight::Present(container),
             Some(_) => Sight::Foreign,
         };
+        self.note_whether_alive(began_at);
         match &self.sight {
             Sight::Present(Container { phase: Phase::Removing, id, .. }) if !self.job.is_over() => {
                 // Gone at the next look, mostly. But an engine that was killed over a removal does not go on with it.
@@ -39,6 +41,21 @@ impl Driver {
                 Err(Setback::Again("its container is being removed".to_owned()))
             }
             Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
+        }
+    }
+
+    /// Notes what a look says of the job being over, where it says that it is not.
+    fn note_whether_alive(&self, looked_at: Timestamp) {
+        let alive = &self.seat.alive;
+        match &self.sight {
+            Sight::Present(Container { phase: Phase::Created { .. } | Phase::Running { .. }, .. }) => {
+                self.shared.saw_alive(&self.job, alive, looked_at);
+            }
+            Sight::Absent | Sight::Foreign if self.is_only_claimed() => {
+                self.shared.saw_alive(&self.job, alive, looked_at);
+            }
+            // What is over is recorded, and that wakes those who wait.
+            Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => {}
         }
     }
 
@@ -177,6 +194,7 @@ impl Driver {
         let called_at = self.shared.clock.now();
         // From here on it may have been called, whatever becomes of this future.
         self.hand.start_not_called = false;
+        self.seat.alive.is_about_to_start();
         let started = self.shared.engine.start(&container).await;
         self.turn = None;
         self.unheard_since = self.shared.clock.now();
@@ -249,6 +267,7 @@ impl Driver {
     }
 
     pub(super) async fn stop_container(&mut self, container: ContainerId) -> Result<(), Setback> {
+        self.stop_was_called = true;
         tokio::select! {
             biased;
             stopped = self.shared.engine.stop(&container, self.job.spec.stop_grace()) => stopped?,
@@ -272,7 +291,7 @@ impl Driver {
             let said = "its process ended while its engine was away, which keeps containers running meanwhile and did not see how this one ended";
             return self.record(Event::Lost(Failure::new(Reason::EngineRestarted, said))).await;
         }
-        self.record(Event::Exited(Ending { run, exit, by_engine_restart })).await
+        self.record(Event::Exited(Ending { run, exit, by_engine_restart, stop_was_called: self.stop_was_called })).await
     }
 
     async fn keep_logs(&self, container: &ContainerId) -> Result<(), Setback> {
@@ -300,7 +319,10 @@ impl Driver {
     /// its containers or finds them dead, nobody asked for it, and the engine that answers now is not the one that
     /// started it.
     async fn is_engines_doing(&self, run: &Run, exit: &Exit) -> Result<bool, Setback> {
-        let asked_for = matches!(self.job.state, State::Stopping(_));
+        let asked_for = match &self.job.state {
+            State::Stopping(stopping) => !stopping.came_too_late(exit, self.stop_was_called),
+            _ => false,
+        };
         if asked_for || exit.oom_killed || !matches!(exit.code, 137 | 143 | UNSEEN_END) {
             return Ok(false);
         }

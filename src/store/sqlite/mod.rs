@@ -213,7 +213,7 @@ impl Store for SqliteStore {
         let letters = outbox::Letters::of(after);
         self.write(move |connection| {
             queries::advance(connection, &row, version)?;
-            schedules::note(connection, origin.as_ref(), news)?;
+            schedules::note(connection, row.id, origin.as_ref(), news)?;
             let transition = queries::journal(connection, transition)?;
             letters.put(connection, &transition)?;
             Ok(Some(transition))
@@ -268,6 +268,10 @@ impl Store for SqliteStore {
 
     fn waiting(&self) -> usize {
         self.told.waiting.load(Ordering::Acquire)
+    }
+
+    async fn backlog(&self, most: usize) -> Result<usize, StoreError> {
+        self.read(move |connection| queries::backlog(connection, most)).await
     }
 
     async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {

@@ -33,13 +33,18 @@ const SAY: &str = "INSERT INTO generations (schedule, generation, fields, accept
      ON CONFLICT (schedule, generation) DO NOTHING";
 const SAID: &str = "SELECT fields, accepted_at FROM generations WHERE schedule = ?1 AND generation = ?2";
 const LAST_GENERATION: &str = "SELECT max(generation) FROM generations WHERE schedule = ?1";
-const ADD_ROW: &str = "INSERT INTO ledger (schedule, generation, first, last, late, outcome, reason, job)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const ADD_ROW: &str = "INSERT INTO ledger (schedule, generation, first, last, late, outcome, reason, job, covered)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const DROP_ROW: &str = "DELETE FROM ledger WHERE schedule = ?1 AND generation = ?2 AND first = ?3 AND outcome IS NULL";
 const LATE: &str = "UPDATE ledger SET late = 1 WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
 const DECIDE: &str =
     "UPDATE ledger SET outcome = CASE WHEN ?4 = 'ran' AND late THEN 'caught_up' ELSE ?4 END, reason = ?5
      WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
+/// Ticks for which a later tick's job stands share what becomes of it.
+const DECIDE_COVERED: &str = "UPDATE ledger INDEXED BY ledger_covered
+     SET outcome = CASE WHEN ?2 = 'ran' THEN 'caught_up' ELSE ?2 END,
+         reason = CASE WHEN ?2 = 'ran' THEN 'caught_up' ELSE ?3 END
+     WHERE job = ?1 AND covered = 1";
 /// The last run that it may have makes it worth a look: the job that waits for the next tick is one too many.
 const COUNT_RUN: &str = "UPDATE schedules SET runs = runs + 1,
          look_at = CASE WHEN runs + 1 >= json_extract(fields, '$.max_runs') THEN 0 ELSE look_at END
@@ -49,7 +54,7 @@ const NOTE_FAILURE: &str = "UPDATE schedules SET failed = 1, look_at = 0
 
 /// Every statement that is fixed, for the test that reads their plans.
 #[cfg(test)]
-pub(super) const FIXED: [&str; 14] = [
+pub(super) const FIXED: [&str; 15] = [
     DECLARED,
     INSERT,
     UPDATE,
@@ -62,6 +67,7 @@ pub(super) const FIXED: [&str; 14] = [
     DROP_ROW,
     LATE,
     DECIDE,
+    DECIDE_COVERED,
     COUNT_RUN,
     NOTE_FAILURE,
 ];
@@ -89,7 +95,7 @@ pub(super) fn jobs_sql() -> String {
 }
 
 pub(super) fn ledger_sql() -> String {
-    "SELECT generation, first, last, late, outcome, reason, job FROM ledger INDEXED BY ledger_by_time
+    "SELECT generation, first, last, late, outcome, reason, job, covered FROM ledger INDEXED BY ledger_by_time
      WHERE schedule = ?1 AND outcome IS NOT NULL AND (first, generation) < (?2, ?3)
      ORDER BY first DESC, generation DESC LIMIT ?4"
         .to_owned()
@@ -224,7 +230,7 @@ fn write(connection: &Connection, turn: &Turn, jobs: JobRows, at: Timestamp) -> 
     let mut news = Vec::with_capacity(jobs.ended.len() + jobs.made.len());
     for ((before, after), (version, row)) in turn.ended.iter().zip(&jobs.ended) {
         queries::advance(connection, row, *version)?;
-        note(connection, after.origin.as_ref(), News::of(before, after))?;
+        note(connection, row.id, after.origin.as_ref(), News::of(before, after))?;
         let transition = queries::journal(connection, rows::transition(Some(before), after, at))?;
         outbox::Letters::of(after).put(connection, &transition)?;
         news.push(transition);
@@ -233,7 +239,7 @@ fn write(connection: &Connection, turn: &Turn, jobs: JobRows, at: Timestamp) -> 
         let (outcome, reason) = (row.outcome.map(TickOutcome::as_str), row.reason.map(Reason::as_str));
         let (first, last) = (row.first.timestamp_millis(), row.last.timestamp_millis());
         let job = row.job.map(|job| *job.as_bytes());
-        let params = params![name, number(row.generation.0), first, last, row.late, outcome, reason, job];
+        let params = params![name, number(row.generation.0), first, last, row.late, outcome, reason, job, row.covered];
         execute(connection, ADD_ROW, params)?;
     }
     for (job, row) in turn.jobs.iter().zip(&jobs.made) {
@@ -281,12 +287,18 @@ fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<us
 }
 
 /// Writes down what a job's transition says about its tick and to its schedule.
-pub(super) fn note(connection: &Connection, origin: Option<&Origin>, news: Option<News>) -> Result<(), StoreError> {
+pub(super) fn note(
+    connection: &Connection,
+    job: JobId,
+    origin: Option<&Origin>,
+    news: Option<News>,
+) -> Result<(), StoreError> {
     let Some((origin, news)) = origin.zip(news) else { return Ok(()) };
     let (name, generation) = (origin.schedule.as_str(), number(origin.generation.0));
     if let Some((nominal, (outcome, reason))) = origin.nominal.zip(news.decided) {
         let (first, reason) = (nominal.timestamp_millis(), reason.map(Reason::as_str));
         execute(connection, DECIDE, params![name, generation, first, outcome.as_str(), reason])?;
+        execute(connection, DECIDE_COVERED, params![*job.as_bytes(), outcome.as_str(), reason])?;
     }
     if news.is_run {
         execute(connection, COUNT_RUN, [name])?;
@@ -345,6 +357,7 @@ fn ledger_row(row: &Row<'_>) -> Result<LedgerRow, StoreError> {
         outcome: outcome.map(|word| TickOutcome::from_word(&word).ok_or_else(damaged)).transpose()?,
         reason: reason.map(|word| Reason::from_word(&word).ok_or_else(damaged)).transpose()?,
         job: job.map(JobId::from_bytes),
+        covered: row.get(7).map_err(failed)?,
     })
 }
 
@@ -371,6 +384,6 @@ pub(super) fn readable(connection: &Connection) -> Result<(), StoreError> {
 pub(super) fn loose_rows(connection: &Connection) -> Result<i64, StoreError> {
     let sql = "SELECT count(*) FROM ledger AS l LEFT JOIN jobs AS j ON j.id = l.job
          WHERE l.job IS NOT NULL AND (j.id IS NULL OR j.schedule <> l.schedule OR j.generation <> l.generation
-             OR (l.outcome IS NOT 'caught_up' AND j.nominal <> l.first))";
+             OR (NOT l.covered AND j.nominal <> l.first))";
     connection.query_row(sql, [], |row| row.get(0)).map_err(failed)
 }

@@ -1,0 +1,43 @@
+//! What the log says of schedules whose ticks come faster than their jobs can be started.
+//!
+//! Each such tick is in the ledger. The log has one line for many, so that a schedule of every second does not fill it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::Shared;
+use crate::domain::job::Reason;
+use crate::domain::schedule::ScheduleName;
+
+/// The log has a line about skipped ticks at most this often.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Ticks that were skipped since the last line.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    skipped: usize,
+    told_at: Option<Instant>,
+}
+
+impl Shared {
+    /// Counts ticks of this schedule that were skipped for this reason, where it says that too many wait.
+    pub(super) fn note_backlog(&self, schedule: &ScheduleName, reason: Reason, ticks: usize) {
+        if ticks == 0 || !matches!(reason, Reason::StillWaiting | Reason::Backlog) {
+            return;
+        }
+        let mut backlog = self.backlog();
+        backlog.skipped += ticks;
+        if backlog.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+            return;
+        }
+        warn!(
+            skipped = backlog.skipped,
+            %schedule,
+            reason = reason.as_str(),
+            "ticks come faster than jobs can be started, and are skipped; the last was of this schedule"
+        );
+        *backlog = Backlog { skipped: 0, told_at: Some(Instant::now()) };
+    }
+}

@@ -1,0 +1,393 @@
+//! What becomes of ticks after nobody looked for a while: the scheduler was killed, or its engine was out of reach.
+//!
+//! A run that ended meanwhile is over by the engine's record, though the store still calls it running. Each scene has a
+//! schedule of every five seconds, and thirteen seconds away in a run of its first tick. The engine takes its time: to one
+//! that answers in no time whoever looks second has looked, too.
+
+use serde_json::{Value, json};
+use tidetable::domain::id::JobId;
+use tidetable::domain::job::{Job, Reason, Status};
+use tidetable::engine::simulated::Toll;
+use tidetable::scheduler::{Handle, Order};
+
+use super::world::World;
+use super::{BEGIN, name, put, sleep};
+
+/// How the two get out of each other's sight.
+#[derive(Clone, Copy, Debug)]
+enum Away {
+    /// The scheduler is killed.
+    Killed,
+    /// The connection to the engine is cut.
+    Cut,
+    /// The engine goes down and keeps its containers.
+    Down,
+}
+
+const WAYS: [Away; 3] = [Away::Killed, Away::Cut, Away::Down];
+/// The longest that a scheduler takes to find an engine that is back.
+const FOUND_AGAIN: u64 = 6;
+
+pub(super) async fn millis(ms: u64) {
+    tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+}
+
+/// A schedule of every five seconds that says this, too.
+async fn put_beat(handle: &Handle, fields: Value) {
+    let mut beat = json!({"every": "5s"});
+    beat.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    put(handle, beat).await;
+}
+
+/// Each row of the ledger, the earliest first: which second it was due, outcome with reason, job.
+pub(super) async fn rows(handle: &Handle) -> Vec<(i64, String, Option<JobId>)> {
+    let mut rows = handle.ledger(&name(), None, 1_000).await.unwrap();
+    rows.reverse();
+    let reason = |reason: Option<Reason>| reason.map(|reason| format!(" {reason}")).unwrap_or_default();
+    let told = rows.iter().map(|row| {
+        let outcome = format!("{}{}", row.outcome.unwrap().as_str(), reason(row.reason));
+        (row.first.timestamp() - BEGIN, outcome, row.job)
+    });
+    told.collect()
+}
+
+/// What the ledger says of the ticks due at these seconds; `-` where it has no row.
+async fn told<const N: usize>(handle: &Handle, seconds: [i64; N]) -> [String; N] {
+    let rows = rows(handle).await;
+    let of = |second| rows.iter().find(|row| row.0 == second).map_or_else(|| "-".to_owned(), |row| row.1.clone());
+    seconds.map(of)
+}
+
+/// The job that the ledger names for the tick due at this second.
+async fn job_of(handle: &Handle, second: i64) -> Job {
+    let row = rows(handle).await.into_iter().find(|row| row.0 == second);
+    let id = row.and_then(|row| row.2).unwrap_or_else(|| panic!("the tick at {second} has no row with a job"));
+    handle.store().get(id).await.unwrap().unwrap()
+}
+
+/// The job of the tick due at this second that waits to be begun.
+async fn waiting_at(handle: &Handle, second: i64) -> Job {
+    let jobs = handle.store().jobs_of(&name()).await.unwrap();
+    jobs.into_iter().find(|job| job.due_at.timestamp() - BEGIN == second && job.attempt.0 == 0).unwrap()
+}
+
+/// When the runs of processes began, in milliseconds from the beginning.
+fn began(world: &World) -> Vec<i64> {
+    world.engine.runs().iter().map(|run| run.started_at.timestamp_millis() - BEGIN * 1_000).collect()
+}
+
+/// Six seconds of a schedule, so that the run of its first tick goes on; then thirteen in which nobody looks.
+async fn begin(world: &mut World, fields: Value) {
+    world
+        .live(async |handle| {
+            put_beat(&handle, fields).await;
+            sleep(6).await;
+        })
+        .await;
+    assert_eq!(began(world), [5_100]);
+    sleep(13).await;
+}
+
+/// The run ended at 7, the next ticks were due at 10 and 15: the last of them is overlapped by nothing, and runs late.
+#[tokio::test(start_paused = true)]
+async fn the_last_tick_missed_runs_after_a_kill() {
+    for overlap in ["skip", "queue_one", "replace", "allow"] {
+        let mut world = World::with_slow_engine(BEGIN);
+        begin(&mut world, json!({"overlap": overlap, "spec": {"command": "sleep 2"}})).await;
+        let (ticks, first) = world
+            .live(async |handle| {
+                millis(900).await;
+                (told(&handle, [5, 10, 15]).await, job_of(&handle, 5).await)
+            })
+            .await;
+        assert_eq!(ticks, ["ran", "caught_up caught_up", "ran"], "{overlap}");
+        let began = began(&world);
+        assert!(began.len() == 2 && (19_000..20_000).contains(&began[1]), "{overlap}: {began:?}");
+        // What ended by itself was not stopped by what was due after that.
+        assert_eq!((first.state.status(), first.state.exit_code()), (Status::Succeeded, Some(0)), "{overlap}");
+        world.is_whole();
+    }
+}
+
+/// The tick due at 10 is overlapped by nothing, since the run before it ended at 7. Ticks after it are skipped for it as
+/// long as it waits, and none for a run that is over.
+#[tokio::test(start_paused = true)]
+async fn a_tick_runs_once_the_engine_is_back() {
+    for overlap in ["skip", "queue_one"] {
+        for way in [Away::Cut, Away::Down] {
+            let mut world = World::with_slow_engine(BEGIN);
+            let engine = world.engine.clone();
+            let ticks = world
+                .live(async |handle| {
+                    put_beat(&handle, json!({"overlap": overlap, "spec": {"command": "sleep 2"}})).await;
+                    sleep(6).await;
+                    leave(&engine, way);
+                    sleep(13).await;
+                    come_back(&engine, way);
+                    sleep(FOUND_AGAIN).await;
+                    told(&handle, [5, 10, 15]).await
+                })
+                .await;
+            assert_eq!(ticks, ["ran", "ran", "skipped still_waiting"], "{overlap}, {way:?}");
+            let began = began(&world);
+            assert!(began.get(1).is_some_and(|ms| (19_000..25_000).contains(ms)), "{overlap}, {way:?}: {began:?}");
+            world.is_whole();
+        }
+    }
+}
+
+/// What is replaced has to go on. The newest of the ticks that wait runs once the engine is back.
+#[tokio::test(start_paused = true)]
+async fn what_ended_unseen_is_not_replaced() {
+    for way in [Away::Cut, Away::Down] {
+        let mut world = World::with_slow_engine(BEGIN);
+        let engine = world.engine.clone();
+        let first = world
+            .live(async |handle| {
+                put_beat(&handle, json!({"overlap": "replace", "spec": {"command": "sh -c 'sleep 2; exit 3'"}})).await;
+                sleep(6).await;
+                leave(&engine, way);
+                sleep(13).await;
+                come_back(&engine, way);
+                sleep(FOUND_AGAIN).await;
+                job_of(&handle, 5).await
+            })
+            .await;
+        assert_eq!((first.state.status(), first.state.exit_code()), (Status::Failed, Some(3)), "{way:?}");
+        let began = began(&world);
+        assert!(began.get(1).is_some_and(|ms| (19_000..25_000).contains(ms)), "{way:?}: {began:?}");
+        world.is_whole();
+    }
+}
+
+fn leave(engine: &tidetable::engine::simulated::SimulatedEngine, way: Away) {
+    match way {
+        Away::Killed => {}
+        Away::Cut => engine.cut(true),
+        Away::Down => engine.go_down(Toll::Kept),
+    }
+}
+
+fn come_back(engine: &tidetable::engine::simulated::SimulatedEngine, way: Away) {
+    match way {
+        Away::Killed => {}
+        Away::Cut => engine.cut(false),
+        Away::Down => engine.come_up(),
+    }
+}
+
+/// A job of its own, whose process ends with this code at second 2, while nobody looks. `ask` asks something of it at
+/// second 14, before anybody has looked again. Gives what it came to.
+async fn ends_unseen(way: Away, fields: Value, code: i32, ask: impl AsyncFn(&Handle, JobId)) -> Job {
+    let mut world = World::with_slow_engine(BEGIN);
+    let engine = world.engine.clone();
+    let mut spec = json!({"command": format!("sh -c 'sleep 2; exit {code}'")});
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let submit = async |handle: &Handle| {
+        let spec = serde_json::from_value(spec.clone()).unwrap();
+        let order = Order { name: "busybox".parse().unwrap(), spec, due_at: handle.now() };
+        let id = handle.submit(order).await.unwrap().job.id;
+        sleep(1).await;
+        id
+    };
+    let finish = async |handle: &Handle, id| {
+        ask(handle, id).await;
+        engine.cut(false);
+        come_back(&engine, way);
+        handle.wait(id, std::time::Duration::from_secs(60)).await.unwrap()
+    };
+    match way {
+        Away::Killed => {
+            let id = world.live(async |handle| submit(&handle).await).await;
+            sleep(13).await;
+            // So that it cannot look before it is asked.
+            engine.cut(true);
+            world.live(async |handle| finish(&handle, id).await).await
+        }
+        Away::Cut | Away::Down => {
+            world
+                .live(async |handle| {
+                    let id = submit(&handle).await;
+                    leave(&engine, way);
+                    sleep(13).await;
+                    finish(&handle, id).await
+                })
+                .await
+        }
+    }
+}
+
+/// An end that was before the stop was asked for is an end of its own: it is what its exit code says.
+#[tokio::test(start_paused = true)]
+async fn what_had_ended_is_not_told_as_stopped() {
+    for way in WAYS {
+        for (code, status) in [(0, Status::Succeeded), (3, Status::Failed)] {
+            let job = ends_unseen(way, json!({}), code, async |handle, id| {
+                handle.stop(id).await.unwrap();
+            })
+            .await;
+            assert_eq!((job.state.status(), job.state.exit_code()), (status, Some(code)), "{way:?}");
+        }
+    }
+}
+
+/// The same of a timeout: it had ended before its time was up.
+#[tokio::test(start_paused = true)]
+async fn what_had_ended_is_not_told_as_timed_out() {
+    for way in WAYS {
+        for (code, status) in [(0, Status::Succeeded), (3, Status::Failed)] {
+            let job = ends_unseen(way, json!({"timeout": "5s"}), code, async |_, _| {}).await;
+            assert_eq!((job.state.status(), job.state.exit_code()), (status, Some(code)), "{way:?}");
+        }
+    }
+}
+
+/// Ticks due at 10, 15 and 20 pass unseen; `story` is told in the life that comes after them, at 24, to an engine that is
+/// out of reach where `is_cut`. Of the first two the ledger has to say what became of the job of the third, and nothing
+/// while that waits.
+async fn stands_for_two(
+    is_cut: bool,
+    fields: Value,
+    mut change: impl FnMut(&mut World),
+    story: impl AsyncFnOnce(&Handle),
+) -> [String; 4] {
+    let mut world = World::with_slow_engine(BEGIN);
+    let engine = world.engine.clone();
+    change(&mut world);
+    world
+        .live(async |handle| {
+            put_beat(&handle, fields).await;
+            sleep(8).await;
+        })
+        .await;
+    sleep(16).await;
+    engine.cut(is_cut);
+    change(&mut world);
+    let ticks = world
+        .live(async |handle| {
+            millis(200).await;
+            story(&handle).await;
+            millis(100).await;
+            let rows = rows(&handle).await;
+            let job_at = |second: i64| rows.iter().find(|row| row.0 == second).map(|row| row.2);
+            assert_eq!(job_at(10), job_at(20), "the ticks name the job that stands for them");
+            assert_eq!(job_at(15), job_at(20), "the ticks name the job that stands for them");
+            told(&handle, [5, 10, 15, 20]).await
+        })
+        .await;
+    world.is_whole();
+    ticks
+}
+
+fn covered(outcome: &str) -> [String; 4] {
+    ["ran", outcome, outcome, outcome].map(str::to_owned)
+}
+
+const SHORT: &str = "sleep 2";
+
+#[tokio::test(start_paused = true)]
+async fn ticks_have_no_row_while_their_job_waits() {
+    let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, async |_| {}).await;
+    assert_eq!(ticks, covered("-"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_are_caught_up_when_their_job_ran() {
+    let ticks = stands_for_two(false, json!({"spec": {"command": SHORT}}), |_| {}, async |_| {}).await;
+    assert_eq!(ticks, ["ran", "caught_up caught_up", "caught_up caught_up", "ran"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_are_skipped_with_a_job_taken_off() {
+    let cancel = async |handle: &Handle| {
+        let job = waiting_at(handle, 20).await;
+        handle.cancel(job.id).await.unwrap();
+    };
+    let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, cancel).await;
+    assert_eq!(ticks, covered("skipped"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_are_missed_with_a_job_too_late() {
+    let spec = json!({"command": SHORT, "start_deadline": "3s"});
+    for is_cut in [false, true] {
+        let ticks = stands_for_two(is_cut, json!({"spec": spec}), |_| {}, async |_| {}).await;
+        assert_eq!(ticks, covered("missed deadline_passed"), "cut: {is_cut}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_are_skipped_with_a_job_overlapped() {
+    let ticks = stands_for_two(false, json!({"spec": {"command": "sleep 60"}}), |_| {}, async |_| {}).await;
+    assert_eq!(ticks, covered("skipped overlap"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_are_skipped_with_a_job_paused() {
+    let pause = async |handle: &Handle| {
+        handle.pause_schedule(&name(), true, super::Expected::Anything).await.unwrap();
+    };
+    let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, pause).await;
+    assert_eq!(ticks, covered("skipped paused"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_are_skipped_with_a_job_deleted() {
+    let delete = async |handle: &Handle| {
+        handle.delete_schedule(&name(), super::Expected::Anything).await.unwrap();
+    };
+    let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, delete).await;
+    assert_eq!(ticks, covered("skipped schedule_deleted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_are_skipped_with_a_job_rejected() {
+    let mut lives = 0;
+    // The definition is gone in the second life.
+    let change = |world: &mut World| {
+        lives += 1;
+        let spec = serde_json::from_value(json!({"image": "busybox", "command": SHORT})).unwrap();
+        world.catalog.definitions = (lives == 1).then(|| ("JOB_A".to_owned(), spec)).into_iter().collect();
+    };
+    let ticks = stands_for_two(false, json!({"job_name": "JOB_A", "spec": {}}), change, async |_| {}).await;
+    assert_eq!(ticks, covered("skipped no_such_job"));
+}
+
+/// A failure that nobody saw pauses the schedule all the same, before a later tick runs, until it is resumed.
+#[tokio::test(start_paused = true)]
+async fn a_failure_unseen_pauses_before_ticks_run() {
+    for overlap in ["skip", "queue_one", "replace", "allow"] {
+        for way in WAYS {
+            let mut world = World::with_slow_engine(BEGIN);
+            let engine = world.engine.clone();
+            let spec = json!({"command": "sh -c 'sleep 2; exit 1'"});
+            let beat = json!({"overlap": overlap, "pause_on_failure": true, "spec": spec});
+            let is_paused =
+                async |handle: &Handle| handle.store().schedule(&name()).await.unwrap().unwrap().schedule.is_paused();
+            let resumed = async |handle: &Handle| {
+                sleep(FOUND_AGAIN).await;
+                assert!(is_paused(handle).await, "{overlap}, {way:?}");
+                assert_eq!(engine.runs().len(), 1, "{overlap}, {way:?}");
+                handle.pause_schedule(&name(), false, super::Expected::Anything).await.unwrap();
+                sleep(6).await;
+            };
+            if let Away::Killed = way {
+                begin(&mut world, beat).await;
+                world.live(async |handle| resumed(&handle).await).await;
+            } else {
+                world
+                    .live(async |handle| {
+                        put_beat(&handle, beat).await;
+                        sleep(6).await;
+                        leave(&engine, way);
+                        sleep(13).await;
+                        come_back(&engine, way);
+                        resumed(&handle).await;
+                    })
+                    .await;
+            }
+            assert_eq!(world.runs(), 2, "{overlap}, {way:?}: it goes on when it is resumed");
+            world.is_whole();
+        }
+    }
+}
