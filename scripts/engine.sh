@@ -3,12 +3,13 @@
 #
 #   eval "$(scripts/engine.sh ensure)"     an engine is reachable; prints DOCKER_HOST=…
 #   scripts/engine.sh image                that engine has busybox:latest, without any registry
+#   scripts/engine.sh within COMMAND...    runs it on the network of that engine: there are its ports of loopback
 #   scripts/engine.sh release              stops and removes what the two above started and made, and only that
 #
 # The engine at DOCKER_HOST or at the default socket is used as it is and left as it was. Where none answers, on Debian or
 # Ubuntu as root, docker.io is installed and a dockerd of our own started: data, sockets and pid file in
-# $TIDETABLE_ENGINE_DIR (target/engine), its own bridge and cgroup, and no firewall rules, so that it meets no other engine
-# on the machine and leaves no trace. Its containers reach each other and the host, not the world beyond.
+# $TIDETABLE_ENGINE_DIR (target/engine), a cgroup and network and mount namespaces of its own, so that it meets no other
+# engine on the machine and leaves no trace. Its containers reach each other, and nothing beyond.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -20,7 +21,6 @@ readonly IMAGE=busybox:latest
 
 state_of "${TIDETABLE_ENGINE_DIR:-$ROOT/target/engine}"
 readonly OUR_HOST=unix://$RUN/docker.sock
-readonly OUR_BRIDGE=tt$ID
 readonly OUR_CGROUP=tidetable-$ID
 readonly IMAGE_NOTE=$STATE/image-made
 
@@ -28,8 +28,9 @@ main() {
     case ${1:-} in
         ensure) need curl curl && ensure ;;
         image) need curl curl && image ;;
+        within) within "${@:2}" ;;
         release) release ;;
-        *) die "usage: engine.sh ensure|image|release" ;;
+        *) die "usage: engine.sh ensure|image|within|release" ;;
     esac
 }
 
@@ -65,12 +66,13 @@ start_our_own() {
         fi
     fi
     need flock util-linux
+    need_apart
     lock_state
     if answers "$OUR_HOST"; then return; fi
     end_unresponsive
-    try_start "with a bridge of its own" bridge ||
-        try_start "without a bridge (containers get network none or host)" nobridge ||
-        try_start "without a bridge, with the vfs storage driver" nobridge --storage-driver=vfs ||
+    try_start "on a network of its own" ||
+        try_start "without a bridge (containers get network none or host)" --bridge=none ||
+        try_start "without a bridge, with the vfs storage driver" --bridge=none --storage-driver=vfs ||
         {
             tail -n 5 "$STATE/dockerd.log" >&2
             die "dockerd does not come up here (its last lines are above): start an engine elsewhere and point DOCKER_HOST at it."
@@ -105,22 +107,16 @@ forget_stale_pid() {
     done
 }
 
-# try_start WORDS bridge|nobridge [FLAG...]
+# try_start WORDS [FLAG...]
 try_start() {
-    local words=$1 network=$2
-    shift 2
-    local -a bridge=(--bridge=none)
-    if [ "$network" = bridge ]; then
-        make_bridge || return 1
-        bridge=(--bridge="$OUR_BRIDGE")
-    fi
+    local words=$1
+    shift
     prepare_state
-    in_background "$STATE/dockerd.log" dockerd \
+    in_background "$STATE/dockerd.log" "${APART[@]}" dockerd \
         --config-file="$STATE/daemon.json" --host="$OUR_HOST" --pidfile="$RUN/dockerd.pid" \
         --data-root="$STATE/data" --exec-root="$RUN/exec" \
-        --containerd-namespace="$OUR_CGROUP" --containerd-plugins-namespace="plugins-$OUR_CGROUP" \
         --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent="/$OUR_CGROUP" \
-        --iptables=false --ip6tables=false --ip-forward=false "${bridge[@]}" "$@"
+        --iptables=false --ip6tables=false --ip-forward=false "$@"
     if wait_for "$START_SECONDS" settled && answers "$OUR_HOST"; then
         say "started dockerd $words: pid $(cat "$RUN/dockerd.pid"), $OUR_HOST, log $STATE/dockerd.log"
         return
@@ -137,19 +133,22 @@ settled() { answers "$OUR_HOST" || gone "$LAUNCHED"; }
 prepare_state() {
     mkdir -p "$STATE/data" "$RUN"
     chmod 700 "$STATE"
-    # A file of our own, since the machine's /etc/docker/daemon.json may contradict our flags.
-    echo '{}' >"$STATE/daemon.json"
-    remember_absent /etc/docker /etc/docker/key.json
+    # A file of our own, since the machine's /etc/docker/daemon.json may contradict our flags. Up to version 24, dockerd
+    # would keep its identity in /etc/docker, too.
+    if grep -qa deprecated-key-path "$(command -v dockerd)"; then
+        printf '{"deprecated-key-path": "%s"}\n' "$STATE/key.json"
+    else
+        echo '{}'
+    fi >"$STATE/daemon.json"
 }
 
-# dockerd gives the bridge its address.
-make_bridge() {
-    [ -e "/sys/class/net/$OUR_BRIDGE" ] && return 0
-    if have ip; then
-        ip link add name "$OUR_BRIDGE" type bridge
-    else
-        "$(static_busybox)" brctl addbr "$OUR_BRIDGE"
-    fi >&2 || { say "this machine has no bridge"; return 1; }
+# within COMMAND...: an engine that was found is where we are.
+within() {
+    local pid
+    if [ "$(find_engine)" = "$OUR_HOST" ]; then
+        for pid in $(our_processes dockerd); do exec nsenter --target "$pid" --net "$@"; done
+    fi
+    exec "$@"
 }
 
 # --- image ----------------------------------------------------------------------------------------------------------
@@ -219,10 +218,6 @@ stop_our_own() {
     # What a dockerd that was killed could not take with it.
     for pid in $(our_processes containerd 'containerd-shim*'); do end_process "$pid" 5; done
     end_cgroup "$OUR_CGROUP"
-    unmount_below "$STATE"
-    unmount_below "$RUN"
-    remove_bridge "$OUR_BRIDGE"
-    remove_absent
 }
 
 remove_containers() {

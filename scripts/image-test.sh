@@ -69,16 +69,19 @@ runs_a_job() {
         --env TIDETABLE_TOKEN_FILE=/run/token --health-interval 1s --read-only "$IMAGE" >/dev/null
     wait_for 30 is_healthy || { docker logs "$NAME" >&2; die "the container is not found healthy"; }
     url=http://$(docker port "$NAME" 8888/tcp | sed -n 1p)
-    id=$(curl --silent --show-error --fail --header "Authorization: Bearer $token" "$url/job" \
+    id=$(ask --show-error --fail --header "Authorization: Bearer $token" "$url/job" \
         --form job_name=busybox:latest --form date=now --form network=none --form 'command=echo from inside' |
         sed -n 's/.*"id":"\([0-9a-f]*\)".*/\1/p')
     [ -n "$id" ] || die "the job was not accepted"
-    curl --silent --max-time 60 --header "Authorization: Bearer $token" "$url/job/$id/wait" | grep -q '"status":"succeeded"' ||
+    ask --max-time 60 --header "Authorization: Bearer $token" "$url/job/$id/wait" | grep -q '"status":"succeeded"' ||
         { docker logs "$NAME" >&2; die "the job did not succeed"; }
-    [ "$(curl --silent --header "Authorization: Bearer $token" "$url/job/$id/logs")" = "from inside" ] || die "its output is not there"
-    [ "$(curl --silent --output /dev/null --write-out '%{http_code}' "$url/jobs")" = 401 ] || die "it is open without a token"
+    [ "$(ask --header "Authorization: Bearer $token" "$url/job/$id/logs")" = "from inside" ] || die "its output is not there"
+    [ "$(ask --output /dev/null --write-out '%{http_code}' "$url/jobs")" = 401 ] || die "it is open without a token"
     say "its container ran a job on the engine whose socket it was given"
 }
+
+# Its port is on the loopback of the engine's network.
+ask() { scripts/engine.sh within curl --silent "$@"; }
 
 is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$NAME")" = healthy ]; }
 

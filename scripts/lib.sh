@@ -99,6 +99,7 @@ state_of() {
     ID=$(printf '%s' "$STATE" | cksum | cut -d ' ' -f 1)
     RUN=$STATE/run
     [ "${#STATE}" -le 50 ] || RUN=/run/tidetable-$ID
+    export STATE RUN # for what is started apart
 }
 
 # One script at a time touches a state directory. The lock is let go when the script ends, however it ends.
@@ -142,6 +143,15 @@ our_processes() {
     done
 }
 
+# processes_of TEXT: pids of the programs that have it among their arguments, but for this script and those above it.
+processes_of() {
+    local dir pid
+    for dir in /proc/[0-9]*; do
+        pid=${dir#/proc/}
+        if [ "$pid" != "$$" ] && { tr '\0' ' ' <"$dir/cmdline"; } 2>/dev/null | grep -qF -- "$1"; then echo "$pid"; fi
+    done
+}
+
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # end_process PID SECONDS: asks, waits, then insists.
@@ -179,15 +189,26 @@ remove_absent() {
     done
 }
 
-# remove_bridge NAME: also where there is no `ip`, as on a minimal Debian.
-remove_bridge() {
-    local busybox
-    [ -e "/sys/class/net/$1" ] || return 0
-    if have ip; then
-        ip link delete "$1"
-    else
-        busybox=$(static_busybox) && "$busybox" ip link set "$1" down && "$busybox" brctl delbr "$1"
-    fi || say "could not remove the bridge $1"
+# A command in network and mount namespaces of its own: "${APART[@]}" COMMAND... Links, addresses, firewall rules and forwarding of the
+# machine are out of its reach, so is /run but for $RUN, with a containerd in it; and what it mounts goes with it. Not by
+# `ip netns exec`, which mounts another /sys: dockerd would miss its cgroups there.
+#
+# shellcheck disable=SC2034,SC2016 # for the caller; the shell in there expands it
+readonly APART=(unshare --net --mount --propagation slave sh -ec '
+    ip link set lo up
+    case $RUN in /run/*) mkdir -p "$STATE/hidden" && mount -n --bind "$RUN" "$STATE/hidden" ;; esac
+    mount -n -t tmpfs -o mode=755 tmpfs /run
+    case $RUN in /run/*) mkdir "$RUN" && mount -n --bind "$STATE/hidden" "$RUN" ;; esac
+    exec "$@"' apart)
+
+# need_apart: whether the machine lets us have such.
+need_apart() {
+    local said
+    need unshare util-linux
+    need ip iproute2
+    mkdir -p "$RUN" "$STATE"
+    said=$("${APART[@]}" true 2>&1) ||
+        die "this machine has no network and mount namespaces for us ($said), and without them another engine here could lose its network: point DOCKER_HOST at an engine you may use."
 }
 
 # end_cgroup NAME: kills what is left in that cgroup, in every hierarchy, and removes it.

@@ -5,9 +5,9 @@
 #   scripts/podman.sh release              ends it and removes all that it made
 #
 # A socket named by $TIDETABLE_TEST_PODMAN that answers is used as it is. Else `podman system service` is started with
-# everything private: storage, sockets, network and configuration in $TIDETABLE_PODMAN_DIR (target/podman). The machine's
-# own containers, images and containers.conf are neither read nor written, and no firewall rule is made. On Debian and
-# Ubuntu as root, missing packages are installed.
+# everything private: storage, sockets and configuration in $TIDETABLE_PODMAN_DIR (target/podman), network and mounts in
+# namespaces of its own. The machine's own containers, images and containers.conf are neither read nor written. On Debian
+# and Ubuntu as root, missing packages are installed; `podman.sh install` does that alone.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -18,20 +18,24 @@ readonly IMAGE=docker.io/library/busybox:latest
 
 state_of "${TIDETABLE_PODMAN_DIR:-$ROOT/target/podman}"
 readonly OUR_HOST=unix://$RUN/podman.sock
-readonly OUR_BRIDGE=tp$ID
 
 main() {
     case ${1:-} in
         ensure) need curl curl && ensure ;;
+        install) is_there || install_podman ;;
         release) release ;;
-        *) die "usage: podman.sh ensure|release" ;;
+        *) die "usage: podman.sh ensure|install|release" ;;
     esac
 }
 
-# podman, on our storage and by our configuration.
+# podman, on our storage and by our configuration: where the service is, if it runs.
 ours() {
+    local service
+    local -a there=("${APART[@]}")
+    service=$(our_processes podman | head -n 1)
+    [ -z "$service" ] || there=(nsenter --target "$service" --net --mount)
     CONTAINERS_CONF=$STATE/containers.conf CONTAINERS_REGISTRIES_CONF=$STATE/registries.conf \
-        podman --root "$STATE/data" --runroot "$RUN/storage" --storage-driver "$(cat "$STATE/driver")" "$@"
+        "${there[@]}" podman --root "$STATE/data" --runroot "$RUN/storage" --storage-driver "$(cat "$STATE/driver")" "$@"
 }
 
 # --- ensure ---------------------------------------------------------------------------------------------------------
@@ -46,10 +50,13 @@ ensure() {
     printf 'TIDETABLE_TEST_PODMAN=%q\n' "$host"
 }
 
+is_there() { answers "${TIDETABLE_TEST_PODMAN:-$OUR_HOST}"; }
+
 start_our_own() {
     local pid
     install_podman
     need flock util-linux
+    need_apart
     lock_state
     if answers "$OUR_HOST"; then return; fi
     for pid in $(our_processes podman); do end_process "$pid" 10; done
@@ -57,7 +64,7 @@ start_our_own() {
     configure
     in_background "$STATE/podman.log" \
         env CONTAINERS_CONF="$STATE/containers.conf" CONTAINERS_REGISTRIES_CONF="$STATE/registries.conf" \
-        podman --root "$STATE/data" --runroot "$RUN/storage" --storage-driver "$(cat "$STATE/driver")" \
+        "${APART[@]}" podman --root "$STATE/data" --runroot "$RUN/storage" --storage-driver "$(cat "$STATE/driver")" \
         system service --time 0 "$OUR_HOST"
     if ! wait_for "$START_SECONDS" settled || ! answers "$OUR_HOST"; then
         tail -n 5 "$STATE/podman.log" >&2
@@ -103,8 +110,12 @@ cni_plugins() {
 configure() {
     mkdir -p "$STATE"/{data,net.d,runtime} "$RUN"
     chmod 700 "$STATE"
-    remember_absent /run/netns /run/runc /var/lib/cni /var/lib/cni/results \
-        /var/lib/containers /var/lib/containers/cache /var/lib/containers/cache/blob-info-cache-v1.boltdb
+    # Podman has one cgroup for all its containers, whoever started them.
+    local cgroups
+    for cgroups in /sys/fs/cgroup /sys/fs/cgroup/*/; do
+        remember_absent "${cgroups%/}/libpod_parent" "${cgroups%/}/libpod_parent/conmon"
+    done
+    remember_absent /var/lib/cni /var/lib/cni/results /var/lib/containers /var/lib/containers/cache /var/lib/containers/cache/blob-info-cache-v1.boltdb
     write_runtime
     write_network
     write_containers_conf
@@ -140,8 +151,8 @@ may_raise_limits() {
     (((0x$effective >> 24) & 1))
 }
 
-# The default network of Podman, with a bridge of our own and addresses out of the range that is set aside for tests.
-# Its containers reach each other only: a gateway would have to turn on forwarding for the whole machine.
+# The default network of Podman, with addresses out of the range that is set aside for tests. Its containers reach each
+# other only.
 write_network() {
     with_cni || return 0
     cat >"$STATE/net.d/87-podman.conflist" <<CNI
@@ -150,10 +161,10 @@ write_network() {
   "name": "podman",
   "plugins": [
     {
-      "type": "bridge", "bridge": "$OUR_BRIDGE", "isGateway": false, "ipMasq": false,
+      "type": "bridge", "bridge": "podman0", "isGateway": false, "ipMasq": false,
       "ipam": {
         "type": "host-local", "dataDir": "$STATE/cni",
-        "ranges": [[{ "subnet": "198.18.$((ID % 250)).0/24" }]]
+        "ranges": [[{ "subnet": "198.18.0.0/24" }]]
       }
     }
   ]
@@ -228,25 +239,9 @@ release() {
         ours network prune --force >/dev/null 2>&1 || true
     fi
     for pid in $(our_processes podman conmon); do end_process "$pid" 10; done
-    end_cgroup_if_empty libpod_parent
-    unmount_below "$STATE"
-    unmount_below "$RUN"
-    remove_bridge "$OUR_BRIDGE"
-    # Podman makes this a mount point of its own when it comes first.
-    if grep -qx /run/netns "$STATE/absent" 2>/dev/null && mountpoint -q /run/netns && [ -z "$(ls -A /run/netns)" ]; then
-        umount /run/netns || true
-    fi
     remove_absent
     rm -rf --one-file-system "$STATE" "$RUN"
     rm -f "$STATE.lock"
-}
-
-# Podman has one cgroup for all its containers, whoever started them: only what is empty may go.
-end_cgroup_if_empty() {
-    local dir
-    for dir in /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1"; do
-        if [ -d "$dir" ]; then find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
-    done
 }
 
 main "$@"

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Owns `make test`: sees to a Rust toolchain, a registry, a Docker and a Podman engine, each with the image the tests use, runs every
-# test against them, and puts all back. Arguments go to `cargo test`. The exit code is that of cargo test.
+# test against them, and puts all back, also after ctrl-C. Arguments go to `cargo test`. The exit code is that of cargo test; and it is 1
+# where the tests passed, but the machine, or an engine that was there before, is not as it was: host.sh says what is different.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 
 TESTS=
+WORK=
 
 main() {
     need_toolchain
@@ -21,9 +23,13 @@ main() {
     need_zones
     one_at_a_time
     need_registry
+    scripts/podman.sh install 9>&-
     trap put_back EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
+    # All that the tests make is below this. Short, since sockets are in there.
+    WORK=$(mktemp -d /tmp/tt-XXXXXX)
+    scripts/host.sh snapshot >"$WORK/host"
     ensure_engines
     run_tests "$@"
 }
@@ -73,7 +79,7 @@ ensure_engines() {
 
 # In a session of its own, so that a signal ends cargo, the tests and the servers that they started, all together.
 run_tests() {
-    setsid cargo test --locked --no-fail-fast "$@" </dev/null 9>&- &
+    TMPDIR=$WORK setsid cargo test --locked --no-fail-fast "$@" </dev/null 9>&- &
     TESTS=$!
     wait "$TESTS"
 }
@@ -82,9 +88,49 @@ put_back() {
     local code=$?
     trap '' INT TERM
     if [ -n "$TESTS" ]; then kill -TERM -- "-$TESTS" 2>/dev/null || true; fi
+    if [ -n "$WORK" ]; then sweep || true; fi
     scripts/podman.sh release 9>&- || true
     scripts/engine.sh release 9>&- || true
+    if [ -n "$WORK" ]; then
+        if ! scripts/host.sh compare "$WORK/host" && [ "$code" = 0 ]; then code=1; fi
+        rm -rf --one-file-system "$WORK"
+    fi
     exit "$code"
+}
+
+# What tests that were killed could not take away themselves: all of it is known by a path below $WORK.
+sweep() {
+    local pid dir
+    for pid in $(processes_of "$WORK/"); do kill -KILL "$pid" 2>/dev/null || true; done
+    for dir in "$WORK"/tt??????; do
+        if [ -d "$dir" ]; then end_cgroup "$(basename "$dir")"; fi
+    done
+    sweep_engine "${DOCKER_HOST:-}"
+    sweep_engine "${TIDETABLE_TEST_PODMAN:-}"
+    unmount_below "$WORK"
+}
+
+# sweep_engine HOST: the containers of the servers whose logs are there, the networks and volumes that are named like a folder
+# there, and the images of the registries that had their configuration there.
+sweep_engine() {
+    local id name port
+    local -x DOCKER_HOST=$1
+    [ -n "$1" ] && answers "$1" || return 0
+    for name in $(grep -rhoE --include=log 'instance=[0-9a-f]{32}' "$WORK" 2>/dev/null | sort -u); do
+        for id in $(docker ps -aq --filter "label=tidetable.$name"); do
+            docker rm -fv "$id" >/dev/null 2>&1 || true
+        done
+    done
+    for name in "$WORK"/tidetable-spec-*; do
+        name=$(basename "$name" | tr '[:upper:]' '[:lower:]')
+        docker network rm "$name" >/dev/null 2>&1 || true
+        docker volume rm -f "$name" >/dev/null 2>&1 || true
+    done
+    for port in $(sed -n "s/^http: {addr: '127.0.0.1:\([0-9]*\)'}/\1/p" "$WORK"/tidetable-registry-*/config.yml 2>/dev/null); do
+        for name in $(docker images --format '{{.Repository}}:{{.Tag}}' | grep "/team-$port/"); do
+            docker rmi -f "$name" >/dev/null 2>&1 || true
+        done
+    done
 }
 
 main "$@"

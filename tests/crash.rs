@@ -11,36 +11,55 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{IMAGE, Server, eventually};
+use common::daemon::Daemon;
+use common::{IMAGE, Server, Tidy, eventually};
 use serde_json::{Value, json};
 
-/// A folder of evidence, and a server whose jobs may write there.
+/// A server whose jobs may write into a folder of evidence, and an engine of its own: a fence goes by the engine's log of
+/// events, which is short, and no log of an engine that others use as well.
 struct Scene {
     server: Server,
+    daemon: Daemon,
     evidence: tempfile::TempDir,
 }
 
 impl Scene {
-    fn new(flags: &[&str]) -> Self {
-        let evidence = tempfile::tempdir().unwrap();
+    fn new() -> Self {
+        let (evidence, daemon) = (tempfile::tempdir().unwrap(), Daemon::start());
         let config = format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
-        Self { server: Server::start(flags, &config, &[]), evidence }
+        Self { server: daemon.server(&config), daemon, evidence }
     }
 
     /// A job that writes down its beginning and its end, and then exits with this code.
-    fn job(&self, date: &str, seconds: f32, code: i32) -> String {
+    fn job(&self, date: &str, code: i32) -> String {
+        self.submit(date, "true", code)
+    }
+
+    /// One that does not end before it is let go.
+    fn job_that_waits(&self, code: i32) -> String {
+        self.submit("now", "until [ -e /evidence/go-$TIDETABLE_JOB_ID ]; do sleep 0.1; done", code)
+    }
+
+    fn let_go(&self, id: &str) {
+        std::fs::write(self.evidence.path().join(format!("go-{id}")), "").unwrap();
+    }
+
+    fn submit(&self, date: &str, work: &str, code: i32) -> String {
         let script = format!(
-            "echo begin >> /evidence/$TIDETABLE_JOB_ID; echo said $TIDETABLE_JOB_ID; sleep {seconds}; echo end >> /evidence/$TIDETABLE_JOB_ID; exit {code}"
+            "echo begin >> /evidence/$TIDETABLE_JOB_ID; echo said $TIDETABLE_JOB_ID; {work}; echo end >> /evidence/$TIDETABLE_JOB_ID; exit {code}"
         );
         let mounts = json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
         self.server.submit(json!({"job_name": IMAGE, "date": date, "command": ["sh", "-c", script], "mounts": mounts, "network": "none"}))
     }
 
+    fn wrote(&self, id: &str) -> String {
+        std::fs::read_to_string(self.evidence.path().join(id)).unwrap_or_default()
+    }
+
     /// That the job ran once, whole, and that history says so.
     fn assert_ran_once(&self, id: &str, code: i32) {
         let job = self.server.wait(id);
-        let wrote = std::fs::read_to_string(self.evidence.path().join(id)).unwrap_or_default();
-        assert_eq!(wrote, "begin\nend\n", "{job}\n{}", self.server.log());
+        assert_eq!(self.wrote(id), "begin\nend\n", "{job}\n{}", self.server.log());
         assert_eq!((&job["exit_code"], &job["attempt"]), (&json!(code), &json!(1)), "{job}");
         assert_eq!(job["status"], if code == 0 { "succeeded" } else { "failed" }, "{job}");
         assert_eq!(self.server.get(&format!("/job/{id}/logs")).text(), format!("said {id}\n"));
@@ -48,66 +67,47 @@ impl Scene {
 
     /// How many of this server's containers are on the engine.
     fn containers(&self) -> usize {
-        docker(&["ps", "-aq", "--filter", &format!("label=tidetable.instance={}", self.instance())]).lines().count()
+        let label = format!("label=tidetable.instance={}", self.server.instance());
+        self.daemon.docker_says(&["ps", "-aq", "--filter", &label]).lines().count()
     }
-
-    fn instance(&self) -> String {
-        let log = self.server.log();
-        let at = log.find("instance=").expect("the log says which instance") + "instance=".len();
-        log[at..at + 32].to_owned()
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let ours = docker(&["ps", "-aq", "--filter", &format!("label=tidetable.instance={}", self.instance())]);
-        for id in ours.lines() {
-            docker(&["rm", "-f", id]);
-        }
-    }
-}
-
-fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker")
-        .args(arguments)
-        .env("DOCKER_HOST", common::docker_host())
-        .output()
-        .expect("the docker client runs");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
 fn a_job_runs_on_the_real_engine_and_its_container_is_gone_afterwards() {
-    let scene = Scene::new(&[]);
-    let id = scene.job("now", 0.1, 7);
+    let scene = Scene::new();
+    let id = scene.job("now", 7);
     scene.assert_ran_once(&id, 7);
     eventually("its container is gone", || (scene.containers() == 0).then_some(()));
 }
 
 #[test]
 fn after_kill_dash_nine_what_runs_is_adopted_what_ended_has_its_result_and_what_waits_still_runs() {
-    let mut scene = Scene::new(&[]);
-    let long = scene.job("now", 6.0, 3);
-    let short = scene.job("now", 1.0, 4);
-    let due_meanwhile = scene.job("3s", 0.1, 0);
-    let later = scene.job("7s", 0.1, 0);
+    let mut scene = Scene::new();
+    let (long, short) = (scene.job_that_waits(3), scene.job_that_waits(4));
     scene.server.until(&long, "running");
     scene.server.until(&short, "running");
+    let later = scene.job("1h", 0);
+    let due_meanwhile = scene.job("10s", 0);
     scene.server.kill();
-    std::thread::sleep(Duration::from_secs(4));
+    scene.let_go(&short);
+    eventually("the short one has ended", || (scene.wrote(&short) == "begin\nend\n").then_some(()));
+    std::thread::sleep(Duration::from_secs(12));
     scene.server.up();
     assert_eq!(scene.server.until(&long, "running")["attempt"], 1);
     scene.assert_ran_once(&short, 4);
     scene.assert_ran_once(&due_meanwhile, 0);
     assert!(scene.server.wait(&due_meanwhile)["lateness_ms"].as_i64().unwrap() > 500, "how late it was is said");
+    scene.let_go(&long);
     scene.assert_ran_once(&long, 3);
+    let headers = [("content-type", "application/json")];
+    assert_eq!(scene.server.call("PATCH", &format!("/job/{later}"), &headers, br#"{"date": "now"}"#).status, 200);
     scene.assert_ran_once(&later, 0);
 }
 
 #[test]
 fn killed_again_and_again_at_any_moment_every_job_runs_once() {
-    let mut scene = Scene::new(&[]);
-    let jobs: Vec<String> = (0..12).map(|n| scene.job(&format!("{}ms", n * 350), 0.3, n % 3)).collect();
+    let mut scene = Scene::new();
+    let jobs: Vec<String> = (0..12).map(|n| scene.submit(&format!("{}ms", n * 350), "sleep 0.3", n % 3)).collect();
     for pause_ms in [40, 130, 250, 410, 90, 600, 310, 170] {
         scene.server.kill();
         scene.server.up();
@@ -124,30 +124,33 @@ fn killed_again_and_again_at_any_moment_every_job_runs_once() {
 
 #[test]
 fn a_server_that_is_asked_to_stop_leaves_its_containers_running() {
-    let mut scene = Scene::new(&[]);
-    let id = scene.job("now", 5.0, 0);
+    let mut scene = Scene::new();
+    let id = scene.job_that_waits(0);
     scene.server.until(&id, "running");
     assert!(scene.server.terminate().success());
-    assert_eq!(docker(&["ps", "-q", "--filter", &format!("label=tidetable.job={id}")]).lines().count(), 1);
+    let running = scene.daemon.docker_says(&["ps", "-q", "--filter", &format!("label=tidetable.job={id}")]);
+    assert_eq!(running.lines().count(), 1);
     scene.server.up();
+    scene.let_go(&id);
     scene.assert_ran_once(&id, 0);
 }
 
 #[test]
 fn a_container_that_somebody_removed_leaves_unknown_and_no_second_run() {
-    let scene = Scene::new(&[]);
-    let id = scene.job("now", 30.0, 0);
+    let scene = Scene::new();
+    let id = scene.job_that_waits(0);
+    eventually("it has begun", || (scene.wrote(&id) == "begin\n").then_some(()));
     scene.server.until(&id, "running");
-    docker(&["rm", "-f", &format!("tidetable-{id}-1")]);
+    scene.daemon.docker_says(&["rm", "-f", &format!("tidetable-{id}-1")]);
     let job = scene.server.wait(&id);
     assert_eq!((&job["status"], &job["reason"]), (&json!("unknown"), &json!("container_removed")), "{job}");
-    assert_eq!(std::fs::read_to_string(scene.evidence.path().join(&id)).unwrap(), "begin\n");
+    assert_eq!(scene.wrote(&id), "begin\n");
 }
 
 #[test]
 fn what_is_not_ours_is_not_touched() {
-    let mut scene = Scene::new(&[]);
-    let stranger = docker(&[
+    let mut scene = Scene::new();
+    let stranger = scene.daemon.docker_says(&[
         "create",
         "--label",
         "tidetable.instance=00000000000000000000000000000000",
@@ -160,16 +163,16 @@ fn what_is_not_ours_is_not_touched() {
     ]);
     scene.server.kill();
     scene.server.up();
-    scene.job("now", 0.1, 0);
-    let id = scene.job("now", 0.1, 0);
+    scene.job("now", 0);
+    let id = scene.job("now", 0);
     scene.assert_ran_once(&id, 0);
-    assert_eq!(docker(&["inspect", "--format", "{{.State.Status}}", stranger.trim()]).trim(), "created");
-    docker(&["rm", stranger.trim()]);
+    let status = scene.daemon.docker_says(&["inspect", "--format", "{{.State.Status}}", &stranger]);
+    assert_eq!(status, "created");
 }
 
 #[test]
 fn a_server_starts_without_its_engine_and_goes_on_when_it_comes() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, daemon) = (tempfile::tempdir().unwrap(), Daemon::start());
     let socket = dir.path().join("engine.sock");
     let host = format!("unix://{}", socket.display());
     let server = Server::start(&[], "", &[("DOCKER_HOST", &host)]);
@@ -179,14 +182,14 @@ fn a_server_starts_without_its_engine_and_goes_on_when_it_comes() {
     let missed = server.submit(json!({"job_name": IMAGE, "date": "now", "command": "true", "start_deadline": "1s"}));
     assert_eq!(server.until(&id, "queued")["reason"], "engine_unreachable");
     assert_eq!(server.wait(&missed)["status"], "missed");
-    std::os::unix::fs::symlink(common::docker_host().trim_start_matches("unix://"), &socket).unwrap();
+    std::os::unix::fs::symlink(daemon.host().trim_start_matches("unix://"), &socket).unwrap();
     assert_eq!(server.wait(&id)["status"], "succeeded");
     assert_eq!(server.get("/readyz").status, 200);
 }
 
 #[test]
 fn limits_and_settings_arrive_in_the_container() {
-    let scene = Scene::new(&[]);
+    let scene = Scene::new();
     let script = "echo $(id -u) $(pwd) $(hostname) $(cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null); touch /x 2>/dev/null || echo read-only";
     let id = scene.server.submit(json!({"job_name": IMAGE, "date": "now", "command": ["sh", "-c", script], "user": "1000", "workdir": "/tmp",
         "hostname": "here", "memory": "64MiB", "read_only": true, "network": "none", "mounts": [{"type": "tmpfs", "target": "/tmp", "size": "1MiB"}]}));
@@ -201,11 +204,16 @@ fn limits_and_settings_arrive_in_the_container() {
 fn on_podman_a_job_survives_the_servers_death_just_the_same() {
     let podman =
         std::env::var("TIDETABLE_TEST_PODMAN").expect("TIDETABLE_TEST_PODMAN says where Podman is: run `make test`");
-    let mut server = Server::start(&[], "", &[("DOCKER_HOST", &podman)]);
-    let command = json!(["sh", "-c", "echo before; sleep 4; echo after; exit 9"]);
-    let id = server.submit(json!({"job_name": IMAGE, "date": "now", "command": command, "network": "none"}));
+    let folder = tempfile::tempdir().unwrap();
+    let policy = format!("[policies.default]\nallow_mounts = ['{}']", folder.path().display());
+    let mut server = Tidy { server: Server::start(&[], &policy, &[("DOCKER_HOST", &podman)]), engine: podman };
+    let command = json!(["sh", "-c", "echo before; until [ -e /go/on ]; do sleep 0.1; done; echo after; exit 9"]);
+    let mounts = json!([{"type": "bind", "source": folder.path(), "target": "/go"}]);
+    let id = server
+        .submit(json!({"job_name": IMAGE, "date": "now", "command": command, "network": "none", "mounts": mounts}));
     server.until(&id, "running");
     server.kill();
+    std::fs::write(folder.path().join("on"), "").unwrap();
     server.up();
     let over = server.wait(&id);
     assert_eq!((&over["exit_code"], &over["attempt"]), (&json!(9), &json!(1)), "{over}");
@@ -258,7 +266,8 @@ fn an_open_door_is_refused_before_anything_else() {
 
 #[test]
 fn the_command_line_runs_waits_shows_and_says_how_it_went() {
-    let server = Server::real();
+    let daemon = Daemon::start();
+    let server = daemon.server("");
     let tidetable = |arguments: &[&str]| {
         let output = Command::new(common::binary()).arg("--server").arg(server.url()).args(arguments).output().unwrap();
         (
@@ -281,7 +290,7 @@ fn the_command_line_runs_waits_shows_and_says_how_it_went() {
     assert_eq!(code, Some(1));
     assert!(said.contains("canceled already"), "{said}");
     assert_eq!(tidetable(&["wait", &id]).0, Some(125), "a job that did not run is no success");
-    let (_, said, _) = tidetable(&["run", IMAGE, "--json", "--", "sleep", "60"]);
+    let (_, said, _) = tidetable(&["run", IMAGE, "--json", "--", "sleep", "600"]);
     let id = serde_json::from_str::<Value>(&said).unwrap()["id"].as_str().unwrap().to_owned();
     server.until(&id, "running");
     assert_eq!(tidetable(&["stop", &id]).0, Some(0));

@@ -18,7 +18,7 @@ fn job(command: &str) -> serde_json::Value {
 
 #[test]
 fn a_job_runs_over_tcp_with_tls() {
-    let daemon = Daemon::start(false);
+    let daemon = Daemon::over_tls(false);
     let server = daemon.server("");
     let id = server.submit(job("echo over TLS; exit 3"));
     assert_eq!(server.wait(&id)["exit_code"], 3);
@@ -27,9 +27,9 @@ fn a_job_runs_over_tcp_with_tls() {
 
 #[test]
 fn a_daemon_that_is_killed_ends_its_containers_and_the_jobs_say_that_it_was_the_engine() {
-    let mut daemon = Daemon::start(false);
+    let mut daemon = Daemon::over_tls(false);
     let server = daemon.server("");
-    let id = server.submit(job("sleep 300"));
+    let id = server.submit(job("sleep 3600"));
     server.until(&id, "running");
     daemon.kill();
     eventually("readiness is red", || (server.get("/readyz").status == 503).then_some(()));
@@ -46,13 +46,16 @@ fn a_daemon_that_is_killed_ends_its_containers_and_the_jobs_say_that_it_was_the_
 
 #[test]
 fn with_live_restore_a_container_survives_the_daemon_and_has_its_own_exit_code() {
-    let mut daemon = Daemon::start(true);
-    let server = daemon.server("");
-    let id = server.submit(job("echo before; sleep 6; echo after; exit 5"));
+    let (mut daemon, folder) = (Daemon::over_tls(true), tempfile::tempdir().unwrap());
+    let server = daemon.server(&format!("[policies.default]\nallow_mounts = ['{}']", folder.path().display()));
+    let mut job = job("echo before; until [ -e /go/on ]; do sleep 0.1; done; echo after; exit 5");
+    job["mounts"] = json!([{"type": "bind", "source": folder.path(), "target": "/go"}]);
+    let id = server.submit(job);
     server.until(&id, "running");
     daemon.kill();
     std::thread::sleep(Duration::from_secs(1));
     daemon.up();
+    std::fs::write(folder.path().join("on"), "").unwrap();
     let over = server.wait(&id);
     assert_eq!(
         (&over["status"], &over["exit_code"], &over["attempt"]),
@@ -63,9 +66,9 @@ fn with_live_restore_a_container_survives_the_daemon_and_has_its_own_exit_code()
 
 #[test]
 fn another_daemon_at_the_same_address_is_not_worked_with() {
-    let mut daemon = Daemon::start(false);
+    let mut daemon = Daemon::over_tls(false);
     let server = daemon.server("");
-    let id = server.submit(job("sleep 300"));
+    let id = server.submit(job("sleep 3600"));
     server.until(&id, "running");
     daemon.kill();
     // Another identity, and nothing of what was there.

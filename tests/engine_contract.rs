@@ -10,10 +10,11 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::daemon::Daemon;
 use futures::StreamExt;
 use tidetable::clock::{Clock, Dice, SystemClock};
 use tidetable::domain::container::{Container, Owner, Phase, Question, Recipe, Testimony};
-use tidetable::domain::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId};
+use tidetable::domain::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::job::Reason;
 use tidetable::domain::output::{Channel, LogLine};
 use tidetable::domain::spec::JobSpec;
@@ -24,34 +25,89 @@ use tidetable::engine::{Engine, EngineError, Launch};
 /// An engine under test, and what is made on it.
 struct Bench {
     engine: Arc<dyn Engine>,
+    clock: Arc<dyn Clock>,
     instance: InstanceId,
     dice: Dice,
+    /// A folder that containers of a real engine see: none of them ends there before it is let go.
+    folder: Option<tempfile::TempDir>,
+    /// Where it is nobody else's.
+    _daemon: Option<Daemon>,
+}
+
+/// Time as tokio has it, which stands still while there is something to do.
+struct VirtualClock(tokio::time::Instant);
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.0.elapsed().as_millis()).unwrap();
+        Timestamp::from_timestamp_millis(1_790_000_000_000 + elapsed).unwrap()
+    }
 }
 
 impl Bench {
-    fn new(engine: Arc<dyn Engine>) -> Self {
-        let dice = Dice::from_system();
-        Self { engine, instance: InstanceId::new(dice.bytes()), dice }
+    fn real(host: &str, daemon: Option<Daemon>) -> Self {
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let (dice, folder) = (Dice::from_system(), tempfile::tempdir().unwrap());
+        let instance = InstanceId::new(dice.bytes());
+        // By this, containers are found though the run was killed.
+        std::fs::write(folder.path().join("log"), format!("instance={instance}\n")).unwrap();
+        let engine = Arc::new(connect(Address::find(Some(host), None, None).unwrap()));
+        Self { engine, clock: Arc::new(SystemClock), instance, dice, folder: Some(folder), _daemon: daemon }
     }
 
     fn docker() -> Self {
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        Self::new(Arc::new(connect(Address::find(Some(&common::docker_host()), None, None).unwrap())))
+        Self::real(&common::docker_host(), None)
+    }
+
+    /// An engine whose log of events, which is short, nobody else fills.
+    fn docker_alone() -> Self {
+        let daemon = Daemon::start();
+        Self::real(&daemon.host(), Some(daemon))
     }
 
     fn podman() -> Self {
         let host = std::env::var("TIDETABLE_TEST_PODMAN")
             .expect("TIDETABLE_TEST_PODMAN says where Podman is: run `make test`");
-        Self::new(Arc::new(connect(Address::find(Some(&host), None, None).unwrap())))
+        Self::real(&host, None)
     }
 
+    /// In virtual time.
     fn simulated() -> Self {
-        Self::new(Arc::new(SimulatedEngine::new(Arc::new(SystemClock), Default::default())))
+        let (clock, dice) = (Arc::new(VirtualClock(tokio::time::Instant::now())), Dice::from_system());
+        let engine = Arc::new(SimulatedEngine::new(clock.clone(), Default::default()));
+        Self { engine, clock, instance: InstanceId::new(dice.bytes()), dice, folder: None, _daemon: None }
+    }
+
+    /// Runs a container that exits with this code, two seconds later and not before it is let go.
+    async fn run_until_let_go(&self, code: i32) -> Launch {
+        let Some(folder) = &self.folder else { return self.run(&format!("sleep 2; exit {code}")).await.0 };
+        let script = format!("until [ -e /go/on ]; do sleep 0.1; done; exit {code}");
+        let launch = self.launch(serde_json::json!({"command": ["sh", "-c", script],
+            "mounts": [{"type": "bind", "source": folder.path(), "target": "/go"}]}));
+        let id = self.engine.create(&launch).await.expect("it can be created");
+        self.engine.start(&id).await.expect("it can be started");
+        launch
+    }
+
+    async fn let_go(&self) {
+        if let Some(folder) = &self.folder {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            std::fs::write(folder.path().join("on"), "").unwrap();
+        }
+    }
+
+    /// Waits until a container has written this line.
+    async fn until_said(&self, id: &ContainerId, line: &str) {
+        let end = tokio::time::Instant::now() + common::PATIENCE;
+        while !self.output(id, false).await.iter().any(|said| said.text == line.as_bytes()) {
+            assert!(tokio::time::Instant::now() < end, "it does not say {line}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     fn launch(&self, spec: serde_json::Value) -> Launch {
         let spec: JobSpec = serde_json::from_value(spec).expect("a right spec");
-        let job = JobId::new(SystemClock.now(), self.dice.bytes());
+        let job = JobId::new(self.clock.now(), self.dice.bytes());
         let attempt = Attempt(1);
         let image = spec.fields().image.clone().unwrap_or_else(|| common::IMAGE.parse().unwrap());
         let environment = vec![("TIDETABLE_JOB_ID".to_owned(), job.to_string())];
@@ -85,14 +141,15 @@ impl Bench {
 
     /// The container when its process has ended.
     async fn ended(&self, launch: &Launch) -> Container {
-        for _ in 0..600 {
+        let end = tokio::time::Instant::now() + common::PATIENCE;
+        loop {
             let container = self.look(launch).await;
             if matches!(container.phase, Phase::Exited { .. }) {
                 return container;
             }
+            assert!(tokio::time::Instant::now() < end, "it does not end");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("it does not end");
     }
 
     async fn output(&self, id: &ContainerId, follow: bool) -> Vec<LogLine> {
@@ -118,13 +175,24 @@ async fn hold<F: Future<Output = ()> + Send + 'static>(bench: Bench, case: impl 
 }
 
 macro_rules! suite {
-    (every engine: { $($case:ident,)* } with a real shell: { $($shell_case:ident,)* }) => {
-        mod docker { suite!(docker: $($case,)* $($shell_case,)*); }
-        mod podman { suite!(podman: $($case,)* $($shell_case,)*); }
-        mod simulated { suite!(simulated: $($case,)*); }
+    (every engine: { $($case:ident,)* } by its log: { $($log_case:ident,)* } with a real shell: { $($shell_case:ident,)* }) => {
+        mod docker {
+            suite!(multi_thread, docker: $($case,)* $($shell_case,)*);
+            suite!(multi_thread, docker_alone: $($log_case,)*);
+        }
+        mod podman { suite!(multi_thread, podman: $($case,)* $($log_case,)* $($shell_case,)*); }
+        mod simulated { suite!(current_thread, simulated: $($case,)* $($log_case,)*); }
     };
-    ($engine:ident: $($case:ident,)*) => {
-        $(#[tokio::test(flavor = "multi_thread")] async fn $case() { super::hold(super::Bench::$engine(), super::$case).await })*
+    ($flavor:ident, $engine:ident: $($case:ident,)*) => {
+        $(suite!(@$flavor $engine $case);)*
+    };
+    (@multi_thread $engine:ident $case:ident) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $case() { super::hold(super::Bench::$engine(), super::$case).await }
+    };
+    (@current_thread $engine:ident $case:ident) => {
+        #[tokio::test(start_paused = true)]
+        async fn $case() { super::hold(super::Bench::$engine(), super::$case).await }
     };
 }
 
@@ -147,11 +215,13 @@ suite! {
     followed_output_ends_with_the_container,
     output_of_what_is_not_there_is_not_there,
     environment_and_labels_arrive,
+    pulls_of_one_image_share_one_answer,
+    starting_what_has_exited_runs_it_again,
+    }
+    by its log: {
     the_log_tells_a_container_that_ran_from_one_that_never_did,
     what_this_engine_started_it_was_seen_to,
     its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_reaches,
-    pulls_of_one_image_share_one_answer,
-    starting_what_has_exited_runs_it_again,
     }
     with a real shell: {
     a_container_that_heeds_the_request_to_stop_ends_by_itself,
@@ -182,8 +252,9 @@ async fn creating_twice_conflicts_and_keeps_the_first(bench: Arc<Bench>) {
 }
 
 async fn a_started_container_runs_and_then_has_its_exit_code_and_times(bench: Arc<Bench>) {
-    let (launch, _) = bench.run("sleep 2; exit 7").await;
+    let launch = bench.run_until_let_go(7).await;
     let Phase::Running { started_at } = bench.look(&launch).await.phase else { panic!("it runs") };
+    bench.let_go().await;
     let container = bench.ended(&launch).await;
     assert!(container.image_digest.is_some());
     let Phase::Exited { started_at: again, exit } = container.phase else { panic!("it has ended") };
@@ -227,15 +298,15 @@ async fn what_is_not_there_is_none_and_removing_it_is_no_error(bench: Arc<Bench>
 }
 
 async fn removing_what_runs_conflicts_and_harms_nothing(bench: Arc<Bench>) {
-    let (launch, id) = bench.run("sleep 30").await;
+    let (launch, id) = bench.run("sleep 3600").await;
     let removed = bench.engine.remove(&id).await;
     assert!(matches!(removed, Err(EngineError::Conflict(_))), "{removed:?}");
     assert!(matches!(bench.look(&launch).await.phase, Phase::Running { .. }));
 }
 
 async fn a_container_is_asked_to_stop_and_then_killed(bench: Arc<Bench>) {
-    let (deaf, id) = bench.run("trap '' TERM; sleep 60; sleep 60").await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (deaf, id) = bench.run("trap '' TERM; echo ready; sleep 3600; sleep 3600").await;
+    bench.until_said(&id, "ready").await;
     bench.engine.stop(&id, Duration::from_secs(1)).await.expect("it can be stopped");
     let Phase::Exited { exit, .. } = bench.ended(&deaf).await.phase else { panic!("it has ended") };
     assert_eq!(exit.code, 137);
@@ -243,8 +314,8 @@ async fn a_container_is_asked_to_stop_and_then_killed(bench: Arc<Bench>) {
 
 async fn a_container_that_heeds_the_request_to_stop_ends_by_itself(bench: Arc<Bench>) {
     let (heeds, id) = bench.run("trap 'exit 5' TERM; echo ready; while true; do sleep 1; done").await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    bench.engine.stop(&id, Duration::from_secs(30)).await.expect("it can be stopped");
+    bench.until_said(&id, "ready").await;
+    bench.engine.stop(&id, Duration::from_secs(200)).await.expect("it can be stopped");
     let Phase::Exited { exit, .. } = bench.ended(&heeds).await.phase else { panic!("it has ended") };
     assert_eq!(exit.code, 5);
 }
@@ -262,11 +333,14 @@ async fn stopping_what_does_not_run_is_no_error(bench: Arc<Bench>) {
 
 async fn a_listing_shows_this_instance_alone(bench: Arc<Bench>) {
     let (created, _) = bench.create("true").await;
-    let (running, _) = bench.run("sleep 30").await;
+    let (running, _) = bench.run("sleep 3600").await;
     let stranger = Bench {
         engine: bench.engine.clone(),
+        clock: bench.clock.clone(),
         instance: InstanceId::new(bench.dice.bytes()),
         dice: Dice::from_system(),
+        folder: None,
+        _daemon: None,
     };
     stranger.create("true").await;
     let mut listed = bench.engine.list(bench.instance).await.expect("an answer");
@@ -362,7 +436,7 @@ async fn environment_and_labels_arrive(bench: Arc<Bench>) {
 async fn the_log_tells_a_container_that_ran_from_one_that_never_did(bench: Arc<Bench>) {
     let (_, never) = bench.create("true").await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    let since = SystemClock.now();
+    let since = bench.clock.now();
     let (launch, ran) = bench.run("true").await;
     bench.ended(&launch).await;
     bench.engine.remove(&never).await.expect("it can be removed");
@@ -386,11 +460,11 @@ async fn what_this_engine_started_it_was_seen_to(bench: Arc<Bench>) {
 }
 
 async fn its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_reaches(bench: Arc<Bench>) {
-    let long_ago = SystemClock.now() - chrono::Duration::days(10_000);
+    let long_ago = bench.clock.now() - chrono::Duration::days(10_000);
     let (never, id) = bench.create("true").await;
     bench.engine.remove(&id).await.expect("it can be removed");
     tokio::time::sleep(Duration::from_millis(2_100)).await;
-    let since = SystemClock.now() - chrono::Duration::seconds(1);
+    let since = bench.clock.now() - chrono::Duration::seconds(1);
     let (gone, id) = bench.run("true").await;
     bench.ended(&gone).await;
     bench.engine.remove(&id).await.expect("it can be removed");
@@ -414,7 +488,10 @@ async fn starting_what_has_exited_runs_it_again(bench: Arc<Bench>) {
     let (launch, id) = bench.run("echo ran").await;
     bench.ended(&launch).await;
     bench.engine.start(&id).await.expect("engines do that");
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let end = tokio::time::Instant::now() + common::PATIENCE;
+    while bench.output(&id, false).await.len() < 2 && tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     bench.ended(&launch).await;
     assert_eq!(bench.output(&id, false).await.len(), 2);
 }

@@ -111,3 +111,29 @@ fn a_choice_between_futures_is_made_in_order() {
         }
     }
 }
+
+/// A dockerd without a bridge deletes the `docker0` that it finds on its network, whoever's that is.
+#[test]
+fn every_dockerd_is_started_on_a_network_of_its_own() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = [sources(&root.join("tests")), sources(&root.join("benches"))].concat();
+    files.extend(fs::read_dir(root.join("scripts")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut starts = 0;
+    for path in files.into_iter().filter(|path| !path.ends_with("house.rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//") && !line.starts_with('#')) {
+            let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+            let (starts_one, apart) = if is_rust {
+                (line.contains("command(\"dockerd\")") || line.contains("Command::new(\"dockerd"), "apart.command(")
+            } else {
+                (line.contains(" dockerd \\"), "\"${APART[@]}\" dockerd")
+            };
+            assert!(!starts_one || line.contains(apart), "{}: {line}", path.display());
+            starts += usize::from(starts_one);
+            assert!(!line.contains("netns exec"), "{}: it mounts another /sys: {line}", path.display());
+            let may = path.ends_with("engine.sh") && line.starts_with("try_start");
+            assert!(!line.contains("--bridge=none") || may, "{}: {line}", path.display());
+        }
+    }
+    assert_eq!(starts, 2, "those of `make test`, and those of the tests");
+}

@@ -7,27 +7,35 @@ mod common;
 
 use std::time::Duration;
 
-use common::{IMAGE, Server, docker_host};
+use common::daemon::Daemon;
+use common::{IMAGE, Server, eventually};
 use serde_json::{Value, json};
 
+/// A server whose jobs may write into a folder of evidence, and an engine of its own, whose log nobody else fills.
 struct Scene {
     server: Server,
+    _daemon: Daemon,
     evidence: tempfile::TempDir,
 }
 
 impl Scene {
     fn new() -> Self {
-        let evidence = tempfile::tempdir().unwrap();
+        let (evidence, daemon) = (tempfile::tempdir().unwrap(), Daemon::start());
         let config = format!(
             "[queues.etl]\nmax_running = 2\n[policies.default]\nallow_mounts = ['{}']",
             evidence.path().display()
         );
-        Self { server: Server::start(&[], &config, &[]), evidence }
+        Self { server: daemon.server(&config), _daemon: daemon, evidence }
     }
 
     /// A job that takes a second, and writes into this file.
     fn submit(&self, file: &str, limits: &Value) -> String {
-        let script = format!("echo begin $TIDETABLE_JOB_ID >> /evidence/{file}; sleep 1; echo end >> /evidence/{file}");
+        self.submit_that(file, "sleep 1", limits)
+    }
+
+    /// A job that does this between its beginning and its end.
+    fn submit_that(&self, file: &str, work: &str, limits: &Value) -> String {
+        let script = format!("echo begin $TIDETABLE_JOB_ID >> /evidence/{file}; {work}; echo end >> /evidence/{file}");
         let mounts = json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
         let mut job = json!({"job_name": IMAGE, "date": "now", "command": ["sh", "-c", script], "mounts": mounts, "network": "none"});
         job.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
@@ -52,17 +60,18 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
-    fn drop(&mut self) {
-        self.server.kill();
-        self.server.remove_containers(&docker_host());
-    }
-}
-
 #[test]
 fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the_server_is_killed() {
     let mut scene = Scene::new();
-    let etl: Vec<String> = (0..8).map(|_| scene.submit("etl", &json!({"queue": "etl"}))).collect();
+    // Two hold on until both are at work: so many may be.
+    let hold = "until [ -e /evidence/go ]; do sleep 0.1; done";
+    let queue = json!({"queue": "etl"});
+    let mut etl: Vec<String> = (0..2).map(|_| scene.submit_that("etl", hold, &queue)).collect();
+    etl.extend((0..6).map(|_| scene.submit("etl", &queue)));
+    eventually("two have begun", || {
+        (scene.evidence.path().join("etl").exists() && scene.wrote("etl").1.len() == 2).then_some(())
+    });
+    std::fs::write(scene.evidence.path().join("go"), "").unwrap();
     for _ in 0..3 {
         std::thread::sleep(Duration::from_millis(900));
         scene.server.kill();

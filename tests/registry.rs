@@ -7,6 +7,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{IMAGE, Server, eventually};
+use common::apart::Inside;
+use common::{IMAGE, Server, Tidy, eventually};
 use serde_json::{Value, json};
 
 const USER: &str = "harbour";
@@ -26,8 +28,11 @@ const HTPASSWD: &str = "harbour:$2b$05$abcdefghijklmnopqrstuuKScRYi3L6U99r4fSMhT
 const HALT_BYTES: usize = 64 * 1024;
 
 /// A registry, and the engine that pulls from it.
+///
+/// An engine finds it on its own loopback. So one process of it runs on the network of each engine that pushes or pulls, all
+/// on one folder.
 struct Registry {
-    child: Child,
+    children: Vec<Child>,
     dir: tempfile::TempDir,
     port: u16,
     engine: String,
@@ -43,8 +48,16 @@ impl Registry {
     }
 
     fn start(engine: String) -> Self {
+        // Somebody else may take the port that was free a moment ago.
+        (0..10).find_map(|_| Self::try_start(&engine)).expect("a port that is free where the engines are")
+    }
+
+    fn try_start(engine: &str) -> Option<Self> {
         let dir = tempfile::Builder::new().prefix("tidetable-registry-").tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = {
+            let _inside = Inside::of_engine(engine);
+            TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+        };
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("htpasswd"), HTPASSWD).unwrap();
         std::fs::write(path("password"), format!("{PASSWORD}\n")).unwrap();
@@ -56,19 +69,31 @@ impl Registry {
             htpasswd = path("htpasswd").display(),
         );
         std::fs::write(path("config.yml"), config).unwrap();
-        let log = std::fs::File::create(path("log")).unwrap();
-        let binary = std::env::var("TIDETABLE_TEST_REGISTRY").unwrap_or_else(|_| "docker-registry".to_owned());
-        let child = Command::new(binary)
-            .arg("serve")
-            .arg(path("config.yml"))
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("docker-registry is there: run `make test`");
-        let registry = Self { child, dir, port, engine };
-        eventually("the registry listens", || TcpStream::connect(("127.0.0.1", port)).ok());
+        let mut registry = Self { children: Vec::new(), dir, port, engine: engine.to_owned() };
+        let mut networks = BTreeSet::new();
+        for host in [&common::docker_host(), engine] {
+            let _inside = Inside::of_engine(host);
+            if networks.insert(std::fs::read_link("/proc/thread-self/ns/net").unwrap()) {
+                registry.serve()?;
+            }
+        }
         registry.log_in("docker", USER, PASSWORD);
-        registry
+        Some(registry)
+    }
+
+    /// Runs it on the network that the test is on; nothing where its port is taken there.
+    fn serve(&mut self) -> Option<()> {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let binary = std::env::var("TIDETABLE_TEST_REGISTRY").unwrap_or_else(|_| "docker-registry".to_owned());
+        let mut command = Command::new(binary);
+        command.arg("serve").arg(self.path("config.yml")).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut child = command.spawn().expect("docker-registry is there: run `make test`");
+        let listens = eventually("the registry listens, or has given up", || match child.try_wait().unwrap() {
+            Some(_) => Some(false),
+            None => TcpStream::connect(("127.0.0.1", self.port)).ok().map(|_| true),
+        });
+        self.children.push(child);
+        listens.then_some(())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -136,18 +161,18 @@ impl Registry {
     }
 
     /// A server with this config, and logins where DOCKER_CONFIG says.
-    fn server(&self, config: &str, docker_config: &str) -> Client {
+    fn server(&self, config: &str, docker_config: &str) -> Tidy {
         let folder = self.path(docker_config);
         let environment = [
             ("DOCKER_HOST", self.engine.as_str()),
             ("DOCKER_CONFIG", folder.to_str().unwrap()),
             ("TIDETABLE_LOG", "trace,bollard=trace"),
         ];
-        Client { server: Server::start(&[], config, &environment), engine: self.engine.clone() }
+        Tidy { server: Server::start(&[], config, &environment), engine: self.engine.clone() }
     }
 
     /// A server whose config file has the password in this file.
-    fn logged_in(&self, password_file: &str) -> Client {
+    fn logged_in(&self, password_file: &str) -> Tidy {
         self.server(&self.login_section(&self.host(), password_file), "nothing")
     }
 
@@ -159,8 +184,10 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         for engine in [&self.engine, &common::docker_host()] {
             let docker =
                 |arguments: &[&str]| Command::new("docker").args(arguments).env("DOCKER_HOST", engine).output();
@@ -173,26 +200,6 @@ impl Drop for Registry {
                 }
             }
         }
-    }
-}
-
-/// A server, whose containers go with it.
-struct Client {
-    server: Server,
-    engine: String,
-}
-
-impl std::ops::Deref for Client {
-    type Target = Server;
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.server.kill();
-        self.server.remove_containers(&self.engine);
     }
 }
 
@@ -218,7 +225,7 @@ fn job(image: &str, more: Value) -> Value {
     job
 }
 
-fn run(server: &Client, image: &str, more: Value) -> Value {
+fn run(server: &Tidy, image: &str, more: Value) -> Value {
     server.wait(&server.submit(job(image, more)))
 }
 
@@ -308,7 +315,7 @@ fn a_pull_policy_says_whether_to_look_for_a_newer_one(registry: &Registry) {
 fn a_pull_that_makes_no_progress_is_given_up_and_tried_again(registry: &Registry) {
     registry.push("large", 8 << 20);
     let halts = Arc::new(AtomicBool::new(true));
-    let port = proxy(registry.port, halts.clone());
+    let port = proxy(registry, halts.clone());
     let host = format!("127.0.0.1:{port}");
     let engine = "[engines.docker]\npull_stall = '2s'\n";
     let server = registry.server(&(registry.login_section(&host, "password") + engine), "nothing");
@@ -316,7 +323,7 @@ fn a_pull_that_makes_no_progress_is_given_up_and_tried_again(registry: &Registry
     let over = run(&server, &image, json!({}));
     assert_ended(&over, "failed", json!("pull_failed"));
     assert!(over["error"].as_str().unwrap().contains("no progress for 2 s"), "{over}");
-    let id = server.submit(job(&image, json!({"retry": {"attempts": 5, "delay": "200ms", "on": ["pull_failed"]}})));
+    let id = server.submit(job(&image, json!({"retry": {"attempts": 100, "delay": "200ms", "on": ["pull_failed"]}})));
     server.until(&id, "pulling");
     eventually("an attempt has failed", || {
         (server.get(&format!("/job/{id}")).json()["reason"] == "pull_failed").then_some(())
@@ -327,8 +334,9 @@ fn a_pull_that_makes_no_progress_is_given_up_and_tried_again(registry: &Registry
     assert!(over["attempt"].as_u64().unwrap() > 1, "{over}");
 }
 
-/// Passes everything on to this port; while it `halts`, of each connection only so many bytes.
-fn proxy(to: u16, halts: Arc<AtomicBool>) -> u16 {
+/// Passes everything on to the registry, for its engine; while it `halts`, of each connection only so many bytes.
+fn proxy(registry: &Registry, halts: Arc<AtomicBool>) -> u16 {
+    let (to, _inside) = (registry.port, Inside::of_engine(&registry.engine));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

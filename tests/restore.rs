@@ -11,35 +11,84 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use common::daemon::Daemon;
 use common::{IMAGE, Server, eventually};
 use serde_json::{Value, json};
 
+/// How the queues stand: a job of one that is full waits, for however long.
+const SHUT: &str = "[queues.first]\nmax_running = 1\n[queues.second]\nmax_running = 1\n";
+const FIRST_OPEN: &str = "[queues.first]\nmax_running = 9\n[queues.second]\nmax_running = 1\n";
+
+/// A server whose jobs may write into a folder of evidence, and an engine of its own: what ran since a backup is told by the
+/// engine's log of events, which is short, and no log of an engine that others use as well.
 struct Scene {
     server: Server,
+    daemon: Daemon,
     evidence: tempfile::TempDir,
 }
 
 impl Scene {
     fn new() -> Self {
-        let evidence = tempfile::tempdir().unwrap();
-        let config = format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
-        Self { server: Server::start(&[], &config, &[]), evidence }
+        let (evidence, daemon) = (tempfile::tempdir().unwrap(), Daemon::start());
+        let scene = Self { server: daemon.server(""), daemon, evidence };
+        scene.configure(SHUT);
+        scene
+    }
+
+    /// Has the server read this config.
+    fn configure(&self, queues: &str) {
+        let beside = self.server.dir().join("config.toml.new");
+        let config = format!("{queues}[policies.default]\nallow_mounts = ['{}']", self.evidence.path().display());
+        fs::write(&beside, config).unwrap();
+        let read = |log: &str| log.matches("the config file was read again").count();
+        let before = read(&self.server.log());
+        fs::rename(beside, self.server.dir().join("config.toml")).unwrap();
+        eventually("the config is read", || (read(&self.server.log()) > before).then_some(()));
     }
 
     /// A job that writes down its beginning and its end.
-    fn job(&self, date: &str, seconds: u32) -> String {
+    fn job(&self, date: &str) -> String {
+        self.submit(json!({"date": date}), "true")
+    }
+
+    /// One that waits for a place in this queue.
+    fn job_of(&self, queue: &str) -> String {
+        self.submit(json!({"date": "now", "queue": queue}), "true")
+    }
+
+    /// One of this queue, that does not end before it is let go.
+    fn long_job_of(&self, queue: &str) -> String {
+        self.submit(
+            json!({"date": "now", "queue": queue}),
+            "until [ -e /evidence/go-$TIDETABLE_JOB_ID ]; do sleep 0.1; done",
+        )
+    }
+
+    /// Gives a job that waits for its date another one.
+    fn run_now(&self, id: &str) {
+        let headers = [("content-type", "application/json")];
+        let changed = self.server.call("PATCH", &format!("/job/{id}"), &headers, br#"{"date": "now"}"#);
+        assert_eq!(changed.status, 200, "{}", changed.text());
+    }
+
+    fn let_go(&self, id: &str) {
+        fs::write(self.evidence.path().join(format!("go-{id}")), "").unwrap();
+    }
+
+    fn submit(&self, mut job: Value, work: &str) -> String {
         let script = format!(
-            "echo begin >> /evidence/$TIDETABLE_JOB_ID; sleep {seconds}; echo end >> /evidence/$TIDETABLE_JOB_ID; exit 7"
+            "echo begin >> /evidence/$TIDETABLE_JOB_ID; {work}; echo end >> /evidence/$TIDETABLE_JOB_ID; exit 7"
         );
-        let mounts = json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
-        self.server.submit(json!({"job_name": IMAGE, "date": date, "command": ["sh", "-c", script], "mounts": mounts, "network": "none"}))
+        (job["job_name"], job["network"], job["command"]) = (json!(IMAGE), json!("none"), json!(["sh", "-c", script]));
+        job["mounts"] = json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
+        self.server.submit(job)
     }
 
     fn wrote(&self, id: &str) -> String {
         fs::read_to_string(self.evidence.path().join(id)).unwrap_or_default()
     }
 
-    /// Takes a backup, and says how the jobs stand in it.
+    /// Takes a backup.
     fn back_up(&self) {
         let mut command = Command::new(common::binary());
         command.args(["backup", "--data-dir"]).args([self.server.data_dir(), self.server.dir().join("backup")]);
@@ -68,75 +117,79 @@ impl Scene {
         job
     }
 
-    fn containers(&self) -> String {
-        let log = self.server.log();
-        let at = log.find("instance=").expect("the log says which instance") + "instance=".len();
-        docker(&["ps", "-aq", "--filter", &format!("label=tidetable.instance={}", &log[at..at + 32])])
+    /// Its containers on the engine; with this label more, if there is one.
+    fn containers(&self, label: &str) -> String {
+        let instance = format!("label=tidetable.instance={}", self.server.instance());
+        self.daemon.docker_says(&["ps", "-aq", "--filter", &instance, "--filter", &format!("label={label}")])
     }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        for id in self.containers().lines() {
-            docker(&["rm", "-f", id]);
-        }
-    }
-}
-
-fn docker(arguments: &[&str]) -> String {
-    let mut command = Command::new("docker");
-    let output = command.args(arguments).env("DOCKER_HOST", common::docker_host()).output().expect("the docker client");
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
 fn a_backup_that_is_served_runs_nothing_again_that_ran_since_it_was_taken() {
     let mut scene = Scene::new();
     // The engine's log has to reach further back than the backup, by more than clocks may differ.
-    let known = scene.job("now", 0);
+    let known = scene.job("now");
     scene.assert_has_its_result(&known);
     std::thread::sleep(Duration::from_secs(6));
-    let runs_through = scene.job("now", 20);
-    scene.server.until(&runs_through, "running");
-    let finished = scene.job("6s", 0);
-    let runs_now = scene.job("7s", 14);
-    let exits_meanwhile = scene.job("7s", 5);
-    let due_meanwhile = scene.job("14s", 0);
-    let later = scene.job("20s", 0);
+    let [runs_through, runs_on] = ["first", "second"].map(|queue| {
+        let id = scene.long_job_of(queue);
+        scene.server.until(&id, "running");
+        id
+    });
+    let finished = scene.job_of("first");
+    let runs_now = scene.long_job_of("first");
+    let exits_meanwhile = scene.long_job_of("first");
+    let due_meanwhile = scene.job_of("second");
+    let [later, moved_ahead] = [0, 1].map(|_| scene.job("1h"));
+    for id in [&finished, &runs_now, &exits_meanwhile, &due_meanwhile] {
+        scene.server.until(id, "queued");
+    }
     scene.back_up();
-    let still = scene.server.get(&format!("/job/{finished}")).json();
-    assert_eq!(still["status"], "scheduled", "this machine is too slow for this test: {still}");
-    let accepted_since = scene.job("now", 0);
+    let accepted_since = scene.job("now");
     scene.assert_has_its_result(&accepted_since);
-    scene.assert_has_its_result(&finished);
+    scene.configure(FIRST_OPEN);
+    scene.run_now(&moved_ahead);
+    for id in [&finished, &moved_ahead] {
+        scene.assert_has_its_result(id);
+        let label = format!("tidetable.job={id}");
+        eventually("its container is gone", || scene.containers(&label).is_empty().then_some(()));
+    }
     scene.server.until(&runs_now, "running");
     scene.server.until(&exits_meanwhile, "running");
     scene.server.kill();
+    scene.let_go(&exits_meanwhile);
     eventually("the short one has ended", || (scene.wrote(&exits_meanwhile) == "begin\nend\n").then_some(()));
-    std::thread::sleep(Duration::from_secs(3));
     scene.restore();
 
     // What the engine still has is adopted, whatever the backup knew of it.
     assert_eq!(scene.server.until(&runs_now, "running")["attempt"], 1);
     scene.assert_has_its_result(&exits_meanwhile);
     // What is gone from the engine and was started, by the engine's own log, is not run again.
-    let job = scene.over_after_one_run(&finished);
-    assert_eq!((&job["status"], &job["reason"]), (&json!("unknown"), &json!("restored")), "{job}");
-    assert!(job["error"].as_str().unwrap().contains("restored backup"), "{job}");
+    for id in [&finished, &moved_ahead] {
+        let job = scene.over_after_one_run(id);
+        assert_eq!((&job["status"], &job["reason"]), (&json!("unknown"), &json!("restored")), "{job}");
+        assert!(job["error"].as_str().unwrap().contains("restored backup"), "{job}");
+    }
     // What was not started, by the same log, runs late.
+    assert_eq!(scene.server.get(&format!("/job/{due_meanwhile}")).json()["status"], "queued");
+    scene.let_go(&runs_on);
     let job = scene.assert_has_its_result(&due_meanwhile);
     assert!(job["lateness_ms"].as_i64().unwrap() > 500, "{job}");
-    for id in [&runs_now, &runs_through, &later] {
+    scene.run_now(&later);
+    for id in [&runs_now, &runs_through] {
+        scene.let_go(id);
+    }
+    for id in [&runs_now, &runs_through, &runs_on, &later] {
         scene.assert_has_its_result(id);
     }
     assert_eq!(scene.server.get(&format!("/job/{accepted_since}")).status, 404, "the backup cannot know of it");
-    eventually("all containers are gone", || scene.containers().is_empty().then_some(()));
+    eventually("all containers are gone", || scene.containers("tidetable.job").is_empty().then_some(()));
     assert_eq!(scene.server.get(&format!("/job/{known}")).json()["status"], "failed");
 
     // It is seen to once: served again, it is a store like any other.
     scene.server.kill();
     let said = scene.server.log().matches("restored backup").count();
     scene.server.up();
-    scene.assert_has_its_result(&scene.job("now", 0));
+    scene.assert_has_its_result(&scene.job("now"));
     assert_eq!(scene.server.log().matches("restored backup").count(), said);
 }

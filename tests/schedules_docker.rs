@@ -10,29 +10,25 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use common::{IMAGE, Server, docker_host, eventually};
+use common::daemon::Daemon;
+use common::{IMAGE, Server, eventually};
 use serde_json::{Value, json};
 
 /// Moments at which the server is killed, in milliseconds after it came up: on a tick, off it, and in between.
 const KILLS: [u64; 6] = [1_500, 700, 2_950, 1_010, 400, 2_200];
 
+/// A server, and an engine of its own, whose log nobody else fills.
 struct Scene {
     server: Server,
+    _daemon: Daemon,
     evidence: tempfile::TempDir,
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        self.server.kill();
-        self.server.remove_containers(&docker_host());
-    }
 }
 
 #[test]
 fn each_tick_runs_once_and_is_in_the_ledger_once_though_the_server_is_killed() {
-    let evidence = tempfile::tempdir().unwrap();
+    let (evidence, daemon) = (tempfile::tempdir().unwrap(), Daemon::start());
     let policy = format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
-    let mut scene = Scene { server: Server::start(&[], &policy, &[]), evidence };
+    let mut scene = Scene { server: daemon.server(&policy), _daemon: daemon, evidence };
     let mounts = json!([{"type": "bind", "source": scene.evidence.path(), "target": "/evidence"}]);
     let script = "echo $TIDETABLE_JOB_ID $TIDETABLE_SCHEDULE >> /evidence/begun";
     let spec = json!({"command": ["sh", "-c", script], "mounts": mounts, "network": "none"});

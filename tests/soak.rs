@@ -105,7 +105,7 @@ impl Soak {
         let name = if is_long(half) { "target/soak.csv" } else { "target/soak-short.csv" };
         let mut csv = fs::File::create(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
         writeln!(csv, "seconds,rss_kib,files,threads,containers,disk,wal,jobs").unwrap();
-        let mut scene = Scene::new(Some(Daemon::start(true)), seed);
+        let mut scene = Scene::new(Daemon::over_tls(true), seed);
         let misread = Arc::new(Mutex::new(Vec::new()));
         let told = misread.clone();
         let load = scene.load(0, Duration::from_millis(350), mixed, move |caller, job| attend(caller, job, &told));
@@ -150,14 +150,14 @@ impl Soak {
     fn restart_engine(&mut self) {
         self.restarts += 1;
         let kill = self.scene.rng.random_bool(0.5);
-        let daemon = self.scene.daemon();
+        let daemon = &mut self.scene.daemon;
         if kill {
             daemon.kill()
         } else {
             daemon.terminate()
         }
         self.scene.nap(0..2_000);
-        self.scene.daemon().up();
+        self.scene.daemon.up();
     }
 }
 

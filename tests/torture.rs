@@ -50,7 +50,7 @@ impl Size {
 }
 
 /// Tells one story, and fails where the promise was broken.
-fn torture(story: &str, daemon: Option<Daemon>, troubles: &[Trouble], size: Size, allowed: Allowed) {
+fn torture(story: &str, daemon: Daemon, troubles: &[Trouble], size: Size, allowed: Allowed) {
     let seed = std::env::var("SEED").map_or_else(|_| rand::random_range(0..1_000_000), |seed| seed.parse().unwrap());
     eprintln!("{story}: SEED={seed}");
     let mut scene = Scene::new(daemon, seed);
@@ -72,22 +72,22 @@ fn strike(scene: &mut Scene, trouble: Trouble, away: u64) {
         Trouble::Server => scene.kill_server(),
         Trouble::Engine => {
             scene.nap(0..2 * away);
-            scene.daemon().kill();
+            scene.daemon.kill();
             meanwhile(scene, away);
-            scene.daemon().up();
+            scene.daemon.up();
         }
         Trouble::Frozen => {
             scene.nap(0..2 * away);
-            scene.daemon().freeze();
+            scene.daemon.freeze();
             meanwhile(scene, away);
-            scene.daemon().thaw();
+            scene.daemon.thaw();
         }
         Trouble::Network => {
             scene.nap(0..2 * away);
             let how = if scene.rng.random_bool(0.5) { Cut::Refused } else { Cut::Silence };
-            scene.daemon().cut(how);
+            scene.daemon.cut(how);
             meanwhile(scene, away);
-            scene.daemon().mend();
+            scene.daemon.mend();
         }
     }
 }
@@ -106,14 +106,14 @@ fn meanwhile(scene: &mut Scene, away: u64) {
 
 #[test]
 fn the_server_is_killed_at_any_moment() {
-    torture("server killed", None, &[Trouble::Server], Size::of((60, 18), (300, 100)), Allowed::default());
+    torture("server killed", Daemon::start(), &[Trouble::Server], Size::of((60, 18), (300, 100)), Allowed::default());
 }
 
 #[test]
 fn everything_is_killed_frozen_and_cut_off() {
     let allowed = Allowed { engine_restarted: true, engine_killed: true };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
-    torture("everything", Some(Daemon::apart(false)), &troubles, Size::of((40, 6), (300, 24)), allowed);
+    torture("everything", Daemon::over_tls(false), &troubles, Size::of((40, 6), (300, 24)), allowed);
 }
 
 #[test]
@@ -121,14 +121,14 @@ fn everything_is_killed_frozen_and_cut_off() {
 fn everything_is_killed_frozen_and_cut_off_with_live_restore() {
     let allowed = Allowed { engine_killed: true, ..Allowed::default() };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
-    torture("everything, live-restore", Some(Daemon::apart(true)), &troubles, Size::of((40, 6), (300, 24)), allowed);
+    torture("everything, live-restore", Daemon::over_tls(true), &troubles, Size::of((40, 6), (300, 24)), allowed);
 }
 
 #[test]
 #[ignore = "long: `make torture`"]
 fn the_engine_is_killed_and_takes_its_containers_along() {
     let allowed = Allowed { engine_restarted: true, engine_killed: true };
-    torture("engine killed", Some(Daemon::start(false)), &[Trouble::Engine], Size::of((40, 4), (300, 15)), allowed);
+    torture("engine killed", Daemon::over_tls(false), &[Trouble::Engine], Size::of((40, 4), (300, 15)), allowed);
 }
 
 #[test]
@@ -136,19 +136,19 @@ fn the_engine_is_killed_and_takes_its_containers_along() {
 fn the_engine_is_killed_and_its_containers_run_on() {
     let allowed = Allowed { engine_killed: true, ..Allowed::default() };
     let size = Size::of((40, 4), (300, 15));
-    torture("engine killed, live-restore", Some(Daemon::start(true)), &[Trouble::Engine], size, allowed);
+    torture("engine killed, live-restore", Daemon::over_tls(true), &[Trouble::Engine], size, allowed);
 }
 
 #[test]
 #[ignore = "long: `make torture`"]
 fn the_engine_stands_still() {
     let size = Size::of((40, 4), (300, 15));
-    torture("engine frozen", Some(Daemon::start(false)), &[Trouble::Frozen], size, Allowed::default());
+    torture("engine frozen", Daemon::over_tls(false), &[Trouble::Frozen], size, Allowed::default());
 }
 
 #[test]
 #[ignore = "long: `make torture`"]
 fn the_network_to_the_engine_is_cut() {
     let size = Size::of((40, 4), (300, 15));
-    torture("network cut", Some(Daemon::apart(false)), &[Trouble::Network], size, Allowed::default());
+    torture("network cut", Daemon::over_tls(false), &[Trouble::Network], size, Allowed::default());
 }

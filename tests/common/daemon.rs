@@ -1,30 +1,30 @@
-//! A Docker daemon of the tests' own, over TCP with TLS, that may be killed, frozen, and cut off.
+//! A Docker daemon of the tests' own, that may be killed, frozen, and cut off, and whose log of events is nobody else's.
 //!
-//! Wants root and Debian's docker.io, as `make test` sees to. However a test ends, the daemon is stopped, its mounts are
-//! undone, and its network is taken away.
+//! Wants root and Debian's docker.io, as `make test` sees to. It lives in namespaces of its own: other engines of the
+//! machine keep their networks, files and containers. However a test ends, the daemon is killed and all of it removed.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 
+use serde_json::{Value, json};
+
+use super::apart::{Apart, Inside};
 use super::{IMAGE, Server, docker_host, eventually, signal};
+
+/// Where a daemon listens in its own network.
+const PORT: &str = "2376";
 
 /// A daemon, and the certificates to reach it.
 pub struct Daemon {
+    /// While it is reached over TCP, the test is on its network.
+    inside: Option<Inside>,
     dir: tempfile::TempDir,
-    place: Place,
-    port: u16,
+    apart: Apart,
+    is_over_tls: bool,
     live_restore: bool,
     /// Where it keeps its containers and its identity, below its folder.
     pub data: &'static str,
     child: Option<Child>,
-}
-
-/// On which network a daemon is.
-enum Place {
-    Here,
-    Apart(Namespace),
 }
 
 /// How a network fails.
@@ -37,23 +37,26 @@ pub enum Cut {
 }
 
 impl Daemon {
-    /// A daemon on this machine's loopback.
-    pub fn start(live_restore: bool) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self::start_at(Place::Here, port, live_restore)
+    /// A daemon that is reached by its socket.
+    pub fn start() -> Self {
+        Self::new(false, false)
     }
 
-    /// A daemon on a network of its own, that can be cut.
-    pub fn apart(live_restore: bool) -> Self {
-        Self::start_at(Place::Apart(Namespace::new()), 2376, live_restore)
+    /// A daemon that is reached over TCP with TLS, over a network that can be cut.
+    pub fn over_tls(live_restore: bool) -> Self {
+        Self::new(true, live_restore)
     }
 
-    fn start_at(place: Place, port: u16, live_restore: bool) -> Self {
+    fn new(is_over_tls: bool, live_restore: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("tt").tempdir().unwrap();
-        certificates(dir.path(), &place.address());
-        let mut daemon = Self { dir, place, port, live_restore, data: "data", child: None };
+        let apart = Apart::new(dir.path());
+        if is_over_tls {
+            certificates(dir.path());
+        }
+        let mut daemon = Self { inside: None, dir, apart, is_over_tls, live_restore, data: "data", child: None };
         daemon.up();
         daemon.load_image();
+        daemon.inside = is_over_tls.then(|| daemon.apart.enter());
         daemon
     }
 
@@ -66,8 +69,22 @@ impl Daemon {
         self.dir.path().file_name().unwrap().to_string_lossy().into_owned()
     }
 
-    fn host(&self) -> String {
-        format!("tcp://{}:{}", self.place.address(), self.port)
+    /// Its address.
+    pub fn host(&self) -> String {
+        match self.is_over_tls {
+            true => format!("tcp://127.0.0.1:{PORT}"),
+            false => format!("unix://{}", self.path("docker.sock").display()),
+        }
+    }
+
+    /// A program on the daemon's network, as if that were the machine's.
+    pub fn beside(&self, program: &str) -> Command {
+        self.apart.command(program)
+    }
+
+    /// Puts this thread on the daemon's network.
+    pub fn enter(&self) -> Inside {
+        self.apart.enter()
     }
 
     /// Starts it (again), and waits until it answers.
@@ -76,31 +93,37 @@ impl Daemon {
         for file in ["pid", "exec/containerd/containerd.pid"] {
             let _none = std::fs::remove_file(self.path(file));
         }
-        let mut command = self.place.command("dockerd");
-        command.arg("--host").arg(self.host()).args([
-            "--tlsverify",
-            "--bridge=none",
-            "--iptables=false",
-            "--ip6tables=false",
-            "--ip-forward=false",
-        ]);
-        command.arg(format!("--live-restore={}", self.live_restore)).arg(format!("--cgroup-parent=/{}", self.cgroup()));
-        for (flag, file) in [
-            ("--data-root", self.data),
-            ("--exec-root", "exec"),
-            ("--pidfile", "pid"),
-            ("--tlscacert", "ca.pem"),
-            ("--tlscert", "cert.pem"),
-            ("--tlskey", "key.pem"),
-        ] {
+        let mut command = self.apart.command("dockerd");
+        command.arg("--host").arg(self.host()).args(["--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
+        command.arg(format!("--live-restore={}", self.live_restore));
+        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs"]).arg(format!("--cgroup-parent=/{}", self.cgroup()));
+        for (flag, file) in [("--data-root", self.data), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             command.arg(flag).arg(self.path(file));
         }
-        std::fs::write(self.path("daemon.json"), "{}").unwrap();
+        if self.is_over_tls {
+            command.arg("--tlsverify");
+            for (flag, file) in [("--tlscacert", "ca.pem"), ("--tlscert", "cert.pem"), ("--tlskey", "key.pem")] {
+                command.arg(flag).arg(self.path(file));
+            }
+        }
+        std::fs::write(self.path("daemon.json"), self.config().to_string()).unwrap();
         command.arg("--config-file").arg(self.path("daemon.json"));
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         self.child =
             Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("dockerd is installed: run `make test`"));
-        eventually("the daemon answers", || self.docker(&["version"]).status.success().then_some(()));
+        eventually("the daemon answers", || {
+            if let Some(ended) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                panic!("dockerd: {ended}\n{}", std::fs::read_to_string(self.path("log")).unwrap());
+            }
+            self.docker(&["version"]).status.success().then_some(())
+        });
+    }
+
+    /// A dockerd up to version 24 keeps its identity in `/etc/docker`, which is the machine's, unless it is told otherwise.
+    fn config(&self) -> Value {
+        const KEY: &str = "deprecated-key-path";
+        let knows = Command::new("sh").args(["-c", "grep -qa \"$0\" \"$(command -v dockerd)\"", KEY]).status().unwrap();
+        if knows.success() { json!({KEY: self.path(&format!("{}.key", self.data))}) } else { json!({}) }
     }
 
     /// Ends it as `kill -9` does.
@@ -129,31 +152,38 @@ impl Daemon {
 
     /// Cuts the network to it.
     pub fn cut(&self, how: Cut) {
-        self.namespace().cut(how);
+        assert!(self.is_over_tls, "a socket cannot be cut");
+        let rule: &[&str] = match how {
+            Cut::Refused => &["-j", "REJECT", "--reject-with", "tcp-reset"],
+            Cut::Silence => &["-j", "DROP"],
+        };
+        self.iptables(&[&["-A", "INPUT", "-p", "tcp", "--dport", PORT], rule].concat());
     }
 
     /// Mends the network to it.
     pub fn mend(&self) {
-        self.namespace().mend();
+        self.iptables(&["-F", "INPUT"]);
     }
 
-    fn namespace(&self) -> &Namespace {
-        match &self.place {
-            Place::Apart(namespace) => namespace,
-            Place::Here => panic!("its network is everybody's: start it apart"),
-        }
+    fn iptables(&self, arguments: &[&str]) {
+        let done = self.apart.command("iptables").arg("-w").args(arguments).status().expect("util-linux has `nsenter`");
+        assert!(done.success(), "iptables {arguments:?}");
     }
 
     /// What the `docker` client says to this.
     pub fn docker(&self, arguments: &[&str]) -> Output {
-        Command::new("docker")
-            .args(["--tlsverify", "--host"])
-            .arg(self.host())
-            .args(arguments)
-            .env("DOCKER_CERT_PATH", self.dir.path())
-            .env_remove("DOCKER_HOST")
-            .output()
-            .unwrap()
+        let mut command = self.apart.command("docker");
+        if self.is_over_tls {
+            command.arg("--tlsverify").env("DOCKER_CERT_PATH", self.dir.path());
+        }
+        command.arg("--host").arg(self.host()).args(arguments).env_remove("DOCKER_HOST").output().unwrap()
+    }
+
+    /// What the `docker` client writes, when it succeeds.
+    pub fn docker_says(&self, arguments: &[&str]) -> String {
+        let output = self.docker(arguments);
+        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     fn load_image(&self) {
@@ -166,126 +196,42 @@ impl Daemon {
             .status()
             .unwrap();
         assert!(save.success(), "the engine of the tests has {IMAGE}: run `make test`");
-        assert!(self.docker(&["load", "-i", saved.to_str().unwrap()]).status.success());
+        self.docker_says(&["load", "-i", saved.to_str().unwrap()]);
+    }
+
+    /// A server on this daemon, with these flags and this config.
+    pub fn server_with(&self, flags: &[&str], config: &str) -> Server {
+        let folder = self.dir.path().display().to_string();
+        let host = self.host();
+        let mut environment = vec![("DOCKER_HOST", host.as_str())];
+        if self.is_over_tls {
+            environment.extend([("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", folder.as_str())]);
+        }
+        Server::start(flags, config, &environment)
     }
 
     /// A server on this daemon, with this config.
     pub fn server(&self, config: &str) -> Server {
-        let environment = [
-            ("DOCKER_HOST", self.host()),
-            ("DOCKER_TLS_VERIFY", "1".to_owned()),
-            ("DOCKER_CERT_PATH", self.dir.path().display().to_string()),
-        ];
-        let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Server::start(&[], config, &environment)
+        self.server_with(&[], config)
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // One that stands still hears nothing.
-            for name in ["CONT", "TERM"] {
-                signal(child.id(), name);
-            }
+            let _ = child.kill();
             let _ = child.wait();
         }
-        // What a killed daemon left: its containerd, the shims of containers that ran on, these, and mounts.
+        // What it leaves: its containerd, the shims of its containers, and these. Mounts and links go with the namespaces.
         let dir = self.dir.path().display().to_string();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
             let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             if pid != std::process::id() && String::from_utf8_lossy(&command).contains(&dir) {
-                let _ = Command::new("kill").arg("-9").arg(pid.to_string()).status();
+                let _ = Command::new("kill").arg("-9").arg(pid.to_string()).stderr(Stdio::null()).status();
             }
         }
         end_cgroup(&self.cgroup());
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|mount| mount.starts_with(&dir)) {
-            let _ = Command::new("umount").args(["-l", mount]).stderr(Stdio::null()).status();
-        }
-    }
-}
-
-impl Place {
-    fn address(&self) -> String {
-        match self {
-            Self::Here => "127.0.0.1".to_owned(),
-            Self::Apart(namespace) => namespace.address(2),
-        }
-    }
-
-    fn command(&self, program: &str) -> Command {
-        match self {
-            Self::Here => Command::new(program),
-            Self::Apart(namespace) => namespace.command(program),
-        }
-    }
-}
-
-/// A network namespace with one wire to this machine, on two addresses of the block that is set aside for such tests.
-struct Namespace {
-    /// Also that of the end of the wire that is here.
-    name: String,
-    block: (u32, u8),
-}
-
-impl Namespace {
-    fn new() -> Self {
-        // Unlike in all tests of this machine that run at this time, or nearly.
-        static NEXT: AtomicU8 = AtomicU8::new(0);
-        let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let namespace = Self { name: format!("tt{pid}-{next}"), block: (pid % 256, next % 64 * 4) };
-        let name = &namespace.name;
-        for step in [
-            format!("netns add {name}"),
-            format!("link add {name} type veth peer name eth0 netns {name}"),
-            format!("address add {}/30 dev {name}", namespace.address(1)),
-            format!("link set {name} up"),
-            format!("-n {name} address add {}/30 dev eth0", namespace.address(2)),
-            format!("-n {name} link set eth0 up"),
-            format!("-n {name} link set lo up"),
-        ] {
-            let done = Command::new("ip").args(step.split(' ')).status().expect("iproute2 is installed");
-            assert!(done.success(), "ip {step}");
-        }
-        namespace
-    }
-
-    /// The first address is this machine's, the second the namespace's.
-    fn address(&self, which: u8) -> String {
-        format!("198.18.{}.{}", self.block.0, self.block.1 + which)
-    }
-
-    /// A program in the namespace. Not by `ip netns exec`: that mounts another `/sys`, and dockerd misses its cgroups.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
-        command
-    }
-
-    fn cut(&self, how: Cut) {
-        let rule: &[&str] = match how {
-            Cut::Refused => &["-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"],
-            Cut::Silence => &["-j", "DROP"],
-        };
-        self.iptables(&[&["-A", "INPUT", "-i", "eth0"], rule].concat());
-    }
-
-    fn mend(&self) {
-        self.iptables(&["-F", "INPUT"]);
-    }
-
-    fn iptables(&self, arguments: &[&str]) {
-        let done = self.command("iptables").arg("-w").args(arguments).status().expect("iptables is installed");
-        assert!(done.success(), "iptables {arguments:?}");
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // The wire goes with it.
-        let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
     }
 }
 
@@ -301,12 +247,9 @@ fn end_cgroup(name: &str) {
 }
 
 /// A CA, and one certificate that serves both ends, as `openssl` makes them.
-fn certificates(dir: &Path, address: &str) {
-    std::fs::write(
-        dir.join("ext"),
-        format!("subjectAltName=IP:{address},DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth"),
-    )
-    .unwrap();
+fn certificates(dir: &Path) {
+    let extensions = "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth";
+    std::fs::write(dir.join("ext"), extensions).unwrap();
     for step in [
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=tidetable-test-ca -keyout ca-key.pem -out ca.pem",
         "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key.pem -out request.pem",

@@ -3,7 +3,6 @@
 //! One thread submits, while the test kills. It knows the server by an address that changes with every life.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
@@ -14,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::daemon::Daemon;
 use super::evidence::{Allowed, Posted, Tally, Work, check};
-use super::{Answer, Server, call, docker_host};
+use super::{Answer, Server, call};
 
 /// How long it may take until one more job is over, once nothing is done to them any more: a fence, and the longest job.
 const REST: Duration = Duration::from_secs(180);
@@ -25,8 +24,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// A server, its engine, and the folder of evidence.
 pub struct Scene {
     pub server: Server,
-    /// The engine, where it is not the one that all tests share.
-    pub daemon: Option<Daemon>,
+    /// The engine: its log of events is short, and what becomes of a job may hang on it, so it is nobody else's.
+    pub daemon: Daemon,
     pub caller: Caller,
     pub rng: StdRng,
     pub kills: usize,
@@ -84,11 +83,11 @@ impl Load {
 }
 
 impl Scene {
-    /// A server on this daemon, or on the engine that all tests share.
-    pub fn new(daemon: Option<Daemon>, seed: u64) -> Self {
+    /// A server on this daemon.
+    pub fn new(daemon: Daemon, seed: u64) -> Self {
         let evidence = tempfile::tempdir().unwrap();
         let config = format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
-        let server = daemon.as_ref().map_or_else(|| Server::start(&[], &config, &[]), |daemon| daemon.server(&config));
+        let server = daemon.server(&config);
         let scene =
             Self { server, daemon, caller: Caller::default(), rng: StdRng::seed_from_u64(seed), kills: 0, evidence };
         scene.publish();
@@ -167,10 +166,6 @@ impl Scene {
         sleep(Duration::from_millis(self.rng.random_range(milliseconds)));
     }
 
-    pub fn daemon(&mut self) -> &mut Daemon {
-        self.daemon.as_mut().expect("a daemon of its own")
-    }
-
     /// Waits until every job is over and every container gone.
     pub fn rest(&self) {
         let (mut fewest, mut end) = (usize::MAX, Instant::now());
@@ -201,38 +196,11 @@ impl Scene {
 
     /// How many of this server's containers are on the engine.
     pub fn containers(&self) -> usize {
-        self.docker(&["ps", "-aq", "--filter", &format!("label=tidetable.instance={}", self.instance())])
-            .lines()
-            .count()
-    }
-
-    fn docker(&self, arguments: &[&str]) -> String {
-        let output = match &self.daemon {
-            Some(daemon) => daemon.docker(arguments),
-            None => Command::new("docker").args(arguments).env("DOCKER_HOST", docker_host()).output().unwrap(),
-        };
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn instance(&self) -> String {
-        let log = self.server.log();
-        log.split_whitespace().find_map(|word| word.strip_prefix("instance=")).expect("the log says which").to_owned()
+        let label = format!("label=tidetable.instance={}", self.server.instance());
+        self.daemon.docker_says(&["ps", "-aq", "--filter", &label]).lines().count()
     }
 
     fn publish(&self) {
         *self.caller.0.lock().unwrap() = self.server.url().strip_prefix("http://").map(str::to_owned);
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        self.server.kill();
-        if self.daemon.is_none() {
-            let ours =
-                self.docker(&["ps", "-aq", "--filter", &format!("label=tidetable.instance={}", self.instance())]);
-            for id in ours.lines() {
-                self.docker(&["rm", "-f", id]);
-            }
-        }
     }
 }

@@ -43,7 +43,7 @@ fn a_form_says_the_common_fields_as_json_does() {
         ("cpus", "0.5"),
         ("pids", "50"),
         ("labels", "team=a"),
-        ("timeout", "40s"),
+        ("timeout", "3m"),
         ("stop_grace", "1s"),
         ("priority", "3"),
         ("pull", "never"),

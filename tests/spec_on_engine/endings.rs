@@ -1,5 +1,7 @@
 //! What a spec says of its container's end: signals, grace, time-outs, further attempts, output.
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -17,8 +19,8 @@ fn how_a_container_is_ended_is_up_to_its_spec() {
     let interrupted =
         job(&format!("trap 'echo INT; exit 3' INT; trap 'exit 4' TERM; {loops}"), json!({"stop_signal": "SIGINT"}));
     let by_number = job(&format!("trap 'exit 5' USR1; {loops}"), json!({"stop_signal": "10"}));
-    let patient = job(&format!("trap 'sleep 2; exit 6' TERM; {loops}"), json!({"stop_grace": "30s"}));
-    let impatient = job(&format!("trap 'sleep 20; exit 7' TERM; {loops}"), json!({"stop_grace": "1s"}));
+    let patient = job(&format!("trap 'sleep 2; exit 6' TERM; {loops}"), json!({"stop_grace": "3m"}));
+    let impatient = job(&format!("trap 'sleep 600; exit 7' TERM; {loops}"), json!({"stop_grace": "1s"}));
     for id in [&interrupted, &by_number, &patient, &impatient] {
         common::eventually("it is ready", || scene.output(id).contains("ready").then_some(()));
         assert_eq!(scene.server.post_form(&format!("/job/{id}/stop"), "").status, 200);
@@ -30,27 +32,44 @@ fn how_a_container_is_ended_is_up_to_its_spec() {
     assert_eq!(scene.output(&interrupted), "ready\nINT\n");
 }
 
+/// Listens to the engine for kills of the hungry, and tells their containers that it has heard.
+struct Ears(std::process::Child);
+
+impl Ears {
+    fn new(scene: &Scene) -> Self {
+        let heard = r#"docker events --filter event=oom --filter "label=hungry=$0" --format '{{index .Actor.Attributes "tidetable.attempt"}}' |
+                       while read -r attempt; do : > "$1/heard-$attempt"; done"#;
+        let mut command = Command::new("setsid");
+        command.args(["sh", "-c", heard, &scene.name]).arg(scene.folder.path()).env("DOCKER_HOST", &scene.host);
+        Self(command.stdout(Stdio::null()).spawn().expect("util-linux has `setsid`"))
+    }
+}
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        // With the client, that it waits for.
+        let _ = Command::new("kill").args(["-9", "--", &format!("-{}", self.0.id())]).status();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn how_an_attempt_ends_is_told_and_decides_whether_there_is_another() {
     let scene = Scene::docker();
     // Docker hears of a kill by an event, which it listens for only once the process runs, and which may come after the exit:
-    // so there are several kills, over some time, and none of process 1.
-    let hungry =
-        "echo $TIDETABLE_ATTEMPT; for again in 1 2 3 4; do tail /dev/zero; code=$?; sleep 0.7; done; exit $code";
-    let hungry = ["sh", "-c", hungry];
+    // so there are kills, none of them of process 1, until the engine says that it has heard.
+    let hungry = "echo $TIDETABLE_ATTEMPT; until [ -e /in/heard-$TIDETABLE_ATTEMPT ]; do tail /dev/zero; code=$?; sleep 0.2; done; exit $code";
+    let hungry = json!({"command": ["sh", "-c", hungry], "memory": "32MiB", "memory_swap": "32MiB", "labels": {"hungry": scene.name},
+        "mounts": [{"type": "bind", "source": scene.folder.path(), "target": "/in", "read_only": true}], "retry": {"attempts": 2, "delay": "100ms", "on": ["oom_killed"]}});
+    let _ears = Ears::new(&scene);
     let exits = |code: i32| json!(["sh", "-c", format!("echo $TIDETABLE_ATTEMPT; exit {code}")]);
     let retry = |on: Value| json!({"attempts": 2, "delay": "100ms", "on": on});
     let mut cases: Vec<(Value, &str, &str, u32)> = vec![
         (json!({"command": exits(3), "retry": retry(json!([3, "oom_killed"]))}), "failed", "exit_nonzero", 3),
         (json!({"command": exits(4), "retry": retry(json!([3, "oom_killed"]))}), "failed", "exit_nonzero", 1),
+        (hungry, "failed", "oom_killed", 3),
         (
-            json!({"command": hungry, "memory": "32MiB", "memory_swap": "32MiB", "retry": retry(json!(["oom_killed"]))}),
-            "failed",
-            "oom_killed",
-            3,
-        ),
-        (
-            json!({"command": "sleep 60", "timeout": "1s", "stop_grace": "1s", "retry": retry(json!(["timeout"]))}),
+            json!({"command": "sleep 3600", "timeout": "1s", "stop_grace": "1s", "retry": retry(json!(["timeout"]))}),
             "timed_out",
             "timeout",
             1,

@@ -129,8 +129,8 @@ impl Case {
         let mut job = self.spec.clone();
         job["job_name"] = json!(self.name);
         job["date"] = json!("now");
-        // Anything that blocks is a failure, soon.
-        job["timeout"] = json!("40s");
+        // Anything that blocks is a failure.
+        job["timeout"] = json!("3m");
         job
     }
 }
@@ -147,5 +147,5 @@ user = "1000"
 network = "none"
 labels = { team = "a", kept = "yes" }
 ulimits = [{ name = "nofile", soft = 100, hard = 200 }]
-timeout = "40s"
+timeout = "3m"
 "#;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::common::daemon::Daemon;
 use super::common::{self, IMAGE, Server};
 use super::{Case, Scene};
 
@@ -114,7 +115,7 @@ fn hold(host: String) {
     let error = missing["error"].as_str().unwrap();
     assert!(error.contains("`gone`") && !error.contains("/nowhere"), "{error}");
     scene.assert_nothing_in_the_clear();
-    let running = json!({"job_name": "QUIET", "date": "now", "network": "none", "command": "sleep 60", "secrets": ["pw"], "stop_grace": "1s"});
+    let running = json!({"job_name": "QUIET", "date": "now", "network": "none", "command": "sleep 3600", "secrets": ["pw"], "stop_grace": "1s"});
     let id = scene.server.submit(running);
     scene.server.until(&id, "running");
     let volume =
@@ -176,9 +177,9 @@ fn proxy(socket: String, halts: Arc<AtomicBool>, hung: Arc<AtomicBool>) -> u16 {
 #[test]
 fn a_server_that_was_killed_before_it_had_put_the_secrets_in_puts_them_in_when_it_is_back() {
     let (halts, hung) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
-    let socket =
-        common::docker_host().strip_prefix("unix://").expect("the engine of the tests has a socket").to_owned();
-    let port = proxy(socket, halts.clone(), hung.clone());
+    // What becomes of a container without a start goes by the engine's log of events: one that nobody else fills.
+    let daemon = Daemon::start();
+    let port = proxy(daemon.host().strip_prefix("unix://").unwrap().to_owned(), halts.clone(), hung.clone());
     let config = "allow_secrets = ['*']\n[secrets.pw]\nfile = 'FOLDER/pw'";
     let mut scene = Scene::with(format!("tcp://127.0.0.1:{port}"), config, &[("pw", VALUES[0])], &[]);
     let job = json!({"job_name": IMAGE, "date": "now", "network": "none", "secrets": ["pw"], "command": "wc -c /run/secrets/pw"});
