@@ -55,20 +55,37 @@ fn an_absolute_date_is_said_back_in_the_seeds_format() {
     assert_eq!(said["scheduled_to"], "20-06-2099 13:25:00");
 }
 
+/// Gives a job another date: now.
+fn run_now(server: &Server, id: &str) {
+    let headers = [("content-type", "application/json")];
+    let answer = server.call("PATCH", &format!("/job/{id}"), &headers, br#"{"date": "now"}"#);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
 #[test]
 fn a_job_goes_through_the_three_maps() {
     let server = Server::simulated();
-    let id =
-        server.submit(json!({"job_name": "busybox", "date": "300ms", "command": "sleep 1", "labels": {"team": "a"}}));
-    assert_eq!(maps(&server)["scheduled"][&id]["status"], "scheduled");
-    server.until(&id, "running");
-    assert!(maps(&server)["running"][&id].is_object());
-    let over = server.wait(&id);
-    assert_eq!((&over["status"], &over["exit_code"], &over["attempt"]), (&json!("succeeded"), &json!(0), &json!(1)));
-    assert_eq!(over["labels"]["team"], "a");
-    assert!(over["lateness_ms"].as_i64().unwrap() >= 0);
-    assert!(over["image_digest"].as_str().unwrap().starts_with("sha256:"));
-    assert_eq!(maps(&server)["history"][&id], server.get(&format!("/job/{id}")).json());
+    let submit = |command: &str| {
+        server.submit(json!({"job_name": "busybox", "date": "1h", "command": command, "labels": {"team": "a"}}))
+    };
+    // One is over by itself, at once; the other is there to be looked at until it is stopped.
+    let ids = ["true", "sleep 3600"].map(|command| {
+        let id = submit(command);
+        assert_eq!(maps(&server)["scheduled"][&id]["status"], "scheduled");
+        run_now(&server, &id);
+        id
+    });
+    server.until(&ids[1], "running");
+    assert!(maps(&server)["running"][&ids[1]].is_object());
+    assert_eq!(server.post_form(&format!("/job/{}/stop", ids[1]), "").status, 200);
+    for (id, status, code) in [(&ids[0], "succeeded", 0), (&ids[1], "stopped", 143)] {
+        let over = server.wait(id);
+        assert_eq!((&over["status"], &over["exit_code"], &over["attempt"]), (&json!(status), &json!(code), &json!(1)));
+        assert_eq!(over["labels"]["team"], "a");
+        assert!(over["lateness_ms"].as_i64().unwrap() >= 0);
+        assert!(over["image_digest"].as_str().unwrap().starts_with("sha256:"));
+        assert_eq!(maps(&server)["history"][id], server.get(&format!("/job/{id}")).json());
+    }
 }
 
 #[test]
@@ -98,7 +115,7 @@ fn a_job_is_canceled_by_path_by_query_and_by_form() {
 #[test]
 fn deleting_a_running_job_names_the_call_that_stops_it_and_that_stops_it() {
     let server = Server::simulated();
-    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 60"}));
+    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
     server.until(&id, "running");
     let problem = server.delete(&format!("/job/{id}")).assert_problem(409, "job_running");
     assert!(problem["detail"].as_str().unwrap().contains(&format!("POST /job/{id}/stop")));
@@ -124,7 +141,12 @@ fn a_failure_says_what_it_was() {
         (json!({"job_name": "busybox", "command": "frobnicate"}), "failed", "command_not_found", Value::Null),
         (json!({"job_name": "no-such-image:1"}), "failed", "image_not_found", Value::Null),
         (json!({"job_name": "JOB_B"}), "failed", "no_such_job", Value::Null),
-        (json!({"job_name": "busybox", "command": "sleep 60", "timeout": "300ms"}), "timed_out", "timeout", json!(143)),
+        (
+            json!({"job_name": "busybox", "command": "sleep 3600", "timeout": "300ms"}),
+            "timed_out",
+            "timeout",
+            json!(143),
+        ),
     ] {
         let mut job = job;
         job["date"] = json!("now");
@@ -161,11 +183,14 @@ fn a_definition_of_the_config_is_run_by_its_name_with_the_jobs_own_fields_over_i
 #[test]
 fn slots_are_kept_to_and_the_more_urgent_go_first() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
-    let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 1"}));
+    let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
     server.until(&first, "running");
     let low = server.submit(json!({"job_name": "busybox", "date": "now", "command": "true", "priority": -1}));
     let high = server.submit(json!({"job_name": "busybox", "date": "now", "command": "true", "priority": 1}));
-    assert_eq!(server.until(&low, "queued")["reason"], "no_slot");
+    for id in [&low, &high] {
+        assert_eq!(server.until(id, "queued")["reason"], "no_slot");
+    }
+    assert_eq!(server.post_form(&format!("/job/{first}/stop"), "").status, 200);
     let (low, high) = (server.wait(&low), server.wait(&high));
     assert!(high["started_at"].as_str() < low["started_at"].as_str(), "{high} {low}");
 }
@@ -173,7 +198,8 @@ fn slots_are_kept_to_and_the_more_urgent_go_first() {
 #[test]
 fn a_job_that_cannot_start_by_its_deadline_is_missed() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
-    server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 60"}));
+    let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
+    server.until(&first, "running");
     let id = server.submit(json!({"job_name": "busybox", "date": "now", "start_deadline": "500ms"}));
     let over = server.wait(&id);
     assert_eq!((&over["status"], &over["reason"]), (&json!("missed"), &json!("deadline_passed")));
@@ -182,9 +208,13 @@ fn a_job_that_cannot_start_by_its_deadline_is_missed() {
 #[test]
 fn logs_come_as_text_as_events_and_as_json_live_and_kept() {
     let server = Server::simulated();
-    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": ["sh", "-c", "echo one; echo two >&2; sleep 1; printf 'no end'"]}));
-    server.until(&id, "running");
-    let live = server.get(&format!("/job/{id}/logs?follow=true"));
+    // It is followed from before its start.
+    let id = server.submit(json!({"job_name": "busybox", "date": "1h", "command": ["sh", "-c", "echo one; echo two >&2; sleep 1; printf 'no end'"]}));
+    let live = std::thread::scope(|scope| {
+        let live = scope.spawn(|| server.get(&format!("/job/{id}/logs?follow=true")));
+        run_now(&server, &id);
+        live.join().unwrap()
+    });
     assert_eq!(live.text(), "one\ntwo\nno end", "a followed stream has the last line, too, though it has no end");
     let kept = |query: &str| server.get(&format!("/job/{id}/logs{query}")).text();
     assert_eq!(kept(""), live.text());
@@ -438,11 +468,23 @@ fn of_a_herd_that_is_due_at_one_instant_the_most_urgent_goes_first() {
     // However long it takes to submit them: none has its turn before that is taken off.
     let before = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
     server.until(&before, "running");
-    let due = (chrono::Utc::now() + chrono::Duration::seconds(3)).to_rfc3339();
-    for _ in 0..300 {
-        server.submit(json!({"job_name": "busybox", "date": due}));
-    }
-    let urgent = server.submit(json!({"job_name": "busybox", "date": due, "priority": 1}));
+    // Where the due time comes before all are submitted, it was too early: a date in the past is refused.
+    let urgent = [3, 15, 60, 240].into_iter().find_map(|seconds| {
+        let due = chrono::Utc::now() + chrono::Duration::seconds(seconds);
+        let job = |priority: i32| json!({"job_name": "busybox", "date": due.to_rfc3339(), "priority": priority});
+        let ids: Vec<String> = (0..=300)
+            .map_while(|n| {
+                let answer = server.post_json("/job", &job(i32::from(n == 300)));
+                (answer.status == 201).then(|| answer.json()["id"].as_str().unwrap().to_owned())
+            })
+            .collect();
+        if ids.len() == 301 {
+            return ids.last().cloned();
+        }
+        ids.iter().for_each(|id| assert_eq!(server.delete(&format!("/job/{id}")).status, 200));
+        None
+    });
+    let urgent = urgent.expect("300 jobs can be submitted in four minutes");
     server.until(&urgent, "queued");
     server.post_form(&format!("/job/{before}/stop"), "");
     let first = server.wait(&urgent)["started_at"].as_str().unwrap().to_owned();

@@ -4,6 +4,8 @@
 //! Wants root and Debian's docker.io, as `make test` sees to. The daemon is stopped and its mounts are undone however a
 //! test ends.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::time::Duration;
