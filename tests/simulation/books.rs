@@ -13,6 +13,8 @@ use tidetable::domain::job::{Job, Map, State};
 use tidetable::engine::simulated::{Evidence, Happened, SimulatedEngine};
 
 use crate::limits;
+use crate::said::Said;
+use crate::ticks::hold_backlog;
 
 /// The instance of every story.
 pub fn ours() -> InstanceId {
@@ -48,6 +50,15 @@ pub struct Troubles {
     pub until: Option<Timestamp>,
 }
 
+/// What the commits of a job say of when things happened to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
+    /// When it was claimed first.
+    pub begun: Option<Timestamp>,
+    /// When it was asked to stop.
+    pub stop_asked: Option<Timestamp>,
+}
+
 pub struct Books {
     engine: SimulatedEngine,
     max_running: usize,
@@ -68,6 +79,12 @@ struct Inner {
     engine_is_known: bool,
     /// Commits that are on disk though their answer was an error.
     unheard: usize,
+    marks: BTreeMap<JobId, Marks>,
+    said: Said,
+    /// Since when one scheduler has lived, with a clock that was not set.
+    steady_since: Option<Timestamp>,
+    /// Whether the disk refuses now and then.
+    disk_refuses: bool,
 }
 
 impl Books {
@@ -101,6 +118,27 @@ impl Books {
         self.inner.lock().unwrap().engine_is_known = true;
     }
 
+    /// What the books have of schedules.
+    pub fn said<T>(&self, with: impl FnOnce(&mut Said) -> T) -> T {
+        with(&mut self.inner.lock().unwrap().said)
+    }
+
+    /// A life begins, or the clock was set: what is late now need not have been late before.
+    pub fn is_steady_from(&self, now: Timestamp) {
+        self.inner.lock().unwrap().steady_since = Some(now);
+    }
+
+    pub fn disk_refuses(&self, refuses: bool) {
+        self.inner.lock().unwrap().disk_refuses = refuses;
+    }
+
+    /// Every job, as it was last written, with what its commits said.
+    pub fn jobs(&self) -> BTreeMap<JobId, (Job, Marks)> {
+        let inner = self.inner.lock().unwrap();
+        let marks = |id: &JobId| inner.marks.get(id).copied().unwrap_or_default();
+        inner.written.iter().map(|(id, job)| (*id, (job.clone(), marks(id)))).collect()
+    }
+
     pub fn everything_is_meddled_with(&self) {
         let mut inner = self.inner.lock().unwrap();
         let all: Vec<JobId> = inner.written.keys().copied().collect();
@@ -131,11 +169,12 @@ impl Books {
         self.inner.lock().unwrap().in_doubt.push(job.clone());
     }
 
-    /// The write was answered: this is on disk now, or nothing new.
-    pub fn wrote(&self, asked: &Job, on_disk: Option<&Job>) {
+    /// The write, which was decided on `at`, was answered: this is on disk now, or nothing new.
+    pub fn wrote(&self, asked: &Job, on_disk: Option<&Job>, at: Timestamp) {
         let mut inner = self.inner.lock().unwrap();
         inner.in_doubt.retain(|other| other != asked);
         if let Some(job) = on_disk {
+            inner.marks.entry(job.id).or_default().note(job, at);
             inner.written.insert(job.id, job.clone());
         }
     }
@@ -156,6 +195,10 @@ impl Books {
                 return Err(format!("{id} was acknowledged and is lost"));
             }
         }
+        for (id, job) in &stored {
+            // One that was claimed, and nobody heard of it: who knows when.
+            inner.marks.entry(*id).or_default().note(job, Timestamp::MIN_UTC);
+        }
         inner.written = stored.into_iter().map(|(id, job)| (id, job.clone())).collect();
         inner.in_doubt.clear();
         Ok(())
@@ -163,7 +206,7 @@ impl Books {
 
     /// What holds after every step: each attempt has one container and was started once, what was acknowledged is
     /// there, limits are kept, and nothing of anybody else's was touched.
-    pub fn hold_so_far(&self) -> Result<(), String> {
+    pub fn hold_so_far(&self, now: Timestamp) -> Result<(), String> {
         let mut inner = self.inner.lock().unwrap();
         let running = inner.written.values().filter(|job| job.map() == Map::Running).count();
         // A claim that is on disk though its answer was an error is found by the next sweep; until then it is one too many.
@@ -171,6 +214,9 @@ impl Books {
             return Err(format!("{running} jobs are in the running map, {} are allowed", self.max_running));
         }
         limits::hold_on_disk(&inner.written)?;
+        if let Some(since) = inner.steady_since.filter(|_| !inner.disk_refuses) {
+            hold_backlog(&inner.written, &inner.said, since, now)?;
+        }
         let happened = self.engine.happened();
         if happened == inner.seen {
             return Ok(());
@@ -201,6 +247,17 @@ impl Books {
     /// Jobs that are over by the last commit.
     pub fn all_are_over(&self) -> bool {
         self.inner.lock().unwrap().written.values().all(|job| matches!(job.state, State::Ended(_)))
+    }
+}
+
+impl Marks {
+    fn note(&mut self, job: &Job, at: Timestamp) {
+        if job.attempt.0 > 0 {
+            self.begun.get_or_insert(at);
+        }
+        if let State::Stopping(stopping) = &job.state {
+            self.stop_asked = Some(stopping.since);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use tidetable::domain::queue::Queues;
 use tidetable::engine::simulated::{Evidence, Happened};
 
 /// The queues of every story, and how many of each may run at once.
-const QUEUES: [(&str, usize); 2] = [("one", 1), ("two", 2)];
+const QUEUES: [(&str, usize); 3] = [("one", 1), ("two", 2), ("ticks", 1)];
 
 /// The same as the config file would say it.
 pub fn queues() -> Queues {

@@ -17,11 +17,13 @@ mod limits;
 mod points;
 mod rules;
 mod runner;
+mod said;
 mod schedule_taps;
 mod schedules;
 mod story;
 mod tap;
 mod taps;
+mod ticks;
 mod universe;
 
 use rules::Rule;

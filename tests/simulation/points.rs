@@ -12,7 +12,7 @@ use tidetable::engine::simulated::{Call, Fault, Faults, Toll, nth};
 use crate::judge::judge;
 use crate::rules::Rule;
 use crate::runner::caught;
-use crate::story::{nothing_is_left, rest, squat};
+use crate::story::{Outage, mend, nothing_is_left, rest, squat};
 use crate::universe::{Client, Service, Setup, Universe};
 
 /// A scene: who does what, and when.
@@ -25,6 +25,8 @@ struct Scene {
     slowest_commit: Duration,
     keeps_containers: bool,
     max_running: usize,
+    /// For how long nobody is there after a kill.
+    away: Duration,
 }
 
 #[derive(Clone)]
@@ -36,6 +38,8 @@ enum Act {
     /// Somebody else takes the name of its container.
     Squat(usize),
     EngineRestarts(Toll),
+    /// The connection to the engine is cut, or mended.
+    Cut(bool),
     /// A schedule of this name.
     Put(&'static str, Value),
     /// `pause`, `resume` or `trigger`.
@@ -116,7 +120,39 @@ fn scenes() -> Vec<Scene> {
         let acts = vec![(0, Act::Submit(job("true"))), (at, Act::Cancel(0))];
         all.push(Scene { slowest_commit: Duration::from_millis(30), ..Scene::of("a cancel at the last moment", acts) });
     }
+    all.push(Scene::of(
+        "a stop after the end",
+        vec![(0, Act::Submit(job("sleep 1"))), (800, Act::Cut(true)), (3_000, Act::Stop(0)), (3_500, Act::Cut(false))],
+    ));
     all.extend(scenes_of_schedules());
+    all.extend(scenes_of_absence());
+    all
+}
+
+/// Schedules whose runs end while nobody looks: the scheduler is away after each kill, and in one the engine is.
+fn scenes_of_absence() -> Vec<Scene> {
+    let put = |overlap: &str, command: &str, pauses: bool| {
+        let spec = json!({"command": command});
+        let schedule = json!({
+            "job_name": "busybox", "every": "2s", "max_runs": 3, "overlap": overlap, "spec": spec,
+            "pause_on_failure": pauses,
+        });
+        (0, Act::Put("s", schedule))
+    };
+    let cut = |at, cut| (at, Act::Cut(cut));
+    let of = |overlap: &str| Scene {
+        away: Duration::from_secs(5),
+        ..Scene::of(&format!("runs that end while nobody is there ({overlap})"), vec![put(overlap, "sleep 1", false)])
+    };
+    let mut all: Vec<Scene> = ["skip", "queue_one", "replace"].into_iter().map(of).collect();
+    all.push(Scene {
+        away: Duration::from_secs(5),
+        ..Scene::of("a run that fails while nobody is there", vec![put("allow", "sh -c 'sleep 1; exit 1'", true)])
+    });
+    all.push(Scene::of(
+        "a run that ends while the engine is out of reach",
+        vec![put("skip", "sleep 1", false), cut(2_800, true), cut(9_000, false)],
+    ));
     all
 }
 
@@ -221,6 +257,7 @@ impl Scene {
             slowest_commit: Duration::ZERO,
             keeps_containers: false,
             max_running: 0,
+            away: Duration::ZERO,
         }
     }
 
@@ -246,12 +283,12 @@ impl Scene {
             off,
             keep_text: false,
         });
-        let (mut done, mut jobs, mut is_down) = (0, Vec::new(), false);
+        let (mut done, mut jobs, mut outage) = (0, Vec::new(), Outage::None);
         for kill in kills.iter().copied().map(Some).chain([None]) {
             let Service { life, client, running } = universe.open().await;
             universe.tap.kill_at(kill);
             let peace = async {
-                self.act(&universe, &client, &mut done, &mut jobs, &mut is_down).await;
+                self.act(&universe, &client, &mut done, &mut jobs, &mut outage).await;
                 rest(&universe).await?;
                 judge(&universe, &client).await.and_then(|_| nothing_is_left(&universe))
             };
@@ -264,9 +301,8 @@ impl Scene {
                     break;
                 }
             }
-            if std::mem::take(&mut is_down) {
-                universe.engine.come_up();
-            }
+            mend(&universe, &mut outage);
+            tokio::time::sleep(self.away).await;
             universe.books.trouble(|t| t.kills += 1);
             universe.tap.broken().map_or(Ok(()), Err)?;
         }
@@ -282,7 +318,7 @@ impl Scene {
         client: &Client,
         done: &mut usize,
         jobs: &mut Vec<JobId>,
-        is_down: &mut bool,
+        outage: &mut Outage,
     ) {
         for (at, act) in &self.acts[*done..] {
             *done += 1;
@@ -308,15 +344,20 @@ impl Scene {
                 Act::Tell(name, what) => client.tell_schedule(name, what).await,
                 Act::Delete(name) => drop(client.call("DELETE", &format!("/schedule/{name}"), None).await),
                 Act::EngineRestarts(toll) => {
-                    *is_down = true;
+                    *outage = Outage::Down;
                     universe.engine.go_down(*toll);
                     universe
                         .books
                         .trouble(|t| (t.engine_restarts, t.engine_kills) = (1, u32::from(*toll != Toll::Kept)));
                     tokio::time::sleep(Duration::from_millis(500)).await;
-                    universe.engine.come_up();
-                    *is_down = false;
+                    mend(universe, outage);
                 }
+                Act::Cut(true) => {
+                    *outage = Outage::Cut;
+                    universe.engine.cut(true);
+                    universe.books.trouble(|t| t.outages += 1);
+                }
+                Act::Cut(false) => mend(universe, outage),
             }
         }
     }

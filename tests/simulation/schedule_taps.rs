@@ -34,7 +34,8 @@ impl TappedStore {
                 (write.await, Some(error))
             }
         };
-        jobs.iter().for_each(|job| self.books.wrote(job, written.is_ok().then_some(job)));
+        let now = self.life.tap.now();
+        jobs.iter().for_each(|job| self.books.wrote(job, written.is_ok().then_some(job), now));
         let answer = unheard.map_or(written, Err);
         self.life.point(|| format!("{} → {:?}", name(), answer.as_ref().err())).await;
         answer

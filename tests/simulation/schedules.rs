@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
@@ -11,6 +12,7 @@ use tidetable::domain::id::{JobId, Timestamp};
 
 use crate::books::{Target, ours};
 use crate::judge::{TICK, Tally};
+use crate::ticks::{Row, Ticks};
 use crate::universe::{Client, Universe};
 
 /// The names that schedules have in stories.
@@ -18,8 +20,12 @@ const NAMES: [&str; 2] = ["s", "t"];
 
 impl Client {
     pub async fn put_schedule(&self, name: &str, schedule: &Value) {
+        self.asks(name, schedule);
         let (status, text) = self.call("PUT", &format!("/schedule/{name}"), Some(schedule)).await;
         assert!(matches!(status, 200 | 201 | 500..), "{schedule}: {text}");
+        if status < 300 {
+            self.was_heard(name);
+        }
     }
 
     /// `pause`, `resume` or `trigger`. A job that is triggered is one that was asked for.
@@ -37,37 +43,103 @@ impl Client {
     }
 }
 
-/// Callers with schedules, each of which ends by itself.
+/// Callers with schedules, each of which ends by itself. Some call often; some put one and leave it to itself.
 pub async fn schedule(rng: &mut StdRng, client: &Client) {
-    if rng.random_ratio(2, 3) {
+    if rng.random_ratio(1, 2) {
         return std::future::pending().await;
     }
+    let longest = if rng.random_bool(0.5) { 3_000 } else { 15_000 };
     loop {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(0..3_000))).await;
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..longest))).await;
         let name = NAMES.choose(rng).unwrap();
-        match rng.random_range(0..6) {
-            0..3 => client.put_schedule(name, &any(rng)).await,
-            3 => client.tell_schedule(name, "pause").await,
-            4 => client.tell_schedule(name, "resume").await,
-            _ => client.tell_schedule(name, "trigger").await,
+        match rng.random_range(0..9) {
+            0..4 => client.put_schedule(name, &any(rng, client.now())).await,
+            4 => client.tell_schedule(name, "pause").await,
+            5 => client.tell_schedule(name, "resume").await,
+            6 => client.tell_schedule(name, "trigger").await,
+            _ => client.lay_hands_on(rng, name).await,
+        }
+        if let Err(what) = client.read_ledger(name).await {
+            client.fail(what);
         }
     }
 }
 
-fn any(rng: &mut impl Rng) -> Value {
+impl Client {
+    /// Takes off one of its jobs that waits, or stops one that runs.
+    async fn lay_hands_on(&self, rng: &mut StdRng, name: &str) {
+        let (status, text) = self.call("GET", "/jobs", None).await;
+        let Ok(jobs) = serde_json::from_str::<Value>(&text) else { return };
+        for map in ["scheduled", "running"] {
+            let of_schedule = jobs[map].as_object().into_iter().flatten().filter(|(_, job)| job["schedule"] == name);
+            let ids: Vec<JobId> = of_schedule.map(|(id, _)| id.parse().unwrap()).collect();
+            match ids.choose(rng).copied().filter(|_| status == 200) {
+                Some(id) if map == "scheduled" => self.cancel(id).await,
+                Some(id) => self.stop(id).await,
+                None => {}
+            }
+        }
+    }
+
+    /// Holds that nothing is told of a tick before it is decided: what is told as run, or caught up, has a job that was begun,
+    /// and what is told otherwise has none that waits.
+    async fn read_ledger(&self, name: &str) -> Result<(), String> {
+        let (status, text) = self.call("GET", &format!("/schedule/{name}/ledger?limit=20"), None).await;
+        let Some(ledger) = (status == 200).then(|| serde_json::from_str::<Value>(&text).unwrap()) else {
+            return Ok(());
+        };
+        for row in ledger["ticks"].as_array().into_iter().flatten() {
+            let Some(job) = row["job"].as_str() else { continue };
+            let (status, text) = self.call("GET", &format!("/job/{job}"), None).await;
+            let Some(job) = (status == 200).then(|| serde_json::from_str::<Value>(&text).unwrap()) else {
+                return Ok(());
+            };
+            let waits = matches!(job["status"].as_str(), Some("scheduled" | "queued")) && job["attempt"] == 0;
+            if waits {
+                return Err(format!("{name}: {row} is told while its job waits: {job}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Any schedule that ends by itself: it has run as often as it may, or its last tick has come.
+fn any(rng: &mut impl Rng, now: Timestamp) -> Value {
     let mut one_of = |words: &[&'static str]| *words.choose(rng).unwrap();
     let (every, overlap) = (one_of(&["1s", "2s", "3s"]), one_of(&["skip", "queue_one", "allow", "replace"]));
-    let (catch_up, command) = (one_of(&["last", "none", "all"]), one_of(&["true", "false", "sleep 2"]));
-    json!({
-        "job_name": "busybox", "every": every, "overlap": overlap, "catch_up": catch_up, "spec": {"command": command},
-        "max_runs": rng.random_range(1..4), "pause_on_failure": rng.random_ratio(1, 4),
-    })
+    let commands = ["true", "false", "sleep 1", "sleep 2", "sleep 3", "sleep 5", "sh -c 'sleep 2; exit 3'"];
+    let (catch_up, command) = (one_of(&["last", "last", "none", "all"]), one_of(&commands));
+    let mut spec = json!({"command": command});
+    for (field, value) in [
+        ("start_deadline", json!("1s")),
+        ("start_deadline", json!("4s")),
+        ("timeout", json!("2s")),
+        ("queue", json!("ticks")),
+        ("retry", json!({"attempts": 1, "delay": "1s"})),
+    ] {
+        if rng.random_ratio(1, 8) {
+            spec[field] = value;
+        }
+    }
+    let mut schedule = json!({
+        "job_name": "busybox", "every": every, "overlap": overlap, "catch_up": catch_up, "spec": spec,
+        "pause_on_failure": rng.random_ratio(1, 4),
+    });
+    if rng.random_bool(0.5) {
+        schedule["max_runs"] = json!(rng.random_range(1..4));
+    } else {
+        schedule["end_at"] = json!((now + TimeDelta::seconds(rng.random_range(2..25))).to_rfc3339());
+    }
+    schedule
 }
 
 /// Every tick has one row: between the first and the last of a generation none is left out. Whatever ran for a schedule is in
 /// its ledger or was triggered, and what a row says that it ran has begun.
 pub async fn hold_ledgers(universe: &Universe, client: &Client, history: &Value) -> Result<Tally, String> {
     let mut tally = Tally::new();
+    let all = Ticks::new(&universe.books, &universe.engine);
+    all.hold_stops()?;
+    all.hold_pauses()?;
     let mut in_ledgers = BTreeSet::new();
     for name in NAMES {
         let (status, text) = client.call("GET", &format!("/schedule/{name}/ledger?limit=1000"), None).await;
@@ -83,6 +155,8 @@ pub async fn hold_ledgers(universe: &Universe, client: &Client, history: &Value)
                 return Err(format!("{name} has two rows for {due_at}: {ledger}"));
             }
             hold_row(name, row, history, &mut in_ledgers)?;
+            let told = told(name, row);
+            all.hold_row(&told).map_err(|what| format!("{name}: the row {row} {what}"))?;
             let reason = row["reason"].as_str().map(|reason| format!("/{reason}")).unwrap_or_default();
             *tally.entry(format!("{TICK}{}{reason}", row["outcome"].as_str().unwrap())).or_default() += 1;
         }
@@ -99,6 +173,17 @@ pub async fn hold_ledgers(universe: &Universe, client: &Client, history: &Value)
 /// Not one that was triggered: that is due when it is made.
 fn is_of_a_tick(job: &Value) -> bool {
     job["schedule"].is_string() && job["created_at"] != job["due_at"]
+}
+
+/// A row as the API shows it.
+fn told<'a>(schedule: &'a str, row: &'a Value) -> Row<'a> {
+    Row {
+        schedule,
+        due_at: row["due_at"].as_str().unwrap().parse().unwrap(),
+        outcome: row["outcome"].as_str().unwrap(),
+        reason: row["reason"].as_str(),
+        job: row["job"].as_str().map(|id| id.parse().unwrap()),
+    }
 }
 
 fn hold_row(name: &str, row: &Value, history: &Value, in_ledgers: &mut BTreeSet<JobId>) -> Result<(), String> {

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use tidetable::clock::Clock;
 use tidetable::domain::container::Owner;
 use tidetable::domain::id::{Attempt, JobId};
 use tidetable::engine::simulated::{Odds, Toll, seeded};
@@ -111,10 +112,13 @@ impl Story {
     /// One life of the scheduler, which ends in the middle of whatever it does.
     async fn live(&mut self, jobs: &Mutex<Vec<JobId>>) {
         let Service { life, client, running } = self.universe.open().await;
-        let length = Duration::from_millis(self.rng.random_range(50..8_000));
+        let is_long = self.rng.random_ratio(1, 4);
+        let length = if is_long { 8_000..30_000 } else { 50..8_000 };
+        let length = Duration::from_millis(self.rng.random_range(length));
         let point = self.universe.tap.passed() + self.rng.random_range(1..120);
-        self.universe.tap.kill_at(self.rng.random_bool(0.5).then_some(point));
+        self.universe.tap.kill_at((!is_long && self.rng.random_bool(0.5)).then_some(point));
         self.universe.disk.refuse(self.kinds.disk);
+        self.universe.books.disk_refuses(self.kinds.disk > 0);
         let mut dice: [StdRng; 4] = std::array::from_fn(|_| StdRng::seed_from_u64(self.rng.random()));
         let [callers, others, troubles, regulars] = &mut dice;
         let universe = &self.universe;
@@ -144,9 +148,10 @@ impl Story {
         }
     }
 
-    /// The engine comes back while nobody looks.
+    /// The engine comes back while nobody looks. Half of the time that is long enough for runs to end and ticks to be missed.
     async fn rest_in_pieces(&mut self, mut outage: Outage) {
-        tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..4_000))).await;
+        let longest = if self.rng.random_bool(0.5) { 4_000 } else { 40_000 };
+        tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..longest))).await;
         mend(&self.universe, &mut outage);
     }
 }
@@ -303,6 +308,7 @@ async fn make_trouble(
                 let by = rng.random_range(-90_000..90_000);
                 universe.tap.note(|| format!("the clock is set by {by} ms"));
                 universe.clock.jump(by);
+                universe.books.is_steady_from(universe.clock.now());
                 universe
                     .books
                     .trouble(|t| (t.clock_jumps, t.clock_set_back) = (t.clock_jumps + 1, t.clock_set_back | (by < 0)));
@@ -334,7 +340,8 @@ async fn go_away(rng: &mut StdRng, universe: &Universe, outage: &mut Outage) {
         Outage::Swapped if universe.books.engine_is_known() => engine.swap(),
         Outage::Swapped => *outage = Outage::None,
     }
-    tokio::time::sleep(Duration::from_millis(rng.random_range(10..4_000))).await;
+    let longest = if rng.random_ratio(2, 3) { 4_000 } else { 25_000 };
+    tokio::time::sleep(Duration::from_millis(rng.random_range(10..longest))).await;
     mend(universe, outage);
 }
 

@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tidetable::clock::Clock;
+use tidetable::domain::id::Timestamp;
 use tokio::sync::Notify;
 
 use crate::books::Books;
@@ -30,6 +32,11 @@ impl Tap {
     pub fn new(clock: Arc<VirtualClock>, books: Arc<Books>, keep_text: bool) -> Self {
         let state = State { text: keep_text.then(String::new), ..State::default() };
         Self { clock, books, state: Mutex::new(state) }
+    }
+
+    /// What the wall clock shows.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// How many points were passed.
@@ -76,7 +83,7 @@ impl Tap {
             state.passed
         };
         self.note(|| format!("{number:>5} {}", line()));
-        if let Err(what) = self.books.hold_so_far() {
+        if let Err(what) = self.books.hold_so_far(self.clock.now()) {
             self.fail(what);
         }
         let state = self.state.lock().unwrap();

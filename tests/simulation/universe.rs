@@ -1,9 +1,10 @@
 //! What outlives the scheduler: the clock, the engine, the disk, the books. And one life of the whole service in it: store,
 //! scheduler, and the API, which is called as over a wire.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,8 +16,8 @@ use serde_json::Value;
 use tidetable::api::Api;
 use tidetable::api::guard::Guard;
 use tidetable::clock::{Clock, Dice};
-use tidetable::domain::container::{Owner, Recipe};
-use tidetable::domain::id::{Attempt, ContainerName, InstanceId, JobId};
+use tidetable::domain::container::{Container, Owner, Recipe};
+use tidetable::domain::id::{Attempt, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::job::{Job, Map};
 use tidetable::engine::simulated::{Costs, Fault, Faults, Settings, SimulatedEngine};
 use tidetable::engine::{Engine, Launch};
@@ -67,6 +68,7 @@ pub struct Universe {
     seed: u64,
     off: Option<Rule>,
     keeps_containers: bool,
+    last_seen: Arc<Mutex<BTreeMap<ContainerName, Container>>>,
     lives: u64,
     dir: tempfile::TempDir,
 }
@@ -108,6 +110,7 @@ impl Universe {
             seed: setup.seed,
             off: setup.off,
             keeps_containers: setup.keeps_containers,
+            last_seen: Arc::default(),
             lives: 0,
             dir: folder(),
             clock,
@@ -156,6 +159,8 @@ impl Universe {
             keeps_containers: self.keeps_containers,
             max_starting: self.settings.max_starting,
             starting: AtomicUsize::new(0),
+            last_seen: self.last_seen.clone(),
+            looked_at: Default::default(),
         };
         let (scheduler, handle) = Scheduler::new(Parts {
             store: tapped,
@@ -169,6 +174,7 @@ impl Universe {
         let api = Api::new(handle, chrono_tz::UTC, TaskTracker::new());
         let client = Client { router: api.router(Guard::default()), books: self.books.clone(), tap: self.tap.clone() };
         self.tap.note(|| format!("life {} begins", self.lives));
+        self.books.is_steady_from(self.clock.now());
         let running = async move {
             // Kept here, so that the lock goes with this life.
             let _store = store;
@@ -192,6 +198,8 @@ impl Universe {
     pub fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
         self.disk.refuse(0);
+        self.books.disk_refuses(false);
+        self.books.is_steady_from(self.clock.now());
         self.disk.slow_down(Duration::ZERO);
         let (faults, refusals) = (self.faults.load(Ordering::Relaxed), self.disk.refused());
         let now = self.clock.now();
@@ -277,6 +285,25 @@ impl Client {
             Target { due_at, spec: job.clone(), cancel_asked: false, canceled: false, stop_asked: false },
         );
         Some(id)
+    }
+
+    /// Notes that a schedule is asked for.
+    pub fn asks(&self, schedule: &str, fields: &Value) {
+        self.books.said(|said| said.asks(schedule, fields, self.tap.now()));
+    }
+
+    /// Notes that the last schedule of this name was acknowledged.
+    pub fn was_heard(&self, schedule: &str) {
+        self.books.said(|said| said.was_heard(schedule, self.tap.now()));
+    }
+
+    /// Says in the trace that something does not hold, and ends the story.
+    pub fn fail(&self, what: String) {
+        self.tap.fail(what);
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.tap.now()
     }
 
     pub fn acknowledge(&self, id: JobId, target: Target) {

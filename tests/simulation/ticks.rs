@@ -1,0 +1,297 @@
+//! What has to hold of the ticks of schedules, by the engine's own record: which may be skipped and for what, what is told as
+//! caught up, and what a failure keeps from running.
+//!
+//! When a process ended is what the engine says, not when the scheduler came to know of it. All of it goes by the wall clock,
+//! so a story in which that was set is not held to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use serde_json::Value;
+use tidetable::domain::id::{JobId, Timestamp};
+use tidetable::domain::job::{End, Job, Outcome};
+use tidetable::engine::simulated::{Run, SimulatedEngine};
+
+use crate::books::{Books, Marks};
+use crate::said::Said;
+
+/// How long a due tick may wait for the round that decides it: the wall clock is read once a second, and a commit of others
+/// may come before.
+const DECIDED_WITHIN: TimeDelta = TimeDelta::seconds(3);
+/// How many ticks of a schedule may wait where overlap is allowed.
+const MAX_BACKLOG: usize = 100;
+/// With what an engine that was killed finds its containers dead. It did not see them end, and dates that when it is back.
+const UNSEEN_END: i32 = 255;
+
+/// A row of a ledger, as it is told.
+pub struct Row<'a> {
+    pub schedule: &'a str,
+    pub due_at: Timestamp,
+    pub outcome: &'a str,
+    pub reason: Option<&'a str>,
+    pub job: Option<JobId>,
+}
+
+/// All jobs, and what the engine has of them.
+pub struct Ticks<'a> {
+    books: &'a Books,
+    jobs: BTreeMap<JobId, (Job, Marks)>,
+    runs: BTreeMap<JobId, Vec<Run>>,
+    meddled: BTreeSet<JobId>,
+    /// Whether the wall clock can be gone by.
+    has_clock: bool,
+}
+
+impl<'a> Ticks<'a> {
+    pub fn new(books: &'a Books, engine: &SimulatedEngine) -> Self {
+        let mut runs: BTreeMap<JobId, Vec<Run>> = BTreeMap::new();
+        for run in engine.runs() {
+            if let Some(owner) = run.owner {
+                runs.entry(owner.job).or_default().push(run);
+            }
+        }
+        let has_clock = books.troubles().clock_jumps == 0;
+        Self { books, jobs: books.jobs(), runs, meddled: books.meddled(), has_clock }
+    }
+
+    /// Holds one row of a ledger.
+    pub fn hold_row(&self, row: &Row<'_>) -> Result<(), String> {
+        let Some(id) = row.job else { return hold_jobless(row) };
+        let Some((job, _)) = self.jobs.get(&id) else { return Err("names a job that is not there".to_owned()) };
+        if self.meddled.contains(&id) {
+            return Ok(());
+        }
+        let is_own = nominal(job) == Some(row.due_at);
+        self.hold_told(row, job, is_own)?;
+        if !is_own || !self.has_clock {
+            return Ok(());
+        }
+        match (row.outcome, row.reason) {
+            ("skipped", Some("overlap")) => self.hold_overlap(row.schedule, job),
+            ("skipped", Some("still_waiting")) => self.hold_still_waiting(row.schedule, job),
+            ("skipped", Some("backlog")) => self.hold_full_backlog(job),
+            _ => Ok(()),
+        }
+    }
+
+    /// A tick is told as what became of its job; one that a later tick's job stands for shares that. What is told as run or
+    /// caught up has a job whose container ran, or that was begun and ended before it had one.
+    fn hold_told(&self, row: &Row<'_>, job: &Job, is_own: bool) -> Result<(), String> {
+        let end = job.state.end().ok_or("is told, and its job is not over")?;
+        let reason = end.reason.map(tidetable::domain::job::Reason::as_str);
+        let ran = self.runs.get(&job.id).is_some_and(|runs| runs.iter().any(|run| !run.by_somebody_else));
+        let told = (row.outcome, row.reason);
+        let fits = match end.outcome {
+            // Between two attempts, it has run and is too late for more.
+            Outcome::Missed if ran => return Ok(()),
+            Outcome::Missed if job.attempt.0 <= 1 => told == ("missed", reason),
+            _ if job.attempt.0 == 0 => told == ("skipped", reason),
+            _ if is_own => matches!(told, ("ran" | "caught_up", None)),
+            _ => told == ("caught_up", Some("caught_up")),
+        };
+        if !fits {
+            let stands = if is_own { "its job" } else { "the job that stands for it" };
+            return Err(format!("does not tell what became of {stands}: {:?} in attempt {}", job.state, job.attempt));
+        }
+        let needs_run = matches!(end.outcome, Outcome::Succeeded | Outcome::TimedOut)
+            || end.outcome == Outcome::Failed && end.exit.is_some();
+        if needs_run && !ran {
+            return Err(format!("is told as run, and the engine ran nothing: {:?}", job.state));
+        }
+        Ok(())
+    }
+
+    /// No tick is skipped for a run that had ended before the tick was due: there is another job that was begun when it was
+    /// decided, and not over when it was due. Where the newest replaces, that may be a newer one that waits.
+    fn hold_overlap(&self, schedule: &str, job: &Job) -> Result<(), String> {
+        let decided = over(job)?.at;
+        let catches_all_up = self.catches_all_up(schedule, job.created_at, decided);
+        let is_begun = |other: &&(Job, Marks)| {
+            other.1.begun.is_some_and(|at| at <= decided) && self.over_at(&other.0) >= job.due_at
+        };
+        let replaces = self.says(schedule, decided, decided, |fields| fields["overlap"] == "replace").contains(&true);
+        let is_newer = |other: &&(Job, Marks)| {
+            replaces && nominal(&other.0) > nominal(job) && other.0.due_at <= decided && waited_at(other, decided)
+        };
+        // Missed ticks that each run late wait for one another.
+        let counts = |other: &&(Job, Marks)| !(catches_all_up && self.share_a_gap(job, &other.0));
+        match self.others(job).filter(counts).any(|other| is_begun(&other) || is_newer(&other)) {
+            true => Ok(()),
+            false => Err(format!(
+                "was skipped at {decided} for another run, and each that had begun had ended before it was due: {:?}",
+                self.others(job).map(|(other, marks)| (other.id, marks.begun, self.over_at(other))).collect::<Vec<_>>()
+            )),
+        }
+    }
+
+    /// An earlier tick's job was due, and not begun.
+    fn hold_still_waiting(&self, schedule: &str, job: &Job) -> Result<(), String> {
+        let decided = over(job)?.at;
+        let catches_all_up = self.catches_all_up(schedule, job.created_at, decided);
+        let is_earlier = |other: &&(Job, Marks)| {
+            nominal(&other.0).is_some() && nominal(&other.0) < nominal(job) && other.0.due_at <= decided
+        };
+        let counts = |other: &&(Job, Marks)| !(catches_all_up && self.share_a_gap(job, &other.0));
+        match self.others(job).filter(counts).filter(is_earlier).any(|other| waited_at(other, decided)) {
+            true => Ok(()),
+            false => Err(format!("was skipped at {decided} for an earlier one that waits, and there was none")),
+        }
+    }
+
+    fn hold_full_backlog(&self, job: &Job) -> Result<(), String> {
+        let decided = over(job)?.at;
+        let waited = self.others(job).filter(|other| waited_at(other, decided)).count();
+        if waited >= MAX_BACKLOG { Ok(()) } else { Err(format!("was skipped for a backlog of {waited}")) }
+    }
+
+    /// Once a run has failed for good, no tick that was due after that runs, unless the schedule was changed or resumed: then
+    /// it is of another generation.
+    pub fn hold_pauses(&self) -> Result<(), String> {
+        for (failed, _) in self.jobs.values().filter(|_| self.has_clock) {
+            let (Some(origin), Some(end)) = (&failed.origin, failed.state.end()) else { continue };
+            let is_failure = matches!(end.outcome, Outcome::Failed | Outcome::TimedOut) && end.exit.is_some();
+            let pauses = self.says(origin.schedule.as_str(), failed.created_at, failed.created_at, |fields| {
+                fields["pause_on_failure"] == true
+            });
+            if !is_failure || pauses.contains(&false) || self.meddled.contains(&failed.id) {
+                continue;
+            }
+            let ended = self.over_at(failed);
+            let is_after = |(job, marks): &&(Job, Marks)| {
+                job.origin.as_ref().is_some_and(|other| other.generation == origin.generation)
+                    && nominal(job).is_some()
+                    && job.due_at > ended
+                    && marks.begun.is_some_and(|at| at > ended)
+            };
+            if let Some((job, marks)) = self.others(failed).find(is_after) {
+                return Err(format!(
+                    "{} of {} failed at {ended}, which pauses, and {} of the tick due at {} was begun at {:?}",
+                    failed.id, origin.schedule, job.id, job.due_at, marks.begun
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What ended by itself was neither stopped nor timed out: it had ended before the stop was asked for, or before its
+    /// timeout had passed.
+    pub fn hold_stops(&self) -> Result<(), String> {
+        for (job, marks) in self.jobs.values().filter(|(job, _)| self.has_clock && !self.meddled.contains(&job.id)) {
+            let (Some(end), Some(run)) = (job.state.end(), self.last_run(job)) else { continue };
+            let Some((ended, _)) = run.ended.filter(|(_, code)| *code != UNSEEN_END) else { continue };
+            let timeout = job.spec.fields().timeout.and_then(|allowed| TimeDelta::from_std(allowed.as_duration()).ok());
+            let wrong = match end.outcome {
+                Outcome::Stopped => marks.stop_asked.is_some_and(|asked| ended < asked),
+                Outcome::TimedOut => timeout.is_none_or(|allowed| ended < run.started_at + allowed),
+                _ => false,
+            };
+            if wrong {
+                return Err(format!(
+                    "{} ended by itself at {ended}, was asked to stop at {:?}, and is told as {:?}: {run:?}",
+                    job.id, marks.stop_asked, job.state
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// When a job that was begun was over, by the engine: not between two attempts; and where no process of its last attempt
+    /// ran, or nobody can know, when the store says.
+    fn over_at(&self, job: &Job) -> Timestamp {
+        let Some(end) = job.state.end() else { return Timestamp::MAX_UTC };
+        let by_store = matches!(end.outcome, Outcome::Canceled | Outcome::Missed | Outcome::Unknown);
+        match self.last_run(job).and_then(|run| run.ended) {
+            Some((at, UNSEEN_END)) => at.max(end.at),
+            Some((at, _)) if !by_store && !self.meddled.contains(&job.id) => at,
+            Some(_) | None => end.at,
+        }
+    }
+
+    fn last_run(&self, job: &Job) -> Option<&Run> {
+        let of_attempt = |run: &&Run| run.owner.is_some_and(|owner| owner.attempt == job.attempt);
+        self.runs.get(&job.id).into_iter().flatten().rfind(of_attempt)
+    }
+
+    /// The other jobs of its schedule.
+    fn others(&self, job: &Job) -> impl Iterator<Item = &(Job, Marks)> {
+        let schedule = job.origin.as_ref().map(|origin| origin.schedule.clone());
+        let id = job.id;
+        let of_schedule = move |other: &Job| other.origin.as_ref().map(|origin| &origin.schedule) == schedule.as_ref();
+        self.jobs.values().filter(move |(other, _)| other.id != id && of_schedule(other))
+    }
+
+    /// Whether both are of ticks that were missed in one gap: jobs that were made late, in one turn, or the one before those,
+    /// which had been made ahead.
+    fn share_a_gap(&self, job: &Job, other: &Job) -> bool {
+        let late = |job: &Job| nominal(job).is_some_and(|at| at < job.created_at);
+        let ahead = self.others(job).map(|(other, _)| other).filter(|other| other.created_at < job.created_at);
+        let ahead = ahead.filter(|other| nominal(other) < nominal(job)).max_by_key(|other| nominal(other));
+        late(job) && (late(other) && other.created_at == job.created_at || ahead.map(|job| job.id) == Some(other.id))
+    }
+
+    fn catches_all_up(&self, schedule: &str, from: Timestamp, until: Timestamp) -> bool {
+        let says =
+            self.says(schedule, from, until, |fields| fields["catch_up"] == "all" && fields["overlap"] != "allow");
+        !says.contains(&false)
+    }
+
+    /// What this asks of everything that may have been in force then.
+    fn says(&self, schedule: &str, from: Timestamp, until: Timestamp, ask: impl Fn(&Value) -> bool) -> Vec<bool> {
+        self.books.said(|said| said.in_force(schedule, from, until).into_iter().map(&ask).collect())
+    }
+}
+
+/// Ticks that were skipped or missed without a job: by a pause, or long ago.
+fn hold_jobless(row: &Row<'_>) -> Result<(), String> {
+    let needs_job = matches!(
+        (row.outcome, row.reason),
+        ("ran" | "caught_up", _) | ("skipped", None | Some("overlap" | "still_waiting")) | (_, Some("deadline_passed"))
+    );
+    if needs_job { Err("has no job".to_owned()) } else { Ok(()) }
+}
+
+/// Of a schedule that skips what overlaps, or queues one, no more than one tick waits past its due time: a later one is
+/// skipped. Where all that was missed is caught up, each waits.
+pub fn hold_backlog(
+    written: &BTreeMap<JobId, Job>,
+    said: &Said,
+    steady_since: Timestamp,
+    now: Timestamp,
+) -> Result<(), String> {
+    if now - steady_since < DECIDED_WITHIN {
+        return Ok(());
+    }
+    let mut waiting: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
+    for job in written.values().filter(|job| !job.is_over() && job.attempt.0 == 0 && nominal(job).is_some()) {
+        if let Some(origin) = job.origin.as_ref().filter(|_| now - job.due_at >= DECIDED_WITHIN) {
+            waiting.entry(origin.schedule.as_str()).or_default().push(job);
+        }
+    }
+    for (schedule, jobs) in waiting.into_iter().filter(|(_, jobs)| jobs.len() > 1) {
+        let from = jobs.iter().map(|job| job.created_at).min().unwrap_or(now);
+        let keeps_one = |fields: &&Value| {
+            matches!(fields["overlap"].as_str(), Some("skip" | "queue_one")) && fields["catch_up"] != "all"
+        };
+        let says = said.in_force(schedule, from, now);
+        if !says.is_empty() && says.iter().all(keeps_one) {
+            let jobs: Vec<_> = jobs.iter().map(|job| (job.id, job.due_at, job.state.reason())).collect();
+            return Err(format!("of schedule {schedule} {} ticks wait past their time at {now}: {jobs:?}", jobs.len()));
+        }
+    }
+    Ok(())
+}
+
+fn over(job: &Job) -> Result<&End, String> {
+    job.state.end().ok_or_else(|| "is told, and its job is not over".to_owned())
+}
+
+/// Whether it was not begun then, and not over: what is decided in one round is decided at one time.
+fn waited_at((job, marks): &(Job, Marks), at: Timestamp) -> bool {
+    job.created_at <= at
+        && marks.begun.is_none_or(|begun| begun >= at)
+        && job.state.end().is_none_or(|end| end.at >= at)
+}
+
+fn nominal(job: &Job) -> Option<Timestamp> {
+    job.origin.as_ref().and_then(|origin| origin.nominal)
+}
