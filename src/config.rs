@@ -283,9 +283,11 @@ fn read_tokens(path: &Path) -> Result<Vec<String>, ConfigError> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(str::to_owned)
         .collect();
-    match tokens.iter().find(|token| token.len() < SHORTEST_TOKEN || token.contains(char::is_whitespace)) {
+    // A header holds no other characters, so nobody could ever send another token.
+    let is_visible = |token: &str| token.bytes().all(|byte| byte.is_ascii_graphic());
+    match tokens.iter().find(|token| token.len() < SHORTEST_TOKEN || !is_visible(token)) {
         Some(_) => wrong(format!(
-            "the token file {} holds a token that is shorter than {SHORTEST_TOKEN} characters or has a space in it: make one with `openssl rand -hex 32`",
+            "the token file {} holds a token that is shorter than {SHORTEST_TOKEN} characters, or has a space or another character in it than visible ASCII: make one with `openssl rand -hex 32`",
             path.display()
         )),
         None if tokens.is_empty() => wrong(format!(

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::error::Problem;
+use super::text;
 use crate::domain::image::JobName;
 use crate::domain::spec::{JobSpec, SpecFields};
 use crate::domain::units::shown;
@@ -19,6 +20,9 @@ use crate::domain::units::shown;
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The most fields in one form.
 const MAX_FORM_FIELDS: usize = 4_096;
+
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What a job has beside the fields of a spec.
 const JOB_FIELDS: &[&str] = &["job_name", "date"];
@@ -42,7 +46,7 @@ impl NewJob {
     pub(super) async fn read(request: Request) -> Result<Self, Problem> {
         match content_type(&request).as_str() {
             "application/json" => Self::from_json(&bytes(request).await?),
-            "application/x-www-form-urlencoded" => Self::from_form(urlencoded(&bytes(request).await?)),
+            "application/x-www-form-urlencoded" => Self::from_form(urlencoded(&bytes(request).await?)?),
             "multipart/form-data" => Self::from_form(multipart(request).await?),
             "" if bytes(request).await?.is_empty() => Self::from_form(Vec::new()),
             other => Err(Problem::new(
@@ -58,8 +62,8 @@ impl NewJob {
 
     fn from_json(body: &[u8]) -> Result<Self, Problem> {
         let mut map = object(body)?;
-        let name = text(&mut map, "job_name")?;
-        let date = text(&mut map, "date")?;
+        let name = text_of(&mut map, "job_name")?;
+        let date = text_of(&mut map, "date")?;
         Self::new(name, date, map)
     }
 
@@ -123,10 +127,7 @@ pub(super) async fn read_definition(request: Request) -> Result<JobSpec, Problem
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     let object: Result<Unique, _> = serde_json::from_slice(body);
-    object.map(|Unique(map)| map).map_err(|error| {
-        let detail = format!("the body is not a JSON object with single fields: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail)
-    })
+    object.map(|Unique(map)| map).map_err(|error| text::not_json(body, &error))
 }
 
 /// A spec from its JSON; an error names the field. `beside` are the fields that may be there beside it.
@@ -174,7 +175,7 @@ fn once(place: &mut Option<String>, field: &str, value: String) -> Result<(), Pr
     }
 }
 
-fn text(map: &mut Map<String, Value>, field: &str) -> Result<Option<String>, Problem> {
+fn text_of(map: &mut Map<String, Value>, field: &str) -> Result<Option<String>, Problem> {
     match map.remove(field) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -274,8 +275,14 @@ fn refused_body(status: StatusCode, why: &str) -> Problem {
     }
 }
 
-fn urlencoded(body: &[u8]) -> Vec<(String, String)> {
-    form_urlencoded::parse(body).into_owned().take(MAX_FORM_FIELDS).collect()
+fn urlencoded(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
+    let pairs: Vec<_> = text::urlencoded(body).take(MAX_FORM_FIELDS + 1).collect::<Result<_, _>>()?;
+    if pairs.len() > MAX_FORM_FIELDS { Err(too_many_fields()) } else { Ok(pairs) }
+}
+
+fn too_many_fields() -> Problem {
+    let detail = format!("the form has more than {MAX_FORM_FIELDS} fields");
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail)
 }
 
 async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
@@ -286,14 +293,13 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
     let mut pairs = Vec::new();
     while let Some(part) = parts.next_field().await.map_err(|error| broken(error.status(), error.body_text()))? {
         let name = part.name().unwrap_or_default().to_owned();
-        let value = part.text().await.map_err(|error| broken(error.status(), error.body_text()))?;
+        let value = part.bytes().await.map_err(|error| broken(error.status(), error.body_text()))?;
         if pairs.len() == MAX_FORM_FIELDS {
-            return Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_body",
-                format!("the form has more than {MAX_FORM_FIELDS} fields"),
-            ));
+            return Err(too_many_fields());
         }
+        // A text file of some systems begins with a mark that is no part of its text.
+        let value = value.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&value).to_vec();
+        let value = text::utf8(&name, value, "invalid_field")?;
         pairs.push((name, value));
     }
     Ok(pairs)
@@ -309,11 +315,11 @@ pub(super) async fn read_field(request: Request, name: &'static str) -> Result<O
         "application/json" => {
             let body = bytes(request).await?;
             let mut map = if body.is_empty() { Map::new() } else { object(&body)? };
-            let value = text(&mut map, name)?;
+            let value = text_of(&mut map, name)?;
             let others = map.into_iter().map(|(field, _)| (field, String::new()));
             value.map(|value| (name.to_owned(), value)).into_iter().chain(others).collect()
         }
-        _ => urlencoded(&bytes(request).await?),
+        _ => urlencoded(&bytes(request).await?)?,
     };
     let mut found = None;
     for (field, value) in pairs {

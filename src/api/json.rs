@@ -1,22 +1,20 @@
 //! A JSON body, read into a type that refuses what it does not know; an error names the field at fault.
 
 use axum::extract::Request;
-use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::body::{Unique, bytes};
 use super::error::Problem;
+use super::text;
 
 /// Reads the body, whatever its `Content-Type` says: these calls take nothing but JSON.
 ///
 /// # Errors
 /// A [`Problem`] that names the field at fault.
 pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
-    let Unique(map) = serde_json::from_slice(&bytes(request).await?).map_err(|error| {
-        let detail = format!("the body is not a JSON object with single fields: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail)
-    })?;
+    let body = bytes(request).await?;
+    let Unique(map) = serde_json::from_slice(&body).map_err(|error| text::not_json(&body, &error))?;
     serde_path_to_error::deserialize(Value::Object(map)).map_err(|error| {
         let (message, path) = (error.inner().to_string(), error.path().to_string());
         let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {

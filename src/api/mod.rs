@@ -41,6 +41,7 @@ mod schedule_list;
 mod schedules;
 mod streamed;
 mod system;
+mod text;
 pub mod wire;
 
 pub use body::MAX_BODY_BYTES;
@@ -91,6 +92,7 @@ impl Api {
             .route("/version", get(system::version))
             .fallback(no_such_path)
             .with_state(self)
+            .layer(middleware::from_fn(text::admit))
             .layer(middleware::from_fn(method_not_allowed))
             .layer(compression::layer())
             .layer(middleware::from_fn(compression::settle))

@@ -22,6 +22,7 @@ pub(super) fn entries(file: &Path, name: Option<String>, section: &str) -> anyho
 }
 
 fn read(text: &str, name: Option<String>, section: &str) -> anyhow::Result<Vec<(String, Value)>> {
+    let text = text.trim_start_matches('\u{feff}');
     let mut value: Value = match text.trim_start().starts_with('{') {
         true => serde_json::from_str(text).context("it is not JSON")?,
         false => toml::from_str(text).context("it is neither JSON (which begins with `{`) nor TOML")?,
@@ -47,6 +48,7 @@ mod tests {
 
     #[rstest]
     #[case::one_json(r#"{"cron": "@daily"}"#, Some("a"))]
+    #[case::after_a_byte_order_mark("\u{feff}{\"cron\": \"@daily\"}", Some("a"))]
     #[case::one_toml("cron = '@daily'", Some("a"))]
     #[case::several(r#"{"a": {"cron": "@daily"}}"#, None)]
     #[case::a_list(r#"{"schedules": {"a": {"cron": "@daily"}}, "next": null}"#, None)]

@@ -38,6 +38,10 @@ pub(super) fn definitions(
     all: BTreeMap<String, JobSpec>,
     beside: &Path,
 ) -> Result<BTreeMap<String, JobSpec>, ConfigError> {
+    // A spec is kept as JSON, and that has no other paths.
+    if beside.to_str().is_none() && all.values().any(|spec| spec.fields().env_file.is_some()) {
+        return wrong(format!("an `env_file` cannot be named from {}, which is not UTF-8", beside.display()));
+    }
     let in_full = |path: &str| beside.join(path).to_string_lossy().into_owned();
     let all: BTreeMap<String, JobSpec> =
         all.into_iter().map(|(name, spec)| (name, spec.with_env_files(in_full))).collect();

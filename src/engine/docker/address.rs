@@ -3,6 +3,7 @@
 //! Finding an address touches no socket, since a server starts without its engine too. What can be known to be wrong
 //! (an unknown scheme, a certificate that is not there) is said at once.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use bollard::{API_DEFAULT_VERSION, Docker};
@@ -54,6 +55,11 @@ pub enum AddressError {
     /// A path that no socket can have.
     #[error("`{0}` is no socket's path: it has to be absolute and at most {MAX_SOCKET_PATH_BYTES} bytes long")]
     BadSocket(String),
+    /// A variable whose value is not UTF-8.
+    #[error(
+        "`{0}` is set to what is not UTF-8: set it to an address such as `unix:///var/run/docker.sock`, or unset it"
+    )]
+    NotText(&'static str),
 }
 
 impl Address {
@@ -62,8 +68,10 @@ impl Address {
     /// # Errors
     /// [`AddressError`].
     pub fn find(host: Option<&str>, cert_path: Option<&Path>, tls_verify: Option<bool>) -> Result<Self, AddressError> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let host = host.map(str::to_owned).or_else(|| variable("DOCKER_HOST"));
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let text = |value: OsString| value.into_string().map_err(|_| AddressError::NotText("DOCKER_HOST"));
+        let host =
+            host.map(str::to_owned).map_or_else(|| variable("DOCKER_HOST").map(text).transpose(), |it| Ok(Some(it)))?;
         let certificates = cert_path.map(Path::to_owned).or_else(|| variable("DOCKER_CERT_PATH").map(PathBuf::from));
         let tls = tls_verify.unwrap_or_else(|| variable("DOCKER_TLS_VERIFY").is_some_and(|value| value != "0"));
         Self::parse(host.as_deref(), certificates, tls)
