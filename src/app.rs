@@ -33,6 +33,9 @@ use crate::supervise::{Parts, Signals};
 /// How long requests that are under way may take when the server stops. Those that wait for a job's end would never.
 const REQUEST_GRACE: Duration = Duration::from_secs(3);
 
+/// How often the data directory is looked at where nothing is written.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// A service that is up: it listens, and runs when [`Service::run`] does.
 pub(crate) struct Service {
     address: SocketAddr,
@@ -85,6 +88,14 @@ impl Service {
                 whole = verified.verify() => whole?,
             }
             stopped.cancelled().await;
+            Ok(())
+        });
+        let (watched, stopped) = (store.clone(), stop.clone());
+        parts.add("the watch over the data directory", async move {
+            // The store tells the log.
+            while stopped.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+                let _ = watched.is_there().await;
+            }
             Ok(())
         });
         let notifier = Notifier::new(store.clone(), Arc::new(SystemClock))?;

@@ -147,6 +147,12 @@ impl From<StoreError> for Problem {
                 "the data directory is full, so nothing was changed; make room and try again",
                 &error,
             ),
+            // The store has told the log already, once.
+            StoreError::Gone(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "store_gone",
+                "the server's data directory was deleted or exchanged, so nothing can be kept and nothing is started; the server's log says what to do",
+            ),
             StoreError::Closed => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server is stopping; try again in a moment")
             }

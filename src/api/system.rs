@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use super::Api;
 use super::wire::{ReadyView, VersionView};
 use crate::scheduler::Health;
+use crate::store::StoreError;
 
 /// How many jobs that wait are counted at most.
 const MAX_BACKLOG_SHOWN: usize = 100_000;
@@ -27,10 +28,17 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyVie
             ("engine_changed", Some("another engine answers than the one that has our containers; nothing is started"))
         }
     };
-    let (store, backlog, store_says) = match api.scheduler.store().backlog(MAX_BACKLOG_SHOWN).await {
-        Ok(backlog) => ("ok", backlog, None),
-        Err(_) => ("store_failed", 0, Some("the store cannot be read")),
+    let kept = api.scheduler.store();
+    let (store, store_says) = match kept.is_there().await.and(kept.engine().await) {
+        Ok(_) => ("ok", None),
+        Err(StoreError::Gone(_)) => (
+            "store_gone",
+            Some("the data directory was deleted or exchanged: nothing is started; the server's log says what to do"),
+        ),
+        Err(_) => ("store_failed", Some("the store cannot be read")),
     };
+    // A store that cannot be counted in is said not to be ok.
+    let backlog = kept.backlog(MAX_BACKLOG_SHOWN).await.unwrap_or_default();
     let ready = engine == "ok" && store == "ok";
     let detail = engine_says.or(store_says).map(str::to_owned);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

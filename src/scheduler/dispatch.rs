@@ -58,7 +58,10 @@ impl Dispatcher<'_> {
             // First: what is on disk later than a round's look at it has to wake the next.
             self.shared.rests_until.store(i64::MAX, Ordering::SeqCst);
             let nap = self.round().await.unwrap_or_else(|failure| {
-                error!(error = %failure, "what is due can be neither read nor moved on; trying again");
+                // The store has told the log, once.
+                if !matches!(failure, StoreError::Gone(_)) {
+                    error!(error = %failure, "what is due can be neither read nor moved on; trying again");
+                }
                 self.shared.holds().read_again();
                 LONGEST_NAP
             });

@@ -113,7 +113,9 @@ impl From<StoreError> for Setback {
         match error {
             StoreError::Outdated => Self::Reread,
             StoreError::Closed => Self::Stop,
-            StoreError::Full | StoreError::Failed(_) | StoreError::Damaged(_) => Self::Again(error.to_string()),
+            StoreError::Full | StoreError::Gone(_) | StoreError::Failed(_) | StoreError::Damaged(_) => {
+                Self::Again(error.to_string())
+            }
         }
     }
 }

@@ -14,8 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use tracing::warn;
 
 use super::lock::{make_dir, sync_dir};
+use super::place::Entry;
 use super::threads::{Broken, Threads};
 use super::{OpenError, StoreError};
 use crate::domain::id::{Attempt, JobId};
@@ -46,6 +48,8 @@ pub struct LogStore {
     dir: PathBuf,
     threads: Threads,
     shelves: Shelves,
+    /// The data directory.
+    above: Arc<Entry>,
     /// How many files were begun: so no two have the same temporary name.
     begun: Arc<AtomicU64>,
 }
@@ -88,7 +92,8 @@ impl LogStore {
                 clear_unfinished(&shelf).map_err(refused)?;
             }
         }
-        Ok(Self { dir: dir.to_owned(), threads, shelves: Shelves::default(), begun: Arc::default() })
+        let above = Arc::new(Entry::hold(above(dir)).map_err(refused)?);
+        Ok(Self { dir: dir.to_owned(), threads, shelves: Shelves::default(), above, begun: Arc::default() })
     }
 
     /// Keeps what a stream gives, up to `limit` bytes of text. It is on disk when this answers; keeping again replaces.
@@ -104,7 +109,7 @@ impl LogStore {
     ) -> Result<Kept, KeepError<E>> {
         let mut lines = std::pin::pin!(lines);
         let begun = self.begun.fetch_add(1, Ordering::Relaxed);
-        let mut file = Unfinished::new(self.path(job, attempt), begun, self.shelves.clone());
+        let mut file = Unfinished::new(self.path(job, attempt), begun, self.shelves.clone(), self.above.clone());
         let mut kept = Kept { lines: 0, bytes: 0, truncated: false };
         let mut gathered = Vec::new();
         while let Some(line) = lines.next().await {
@@ -185,6 +190,10 @@ impl LogStore {
     }
 }
 
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn file_of(dir: &Path, job: JobId, attempt: Attempt) -> PathBuf {
     let id = job.to_string();
     dir.join(&id[30..]).join(format!("{id}-{attempt}.log.zst"))
@@ -205,20 +214,22 @@ struct Unfinished {
     path: PathBuf,
     temporary: PathBuf,
     shelves: Shelves,
+    above: Arc<Entry>,
     encoder: Option<zstd::Encoder<'static, File>>,
 }
 
 impl Unfinished {
-    fn new(path: PathBuf, number: u64, shelves: Shelves) -> Self {
+    fn new(path: PathBuf, number: u64, shelves: Shelves, above: Arc<Entry>) -> Self {
         let mut temporary = path.clone().into_os_string();
         temporary.push(format!(".{number}{UNFINISHED}"));
-        Self { path, temporary: PathBuf::from(temporary), shelves, encoder: None }
+        Self { path, temporary: PathBuf::from(temporary), shelves, above, encoder: None }
     }
 
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
             None => {
+                self.is_there()?;
                 self.shelves.make(self.shelf())?;
                 let mut encoder = zstd::Encoder::new(File::create(&self.temporary)?, LEVEL)?;
                 encoder.include_checksum(true)?;
@@ -230,12 +241,21 @@ impl Unfinished {
 
     fn finish(mut self) -> io::Result<()> {
         let Some(encoder) = self.encoder.take() else { return Ok(()) };
+        if let Err(gone) = self.is_there() {
+            let _ = fs::remove_file(&self.temporary);
+            return Err(gone);
+        }
         let written = encoder.finish().and_then(|file| file.sync_all());
         let renamed = written.and_then(|()| fs::rename(&self.temporary, &self.path));
         if renamed.is_err() {
             let _ = fs::remove_file(&self.temporary);
         }
         renamed.and_then(|()| sync_dir(self.shelf()))
+    }
+
+    /// Refuses to keep anything in a folder that took the data directory's place.
+    fn is_there(&self) -> io::Result<()> {
+        self.above.fault().map_or(Ok(()), |fault| Err(io::Error::other(fault)))
     }
 
     fn shelf(&self) -> &Path {
@@ -255,11 +275,15 @@ impl Shelves {
     /// Makes a folder that is missing. Until it is sure to survive, nobody else goes on with it either.
     fn make(&self, shelf: &Path) -> io::Result<()> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.contains(shelf) {
+        if made.contains(shelf) && shelf.is_dir() {
             return Ok(());
         }
+        let logs = above(shelf);
+        if !logs.is_dir() {
+            warn!(folder = %logs.display(), "the folder of kept output is gone, and what was in it: it is made anew");
+        }
         make_dir(shelf)?;
-        sync_dir(shelf.parent().unwrap_or(shelf))?;
+        sync_dir(logs)?;
         made.insert(shelf.to_owned());
         Ok(())
     }

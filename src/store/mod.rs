@@ -31,6 +31,7 @@ mod definition;
 mod lock;
 pub mod logs;
 pub mod outbox;
+mod place;
 pub mod schedules;
 pub mod sqlite;
 pub mod threads;
@@ -49,6 +50,12 @@ pub const TRANSITIONS_BUFFERED: usize = 4_096;
 pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     /// Which scheduler state this is: made when the store was.
     fn instance(&self) -> InstanceId;
+
+    /// Looks whether the store is still where it was opened.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`].
+    async fn is_there(&self) -> Result<(), StoreError>;
 
     /// Adds a job that was just accepted.
     async fn insert(&self, job: &Job) -> Result<(), StoreError>;
@@ -269,6 +276,9 @@ pub enum StoreError {
     /// What is stored cannot be read.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// The data directory was deleted or exchanged: what is open is not what is at its path.
+    #[error("the data directory is not the one that was opened: {0}")]
+    Gone(String),
     /// The server is stopping.
     #[error("the store is closed")]
     Closed,

@@ -339,6 +339,10 @@ impl Store for TappedStore {
         self.store.instance()
     }
 
+    async fn is_there(&self) -> Result<(), StoreError> {
+        self.store.is_there().await
+    }
+
     async fn insert(&self, job: &Job) -> Result<(), StoreError> {
         self.commit(None, job, job.created_at).await
     }

@@ -45,6 +45,41 @@ async fn with_one_job(dir: &Path) {
 }
 
 #[tokio::test]
+async fn nothing_is_claimed_in_a_store_that_is_gone() {
+    let above = tempfile::tempdir().expect("a folder");
+    let (dir, aside) = (above.path().join("a"), above.path().join("b"));
+    let open = open(&dir);
+    let waits = insert(&open.store, job(1, json!({}))).await;
+    fs::rename(&dir, &aside).expect("it can be moved");
+    let claimed = Job { version: waits.version.next(), state: State::Pulling, ..waits.clone() };
+    assert!(matches!(open.store.advance(&waits, &claimed, at(1)).await, Err(StoreError::Gone(_))));
+    fs::rename(&aside, &dir).expect("it can be put back");
+    assert_eq!(get(&open.store, id(1)).await, waits);
+    open.store.advance(&waits, &claimed, at(1)).await.expect("it goes on");
+    open.close().await;
+}
+
+/// Enough commits for the log to begin anew several times, on one thread and on several.
+#[tokio::test]
+async fn a_checkpoint_is_no_false_alarm() {
+    for threads in [Threads::Pool, Threads::Inline] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let open = open_sqlite(dir.path(), threads).expect("it opens");
+        let wide = json!({"env": {"A": "x".repeat(30_000)}});
+        for round in 0..20 {
+            let jobs: Vec<Job> = (1..50).map(|n| job(round * 100 + n, wide.clone())).collect();
+            join_all(jobs.iter().map(|job| open.store.insert(job)))
+                .await
+                .into_iter()
+                .collect::<Result<(), _>>()
+                .expect("all are written");
+        }
+        open.store.is_there().await.expect("it is there");
+        open.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_directory_is_made_for_its_owner_alone_and_opened_once() {
     let above = tempfile::tempdir().expect("a folder");
     let dir = above.path().join("a").join("b");

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::lock::DirLock;
+use super::place::Place;
 use super::threads::Threads;
 use super::watch::{Watch, Watches};
 use super::{Answer, Definition, OpenError, RequestKey, Restored, Revision};
@@ -70,6 +71,7 @@ pub struct SqliteStore {
     readers: Pool,
     snapshots: Pool,
     told: Told,
+    place: Arc<Place>,
     _lock: DirLock,
 }
 
@@ -88,6 +90,8 @@ impl SqliteStore {
             path: dir.display().to_string(),
             detail: failed(error).to_string(),
         })?;
+        let place = Place::new(dir, &path, opened.user_version).map_err(|error| OpenError::of_io(dir, &error))?;
+        let place = Arc::new(place);
         let (commands, waiting) = mpsc::channel(writer::WAITING);
         let told = Told {
             last_seq: Arc::new(AtomicU64::new(opened.last_seq)),
@@ -98,16 +102,17 @@ impl SqliteStore {
             transitions: broadcast::Sender::new(TRANSITIONS_BUFFERED),
             watches: Watches::default(),
         };
-        let writer = Writer::new(opened.connection, waiting, threads, checkpoints, told.clone());
+        let writer = Writer::new(opened.connection, waiting, threads, checkpoints, told.clone(), place.clone());
         let store = Self {
             instance: opened.instance,
             threads,
             dir: dir.to_owned(),
             verified: opened.verified,
             commands: Mutex::new(Some(commands)),
-            readers: Pool::new(path.clone(), READERS),
-            snapshots: Pool::new(path, SNAPSHOTS),
+            readers: Pool::new(path.clone(), READERS, place.clone()),
+            snapshots: Pool::new(path, SNAPSHOTS, place.clone()),
             told,
+            place,
             _lock: lock,
         };
         Ok((Arc::new(store), writer))
@@ -174,6 +179,11 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn instance(&self) -> InstanceId {
         self.instance
+    }
+
+    async fn is_there(&self) -> Result<(), StoreError> {
+        let place = self.place.clone();
+        self.threads.run(move || place.look()).await.map_err(broken)?
     }
 
     async fn insert(&self, job: &Job) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! Opening the database: settings, migrations, identity.
 
 use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
@@ -8,6 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::lock::sync_dir;
 use super::super::{OpenError, StoreError};
+use super::checkpoints::copy;
 use super::{FILE, check, failed, queries};
 use crate::domain::id::InstanceId;
 
@@ -27,6 +29,8 @@ pub(super) struct Opened {
     pub(super) waiting: usize,
     /// Whether all of it was looked at.
     pub(super) verified: bool,
+    /// The number that tells this opening of the database from every other, and from other databases.
+    pub(super) user_version: i32,
 }
 
 pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenError> {
@@ -62,13 +66,24 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
     let last_seq = queries::last_seq(&connection).map_err(failed).map_err(refused)?;
     let waiting = queries::waiting(&connection).map_err(refused)?;
     leave_as_it_is(&connection, false).map_err(failed).map_err(refused)?;
+    let user_version = stamp(&connection).map_err(failed).map_err(refused)?;
     sync_dir(dir).map_err(|error| OpenError::of_io(dir, &error))?;
-    Ok(Opened { connection, instance, last_seq, waiting, verified })
+    Ok(Opened { connection, instance, last_seq, waiting, verified, user_version })
 }
 
 fn is_small(connection: &Connection) -> rusqlite::Result<bool> {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     Ok(pages <= VERIFIED_PAGES)
+}
+
+/// Writes a number into the header that no earlier opening wrote there. On a full disk the number stays as it was: that is
+/// no reason not to start.
+fn stamp(connection: &Connection) -> rusqlite::Result<i32> {
+    let number = RandomState::new().hash_one(0).to_le_bytes();
+    let number = i32::from_le_bytes([number[0], number[1], number[2], number[3]]);
+    let _as_it_was = connection.pragma_update(None, "user_version", number);
+    copy(connection);
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 /// Brings the schema up to ours, in one transaction.
@@ -85,7 +100,8 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     })
 }
 
-fn leave_as_it_is(connection: &Connection, leave: bool) -> rusqlite::Result<bool> {
+/// Whether closing the database leaves its log where it is.
+pub(super) fn leave_as_it_is(connection: &Connection, leave: bool) -> rusqlite::Result<bool> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave)
 }
 

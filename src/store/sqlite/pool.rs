@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::super::place::Place;
 use super::super::threads::Threads;
 use super::super::{Filter, Snapshot, StoreError};
 use super::{broken, failed, open, pages, queries, schedules};
@@ -23,6 +24,7 @@ pub(super) struct Pool {
     path: PathBuf,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    place: Arc<Place>,
 }
 
 /// A connection and the right to it.
@@ -100,8 +102,8 @@ impl Drop for SqliteSnapshot {
 }
 
 impl Pool {
-    pub(super) fn new(path: PathBuf, most: usize) -> Self {
-        Self { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(most)) }
+    pub(super) fn new(path: PathBuf, most: usize, place: Arc<Place>) -> Self {
+        Self { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(most)), place }
     }
 
     pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
@@ -112,7 +114,11 @@ impl Pool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => open::reader(&self.path).map_err(failed)?,
+            None => {
+                // At the path may be another database than the one that is open.
+                self.place.look()?;
+                open::reader(&self.path).map_err(failed)?
+            }
         };
         Ok(Borrowed { connection, _permit: permit })
     }

@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::super::place::Place;
 use super::super::threads::Threads;
 use super::super::watch::Watches;
 use super::super::{StoreError, Transition};
 use super::checkpoints::{Checkpoints, copy};
 use super::definitions::Undefined;
-use super::{failed, queries};
+use super::{failed, open, queries};
 use crate::domain::job::{Map, Status};
 
 /// How many commands may wait for the writer; a further caller waits.
@@ -42,6 +43,14 @@ pub struct Writer {
     threads: Threads,
     checkpoints: Checkpoints,
     told: Told,
+    place: Arc<Place>,
+}
+
+/// What became of a batch.
+struct Written {
+    replies: Vec<(Reply, Done)>,
+    /// Whether it was committed where the next server finds it.
+    kept: Result<(), StoreError>,
 }
 
 /// What others are told of what was committed.
@@ -76,8 +85,9 @@ impl Writer {
         threads: Threads,
         checkpoints: Checkpoints,
         told: Told,
+        place: Arc<Place>,
     ) -> Self {
-        Self { connection, waiting, threads, checkpoints, told }
+        Self { connection, waiting, threads, checkpoints, told, place }
     }
 
     /// Writes until the store is closed and all that was accepted is done.
@@ -85,15 +95,17 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH);
         while self.waiting.recv_many(&mut batch, BATCH).await > 0 {
             let (mut connection, commands) = (self.connection, std::mem::take(&mut batch));
+            let place = self.place.clone();
             let written = self.threads.run(move || {
-                let written = write(&mut connection, commands);
+                let written = write(&mut connection, commands, &place);
                 (connection, written)
             });
             // A thread that broke took the connection along: without it nothing more can be promised.
             let Ok((connection, written)) = written.await else { return };
             self.connection = connection;
+            let is_kept = written.kept.is_ok();
             self.announce(written);
-            if self.checkpoints.is_turn_of_writer().await {
+            if is_kept && self.checkpoints.is_turn_of_writer().await {
                 let connection = self.connection;
                 let copied = self.threads.run(move || {
                     copy(&connection);
@@ -104,15 +116,24 @@ impl Writer {
             }
         }
         self.checkpoints.close().await;
-        // Closing may write what is still only in the write-ahead log into the database.
-        let _ = self.threads.run(move || drop(self.connection)).await;
+        // Closing may write what is still only in the write-ahead log into the database, and deletes the log by its name,
+        // which may be another's by now.
+        let (connection, place) = (self.connection, self.place);
+        let close = move || {
+            if place.look().is_err() {
+                let _ = open::leave_as_it_is(&connection, true);
+            }
+            drop(connection);
+        };
+        let _ = self.threads.run(close).await;
     }
 
-    /// First the numbers that readers compare, then the news, then the replies.
-    fn announce(&self, written: Vec<(Reply, Done)>) {
+    /// First the numbers that readers compare, then the news, then the replies. What was committed is announced, though
+    /// nobody may be promised that it stays.
+    fn announce(&self, written: Written) {
         self.told.undefined.settle();
         self.told.changes.fetch_add(1, Ordering::Release);
-        for (reply, done) in written {
+        for (reply, done) in written.replies {
             let answer = done.map(|transitions| {
                 for transition in transitions {
                     self.told.last_seq.store(transition.seq.0, Ordering::Release);
@@ -123,7 +144,7 @@ impl Writer {
                 }
             });
             // Neither is a caller who went away.
-            let _ = reply.send(answer);
+            let _ = reply.send(answer.and_then(|()| written.kept.clone()));
         }
     }
 
@@ -138,22 +159,30 @@ impl Writer {
 }
 
 /// One transaction. This is the one place where anything becomes durable.
-fn write(connection: &mut Connection, commands: Vec<Command>) -> Vec<(Reply, Done)> {
+fn write(connection: &mut Connection, commands: Vec<Command>, place: &Place) -> Written {
     let (works, replies): (Vec<Work>, Vec<Reply>) =
         commands.into_iter().map(|command| (command.work, command.reply)).unzip();
-    match commit(connection, works) {
-        Ok(done) => replies.into_iter().zip(done).collect(),
-        Err(failure) => replies.into_iter().map(|reply| (reply, Err(failure.clone()))).collect(),
+    match commit(connection, works, || place.look()) {
+        Ok(done) => Written { replies: replies.into_iter().zip(done).collect(), kept: place.look() },
+        Err(failure) => {
+            let replies = replies.into_iter().map(|reply| (reply, Err(failure.clone()))).collect();
+            Written { replies, kept: Err(failure) }
+        }
     }
 }
 
-fn commit(connection: &mut Connection, works: Vec<Work>) -> Result<Vec<Done>, StoreError> {
+fn commit(
+    connection: &mut Connection,
+    works: Vec<Work>,
+    is_there: impl FnOnce() -> Result<(), StoreError>,
+) -> Result<Vec<Done>, StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let done = works.into_iter().map(|work| apply(&transaction, work)).collect::<Result<Vec<Done>, StoreError>>()?;
     let more: i64 = done.iter().flatten().flatten().map(waits_more).sum();
     if more != 0 {
         queries::add_waiting(&transaction, more)?;
     }
+    is_there()?;
     transaction.commit().map_err(failed)?;
     Ok(done)
 }
@@ -170,7 +199,9 @@ fn apply(transaction: &Connection, work: Work) -> Result<Done, StoreError> {
     let done = work(transaction);
     match &done {
         Ok(_) => queries::release(transaction)?,
-        Err(failure @ (StoreError::Full | StoreError::Damaged(_) | StoreError::Closed)) => return Err(failure.clone()),
+        Err(failure @ (StoreError::Full | StoreError::Damaged(_) | StoreError::Gone(_) | StoreError::Closed)) => {
+            return Err(failure.clone());
+        }
         // On some errors SQLite undoes the whole transaction by itself; what followed would be outside of any.
         Err(failure) if transaction.is_autocommit() => return Err(failure.clone()),
         Err(StoreError::Outdated | StoreError::Failed(_)) => queries::undo(transaction)?,
@@ -209,7 +240,7 @@ mod tests {
         let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), half, |c| put(c, 1).map(|()| Vec::new()), |c| {
             put(c, 3).map(|()| Vec::new())
         }]);
-        let done = commit(&mut connection, batch).expect("the batch is committed");
+        let done = commit(&mut connection, batch, || Ok(())).expect("the batch is committed");
         assert!(matches!(done[..], [Ok(_), Err(StoreError::Outdated), Err(StoreError::Failed(_)), Ok(_)]), "{done:?}");
         assert_eq!(stored(&connection), 2);
     }
@@ -218,9 +249,18 @@ mod tests {
     fn a_full_disk_fails_the_whole_batch_and_nothing_of_it_is_kept() {
         let mut connection = memory();
         let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), |_| Err(StoreError::Full)]);
-        assert!(matches!(commit(&mut connection, batch), Err(StoreError::Full)));
+        assert!(matches!(commit(&mut connection, batch, || Ok(())), Err(StoreError::Full)));
         assert_eq!(stored(&connection), 0);
         assert!(connection.is_autocommit());
+    }
+
+    #[test]
+    fn nothing_is_committed_to_a_store_that_is_gone() {
+        let mut connection = memory();
+        let gone = || Err(StoreError::Gone("it is gone".to_owned()));
+        let batch = works(vec![|c| put(c, 1).map(|()| Vec::new())]);
+        assert!(matches!(commit(&mut connection, batch, gone), Err(StoreError::Gone(_))));
+        assert_eq!(stored(&connection), 0);
     }
 
     #[test]
@@ -231,7 +271,7 @@ mod tests {
             Ok(Vec::new())
         };
         let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), undone, |c| put(c, 5).map(|()| Vec::new())]);
-        assert!(matches!(commit(&mut connection, batch), Err(StoreError::Failed(_))));
+        assert!(matches!(commit(&mut connection, batch, || Ok(())), Err(StoreError::Failed(_))));
         assert_eq!(stored(&connection), 0);
     }
 }
