@@ -4,7 +4,11 @@
 
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::{Client, ClientError, DEFAULT_SERVER};
 use crate::config::{DEFAULT_LISTEN, ServeArgs};
@@ -94,18 +98,53 @@ impl ServerArgs {
     }
 }
 
+/// The flags of [`ServerArgs`].
+const CLIENT_FLAGS: [&str; 2] = ["server", "token"];
+/// The commands that call no server.
+const LOCAL_COMMANDS: [&str; 4] = ["serve", "check", "backup", "completions"];
+
 impl Cli {
+    /// Reads the command line. A mistake, and a question for help, ends the process.
+    pub fn read() -> Self {
+        Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// A client's flag on a command that calls no server would do nothing, and could be taken for more than that.
+    fn read_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut tree = Self::tree();
+        let matches = tree.try_get_matches_from_mut(arguments)?;
+        if let Some((name, of_command)) = matches.subcommand()
+            && LOCAL_COMMANDS.contains(&name)
+        {
+            let is_given = |flag: &&str| {
+                [&matches, of_command].iter().any(|given| given.value_source(flag) == Some(ValueSource::CommandLine))
+            };
+            if let Some(flag) = CLIENT_FLAGS.into_iter().find(is_given) {
+                return Err(tree.error(ErrorKind::ArgumentConflict, refusal(name, flag)));
+            }
+        }
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut tree))
+    }
+
+    /// All commands; those that call no server do not show a client's flags.
+    fn tree() -> clap::Command {
+        let hidden = |flag: &'static str| Arg::new(flag).long(flag).hide(true);
+        LOCAL_COMMANDS.into_iter().fold(Self::command(), |tree, name| {
+            tree.mut_subcommand(name, |command| command.args(CLIENT_FLAGS.map(hidden)))
+        })
+    }
+
     /// Does what was asked, and gives the exit code.
     ///
     /// # Errors
     /// What went wrong, to be shown.
     pub fn run(self) -> anyhow::Result<u8> {
         match self.command {
-            Command::Serve(args) => serve::run(*args),
+            Command::Serve(args) => serve::run(*args, self.server.token.is_some_and(|token| !token.is_empty())),
             Command::Backup(args) => store::backup(&args),
             Command::Check(args) => store::check(&args),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::command(), "tidetable", &mut std::io::stdout());
+                clap_complete::generate(shell, &mut Self::tree(), "tidetable", &mut std::io::stdout());
                 Ok(0)
             }
             command => tokio::runtime::Builder::new_current_thread()
@@ -113,6 +152,18 @@ impl Cli {
                 .build()?
                 .block_on(call(command, &self.server)),
         }
+    }
+}
+
+/// What is said where a client's flag is given to a command that calls no server.
+fn refusal(command: &str, flag: &str) -> String {
+    match (command, flag) {
+        ("serve", "token") => {
+            "`--token` is what a client calls with, and protects nothing here: give `serve` a `--token-file FILE`"
+                .to_owned()
+        }
+        ("serve", _) => format!("`--{flag}` is what a client calls: `serve` takes `--listen ADDRESS:PORT`"),
+        _ => format!("`--{flag}` is for commands that call a server, and `{command}` calls none: leave it out"),
     }
 }
 
@@ -141,5 +192,56 @@ async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
         | Command::Check(_)
         | Command::Backup(_)
         | Command::Completions { .. } => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        Cli::read_from(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn a_clients_flag_is_refused_by_local_commands() {
+        for line in [
+            "tidetable serve --token abc",
+            "tidetable serve --token=abc",
+            "tidetable --token abc serve",
+            "tidetable serve --server http://a:1",
+            "tidetable check --token abc",
+            "tidetable backup dest --server http://a:1",
+            "tidetable completions bash --token abc",
+        ] {
+            let refused = read(line).expect_err(line);
+            assert_eq!(refused.exit_code(), 2, "{line}");
+            assert!(
+                refused.to_string().contains("a client") || refused.to_string().contains("calls none"),
+                "{refused}"
+            );
+        }
+        assert!(read("tidetable serve --token abc").expect_err("is refused").to_string().contains("--token-file"));
+    }
+
+    #[test]
+    fn a_servers_flag_is_refused_by_clients() {
+        for line in ["tidetable ls --listen 127.0.0.1:1", "tidetable ls --data-dir /x", "tidetable run a --config /x"] {
+            assert_eq!(read(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_client_takes_its_flags_in_either_place() {
+        for line in ["tidetable ls --token abc --server http://a:1", "tidetable --token abc --server http://a:1 ls"] {
+            let server = read(line).expect(line).server;
+            assert_eq!((server.token.as_deref(), server.server.as_deref()), (Some("abc"), Some("http://a:1")));
+        }
+    }
+
+    #[test]
+    fn help_of_serve_shows_no_clients_flag() {
+        let help = read("tidetable serve --help").expect_err("is help").to_string();
+        assert!(help.contains("--token-file") && !help.contains("--token ") && !help.contains("--server"), "{help}");
     }
 }

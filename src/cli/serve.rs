@@ -15,13 +15,17 @@ const LAST_GRACE: Duration = Duration::from_secs(2);
 /// megabyte while it keeps output.
 const BLOCKING_THREADS: usize = 32;
 
-pub(super) fn run(args: ServeArgs) -> anyhow::Result<u8> {
+/// `has_clients_token`: whether `TIDETABLE_TOKEN` is set.
+pub(super) fn run(args: ServeArgs, has_clients_token: bool) -> anyhow::Result<u8> {
     let config = Config::load(args.clone())?;
     tracing_subscriber::fmt()
         .with_env_filter(log_filter()?)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
+    if has_clients_token && config.tokens.is_empty() {
+        warn!("TIDETABLE_TOKEN is what a client calls with, and protects nothing here: give the server a --token-file");
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
     let served = runtime.block_on(async {
