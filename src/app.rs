@@ -1,6 +1,8 @@
 //! The one place where everything meets: a config in, a running service out.
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use crate::engine::docker;
 use crate::engine::simulated::{Settings, SimulatedEngine};
 use crate::notify::Notifier;
 use crate::reload::Reloader;
-use crate::scheduler::{self, Catalog, Handle, Rules, Scheduler};
+use crate::scheduler::{self, Catalog, Handle, Origin, Rules, Scheduler};
 use crate::store::Store;
 use crate::store::logs::LogStore;
 use crate::store::sqlite::SqliteStore;
@@ -41,6 +43,8 @@ pub(crate) struct Service {
     address: SocketAddr,
     parts: Parts,
     deadline: Duration,
+    /// Holds the config file, so that no second server runs its schedules.
+    _claim: Option<File>,
 }
 
 impl Service {
@@ -61,16 +65,17 @@ impl Service {
         let address = listener.local_addr()?;
         report(&config, &store, address);
 
+        let (claim, is_in_use) = claim(&config);
         let (scheduler, handle) = Scheduler::new(scheduler::Parts {
             store: store.clone(),
             logs: Arc::new(logs),
             engine,
             clock: Arc::new(SystemClock),
             dice,
-            catalog: catalog(&config),
+            catalog: catalog(&config, is_in_use),
             settings: config.settings.clone(),
         });
-        let reloader = Reloader::new(args, config.clone(), hangup, follow(handle.clone(), docker));
+        let reloader = Reloader::new(args, config.clone(), hangup, follow(handle.clone(), docker, is_in_use));
         let writers = TaskTracker::new();
         let router =
             Api::new(handle, config.zone, writers.clone()).router(Guard::new(config.tokens, config.allowed_hosts));
@@ -107,7 +112,7 @@ impl Service {
             store.close().await;
             served
         });
-        Ok(Self { address, parts, deadline: config.shutdown_deadline })
+        Ok(Self { address, parts, deadline: config.shutdown_deadline, _claim: claim })
     }
 
     /// Where it listens: with port 0, the port that was given.
@@ -125,12 +130,16 @@ impl Service {
 }
 
 /// Makes what a config says count, while the service runs.
-fn follow(handle: Handle, docker: Option<Arc<docker::DockerEngine>>) -> impl Fn(&Config) + Send + 'static {
+fn follow(
+    handle: Handle,
+    docker: Option<Arc<docker::DockerEngine>>,
+    is_in_use: bool,
+) -> impl Fn(&Config) + Send + 'static {
     move |config| {
         if let (Some(docker), EngineChoice::Docker(place)) = (&docker, &config.engine) {
             docker.set_registries(registries(config, place));
         }
-        handle.follow(Rules { catalog: catalog(config), settings: config.settings.clone() });
+        handle.follow(Rules { catalog: catalog(config, is_in_use), settings: config.settings.clone() });
     }
 }
 
@@ -165,7 +174,19 @@ fn registries(config: &Config, place: &EngineSection) -> docker::Registries {
     }
 }
 
-fn catalog(config: &Config) -> Catalog {
+/// Locks the config file, and says whether another server has it. A file system without locks keeps nobody from it, and
+/// neither does `--adopt-config`.
+fn claim(config: &Config) -> (Option<File>, bool) {
+    let file = config.file.as_ref().filter(|_| !config.adopt_config);
+    let Some(file) = file.and_then(|file| File::open(&file.path).ok()) else { return (None, false) };
+    match file.try_lock() {
+        Ok(()) => (Some(file), false),
+        Err(TryLockError::WouldBlock) => (None, true),
+        Err(TryLockError::Error(_)) => (None, false),
+    }
+}
+
+fn catalog(config: &Config, is_in_use: bool) -> Catalog {
     let mut closed = vec![config.data_dir.to_string_lossy().into_owned()];
     if let Ok(real) = std::fs::canonicalize(&config.data_dir) {
         closed.push(real.to_string_lossy().into_owned());
@@ -181,6 +202,16 @@ fn catalog(config: &Config) -> Catalog {
         closed: Closed::with(closed),
         secrets: config.secrets.clone(),
         schedules: config.schedules.clone(),
+        file: Origin {
+            // Each path has its own text, also one that is no text.
+            path: config
+                .file
+                .as_ref()
+                .map(|file| file.path.as_os_str().as_bytes().escape_ascii().to_string())
+                .unwrap_or_default(),
+            adopts: config.adopt_config,
+            is_in_use,
+        },
     }
 }
 

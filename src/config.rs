@@ -75,6 +75,9 @@ pub struct ServeArgs {
     /// Take the engine that answers now for ours, though another one was known
     #[arg(long, env = "TIDETABLE_ACCEPT_NEW_ENGINE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub accept_new_engine: Option<bool>,
+    /// Give the schedules of the config file that was read before to the one that is read now
+    #[arg(long, env = "TIDETABLE_ADOPT_CONFIG", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub adopt_config: Option<bool>,
     /// How long a stopping server may take for the steps in hand [default: 30s]
     #[arg(long, env = "TIDETABLE_SHUTDOWN_DEADLINE", value_name = "DURATION")]
     pub shutdown_deadline: Option<String>,
@@ -172,6 +175,8 @@ pub struct Config {
     pub registries: BTreeMap<String, RegistryLogin>,
     /// Numbers of the scheduler.
     pub settings: Settings,
+    /// Whether schedules of another config file become this one's.
+    pub adopt_config: bool,
     /// How long a stopping server may take.
     pub shutdown_deadline: Duration,
     /// The config file that was read.
@@ -238,6 +243,7 @@ impl Config {
             secrets: secrets(file.secrets, beside)?,
             registries: registries(file.registries, beside)?,
             settings,
+            adopt_config: args.adopt_config.unwrap_or(false),
             shutdown_deadline: deadline(args.shutdown_deadline.as_deref(), server.shutdown_deadline)?,
             file: read,
         })

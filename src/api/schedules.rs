@@ -184,6 +184,7 @@ pub(super) fn view(record: &ScheduleRecord) -> ScheduleView {
         source: record.source.as_str().to_owned(),
         fields: record.schedule.clone().into(),
         says: record.timetable().recurrence.describe(),
+        pause_reason: record.is_aside().then(|| "config_file".to_owned()),
         next_due_at: record.ahead.map(|ahead| rfc3339(ahead.nominal)),
         next_job: record.ahead.map(|ahead| ahead.job.to_string()),
         runs: record.runs,

@@ -42,7 +42,8 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyVie
     let ready = engine == "ok" && store == "ok";
     let detail = engine_says.or(store_says).map(str::to_owned);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadyView { ready, engine: engine.to_owned(), store: store.to_owned(), backlog, detail }))
+    let (engine, store, warnings) = (engine.to_owned(), store.to_owned(), api.scheduler.notices());
+    (status, Json(ReadyView { ready, engine, store, backlog, detail, warnings }))
 }
 
 /// `GET /version`.

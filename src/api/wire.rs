@@ -170,6 +170,9 @@ pub struct ScheduleView {
     pub fields: ScheduleFields,
     /// When it is due, in words.
     pub says: String,
+    /// `config_file`, where it is paused because its config file is not read by this server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_reason: Option<String>,
     /// The tick that is next, RFC 3339; nothing while it is paused, or when there is none to come.
     pub next_due_at: Option<String>,
     /// The job that waits for it.
@@ -237,6 +240,9 @@ pub struct ReadyView {
     /// A sentence, where something is not ok.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Sentences about the config: what is paused because of it. The server is ready all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl DefinitionView {

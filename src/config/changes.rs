@@ -26,6 +26,7 @@ impl Config {
             policy: _,
             secrets: _,
             registries: _,
+            adopt_config: _,
             file: _,
         } = self;
         let changed = [

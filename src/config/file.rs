@@ -26,6 +26,7 @@ impl ConfigFile {
                 None => return Ok(None),
             },
         };
+        let path = in_full(&path);
         let text = fs::read_to_string(&path)
             .map_err(|error| ConfigError(format!("the config file {} cannot be read: {error}", path.display())))?;
         Ok(Some(Self { path, text }))
@@ -43,6 +44,15 @@ impl ConfigFile {
             };
             ConfigError(format!("the config file {} is not right: {shown}", self.path.display()))
         })
+    }
+}
+
+/// The path from the root. A link as the file itself stays: deployments exchange what is behind one.
+fn in_full(path: &Path) -> PathBuf {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (fs::canonicalize(above), path.file_name()) {
+        (Ok(above), Some(name)) => above.join(name),
+        _ => path.to_owned(),
     }
 }
 

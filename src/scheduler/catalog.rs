@@ -33,6 +33,19 @@ pub struct Catalog {
     pub secrets: SecretSources,
     /// Schedules of the config file, each with its zone.
     pub schedules: BTreeMap<ScheduleName, Schedule>,
+    /// Which config file that is.
+    pub file: Origin,
+}
+
+/// The config file that a catalog was read from.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// Its path; empty where there is none.
+    pub path: String,
+    /// Whether the schedules of other config files are to be this one's.
+    pub adopts: bool,
+    /// Whether another server that is up has its schedules.
+    pub is_in_use: bool,
 }
 
 impl Catalog {

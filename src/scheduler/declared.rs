@@ -1,38 +1,111 @@
 //! The schedules of the config file: the store's are brought in line with them, before anything is looked at that is due.
 //!
 //! It may be done as often as one likes: what stands as the file says is not touched, so a restart moves no period and no
-//! generation. What was changed counts from now on; what the file has no more is deleted. A caller's schedule of a name
+//! generation. What was changed counts from now on; what the file has no more is deleted, but only by that same file: under
+//! another one, or none, or while another server has the file, schedules are set aside. A caller's schedule of a name
 //! that the file declares becomes the file's, as a definition of the file goes before one in the store.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
 use tracing::{info, warn};
 
 use super::catalog::Unresolved;
 use super::schedules::ScheduleError;
-use super::{Catalog, Handle, ROUND};
+use super::{Catalog, Handle, Origin, ROUND};
 use crate::domain::declared::Source;
 use crate::domain::planned::{Change, ScheduleRecord};
 use crate::domain::schedule::{Schedule, ScheduleName};
 use crate::store::StoreError;
 
+/// How many schedules are named to whoever has to know of them.
+const NAMES_SHOWN: usize = 8;
+
 impl Handle {
-    /// Makes the store's schedules of the config file those that it declares.
+    /// Makes the store's schedules of the config file those that it declares. Those of another file are set aside.
     ///
     /// # Errors
     /// A store that fails; what was done before stays done, and the rest is done by another call.
     pub(super) async fn bring_in_line(&self, catalog: &Catalog) -> Result<(), StoreError> {
+        let Origin { path, adopts, is_in_use } = &catalog.file;
+        let mut aside = BTreeSet::new();
         let mut after = None;
         loop {
             let page = self.shared.store.declared(after.as_ref(), ROUND).await?;
             let Some(last) = page.last() else { break };
+            // Only where there is any: a start that finds all in line writes nothing.
+            if after.is_none() && !path.is_empty() {
+                self.own(path, *adopts, &page).await?;
+            }
             after = Some(last.clone());
-            for name in page.into_iter().filter(|name| !catalog.schedules.contains_key(name)) {
-                self.drop_declared(name).await?;
+            for name in page {
+                if *is_in_use || !self.is_of(&name, path).await? {
+                    self.set_aside(&name).await?;
+                    aside.insert(name);
+                } else if !catalog.schedules.contains_key(&name) {
+                    self.drop_declared(name).await?;
+                }
             }
         }
         for (name, schedule) in &catalog.schedules {
-            self.declare(name, schedule, catalog).await?;
+            if *is_in_use {
+                if self.shared.store.schedule(name).await?.is_none() {
+                    self.add(name, &schedule.clone().with_paused(true), Source::declared_aside(schedule, path)).await?;
+                }
+                aside.insert(name.clone());
+            } else if !aside.contains(name) {
+                self.declare(name, schedule, catalog).await?;
+            }
         }
+        self.notice(&aside, &catalog.file);
         Ok(())
+    }
+
+    /// Schedules of which no file is known become this file's; where it adopts, those of others, too.
+    async fn own(&self, path: &str, adopts: bool, first: &[ScheduleName]) -> Result<(), StoreError> {
+        let mut is_news = adopts;
+        if let Some(name) = first.first() {
+            let record = self.shared.store.schedule(name).await?;
+            is_news |= record.is_some_and(|record| matches!(record.source, Source::Config { file: None, .. }));
+        }
+        if is_news { self.shared.store.own_declared(path, adopts).await } else { Ok(()) }
+    }
+
+    async fn is_of(&self, name: &ScheduleName, path: &str) -> Result<bool, StoreError> {
+        let record = self.shared.store.schedule(name).await?;
+        Ok(record.is_none_or(|record| record.source == Source::Api || record.source.is_of(path)))
+    }
+
+    async fn set_aside(&self, name: &ScheduleName) -> Result<(), StoreError> {
+        loop {
+            let Some(record) = self.shared.store.schedule(name).await? else { return Ok(()) };
+            let Some((record, says)) = record.set_aside() else { return Ok(()) };
+            if self.change(record, &Change::Put(Box::new(says))).await?.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn notice(&self, aside: &BTreeSet<ScheduleName>, file: &Origin) {
+        let names: Vec<&str> = aside.iter().map(ScheduleName::as_str).take(NAMES_SHOWN).collect();
+        let more = if aside.len() > names.len() { ", …" } else { "" };
+        let names = format!("{}{more}", names.join(", "));
+        let notice = match (file.is_in_use, file.path.as_str()) {
+            _ if aside.is_empty() => None,
+            (true, path) => Some(format!(
+                "another server that is up runs the schedules of {path}, so they are paused here: {names}; stop that server and start this one again, or start this one with --adopt-config to run them in both"
+            )),
+            (false, "") => Some(format!(
+                "there is no config file, so the schedules of the one that was read before are paused: {names}; start the server with that file (--config FILE)"
+            )),
+            (false, path) => Some(format!(
+                "{path} is another config file than the one that declared these schedules, so they are paused: {names}; start the server with that file, or with --adopt-config to give them to this one"
+            )),
+        };
+        if let Some(notice) = &notice {
+            warn!("{notice}");
+        }
+        *self.shared.notices.lock().unwrap_or_else(PoisonError::into_inner) = notice.into_iter().collect();
     }
 
     async fn drop_declared(&self, name: ScheduleName) -> Result<(), StoreError> {
@@ -50,18 +123,18 @@ impl Handle {
     }
 
     async fn declare(&self, name: &ScheduleName, schedule: &Schedule, catalog: &Catalog) -> Result<(), StoreError> {
-        let source = Source::declared(schedule);
+        let source = Source::declared(schedule, &catalog.file.path);
         let record = loop {
             let Some(record) = self.shared.store.schedule(name).await? else {
-                match self.add(name, schedule, source).await? {
+                match self.add(name, schedule, source.clone()).await? {
                     Some(record) => break record,
                     None => continue,
                 }
             };
-            let Some(wanted) = record.redeclared(schedule) else { return Ok(()) };
-            let was = record.source;
+            let Some(wanted) = record.redeclared(schedule, &catalog.file.path) else { return Ok(()) };
+            let was = record.source.clone();
             let change = Change::Put(Box::new(wanted));
-            if let Some(Some(record)) = self.change(record.from_source(source), &change).await? {
+            if let Some(Some(record)) = self.change(record.from_source(source.clone()), &change).await? {
                 if was == Source::Api {
                     warn!(schedule = %name, "a caller's schedule has the name of one in the config file: it is the file's now");
                 }

@@ -121,6 +121,11 @@ impl Handle {
         self.shared.clock.now()
     }
 
+    /// What whoever runs the server should know of its config, a sentence each.
+    pub fn notices(&self) -> Vec<String> {
+        self.shared.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What the config says now.
     pub(super) fn rules(&self) -> Arc<Rules> {
         self.shared.rules()

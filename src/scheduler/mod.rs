@@ -59,7 +59,7 @@ mod sweep;
 mod turns;
 mod waiting;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Origin};
 pub use definitions::{DefineError, Defined};
 pub use handle::{Accepted, ActError, Handle, Order, SubmitError};
 pub use output::{OutputError, OutputStream};
@@ -207,6 +207,8 @@ struct Shared {
     coming: AtomicUsize,
     /// Jobs in the running map that were found without a driver.
     found: mpsc::Sender<JobId>,
+    /// What whoever runs the server should know of its config.
+    notices: Mutex<Vec<String>>,
 }
 
 /// Where a driver can be reached.
@@ -278,6 +280,7 @@ impl Scheduler {
             backlog: Mutex::default(),
             coming: AtomicUsize::default(),
             found: found_sender,
+            notices: Mutex::default(),
         });
         let handle = Handle::new(shared.clone());
         (Self { shared, found }, handle)

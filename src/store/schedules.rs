@@ -25,6 +25,9 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// Up to `limit` names of schedules that the config file has declared, after the name `after`.
     async fn declared(&self, after: Option<&ScheduleName>, limit: usize) -> Result<Vec<ScheduleName>, StoreError>;
 
+    /// Gives the schedules of config files to this file: those that no file is known of, or all.
+    async fn own_declared(&self, file: &str, all: bool) -> Result<(), StoreError>;
+
     /// When the next has to be looked at.
     async fn next_look(&self) -> Result<Option<Timestamp>, StoreError>;
 

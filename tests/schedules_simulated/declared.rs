@@ -112,3 +112,80 @@ async fn a_pause_by_hand_outlasts_restarts_and_changes_until_the_file_speaks_of_
     assert_eq!(world.runs(), 1);
     world.is_whole();
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_file_pauses_what_the_first_declared() {
+    let mut world = World::new(BEGIN);
+    world.catalog.file.path = "/a.toml".to_owned();
+    declare(&mut world, Some(json!({"cron": "0 * * * *"})));
+    world.live(async |_| sleep(HOUR + 60).await).await;
+    for path in ["", "/b.toml"] {
+        world.catalog.file.path = path.to_owned();
+        declare(&mut world, None);
+        world
+            .live(async |handle| {
+                sleep(HOUR).await;
+                assert!(record(&handle).await.is_aside(), "{path}");
+                assert_eq!(handle.notices().len(), 1);
+            })
+            .await;
+    }
+    world.catalog.file.path = "/a.toml".to_owned();
+    declare(&mut world, Some(json!({"cron": "0 * * * *"})));
+    let ticks = world
+        .live(async |handle| {
+            sleep(HOUR).await;
+            assert!(!record(&handle).await.schedule.is_paused() && handle.notices().is_empty());
+            ledger(&handle).await
+        })
+        .await;
+    assert_eq!(ticks, ["ran", "skipped paused", "skipped paused", "ran"]);
+    world.is_whole();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_by_hand_outlasts_another_file() {
+    let mut world = World::new(BEGIN);
+    world.catalog.file.path = "/a.toml".to_owned();
+    let fields = json!({"cron": "0 * * * *"});
+    declare(&mut world, Some(fields.clone()));
+    world
+        .live(async |handle| {
+            sleep(1).await;
+            handle.pause_schedule(&name(), true, Expected::Anything).await.unwrap();
+        })
+        .await;
+    for path in ["/b.toml", "/a.toml"] {
+        world.catalog.file.path = path.to_owned();
+        world
+            .live(async |handle| {
+                sleep(HOUR).await;
+                let record = record(&handle).await;
+                assert_eq!((record.schedule.is_paused(), record.is_aside()), (true, path == "/b.toml"));
+            })
+            .await;
+    }
+    assert_eq!(world.runs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_adopts_has_the_last_word() {
+    let mut world = World::new(BEGIN);
+    world.catalog.file.path = "/a.toml".to_owned();
+    declare(&mut world, Some(json!({"cron": "0 * * * *"})));
+    world.live(async |_| sleep(60).await).await;
+    world.catalog.file.path = "/b.toml".to_owned();
+    declare(&mut world, Some(json!({"cron": "0 * * * *"})));
+    world.live(async |handle| (sleep(60).await, assert!(record(&handle).await.is_aside())).1).await;
+    world.catalog.file.adopts = true;
+    world.live(async |handle| (sleep(60).await, assert!(!record(&handle).await.schedule.is_paused())).1).await;
+    world.catalog.file.adopts = false;
+    declare(&mut world, None);
+    world
+        .live(async |handle| {
+            sleep(60).await;
+            assert_eq!(handle.store().schedule(&name()).await.unwrap(), None, "it is this file's now");
+        })
+        .await;
+    world.is_whole();
+}

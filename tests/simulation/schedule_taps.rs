@@ -48,6 +48,10 @@ impl ScheduleStore for TappedStore {
         self.store.schedule(name).await
     }
 
+    async fn own_declared(&self, file: &str, all: bool) -> Result<(), StoreError> {
+        self.store.own_declared(file, all).await
+    }
+
     async fn declared(&self, after: Option<&ScheduleName>, limit: usize) -> Result<Vec<ScheduleName>, StoreError> {
         self.store.declared(after, limit).await
     }

@@ -15,19 +15,21 @@ use crate::domain::ledger::{Generation, LedgerRow, News, Origin, TickOutcome};
 use crate::domain::planned::{Ahead, Said, ScheduleRecord, Turn};
 use crate::domain::schedule::ScheduleName;
 
-const COLUMNS: &str =
-    "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed, config_paused";
+const COLUMNS: &str = "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed, config_paused, config_file, config_aside";
 const INSERT: &str =
-    "INSERT INTO schedules (name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, config_paused, runs, failed)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0) ON CONFLICT (name) DO NOTHING";
+    "INSERT INTO schedules (name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, config_paused, config_file, config_aside, runs, failed)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 0) ON CONFLICT (name) DO NOTHING";
 /// `runs` is counted by the jobs' own transitions, which leave the version as it is.
 const UPDATE: &str = "UPDATE schedules SET version = ?2, generation = ?3, fields = ?4, accepted_at = ?5, settled = ?6,
-         ahead = ?7, ahead_job = ?8, look_at = ?9, config_paused = ?10, failed = ?11
-     WHERE name = ?1 AND version = ?12 AND runs = ?13 AND failed = ?14";
+         ahead = ?7, ahead_job = ?8, look_at = ?9, config_paused = ?10, config_file = ?11, config_aside = ?12, failed = ?13
+     WHERE name = ?1 AND version = ?14 AND runs = ?15 AND failed = ?16";
 const DELETE: &str = "DELETE FROM schedules WHERE name = ?1 AND version = ?2";
 const NEXT_LOOK: &str = "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
 const DECLARED: &str = "SELECT name FROM schedules INDEXED BY schedules_declared
      WHERE config_paused IS NOT NULL AND name > ?1 ORDER BY name LIMIT ?2";
+/// Whoever read one before has to read it again.
+const OWN: &str = "UPDATE schedules INDEXED BY schedules_declared SET config_file = ?1, version = version + 1
+     WHERE config_paused IS NOT NULL AND (config_file IS NULL OR (?2 AND config_file IS NOT ?1))";
 /// A turn that leaves the schedule as it was finds it there.
 const SAY: &str = "INSERT INTO generations (schedule, generation, fields, accepted_at) VALUES (?1, ?2, ?3, ?4)
      ON CONFLICT (schedule, generation) DO NOTHING";
@@ -54,7 +56,8 @@ const NOTE_FAILURE: &str = "UPDATE schedules SET failed = 1, look_at = 0
 
 /// Every statement that is fixed, for the test that reads their plans.
 #[cfg(test)]
-pub(super) const FIXED: [&str; 15] = [
+pub(super) const FIXED: [&str; 16] = [
+    OWN,
     DECLARED,
     INSERT,
     UPDATE,
@@ -126,6 +129,11 @@ impl ScheduleStore for SqliteStore {
             names.map_err(failed)?.map(read).collect()
         })
         .await
+    }
+
+    async fn own_declared(&self, file: &str, all: bool) -> Result<(), StoreError> {
+        let file = file.to_owned();
+        self.write(move |connection| execute(connection, OWN, params![file, all]).map(|_| None)).await
     }
 
     async fn next_look(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -263,12 +271,12 @@ fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> 
             let ahead_job = after.ahead.map(|ahead| *ahead.job.as_bytes());
             let look_at = after.look_at.map(|at| at.timestamp_millis());
             execute(connection, SAY, params![name, generation, fields, accepted])?;
-            let config_paused = match after.source {
-                Source::Api => None,
-                Source::Config { paused } => Some(paused),
+            let (config_paused, config_file, config_aside) = match &after.source {
+                Source::Api => (None, None, None),
+                Source::Config { paused, file, aside } => (Some(*paused), file.as_deref(), *aside),
             };
             let mut params: Vec<&dyn ToSql> = vec![&name, &version, &generation, &fields, &accepted, &settled];
-            params.extend([&ahead as &dyn ToSql, &ahead_job, &look_at, &config_paused]);
+            params.extend([&ahead as &dyn ToSql, &ahead_job, &look_at, &config_paused, &config_file, &config_aside]);
             match from {
                 None => execute(connection, INSERT, &params[..])?,
                 Some(from) => {
@@ -328,6 +336,7 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
     let job: Option<[u8; 16]> = row.get(7).map_err(failed)?;
     let fields: String = row.get(3).map_err(failed)?;
     let config_paused: Option<bool> = row.get(11).map_err(failed)?;
+    let (file, aside) = (row.get(12).map_err(failed)?, row.get(13).map_err(failed)?);
     Ok(ScheduleRecord {
         version: Version(unsigned(number(1)?)),
         generation: Generation(unsigned(number(2)?)),
@@ -338,7 +347,7 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
         look_at: time(8)?,
         runs: unsigned(number(9)?),
         failed: number(10)? != 0,
-        source: config_paused.map_or(Source::Api, |paused| Source::Config { paused }),
+        source: config_paused.map_or(Source::Api, |paused| Source::Config { paused, file, aside }),
         name: name.parse().map_err(|_| damaged("name"))?,
     })
 }
