@@ -204,6 +204,7 @@ suite! {
     a_started_container_runs_and_then_has_its_exit_code_and_times,
     a_command_that_is_not_there_is_refused_and_the_container_says_so,
     an_image_that_is_not_there_is_told_apart_from_other_failures,
+    an_image_is_looked_up_without_a_pull,
     a_pull_of_what_is_nowhere_is_refused_with_a_reason,
     what_is_not_there_is_none_and_removing_it_is_no_error,
     removing_what_runs_conflicts_and_harms_nothing,
@@ -275,6 +276,12 @@ async fn an_image_that_is_not_there_is_told_apart_from_other_failures(bench: Arc
     let launch = bench.launch(serde_json::json!({"image": "no-such-image-here:1"}));
     let created = bench.engine.create(&launch).await;
     assert!(matches!(created, Err(EngineError::NoSuchImage)), "{created:?}");
+}
+
+async fn an_image_is_looked_up_without_a_pull(bench: Arc<Bench>) {
+    let has = async |name: &str| bench.engine.has_image(&name.parse().unwrap()).await.expect("it answers");
+    assert!(has("busybox").await && has("busybox:latest").await);
+    assert!(!has("no-such-image-here").await && !has("no-such-registry.example/no-such-image:1").await);
 }
 
 async fn a_pull_of_what_is_nowhere_is_refused_with_a_reason(bench: Arc<Bench>) {

@@ -54,7 +54,9 @@ pub(super) async fn put(
     let known = api.scheduler.definition(&name).await?.is_some();
     let revision =
         api.scheduler.define(&name, &spec, expected).await.map_err(|error| Problem::from_define(&name, error))?;
-    let noted = NotedView { message: format!("definition {name} is kept"), name: name.to_string() };
+    let warning = api.scheduler.doubt_definition(&name, &spec).await;
+    let (message, warnings) = (format!("definition {name} is kept"), warning.iter().cloned().collect());
+    let noted = NotedView { message, name: name.to_string(), warning, warnings };
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
     Ok(tagged((status, Json(noted)).into_response(), revision.0))
 }
@@ -68,7 +70,8 @@ pub(super) async fn remove(
     let name = read_name(&name)?;
     let expected = expected(&headers, Revision)?;
     api.scheduler.undefine(&name, expected).await.map_err(|error| Problem::from_define(&name, error))?;
-    Ok(Json(NotedView { message: format!("definition {name} is removed"), name: name.to_string() }))
+    let message = format!("definition {name} is removed");
+    Ok(Json(NotedView { message, name: name.to_string(), warning: None, warnings: Vec::new() }))
 }
 
 fn read_name(text: &str) -> Result<JobName, Problem> {

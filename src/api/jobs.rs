@@ -231,7 +231,7 @@ impl Api {
 
     fn accepted(&self, accepted: &Accepted, due: &Due) -> DoneView {
         let job = &accepted.job;
-        DoneView { warning: accepted.warning.clone(), ..self.done(job, scheduled(job, due)) }
+        self.done(job, scheduled(job, due)).with_warnings(accepted.warnings.clone())
     }
 
     pub(super) fn done(&self, job: &Job, message: String) -> DoneView {
@@ -243,6 +243,7 @@ impl Api {
             scheduled_to: seed_format(job.due_at, self.zone),
             due_at: rfc3339(job.due_at),
             warning: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::condition::{self, expected};
 use super::error::Problem;
 use super::preview::{count_of, shown_in};
-use super::wire::{DoneView, LedgerView, PreviewView, ScheduleView, TickView};
+use super::wire::{DoneView, LedgerView, PreviewView, ScheduleView, TickView, joined};
 use super::{Api, json};
 use crate::domain::date::rfc3339;
 use crate::domain::id::Timestamp;
@@ -25,7 +25,7 @@ const PAGE: (usize, usize) = (100, 1_000);
 
 /// `GET /schedule/{name}`.
 pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
-    Ok(tagged(StatusCode::OK, &api.record(&name).await?, None))
+    Ok(tagged(StatusCode::OK, &api.record(&name).await?, Vec::new()))
 }
 
 /// `PUT /schedule/{name}`: 201 when it is new, else 200.
@@ -47,7 +47,7 @@ pub(super) async fn put(
     let put = api.scheduler.put_schedule(&name, schedule, zone, expected).await;
     let put = put.map_err(|error| problem(&name, error))?;
     let status = if put.is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(tagged(status, &put.record, put.warning))
+    Ok(tagged(status, &put.record, put.warnings))
 }
 
 /// `DELETE /schedule/{name}`.
@@ -79,7 +79,7 @@ async fn set_paused(
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
     let changed = api.scheduler.pause_schedule(&name, paused, expected(&headers, Generation)?).await;
-    Ok(tagged(StatusCode::OK, &changed.map_err(|error| problem(&name, error))?, None))
+    Ok(tagged(StatusCode::OK, &changed.map_err(|error| problem(&name, error))?, Vec::new()))
 }
 
 /// `POST /schedule/{name}/trigger`: a job now.
@@ -88,9 +88,10 @@ pub(super) async fn trigger(
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Json<DoneView>), Problem> {
     let name = name_of(&name)?;
-    let job = api.scheduler.trigger_schedule(&name).await.map_err(|error| problem(&name, error))?;
+    let accepted = api.scheduler.trigger_schedule(&name).await.map_err(|error| problem(&name, error))?;
+    let job = accepted.job;
     let message = format!("job {} with id {} of schedule {name} will be run now", job.name, job.id);
-    Ok((StatusCode::CREATED, Json(api.done(&job, message))))
+    Ok((StatusCode::CREATED, Json(api.done(&job, message).with_warnings(accepted.warnings))))
 }
 
 /// The query of `next`.
@@ -189,11 +190,13 @@ pub(super) fn view(record: &ScheduleRecord) -> ScheduleView {
         next_job: record.ahead.map(|ahead| ahead.job.to_string()),
         runs: record.runs,
         warning: None,
+        warnings: Vec::new(),
     }
 }
 
-fn tagged(status: StatusCode, record: &ScheduleRecord, warning: Option<String>) -> Response {
-    let response = (status, Json(ScheduleView { warning, ..view(record) })).into_response();
+fn tagged(status: StatusCode, record: &ScheduleRecord, warnings: Vec<String>) -> Response {
+    let response =
+        (status, Json(ScheduleView { warning: joined(&warnings), warnings, ..view(record) })).into_response();
     condition::tagged(response, record.generation.0)
 }
 

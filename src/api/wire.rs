@@ -102,9 +102,12 @@ pub struct DoneView {
     pub scheduled_to: String,
     /// The same, RFC 3339.
     pub due_at: String,
-    /// What the caller had better know.
+    /// The warnings for the caller, in one text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// The same, each by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The answer to `GET /definitions`.
@@ -134,6 +137,12 @@ pub struct NotedView {
     pub message: String,
     /// Its name.
     pub name: String,
+    /// The warnings for the caller, in one text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// The same, each by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One line of `GET /job/{id}/logs` as NDJSON or as the data of a server-sent event.
@@ -179,9 +188,12 @@ pub struct ScheduleView {
     pub next_job: Option<String>,
     /// How many ticks ran.
     pub runs: u64,
-    /// What the caller had better know.
+    /// The warnings for the caller, in one text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+    /// The same, each by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// The answer to `GET /schedules`.
@@ -243,6 +255,18 @@ pub struct ReadyView {
     /// Sentences about the config: what is paused because of it. The server is ready all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+impl DoneView {
+    /// The same, with these warnings.
+    pub fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warning: joined(&warnings), warnings, ..self }
+    }
+}
+
+/// All warnings in one text.
+pub(super) fn joined(warnings: &[String]) -> Option<String> {
+    (!warnings.is_empty()).then(|| warnings.join("; "))
 }
 
 impl DefinitionView {

@@ -121,9 +121,7 @@ pub(super) async fn run(client: &Client, args: RunArgs) -> anyhow::Result<u8> {
     } else {
         println!("{}", done.message);
     }
-    if let Some(warning) = &done.warning {
-        eprintln!("warning: {warning}");
-    }
+    output::warnings(&done.warnings);
     if !waits {
         return Ok(0);
     }

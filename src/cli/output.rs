@@ -84,13 +84,20 @@ pub(super) fn definitions(all: &DefinitionsView) -> String {
 pub(super) fn noted(noted: &NotedView, json: bool) -> anyhow::Result<u8> {
     let text = if json { serde_json::to_string_pretty(noted)? } else { noted.message.clone() };
     println!("{text}");
+    warnings(&noted.warnings);
     Ok(0)
+}
+
+/// Prints what the server warns of, beside the answer.
+pub(super) fn warnings(all: &[String]) {
+    all.iter().for_each(|warning| eprintln!("warning: {warning}"));
 }
 
 /// What a call did.
 pub(super) fn done(done: &DoneView, json: bool) -> anyhow::Result<u8> {
     let text = if json { serde_json::to_string_pretty(done)? } else { done.message.clone() };
     println!("{text}");
+    warnings(&done.warnings);
     Ok(0)
 }
 

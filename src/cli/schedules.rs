@@ -71,9 +71,7 @@ pub(super) async fn run(client: &Client, args: ScheduleArgs) -> anyhow::Result<u
         Action::Apply { file, name } => {
             for (name, fields) in file::entries(&file, name, "schedules")? {
                 let view = client.put_schedule(&name, &fields).await?;
-                if let Some(warning) = &view.warning {
-                    eprintln!("warning: {warning}");
-                }
+                output::warnings(&view.warnings);
                 show(&view, json, || format!("schedule {name}: {}", view.says))?;
             }
             Ok(0)

@@ -39,6 +39,17 @@ impl ImageRef {
         if last.contains(':') || last.contains('@') { self.0.clone() } else { format!("{}:latest", self.0) }
     }
 
+    /// Whether it is a bare name, such as `busybox`: without a registry, a path, a tag and a digest. A definition's name that
+    /// was mistyped looks like one.
+    pub fn is_bare(&self) -> bool {
+        !self.0.contains(['/', ':', '@'])
+    }
+
+    /// Whether its registry is written: what comes before the first `/` has a dot or a port, or is `localhost`.
+    pub fn names_registry(&self) -> bool {
+        self.0.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
+    }
+
     /// Registry and repository, in full: `docker.io/library/busybox`.
     pub fn repository(&self) -> String {
         Reference::try_from(self.0.as_str())

@@ -21,6 +21,9 @@ use super::units::{Bytes, Span};
 pub struct Policy {
     /// Images, by name or with `*` for any run of characters. Missing: all.
     pub allow_images: Option<Vec<String>>,
+    /// Whether an image has to be written with its registry's host, such as `docker.io/library/busybox`. The images of the
+    /// config file's own definitions need not be.
+    pub require_registry: bool,
     /// Folders of the host that may be bound (they and what is below); with `:ro` behind them, read-only.
     pub allow_mounts: Vec<String>,
     /// Networks. Missing: all but `host` and another container's.
@@ -147,6 +150,23 @@ impl Policy {
             Some(url) => denied(
                 "notify",
                 format!("`{}` cannot be notified: it is not below one of the policy's `allow_notify`", url.as_str()),
+            ),
+        }
+    }
+
+    /// Whether this image, which no definition of the config file says, may be written as it is.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn admit_registry(&self, image: Option<&ImageRef>) -> Result<(), Denied> {
+        match image.filter(|image| self.require_registry && !image.names_registry()) {
+            None => Ok(()),
+            Some(image) => denied(
+                "image",
+                format!(
+                    "the image `{image}` lacks its registry, and the policy has `require_registry = true`: write `{}`, or the name of a definition",
+                    image.repository()
+                ),
             ),
         }
     }

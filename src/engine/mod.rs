@@ -45,6 +45,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether there is a network of this name.
     async fn has_network(&self, name: &str) -> Result<bool, EngineError>;
 
+    /// Whether this image is on the engine. Nothing is pulled to find out.
+    async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError>;
+
     /// Fetches an image, reporting how far it has come. Answers when the image is there.
     ///
     /// # Errors

@@ -61,6 +61,11 @@ impl Catalog {
             (None, Some(image)) => own.with_image(image),
             (None, None) => own,
         };
+        // What the operator's own definition says is the operator's word.
+        let image = spec.fields().image.as_ref();
+        if self.definitions.get(name.as_str()).is_none_or(|own| own.fields().image.as_ref() != image) {
+            self.policy.admit_registry(image)?;
+        }
         self.policy.admit(spec, &self.closed, &real_path)
     }
 
@@ -71,6 +76,7 @@ impl Catalog {
 
     /// Refuses a definition that no job could be admitted with.
     pub(super) fn admit_definition(&self, spec: &JobSpec) -> Result<(), Denied> {
+        self.policy.admit_registry(spec.fields().image.as_ref())?;
         self.policy.admit_definition(spec, &self.closed, &real_path)
     }
 }

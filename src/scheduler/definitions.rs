@@ -1,5 +1,7 @@
 //! Definitions as callers see them: those of the config file, which are changed there, and those in the store.
 
+use tracing::warn;
+
 use super::{Catalog, Handle};
 use crate::domain::expected::Expected;
 use crate::domain::id::Timestamp;
@@ -91,6 +93,11 @@ impl Handle {
         is_not_in_config(&rules.catalog, name)?;
         rules.catalog.admit_definition(spec)?;
         Ok(self.shared.store.define(name, spec, expected, self.now()).await?)
+    }
+
+    /// A warning where the image of a definition may be mistyped.
+    pub async fn doubt_definition(&self, name: &JobName, spec: &JobSpec) -> Option<String> {
+        self.shared.doubt(spec).await.inspect(|why| warn!(definition = %name, %why, "an image may be mistyped"))
     }
 
     /// Removes a definition. Jobs that were accepted have their copy of it.

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::catalog::Unresolved;
 use super::output::{self, OutputError, OutputStream};
@@ -49,8 +50,8 @@ pub struct Order {
 pub struct Accepted {
     /// The job.
     pub job: Job,
-    /// What the caller had better know: that the name stands for nothing yet, that the queue has no limit.
-    pub warning: Option<String>,
+    /// Warnings for the caller: the name stands for nothing yet or may be mistyped, the queue has no limit.
+    pub warnings: Vec<String>,
 }
 
 /// Why a job was not accepted.
@@ -179,7 +180,7 @@ impl Handle {
     /// [`SubmitError`].
     pub async fn prepare(&self, order: Order) -> Result<Accepted, SubmitError> {
         let now = self.now();
-        let (spec, warning) = self.admit(&order.name, order.spec).await?;
+        let (spec, warnings) = self.admit(&order.name, order.spec).await?;
         let job = Job {
             id: JobId::new(now, self.shared.dice.bytes()),
             version: Version(0),
@@ -191,7 +192,7 @@ impl Handle {
             state: State::Scheduled,
             origin: None,
         };
-        Ok(Accepted { job, warning })
+        Ok(Accepted { job, warnings })
     }
 
     /// Whether a caller may name those whom these fields notify.
@@ -203,7 +204,7 @@ impl Handle {
     }
 
     /// What a job of this name and these fields runs, if that is allowed and can be; and what the caller had better know.
-    pub(super) async fn admit(&self, name: &JobName, own: JobSpec) -> Result<(JobSpec, Option<String>), SubmitError> {
+    pub(super) async fn admit(&self, name: &JobName, own: JobSpec) -> Result<(JobSpec, Vec<String>), SubmitError> {
         let rules = self.shared.rules();
         let spec = self.shared.resolve(&rules.catalog, name, own).await?;
         self.check(&rules.catalog, &spec).await?;
@@ -214,8 +215,10 @@ impl Handle {
         let unlimited = queue.map(|queue| {
             format!("the queue `{queue}` is not in the server's config file (`[queues.{queue}]`), so it has no limit")
         });
-        let warnings: Vec<String> = undefined.into_iter().chain(unlimited).collect();
-        Ok((spec, (!warnings.is_empty()).then(|| warnings.join("; "))))
+        let doubtful =
+            self.shared.doubt(&spec).await.inspect(|why| warn!(job_name = %name, %why, "a name may be mistyped"));
+        let warnings = undefined.into_iter().chain(doubtful).chain(unlimited).collect();
+        Ok((spec, warnings))
     }
 
     /// What can never be run is refused now, and not when it is due. An engine that is away says nothing, and a job for it

@@ -50,6 +50,7 @@ mod handle;
 mod holds;
 mod launch;
 mod monitor;
+mod names;
 mod output;
 mod restore;
 mod schedules;
@@ -207,6 +208,8 @@ struct Shared {
     coming: AtomicUsize,
     /// Jobs in the running map that were found without a driver.
     found: mpsc::Sender<JobId>,
+    /// What the engine said of bare names of images.
+    names: names::Names,
     /// What whoever runs the server should know of its config.
     notices: Mutex<Vec<String>>,
 }
@@ -280,6 +283,7 @@ impl Scheduler {
             backlog: Mutex::default(),
             coming: AtomicUsize::default(),
             found: found_sender,
+            names: names::Names::default(),
             notices: Mutex::default(),
         });
         let handle = Handle::new(shared.clone());
@@ -292,6 +296,7 @@ impl Scheduler {
     pub async fn run(self, stop: CancellationToken) {
         let mut monitor = JoinSet::new();
         monitor.spawn(monitor::run(self.shared.clone(), stop.clone()));
+        monitor.spawn(names::run(self.shared.clone(), stop.clone()));
         dispatch::run(&self.shared, self.found, stop).await;
         while monitor.join_next().await.is_some() {}
     }

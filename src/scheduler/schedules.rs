@@ -7,7 +7,7 @@
 
 use futures::future::join_all;
 
-use super::handle::{Handle, SubmitError};
+use super::handle::{Accepted, Handle, SubmitError};
 use super::{ROUND, Shared};
 use crate::domain::declared::Source;
 use crate::domain::expected::Expected;
@@ -114,8 +114,8 @@ pub struct Put {
     pub record: ScheduleRecord,
     /// Whether it is new.
     pub is_new: bool,
-    /// What the caller had better know.
-    pub warning: Option<String>,
+    /// Warnings for the caller.
+    pub warnings: Vec<String>,
 }
 
 impl Handle {
@@ -132,23 +132,23 @@ impl Handle {
     ) -> Result<Put, ScheduleError> {
         let schedule = schedule.in_zone(zone);
         self.may_notify(schedule.spec()).map_err(SubmitError::from)?;
-        let warning = self.admit(schedule.job_name(), schedule.spec().clone()).await?.1;
+        let warnings = self.admit(schedule.job_name(), schedule.spec().clone()).await?.1;
         loop {
             let found = self.shared.store.schedule(name).await?;
             self.is_not_declared(name)?;
             expect(found.as_ref(), &expected)?;
             let Some(record) = found else {
                 if let Some(record) = self.add(name, &schedule, Source::Api).await? {
-                    return Ok(Put { record, is_new: true, warning });
+                    return Ok(Put { record, is_new: true, warnings });
                 }
                 continue;
             };
             if record.schedule == schedule {
-                return Ok(Put { record, is_new: false, warning });
+                return Ok(Put { record, is_new: false, warnings });
             }
             let change = Change::Put(Box::new(schedule.clone()));
             if let Some(Some(record)) = self.change(record.from_source(Source::Api), &change).await? {
-                return Ok(Put { record, is_new: false, warning });
+                return Ok(Put { record, is_new: false, warnings });
             }
         }
     }
@@ -200,14 +200,15 @@ impl Handle {
     ///
     /// # Errors
     /// [`ScheduleError`]; then there is no job.
-    pub async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Job, ScheduleError> {
+    pub async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Accepted, ScheduleError> {
         let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
         let now = self.now();
+        let (spec, warnings) = self.admit(record.schedule.job_name(), record.schedule.spec().clone()).await?;
         let job = Job {
             id: self.shared.new_id(now),
             version: Version(0),
             name: record.schedule.job_name().clone(),
-            spec: self.admit(record.schedule.job_name(), record.schedule.spec().clone()).await?.0,
+            spec,
             created_at: now,
             due_at: now,
             attempt: Default::default(),
@@ -217,7 +218,7 @@ impl Handle {
         let _place = self.shared.place()?;
         self.shared.store.insert(&job).await?;
         self.shared.is_new(&job);
-        Ok(job)
+        Ok(Accepted { job, warnings })
     }
 
     /// Up to `limit` decided ticks before this one, the latest first, each as a row of its own: also those that share a row on

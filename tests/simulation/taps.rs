@@ -141,6 +141,10 @@ impl Engine for TappedEngine {
         self.tapped(|| format!("network {name}"), self.engine.has_network(name)).await
     }
 
+    async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        self.tapped(|| format!("image {image}"), self.engine.has_image(image)).await
+    }
+
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
         let started = self.tapped(|| format!("start {container}"), self.in_flight(self.engine.start(container))).await;
         match started {

@@ -104,6 +104,12 @@ impl Fault {
         matches!(self, Self::Said { status: 404, message } if contains(message, &["network"]) && contains(message, &["not found"]))
     }
 
+    /// Whether the engine itself says that there is no such image.
+    pub(super) fn is_no_such_image(&self) -> bool {
+        // Docker: `No such image: x:latest`. Podman: `failed to find image x: x: No such image`, or `image not known`.
+        matches!(self, Self::Said { status: 404, message } if contains(message, &["no such image", "image not known"]))
+    }
+
     /// Whether a name is taken, or the container is in the wrong phase: 409, and on Podman 4 a 500.
     fn is_conflict(&self) -> bool {
         match self {

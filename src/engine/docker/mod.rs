@@ -205,6 +205,14 @@ impl Engine for DockerEngine {
         }
     }
 
+    async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        match self.wire.read::<IgnoredAny>(&format!("/images/{}/json", image.with_tag()), &[]).await {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.is_no_such_image() => Ok(false),
+            Err(fault) => Err(fault.into_no_answer()),
+        }
+    }
+
     async fn pull(
         &self,
         image: &ImageRef,

@@ -157,6 +157,11 @@ impl Engine for SimulatedEngine {
         self.ask(Call::Describe, |_, _| !name.starts_with("no-such-")).await
     }
 
+    async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        let image = image.clone();
+        self.ask(Call::Describe, move |world, _| world.has(&image)).await
+    }
+
     async fn pull(
         &self,
         image: &ImageRef,

@@ -145,7 +145,7 @@ impl World {
         Ok(id)
     }
 
-    fn has(&self, image: &ImageRef) -> bool {
+    pub(super) fn has(&self, image: &ImageRef) -> bool {
         !begins(image, "no-such-") && (!begins(image, "pull-") || self.pulled.contains(&image.with_tag()))
     }
 
