@@ -48,6 +48,14 @@ pub enum ClientError {
         /// Why.
         cause: String,
     },
+    /// The answer began and did not come to its end.
+    #[error("the answer of {server} was cut off, so it is not whole: {cause}")]
+    CutOff {
+        /// Where.
+        server: String,
+        /// Why.
+        cause: String,
+    },
     /// What answered is no tidetable.
     #[error("what answers at {0} is no tidetable server")]
     Strange(String),
@@ -147,7 +155,7 @@ impl Client {
         let server = self.server.clone();
         Ok(response
             .bytes_stream()
-            .map_err(move |error| ClientError::Unreachable { server: server.clone(), cause: chain(&error) }))
+            .map_err(move |error| ClientError::CutOff { server: server.clone(), cause: chain(&error) }))
     }
 
     /// What a recurrence or a date means: `cron`, `every` or `date`, and `time_zone`, `from`, `count`.
@@ -237,7 +245,7 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = response.bytes().await.map_err(|error| self.cut_off(&error))?;
         serde_json::from_slice(&body).map_err(|_| ClientError::Strange(self.server.clone()))
     }
 
@@ -247,7 +255,7 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = response.bytes().await.map_err(|error| self.cut_off(&error))?;
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
             // `readyz` says why it is not ready with 503.
@@ -260,6 +268,10 @@ impl Client {
                 Err(_) => Err(ClientError::Strange(self.server.clone())),
             },
         }
+    }
+
+    fn cut_off(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::CutOff { server: self.server.clone(), cause: chain(error) }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {

@@ -1,4 +1,7 @@
 //! `GET /job/{id}/logs`: what a job wrote, live or kept, as text, as server-sent events, or as lines of JSON.
+//!
+//! Output that cannot be read to its end is cut off: the connection is closed without a last chunk. A stream of events says
+//! so before that with an `error` event, and never with `end`.
 
 use std::time::Duration;
 
@@ -13,6 +16,7 @@ use serde::Deserialize;
 
 use super::Api;
 use super::error::Problem;
+use super::streamed::CutOff;
 use super::wire::LogView;
 use crate::domain::date;
 use crate::domain::id::Timestamp;
@@ -158,41 +162,59 @@ async fn last(mut lines: OutputStream, tail: usize) -> Result<OutputStream, Outp
 }
 
 fn as_text(lines: OutputStream, timestamps: bool) -> Response {
-    let chunks: BoxStream<'static, Result<Bytes, OutputError>> = lines
-        .map_ok(move |line| {
-            let mut out = Vec::with_capacity(line.text.len() + 32);
-            if timestamps {
-                out.extend_from_slice(time(&line).as_bytes());
-                out.push(b' ');
-            }
-            out.extend_from_slice(&line.text);
-            if line.complete {
-                out.push(b'\n');
-            }
-            Bytes::from(out)
-        })
-        .boxed();
-    streamed(chunks, "text/plain; charset=utf-8")
+    let write = move |line: LogLine| {
+        let mut out = Vec::with_capacity(line.text.len() + 32);
+        if timestamps {
+            out.extend_from_slice(time(&line).as_bytes());
+            out.push(b' ');
+        }
+        out.extend_from_slice(&line.text);
+        if line.complete {
+            out.push(b'\n');
+        }
+        Bytes::from(out)
+    };
+    streamed(cut_on_failure(lines, write, |_| None), "text/plain; charset=utf-8")
 }
 
 fn as_json_lines(lines: OutputStream) -> Response {
-    let chunks = lines
-        .map_ok(|line| {
-            let mut out = json(&line).into_bytes();
-            out.push(b'\n');
-            Bytes::from(out)
-        })
-        .boxed();
-    streamed(chunks, "application/x-ndjson")
+    let write = |line: LogLine| Bytes::from(json(&line) + "\n");
+    streamed(cut_on_failure(lines, write, |_| None), "application/x-ndjson")
 }
 
 fn as_events(lines: OutputStream) -> Response {
-    let events = lines.map_ok(|line| sse::Event::default().event("log").data(json(&line)));
-    let end = stream::once(async { Ok(sse::Event::default().event("end").data("{}")) });
+    let event = |name: &str, data: String| sse::Event::default().event(name).data(data);
+    let write = move |line: LogLine| event("log", json(&line));
+    let last_word = move |problem: &Problem| Some(event("error", serde_json::to_string(problem).unwrap_or_default()));
+    let events = cut_on_failure(lines, write, last_word);
+    let end = stream::once(async move { Ok(event("end", "{}".to_owned())) });
     Sse::new(events.chain(end)).keep_alive(sse::KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-fn streamed(chunks: BoxStream<'static, Result<Bytes, OutputError>>, kind: &'static str) -> Response {
+/// Writes the lines. A failure becomes the `last_word`, if there is one, and then the error that cuts the answer off.
+fn cut_on_failure<T: Send + 'static>(
+    lines: OutputStream,
+    write: impl Fn(LogLine) -> T + Send + 'static,
+    last_word: impl Fn(&Problem) -> Option<T> + Send + 'static,
+) -> BoxStream<'static, Result<T, CutOff>> {
+    let pieces = lines.flat_map(move |line| {
+        let (piece, cut) = match line {
+            Ok(line) => (Some(write(line)), None),
+            Err(failure) => (last_word(&Problem::from(failure)), Some(CutOff)),
+        };
+        stream::iter(piece.map(Ok).into_iter().chain(cut.map(Err)))
+    });
+    // What came before an error is sent before it: the server drops what it has not flushed when the body breaks.
+    let flushed = pieces.then(async |piece| {
+        if piece.is_err() {
+            tokio::task::yield_now().await;
+        }
+        piece
+    });
+    flushed.boxed()
+}
+
+fn streamed(chunks: BoxStream<'static, Result<Bytes, CutOff>>, kind: &'static str) -> Response {
     let mut response = Response::new(Body::from_stream(chunks));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response

@@ -57,12 +57,20 @@ pub struct Api {
     zone: Tz,
     /// Owns the tasks that write long answers.
     writers: TaskTracker,
+    /// How long the reader of a long answer may take nothing of it.
+    stall: Duration,
 }
 
 impl Api {
     /// The API over this scheduler. `writers` is waited for by whoever stops the server.
     pub fn new(scheduler: Handle, zone: Tz, writers: TaskTracker) -> Self {
-        Self { scheduler, zone, writers }
+        Self { scheduler, zone, writers, stall: streamed::STALL }
+    }
+
+    /// Gives up the reader of a long answer that takes nothing of it for this long, instead of 30 s.
+    #[must_use]
+    pub fn with_stall(self, stall: Duration) -> Self {
+        Self { stall, ..self }
     }
 
     /// All routes, behind the guard.

@@ -2,13 +2,17 @@
 //!
 //! All of one answer is of one moment, which the store holds still for it: for a few readers at once, and for none that
 //! is too slow. A caller that polls sends back the `ETag` and gets 304 while nothing has changed.
+//!
+//! An answer that is given up is cut off: its body ends with an error, so the connection is closed without a last chunk.
+//! A body ends well only after its writer has said that all of it was written.
 
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::mpsc;
+use futures::{Stream, StreamExt};
+use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::Api;
@@ -20,10 +24,18 @@ const CHUNKS_WAITING: usize = 4;
 /// How long a listing waits for its turn: the store holds still for a few at once.
 const TURN: Duration = Duration::from_secs(10);
 /// How long a reader may take for one chunk before it is given up: what it reads is held still for it meanwhile.
-const STALL: Duration = Duration::from_secs(30);
+pub(super) const STALL: Duration = Duration::from_secs(30);
 
 /// Where the chunks of an answer go.
-pub(super) struct Chunks(mpsc::Sender<Result<Bytes, StoreError>>);
+pub(super) struct Chunks {
+    chunks: mpsc::Sender<Bytes>,
+    stall: Duration,
+}
+
+/// Ends the body of an answer that was given up.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer was given up before it was whole")]
+pub(super) struct CutOff;
 
 /// The reader is gone, or too slow.
 pub(super) struct Abandoned;
@@ -36,7 +48,7 @@ impl Chunks {
         if chunk.is_empty() {
             return Ok(());
         }
-        self.0.send_timeout(Ok(Bytes::from(chunk)), STALL).await.map_err(|_| Abandoned)
+        self.chunks.send_timeout(Bytes::from(chunk), self.stall).await.map_err(|_| Abandoned)
     }
 }
 
@@ -55,18 +67,18 @@ impl Api {
     where
         F: Future<Output = Written> + Send + 'static,
     {
-        let (chunks, mut waiting) = mpsc::channel(CHUNKS_WAITING);
-        let broken = chunks.clone();
-        let written = write(Chunks(chunks));
+        let (chunks, waiting) = mpsc::channel(CHUNKS_WAITING);
+        let (whole, is_whole) = oneshot::channel();
+        let written = write(Chunks { chunks, stall: self.stall });
         self.writers.spawn(async move {
-            // The status is sent already: a body that is cut off is how HTTP says that it is not whole.
-            if let Ok(Err(failure)) = written.await {
-                warn!(error = %failure, "a listing broke off");
-                let _ = broken.send_timeout(Err(failure), STALL).await;
+            match written.await {
+                Ok(Ok(())) => drop(whole.send(())),
+                // The status is sent already: a body that is cut off is how HTTP says that it is not whole.
+                Ok(Err(failure)) => warn!(error = %failure, "a listing broke off"),
+                Err(Abandoned) => warn!("a listing was given up: its reader is gone, or took nothing for too long"),
             }
         });
-        // Who compresses it may ask once more after the end.
-        let body = Body::from_stream(futures::stream::poll_fn(move |context| waiting.poll_recv(context)));
+        let body = Body::from_stream(until_whole(waiting, is_whole));
         let mut response = Response::new(body);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -76,6 +88,16 @@ impl Api {
         }
         response
     }
+}
+
+/// Yields the chunks; then an error, unless the writer said that the answer is whole.
+fn until_whole(
+    mut waiting: mpsc::Receiver<Bytes>,
+    is_whole: oneshot::Receiver<()>,
+) -> impl Stream<Item = Result<Bytes, CutOff>> {
+    let chunks = futures::stream::poll_fn(move |context| waiting.poll_recv(context));
+    let end = futures::stream::once(is_whole).filter_map(async |whole| whole.is_err().then_some(Err(CutOff)));
+    chunks.map(Ok).chain(end)
 }
 
 /// 304, when the caller has this already.

@@ -95,7 +95,12 @@ impl Reader {
                         self.piece = Piece::End;
                         return Some(Err(failure.into()));
                     }
-                    None => self.after_kept().await,
+                    None => {
+                        if let Err(failure) = self.after_kept().await {
+                            self.piece = Piece::End;
+                            return Some(Err(failure.into()));
+                        }
+                    }
                 },
                 Piece::Live(lines) => match lines.next().await {
                     // What has no end yet will come again, whole or not, from what is kept.
@@ -127,7 +132,11 @@ impl Reader {
         }
         match live(&self.shared, &job, self.follow).await {
             Ok(Some(lines)) => self.piece = Piece::Live(lines.skip(self.sent).boxed()),
-            Ok(None) if job.is_over() || !self.follow => self.piece = Piece::End,
+            // A container is removed after its output was kept, which may have been since the first look.
+            Ok(None) if job.is_over() || !self.follow => {
+                let kept = self.shared.logs.read(job.id, job.attempt).await?;
+                self.piece = kept.map_or(Piece::End, |lines| Piece::Kept(lines.skip(self.sent).boxed()));
+            }
             Ok(None) => self.pause().await,
             Err(failure) if !self.follow => return Err(OutputError::Unreachable(failure.to_string())),
             Err(failure) => {
@@ -139,17 +148,15 @@ impl Reader {
     }
 
     /// All that was kept of this attempt is sent. A job that is tried again is followed into its next attempt.
-    async fn after_kept(&mut self) {
-        let over = match self.shared.store.get(self.id).await {
-            Ok(Some(job)) => job.is_over(),
-            Ok(None) | Err(_) => true,
-        };
+    async fn after_kept(&mut self) -> Result<(), StoreError> {
+        let over = self.follow && self.shared.store.get(self.id).await?.is_none_or(|job| job.is_over());
         if !self.follow || over {
             self.piece = Piece::End;
         } else {
             self.pause().await;
             self.piece = Piece::Look;
         }
+        Ok(())
     }
 
     /// The engine's stream ended: the container did, or the connection.
