@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidetable::clock::{Clock, Dice, SystemClock};
-use tidetable::domain::container::{Container, Question, Testimony};
+use tidetable::domain::container::{Container, Owner, Question, Testimony};
 use tidetable::domain::id::{ContainerId, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::image::ImageRef;
 use tidetable::domain::job::State;
@@ -77,10 +77,16 @@ impl Engine for Watched {
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
         self.engine.start(container).await
     }
-    async fn inspect(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
-        let seen = self.engine.inspect(name).await;
-        self.looked_at.lock().unwrap().insert(name.to_string());
+    async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {
+        let seen = self.engine.inspect(container).await;
+        self.looked_at.lock().unwrap().insert(container.to_string());
         seen
+    }
+    async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError> {
+        self.engine.find(owner).await
+    }
+    async fn named(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
+        self.engine.named(name).await
     }
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {
         self.engine.stop(container, grace).await

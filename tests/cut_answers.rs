@@ -195,7 +195,8 @@ fn command_line_says_that_output_broke_off() {
 #[test]
 fn followed_output_is_cut_off_by_the_servers_end() {
     let mut server = Server::simulated();
-    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": ["sh", "-c", "echo begun; sleep 600"]}));
+    let id =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": ["sh", "-c", "echo begun; sleep 600"]}));
     server.until(&id, "running");
     let address = server.url().strip_prefix("http://").unwrap().to_owned();
     let mut stream = std::net::TcpStream::connect(&address).unwrap();

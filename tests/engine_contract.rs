@@ -26,6 +26,7 @@ use tidetable::engine::{Engine, EngineError, Launch};
 struct Bench {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
+    renamer: Renamer,
     instance: InstanceId,
     dice: Dice,
     /// A folder that containers of a real engine see: none of them ends there before it is let go.
@@ -44,6 +45,14 @@ impl Clock for VirtualClock {
     }
 }
 
+/// Who gives a container another name, as somebody else would.
+#[derive(Clone)]
+enum Renamer {
+    /// The engine's own command line.
+    Program(&'static str, String),
+    Simulated(SimulatedEngine),
+}
+
 impl Bench {
     fn real(host: &str, daemon: Option<Daemon>) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
@@ -51,8 +60,29 @@ impl Bench {
         let instance = InstanceId::new(dice.bytes());
         // By this, containers are found though the run was killed.
         std::fs::write(folder.path().join("log"), format!("instance={instance}\n")).unwrap();
-        let engine = Arc::new(connect(Address::find(Some(host), None, None).unwrap()));
-        Self { engine, clock: Arc::new(SystemClock), instance, dice, folder: Some(folder), _daemon: daemon }
+        Self {
+            engine: Arc::new(connect(Address::find(Some(host), None, None).unwrap())),
+            clock: Arc::new(SystemClock),
+            renamer: Renamer::Program("docker", host.to_owned()),
+            instance,
+            dice,
+            folder: Some(folder),
+            _daemon: daemon,
+        }
+    }
+
+    /// Gives the container a name that has nothing to do with its job.
+    async fn rename(&self, id: &ContainerId) {
+        let name = format!("renamed-{}", &id.0[..16]);
+        match &self.renamer {
+            Renamer::Simulated(engine) => engine.rename(id, &name).expect("it is renamed"),
+            Renamer::Program(program, host) => {
+                let mut command = tokio::process::Command::new(program);
+                command.env("DOCKER_HOST", host).args(["rename", &id.0, &name]);
+                let said = command.output().await.expect("it runs");
+                assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+            }
+        }
     }
 
     fn docker() -> Self {
@@ -74,8 +104,9 @@ impl Bench {
     /// In virtual time.
     fn simulated() -> Self {
         let (clock, dice) = (Arc::new(VirtualClock(tokio::time::Instant::now())), Dice::from_system());
-        let engine = Arc::new(SimulatedEngine::new(clock.clone(), Default::default()));
-        Self { engine, clock, instance: InstanceId::new(dice.bytes()), dice, folder: None, _daemon: None }
+        let engine = SimulatedEngine::new(clock.clone(), Default::default());
+        let (instance, renamer) = (InstanceId::new(dice.bytes()), Renamer::Simulated(engine.clone()));
+        Self { engine: Arc::new(engine), clock, renamer, instance, dice, folder: None, _daemon: None }
     }
 
     /// Runs a container that exits with this code, two seconds later and not before it is let go.
@@ -136,7 +167,7 @@ impl Bench {
     }
 
     async fn look(&self, launch: &Launch) -> Container {
-        self.engine.inspect(&launch.name).await.expect("an answer").expect("it is there")
+        self.engine.find(&launch.owner).await.expect("an answer").expect("it is there")
     }
 
     /// The container when its process has ended.
@@ -201,6 +232,8 @@ suite! {
     it_says_who_it_is_the_same_each_time,
     creating_does_not_start,
     creating_twice_conflicts_and_keeps_the_first,
+    a_container_is_found_by_id_labels_and_name,
+    a_renamed_container_is_found_by_id_and_labels,
     a_started_container_runs_and_then_has_its_exit_code_and_times,
     a_command_that_is_not_there_is_refused_and_the_container_says_so,
     an_image_that_is_not_there_is_told_apart_from_other_failures,
@@ -252,6 +285,30 @@ async fn creating_twice_conflicts_and_keeps_the_first(bench: Arc<Bench>) {
     assert_eq!(bench.look(&launch).await.id, id);
 }
 
+async fn a_container_is_found_by_id_labels_and_name(bench: Arc<Bench>) {
+    let (launch, id) = bench.create("true").await;
+    let (other, _) = bench.create("true").await;
+    let by_id = bench.engine.inspect(&id).await.expect("an answer").expect("it is there");
+    assert_eq!((&by_id.id, by_id.owner), (&id, Some(launch.owner)));
+    assert_eq!(bench.engine.find(&launch.owner).await.expect("an answer"), Some(by_id.clone()));
+    assert_eq!(bench.engine.named(&launch.name).await.expect("an answer"), Some(by_id));
+    let next = Owner { attempt: Attempt(2), ..other.owner };
+    assert_eq!(bench.engine.find(&next).await.expect("an answer"), None, "another attempt is not there");
+}
+
+async fn a_renamed_container_is_found_by_id_and_labels(bench: Arc<Bench>) {
+    let (launch, id) = bench.run("sleep 30").await;
+    bench.rename(&id).await;
+    for seen in [bench.engine.inspect(&id).await, bench.engine.find(&launch.owner).await] {
+        let seen = seen.expect("an answer").expect("it is there");
+        assert!(seen.id == id && matches!(seen.phase, Phase::Running { .. }), "{seen:?}");
+    }
+    assert_eq!(bench.engine.named(&launch.name).await.expect("an answer"), None, "its name is free");
+    let second = bench.engine.create(&launch).await.expect("the name is free");
+    let found = bench.engine.find(&launch.owner).await.expect("an answer").expect("it is there");
+    assert!(second != id && found.id == id, "of two, the one that runs is found");
+}
+
 async fn a_started_container_runs_and_then_has_its_exit_code_and_times(bench: Arc<Bench>) {
     let launch = bench.run_until_let_go(7).await;
     let Phase::Running { started_at } = bench.look(&launch).await.phase else { panic!("it runs") };
@@ -298,7 +355,9 @@ async fn a_pull_of_what_is_nowhere_is_refused_with_a_reason(bench: Arc<Bench>) {
 async fn what_is_not_there_is_none_and_removing_it_is_no_error(bench: Arc<Bench>) {
     let (launch, id) = bench.create("true").await;
     bench.engine.remove(&id).await.expect("it can be removed");
-    assert_eq!(bench.engine.inspect(&launch.name).await.expect("an answer"), None);
+    assert_eq!(bench.engine.inspect(&id).await.expect("an answer"), None);
+    assert_eq!(bench.engine.find(&launch.owner).await.expect("an answer"), None);
+    assert_eq!(bench.engine.named(&launch.name).await.expect("an answer"), None);
     bench.engine.remove(&id).await.expect("again");
     bench.engine.stop(&id, Duration::from_secs(1)).await.expect("what is gone needs no stop");
     assert!(matches!(bench.engine.start(&id).await, Err(EngineError::NotFound)));
@@ -342,6 +401,7 @@ async fn a_listing_shows_this_instance_alone(bench: Arc<Bench>) {
     let (created, _) = bench.create("true").await;
     let (running, _) = bench.run("sleep 3600").await;
     let stranger = Bench {
+        renamer: bench.renamer.clone(),
         engine: bench.engine.clone(),
         clock: bench.clock.clone(),
         instance: InstanceId::new(bench.dice.bytes()),

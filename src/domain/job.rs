@@ -239,6 +239,23 @@ impl State {
         }
     }
 
+    /// The container that is on disk: the one that was meant to be started, runs, or ran.
+    pub fn container(&self) -> Option<&ContainerId> {
+        match self {
+            Self::Starting(Some(intent)) | Self::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
+                Some(&intent.container)
+            }
+            Self::Scheduled
+            | Self::Queued(_)
+            | Self::Retrying(_)
+            | Self::Pulling
+            | Self::Starting(None)
+            | Self::Running(_)
+            | Self::Stopping(_)
+            | Self::Ended(_) => self.run().map(|run| &run.container),
+        }
+    }
+
     /// How it ended, if it has.
     pub fn end(&self) -> Option<&End> {
         match self {

@@ -1,6 +1,7 @@
 //! The start protocol, as one table: given what is on disk and what the engine was seen to have, what to do next.
 //!
-//! The engine's unique names fence `create`; nothing fences `start`, for starting a container that has exited runs
+//! A container is found by the id on disk and, where none is, by its labels; what it is called by now does not matter. The
+//! engine's unique names fence `create`; nothing fences `start`, for starting a container that has exited runs
 //! it again. So an intent is on disk before `start` is called, `start` is called once for each intent, and a
 //! container that was meant to be started and shows no trace of it is first put out of reach (removed, without
 //! force) and only then asked about.
@@ -15,16 +16,16 @@ use super::job::{Held, Intent, Job, Reason, Run, State, Stopping};
 use super::spec::PullPolicy;
 use super::transition::{Event, Failure};
 
-/// What the engine was last seen to have under the name of the job's present attempt.
+/// What the engine was last seen to have of the job's present attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sight {
     /// Not looked yet, or the last call gave no answer.
     Unseen,
-    /// Nothing of that name.
+    /// Nothing.
     Absent,
     /// This container.
     Present(Container),
-    /// A container of that name which does not carry our labels.
+    /// Nothing, and the name that its container would have is taken by one without our labels.
     Foreign,
 }
 
@@ -52,7 +53,7 @@ pub enum Fenced {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Inspect the container of this attempt's name.
+    /// Inspect the container of this attempt.
     Look,
     /// Pull the image.
     Pull,

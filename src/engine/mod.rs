@@ -77,8 +77,15 @@ pub trait Engine: Send + Sync + 'static {
     /// `Refused` with `command_not_found` or `start_failed`; the container then carries the refusal.
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError>;
 
-    /// What is there under this name; `None` is the engine's own word that there is nothing.
-    async fn inspect(&self, name: &ContainerName) -> Result<Option<Container>, EngineError>;
+    /// The container of this id, whatever its name is by now; `None` is the engine's own word that it is gone.
+    async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError>;
+
+    /// The container that carries these labels, whatever its name is. Of several, the one that came furthest. Costs a
+    /// listing: for when the id is not known.
+    async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError>;
+
+    /// The container that has this name: for when `create` says that the name is taken.
+    async fn named(&self, name: &ContainerName) -> Result<Option<Container>, EngineError>;
 
     /// Sends the container's stop signal, and kills it after `grace`. Answers when it has ended. One that does not
     /// run, or is gone, is no error.
@@ -112,6 +119,13 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What the engine's own event log has of starts of this instance's containers, and whether it is all since then.
     async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError>;
+}
+
+impl Listed {
+    /// How far it came: one that runs is before one that ran, and that before one that never did.
+    fn progress(&self) -> (bool, bool) {
+        (self.running, self.exited)
+    }
 }
 
 /// What an engine's log has of one instance's containers.

@@ -36,10 +36,11 @@ pub(super) async fn run(
     seat: Arc<Seat>,
     stop: CancellationToken,
 ) {
-    // Whoever claimed it just now knows that nothing is on the engine yet, unless it was staged; were it wrong, `create`
-    // would conflict.
-    let is_staged = shared.stage.take(id).await;
-    let sight = if claimed.is_some() && !is_staged { Sight::Absent } else { Sight::Unseen };
+    // Whoever claimed it just now knows that nothing is on the engine yet, unless it was staged: by this process, or by one
+    // before it, whose containers the first sweep finds. Were it wrong, `create` would conflict.
+    let made = shared.stage.take(id).await;
+    let is_fresh = claimed.is_some() && made.is_none() && shared.is_swept();
+    let sight = if is_fresh { Sight::Absent } else { Sight::Unseen };
     if claimed.is_some() {
         seat.alive.is_not_started();
     }
@@ -49,8 +50,19 @@ pub(super) async fn run(
     };
     let Some(job) = job else { return };
     let unheard_since = shared.clock.now();
-    let (hand, stop_was_called, witness, turn) = (Hand::default(), false, None, None);
-    let driver = Driver { shared, job, sight, hand, unheard_since, stop_was_called, witness, turn, seat, stop };
+    let driver = Driver {
+        shared,
+        job,
+        sight,
+        made,
+        hand: Hand::default(),
+        unheard_since,
+        stop_was_called: false,
+        witness: None,
+        turn: None,
+        seat,
+        stop,
+    };
     driver.run().await;
 }
 
@@ -80,6 +92,8 @@ struct Driver {
     shared: Arc<Shared>,
     job: Job,
     sight: Sight,
+    /// The container that was made for this attempt, as far as this process knows.
+    made: Option<ContainerId>,
     hand: Hand,
     /// When a `start` of this job was last waited for: by this process, or, for all it knows, by one before it.
     unheard_since: Timestamp,
@@ -287,7 +301,7 @@ impl Driver {
         let id = self.job.id;
         if let Some(job) = unless_stopped(&self.stop, read(&self.shared, id)).await {
             if job.attempt != self.job.attempt {
-                (self.hand, self.stop_was_called) = (Hand::default(), false);
+                (self.hand, self.made, self.stop_was_called) = (Hand::default(), None, false);
             }
             self.job = job;
         }

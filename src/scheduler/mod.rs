@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -200,6 +200,8 @@ struct Shared {
     aims: Aims,
     /// What is on the engine ahead of its time.
     stage: Arc<Stage>,
+    /// Whether everything on the engine was compared once since this process began.
+    swept: AtomicBool,
     /// What jobs wait for that are held back.
     holds: Mutex<Holds>,
     /// Ticks that were skipped because others wait, for the log.
@@ -225,6 +227,11 @@ struct Seat {
 impl Shared {
     fn rules(&self) -> Arc<Rules> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether what processes before this one left on the engine is known.
+    fn is_swept(&self) -> bool {
+        self.swept.load(Ordering::Relaxed)
     }
 
     fn seats(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Seat>>> {
@@ -279,6 +286,7 @@ impl Scheduler {
             seats: Mutex::default(),
             aims: Aims::default(),
             stage: Arc::default(),
+            swept: AtomicBool::default(),
             holds: Mutex::default(),
             backlog: Mutex::default(),
             coming: AtomicUsize::default(),

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::{BACKOFF, Health, Shared};
 use crate::domain::container::Phase;
 use crate::domain::id::{Attempt, JobId};
-use crate::domain::job::{Job, Map};
+use crate::domain::job::{Job, Map, State};
 use crate::domain::output::LogLine;
 use crate::engine::{EngineError, LogStream};
 use crate::store::StoreError;
@@ -180,7 +180,13 @@ async fn live(shared: &Shared, job: &Job, follow: bool) -> Result<Option<LogStre
     if job.map() == Map::Scheduled || job.attempt.0 == 0 {
         return Ok(None);
     }
-    let Some(container) = shared.engine.inspect(&job.container_name()).await? else { return Ok(None) };
+    let seen = match (&job.state, job.state.container()) {
+        // What was not meant to be started has no output.
+        (State::Pulling | State::Starting(None), _) => None,
+        (_, Some(container)) => shared.engine.inspect(container).await?,
+        (_, None) => shared.engine.find(&shared.owner(job)).await?,
+    };
+    let Some(container) = seen else { return Ok(None) };
     // One that never ran has no output, and may be taken away while it is asked for some.
     if matches!(container.phase, Phase::Created { .. } | Phase::Removing) {
         return Ok(None);

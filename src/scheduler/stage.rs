@@ -62,13 +62,15 @@ pub(super) struct Staged {
 }
 
 impl Stage {
-    /// Hands over what there is of this job, and waits for what is in the making. Whether there may be a container.
-    pub(super) async fn take(&self, job: JobId) -> bool {
+    /// Hands over the container that there is of this job, and waits for one that is in the making.
+    pub(super) async fn take(&self, job: JobId) -> Option<ContainerId> {
         loop {
             self.places.until(|places| !matches!(places.get(&job), Some(Place::Busy(_)))).await;
             let mut places = self.places.look();
-            if !matches!(places.get(&job), Some(Place::Busy(_))) {
-                return places.remove(&job).is_some();
+            match places.remove(&job) {
+                None => return None,
+                Some(Place::Ready(staged)) => return Some(staged.container),
+                Some(busy @ Place::Busy(_)) => drop(places.insert(job, busy)),
             }
         }
     }

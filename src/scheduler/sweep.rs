@@ -6,6 +6,7 @@
 //! it was missing from one. Containers of other instances, and those without our labels, are not touched.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 
@@ -27,6 +28,7 @@ pub(super) async fn run(shared: &Shared) -> Result<(), EngineError> {
         listed.iter().filter(|c| c.running).filter_map(|c| c.owner.map(|owner| owner.job)).collect();
     poke_all_but(shared, &running);
     find_undriven(shared).await;
+    shared.swept.store(true, Ordering::Relaxed);
     Ok(())
 }
 

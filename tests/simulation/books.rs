@@ -73,6 +73,8 @@ struct Inner {
     /// Commits that were asked for and not answered: they may be on disk.
     in_doubt: Vec<Job>,
     meddled: BTreeSet<JobId>,
+    /// Somebody gave a container of these another name. That takes nothing from what is promised of them.
+    renamed: BTreeSet<JobId>,
     foreign: BTreeSet<ContainerId>,
     troubles: Troubles,
     seen: usize,
@@ -104,6 +106,10 @@ impl Books {
 
     pub fn meddled_with(&self, id: JobId) {
         self.inner.lock().unwrap().meddled.insert(id);
+    }
+
+    pub fn renamed(&self, id: JobId) {
+        self.inner.lock().unwrap().renamed.insert(id);
     }
 
     pub fn was_not_heard(&self) {
@@ -228,8 +234,9 @@ impl Books {
         }
         limits::hold_on_engine(&evidence, &inner.written, |job| inner.meddled.contains(&job))?;
         for ((job, attempt), lines) in by_attempt(&evidence) {
-            hold_attempt(&lines, inner.meddled.contains(&job))
-                .map_err(|what| format!("attempt {attempt} of {job} {what}: {lines:?}"))?;
+            // A create that is still under way finds the name free.
+            let may_be_two = inner.meddled.contains(&job) || inner.renamed.contains(&job);
+            hold_attempt(&lines, may_be_two).map_err(|what| format!("attempt {attempt} of {job} {what}: {lines:?}"))?;
             if !inner.written.contains_key(&job) && !inner.in_doubt.iter().any(|other| other.id == job) {
                 return Err(format!("a container was made for {job}, of which nothing is on disk"));
             }
@@ -277,7 +284,7 @@ pub fn by_attempt(evidence: &[Evidence]) -> BTreeMap<(JobId, u32), Vec<&Evidence
 }
 
 /// At most one container at a time (unless somebody else renames them), and at most one start by us.
-fn hold_attempt(lines: &[&Evidence], is_meddled: bool) -> Result<(), String> {
+fn hold_attempt(lines: &[&Evidence], may_be_two: bool) -> Result<(), String> {
     let (mut there, mut starts) = (0, 0);
     for line in lines {
         match line.what {
@@ -290,7 +297,7 @@ fn hold_attempt(lines: &[&Evidence], is_meddled: bool) -> Result<(), String> {
         if starts > 1 {
             return Err(format!("was started {starts} times"));
         }
-        if there > 1 && !is_meddled {
+        if there > 1 && !may_be_two {
             return Err(format!("has {there} containers"));
         }
     }

@@ -361,12 +361,16 @@ fn meddle(rng: &mut StdRng, universe: &Universe, jobs: &Mutex<Vec<JobId>>) {
         engine.prune();
         return;
     }
+    if what == 5 {
+        universe.books.renamed(job);
+        drop(engine.rename(&container, &format!("stolen-{job}")));
+        return;
+    }
     universe.books.meddled_with(job);
     match what {
         2 => engine.remove_behind_back(&container),
         3 => engine.kill_behind_back(&container),
-        4 => drop(engine.start_behind_back(&container)),
-        _ => drop(engine.rename(&container, &format!("stolen-{job}"))),
+        _ => drop(engine.start_behind_back(&container)),
     }
 }
 

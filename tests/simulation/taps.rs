@@ -99,6 +99,13 @@ impl TappedEngine {
     fn is_off(&self, rule: Rule) -> bool {
         self.off == Some(rule)
     }
+
+    fn absence(&self, seen: Result<Option<Container>, EngineError>) -> Result<Option<Container>, EngineError> {
+        match seen {
+            Err(EngineError::NoAnswer(_)) if self.is_off(Rule::NoAnswerIsNoAbsence) => Ok(None),
+            other => other,
+        }
+    }
 }
 
 #[async_trait]
@@ -124,7 +131,7 @@ impl Engine for TappedEngine {
         let made = self.tapped(name, self.in_flight(self.engine.create(launch))).await;
         match made {
             Err(EngineError::Conflict(_)) if self.is_off(Rule::NamesAreUnique) => {
-                if let Ok(Some(other)) = self.engine.inspect(&launch.name).await {
+                if let Ok(Some(other)) = self.engine.named(&launch.name).await {
                     let _gone = self.engine.rename(&other.id, &format!("{}-old", launch.name.as_str()));
                 }
                 self.engine.create(launch).await
@@ -156,10 +163,19 @@ impl Engine for TappedEngine {
         }
     }
 
-    async fn inspect(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
-        let seen = self.tapped(|| format!("inspect {}", name.as_str()), self.engine.inspect(name)).await;
-        match seen {
-            Err(EngineError::NoAnswer(_)) if self.is_off(Rule::NoAnswerIsNoAbsence) => Ok(None),
+    async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {
+        let seen = self.tapped(|| format!("inspect {container}"), self.engine.inspect(container)).await;
+        self.absence(seen)
+    }
+
+    async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError> {
+        let seen = self.tapped(|| format!("find {} {}", owner.job, owner.attempt), self.engine.find(owner)).await;
+        self.absence(seen)
+    }
+
+    async fn named(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
+        let seen = self.tapped(|| format!("named {}", name.as_str()), self.engine.named(name)).await;
+        match self.absence(seen) {
             Ok(Some(container)) if self.is_off(Rule::LabelsAreCompared) => {
                 let owner = owner_by_name(name);
                 Ok(Some(Container { owner, ..container }))

@@ -23,7 +23,7 @@ use super::{
     CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::domain::container::{Container, LABEL_INSTANCE, Question, Testimony};
+use crate::domain::container::{Container, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, Digest, EngineId, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
@@ -172,6 +172,40 @@ impl DockerEngine {
         digests.insert(image, digest.clone());
         digest
     }
+
+    /// The container that the engine has under this id or name.
+    async fn inspect_any(&self, reference: &str) -> Result<Option<Container>, EngineError> {
+        let inspected = match self.wire.read(&format!("/containers/{reference}/json"), &[]).await {
+            Ok(inspected) => inspected,
+            Err(fault) if fault.is_no_such_container() => return Ok(None),
+            // Whatever else it may say, it is not that there is nothing.
+            Err(fault) => return Err(fault.into_no_answer()),
+        };
+        let seen = observe::seen(inspected);
+        let image_digest = match seen.image {
+            Some(image) => Some(self.digest(image).await),
+            None => None,
+        };
+        Ok(Some(Container {
+            id: seen.id,
+            owner: seen.owner,
+            recipe: seen.recipe,
+            created_at: seen.created_at,
+            image_digest,
+            phase: seen.phase,
+        }))
+    }
+
+    /// All containers that carry all of these labels.
+    async fn labelled(&self, labels: &[String]) -> Result<Vec<Listed>, EngineError> {
+        let filters = serde_json::json!({ "label": labels }).to_string();
+        let found: Vec<observe::ListedLine> = self
+            .wire
+            .read("/containers/json", &[("all", "true"), ("filters", &filters)])
+            .await
+            .map_err(Fault::into_no_answer)?;
+        Ok(found.into_iter().map(observe::listed).collect())
+    }
 }
 
 #[async_trait]
@@ -249,26 +283,27 @@ impl Engine for DockerEngine {
             .map_err(|fault| fault.into_refusal(Reason::StartFailed))
     }
 
-    async fn inspect(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
-        let inspected = match self.wire.read(&format!("/containers/{name}/json"), &[]).await {
-            Ok(inspected) => inspected,
-            Err(fault) if fault.is_no_such_container() => return Ok(None),
-            // Whatever else it may say, it is not that there is nothing.
-            Err(fault) => return Err(fault.into_no_answer()),
-        };
-        let seen = observe::seen(inspected);
-        let image_digest = match seen.image {
-            Some(image) => Some(self.digest(image).await),
-            None => None,
-        };
-        Ok(Some(Container {
-            id: seen.id,
-            owner: seen.owner,
-            recipe: seen.recipe,
-            created_at: seen.created_at,
-            image_digest,
-            phase: seen.phase,
-        }))
+    async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {
+        // An engine that knows no such id looks for a container of that name.
+        Ok(self.inspect_any(&container.0).await?.filter(|seen| seen.id == *container))
+    }
+
+    async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError> {
+        let Owner { instance, job, attempt } = owner;
+        let labels = [
+            format!("{LABEL_INSTANCE}={instance}"),
+            format!("{LABEL_JOB}={job}"),
+            format!("{LABEL_ATTEMPT}={attempt}"),
+        ];
+        let found = self.labelled(&labels).await?.into_iter().filter(|listed| listed.owner == Some(*owner));
+        match found.max_by_key(Listed::progress) {
+            Some(listed) => self.inspect(&listed.id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn named(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
+        self.inspect_any(name.as_str()).await
     }
 
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {
@@ -311,13 +346,7 @@ impl Engine for DockerEngine {
     }
 
     async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
-        let filters = format!(r#"{{"label":["{LABEL_INSTANCE}={instance}"]}}"#);
-        let found: Vec<observe::ListedLine> = self
-            .wire
-            .read("/containers/json", &[("all", "true"), ("filters", &filters)])
-            .await
-            .map_err(Fault::into_no_answer)?;
-        Ok(found.into_iter().map(observe::listed).collect())
+        self.labelled(&[format!("{LABEL_INSTANCE}={instance}")]).await
     }
 
     async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {

@@ -23,7 +23,7 @@ use self::line::{Effect, Inner, hang, lost, pass, wait_until};
 use super::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started};
 use crate::clock::Clock;
 use crate::domain::abilities::Abilities;
-use crate::domain::container::{Container, Question, Testimony};
+use crate::domain::container::{Container, Owner, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
@@ -206,8 +206,16 @@ impl Engine for SimulatedEngine {
         self.act(Call::Start, Effect::Start(container.clone())).await.map(|_| ())
     }
 
-    async fn inspect(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
-        self.ask(Call::Inspect, |world, _| world.inspect(name)).await
+    async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {
+        self.ask(Call::Inspect, |world, _| world.inspect(container)).await
+    }
+
+    async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError> {
+        self.ask(Call::Inspect, |world, _| world.find(owner)).await
+    }
+
+    async fn named(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
+        self.ask(Call::Inspect, |world, _| world.named(name)).await
     }
 
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {

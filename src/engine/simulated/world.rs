@@ -15,15 +15,17 @@ use super::begins;
 use super::record::{Evidence, Happened, Record, Who};
 use super::script::{NotFound, Plan, plan};
 use super::time::{Now, instant_after, wall_after};
-use crate::domain::container::{Container, Exit, Owner, Phase, Recipe, StartRefusal};
-use crate::domain::id::{ContainerId, ContainerName, Digest, JobId, Timestamp};
+use crate::domain::container::{Exit, Owner, Phase, Recipe, StartRefusal};
+use crate::domain::id::{ContainerId, ContainerName, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::domain::output::LogLine;
 use crate::domain::secret::Secret;
 use crate::domain::words::Words;
-use crate::engine::{EngineError, Launch, Listed};
+use crate::engine::{EngineError, Launch};
 use crate::watched::News;
+
+mod looks;
 
 /// How long a process takes to follow its stop signal.
 const STOPS_WITHIN: Duration = Duration::from_millis(10);
@@ -252,43 +254,6 @@ impl World {
                 process.ended_at = Some(now.wall);
             }
         }
-    }
-
-    pub(super) fn inspect(&self, name: &ContainerName) -> Option<Container> {
-        let id = self.names.get(name.as_str())?;
-        let container = self.containers.get(id)?;
-        Some(Container {
-            id: id.clone(),
-            owner: container.owner,
-            recipe: Some(container.recipe.clone()),
-            created_at: container.created_at,
-            image_digest: Some(Digest(format!("sha256:{}", digest(&container.image)))),
-            phase: container.phase(),
-        })
-    }
-
-    /// All containers, by name.
-    pub(super) fn list(&self) -> Vec<Listed> {
-        let listed = |id: &ContainerId| {
-            let container = self.containers.get(id)?;
-            let running = container.runs();
-            Some(Listed {
-                id: id.clone(),
-                name: container.name.clone(),
-                owner: container.owner,
-                created_at: container.created_at,
-                running,
-                exited: container.process.is_some() && !running,
-            })
-        };
-        self.names.values().filter_map(listed).collect()
-    }
-
-    /// The last container that was made for this job.
-    pub(super) fn container_of(&self, job: JobId) -> Option<ContainerId> {
-        let of_job =
-            self.containers.iter().filter_map(|(id, c)| c.owner.filter(|o| o.job == job).map(|o| (o.attempt, id)));
-        of_job.max().map(|(_, id)| id.clone())
     }
 
     pub(super) fn output(&self, id: &ContainerId, now: Now) -> Option<Output> {

@@ -27,8 +27,7 @@ pub(in crate::scheduler) const LOG_MARGIN: Duration = Duration::seconds(5);
 impl Driver {
     pub(super) async fn look(&mut self) -> Result<(), Setback> {
         let began_at = self.shared.clock.now();
-        let seen = self.shared.engine.inspect(&self.job.container_name()).await?;
-        self.sight = match seen {
+        self.sight = match self.see().await? {
             None => Sight::Absent,
             Some(container) if self.is_ours(&container) => Sight::Present(container),
             Some(_) => Sight::Foreign,
@@ -57,6 +56,20 @@ impl Driver {
             // What is over is recorded, and that wakes those who wait.
             Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => {}
         }
+    }
+
+    /// The container of this attempt: by the id on disk, else by the one that this process knows, else by its labels.
+    async fn see(&self) -> Result<Option<Container>, EngineError> {
+        let engine = &self.shared.engine;
+        if let Some(container) = self.job.state.container() {
+            return engine.inspect(container).await;
+        }
+        if let Some(container) = &self.made
+            && let Some(seen) = engine.inspect(container).await?
+        {
+            return Ok(Some(seen));
+        }
+        engine.find(&self.shared.owner(&self.job)).await
     }
 
     fn is_ours(&self, container: &Container) -> bool {
@@ -125,7 +138,10 @@ impl Driver {
         }
         match self.shared.engine.create(&launch).await {
             // Looked at before the intent: the answer may be older than what somebody else did.
-            Ok(_) => self.look().await,
+            Ok(container) => {
+                self.made = Some(container);
+                self.look().await
+            }
             Err(EngineError::Conflict(message)) => self.conflict(message).await,
             Err(EngineError::NoSuchImage) => self.without_image(&image).await,
             Err(EngineError::Refused { reason, message }) => self.record(Self::failed(reason, message)).await,
@@ -152,10 +168,15 @@ impl Driver {
     /// removing (then there is nothing to see yet), or by somebody else's.
     async fn conflict(&mut self, message: String) -> Result<(), Setback> {
         self.look().await?;
-        match self.sight {
-            Sight::Absent => Err(Setback::Again(message)),
-            Sight::Unseen | Sight::Present(_) | Sight::Foreign => Ok(()),
+        if self.sight != Sight::Absent {
+            return Ok(());
         }
+        match self.shared.engine.named(&self.job.container_name()).await? {
+            None => return Err(Setback::Again(message)),
+            Some(container) if self.is_ours(&container) => self.sight = Sight::Present(container),
+            Some(_) => self.sight = Sight::Foreign,
+        }
+        Ok(())
     }
 
     async fn without_image(&mut self, image: &ImageRef) -> Result<(), Setback> {

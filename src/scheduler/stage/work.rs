@@ -10,7 +10,7 @@ use crate::domain::image::ImageRef;
 use crate::domain::job::{Job, Map};
 use crate::domain::spec::PullPolicy;
 use crate::domain::transition::Event;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Launch};
 use crate::scheduler::catalog::Unresolved;
 use crate::scheduler::{Setback, Shared};
 use crate::store::StoreError;
@@ -106,6 +106,13 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
         return Ok(None);
     }
     let launch = shared.launch(&claimed, image, Vec::new());
+    // A process before this one may have made it, and its name may have changed since: the name fences no second one.
+    if work.staged.is_some() || !shared.is_swept() {
+        if let Some(found) = shared.engine.find(&launch.owner).await? {
+            return settle(shared, work, found, &launch, claimed).await;
+        }
+        work.staged = None;
+    }
     let made = {
         shared.starting.calm().await;
         let _turn = shared.starting.take().await;
@@ -116,22 +123,37 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
             work.staged = Some(Staged { container, recipe: Some(launch.recipe), aimed: aimed(claimed) });
             Ok(None)
         }
-        Err(EngineError::Conflict(_)) => {
-            let seen = shared.engine.inspect(&launch.name).await?;
-            let ours = seen.filter(|it| it.owner == Some(launch.owner) && matches!(it.phase, Phase::Created { .. }));
-            work.staged = None;
-            match ours {
-                Some(Container { id, recipe, .. }) if recipe.as_ref() == Some(&launch.recipe) => {
-                    work.staged = Some(Staged { container: id, recipe, aimed: aimed(claimed) });
-                }
-                Some(Container { id, .. }) => take_back(shared, work, &id).await?,
-                None => {}
+        Err(EngineError::Conflict(_)) => match shared.engine.find(&launch.owner).await? {
+            Some(found) => settle(shared, work, found, &launch, claimed).await,
+            None => {
+                work.staged = None;
+                Ok(None)
             }
-            Ok(None)
-        }
+        },
         Err(EngineError::NoSuchImage) if claimed.spec.fields().pull != Some(PullPolicy::Never) => Ok(Some(claimed)),
         Err(failure) => Err(failure.into()),
     }
+}
+
+/// Keeps a container that is there already, if it is made by the same; else takes it back.
+async fn settle(
+    shared: &Shared,
+    work: &mut Work,
+    found: Container,
+    launch: &Launch,
+    claimed: Job,
+) -> Result<Option<Job>, Setback> {
+    work.staged = None;
+    let Container { id, recipe, phase, .. } = found;
+    match phase {
+        Phase::Created { .. } if recipe.as_ref() == Some(&launch.recipe) => {
+            work.staged = Some(Staged { container: id, recipe, aimed: aimed(claimed) });
+        }
+        Phase::Created { .. } => take_back(shared, work, &id).await?,
+        // Somebody else started it: its driver adopts it.
+        Phase::Running { .. } | Phase::Exited { .. } | Phase::Removing => {}
+    }
+    Ok(None)
 }
 
 fn aimed(job: Job) -> Option<Box<Job>> {

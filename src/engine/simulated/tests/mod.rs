@@ -81,7 +81,7 @@ impl Bench {
     }
 
     async fn phase(&self, job: u8) -> Option<Phase> {
-        self.engine.inspect(&launch(job, "true").name).await.expect("an answer").map(|container| container.phase)
+        self.engine.named(&launch(job, "true").name).await.expect("an answer").map(|container| container.phase)
     }
 
     /// `created`, `running`, its exit code, or `gone`.

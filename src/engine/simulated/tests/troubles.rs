@@ -110,7 +110,7 @@ async fn a_frozen_engine_does_what_it_was_sent_when_it_thaws_though_the_caller_i
     assert!(tokio::time::timeout(ms(1_000), bench.engine.describe()).await.is_err());
     assert!(tokio::time::timeout(ms(1_000), bench.engine.start(&id)).await.is_err());
     let name = launch(1, "").name;
-    let (answered, ()) = tokio::join!(bench.engine.inspect(&name), async {
+    let (answered, ()) = tokio::join!(bench.engine.named(&name), async {
         sleep(ms(1_000)).await;
         bench.engine.resume();
     });
@@ -204,7 +204,7 @@ async fn what_others_do_is_told_apart_in_the_evidence() {
 async fn a_container_without_labels_is_nobodys_and_takes_its_name() {
     let bench = bench();
     bench.engine.create_behind_back(&launch(1, "true"), false).expect("it is created");
-    let container = bench.engine.inspect(&launch(1, "").name).await.expect("an answer").expect("it is there");
+    let container = bench.engine.named(&launch(1, "").name).await.expect("an answer").expect("it is there");
     assert_eq!(container.owner, None);
     assert!(bench.engine.list(ours()).await.expect("an answer").is_empty());
     conflicts(bench.engine.create(&launch(1, "true")).await);
@@ -248,7 +248,7 @@ async fn story(seed: u64) -> Vec<String> {
             if let Some(id) = bench.engine.container_of(JobId::from_bytes([job; 16])) {
                 told.push(format!("{:?}", bench.engine.start(&id).await));
                 sleep(ms(u64::from(job) * 100)).await;
-                told.push(format!("{:?}", bench.engine.inspect(&launch(job, "").name).await));
+                told.push(format!("{:?}", bench.engine.named(&launch(job, "").name).await));
                 told.push(format!("{:?}", bench.engine.stop(&id, ms(100)).await));
                 told.push(format!("{:?}", bench.engine.remove(&id).await));
             }
