@@ -118,9 +118,10 @@ impl Client {
         self.json(self.request(Method::DELETE, &format!("/job/{id}"))).await
     }
 
-    /// Stops a running job.
-    pub async fn stop(&self, id: &str) -> Result<DoneView, ClientError> {
-        self.json(self.request(Method::POST, &format!("/job/{id}/stop"))).await
+    /// Stops a running job, within this grace if one is given; one that was asked before is killed.
+    pub async fn stop(&self, id: &str, grace: Option<&str>) -> Result<DoneView, ClientError> {
+        let grace: Vec<(&str, &str)> = grace.iter().map(|grace| ("grace", *grace)).collect();
+        self.json(self.request(Method::POST, &format!("/job/{id}/stop")).query(&grace)).await
     }
 
     /// The definitions there are.

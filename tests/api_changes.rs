@@ -174,3 +174,48 @@ fn a_key_that_is_none_is_refused() {
     }
     assert_eq!(scheduled(&server), 0);
 }
+
+/// A job that runs, and ignores the request to stop for as long as it may.
+fn deaf(server: &Server) -> String {
+    let command = json!(["sh", "-c", "trap '' TERM; sleep 3600"]);
+    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": command, "stop_grace": "10m"}));
+    server.until(&id, "running");
+    id
+}
+
+#[test]
+fn stop_is_hurried_by_a_second_one_or_its_grace() {
+    let server = Server::simulated();
+    let stop = |id: &str, query: &str| server.call("POST", &format!("/job/{id}/stop{query}"), &[], b"");
+    let twice = deaf(&server);
+    assert_eq!(stop(&twice, "").json()["status"], "stopping");
+    assert_eq!(stop(&twice, "").status, 200);
+    let at_once = deaf(&server);
+    assert_eq!(stop(&at_once, "?grace=0s").status, 200);
+    let by_command = deaf(&server);
+    assert!(server.cli(&["stop", "--grace", "0s", &by_command], "").status.success());
+    for id in [twice, at_once, by_command] {
+        let job = server.wait(&id);
+        assert_eq!((&job["status"], &job["exit_code"]), (&json!("stopped"), &json!(137)));
+    }
+}
+
+#[test]
+fn grace_beyond_the_policy_is_refused() {
+    let server = Server::start(&["--engine", "simulated"], "[policies.default]\nmax_stop_grace = '15m'", &[]);
+    let job = json!({"job_name": "busybox", "date": "1h", "stop_grace": "30d"});
+    let problem = server.post_json("/job", &job).assert_problem(403, "policy_denied");
+    assert!(problem["detail"].as_str().unwrap().contains("15m"), "{problem}");
+    let schedule = json!({"job_name": "busybox", "every": "1h", "spec": {"stop_grace": "30d"}}).to_string();
+    let json_body = [("content-type", "application/json")];
+    for path in ["/schedule/s", "/definition/d"] {
+        let body = if path == "/definition/d" { r#"{"image": "busybox", "stop_grace": "30d"}"# } else { &schedule };
+        server.call("PUT", path, &json_body, body.as_bytes()).assert_problem(403, "policy_denied");
+    }
+    let id = deaf(&server);
+    let stop = |query: &str| server.call("POST", &format!("/job/{id}/stop?{query}"), &[], b"");
+    stop("grace=1d").assert_problem(403, "policy_denied");
+    stop("grace=soon").assert_problem(400, "invalid_grace");
+    stop("force=true").assert_problem(400, "invalid_query");
+    assert_eq!(server.get(&format!("/job/{id}")).json()["status"], "running");
+}

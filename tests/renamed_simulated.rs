@@ -114,7 +114,7 @@ async fn renamed_container_is_stopped_by_request_and_timeout() {
                 until_running(&handle, id).await;
                 rename(&engine, id);
                 if by_request {
-                    handle.stop(id).await.unwrap();
+                    handle.stop(id, None).await.unwrap();
                 }
                 end(&handle, id).await.state.status()
             })

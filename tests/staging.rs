@@ -321,7 +321,7 @@ async fn a_job_that_aims_is_stopped_and_not_canceled_once_its_start_was_called()
             let job = submit(&handle, 3, json!({"command": "sleep 60", "aim": true})).await;
             tokio::time::sleep(Duration::from_millis(2_700)).await;
             let status = handle.store().get(job).await.unwrap().unwrap().state.status();
-            handle.stop(job).await.unwrap();
+            handle.stop(job, None).await.unwrap();
             assert_eq!(ends(&handle, job).await, Status::Stopped);
             (status, job)
         })

@@ -125,6 +125,7 @@ impl Problem {
                 "restoring",
                 "this server's store is a restored backup, and what ran since is still being looked for; try again in a moment",
             ),
+            ActError::Denied(denied) => Self::denied(denied),
             ActError::Store(error) => error.into(),
         }
     }

@@ -108,10 +108,23 @@ pub(super) async fn cancel_named(
     api.cancel(&id).await
 }
 
-/// `POST /job/{id}/stop`.
-pub(super) async fn stop(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<DoneView>, Problem> {
+/// The query of `stop`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StopQuery {
+    grace: Option<String>,
+}
+
+/// `POST /job/{id}/stop`: with `grace`, it is killed after that; asked for again, at once.
+pub(super) async fn stop(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    query: Result<Query<StopQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<DoneView>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
+    let grace = query.grace.as_deref().map(|text| seconds_or_words("grace", "invalid_grace", text)).transpose()?;
     let id = api.find(&id).await?;
-    let job = api.scheduler.stop(id).await.map_err(|error| Problem::from_stop(id, error))?;
+    let job = api.scheduler.stop(id, grace).await.map_err(|error| Problem::from_stop(id, error))?;
     let message = match job.state.status() {
         Status::Stopping => format!("job {} with id {id} is asked to stop", job.name),
         _ => format!("job {} with id {id} is stopped", job.name),
@@ -136,11 +149,13 @@ pub(super) async fn wait(
         query.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text()))?;
     let timeout = match query.timeout {
         None => LONGEST_WAIT,
-        Some(text) => wait_time(&text)?,
+        Some(text) => seconds_or_words("timeout", "invalid_timeout", &text)?.as_duration().min(LONGEST_WAIT),
     };
     let id = api.find(&id).await?;
     let job = api.scheduler.wait(id, timeout).await.map_err(|error| match error {
-        ActError::NotFound | ActError::Refused(_) | ActError::Restoring => Problem::no_job(&id.to_string()),
+        ActError::NotFound | ActError::Refused(_) | ActError::Restoring | ActError::Denied(_) => {
+            Problem::no_job(&id.to_string())
+        }
         ActError::Store(error) => error.into(),
     })?;
     let status = if job.is_over() { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -148,18 +163,15 @@ pub(super) async fn wait(
 }
 
 /// A time in words, or a plain number of seconds.
-fn wait_time(text: &str) -> Result<Duration, Problem> {
+fn seconds_or_words(field: &str, code: &str, text: &str) -> Result<Span, Problem> {
     let in_words = if text.parse::<u32>().is_ok() { format!("{text}s") } else { text.to_owned() };
-    let span: Span = in_words.parse().map_err(|error: crate::domain::units::UnitError| {
-        Problem::field("timeout", "invalid_timeout", error.to_string())
-    })?;
-    Ok(span.as_duration().min(LONGEST_WAIT))
+    in_words.parse().map_err(|error: crate::domain::units::UnitError| Problem::field(field, code, error.to_string()))
 }
 
 impl Api {
     async fn submit(&self, new: NewJob) -> Result<Response, Problem> {
         let due = self.due(&new.date)?;
-        self.scheduler.may_notify(&new.spec).map_err(Problem::denied)?;
+        self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
         let order = Order { name: new.name, spec: new.spec, due_at: due.at };
         let accepted = self.scheduler.submit(order).await?;
         Ok(created(self.accepted(&accepted, &due)))
@@ -173,7 +185,7 @@ impl Api {
             return once::again(&earlier, body);
         }
         let due = self.due(&new.date)?;
-        self.scheduler.may_notify(&new.spec).map_err(Problem::denied)?;
+        self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
         let order = Order { name: new.name, spec: new.spec, due_at: due.at };
         let accepted = self.scheduler.prepare(order).await?;
         let done = self.accepted(&accepted, &due);

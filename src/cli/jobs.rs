@@ -79,6 +79,19 @@ pub(super) struct IdArgs {
     json: bool,
 }
 
+/// `tidetable stop`.
+#[derive(Args, Debug)]
+pub(super) struct StopArgs {
+    /// The job's id, or its first digits
+    id: String,
+    /// Kill it after this time (10s), instead of its own; 0s: at once
+    #[arg(long, value_name = "TIME")]
+    grace: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// `tidetable rerun`.
 #[derive(Args, Debug)]
 pub(super) struct RerunArgs {
@@ -215,8 +228,8 @@ pub(super) async fn wait(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
     Ok(exit_code(&job))
 }
 
-pub(super) async fn stop(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
-    output::done(&client.stop(&args.id).await?, args.json)
+pub(super) async fn stop(client: &Client, args: StopArgs) -> anyhow::Result<u8> {
+    output::done(&client.stop(&args.id, args.grace.as_deref()).await?, args.json)
 }
 
 pub(super) async fn rerun(client: &Client, args: RerunArgs) -> anyhow::Result<u8> {

@@ -59,8 +59,8 @@ enum Command {
     Logs(jobs::LogsArgs),
     /// Wait until a job is over; exits with its exit code
     Wait(jobs::IdArgs),
-    /// Stop a running job
-    Stop(jobs::IdArgs),
+    /// Stop a running job; a second time: kill it
+    Stop(jobs::StopArgs),
     /// Run what a job ran once more
     Rerun(jobs::RerunArgs),
     /// Take a waiting job off the schedule

@@ -113,6 +113,9 @@ pub struct Stopping {
     pub why: StopCause,
     /// Since when.
     pub since: Timestamp,
+    /// When it is killed. `None` in what was written before this was kept: its grace, counted from `since`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kill_at: Option<Timestamp>,
 }
 
 impl Stopping {

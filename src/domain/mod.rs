@@ -22,6 +22,7 @@ pub mod declared;
 pub mod expected;
 pub mod forecast;
 pub mod gpus;
+pub mod grace;
 pub mod hold;
 pub mod id;
 pub mod image;

@@ -47,8 +47,10 @@ pub struct Policy {
     pub max_memory: Option<Bytes>,
     /// The most processes, given to those that ask for none.
     pub max_pids: Option<i64>,
-    /// The longest timeout, given to those that ask for none.
+    /// The longest that a job runs, its grace included; the timeout of those that ask for none.
     pub max_timeout: Option<Span>,
+    /// The longest grace between a request to stop and the kill. Missing: 10 minutes.
+    pub max_stop_grace: Option<Span>,
     /// Queues that may be named, in full or with `*` for any run of characters. Missing: all.
     pub queues: Option<Vec<String>>,
     /// How many jobs may wait at once: one more is not accepted.
@@ -136,6 +138,7 @@ impl Policy {
             fields.network = fields.network.take().or_else(|| first(&self.allow_networks));
         });
         self.admit_notify(spec)?;
+        self.admit_stop_grace(spec)?;
         self.admit(filled, closed, real_path).map(|_| ())
     }
 
@@ -325,7 +328,7 @@ impl Policy {
         fields.cpus = fields.cpus.or(self.max_cpus);
         fields.memory = fields.memory.or(self.max_memory);
         fields.pids = fields.pids.or(self.max_pids);
-        fields.timeout = fields.timeout.or(self.max_timeout);
+        fields.timeout = fields.timeout.or_else(|| self.longest_timeout(fields.stop_grace));
     }
 }
 

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_job_that_was_asked_to_stop_has_no_later_attempt() {
-        let stopping = Stopping { held: Held::Run(run()), why: StopCause::Request, since: at() };
+        let stopping = Stopping { held: Held::Run(run()), why: StopCause::Request, since: at(), kill_at: None };
         for logged in [Logged::Nothing, Logged::CannotTell, Logged::Started(Attempt(3))] {
             assert_eq!(becomes(&job(2, State::Stopping(stopping.clone())), Some(3), logged), None);
         }

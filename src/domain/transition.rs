@@ -57,8 +57,8 @@ pub enum Event {
     Adopt(Attempt, ContainerId),
     /// This attempt may have run while this store was a backup, and nothing of it is left.
     MayHaveRun(Attempt, Failure),
-    /// It shall stop.
-    Stop(StopCause),
+    /// It shall stop, and is killed after this grace. Where it is asked to stop already, the kill only comes nearer.
+    Stop(StopCause, Duration),
 }
 
 /// A reason and its sentence.
@@ -122,7 +122,7 @@ impl Event {
             Self::Lost(_) => "lost",
             Self::Adopt(..) => "adopt",
             Self::MayHaveRun(..) => "may_have_run",
-            Self::Stop(_) => "stop",
+            Self::Stop(..) => "stop",
         }
     }
 }
@@ -178,7 +178,7 @@ impl Job {
                 next.attempt = attempt;
                 next.clone().retry_or(Outcome::Unknown, failure, None, &mut next, now)
             }
-            Event::Stop(why) => self.stop(why, now).ok_or(refused)?,
+            Event::Stop(why, grace) => self.stop(why, grace, now).ok_or(refused)?,
             Event::Cancel
             | Event::Reschedule(_)
             | Event::MissDeadline
@@ -291,12 +291,17 @@ impl Job {
         }
     }
 
-    fn stop(&self, why: StopCause, now: Timestamp) -> Option<State> {
-        let stopping = |held| Some(State::Stopping(Stopping { held, why, since: now }));
+    fn stop(&self, why: StopCause, grace: Duration, now: Timestamp) -> Option<State> {
+        let kill_at = chrono::Duration::from_std(grace).ok().and_then(|grace| now.checked_add_signed(grace));
+        let kill_at = Some(kill_at.unwrap_or(now));
+        let stopping = |held| Some(State::Stopping(Stopping { held, why, since: now, kill_at }));
         match &self.state {
             _ if self.is_claimed() => Some(stopped(why, now, None)),
             State::Starting(Some(intent)) => stopping(Held::Intent(intent.clone())),
             State::Running(run) => stopping(Held::Run(run.clone())),
+            State::Stopping(asked) if asked.kill_at.is_none_or(|known| kill_at < Some(known)) => {
+                Some(State::Stopping(Stopping { kill_at, ..asked.clone() }))
+            }
             _ => None,
         }
     }

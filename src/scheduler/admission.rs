@@ -11,7 +11,7 @@ use super::{Rules, Shared};
 use crate::domain::hold::{Hold, Limit, Limits};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::image::JobName;
-use crate::domain::job::{Job, Reason, State, StopCause};
+use crate::domain::job::{Job, Reason, State, Status, StopCause};
 use crate::domain::ledger::sentence;
 use crate::domain::overlap::{Admission, OverlapRules};
 use crate::domain::planned::ScheduleRecord;
@@ -235,7 +235,12 @@ async fn stop(shared: &Shared, id: JobId, now: Timestamp) -> Result<(), StoreErr
     loop {
         let Some(job) = shared.store.get(id).await? else { return Ok(()) };
         let skip = Event::Skip(Failure::new(Reason::Overlap, sentence(Reason::Overlap)));
-        let stopped = job.on(Event::Stop(StopCause::Request), now).or_else(|_| job.on(skip, now));
+        if job.state.status() == Status::Stopping {
+            // It is not hurried: nobody has asked for that.
+            return Ok(());
+        }
+        let stop = shared.rules().catalog.policy.stop(&job, StopCause::Request, None, now);
+        let stopped = job.on(stop, now).or_else(|_| job.on(skip, now));
         let Ok(after) = stopped else { return Ok(()) };
         match shared.advance(&job, &after, now).await {
             Ok(()) => {

@@ -19,6 +19,7 @@ use crate::domain::job::{Job, State, Status, StopCause};
 use crate::domain::policy::Denied;
 use crate::domain::spec::{BadSpec, JobSpec};
 use crate::domain::transition::Event;
+use crate::domain::units::Span;
 use crate::engine::PullProgress;
 use crate::store::{Answer, RequestKey, Store, StoreError};
 
@@ -92,6 +93,9 @@ pub enum ActError {
     /// The store is a restored backup, and what ran since is still being looked for.
     #[error("what ran since the backup is still being looked for")]
     Restoring,
+    /// The policy does not allow it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// It could not be written down.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -195,12 +199,14 @@ impl Handle {
         Ok(Accepted { job, warnings })
     }
 
-    /// Whether a caller may name those whom these fields notify.
+    /// Whether a caller may write these fields: whom they notify, and how long a stop may take.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn may_notify(&self, own: &JobSpec) -> Result<(), Denied> {
-        self.shared.rules().catalog.policy.admit_notify(own)
+    pub fn may_write(&self, own: &JobSpec) -> Result<(), Denied> {
+        let rules = self.shared.rules();
+        rules.catalog.policy.admit_stop_grace(own)?;
+        rules.catalog.policy.admit_notify(own)
     }
 
     /// What a job of this name and these fields runs, if that is allowed and can be; and what the caller had better know.
@@ -260,24 +266,31 @@ impl Handle {
         Ok(job)
     }
 
-    /// Asks a job that was started to stop. It is `stopping`, or over already, when this answers.
+    /// Asks a job that was started to stop within `grace`, else within its own. One that was asked before is killed, or, with
+    /// a `grace`, no later than that. It is `stopping`, or over already, when this answers.
     ///
     /// # Errors
-    /// [`ActError::Refused`] when it waits or is over.
-    pub async fn stop(&self, id: JobId) -> Result<Job, ActError> {
-        let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
-        // Asked for twice is asked for once.
-        if let State::Stopping(_) = job.state {
-            return Ok(job);
+    /// [`ActError::Refused`] when it waits or is over, [`ActError::Denied`] when the policy does not allow that grace.
+    pub async fn stop(&self, id: JobId, grace: Option<Span>) -> Result<Job, ActError> {
+        self.shared.rules().catalog.policy.admit_grace("grace", grace)?;
+        let grace = grace.map(Span::as_duration);
+        let event = |job: &Job, now| self.shared.rules().catalog.policy.stop(job, StopCause::Request, grace, now);
+        match self.act_with(id, event).await {
+            // It is to be killed before that anyway.
+            Err(ActError::Refused(Status::Stopping)) => self.shared.store.get(id).await?.ok_or(ActError::NotFound),
+            other => other,
         }
-        self.act(id, &Event::Stop(StopCause::Request)).await
     }
 
     async fn act(&self, id: JobId, event: &Event) -> Result<Job, ActError> {
+        self.act_with(id, |_, _| event.clone()).await
+    }
+
+    async fn act_with(&self, id: JobId, event: impl Fn(&Job, Timestamp) -> Event) -> Result<Job, ActError> {
         loop {
             let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
             let now = self.now();
-            let next = job.on(event.clone(), now).map_err(|refused| ActError::Refused(refused.status))?;
+            let next = job.on(event(&job, now), now).map_err(|refused| ActError::Refused(refused.status))?;
             match self.shared.advance(&job, &next, now).await {
                 Ok(()) => {
                     self.shared.poke(id);

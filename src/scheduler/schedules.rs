@@ -131,7 +131,7 @@ impl Handle {
         expected: Expected<Generation>,
     ) -> Result<Put, ScheduleError> {
         let schedule = schedule.in_zone(zone);
-        self.may_notify(schedule.spec()).map_err(SubmitError::from)?;
+        self.may_write(schedule.spec()).map_err(SubmitError::from)?;
         let warnings = self.admit(schedule.job_name(), schedule.spec().clone()).await?.1;
         loop {
             let found = self.shared.store.schedule(name).await?;

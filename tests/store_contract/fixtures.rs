@@ -49,7 +49,9 @@ pub(crate) fn every_state() -> Vec<State> {
     let started_at = Timestamp::from_timestamp_nanos(1_624_195_528_123_456_789);
     let run = Run { container: ContainerId("c0ffee".to_owned()), started_at, image_digest };
     let bare = Run { image_digest: None, ..run.clone() };
-    let stopping = |held, why| State::Stopping(Stopping { held, why, since: at(13) });
+    let stopping = |held, why| {
+        State::Stopping(Stopping { held, why, since: at(13), kill_at: (why == StopCause::Timeout).then(|| at(14)) })
+    };
     let end = |outcome| End { outcome, at: at(17), reason: None, error: None, run: None, exit: None };
     let failed = End {
         reason: Some(Reason::ExitNonzero),

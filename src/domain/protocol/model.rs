@@ -38,6 +38,8 @@ mod promise;
 #[path = "model/search.rs"]
 mod search;
 
+/// The grace of every stop. Time stands still in the model, so it makes no difference.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 /// The most attempts that a job in the model has.
 const ATTEMPTS: usize = 2;
 
@@ -284,7 +286,7 @@ impl<'a> Moves<'a> {
 
     fn of_people_and_time(&mut self) {
         let left = self.from.left;
-        for event in [Event::Cancel, Event::Stop(StopCause::Request)] {
+        for event in [Event::Cancel, Event::Stop(StopCause::Request, GRACE)] {
             let Some(job) = self.book.on(self.from.disk, event).ok().filter(|_| left.requests > 0) else { continue };
             self.push("somebody", "stops the job", false, |w| {
                 w.left.requests -= 1;

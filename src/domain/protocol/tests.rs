@@ -67,7 +67,7 @@ fn runs() -> Job {
 }
 
 fn stopping(held: Held) -> Job {
-    job(State::Stopping(Stopping { held, why: StopCause::Request, since: at(15) }))
+    job(State::Stopping(Stopping { held, why: StopCause::Request, since: at(15), kill_at: None }))
 }
 
 fn retrying() -> Job {

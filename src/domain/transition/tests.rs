@@ -49,6 +49,8 @@ may_have_run  | retrying  retrying retrying retrying  retrying  retrying  retryi
 
 const EVERYTHING: &str = r#"{"attempts":9,"on":[1,"start_failed","unknown"]}"#;
 
+const GRACE: Duration = Duration::from_secs(10);
+
 /// Instants are small numbers of seconds; `now` is late enough for everything to lie before it.
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(seconds, 0).expect("small enough for a calendar")
@@ -115,7 +117,7 @@ fn failure(reason: Reason) -> Failure {
 }
 
 fn stopping(held: Held, why: StopCause) -> State {
-    State::Stopping(Stopping { held, why, since: at(15) })
+    State::Stopping(Stopping { held, why, since: at(15), kill_at: Some(at(25)) })
 }
 
 fn hold() -> Hold {
@@ -161,7 +163,7 @@ fn events() -> [Event; 21] {
         Event::Lost(failure(Reason::ContainerRemoved)),
         Event::Adopt(Attempt(2), container()),
         Event::MayHaveRun(Attempt(2), failure(Reason::Restored)),
-        Event::Stop(StopCause::Request),
+        Event::Stop(StopCause::Request, GRACE),
     ]
 }
 
@@ -203,7 +205,7 @@ fn row(event: &Event) -> String {
         | Event::Lost(_)
         | Event::Adopt(..)
         | Event::MayHaveRun(..)
-        | Event::Stop(_) => event.name().to_owned(),
+        | Event::Stop(..) => event.name().to_owned(),
     }
 }
 
@@ -424,19 +426,49 @@ fn an_end_without_evidence_keeps_what_was_known_of_the_run() {
 #[test]
 fn a_stop_while_pulling_or_claimed_is_over_at_once_for_nothing_was_started() {
     for state in [State::Pulling, State::Starting(None)] {
-        let stopped = job(state).on(Event::Stop(StopCause::Request), now()).expect("it is claimed").state;
+        let stopped = job(state).on(Event::Stop(StopCause::Request, GRACE), now()).expect("it is claimed").state;
         assert_eq!(stopped, over(Outcome::Stopped, now(), None));
     }
 }
 
 #[test]
 fn a_stop_with_an_intent_waits_for_the_truth_and_still_adopts_a_start() {
-    let asked = job(State::Starting(Some(intent()))).on(Event::Stop(StopCause::Request), at(15)).expect("it starts");
+    let asked =
+        job(State::Starting(Some(intent()))).on(Event::Stop(StopCause::Request, GRACE), at(15)).expect("it starts");
     assert_eq!(asked.state, stopping(Held::Intent(intent()), StopCause::Request));
     let adopted = asked.on(Event::Started(run()), now()).expect("the start took effect");
     assert_eq!(adopted.state, stopping(Held::Run(run()), StopCause::Request), "since when it stops is kept");
     let over = adopted.on(exited(143), now()).expect("it ended").state;
     assert_eq!((over.status(), over.exit_code(), over.run()), (Status::Stopped, Some(143), Some(&run())));
+}
+
+#[test]
+fn stop_asked_again_only_brings_the_kill_nearer() {
+    for held in [Held::Intent(intent()), Held::Run(run())] {
+        // The second request comes at 17; by the first it is killed at 25.
+        for (grace_s, kill_at) in [(0, Some(17)), (3, Some(20)), (8, None), (600, None)] {
+            let grace = Duration::from_secs(grace_s);
+            for why in [StopCause::Request, StopCause::Timeout] {
+                let again = job(stopping(held.clone(), why)).on(Event::Stop(StopCause::Request, grace), at(17));
+                let kill = again.ok().map(|job| match job.state {
+                    State::Stopping(Stopping { kill_at, since, why: kept, .. }) => (kill_at, since, kept),
+                    other => panic!("{other:?}"),
+                });
+                assert_eq!(kill, kill_at.map(|kill_at| (Some(at(kill_at)), at(15), why)), "{grace_s}");
+            }
+        }
+    }
+}
+
+#[test]
+fn stop_of_before_has_no_kill_until_asked_again() {
+    let before: State = State::from_parts(
+        Status::Stopping,
+        Some(r#"{"held":{"run":{"container":"c","started_at":"2026-11-28T10:00:00Z"}},"why":"request","since":"2026-11-28T10:01:00Z"}"#),
+    )
+    .expect("what was written before is read");
+    let again = job(before).on(Event::Stop(StopCause::Request, Duration::ZERO), now()).expect("nearer than none");
+    assert!(matches!(again.state, State::Stopping(Stopping { kill_at: Some(at), .. }) if at == now()));
 }
 
 #[test]

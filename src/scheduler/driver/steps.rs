@@ -276,7 +276,8 @@ impl Driver {
         self.look().await?;
         match &self.sight {
             Sight::Present(Container { phase: Phase::Running { .. }, .. }) => {
-                self.record(Event::Stop(StopCause::Timeout)).await
+                let (rules, now) = (self.shared.rules(), self.shared.clock.now());
+                self.record(rules.catalog.policy.stop(&self.job, StopCause::Timeout, None, now)).await
             }
             Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
         }
@@ -289,12 +290,7 @@ impl Driver {
 
     pub(super) async fn stop_container(&mut self, container: ContainerId) -> Result<(), Setback> {
         self.stop_was_called = true;
-        tokio::select! {
-            biased;
-            stopped = self.shared.engine.stop(&container, self.job.spec.stop_grace()) => stopped?,
-            // The request is on disk: whoever comes next goes on with it.
-            () = self.stop.cancelled() => return Err(Setback::Stop),
-        }
+        self.ask_to_stop(&container).await?;
         self.look().await?;
         match &self.sight {
             Sight::Present(Container { phase: Phase::Running { .. }, .. }) => {
@@ -302,6 +298,28 @@ impl Driver {
             }
             Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
         }
+    }
+
+    /// Waits until it has ended, or is to be killed sooner.
+    async fn ask_to_stop(&self, container: &ContainerId) -> Result<(), Setback> {
+        let mut stopping = pin!(self.shared.engine.stop(container, self.grace_left()));
+        loop {
+            tokio::select! {
+                biased;
+                stopped = &mut stopping => return Ok(stopped?),
+                // Asking the engine again sends the signal again: only a job that was asked to stop sooner is worth that.
+                () = self.seat.poke.notified() => if self.has_changed().await { return Err(Setback::Reread) },
+                // The request is on disk: whoever comes next goes on with it.
+                () = self.stop.cancelled() => return Err(Setback::Stop),
+            }
+        }
+    }
+
+    /// What is left of the grace, which counts from when the stop was asked for: also after a restart.
+    fn grace_left(&self) -> std::time::Duration {
+        let State::Stopping(stopping) = &self.job.state else { return std::time::Duration::ZERO };
+        let kill_at = self.shared.rules().catalog.policy.kill_at(&self.job, stopping);
+        (kill_at - self.shared.clock.now()).to_std().unwrap_or_default()
     }
 
     /// Keeps the logs, and then records the end: once that is done the container may go.

@@ -344,7 +344,7 @@ impl Moves<'_> {
             Finding::StartFailed => failed(Reason::StartFailed),
             Finding::NeverStarted(_) => Event::NeverStarted,
             Finding::TooLate => Event::MissDeadline,
-            Finding::TimeIsUp => Event::Stop(StopCause::Timeout),
+            Finding::TimeIsUp => Event::Stop(StopCause::Timeout, super::GRACE),
             Finding::Exited { by_engine_restart } => match self.next_step(&driver) {
                 Step::Collect(run, exit) => {
                     Event::Exited(Ending { run, exit, by_engine_restart, stop_was_called: false })
