@@ -308,11 +308,24 @@ impl Driver {
                 biased;
                 stopped = &mut stopping => return Ok(stopped?),
                 // Asking the engine again sends the signal again: only a job that was asked to stop sooner is worth that.
-                () = self.seat.poke.notified() => if self.has_changed().await { return Err(Setback::Reread) },
+                () = self.seat.poke.notified() => match self.has_changed().await {
+                    true => return Err(Setback::Reread),
+                    false => self.look_while_stopping(container).await?,
+                },
                 // The request is on disk: whoever comes next goes on with it.
                 () = self.stop.cancelled() => return Err(Setback::Stop),
             }
         }
+    }
+
+    /// Tells those who wait to know it that the process still runs.
+    async fn look_while_stopping(&self, container: &ContainerId) -> Result<(), Setback> {
+        let began_at = self.shared.clock.now();
+        let seen = self.shared.engine.inspect(container).await?;
+        if seen.is_some_and(|seen| matches!(seen.phase, Phase::Running { .. })) {
+            self.shared.saw_alive(&self.job, &self.seat.alive, began_at);
+        }
+        Ok(())
     }
 
     /// What is left of the grace, which counts from when the stop was asked for: also after a restart.
