@@ -84,7 +84,9 @@ fn a_job_goes_through_the_three_maps() {
         assert_eq!(over["labels"]["team"], "a");
         assert!(over["lateness_ms"].as_i64().unwrap() >= 0);
         assert!(over["image_digest"].as_str().unwrap().starts_with("sha256:"));
-        assert_eq!(maps(&server)["history"][id], server.get(&format!("/job/{id}")).json());
+        let mut alone = server.get(&format!("/job/{id}")).json();
+        assert!(alone.as_object_mut().unwrap().remove("log").is_some(), "a listing has no `log`");
+        assert_eq!(maps(&server)["history"][id], alone);
     }
 }
 
@@ -230,6 +232,31 @@ fn logs_come_as_text_as_events_and_as_json_live_and_kept() {
         events.starts_with("event: log\ndata: {") && events.trim_end().ends_with("event: end\ndata: {}"),
         "{events}"
     );
+}
+
+#[test]
+fn a_job_tells_how_its_output_stands() {
+    let server = Server::simulated();
+    let submit = |date, command: &str| server.submit(json!({"job_name": "busybox", "date": date, "command": command}));
+    let log = |id: &str| server.get(&format!("/job/{id}")).json()["log"].clone();
+    let done = server
+        .submit(json!({"job_name": "busybox", "date": "now", "command": "printf 'one\\ntwo'", "log_limit": "1KiB"}));
+    let cut = server.submit(
+        json!({"job_name": "busybox", "date": "now", "command": ["sh", "-c", "echo one; echo two"], "log_limit": "4B"}),
+    );
+    let (running, waiting) = (submit("now", "sleep 60"), submit("1h", "true"));
+    server.until(&running, "running");
+    assert_eq!([log(&running), log(&waiting)], [json!({"complete": false}), json!({"complete": false})]);
+    let of =
+        |lines, bytes, truncated| json!({"lines": lines, "bytes": bytes, "truncated": truncated, "complete": true});
+    assert_eq!(server.kept(&done)["log"], of(2, 7, false));
+    assert_eq!(server.kept(&cut)["log"], of(1, 4, true));
+    let said = server.get(&format!("/job/{cut}/logs")).text();
+    assert_eq!(said, "one\ntidetable: the rest is not kept: `log_limit` is 4 bytes\n");
+    assert_eq!(server.delete(&format!("/job/{waiting}")).status, 200);
+    let never_ran = server.kept(&submit("now", "frobnicate"));
+    assert_eq!([log(&waiting), never_ran["log"].clone()], [of(0, 0, false), of(0, 0, false)]);
+    assert!(server.get("/jobs").json()["history"][&done].get("log").is_none());
 }
 
 #[test]

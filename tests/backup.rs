@@ -70,21 +70,23 @@ fn beside_a_server_under_load_a_backup_has_every_job_that_was_acknowledged_befor
             let acknowledged = acknowledged.lock().unwrap();
             (acknowledged.len() > 20 * (n + 1)).then(|| acknowledged.clone())
         });
+        let is_kept = |id: &&String| server.get(&format!("/job/{id}")).json()["log"]["complete"] == true;
+        let kept: Vec<String> = before.iter().rev().filter(is_kept).take(40).cloned().collect();
         let to = server.dir().join(format!("backup {n}"));
         let done = back_up(&server, &to);
         assert!(done.status.success(), "{}", said(&done));
-        backups.push((to, before));
+        backups.push((to, before, kept));
     }
     stop.store(true, Ordering::Relaxed);
     lanes.into_iter().for_each(|lane| lane.join().unwrap());
-    for (to, before) in backups {
-        assert_holds(&to, &before);
+    for (to, before, kept) in backups {
+        assert_holds(&to, &before, &kept);
     }
     assert_eq!(left_over(server.dir()), Vec::<PathBuf>::new());
 }
 
-/// That a backup is whole, is a data directory, and has these jobs; and the output of those that are over.
-fn assert_holds(backup: &Path, ids: &[String]) {
+/// That a backup is whole, is a data directory, and has these jobs; and the output of those that was kept.
+fn assert_holds(backup: &Path, ids: &[String], kept: &[String]) {
     assert_eq!(fs::metadata(backup).unwrap().permissions().mode() & 0o777, 0o700);
     let files = fs::read_dir(backup).unwrap().count();
     assert_eq!(files, 2, "one file and one folder, and nothing that has to be put together first");
@@ -95,8 +97,7 @@ fn assert_holds(backup: &Path, ids: &[String]) {
         let is_there = ["scheduled", "running", "history"].iter().any(|map| jobs[map].get(id).is_some());
         assert!(is_there, "{id} was acknowledged before the backup, and is not in it");
     }
-    let over = ids.iter().rev().filter(|id| jobs["history"][id]["status"] == "succeeded");
-    for id in over.take(40) {
+    for id in kept {
         assert!(!served.get(&format!("/job/{id}/logs")).text().is_empty(), "the output of {id}");
     }
 }
@@ -105,7 +106,7 @@ fn assert_holds(backup: &Path, ids: &[String]) {
 fn a_backup_says_what_is_in_it() {
     let server = Server::simulated();
     let done = submit(&server, "now", "echo hello");
-    server.wait(&done);
+    server.kept(&done);
     submit(&server, "1h", "true");
     let to = server.dir().join("backup");
     let output = run("backup", &server.data_dir(), &[&to, Path::new("--json")]);
@@ -118,12 +119,13 @@ fn a_backup_says_what_is_in_it() {
 fn a_server_that_was_killed_can_be_backed_up_and_so_can_a_backup() {
     let mut server = Server::simulated();
     let done = submit(&server, "now", "echo hello");
-    server.wait(&done);
+    server.kept(&done);
     server.kill();
     let (first, second) = (server.dir().join("first"), server.dir().join("second"));
     assert!(back_up(&server, &first).status.success());
     assert!(run("backup", &first, &[&second]).status.success());
-    assert_holds(&second, &[done]);
+    let done = [done];
+    assert_holds(&second, &done, &done);
 }
 
 #[test]

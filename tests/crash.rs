@@ -149,16 +149,17 @@ fn a_container_that_somebody_removed_leaves_unknown_and_no_second_run() {
 
 #[test]
 fn renamed_container_is_stopped_and_adopted() {
-    let mut scene = Scene::new(&[]);
-    let (adopted, stopped) = (scene.job("now", 8.0, 3), scene.job("now", 300.0, 0));
+    let mut scene = Scene::new();
+    let (adopted, stopped) = (scene.job_that_waits(3), scene.job_that_waits(0));
     for id in [&adopted, &stopped] {
         scene.server.until(id, "running");
-        docker(&["rename", &format!("tidetable-{id}-1"), &format!("renamed-{id}")]);
+        scene.daemon.docker_says(&["rename", &format!("tidetable-{id}-1"), &format!("renamed-{id}")]);
     }
     assert_eq!(scene.server.call("POST", &format!("/job/{stopped}/stop?grace=1s"), &[], b"").status, 200);
     assert_eq!(scene.server.wait(&stopped)["status"], "stopped");
     scene.server.kill();
     scene.server.up();
+    scene.let_go(&adopted);
     scene.assert_ran_once(&adopted, 3);
     eventually("its container is cleared away", || (scene.containers() == 0).then_some(()));
 }

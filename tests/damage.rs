@@ -36,7 +36,7 @@ impl Scene {
         };
         let done: Vec<String> = (0..12).map(|n| submit("now", &format!("echo said {n}; exit {}", n % 2))).collect();
         let waiting = (0..30).map(|_| submit("1h", "true")).collect();
-        done.iter().for_each(|id| drop(server.wait(id)));
+        done.iter().for_each(|id| drop(server.kept(id)));
         Self { server, done, waiting }
     }
 

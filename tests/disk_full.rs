@@ -175,6 +175,9 @@ fn full_disk_holds(seconds: u64) -> bool {
     let job = scene.server.wait(&due_meanwhile);
     assert_eq!((&job["status"], &job["attempt"]), (&json!("succeeded"), &json!(1)), "{job}");
     assert!(job["lateness_ms"].as_i64().unwrap() > 1_000, "how late it was is said: {job}");
+    for id in [&running, &due_meanwhile] {
+        scene.server.kept(id);
+    }
     assert_eq!(scene.unfinished(), Vec::<PathBuf>::new());
     scene.assert_there_and_scheduled(&waiting);
     assert_eq!(scene.server.wait(&scene.submit("now", "true"))["status"], "succeeded");

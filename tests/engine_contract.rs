@@ -16,7 +16,7 @@ use tidetable::clock::{Clock, Dice, SystemClock};
 use tidetable::domain::container::{Container, Owner, Phase, Question, Recipe, Testimony};
 use tidetable::domain::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::job::Reason;
-use tidetable::domain::output::{Channel, LogLine};
+use tidetable::domain::output::{Channel, Lines, LogLine};
 use tidetable::domain::spec::JobSpec;
 use tidetable::engine::docker::{Address, connect};
 use tidetable::engine::simulated::SimulatedEngine;
@@ -184,7 +184,9 @@ impl Bench {
     }
 
     async fn output(&self, id: &ContainerId, follow: bool) -> Vec<LogLine> {
-        self.engine.logs(id, follow).await.expect("an answer").map(|line| line.expect("a line")).collect().await
+        let blocks = self.engine.logs(id, follow).await.expect("an answer").map(|lines| lines.expect("lines"));
+        let blocks: Vec<Lines> = blocks.collect().await;
+        blocks.iter().flat_map(|lines| lines.iter().map(|line| line.to_line())).collect()
     }
 
     async fn clear(&self) {

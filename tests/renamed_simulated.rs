@@ -42,7 +42,10 @@ async fn end(handle: &Handle, id: JobId) -> Job {
 
 async fn output(handle: &Handle, id: JobId) -> String {
     let lines: Vec<_> = handle.output(id, false).await.unwrap().try_collect().await.unwrap();
-    lines.into_iter().map(|line| String::from_utf8(line.text).unwrap()).collect()
+    lines
+        .iter()
+        .flat_map(|lines| lines.iter().map(|line| String::from_utf8(line.text.to_vec()).unwrap()).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Until the job's container is there.

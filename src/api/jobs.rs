@@ -81,7 +81,7 @@ fn scheduled(job: &Job, due: &Due) -> String {
 
 /// `GET /job/{id}`.
 pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
-    Ok(Json(api.view(&api.job(&id).await?)))
+    Ok(Json(api.view(&api.job(&id).await?).await))
 }
 
 /// `DELETE /job/{id}`.
@@ -159,7 +159,7 @@ pub(super) async fn wait(
         ActError::Store(error) => error.into(),
     })?;
     let status = if job.is_over() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(api.view(&job))).into_response())
+    Ok((status, Json(api.view(&job).await)).into_response())
 }
 
 /// A time in words, or a plain number of seconds.
@@ -259,9 +259,10 @@ impl Api {
         }
     }
 
-    fn view(&self, job: &Job) -> JobView {
+    async fn view(&self, job: &Job) -> JobView {
         let progress = (job.state.status() == Status::Pulling).then(|| self.scheduler.pull_progress(job.id)).flatten();
         let view = JobView::of(job, self.zone).unreachable_since(self.unreachable_since(job.map()));
+        let view = view.with_output(self.scheduler.output_state(job).await);
         JobView { progress: progress.map(|progress| progress.to_string()), ..view }
     }
 

@@ -3,6 +3,7 @@
 //! Output that cannot be read to its end is cut off: the connection is closed without a last chunk. A stream of events says
 //! so before that with an `error` event, and never with `end`.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -20,7 +21,7 @@ use super::streamed::CutOff;
 use super::wire::LogView;
 use crate::domain::date;
 use crate::domain::id::Timestamp;
-use crate::domain::output::{Channel, LogLine};
+use crate::domain::output::{Channel, Line, Lines};
 use crate::domain::units::Span;
 use crate::scheduler::{OutputError, OutputStream};
 
@@ -139,70 +140,83 @@ fn since(text: &str, api: &Api) -> Result<Timestamp, Problem> {
     })
 }
 
-fn select(lines: OutputStream, wanted: &Wanted) -> OutputStream {
+fn select(output: OutputStream, wanted: &Wanted) -> OutputStream {
     let (since, channel) = (wanted.since, wanted.channel);
-    let passes = move |line: &LogLine| {
+    let passes = move |line: &Line<'_>| {
         since.is_none_or(|since| line.at >= since) && channel.is_none_or(|channel| line.channel == channel)
     };
-    lines.try_filter(move |line| std::future::ready(passes(line))).boxed()
+    let passing = output.map_ok(move |lines| lines.filter(passes));
+    passing.try_filter(|lines| std::future::ready(!lines.is_empty())).boxed()
 }
 
 /// The last lines of a stream that ends.
-async fn last(mut lines: OutputStream, tail: usize) -> Result<OutputStream, OutputError> {
-    let mut kept = std::collections::VecDeque::with_capacity(tail.min(1024));
-    while let Some(line) = lines.try_next().await? {
-        if kept.len() == tail {
+async fn last(mut output: OutputStream, tail: usize) -> Result<OutputStream, OutputError> {
+    let (mut kept, mut count) = (VecDeque::new(), 0);
+    while let Some(lines) = output.try_next().await? {
+        count += lines.len();
+        kept.push_back(lines);
+        while let Some(first) = kept.front().map(Lines::len).filter(|first| count - first >= tail) {
+            count -= first;
             kept.pop_front();
         }
-        if tail > 0 {
-            kept.push_back(Ok(line));
-        }
     }
-    Ok(stream::iter(kept).boxed())
+    if let Some(first) = kept.pop_front() {
+        kept.push_front(first.skip(count.saturating_sub(tail)));
+    }
+    Ok(stream::iter(kept.into_iter().map(Ok)).boxed())
 }
 
-fn as_text(lines: OutputStream, timestamps: bool) -> Response {
-    let write = move |line: LogLine| {
-        let mut out = Vec::with_capacity(line.text.len() + 32);
-        if timestamps {
-            out.extend_from_slice(time(&line).as_bytes());
-            out.push(b' ');
+fn as_text(output: OutputStream, timestamps: bool) -> Response {
+    let write = move |lines: Lines| {
+        let mut out = Vec::with_capacity(lines.weight());
+        for line in lines.iter() {
+            if timestamps {
+                out.extend_from_slice(time(&line).as_bytes());
+                out.push(b' ');
+            }
+            out.extend_from_slice(line.text);
+            if line.complete {
+                out.push(b'\n');
+            }
         }
-        out.extend_from_slice(&line.text);
-        if line.complete {
+        vec![Bytes::from(out)]
+    };
+    streamed(cut_on_failure(output, write, |_| None), "text/plain; charset=utf-8")
+}
+
+fn as_json_lines(output: OutputStream) -> Response {
+    let write = |lines: Lines| {
+        let mut out = Vec::with_capacity(lines.weight());
+        for line in lines.iter() {
+            out.extend_from_slice(json(&line).as_bytes());
             out.push(b'\n');
         }
-        Bytes::from(out)
+        vec![Bytes::from(out)]
     };
-    streamed(cut_on_failure(lines, write, |_| None), "text/plain; charset=utf-8")
+    streamed(cut_on_failure(output, write, |_| None), "application/x-ndjson")
 }
 
-fn as_json_lines(lines: OutputStream) -> Response {
-    let write = |line: LogLine| Bytes::from(json(&line) + "\n");
-    streamed(cut_on_failure(lines, write, |_| None), "application/x-ndjson")
-}
-
-fn as_events(lines: OutputStream) -> Response {
+fn as_events(output: OutputStream) -> Response {
     let event = |name: &str, data: String| sse::Event::default().event(name).data(data);
-    let write = move |line: LogLine| event("log", json(&line));
+    let write = move |lines: Lines| lines.iter().map(|line| event("log", json(&line))).collect();
     let last_word = move |problem: &Problem| Some(event("error", serde_json::to_string(problem).unwrap_or_default()));
-    let events = cut_on_failure(lines, write, last_word);
+    let events = cut_on_failure(output, write, last_word);
     let end = stream::once(async move { Ok(event("end", "{}".to_owned())) });
     Sse::new(events.chain(end)).keep_alive(sse::KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
 /// Writes the lines. A failure becomes the `last_word`, if there is one, and then the error that cuts the answer off.
 fn cut_on_failure<T: Send + 'static>(
-    lines: OutputStream,
-    write: impl Fn(LogLine) -> T + Send + 'static,
+    output: OutputStream,
+    write: impl Fn(Lines) -> Vec<T> + Send + 'static,
     last_word: impl Fn(&Problem) -> Option<T> + Send + 'static,
 ) -> BoxStream<'static, Result<T, CutOff>> {
-    let pieces = lines.flat_map(move |line| {
-        let (piece, cut) = match line {
-            Ok(line) => (Some(write(line)), None),
-            Err(failure) => (last_word(&Problem::from(failure)), Some(CutOff)),
+    let pieces = output.flat_map(move |lines| {
+        let (pieces, cut) = match lines {
+            Ok(lines) => (write(lines), None),
+            Err(failure) => (last_word(&Problem::from(failure)).into_iter().collect(), Some(CutOff)),
         };
-        stream::iter(piece.map(Ok).into_iter().chain(cut.map(Err)))
+        stream::iter(pieces.into_iter().map(Ok).chain(cut.map(Err)))
     });
     // What came before an error is sent before it: the server drops what it has not flushed when the body breaks.
     let flushed = pieces.then(async |piece| {
@@ -220,16 +234,16 @@ fn streamed(chunks: BoxStream<'static, Result<Bytes, CutOff>>, kind: &'static st
     response
 }
 
-fn json(line: &LogLine) -> String {
+fn json(line: &Line<'_>) -> String {
     let view = LogView {
         at: time(line),
         stream: line.channel.to_string(),
-        text: String::from_utf8_lossy(&line.text).into_owned(),
+        text: String::from_utf8_lossy(line.text).into_owned(),
         complete: line.complete,
     };
     serde_json::to_string(&view).unwrap_or_default()
 }
 
-fn time(line: &LogLine) -> String {
+fn time(line: &Line<'_>) -> String {
     line.at.to_rfc3339_opts(SecondsFormat::Nanos, true)
 }

@@ -9,7 +9,7 @@ use crate::domain::date::rfc3339;
 use crate::domain::id::Timestamp;
 use crate::domain::job::Job;
 use crate::domain::schedule::ScheduleFields;
-use crate::scheduler::Defined;
+use crate::scheduler::{Defined, OutputState};
 
 mod forecast;
 mod line;
@@ -65,12 +65,31 @@ pub struct JobView {
     pub lateness_ms: Option<i64>,
     /// What it used, once that is measured.
     pub usage: Option<serde_json::Value>,
+    /// Its output; not in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<OutputView>,
     /// How far the pull has come, while it is `pulling`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
     /// Since when nothing is known of it, because the engine does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_unreachable_since: Option<String>,
+}
+
+/// How the output of a job's last attempt stands. What is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputView {
+    /// How many lines are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u64>,
+    /// How many bytes a reader gets of them, line ends included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Whether there was more than `log_limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<bool>,
+    /// Whether the job is over and all its output is kept, or there is none.
+    pub complete: bool,
 }
 
 /// The answer to `GET /jobs`.
@@ -285,6 +304,18 @@ impl JobView {
     /// This job, with times in this zone where they are the seed's.
     pub fn of(job: &Job, zone: Tz) -> Self {
         JobLine::of(job, job.id.hex(&mut [0; 32]), zone, None).into()
+    }
+
+    /// The same, with how its output stands.
+    #[must_use]
+    pub fn with_output(mut self, OutputState { kept, complete }: OutputState) -> Self {
+        self.log = Some(OutputView {
+            lines: kept.map(|kept| kept.lines),
+            bytes: kept.map(|kept| kept.bytes),
+            truncated: kept.map(|kept| kept.truncated),
+            complete,
+        });
+        self
     }
 
     /// The same, marked as not known since this instant.

@@ -178,6 +178,11 @@ impl ContainerName {
         Self(format!("tidetable-{job}-{attempt}"))
     }
 
+    /// The name under which a container was found, whoever gave it.
+    pub fn found(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
     /// The name as the engine wants it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -37,6 +37,7 @@ pub mod policy;
 pub mod protocol;
 pub mod queue;
 pub mod recurrence;
+pub mod remains;
 pub mod restored;
 pub mod schedule;
 pub mod secret;

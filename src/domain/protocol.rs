@@ -7,7 +7,8 @@
 //! force) and only then asked about.
 //!
 //! [`step`] is called after every change of either side, in normal life and after a crash alike. It never guesses:
-//! where the two sides do not tell what happened, the job ends `unknown`. What is absent from this file on purpose:
+//! where the two sides do not tell what happened, the job ends `unknown`. It ends with the attempt: what becomes of a
+//! container after that, and of its output, is in [`remains`](super::remains). What is absent from this file on purpose:
 //! clocks, retries of calls, and any memory beyond [`Hand`].
 
 use super::container::{Container, Exit, Phase, StartRefusal};
@@ -68,11 +69,11 @@ pub enum Step {
     Watch,
     /// Ask the process to stop.
     Stop(ContainerId),
-    /// Keep the logs, then record the end.
+    /// Find out whose doing the end was, and record it.
     Collect(Run, Exit),
     /// Write this event down.
     Record(Event),
-    /// Remove the container, without force.
+    /// Remove a container that never ran, without force.
     Remove(ContainerId),
     /// Nothing is left to do.
     Rest,
@@ -98,8 +99,8 @@ impl Step {
 /// The next step for `job`, given what the engine was seen to have.
 pub fn step(job: &Job, sight: &Sight, hand: Hand) -> Step {
     match &job.state {
-        State::Scheduled | State::Queued(_) => Step::Rest,
-        State::Retrying(_) | State::Ended(_) => clear_away(job, sight),
+        // What an attempt that is over has left is cleared away beside it: `remains`.
+        State::Scheduled | State::Queued(_) | State::Retrying(_) | State::Ended(_) => Step::Rest,
         State::Pulling => claimed(job, sight, Step::Pull),
         State::Starting(None) => {
             let always = job.spec.fields().pull == Some(PullPolicy::Always);
@@ -176,20 +177,6 @@ fn running(run: &Run, sight: &Sight, while_running: Step) -> Step {
             Phase::Removing => Step::Look,
             Phase::Created { .. } => gone(),
         },
-    }
-}
-
-/// The attempt is over: its container is removed, unless it is to be kept.
-fn clear_away(job: &Job, sight: &Sight) -> Step {
-    let keep = job.spec.fields().keep_container == Some(true);
-    match sight {
-        Sight::Unseen if job.attempt.0 > 0 => Step::Look,
-        Sight::Present(Container { phase: Phase::Removing, .. }) => Step::Rest,
-        // One that never ran holds nothing to keep.
-        Sight::Present(container) if !keep || matches!(container.phase, Phase::Created { .. }) => {
-            Step::Remove(container.id.clone())
-        }
-        Sight::Unseen | Sight::Present(_) | Sight::Absent | Sight::Foreign => Step::Rest,
     }
 }
 

@@ -46,7 +46,7 @@ pub enum Event {
     NeverStarted,
     /// The container runs.
     Started(Run),
-    /// The process ended; logs are kept.
+    /// The process ended.
     Exited(Ending),
     /// The attempt failed before its process ran.
     Failed(Failure),

@@ -24,7 +24,7 @@ use crate::domain::container::{Container, Owner, Question, Recipe, Testimony};
 use crate::domain::id::{Attempt, ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
-use crate::domain::output::LogLine;
+use crate::domain::output::Lines;
 use crate::domain::schedule::ScheduleName;
 use crate::domain::secret::Secret;
 use crate::domain::spec::JobSpec;
@@ -99,6 +99,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The output of a container, oldest first. With `follow` the stream goes on until the container ends (and may
     /// then lack a last line that is not terminated: fetch again without `follow`).
+    ///
+    /// # Errors
+    /// `NotFound`; `Refused` where the engine cannot give the output of this container at all.
     async fn logs(&self, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError>;
 
     /// All containers that carry this instance's label, in whatever phase.
@@ -217,8 +220,8 @@ pub struct PullProgress {
     pub bytes: u64,
 }
 
-/// A stream of output, oldest first.
-pub type LogStream = BoxStream<'static, Result<LogLine, EngineError>>;
+/// A stream of output, oldest first, as many lines at once as there are.
+pub type LogStream = BoxStream<'static, Result<Lines, EngineError>>;
 
 /// Why a call was not done, or not known to be.
 #[derive(Clone, Debug, thiserror::Error)]

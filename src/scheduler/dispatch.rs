@@ -2,7 +2,8 @@
 //!
 //! It keeps no list of its own: what waits is in the store, in the order in which it is to go (priority, due time,
 //! id). A round claims as many as there are slots, writes down why the others wait, and says when the next one is due.
-//! It owns the drivers: it starts one per claimed job, and waits for all of them.
+//! It owns the drivers: it starts one per claimed job, and waits for all of them. It owns what clears away after them, too
+//! (`clear`): that takes no slot.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeSet, HashSet};
@@ -18,7 +19,8 @@ use tracing::error;
 
 use super::admission::{Admissions, Verdict};
 use super::{
-    BACKOFF, EARLY, Handle, Health, LONGEST_NAP, ROUND, Rules, Seat, Shared, driver, restore, schedules, stage,
+    BACKOFF, EARLY, Found, Handle, Health, LONGEST_NAP, Leftover, ROUND, Rules, Seat, Shared, clear, driver, restore,
+    schedules, stage,
 };
 use crate::domain::hold::Hold;
 use crate::domain::id::{JobId, Timestamp};
@@ -28,8 +30,9 @@ use crate::domain::transition::Event;
 use crate::store::StoreError;
 
 /// Dispatches until told to stop, then waits for the drivers.
-pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<JobId>, stop: CancellationToken) {
-    let mut dispatcher = Dispatcher { shared, drivers: JoinSet::new(), stride: 0, in_line: None, stop };
+pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<Found>, stop: CancellationToken) {
+    let (drivers, clearing) = (JoinSet::new(), JoinSet::new());
+    let mut dispatcher = Dispatcher { shared, drivers, clearing, stride: 0, in_line: None, stop };
     restore::run(shared, &dispatcher.stop).await;
     dispatcher.adopt_all().await;
     // Not before: what another server has staged since a backup is found there.
@@ -38,13 +41,15 @@ pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<JobId>, stop
     dispatcher.run(found).await;
     while stager.join_next().await.is_some() {}
     while let Some(ended) = dispatcher.drivers.join_next().await {
-        report(ended);
+        let _left_to_the_next_start = reported(ended);
     }
+    while dispatcher.clearing.join_next().await.is_some() {}
 }
 
 struct Dispatcher<'a> {
     shared: &'a Arc<Shared>,
-    drivers: JoinSet<JobId>,
+    drivers: JoinSet<Option<Leftover>>,
+    clearing: JoinSet<()>,
     /// How many more of the queue are looked at than there are slots.
     stride: usize,
     /// The rules with which the store's schedules are in line.
@@ -53,7 +58,7 @@ struct Dispatcher<'a> {
 }
 
 impl Dispatcher<'_> {
-    async fn run(&mut self, mut found: mpsc::Receiver<JobId>) {
+    async fn run(&mut self, mut found: mpsc::Receiver<Found>) {
         while !self.stop.is_cancelled() {
             // First: what is on disk later than a round's look at it has to wake the next.
             self.shared.rests_until.store(i64::MAX, Ordering::SeqCst);
@@ -71,7 +76,11 @@ impl Dispatcher<'_> {
                 biased;
                 () = self.stop.cancelled() => {}
                 Some(ended) = self.drivers.join_next() => self.forget(ended),
-                Some(job) = found.recv() => self.drive(job, None),
+                Some(ended) = self.clearing.join_next() => drop(reported(ended)),
+                Some(found) = found.recv() => match found {
+                    Found::Undriven(job) => self.drive(job, None),
+                    Found::LeftOver(left) => self.clear_away(left),
+                },
                 () = self.shared.wake.notified() => {}
                 () = tokio::time::sleep(nap) => {}
             }
@@ -122,7 +131,7 @@ impl Dispatcher<'_> {
         let early = next_due.into_iter().chain(aimed).map(|at| at - EARLY).filter(|at| *at > now);
         Ok(match next_due.into_iter().chain(next_look).chain(early).min() {
             None => LONGEST_NAP,
-            // Its last attempt is still being cleared away.
+            // The driver of its last attempt is not gone yet.
             Some(at) if at <= now => BACKOFF.0,
             Some(at) => (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP),
         })
@@ -163,7 +172,7 @@ impl Dispatcher<'_> {
         waiting.extend(due);
         waiting.extend(soon);
         waiting.sort_by_key(|job| (std::cmp::Reverse(job.spec.fields().priority.unwrap_or(0)), job.due_at, job.id));
-        // The driver of the last attempt may still be clearing away: its end wakes us again.
+        // The driver of the last attempt may not be gone yet: its end wakes us again.
         waiting.retain(|job| self.shared.seat(job.id).is_none());
         let (mut going, mut others, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_news = false;
@@ -293,14 +302,19 @@ impl Dispatcher<'_> {
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         self.drivers.spawn(async move {
             let _leave = Leave { shared: shared.clone(), id };
-            driver::run(shared, id, claimed, seat, stop).await;
-            id
+            driver::run(shared, id, claimed, seat, stop).await
         });
     }
 
-    fn forget(&self, ended: Result<JobId, tokio::task::JoinError>) {
-        report(ended);
+    fn forget(&mut self, ended: Result<Option<Leftover>, tokio::task::JoinError>) {
+        if let Some(left) = reported(ended).flatten() {
+            self.clear_away(left);
+        }
         self.shared.wake.notify_one();
+    }
+
+    fn clear_away(&mut self, left: Leftover) {
+        self.clearing.spawn(clear::run(self.shared.clone(), left, self.stop.clone()));
     }
 }
 
@@ -316,9 +330,9 @@ impl Drop for Leave {
     }
 }
 
-/// One job's driver may panic without taking the others along; the next sweep finds the job without a driver.
-fn report(ended: Result<JobId, tokio::task::JoinError>) {
-    if let Err(failure) = ended {
-        error!(error = %failure, "a driver broke; its job is taken up again by the next sweep");
-    }
+/// What a task gave. One job's may panic without taking the others along; the next sweep finds what it was to do.
+fn reported<T>(ended: Result<T, tokio::task::JoinError>) -> Option<T> {
+    ended
+        .inspect_err(|failure| error!(error = %failure, "a task broke; its job is taken up again by the next sweep"))
+        .ok()
 }

@@ -1,9 +1,11 @@
-//! A driver takes one job through the start protocol, from its claim until its container is cleared away.
+//! A driver takes one job through the start protocol, from its claim until the end of its attempt is on disk.
 //!
 //! It asks [`protocol::step`](crate::domain::protocol::step) what to do, does that one thing, and asks again. What it
 //! holds (the job as last read, the container as last seen, what this process has done) can all be had again: a driver
 //! that finds a job after a crash starts with nothing and goes the same way. A transition is on disk before the next
 //! step is taken.
+//!
+//! What its attempt left on the engine it hands over, to be cleared away beside whatever comes next (`clear`).
 //!
 //! It never gives up: an engine that does not answer and a disk that refuses are waited for. Only the job's own rules
 //! (deadline, timeout, a stop) end it.
@@ -14,11 +16,13 @@ use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::clear::Leftover;
 use super::turns::Turn;
 use super::{Backoff, Health, Seat, Shared};
 use crate::domain::id::{ContainerId, JobId, Timestamp};
 use crate::domain::job::{Job, Reason, State};
 use crate::domain::protocol::{Hand, Sight, Step, step};
+use crate::domain::remains::Remains;
 use crate::domain::transition::{Event, Failure};
 use crate::engine::EngineError;
 use crate::store::StoreError;
@@ -28,14 +32,14 @@ mod steps;
 
 pub(super) use steps::LOG_MARGIN;
 
-/// Drives the job until it is over and cleared away, or waits for its next attempt, or `stop` is cancelled.
+/// Drives the job until it is over, or waits for its next attempt, or `stop` is cancelled. Gives what it left.
 pub(super) async fn run(
     shared: Arc<Shared>,
     id: JobId,
     claimed: Option<Job>,
     seat: Arc<Seat>,
     stop: CancellationToken,
-) {
+) -> Option<Leftover> {
     // Whoever claimed it just now knows that nothing is on the engine yet, unless it was staged: by this process, or by one
     // before it, whose containers the first sweep finds. Were it wrong, `create` would conflict.
     let made = shared.stage.take(id).await;
@@ -48,7 +52,7 @@ pub(super) async fn run(
         Some(job) => Some(job),
         None => unless_stopped(&stop, read(&shared, id)).await,
     };
-    let Some(job) = job else { return };
+    let job = job?;
     let unheard_since = shared.clock.now();
     let driver = Driver {
         shared,
@@ -63,7 +67,7 @@ pub(super) async fn run(
         seat,
         stop,
     };
-    driver.run().await;
+    driver.run().await
 }
 
 /// The job as it is stored. A store that fails is asked again.
@@ -135,12 +139,12 @@ impl From<StoreError> for Setback {
 }
 
 impl Driver {
-    async fn run(mut self) {
+    async fn run(mut self) -> Option<Leftover> {
         let mut backoff = Backoff::new();
         while !self.stop.is_cancelled() {
             let next = self.next_step();
             if next == Step::Rest {
-                return;
+                return self.leaves();
             }
             debug!(job = %self.job.id, step = ?next, "next step");
             let taken = self.take(next).await;
@@ -150,7 +154,7 @@ impl Driver {
             }
             match taken {
                 Ok(()) => backoff = Backoff::new(),
-                Err(Setback::Stop) => return,
+                Err(Setback::Stop) => return None,
                 Err(Setback::Reread) => self.reread().await,
                 Err(Setback::Again(why)) => {
                     warn!(job = %self.job.id, error = %why, "a step was not done; looking again");
@@ -160,6 +164,12 @@ impl Driver {
                 }
             }
         }
+        None
+    }
+
+    fn leaves(&self) -> Option<Leftover> {
+        let container = self.job.state.container().or(self.made.as_ref()).cloned();
+        self.shared.left_over(&self.job, self.job.attempt, container, Remains::from(&self.sight))
     }
 
     fn next_step(&self) -> Step {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::catalog::Unresolved;
-use super::output::{self, OutputError, OutputStream};
+use super::output::{self, OutputError, OutputState, OutputStream};
 use super::{Catalog, Health, Rules, Shared};
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::image::JobName;
@@ -319,6 +319,11 @@ impl Handle {
                 return Ok(job);
             }
         }
+    }
+
+    /// Tells how the output of the job's last attempt stands.
+    pub async fn output_state(&self, job: &Job) -> OutputState {
+        output::state(&self.shared, job).await
     }
 
     /// The output of the job's present or last attempt, live or kept; with `follow` until the job is over.

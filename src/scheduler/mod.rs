@@ -1,10 +1,11 @@
 //! The scheduler: what is due is claimed, started, watched, and finished.
 //!
-//! Four kinds of task, and one owner ([`Scheduler::run`]) that waits for all of them:
+//! Five kinds of task, and one owner ([`Scheduler::run`]) that waits for all of them:
 //!
 //! - the *dispatcher* (`dispatch`) asks the store what is due, and claims it;
 //! - a *driver* (`driver`) per job that is claimed and not yet over takes it step by step through the start
 //!   protocol. It holds nothing that is not on disk or on the engine: dropping one at any point loses nothing;
+//! - what an attempt that is over left on the engine is cleared away (`clear`): its output is kept, then its container goes;
 //! - the *stager* (`stage`) has the engine create what is due soon, so that only `start` is left then;
 //! - the *monitor* (`monitor`) keeps the connection to the engine, passes on its hints, and after every gap (and now
 //!   and then) compares what the engine has with what the store says (`sweep`).
@@ -32,6 +33,7 @@ use crate::watched::Watched;
 use aim::Aims;
 use alive::Alive;
 use backlog::Backlog;
+use clear::{Clearings, Leftover};
 use holds::Holds;
 use stage::Stage;
 use turns::Turns;
@@ -41,6 +43,7 @@ mod aim;
 mod alive;
 mod backlog;
 mod catalog;
+mod clear;
 mod declared;
 mod definitions;
 mod dispatch;
@@ -63,7 +66,7 @@ mod waiting;
 pub use catalog::{Catalog, Origin};
 pub use definitions::{DefineError, Defined};
 pub use handle::{Accepted, ActError, Handle, Order, SubmitError};
-pub use output::{OutputError, OutputStream};
+pub use output::{OutputError, OutputState, OutputStream};
 pub use schedules::{Put, ScheduleError};
 pub use secrets::{SecretSource, SecretSources};
 
@@ -208,12 +211,22 @@ struct Shared {
     backlog: Mutex<Backlog>,
     /// Jobs that are being accepted, and are not on disk yet.
     coming: AtomicUsize,
-    /// Jobs in the running map that were found without a driver.
-    found: mpsc::Sender<JobId>,
+    /// What is being cleared away.
+    clearings: Arc<Clearings>,
+    /// What a sweep found that nobody sees to.
+    found: mpsc::Sender<Found>,
     /// What the engine said of bare names of images.
     names: names::Names,
     /// What whoever runs the server should know of its config.
     notices: Mutex<Vec<String>>,
+}
+
+/// What nobody sees to.
+enum Found {
+    /// A job in the running map without a driver.
+    Undriven(JobId),
+    /// What an attempt left that is over.
+    LeftOver(Leftover),
 }
 
 /// Where a driver can be reached.
@@ -263,7 +276,7 @@ impl Shared {
 /// The scheduler, not yet running.
 pub struct Scheduler {
     shared: Arc<Shared>,
-    found: mpsc::Receiver<JobId>,
+    found: mpsc::Receiver<Found>,
 }
 
 impl Scheduler {
@@ -290,6 +303,7 @@ impl Scheduler {
             holds: Mutex::default(),
             backlog: Mutex::default(),
             coming: AtomicUsize::default(),
+            clearings: Arc::default(),
             found: found_sender,
             names: names::Names::default(),
             notices: Mutex::default(),

@@ -1,25 +1,28 @@
-//! The output of a job, from wherever it is: kept on disk when the attempt is over, on the engine before.
+//! The output of a job, from wherever it is: from the disk once it is kept, from the engine before.
 //!
 //! A followed stream does not trust the engine's own to be whole: it may break, and it lacks a last line that has no
-//! end. So lines are counted, and when the stream ends, what is kept is read from the first line that was not sent.
+//! end. So lines are counted, and when the stream ends, the rest is read from the first line that was not sent: from what
+//! is kept, or, as long as that is on its way, from the container, which stays until then.
 
 use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::{BACKOFF, Health, Shared};
+use crate::domain::container::Owner;
 use crate::domain::container::Phase;
 use crate::domain::id::{Attempt, JobId};
-use crate::domain::job::{Job, Map, State};
-use crate::domain::output::LogLine;
+use crate::domain::job::{Job, Map, Outcome, State};
+use crate::domain::output::{Limit, Line, Lines};
 use crate::engine::{EngineError, LogStream};
 use crate::store::StoreError;
+use crate::store::logs::Kept;
 use crate::store::watch::Watch;
 
 /// Lines of output, oldest first.
-pub type OutputStream = BoxStream<'static, Result<LogLine, OutputError>>;
+pub type OutputStream = BoxStream<'static, Result<Lines, OutputError>>;
 
 /// Why output cannot be shown.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,16 +38,53 @@ pub enum OutputError {
     Store(#[from] StoreError),
 }
 
+/// What is known of the output of a job's last attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputState {
+    /// Whether no more comes: the job is over, and its output is kept, or there is none.
+    pub complete: bool,
+    /// What is kept; `None` where that is not known.
+    pub kept: Option<Kept>,
+}
+
+/// Tells how the output of a job stands. A disk that cannot be read says nothing.
+pub(super) async fn state(shared: &Shared, job: &Job) -> OutputState {
+    let Some(end) = job.state.end() else { return OutputState::default() };
+    let failed_to_run =
+        matches!(end.outcome, Outcome::Failed | Outcome::Stopped | Outcome::TimedOut) && end.exit.is_none();
+    if job.attempt.0 == 0 || failed_to_run {
+        let nothing = Kept { lines: 0, bytes: 0, truncated: false };
+        return OutputState { complete: true, kept: Some(nothing) };
+    }
+    // Asked first: what is kept in between is found.
+    let may_be_unkept = shared.may_be_unkept(job.id, job.attempt);
+    match shared.logs.summary(job.id, job.attempt).await {
+        Ok(Some(kept)) => OutputState { complete: true, kept },
+        Ok(None) => OutputState { complete: !may_be_unkept, kept: None },
+        Err(failure) => {
+            error!(job = %job.id, error = %failure, "what is kept of its output cannot be read");
+            OutputState::default()
+        }
+    }
+}
+
 /// The output of the job's present or last attempt; with `follow`, until the job is over.
 pub(super) async fn open(shared: Arc<Shared>, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
     let watch = shared.store.watch(id);
     let job = shared.store.get(id).await?.ok_or(OutputError::NotFound)?;
-    if !follow && job.map() == Map::Running && !shared.health.look().is_up() {
+    if !follow && !shared.health.look().is_up() && is_on_the_engine(&shared, &job).await? {
         return Err(OutputError::Unreachable(unreachable_since(&shared)));
     }
-    let reader = Reader { shared, id, follow, watch, attempt: job.attempt, sent: 0, piece: Piece::Look };
-    Ok(futures::stream::unfold(reader, |mut reader| async move { reader.next().await.map(|line| (line, reader)) })
+    let limit = Limit::new(job.spec.log_limit());
+    let (attempt, piece) = (job.attempt, Piece::Look);
+    let reader = Reader { shared, id, follow, watch, attempt, sent: 0, to_skip: 0, limit, is_sent: false, piece };
+    Ok(futures::stream::unfold(reader, |mut reader| async move { reader.next().await.map(|lines| (lines, reader)) })
         .boxed())
+}
+
+async fn is_on_the_engine(shared: &Shared, job: &Job) -> Result<bool, StoreError> {
+    let may_be = job.map() == Map::Running || (job.attempt.0 > 0 && shared.may_be_unkept(job.id, job.attempt));
+    Ok(may_be && !shared.logs.has(job.id, job.attempt).await?)
 }
 
 fn unreachable_since(shared: &Shared) -> String {
@@ -63,6 +103,12 @@ struct Reader {
     attempt: Attempt,
     /// How many lines of this attempt were given out.
     sent: usize,
+    /// How many of the lines that come now were given out before.
+    to_skip: usize,
+    /// What a reader of it gets of the engine's stream that is read now.
+    limit: Limit,
+    /// Whether all of this attempt was given out.
+    is_sent: bool,
     piece: Piece,
 }
 
@@ -71,102 +117,137 @@ enum Piece {
     /// Find out where the output is.
     Look,
     /// The kept file: it is whole.
-    Kept(BoxStream<'static, Result<LogLine, StoreError>>),
-    /// The engine's stream.
+    Kept(BoxStream<'static, Result<Lines, StoreError>>),
+    /// The engine's stream of a container that may go on.
     Live(LogStream),
+    /// The engine's stream of one that has ended: all there is.
+    Last(LogStream),
     /// Nothing more will come.
     End,
 }
 
 impl Reader {
-    async fn next(&mut self) -> Option<Result<LogLine, OutputError>> {
+    async fn next(&mut self) -> Option<Result<Lines, OutputError>> {
         loop {
-            match &mut self.piece {
+            let unreachable = |failure: EngineError| OutputError::Unreachable(failure.to_string());
+            let read = match &mut self.piece {
                 Piece::End => return None,
-                Piece::Look => {
-                    if let Err(failure) = self.look().await {
-                        self.piece = Piece::End;
-                        return Some(Err(failure));
+                Piece::Look => match self.look().await {
+                    Ok(()) => continue,
+                    Err(failure) => Some(Err(failure)),
+                },
+                Piece::Kept(lines) => lines.next().await.map(|lines| lines.map_err(OutputError::from)),
+                Piece::Live(lines) | Piece::Last(lines) => lines.next().await.map(|lines| lines.map_err(unreachable)),
+            };
+            match read {
+                Some(Ok(lines)) => {
+                    let lines = self.news_of(lines);
+                    if self.limit.is_met() {
+                        self.after_all();
+                    }
+                    if !lines.is_empty() {
+                        return Some(Ok(lines));
                     }
                 }
-                Piece::Kept(lines) => match lines.next().await {
-                    Some(Ok(line)) => return Some(Ok(self.count(line))),
-                    Some(Err(failure)) => {
-                        self.piece = Piece::End;
-                        return Some(Err(failure.into()));
-                    }
-                    None => {
-                        if let Err(failure) = self.after_kept().await {
-                            self.piece = Piece::End;
-                            return Some(Err(failure.into()));
-                        }
-                    }
-                },
-                Piece::Live(lines) => match lines.next().await {
-                    // What has no end yet will come again, whole or not, from what is kept.
-                    Some(Ok(line)) if self.follow && !line.complete && line.text.len() < PIECE_BYTES => {}
-                    Some(Ok(line)) => return Some(Ok(self.count(line))),
-                    Some(Err(failure)) if !self.follow => {
-                        self.piece = Piece::End;
-                        return Some(Err(OutputError::Unreachable(failure.to_string())));
-                    }
-                    Some(Err(_)) | None => self.after_live().await,
-                },
+                Some(Err(OutputError::Unreachable(_))) if self.follow => self.look_again().await,
+                Some(Err(failure)) => {
+                    self.piece = Piece::End;
+                    return Some(Err(failure));
+                }
+                None => self.after().await,
             }
         }
     }
 
-    fn count(&mut self, line: LogLine) -> LogLine {
-        self.sent += 1;
-        line
+    /// What was not given out before.
+    fn news_of(&mut self, lines: Lines) -> Lines {
+        // What is kept is within the limit; whoever follows a container sees what it writes, whether it will be kept or not.
+        let is_limited = match self.piece {
+            Piece::Last(_) => true,
+            Piece::Live(_) => !self.follow,
+            Piece::Kept(_) | Piece::Look | Piece::End => false,
+        };
+        let lines = if is_limited { self.limit.of(lines) } else { lines };
+        let known = self.to_skip.min(lines.len());
+        self.to_skip -= known;
+        let mut lines = lines.skip(known);
+        if self.follow && matches!(self.piece, Piece::Live(_)) {
+            // What has no end yet will come again, whole or not, when the container has ended.
+            lines = lines.filter(|line: &Line<'_>| line.complete || line.text.len() >= PIECE_BYTES);
+        }
+        self.sent += lines.len();
+        lines
     }
 
     async fn look(&mut self) -> Result<(), OutputError> {
         let job = self.shared.store.get(self.id).await?.ok_or(OutputError::NotFound)?;
-        if job.attempt != self.attempt {
-            (self.attempt, self.sent) = (job.attempt, 0);
-        }
-        if let Some(lines) = self.shared.logs.read(job.id, job.attempt).await? {
-            self.piece = Piece::Kept(lines.skip(self.sent).boxed());
-            return Ok(());
-        }
-        match live(&self.shared, &job, self.follow).await {
-            Ok(Some(lines)) => self.piece = Piece::Live(lines.skip(self.sent).boxed()),
-            // A container is removed after its output was kept, which may have been since the first look.
-            Ok(None) if job.is_over() || !self.follow => {
-                let kept = self.shared.logs.read(job.id, job.attempt).await?;
-                self.piece = kept.map_or(Piece::End, |lines| Piece::Kept(lines.skip(self.sent).boxed()));
-            }
-            Ok(None) => self.pause().await,
-            Err(failure) if !self.follow => return Err(OutputError::Unreachable(failure.to_string())),
-            Err(failure) => {
-                debug!(job = %self.id, error = %failure, "its output cannot be followed now");
+        if self.is_sent {
+            // A job that is tried again is followed into its next attempt.
+            if job.attempt > self.attempt {
+                (self.attempt, self.sent, self.is_sent) = (job.attempt, 0, false);
+            } else if job.is_over() {
+                self.piece = Piece::End;
+            } else {
                 self.pause().await;
             }
+            return Ok(());
+        }
+        (self.to_skip, self.limit) = (self.sent, Limit::new(job.spec.log_limit()));
+        let has_ended = job.attempt > self.attempt || job.map() != Map::Running;
+        // Asked first: what is kept in between is found.
+        let is_settled = has_ended && (self.attempt.0 == 0 || !self.shared.may_be_unkept(self.id, self.attempt));
+        if self.find_kept().await? {
+            return Ok(());
+        }
+        if is_settled {
+            self.after_all();
+            return Ok(());
+        }
+        match live(&self.shared, &job, self.attempt, self.follow && !has_ended).await {
+            Ok(Some(lines)) if has_ended => self.piece = Piece::Last(lines),
+            Ok(Some(lines)) => self.piece = Piece::Live(lines),
+            // It may have been kept, and its container removed, between the two looks.
+            Ok(None) if has_ended => {
+                if !self.find_kept().await? {
+                    self.after_all();
+                }
+            }
+            Ok(None) if !self.follow => self.piece = Piece::End,
+            Ok(None) => self.pause().await,
+            Err(failure) => return Err(OutputError::Unreachable(failure.to_string())),
         }
         Ok(())
     }
 
-    /// All that was kept of this attempt is sent. A job that is tried again is followed into its next attempt.
-    async fn after_kept(&mut self) -> Result<(), StoreError> {
-        let over = self.follow && self.shared.store.get(self.id).await?.is_none_or(|job| job.is_over());
-        if !self.follow || over {
-            self.piece = Piece::End;
-        } else {
-            self.pause().await;
-            self.piece = Piece::Look;
+    async fn find_kept(&mut self) -> Result<bool, StoreError> {
+        let kept = self.shared.logs.read(self.id, self.attempt).await?;
+        let found = kept.is_some();
+        if let Some(lines) = kept {
+            self.piece = Piece::Kept(lines);
         }
-        Ok(())
+        Ok(found)
     }
 
-    /// The engine's stream ended: the container did, or the connection.
-    async fn after_live(&mut self) {
-        if self.follow {
-            self.pause().await;
-            self.piece = Piece::Look;
-        } else {
-            self.piece = Piece::End;
+    /// A stream has ended.
+    async fn after(&mut self) {
+        match self.piece {
+            Piece::Kept(_) | Piece::Last(_) => self.after_all(),
+            // The container has ended, or the connection.
+            Piece::Live(_) if self.follow => self.look_again().await,
+            Piece::Live(_) | Piece::Look | Piece::End => self.piece = Piece::End,
         }
+    }
+
+    /// All of this attempt was given out.
+    fn after_all(&mut self) {
+        self.is_sent = true;
+        self.piece = if self.follow { Piece::Look } else { Piece::End };
+    }
+
+    async fn look_again(&mut self) {
+        debug!(job = %self.id, "its output is looked for again");
+        self.pause().await;
+        self.piece = Piece::Look;
     }
 
     /// Until the job changes, or it is worth another look anyway.
@@ -175,12 +256,10 @@ impl Reader {
     }
 }
 
-/// The engine's stream of the job's present container, if it has one.
-async fn live(shared: &Shared, job: &Job, follow: bool) -> Result<Option<LogStream>, EngineError> {
-    if job.map() == Map::Scheduled || job.attempt.0 == 0 {
-        return Ok(None);
-    }
+/// The engine's stream of the container of this attempt, if there is one.
+async fn live(shared: &Shared, job: &Job, attempt: Attempt, follow: bool) -> Result<Option<LogStream>, EngineError> {
     let seen = match (&job.state, job.state.container()) {
+        _ if attempt < job.attempt => shared.engine.find(&Owner { attempt, ..shared.owner(job) }).await?,
         // What was not meant to be started has no output.
         (State::Pulling | State::Starting(None), _) => None,
         (_, Some(container)) => shared.engine.inspect(container).await?,

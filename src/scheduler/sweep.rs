@@ -1,8 +1,8 @@
 //! The sweep: compares what the engine has with what the store says.
 //!
 //! It judges nothing itself. A container whose job has a driver gets that driver to look; a job that should have a
-//! driver gets one; a container of an attempt that is over is removed; a container of ours without a job is an orphan:
-//! reported, and removed when it does not run and is old. An empty list proves nothing: no job is ever given up because
+//! driver gets one; a container of an attempt that is over is cleared away (`clear`); a container of ours without a job is
+//! an orphan: reported, and removed when it does not run and is old. An empty list proves nothing: no job is ever given up because
 //! it was missing from one. Containers of other instances, and those without our labels, are not touched.
 
 use std::collections::HashSet;
@@ -10,9 +10,10 @@ use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 
-use super::{ORPHAN_AGE, Shared};
-use crate::domain::id::JobId;
+use super::{Found, ORPHAN_AGE, Shared};
+use crate::domain::id::{Attempt, JobId};
 use crate::domain::job::{Job, Map};
+use crate::domain::remains::Remains;
 use crate::engine::{EngineError, Listed};
 
 /// One comparison.
@@ -21,8 +22,12 @@ use crate::engine::{EngineError, Listed};
 /// When the engine does not answer. What the store cannot tell now is left to the next sweep.
 pub(super) async fn run(shared: &Shared) -> Result<(), EngineError> {
     let listed = shared.engine.list(shared.store.instance()).await?;
+    let mut all_known = true;
     for container in &listed {
-        visit(shared, container).await?;
+        all_known &= visit(shared, container).await?;
+    }
+    if all_known {
+        shared.clearings.are_known();
     }
     let running: HashSet<JobId> =
         listed.iter().filter(|c| c.running).filter_map(|c| c.owner.map(|owner| owner.job)).collect();
@@ -41,38 +46,45 @@ fn poke_all_but(shared: &Shared, running: &HashSet<JobId>) {
     }
 }
 
-async fn visit(shared: &Shared, container: &Listed) -> Result<(), EngineError> {
-    let Some(owner) = container.owner.filter(|owner| owner.instance == shared.store.instance()) else { return Ok(()) };
-    if shared.seat(owner.job).is_some() {
-        return Ok(());
+/// Sees to one container; false when what it is has to be left to the next sweep.
+async fn visit(shared: &Shared, container: &Listed) -> Result<bool, EngineError> {
+    let Some(owner) = container.owner.filter(|owner| owner.instance == shared.store.instance()) else {
+        return Ok(true);
+    };
+    let is_driven = || shared.seat(owner.job).is_some();
+    if (container.running && is_driven()) || shared.clearings.has(owner.job, owner.attempt) {
+        return Ok(true);
     }
     match shared.store.get(owner.job).await {
-        Ok(Some(job)) if is_left_over(&job, owner.attempt) => clear(shared, &job, container).await,
+        Ok(Some(job)) if is_left_over(&job, owner.attempt, is_driven()) => {
+            Ok(hand_over(shared, &job, owner.attempt, container))
+        }
         Ok(Some(job)) => {
-            if owner.attempt > job.attempt && job.map() == Map::Scheduled && !container.running && !container.exited {
+            let is_ahead = owner.attempt > job.attempt && job.map() == Map::Scheduled;
+            if is_ahead && !is_driven() && !container.running && !container.exited {
                 shared.found_staged(&job, &container.id);
             }
-            Ok(())
+            Ok(true)
         }
-        Ok(None) => orphan(shared, container).await,
+        Ok(None) => orphan(shared, container).await.map(|()| true),
         Err(failure) => {
             warn!(job = %owner.job, error = %failure, "its job cannot be read; its container stays");
-            Ok(())
+            Ok(false)
         }
     }
 }
 
-/// Whether this attempt is over. One that comes after the job's present attempt was staged ahead.
-fn is_left_over(job: &Job, attempt: crate::domain::id::Attempt) -> bool {
-    attempt < job.attempt || (attempt == job.attempt && job.map() != Map::Running) || job.is_over()
+/// Whether this attempt is over, and no driver hands over what it left. One that comes after the job's present attempt was
+/// staged ahead.
+fn is_left_over(job: &Job, attempt: Attempt, is_driven: bool) -> bool {
+    let is_present_over = (attempt == job.attempt && job.map() != Map::Running) || job.is_over();
+    attempt < job.attempt || (is_present_over && !is_driven)
 }
 
-async fn clear(shared: &Shared, job: &Job, container: &Listed) -> Result<(), EngineError> {
-    let kept = job.spec.fields().keep_container == Some(true) && container.exited;
-    if kept {
-        return Ok(());
-    }
-    remove(shared, container, "a container of a job that is over").await
+/// A listing may be older than what has become of the container: whoever is given it looks first.
+fn hand_over(shared: &Shared, job: &Job, attempt: Attempt, container: &Listed) -> bool {
+    let left = shared.left_over(job, attempt, Some(container.id.clone()), Remains::Unseen);
+    left.is_none_or(|left| shared.found.try_send(Found::LeftOver(left)).is_ok())
 }
 
 async fn orphan(shared: &Shared, container: &Listed) -> Result<(), EngineError> {
@@ -99,7 +111,7 @@ async fn find_undriven(shared: &Shared) {
         Ok(active) => {
             for job in active.into_iter().filter(|job| shared.seat(*job).is_none()) {
                 // Full means that there are many, and the next sweep finds the rest.
-                let _ = shared.found.try_send(job);
+                let _ = shared.found.try_send(Found::Undriven(job));
             }
         }
         Err(failure) => warn!(error = %failure, "the store cannot be asked what runs"),

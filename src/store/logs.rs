@@ -1,13 +1,13 @@
 //! Kept output: one compressed file for each attempt, that is there whole or not at all.
 //!
 //! A file is written under a temporary name, synced, and renamed; what a crash leaves behind is removed at the next start.
-//! Its lines are as container runtimes write theirs (`lines`): a person can read them with `zstdcat`.
+//! `packed` says what is in it; files of the format before that (`lines`) are read, too.
 //!
 //! Output beyond the job's `log_limit` is dropped, and a last line on stderr says so.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,22 +21,21 @@ use super::place::Entry;
 use super::threads::{Broken, Threads};
 use super::{OpenError, StoreError};
 use crate::domain::id::{Attempt, JobId};
-use crate::domain::output::LogLine;
+use crate::domain::output::{Limit, Line, Lines};
 pub(super) use backup::back_up;
 pub(super) use check::check;
-use lines::{limit_line, parse, put_line};
+use packed::Packer;
 
 mod backup;
 mod check;
 mod lines;
+mod packed;
+mod reader;
 #[cfg(test)]
 mod tests;
 
-/// How much text is gathered before a thread is asked to write it: most jobs' output fits, and costs one call.
+/// How much is gathered before a thread is asked to write it: most jobs' output fits, and costs one call.
 const GATHER_BYTES: usize = 256 * 1024;
-/// How many lines are read at once, and how much text, give or take a line.
-const READ_LINES: usize = 1_024;
-const READ_BYTES: usize = 256 * 1024;
 /// How hard zstd tries: its own default.
 const LEVEL: i32 = 3;
 /// What a file is called until it is whole.
@@ -58,12 +57,12 @@ pub struct LogStore {
 #[derive(Clone, Debug, Default)]
 struct Shelves(Arc<Mutex<HashSet<PathBuf>>>);
 
-/// What was kept.
+/// What was kept, without the line that says that the rest was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// Lines.
-    pub lines: usize,
-    /// Bytes of text.
+    pub lines: u64,
+    /// Bytes that a reader gets: text and line ends.
     pub bytes: u64,
     /// Whether the limit was met and the rest dropped.
     pub truncated: bool,
@@ -96,7 +95,8 @@ impl LogStore {
         Ok(Self { dir: dir.to_owned(), threads, shelves: Shelves::default(), above, begun: Arc::default() })
     }
 
-    /// Keeps what a stream gives, up to `limit` bytes of text. It is on disk when this answers; keeping again replaces.
+    /// Keeps what a stream gives, as many lines as a reader gets `limit` bytes of. It is on disk when this answers; keeping
+    /// again replaces. Of a stream that has more nothing more is read.
     ///
     /// # Errors
     /// [`KeepError`]; then nothing was changed.
@@ -104,38 +104,36 @@ impl LogStore {
         &self,
         job: JobId,
         attempt: Attempt,
-        lines: impl Stream<Item = Result<LogLine, E>> + Send,
+        output: impl Stream<Item = Result<Lines, E>> + Send,
         limit: u64,
     ) -> Result<Kept, KeepError<E>> {
-        let mut lines = std::pin::pin!(lines);
+        let mut output = std::pin::pin!(output);
         let begun = self.begun.fetch_add(1, Ordering::Relaxed);
         let mut file = Unfinished::new(self.path(job, attempt), begun, self.shelves.clone(), self.above.clone());
-        let mut kept = Kept { lines: 0, bytes: 0, truncated: false };
-        let mut gathered = Vec::new();
-        while let Some(line) = lines.next().await {
-            let line = match line {
-                Ok(line) => line,
+        let mut gathered = Gathered { packer: Packer::default(), limit: Limit::new(limit) };
+        while let Some(lines) = output.next().await {
+            let lines = match lines {
+                Ok(lines) => lines,
                 Err(failure) => {
                     // It takes the file along, and files are not for this thread.
                     let _ = self.threads.run(move || drop(file)).await;
                     return Err(KeepError::Source(failure));
                 }
             };
-            if kept.bytes + line.text.len() as u64 > limit {
-                kept.truncated = true;
-                put_line(&mut gathered, &limit_line(line.at, limit));
+            for line in lines.iter() {
+                gathered.add(line);
+                if gathered.packer.len() >= GATHER_BYTES {
+                    let chunk = gathered.packer.take();
+                    file = self.blocking(move || file.write(&chunk).map(|()| file)).await.map_err(KeepError::Store)?;
+                }
+            }
+            if gathered.limit.is_met() {
                 break;
             }
-            put_line(&mut gathered, &line);
-            kept.lines += 1;
-            kept.bytes += line.text.len() as u64;
-            if gathered.len() >= GATHER_BYTES {
-                let chunk = std::mem::take(&mut gathered);
-                file = self.blocking(move || file.write(&chunk).map(|()| file)).await.map_err(KeepError::Store)?;
-            }
         }
-        self.blocking(move || file.write(&gathered).and_then(|()| file.finish())).await.map_err(KeepError::Store)?;
-        Ok(kept)
+        let (rest, kept) = gathered.finish();
+        let written = self.blocking(move || file.write(&rest).and_then(|()| file.finish(kept))).await;
+        written.map(|()| kept).map_err(KeepError::Store)
     }
 
     /// What was kept of an attempt, if anything was.
@@ -146,28 +144,45 @@ impl LogStore {
         &self,
         job: JobId,
         attempt: Attempt,
-    ) -> Result<Option<BoxStream<'static, Result<LogLine, StoreError>>>, StoreError> {
+    ) -> Result<Option<BoxStream<'static, Result<Lines, StoreError>>>, StoreError> {
         let path = self.path(job, attempt);
-        let Some(reader) = self.blocking(move || open(&path)).await? else { return Ok(None) };
+        let Some(reader) = self.blocking(move || reader::open(&path)).await? else { return Ok(None) };
         let threads = self.threads;
         let chunks = futures::stream::unfold(Some(reader), move |reader| async move {
             let mut reader = reader?;
             let read = threads.run(move || {
-                let (lines, failure) = read_lines(&mut reader);
+                let (lines, failure) = reader.next();
                 (reader, lines, failure)
             });
-            let (lines, next): (Vec<Result<LogLine, StoreError>>, _) = match read.await {
-                Ok((_, lines, None)) if lines.is_empty() => return None,
-                Ok((reader, lines, None)) => (lines.into_iter().map(Ok).collect(), Some(reader)),
+            match read.await {
+                Ok((_, lines, None)) if lines.is_empty() => None,
+                Ok((reader, lines, None)) => Some((vec![Ok(lines)], Some(reader))),
                 Ok((_, lines, Some(failure))) => {
                     let damaged = StoreError::Damaged(format!("kept output: {failure}"));
-                    (lines.into_iter().map(Ok).chain([Err(damaged)]).collect(), None)
+                    Some((vec![Ok(lines), Err(damaged)], None))
                 }
-                Err(Broken) => (vec![Err(StoreError::Closed)], None),
-            };
-            Some((lines, next))
+                Err(Broken) => Some((vec![Err(StoreError::Closed)], None)),
+            }
         });
-        Ok(Some(chunks.flat_map(|lines: Vec<_>| futures::stream::iter(lines)).boxed()))
+        Ok(Some(chunks.flat_map(futures::stream::iter).boxed()))
+    }
+
+    /// Whether the output of an attempt is kept, and how much that is, where its file says so.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn summary(&self, job: JobId, attempt: Attempt) -> Result<Option<Option<Kept>>, StoreError> {
+        let path = self.path(job, attempt);
+        self.blocking(move || reader::summary(&path)).await
+    }
+
+    /// Whether the output of an attempt is kept.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn has(&self, job: JobId, attempt: Attempt) -> Result<bool, StoreError> {
+        let path = self.path(job, attempt);
+        self.blocking(move || path.try_exists()).await
     }
 
     /// On the shelf that the id's last digits say: those are random, so no shelf grows faster than another.
@@ -182,7 +197,9 @@ impl LogStore {
         match self.threads.run(work).await {
             Ok(done) => done.map_err(|error| match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-                io::ErrorKind::UnexpectedEof => StoreError::Damaged(format!("kept output: {error}")),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+                    StoreError::Damaged(format!("kept output: {error}"))
+                }
                 _ => StoreError::Failed(format!("kept output: {error}")),
             }),
             Err(Broken) => Err(StoreError::Closed),
@@ -192,6 +209,29 @@ impl LogStore {
 
 fn above(path: &Path) -> &Path {
     path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What is to be written next, and what that makes in all.
+struct Gathered {
+    packer: Packer,
+    limit: Limit,
+}
+
+impl Gathered {
+    fn add(&mut self, line: Line<'_>) {
+        let Self { packer, limit } = self;
+        limit.pass(line, &mut |line| packer.add(line));
+    }
+
+    fn finish(mut self) -> (Vec<u8>, Kept) {
+        let truncated = self.limit.is_met();
+        let lines = self.packer.lines() - u64::from(truncated);
+        (self.packer.take(), Kept { lines, bytes: self.limit.bytes(), truncated })
+    }
+}
+
+fn broken(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 fn file_of(dir: &Path, job: JobId, attempt: Attempt) -> PathBuf {
@@ -231,21 +271,27 @@ impl Unfinished {
             None => {
                 self.is_there()?;
                 self.shelves.make(self.shelf())?;
-                let mut encoder = zstd::Encoder::new(File::create(&self.temporary)?, LEVEL)?;
+                let file = File::create(&self.temporary)?;
+                let encoder = self.encoder.insert(zstd::Encoder::new(file, LEVEL)?);
                 encoder.include_checksum(true)?;
-                self.encoder.insert(encoder)
+                // Before the frame: nothing of that is written yet.
+                encoder.get_mut().write_all(packed::HEAD)?;
+                encoder
             }
         };
         encoder.write_all(text)
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self, kept: Kept) -> io::Result<()> {
         let Some(encoder) = self.encoder.take() else { return Ok(()) };
         if let Err(gone) = self.is_there() {
             let _ = fs::remove_file(&self.temporary);
             return Err(gone);
         }
-        let written = encoder.finish().and_then(|file| file.sync_all());
+        let written = encoder.finish().and_then(|mut file| {
+            file.write_all(&packed::tail(kept))?;
+            file.sync_all()
+        });
         let renamed = written.and_then(|()| fs::rename(&self.temporary, &self.path));
         if renamed.is_err() {
             let _ = fs::remove_file(&self.temporary);
@@ -287,38 +333,4 @@ impl Shelves {
         made.insert(shelf.to_owned());
         Ok(())
     }
-}
-
-type Reader = BufReader<zstd::Decoder<'static, BufReader<File>>>;
-
-fn open(path: &Path) -> io::Result<Option<Reader>> {
-    match File::open(path) {
-        // Even no output at all has a frame around it: zstd would take a file that lost its bytes for that.
-        Ok(file) if file.metadata()?.len() == 0 => {
-            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty"))
-        }
-        Ok(file) => Ok(Some(BufReader::new(zstd::Decoder::new(file)?))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The next lines, none at the end; and why there are no more, if that is not the end.
-fn read_lines(reader: &mut Reader) -> (Vec<LogLine>, Option<io::Error>) {
-    let (mut lines, mut taken, mut bytes) = (Vec::new(), 0, Vec::new());
-    while lines.len() < READ_LINES && taken < READ_BYTES {
-        bytes.clear();
-        match reader.read_until(b'\n', &mut bytes) {
-            Ok(0) => break,
-            Ok(count) => taken += count,
-            Err(error) => return (lines, Some(error)),
-        }
-        match parse(&bytes) {
-            Some(line) => lines.push(line),
-            None => {
-                return (lines, Some(io::Error::new(io::ErrorKind::InvalidData, "a line is not as it was written")));
-            }
-        }
-    }
-    (lines, None)
 }

@@ -215,6 +215,15 @@ impl Server {
         answer.json()
     }
 
+    /// The job when it is over and its output is kept.
+    pub fn kept(&self, id: &str) -> Value {
+        self.wait(id);
+        eventually(&format!("the output of {id} is kept"), || {
+            let job = self.get(&format!("/job/{id}")).json();
+            (job["log"]["complete"] == true).then_some(job)
+        })
+    }
+
     /// The job when it has this status.
     pub fn until(&self, id: &str, status: &str) -> Value {
         eventually(&format!("job {id} is {status}"), || {

@@ -3,7 +3,8 @@
 //! A server runs with a recorder preloaded (`record.c`), which writes down all that it does to its files, and each answer
 //! just before it leaves, in one order. From that, `disk` makes what may be left after a cut: unsynced bytes and names
 //! are lost, kept, or kept here and there. On each of these the store is opened by its own code: every job that was
-//! answered for is there, in the state that was answered, with its output; and `check` finds nothing. Where syncs are
+//! answered for is there, in the state that was answered, with its output if that was said to be kept; and `check` finds
+//! nothing. Where syncs are
 //! taken for nothing, losses are found: that is how it is known that they would be.
 //!
 //! `CUTS=2000 SEED=7 cargo test --test power -- --nocapture` cuts more often, elsewhere, and says how often.
@@ -27,6 +28,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tidetable::domain::id::{Attempt, InstanceId};
 use tidetable::domain::job::{Map, Status};
+use tidetable::domain::output::Lines;
 use tidetable::store::Store;
 use tidetable::store::check::check;
 use tidetable::store::logs::LogStore;
@@ -47,8 +49,8 @@ struct Story {
     _dir: tempfile::TempDir,
 }
 
-/// What was answered for a job, at the most.
-type Answered = BTreeMap<String, Status>;
+/// What was answered for a job, at the most: how it stands, and whether its output is kept.
+type Answered = BTreeMap<String, (Status, bool)>;
 
 /// What was looked at.
 #[derive(Debug, Default)]
@@ -139,7 +141,7 @@ fn load(server: &Server) {
                     let id =
                         server.submit(json!({"job_name": "busybox", "date": date, "command": ["sh", "-c", script]}));
                     if date == "now" {
-                        server.wait(&id);
+                        server.kept(&id);
                     }
                 }
             });
@@ -157,7 +159,8 @@ fn note(record: &Record, answered: &mut Answered) {
         return;
     };
     let (Some(id), Some(status)) = (body["id"].as_str(), body["status"].as_str()) else { return };
-    answered.insert(id.to_owned(), Status::from_word(status).unwrap());
+    let is_kept = body["log"]["complete"] == true;
+    answered.insert(id.to_owned(), (Status::from_word(status).unwrap(), is_kept));
 }
 
 /// Opens what is left as a server does, and holds it against what was answered.
@@ -170,15 +173,17 @@ fn look(dir: &Path, answered: &Answered) -> Result<(), String> {
     let store: Arc<dyn Store> = store;
     let logs = LogStore::open(&dir.join("logs"), Threads::Inline).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for (id, status) in answered {
-        runtime.block_on(hold(&store, &logs, id, *status)).map_err(|loss| format!("job {id}, {status}: {loss}"))?;
+    for (id, (status, is_kept)) in answered {
+        runtime
+            .block_on(hold(&store, &logs, id, *status, *is_kept))
+            .map_err(|loss| format!("job {id}, {status}: {loss}"))?;
     }
     drop((store, writer));
     let report = check(dir).map_err(|error| error.to_string())?;
     if report.whole { Ok(()) } else { Err(report.to_string()) }
 }
 
-async fn hold(store: &Arc<dyn Store>, logs: &LogStore, id: &str, status: Status) -> Result<(), String> {
+async fn hold(store: &Arc<dyn Store>, logs: &LogStore, id: &str, status: Status, is_kept: bool) -> Result<(), String> {
     let id = id.parse().unwrap();
     let job = store.get(id).await.map_err(|error| error.to_string())?.ok_or("it is lost")?;
     if status.map() != Map::History {
@@ -188,13 +193,18 @@ async fn hold(store: &Arc<dyn Store>, logs: &LogStore, id: &str, status: Status)
     if stands != status {
         return Err(format!("it is {stands}"));
     }
-    if job.state.exit_code().is_none() {
+    if !is_kept {
         return Ok(());
     }
     let kept = logs.read(id, Attempt(1)).await.map_err(|error| error.to_string())?.ok_or("its output is lost")?;
-    let lines: Vec<_> = kept.collect().await;
-    match &lines[..] {
-        [Ok(line)] if line.text.starts_with(b"lane") && line.text.ends_with(b"x") => Ok(()),
+    let blocks: Vec<_> = kept.collect().await;
+    let is_said = |lines: &Lines| {
+        let mut lines = lines.iter();
+        let first = lines.next().is_some_and(|line| line.text.starts_with(b"lane") && line.text.ends_with(b"x"));
+        first && lines.next().is_none()
+    };
+    match &blocks[..] {
+        [Ok(lines)] if is_said(lines) => Ok(()),
         other => Err(format!("its output is {other:?}")),
     }
 }

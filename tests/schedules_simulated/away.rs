@@ -223,7 +223,7 @@ async fn what_had_ended_is_not_told_as_stopped() {
     for way in WAYS {
         for (code, status) in [(0, Status::Succeeded), (3, Status::Failed)] {
             let job = ends_unseen(way, json!({}), code, async |handle, id| {
-                handle.stop(id).await.unwrap();
+                handle.stop(id, None).await.unwrap();
             })
             .await;
             assert_eq!((job.state.status(), job.state.exit_code()), (status, Some(code)), "{way:?}");

@@ -52,6 +52,7 @@ pub async fn judge(universe: &Universe, client: &Client) -> Result<Tally, String
         judge
             .hold(*id, target, job, meddled.contains(id))
             .map_err(|what| format!("{id} {what}\nasked for: {target:?}\nshown: {job}\nruns: {:?}", judge.of(*id)))?;
+        is_kept(client, *id).await?;
         if !meddled.contains(id) {
             hold_output(client, *id, job, target).await?;
         }
@@ -211,6 +212,18 @@ impl Judge {
 
 fn code(run: &Run) -> Option<i32> {
     run.ended.map(|(_, code)| code)
+}
+
+/// Sooner or later the output of what is over is kept, or there is none.
+async fn is_kept(client: &Client, id: JobId) -> Result<(), String> {
+    for _ in 0..120 {
+        let job: Value = serde_json::from_str(&client.get(&format!("/job/{id}")).await).unwrap();
+        if job["log"]["complete"] == true {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Err(format!("{id} is over, and its output is not kept"))
 }
 
 /// A job that ran to its end has all of its output.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use tidetable::clock::{Clock, Dice};
-use tidetable::domain::id::{InstanceId, Timestamp};
+use tidetable::domain::id::{Attempt, InstanceId, JobId, Timestamp};
+use tidetable::domain::output::Lines;
 use tidetable::engine::simulated::{Costs, Settings, SimulatedEngine};
 use tidetable::scheduler::{self, Catalog, Handle, Parts, Scheduler};
 use tidetable::store::backup::back_up;
@@ -49,6 +51,8 @@ pub(crate) struct World {
     pub(crate) settings: scheduler::Settings,
     /// How many there were.
     pub(crate) lives: u64,
+    /// Cancelled when the scheduler has stopped as it was told to.
+    pub(crate) stopped: CancellationToken,
 }
 
 impl World {
@@ -67,15 +71,29 @@ impl World {
         let clock = Arc::new(VirtualClock { begun: Instant::now(), shown: AtomicI64::new(begin * 1_000) });
         let engine = SimulatedEngine::new(clock.clone(), Settings { costs, ..Settings::default() });
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        Self { clock, engine, dir, lives: 0, catalog: Catalog::default(), settings: Default::default() }
+        Self {
+            clock,
+            engine,
+            dir,
+            lives: 0,
+            stopped: CancellationToken::new(),
+            catalog: Catalog::default(),
+            settings: Default::default(),
+        }
     }
 
     /// One life of the service, until `story` has ended; then it is killed.
     pub(crate) async fn live<T>(&mut self, story: impl AsyncFnOnce(Handle) -> T) -> T {
+        self.live_until(CancellationToken::new(), story).await
+    }
+
+    /// The same; a story that cancels `stop` goes on while the service stops.
+    pub(crate) async fn live_until<T>(&mut self, stop: CancellationToken, story: impl AsyncFnOnce(Handle) -> T) -> T {
         for _ in 0..1_000 {
             tokio::task::yield_now().await;
         }
         self.lives += 1;
+        let stopped = self.stopped.clone();
         let (store, writer) = SqliteStore::open(self.dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
         let (scheduler, handle) = Scheduler::new(Parts {
             store: store.clone(),
@@ -89,7 +107,12 @@ impl World {
         let running = async move {
             // Kept here, so that the lock goes with this life.
             let _store = store;
-            tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
+            tokio::select! {
+                () = scheduler.run(stop.clone()) => stopped.cancel(),
+                _ = writer.run() => {}
+            }
+            assert!(stop.is_cancelled(), "it ended by itself");
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             // In order, so that a seed is one story.
@@ -115,6 +138,15 @@ impl World {
             }
         }
         self.dir = dir;
+    }
+
+    /// The output of an attempt that is kept, if it is.
+    pub(crate) async fn kept(&self, job: JobId, attempt: u32) -> Option<String> {
+        let logs = LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap();
+        let blocks: Vec<_> = logs.read(job, Attempt(attempt)).await.unwrap()?.collect().await;
+        let blocks: Vec<Lines> = blocks.into_iter().map(Result::unwrap).collect();
+        let lines = blocks.iter().flat_map(Lines::iter);
+        Some(lines.map(|line| String::from_utf8_lossy(line.text).into_owned() + "\n").collect())
     }
 
     /// How many containers were started.

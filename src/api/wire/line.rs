@@ -12,7 +12,8 @@ use crate::domain::stamp::Stamp;
 
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
-/// The fields of [`JobView`], in its order. How far a pull has come is not shown in a listing.
+/// The fields of [`JobView`], in its order. How far a pull has come and how the output stands is not
+/// shown in a listing.
 #[derive(Serialize)]
 pub(in crate::api) struct JobLine<'a> {
     id: &'a str,
@@ -101,6 +102,7 @@ impl From<JobLine<'_>> for JobView {
             labels: line.labels.clone(),
             lateness_ms: line.lateness_ms,
             usage: None,
+            log: None,
             progress: None,
             engine_unreachable_since: line.engine_unreachable_since.map(stamp),
         }

@@ -29,6 +29,8 @@ use search::{Book, JobNo};
 
 #[path = "model/checks.rs"]
 mod checks;
+#[path = "model/clearing.rs"]
+mod clearing;
 #[path = "model/driver.rs"]
 mod driver;
 #[path = "model/engine.rs"]
@@ -109,6 +111,8 @@ enum Rule {
     CompareIds,
     /// The fence believes no engine but the one that created the container.
     AskWhoCreatedIt,
+    /// Output is kept before its container is removed.
+    KeepOutputFirst,
 }
 
 /// All that there is at one moment.
@@ -118,6 +122,8 @@ struct World {
     disk: JobNo,
     /// Who drives it, if anybody does.
     driver: Option<Driver>,
+    /// Whether the output of each attempt is on disk.
+    kept: [bool; ATTEMPTS],
     engine: Engine,
     left: Faults,
     late: bool,
@@ -149,6 +155,7 @@ impl World {
         Self {
             disk: book.first(plan.spec),
             driver: None,
+            kept: [false; ATTEMPTS],
             engine: Engine::with_image(plan.image),
             left: plan.faults,
             late: false,
@@ -163,6 +170,7 @@ impl<'a> Moves<'a> {
         let mut moves = Self { plan, book, from, to: Vec::new() };
         moves.of_the_scheduler();
         moves.of_the_driver();
+        moves.of_clearing_away();
         moves.of_the_engine();
         moves.of_requests_without_an_answer();
         moves.of_faults();
@@ -172,20 +180,15 @@ impl<'a> Moves<'a> {
 
     /// The dispatcher, and the sweep that finds what nobody drives. A job's driver keeps both away.
     fn of_the_scheduler(&mut self) {
-        if self.from.driver.is_some() {
-            return;
-        }
         let job = self.book.job(self.from.disk);
         match job.map() {
+            _ if self.from.driver.is_some() => {}
             Map::Scheduled => self.claim(),
             Map::Running => {
                 let found = Driver::found(self.from.disk);
                 self.push("scheduler", "gives it a driver", true, |w| w.driver = Some(found));
             }
             Map::History => {}
-        }
-        for name in 0..ATTEMPTS {
-            self.sweep(name);
         }
     }
 
@@ -194,19 +197,6 @@ impl<'a> Moves<'a> {
         let job = self.book.on(self.from.disk, event).expect("it waits");
         let driver = (!self.book.job(job).is_over()).then(|| Driver::of_a_claim(job));
         self.push("scheduler", "claims it", true, |w| (w.disk, w.driver) = (job, driver));
-    }
-
-    /// As `scheduler::sweep::is_left_over` and `clear` have it.
-    fn sweep(&mut self, name: usize) {
-        let job = self.book.job(self.from.disk);
-        let (past, present) = (name < self.book.name(self.from.disk), name == self.book.name(self.from.disk));
-        let is_left_over = past || (present && job.map() != Map::Running) || job.is_over();
-        let Some(thing) = self.from.engine.named[name].filter(|_| is_left_over) else { return };
-        let kept = job.spec.fields().keep_container == Some(true) && matches!(thing.stage, Stage::Exited(_));
-        if !kept {
-            let plan = self.plan;
-            self.push("sweep", "removes it", true, |w| _ = w.engine.remove(thing.id, plan));
-        }
     }
 
     /// Processes end, and removals come to an end.

@@ -155,11 +155,6 @@ fn scheduled_and_created_ahead_it_is_kept_and_never_started_before_the_due_time(
 }
 
 #[test]
-fn canceled_and_created_ahead_it_is_removed() {
-    assert_eq!(found(&over(Outcome::Canceled), &ours(created())), Step::Remove(id("ours")));
-}
-
-#[test]
 fn claimed_no_intent_and_nothing_there_create_go_on() {
     assert_eq!(found(&claimed(), &Sight::Absent), Step::Create);
     assert_eq!(found(&job(State::Pulling), &Sight::Absent), Step::Pull);
@@ -231,12 +226,11 @@ fn running_and_nothing_there_unknown_container_removed() {
 }
 
 #[test]
-fn finished_and_anything_there_remove() {
+fn over_or_between_attempts_nothing_is_left_to_a_driver() {
     for over in outcomes().map(over).into_iter().chain([retrying()]) {
-        for phase in [created(), refused_with(127), running(), exited()] {
-            assert_eq!(found(&over, &ours(phase)), Step::Remove(id("ours")), "without force: one that runs refuses");
+        for sight in every_sight() {
+            assert_eq!(found(&over, &sight), Step::Rest, "what is left is cleared away beside it");
         }
-        assert_eq!(found(&over, &Sight::Absent), Step::Rest);
     }
 }
 
@@ -244,16 +238,10 @@ fn finished_and_anything_there_remove() {
 
 #[test]
 fn whoever_has_not_looked_looks_first() {
-    let jobs = [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent())), retrying()];
-    for job in jobs.into_iter().chain(outcomes().map(over)) {
+    let jobs = [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))];
+    for job in jobs {
         assert_eq!(found(&job, &Sight::Unseen), Step::Look, "{:?}", job.state);
     }
-}
-
-#[test]
-fn a_job_that_is_over_before_its_first_attempt_has_nothing_to_look_for() {
-    let canceled = Job { attempt: Attempt(0), ..over(Outcome::Canceled) };
-    assert_eq!(found(&canceled, &Sight::Unseen), Step::Rest);
 }
 
 #[test]
@@ -317,23 +305,8 @@ fn one_that_is_being_removed_is_looked_at_again() {
 }
 
 #[test]
-fn one_that_is_being_removed_when_the_job_is_over_is_left_to_the_engine() {
-    assert_eq!(found(&over(Outcome::Succeeded), &ours(Phase::Removing)), Step::Rest);
-}
-
-#[test]
 fn asked_to_stop_and_running_it_is_stopped() {
     assert_eq!(found(&stopping(Held::Run(run())), &ours(running())), Step::Stop(id("ours")));
-}
-
-#[test]
-fn keep_container_keeps_what_ran_and_removes_what_never_did() {
-    for over in [over(Outcome::Failed), retrying()] {
-        let keeping = with(r#"{"image":"busybox","keep_container":true}"#, over);
-        assert_eq!(found(&keeping, &ours(exited())), Step::Rest);
-        assert_eq!(found(&keeping, &ours(created())), Step::Remove(id("ours")));
-        assert_eq!(found(&keeping, &ours(refused_with(127))), Step::Remove(id("ours")));
-    }
 }
 
 #[test]
@@ -424,10 +397,10 @@ fn start_is_only_called_on_the_untouched_container_of_an_intent_that_this_proces
 }
 
 #[test]
-fn nothing_is_removed_before_the_attempt_is_over() {
-    for (job, _, _, next) in every_case() {
-        let over = matches!(job.state, State::Retrying(_) | State::Ended(_));
-        assert!(over || !matches!(next, Step::Remove(_)), "{:?}", job.state);
+fn no_driver_removes_a_container_that_ran() {
+    for (job, sight, _, next) in every_case() {
+        let never_ran = matches!(sight, Sight::Present(Container { phase: Phase::Created { .. }, .. }));
+        assert!(never_ran || !matches!(next, Step::Remove(_)), "{:?}", job.state);
     }
 }
 

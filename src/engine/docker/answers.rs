@@ -63,6 +63,17 @@ impl Fault {
         }
     }
 
+    /// What it means for the output of a container: of one whose logging driver only writes there will never be any.
+    pub(super) fn into_unreadable(self) -> EngineError {
+        match self {
+            Self::Said { message, .. } if contains(&message, &["does not support reading"]) => {
+                EngineError::Refused { reason: Reason::StartFailed, message }
+            }
+            fault if fault.is_no_such_container() => EngineError::NotFound,
+            fault => fault.into_no_answer(),
+        }
+    }
+
     /// What it means for a step on a container that is there; `reason` where the sentence does not explain itself.
     pub(super) fn into_refusal(self, reason: Reason) -> EngineError {
         let Self::Said { status, message } = &self else { return self.into_no_answer() };

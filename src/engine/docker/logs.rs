@@ -7,22 +7,22 @@
 //! Known of the engines: Docker's `json-file` turns bytes that are no UTF-8 into U+FFFD, Podman keeps them. Podman's
 //! `k8s-file` has whole seconds. Docker, followed, leaves out a last line without an end.
 
-use std::collections::VecDeque;
-
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use serde::de::IgnoredAny;
 
 use super::answers::Fault;
 use super::wire::{Wire, within};
 use crate::domain::id::{ContainerId, Timestamp};
-use crate::domain::output::{Channel, LogLine};
+use crate::domain::output::{Channel, Line, Lines};
 use crate::engine::{CALL_TIMEOUT, EngineError, LogStream};
 
 /// A longer line comes in pieces of this size.
 const PIECE_BYTES: usize = 16 * 1024;
+/// How much is passed on at once at most, give or take a frame.
+const BLOCK_BYTES: usize = 256 * 1024;
 
 type Frames = BoxStream<'static, Result<LogOutput, Fault>>;
 
@@ -33,8 +33,8 @@ pub(super) async fn logs(wire: &Wire, container: &ContainerId, follow: bool) -> 
     let options = LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(follow).build();
     let client = wire.client().map_err(Fault::into_no_answer)?;
     let frames: Frames = client.logs(&container.0, Some(options)).map(|frame| frame.map_err(Fault::from)).boxed();
-    let reader = Reader { frames, follow, lines: Lines::default(), ready: VecDeque::new(), ended: false };
-    Ok(stream::unfold(reader, |mut reader| async move { reader.next().await.map(|line| (line, reader)) }).boxed())
+    let reader = Reader { frames, follow, joiner: Joiner::default(), end: None };
+    Ok(stream::unfold(reader, |mut reader| async move { reader.next().await.map(|lines| (lines, reader)) }).boxed())
 }
 
 fn nothing_to_read(fault: Fault) -> EngineError {
@@ -44,52 +44,86 @@ fn nothing_to_read(fault: Fault) -> EngineError {
 struct Reader {
     frames: Frames,
     follow: bool,
-    lines: Lines,
-    ready: VecDeque<LogLine>,
-    ended: bool,
+    joiner: Joiner,
+    /// How the frames ended, once they have; what had come before that is given out first.
+    end: Option<Option<Fault>>,
 }
 
 impl Reader {
-    async fn next(&mut self) -> Option<Result<LogLine, EngineError>> {
-        loop {
-            if let Some(line) = self.ready.pop_front() {
-                return Some(Ok(line));
-            }
-            if self.ended {
-                return None;
-            }
-            match self.frame().await {
-                Ok(Some(frame)) => self.lines.add(frame, &mut self.ready),
-                Ok(None) => {
-                    self.ended = true;
-                    self.lines.finish(&mut self.ready);
+    /// Waits for a frame, and takes those along that are there already.
+    async fn next(&mut self) -> Option<Result<Lines, EngineError>> {
+        let mut ready = Lines::default();
+        while ready.is_empty() && self.end.is_none() {
+            let mut frame = self.frame().await;
+            loop {
+                match frame {
+                    Ok(Some(frame)) => self.add(&frame, &mut ready),
+                    Ok(None) => {
+                        self.joiner.finish(&mut ready);
+                        self.end = Some(None);
+                    }
+                    Err(fault) => self.end = Some(Some(fault)),
                 }
-                Err(fault) => {
-                    self.ended = true;
-                    return Some(Err(fault.into_no_answer()));
+                if self.end.is_some() || ready.weight() >= BLOCK_BYTES {
+                    break;
+                }
+                match self.frames.next().now_or_never() {
+                    Some(next) => frame = next.transpose(),
+                    None => break,
                 }
             }
         }
+        if ready.is_empty() {
+            return self.end.as_mut()?.take().map(|fault| Err(fault.into_unreadable()));
+        }
+        Some(Ok(ready))
     }
 
-    async fn frame(&mut self) -> Result<Option<Frame>, Fault> {
+    async fn frame(&mut self) -> Result<Option<LogOutput>, Fault> {
         let next = async { self.frames.next().await.transpose() };
         // One that is followed may be quiet for as long as it likes.
-        let next = if self.follow { next.await? } else { within(CALL_TIMEOUT, next).await? };
-        next.map(Frame::read).transpose()
+        if self.follow { next.await } else { within(CALL_TIMEOUT, next).await }
+    }
+
+    fn add(&mut self, frame: &LogOutput, ready: &mut Lines) {
+        match self.joiner.read(frame) {
+            Ok(frame) => self.joiner.add(frame, ready),
+            Err(fault) => self.end = Some(Some(fault)),
+        }
     }
 }
 
 /// What an engine sends at once: a line, or some of one.
-struct Frame {
+struct Frame<'a> {
     at: Option<Timestamp>,
     channel: Channel,
-    text: Vec<u8>,
+    text: &'a [u8],
     complete: bool,
 }
 
-impl Frame {
-    fn read(output: LogOutput) -> Result<Self, Fault> {
+/// Puts frames together: the lines that have begun, one for each channel.
+#[derive(Default)]
+struct Joiner {
+    stdout: Option<Begun>,
+    stderr: Option<Begun>,
+    last: Timestamp,
+    second: Second,
+}
+
+struct Begun {
+    at: Timestamp,
+    text: Vec<u8>,
+}
+
+/// The last second that was read (`2026-11-23T11:04:37`), since most lines are written in the same as the line before.
+#[derive(Default)]
+struct Second {
+    text: [u8; 19],
+    at: i64,
+}
+
+impl Joiner {
+    fn read<'a>(&mut self, output: &'a LogOutput) -> Result<Frame<'a>, Fault> {
         let (channel, bytes) = match output {
             LogOutput::StdOut { message } => (Channel::Stdout, message),
             LogOutput::StdErr { message } => (Channel::Stderr, message),
@@ -103,56 +137,73 @@ impl Frame {
             None => (&bytes[..], false),
         };
         let stamped = text.iter().position(|byte| *byte == b' ').and_then(|space| {
-            let at = std::str::from_utf8(&text[..space]).ok()?.parse::<Timestamp>().ok()?;
+            let at = self.second.read(&text[..space])?;
             Some((at, &text[space + 1..]))
         });
         let (at, text) = stamped.map_or((None, text), |(at, text)| (Some(at), text));
-        Ok(Self { at, channel, text: text.to_vec(), complete })
+        Ok(Frame { at, channel, text, complete })
     }
-}
 
-/// The lines that have begun, one for each channel.
-#[derive(Default)]
-struct Lines {
-    stdout: Option<Begun>,
-    stderr: Option<Begun>,
-    last: Timestamp,
-}
-
-struct Begun {
-    at: Timestamp,
-    text: Vec<u8>,
-}
-
-impl Lines {
-    fn add(&mut self, frame: Frame, ready: &mut VecDeque<LogLine>) {
+    fn add(&mut self, frame: Frame<'_>, ready: &mut Lines) {
         self.last = frame.at.unwrap_or(self.last);
-        let place = match frame.channel {
+        let Frame { channel, text, complete, .. } = frame;
+        let place = match channel {
             Channel::Stdout => &mut self.stdout,
             Channel::Stderr => &mut self.stderr,
         };
-        let begun = place.get_or_insert_with(|| Begun { at: self.last, text: Vec::new() });
-        begun.text.extend_from_slice(&frame.text);
-        while begun.text.len() > PIECE_BYTES {
-            let rest = begun.text.split_off(PIECE_BYTES);
-            let text = std::mem::replace(&mut begun.text, rest);
-            ready.push_back(LogLine { at: begun.at, channel: frame.channel, text, complete: false });
+        if complete && place.is_none() && text.len() <= PIECE_BYTES {
+            return ready.push(Line { at: self.last, channel, text, complete });
         }
-        if frame.complete
-            && let Some(Begun { at, text }) = place.take()
-        {
-            ready.push_back(LogLine { at, channel: frame.channel, text, complete: true });
+        let begun = place.get_or_insert_with(|| Begun { at: self.last, text: Vec::new() });
+        begun.text.extend_from_slice(text);
+        let mut pieces = begun.text.chunks(PIECE_BYTES).peekable();
+        let mut rest = &[][..];
+        while let Some(piece) = pieces.next() {
+            match pieces.peek() {
+                Some(_) => ready.push(Line { at: begun.at, channel, text: piece, complete: false }),
+                None => rest = piece,
+            }
+        }
+        if complete {
+            ready.push(Line { at: begun.at, channel, text: rest, complete });
+            *place = None;
+        } else {
+            begun.text = rest.to_vec();
         }
     }
 
     /// What never got its end.
-    fn finish(&mut self, ready: &mut VecDeque<LogLine>) {
+    fn finish(&mut self, ready: &mut Lines) {
         let left = [(Channel::Stdout, self.stdout.take()), (Channel::Stderr, self.stderr.take())];
-        let lines = left.into_iter().filter_map(|(channel, begun)| {
-            begun.map(|Begun { at, text }| LogLine { at, channel, text, complete: false })
-        });
-        ready.extend(lines);
-        ready.make_contiguous().sort_by_key(|line| line.at);
+        let mut left: Vec<_> = left.into_iter().filter_map(|(channel, begun)| Some((channel, begun?))).collect();
+        left.sort_by_key(|(_, begun)| begun.at);
+        for (channel, Begun { at, text }) in left {
+            ready.push(Line { at, channel, text: &text, complete: false });
+        }
+    }
+}
+
+impl Second {
+    /// The instant that this text names.
+    fn read(&mut self, text: &[u8]) -> Option<Timestamp> {
+        self.read_fraction(text).or_else(|| {
+            let at = std::str::from_utf8(text).ok()?.parse::<Timestamp>().ok()?;
+            if let (Some(second), true) = (text.first_chunk(), text.ends_with(b"Z")) {
+                (self.text, self.at) = (*second, at.timestamp());
+            }
+            Some(at)
+        })
+    }
+
+    /// The same, of a text that names the same second, in UTC.
+    fn read_fraction(&self, text: &[u8]) -> Option<Timestamp> {
+        let digits = text.strip_prefix(&self.text)?.strip_prefix(b".")?.strip_suffix(b"Z")?;
+        if digits.is_empty() || digits.len() > 9 || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let nanos =
+            digits.iter().chain([b'0'; 9].iter().skip(digits.len())).fold(0, |n, d| n * 10 + u32::from(d - b'0'));
+        Timestamp::from_timestamp(self.at, nanos)
     }
 }
 
@@ -172,13 +223,14 @@ mod tests {
 
     /// The lines of these frames as `(length, first letter, channel, complete)`.
     fn lines(frames: Vec<LogOutput>) -> Vec<(usize, String, Channel, bool)> {
-        let (mut lines, mut ready) = (Lines::default(), VecDeque::new());
+        let (mut joiner, mut ready) = (Joiner::default(), Lines::default());
         for frame in frames {
-            lines.add(Frame::read(frame).expect("a frame"), &mut ready);
+            let frame = joiner.read(&frame).expect("a frame");
+            joiner.add(frame, &mut ready);
         }
-        lines.finish(&mut ready);
-        let first = |line: &LogLine| String::from_utf8_lossy(&line.text).chars().take(1).collect();
-        ready.iter().map(|line| (line.text.len(), first(line), line.channel, line.complete)).collect()
+        joiner.finish(&mut ready);
+        let first = |line: &Line<'_>| String::from_utf8_lossy(line.text).chars().take(1).collect();
+        ready.iter().map(|line| (line.text.len(), first(&line), line.channel, line.complete)).collect()
     }
 
     #[test]
@@ -214,14 +266,29 @@ mod tests {
 
     #[test]
     fn a_time_is_taken_off_to_the_nanosecond_and_text_is_left_as_it_is() {
-        let frame = Frame::read(LogOutput::StdOut { message: [AT.as_bytes(), b" a b\0\xff\r\n"].concat().into() })
-            .expect("a frame");
-        assert_eq!(frame.at, Some(AT.parse().expect("a time")));
-        assert_eq!((&frame.text[..], frame.complete), (&b"a b\0\xff\r"[..], true));
+        let mut joiner = Joiner::default();
+        for _ in 0..2 {
+            let output = LogOutput::StdOut { message: [AT.as_bytes(), b" a b\0\xff\r\n"].concat().into() };
+            let frame = joiner.read(&output).expect("a frame");
+            assert_eq!(frame.at, Some(AT.parse().expect("a time")));
+            assert_eq!((frame.text, frame.complete), (&b"a b\0\xff\r"[..], true));
+        }
+    }
+
+    #[test]
+    fn times_are_read_whatever_their_fraction() {
+        let mut second = Second::default();
+        for text in [AT, AT, "2026-11-23T11:04:37Z", "2026-11-23T11:04:37.5Z", "2026-11-23T12:04:37.05+01:00", AT] {
+            assert_eq!(second.read(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+        for text in ["", "2026-11-23T11:04:37.Z", "2026-11-23T11:04:37.xZ", "2026-11-23"] {
+            assert_eq!(second.read(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]
     fn a_frame_that_was_cut_off_is_no_output() {
-        assert!(Frame::read(LogOutput::Console { message: b"\x03\0\0\0oops".to_vec().into() }).is_err());
+        let output = LogOutput::Console { message: b"\x03\0\0\0oops".to_vec().into() };
+        assert!(Joiner::default().read(&output).is_err());
     }
 }

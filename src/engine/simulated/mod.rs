@@ -27,6 +27,7 @@ use crate::domain::container::{Container, Owner, Question, Testimony};
 use crate::domain::id::{ContainerId, ContainerName, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
+use crate::domain::output::LogLine;
 use crate::watched::News;
 
 mod faults;
@@ -235,7 +236,7 @@ impl Engine for SimulatedEngine {
     async fn logs(&self, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError> {
         let output = self.ask(Call::Logs, |world, now| world.output(container, now)).await?;
         let lines = output.ok_or(EngineError::NotFound)?.lines;
-        let all = || futures::stream::iter(lines.into_iter().map(Ok)).boxed();
+        let all = || futures::stream::iter([Ok(lines.iter().map(LogLine::as_line).collect())]).boxed();
         Ok(if follow { self.followed(container.clone()) } else { all() })
     }
 

@@ -15,7 +15,7 @@ use super::faults::{Call, Fault};
 use super::line::{lost, no_answer, pass, wait_until};
 use super::time::instant_after;
 use crate::domain::id::{ContainerId, InstanceId, JobId};
-use crate::domain::output::LogLine;
+use crate::domain::output::{Lines, LogLine};
 use crate::engine::{EngineError, Hint, LogStream};
 use crate::watched::News;
 
@@ -24,7 +24,7 @@ impl SimulatedEngine {
     pub(super) fn followed(&self, container: ContainerId) -> LogStream {
         let connection = self.look().0.connections;
         let lines =
-            Lines { engine: self.clone(), connection, container, given: 0, ready: VecDeque::new(), over: false };
+            Followed { engine: self.clone(), connection, container, given: 0, ready: VecDeque::new(), over: false };
         futures::stream::unfold(lines, |mut lines| async move { lines.next().await.map(|line| (line, lines)) }).boxed()
     }
 
@@ -52,7 +52,7 @@ impl SimulatedEngine {
     }
 }
 
-struct Lines {
+struct Followed {
     engine: SimulatedEngine,
     connection: u64,
     container: ContainerId,
@@ -70,8 +70,8 @@ enum Found {
     Broken,
 }
 
-impl Lines {
-    async fn next(&mut self) -> Option<Result<LogLine, EngineError>> {
+impl Followed {
+    async fn next(&mut self) -> Option<Result<Lines, EngineError>> {
         if self.over {
             return None;
         }
@@ -90,10 +90,10 @@ impl Lines {
             Ok(_) => return self.broken(lost()),
             Err(error) => return self.broken(error),
         }
-        self.ready.pop_front().map(Ok)
+        self.ready.pop_front().map(|line| Ok([line.as_line()].into_iter().collect()))
     }
 
-    fn broken(&mut self, error: EngineError) -> Option<Result<LogLine, EngineError>> {
+    fn broken(&mut self, error: EngineError) -> Option<Result<Lines, EngineError>> {
         self.over = true;
         Some(Err(error))
     }

@@ -19,7 +19,6 @@ use crate::domain::spec::PullPolicy;
 use crate::domain::transition::{Ending, Event, Failure};
 use crate::engine::{EngineError, PullProgress};
 use crate::scheduler::EARLY;
-use crate::store::logs::KeepError;
 
 /// How much earlier than a container's start its event may be in the log, clocks and rounding included.
 pub(in crate::scheduler) const LOG_MARGIN: Duration = Duration::seconds(5);
@@ -335,31 +334,14 @@ impl Driver {
         (kill_at - self.shared.clock.now()).to_std().unwrap_or_default()
     }
 
-    /// Keeps the logs, and then records the end: once that is done the container may go.
+    /// Records the end. Until its output is kept the container stays.
     pub(super) async fn collect(&mut self, run: Run, exit: Exit) -> Result<(), Setback> {
-        self.keep_logs(&run.container).await?;
         let by_engine_restart = self.is_engines_doing(&run, &exit).await?;
         if by_engine_restart && exit.code == UNSEEN_END && self.engine_keeps_containers() && !self.is_only_claimed() {
             let said = "its process ended while its engine was away, which keeps containers running meanwhile and did not see how this one ended";
             return self.record(Event::Lost(Failure::new(Reason::EngineRestarted, said))).await;
         }
         self.record(Event::Exited(Ending { run, exit, by_engine_restart, stop_was_called: self.stop_was_called })).await
-    }
-
-    async fn keep_logs(&self, container: &ContainerId) -> Result<(), Setback> {
-        let lines = match self.shared.engine.logs(container, false).await {
-            Ok(lines) => lines,
-            Err(error @ EngineError::NoAnswer(_)) => return Err(error.into()),
-            Err(error) => {
-                warn!(job = %self.job.id, error = %error, "the engine has no logs of it; the result is recorded without");
-                return Ok(());
-            }
-        };
-        match self.shared.logs.keep(self.job.id, self.job.attempt, lines, self.job.spec.log_limit()).await {
-            Ok(_) => Ok(()),
-            Err(KeepError::Store(error)) => Err(error.into()),
-            Err(KeepError::Source(error)) => Err(error.into()),
-        }
     }
 
     /// With live-restore a process that the engine found dead may well have ended by itself.
@@ -384,14 +366,6 @@ impl Driver {
     }
 
     pub(super) async fn remove(&mut self, container: ContainerId) -> Result<(), Setback> {
-        if !self.is_only_claimed() {
-            // Nobody waits for it, and others may be starting.
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => {}
-                () = self.shared.starting.calm() => {}
-            }
-        }
         match self.shared.engine.remove(&container).await {
             Ok(()) | Err(EngineError::NotFound) => {
                 self.sight = Sight::Absent;

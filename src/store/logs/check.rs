@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use super::super::check::Report;
-use super::{UNFINISHED, open, read_lines};
+use super::UNFINISHED;
+use super::reader::open;
 
 /// Reads every kept log.
 ///
@@ -53,7 +54,7 @@ fn entries(dir: &Path) -> io::Result<Vec<std::path::PathBuf>> {
 fn read(file: &Path) -> io::Result<()> {
     let Some(mut reader) = open(file)? else { return Ok(()) };
     loop {
-        match read_lines(&mut reader) {
+        match reader.next() {
             (_, Some(error)) => return Err(error),
             (lines, None) if lines.is_empty() => return Ok(()),
             (_, None) => {}

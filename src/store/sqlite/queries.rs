@@ -321,6 +321,7 @@ mod tests {
             include_str!("migrations/V7__config_schedules.sql"),
             include_str!("migrations/V8__outbox.sql"),
             include_str!("migrations/V10__covered_ticks.sql"),
+            include_str!("migrations/V11__config_file.sql"),
         ] {
             connection.execute_batch(migration).expect("the schema is right");
         }

@@ -89,6 +89,16 @@ fn a_job_that_wants_another_attempt_after_unknown_gets_a_container_of_its_own_fo
 }
 
 #[test]
+fn output_is_kept_after_the_end_whatever_comes_between() {
+    let spec = r#"{"image":"busybox","retry":{"attempts":1}}"#;
+    let faults = Faults { crashes: 1, silences: 1, ..NONE };
+    let search = holds("kept output", Plan { spec, faults, ..CALM });
+    // The next attempt does not wait for it.
+    assert!(search.saw(|world, job| !world.kept[0] && job.attempt.0 == 2 && world.driver.is_some()));
+    assert!(search.saw(|world, job| job.is_over() && !world.kept[0] && world.engine.named[0].is_some()));
+}
+
+#[test]
 fn a_container_that_is_to_be_kept_is_kept_and_no_other_is() {
     let spec = r#"{"image":"busybox","keep_container":true}"#;
     let faults = Faults { crashes: 1, silences: 1, requests: 1, ..NONE };
@@ -203,6 +213,11 @@ fn a_hand_that_never_knows_that_start_was_not_called_fences_for_ever_and_starts_
 #[test]
 fn adopting_by_name_without_comparing_ids_a_second_start_is_found() {
     way_to(Broken::SecondStart, without(Rule::CompareIds));
+}
+
+#[test]
+fn a_container_that_is_removed_before_its_output_is_kept_takes_it_along() {
+    way_to(Broken::OutputLost, Plan { faults: NONE, ..without(Rule::KeepOutputFirst) });
 }
 
 #[test]

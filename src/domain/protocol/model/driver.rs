@@ -182,7 +182,7 @@ impl Moves<'_> {
             Step::Watch => self.watch(driver),
             Step::Stop(id) => self.stop(driver, number(&id)),
             Step::Collect(_, exit) => self.collect(driver, exit.code),
-            Step::Remove(id) => self.clear_away(driver, number(&id)),
+            Step::Remove(id) => unreachable!("no container here is of another recipe: {id:?}"),
         }
     }
 
@@ -267,24 +267,15 @@ impl Moves<'_> {
         self.drive("stops", driver.to(At::Look(Then::Stopped)), |w| w.engine.stop(id));
     }
 
-    /// Keeps the logs, and asks of a killed process whether the engine that answers is the one that started it. After a
-    /// restart it is not, or cannot tell.
+    /// Asks of a killed process whether the engine that answers is the one that started it. After a restart it is not, or
+    /// cannot tell.
     fn collect(&mut self, driver: Driver, code: i32) {
-        self.silence("gets no logs", driver.to(At::Reread), |_| {});
         let exited = |by_engine_restart| driver.to(At::Write(Finding::Exited { by_engine_restart }));
-        self.drive("keeps the logs", exited(false), |_| {});
+        self.drive("sees the end", exited(false), |_| {});
         if code == 137 && !matches!(self.book.job(driver.job).state, State::Stopping(_)) {
-            self.drive("keeps the logs, and sees the engine's hand", exited(true), |_| {});
+            self.silence("is not told whose doing it was", driver.to(At::Reread), |_| {});
+            self.drive("sees the engine's hand", exited(true), |_| {});
         }
-    }
-
-    fn clear_away(&mut self, driver: Driver, id: Id) {
-        self.unanswered("asks to remove, without an answer", driver.to(At::Reread), |w| w.engine.removals.add(id));
-        let mut engine = self.from.engine;
-        // One that cannot be removed yet is left to the sweep.
-        let (Removal::Done | Removal::Conflict | Removal::UnderWay) = engine.remove(id, self.plan);
-        let driver = Driver { sight: Seen::Absent, ..driver.to(At::Top) };
-        self.drive("clears away", driver, |w| w.engine = engine);
     }
 
     // The fence.

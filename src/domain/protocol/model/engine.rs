@@ -94,6 +94,8 @@ pub(super) struct Truth {
     pub(super) overran: bool,
     /// A process that nobody asked to stop was ended by our removal.
     pub(super) murder: bool,
+    /// A container was removed by us that had the only copy of its output.
+    pub(super) output_lost: bool,
 }
 
 /// A set of containers.

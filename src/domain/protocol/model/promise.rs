@@ -2,7 +2,7 @@
 
 use super::engine::{Ended, Stage};
 use super::{ATTEMPTS, Book, Plan, World};
-use crate::domain::job::{End, Held, Job, Outcome, Reason, State, Stopping};
+use crate::domain::job::{End, Held, Job, Map, Outcome, Reason, State, Stopping};
 
 /// More containers than all the faults of a plan together can explain.
 const TOO_MANY_CONTAINERS: u8 = 12;
@@ -24,6 +24,10 @@ pub(super) enum Broken {
     TimedOutThoughItEnded,
     /// Our removal ended a process.
     Murder,
+    /// Our removal took output along that was not kept.
+    OutputLost,
+    /// Output was kept, and the end of its attempt was not on disk.
+    KeptBeforeTheEnd,
     /// The job refuses what the protocol wants to record, and will refuse it again.
     Refused,
     /// One container is made after the other, and none is started.
@@ -41,6 +45,8 @@ pub(super) fn broken(world: &World, book: &Book, plan: &Plan) -> Vec<Broken> {
     check(truth.starts.iter().all(|starts| *starts <= 1), Broken::SecondStart);
     check((0..ATTEMPTS).all(|name| may_run(world, job, name)), Broken::RunsUnseen);
     check(!truth.murder, Broken::Murder);
+    check(!truth.output_lost, Broken::OutputLost);
+    check((0..ATTEMPTS).all(|name| !world.kept[name] || has_ended(job, name)), Broken::KeptBeforeTheEnd);
     check(!world.refused, Broken::Refused);
     check(world.engine.made < TOO_MANY_CONTAINERS, Broken::OneAfterTheOther);
     if let State::Ended(end) = &job.state {
@@ -54,11 +60,20 @@ pub(super) fn broken(world: &World, book: &Book, plan: &Plan) -> Vec<Broken> {
     found
 }
 
-/// Nothing is left to do: the job is over, nobody drives it, and no container is left but one that is to be kept.
+/// Whether the disk says that this attempt is over.
+fn has_ended(job: &Job, name: usize) -> bool {
+    let attempts = job.attempt.0 as usize;
+    attempts > name + 1 || (attempts == name + 1 && job.map() != Map::Running)
+}
+
+/// Nothing is left to do: the job is over, nobody sees to it, and no container is left but one that is to be kept, and whose
+/// output is kept, too.
 pub(super) fn is_at_rest(world: &World, book: &Book) -> bool {
     let job = book.job(world.disk);
     let keep = job.spec.fields().keep_container == Some(true);
-    let gone = world.engine.named.iter().flatten().all(|thing| keep && matches!(thing.stage, Stage::Exited(_)));
+    let stays = |stage, is_kept| keep && is_kept && matches!(stage, Stage::Exited(_));
+    let things = world.engine.named.iter().zip(world.kept);
+    let gone = things.filter_map(|(thing, kept)| Some((thing.as_ref()?, kept))).all(|(it, kept)| stays(it.stage, kept));
     job.is_over() && world.driver.is_none() && gone
 }
 

@@ -1,0 +1,248 @@
+//! Clears away what attempts that are over left on the engine: keeps their output, then removes their containers.
+//!
+//! The end of the attempt is on disk before this begins, so nobody waits for it: slot, queue and callers go on, and so does
+//! the job's next attempt. Until output is kept its container stays. The driver hands over what its attempt left; what a
+//! server that died had not cleared away yet the sweep finds. Each attempt has one task at a time ([`Place`]).
+//!
+//! It never gives up: an engine that does not answer and a disk without room are waited for.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt;
+use futures::stream;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{Backoff, Health, Setback, Shared};
+use crate::domain::container::Owner;
+use crate::domain::id::{Attempt, ContainerId, JobId};
+use crate::domain::job::Job;
+use crate::domain::remains::{Clearing, Remains, clear_away};
+use crate::engine::{EngineError, LogStream};
+use crate::store::StoreError;
+use crate::store::logs::KeepError;
+
+/// How many attempts' output is read and written at once.
+const KEPT_AT_ONCE: usize = 16;
+
+/// What is being cleared away.
+pub(super) struct Clearings {
+    attempts: Mutex<BTreeSet<(JobId, Attempt)>>,
+    keeping: Semaphore,
+    /// Whether all that an earlier process left is known.
+    swept: AtomicBool,
+}
+
+/// An attempt that is over, and what it left.
+pub(super) struct Leftover {
+    place: Place,
+    /// Its container, where the id is known.
+    container: Option<ContainerId>,
+    remains: Remains,
+    keep_container: bool,
+    log_limit: u64,
+}
+
+/// The right to clear an attempt away. It is given back when this is dropped.
+struct Place {
+    clearings: Arc<Clearings>,
+    attempt: (JobId, Attempt),
+}
+
+impl Default for Clearings {
+    fn default() -> Self {
+        Self { attempts: Mutex::default(), keeping: Semaphore::new(KEPT_AT_ONCE), swept: AtomicBool::new(false) }
+    }
+}
+
+impl Clearings {
+    /// Notes that a sweep has handed over all that it found.
+    pub(super) fn are_known(&self) {
+        self.swept.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether this attempt is being cleared away.
+    pub(super) fn has(&self, job: JobId, attempt: Attempt) -> bool {
+        self.attempts().contains(&(job, attempt))
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, BTreeSet<(JobId, Attempt)>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.clearings.attempts().remove(&self.attempt);
+    }
+}
+
+impl Shared {
+    /// Takes on what an attempt of this job left; `None` if it is taken on already, or nothing is left.
+    pub(super) fn left_over(
+        &self,
+        job: &Job,
+        attempt: Attempt,
+        container: Option<ContainerId>,
+        remains: Remains,
+    ) -> Option<Leftover> {
+        let clearings = self.clearings.clone();
+        if attempt.0 == 0 || remains == Remains::Gone || !clearings.attempts().insert((job.id, attempt)) {
+            return None;
+        }
+        let keep_container = job.spec.fields().keep_container == Some(true);
+        let place = Place { clearings, attempt: (job.id, attempt) };
+        Some(Leftover { place, container, remains, keep_container, log_limit: job.spec.log_limit() })
+    }
+
+    /// Returns whether the output of an attempt that is over may still be on the engine alone.
+    pub(super) fn may_be_unkept(&self, job: JobId, attempt: Attempt) -> bool {
+        // A driver hands over before it leaves its seat.
+        self.seat(job).is_some() || self.clearings.has(job, attempt) || !self.clearings.swept.load(Ordering::SeqCst)
+    }
+}
+
+/// Clears an attempt away, or stops when the server does: then the next one does it.
+pub(super) async fn run(shared: Arc<Shared>, left: Leftover, stop: CancellationToken) {
+    let mut task = Task { shared, left, is_kept: false, stop };
+    let mut backoff = Backoff::new();
+    while !task.stop.is_cancelled() {
+        let next = clear_away(task.left.keep_container, &task.left.remains, task.is_kept);
+        if next == Clearing::Rest {
+            return;
+        }
+        match task.take(next).await {
+            Ok(()) => backoff = Backoff::new(),
+            Err(Setback::Store(StoreError::Closed)) => return,
+            Err(failure) => {
+                let job = task.left.place.attempt.0;
+                if !task.stop.is_cancelled() {
+                    warn!(%job, error = %failure, "its container is not cleared away yet; trying again");
+                }
+                if matches!(failure, Setback::Engine(_)) {
+                    task.left.remains = Remains::Unseen;
+                }
+                let _stopped = unless_stopped(&task.stop, backoff.pause()).await;
+            }
+        }
+    }
+}
+
+/// The result, unless the server stops first.
+async fn unless_stopped<T>(stop: &CancellationToken, doing: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        done = doing => Some(done),
+    }
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    left: Leftover,
+    is_kept: bool,
+    stop: CancellationToken,
+}
+
+impl Task {
+    async fn take(&mut self, next: Clearing) -> Result<(), Setback> {
+        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        if unless_stopped(&stop, shared.health.until(Health::is_up)).await.is_none() {
+            return Ok(());
+        }
+        debug!(job = %self.left.place.attempt.0, step = ?next, "next step");
+        match next {
+            Clearing::Look => unless_stopped(&stop, self.look()).await.unwrap_or(Ok(())),
+            // It minds the stop itself: a file that was begun is taken back.
+            Clearing::Keep(container) => self.keep(&container).await,
+            Clearing::Remove(container) => unless_stopped(&stop, self.remove(&container)).await.unwrap_or(Ok(())),
+            Clearing::Rest => Ok(()),
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Setback> {
+        let (job, attempt) = self.left.place.attempt;
+        let owner = Owner { instance: self.shared.store.instance(), job, attempt };
+        let seen = match &self.left.container {
+            Some(container) => self.shared.engine.inspect(container).await?,
+            None => self.shared.engine.find(&owner).await?,
+        };
+        let ours = seen.filter(|container| container.owner == Some(owner));
+        self.left.remains = ours.as_ref().map_or(Remains::Gone, Remains::from);
+        Ok(())
+    }
+
+    /// Keeps the output, unless a process before this one has.
+    async fn keep(&mut self, container: &ContainerId) -> Result<(), Setback> {
+        let (job, attempt) = self.left.place.attempt;
+        if !self.shared.logs.has(job, attempt).await? {
+            let shared = self.shared.clone();
+            let Some(_turn) = unless_stopped(&self.stop, shared.clearings.keeping.acquire()).await else {
+                return Ok(());
+            };
+            match self.keep_output(container).await {
+                Ok(()) => {}
+                Err(Setback::Engine(EngineError::NotFound)) => {
+                    self.left.remains = Remains::Unseen;
+                    return Ok(());
+                }
+                Err(Setback::Engine(error @ (EngineError::Refused { .. } | EngineError::Conflict(_)))) => {
+                    warn!(%job, %error, "the engine cannot give its output; it is kept as none");
+                    self.keep_all(stream::empty().boxed()).await?;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        self.is_kept = true;
+        Ok(())
+    }
+
+    async fn keep_output(&self, container: &ContainerId) -> Result<(), Setback> {
+        match unless_stopped(&self.stop, self.shared.engine.logs(container, false)).await {
+            Some(output) => self.keep_all(self.until_stopped(output?)).await,
+            None => Err(stopping().into()),
+        }
+    }
+
+    async fn keep_all(&self, output: LogStream) -> Result<(), Setback> {
+        let (job, attempt) = self.left.place.attempt;
+        match self.shared.logs.keep(job, attempt, output, self.left.log_limit).await {
+            Ok(_) => Ok(()),
+            Err(KeepError::Store(error)) => Err(error.into()),
+            Err(KeepError::Source(error)) => Err(error.into()),
+        }
+    }
+
+    /// The same output, which breaks off when the server stops.
+    fn until_stopped(&self, output: LogStream) -> LogStream {
+        let next = |(mut output, stop): (LogStream, CancellationToken)| async move {
+            match unless_stopped(&stop, output.next()).await {
+                Some(next) => next.map(|next| (next, (output, stop))),
+                None => Some((Err(stopping()), (output, stop))),
+            }
+        };
+        stream::unfold((output, self.stop.clone()), next).boxed()
+    }
+
+    async fn remove(&mut self, container: &ContainerId) -> Result<(), Setback> {
+        // Nobody waits for it, and others may be starting.
+        self.shared.starting.calm().await;
+        match self.shared.engine.remove(container).await {
+            Ok(()) | Err(EngineError::NotFound) => {}
+            Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),
+            Err(failure) => {
+                let job = self.left.place.attempt.0;
+                warn!(%job, error = %failure, "its container cannot be removed yet; the next sweep tries again");
+            }
+        }
+        self.left.remains = Remains::Gone;
+        Ok(())
+    }
+}
+
+fn stopping() -> EngineError {
+    EngineError::NoAnswer("the server stops".to_owned())
+}
