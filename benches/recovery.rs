@@ -74,6 +74,10 @@ impl Engine for Watched {
         self.engine.has_network(name).await
     }
 
+    async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError> {
+        self.engine.has_image(image).await
+    }
+
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
         self.engine.start(container).await
     }

@@ -223,7 +223,9 @@ async fn each_migration_makes_its_tables() {
             "6 filters",
             "7 config_schedules",
             "8 outbox",
-            "9 waiting"
+            "9 waiting",
+            "10 covered_ticks",
+            "11 config_file"
         ]
     );
     assert_eq!(names("PRAGMA journal_mode"), ["wal"]);

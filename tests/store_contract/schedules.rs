@@ -115,7 +115,7 @@ pub(crate) async fn of_many_turns_at_once_exactly_one_is_written(place: &Place) 
 
 pub(crate) async fn what_a_job_says_of_its_tick_is_written_with_it(place: &Place) {
     let open = place.open();
-    put(&open.store, "a", json!({"max_runs": 2})).await;
+    put(&open.store, "a", json!({"max_runs": 2, "overlap": "allow"})).await;
     for n in 1..=3 {
         let next = turn(&open.store, "a", second(10 * n)).await;
         open.store.turn(next, second(10 * n)).await.expect("it is written");

@@ -27,7 +27,7 @@ const DELETE: &str = "DELETE FROM schedules WHERE name = ?1 AND version = ?2";
 const NEXT_LOOK: &str = "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
 const DECLARED: &str = "SELECT name FROM schedules INDEXED BY schedules_declared
      WHERE config_paused IS NOT NULL AND name > ?1 ORDER BY name LIMIT ?2";
-/// Whoever read one before has to read it again.
+/// Walks the schedules of config files, when the first of them are new to a file. Whoever read one before reads it again.
 const OWN: &str = "UPDATE schedules INDEXED BY schedules_declared SET config_file = ?1, version = version + 1
      WHERE config_paused IS NOT NULL AND (config_file IS NULL OR (?2 AND config_file IS NOT ?1))";
 /// A turn that leaves the schedule as it was finds it there.
@@ -54,10 +54,9 @@ const COUNT_RUN: &str = "UPDATE schedules SET runs = runs + 1,
 const NOTE_FAILURE: &str = "UPDATE schedules SET failed = 1, look_at = 0
      WHERE name = ?1 AND generation = ?2 AND json_extract(fields, '$.pause_on_failure')";
 
-/// Every statement that is fixed, for the test that reads their plans.
+/// Every fixed statement but [`OWN`], for the test that reads their plans.
 #[cfg(test)]
-pub(super) const FIXED: [&str; 16] = [
-    OWN,
+pub(super) const FIXED: [&str; 15] = [
     DECLARED,
     INSERT,
     UPDATE,
