@@ -66,12 +66,14 @@ pub async fn schedule(rng: &mut StdRng, client: &Client) {
 }
 
 impl Client {
-    /// Takes off one of its jobs that waits, or stops one that runs.
+    /// Takes off one of its jobs that is due and waits, or stops one that runs.
     async fn lay_hands_on(&self, rng: &mut StdRng, name: &str) {
         let (status, text) = self.call("GET", "/jobs", None).await;
         let Ok(jobs) = serde_json::from_str::<Value>(&text) else { return };
         for map in ["scheduled", "running"] {
-            let of_schedule = jobs[map].as_object().into_iter().flatten().filter(|(_, job)| job["schedule"] == name);
+            let is_due = |job: &Value| job["due_at"].as_str().unwrap().parse::<Timestamp>().unwrap() <= self.now();
+            let is_meant = |job: &Value| job["schedule"] == name && is_due(job);
+            let of_schedule = jobs[map].as_object().into_iter().flatten().filter(|(_, job)| is_meant(job));
             let ids: Vec<JobId> = of_schedule.map(|(id, _)| id.parse().unwrap()).collect();
             match ids.choose(rng).copied().filter(|_| status == 200) {
                 Some(id) if map == "scheduled" => self.cancel(id).await,
@@ -165,14 +167,9 @@ pub async fn hold_ledgers(universe: &Universe, client: &Client, history: &Value)
     let stray: Vec<JobId> = begun
         .filter(|owner| owner.instance == ours())
         .map(|owner| owner.job)
-        .filter(|job| !in_ledgers.contains(job) && is_of_a_tick(&history[job.to_string()]))
+        .filter(|job| !in_ledgers.contains(job) && all.is_of_a_tick(*job))
         .collect();
     if stray.is_empty() { Ok(tally) } else { Err(format!("ran, and are in no ledger: {stray:?}")) }
-}
-
-/// Not one that was triggered: that is due when it is made.
-fn is_of_a_tick(job: &Value) -> bool {
-    job["schedule"].is_string() && job["created_at"] != job["due_at"]
 }
 
 /// A row as the API shows it.

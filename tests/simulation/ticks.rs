@@ -54,6 +54,11 @@ impl<'a> Ticks<'a> {
         Self { books, jobs: books.jobs(), runs, meddled: books.meddled(), has_clock }
     }
 
+    /// Whether it was made for a tick, and not triggered.
+    pub fn is_of_a_tick(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|(job, _)| nominal(job).is_some())
+    }
+
     /// Holds one row of a ledger.
     pub fn hold_row(&self, row: &Row<'_>) -> Result<(), String> {
         let Some(id) = row.job else { return hold_jobless(row) };
