@@ -161,7 +161,7 @@ fn raw(server: &Server, path: &str, headers: &str) -> Vec<u8> {
 fn with_damaged_output(server: &Server) -> String {
     let lines: String = (0..200).fold(String::new(), |lines, number| lines + &noise(number)[..500] + "\n");
     let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": ["echo", lines]}));
-    server.wait(&id);
+    server.kept(&id);
     let kept: PathBuf = server.data_dir().join("logs").join(&id[30..]).join(format!("{id}-1.log.zst"));
     let bytes = std::fs::read(&kept).unwrap();
     std::fs::write(&kept, &bytes[..bytes.len() - 10]).unwrap();

@@ -150,6 +150,8 @@ impl Reader {
                     }
                 }
                 Some(Err(OutputError::Unreachable(_))) if self.follow => self.look_again().await,
+                // Its container may have been removed while it was read: then its output is kept.
+                Some(Err(OutputError::Unreachable(_))) if self.is_kept_by_now().await => {}
                 Some(Err(failure)) => {
                     self.piece = Piece::End;
                     return Some(Err(failure));
@@ -217,6 +219,11 @@ impl Reader {
             Err(failure) => return Err(OutputError::Unreachable(failure.to_string())),
         }
         Ok(())
+    }
+
+    async fn is_kept_by_now(&mut self) -> bool {
+        self.to_skip = self.sent;
+        matches!(self.find_kept().await, Ok(true))
     }
 
     async fn find_kept(&mut self) -> Result<bool, StoreError> {
