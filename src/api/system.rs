@@ -40,7 +40,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyVie
     // A store that cannot be counted in is said not to be ok.
     let backlog = kept.backlog(MAX_BACKLOG_SHOWN).await.unwrap_or_default();
     let ready = engine == "ok" && store == "ok";
-    let detail = engine_says.or(store_says).map(str::to_owned);
+    let detail = store_says.or(engine_says).map(str::to_owned);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let (engine, store, warnings) = (engine.to_owned(), store.to_owned(), api.scheduler.notices());
     (status, Json(ReadyView { ready, engine, store, backlog, detail, warnings }))

@@ -181,7 +181,7 @@ impl ScheduleRecord {
             after.ahead = None;
         }
         if is_done && after.schedule.is_paused() && !self.schedule.is_paused() {
-            after.settled = after.settled.max(now);
+            after.settled = after.settled_by(waiting, now);
             after.generation = self.generation.next();
             turn.take_off(waiting, after.settled, now, Reason::Paused);
             after.ahead = None;
@@ -202,6 +202,7 @@ impl ScheduleRecord {
             return turn;
         };
         let is_same_but_paused = self.schedule.clone().with_paused(schedule.is_paused()) == **schedule;
+        let settled = if is_same_but_paused { self.settled_by(waiting, now) } else { settled };
         let mut after = Self {
             version: self.version.next(),
             generation: self.generation.next(),
@@ -221,6 +222,13 @@ impl ScheduleRecord {
         after.look_at = after.plan(&mut turn, &[], now, new_id);
         turn.after = Some(after);
         turn
+    }
+
+    /// Every tick up to here is accounted for at `now`. The tick ahead is decided before its time where its job was taken off,
+    /// or begins a moment early.
+    fn settled_by(&self, waiting: &[Job], now: Timestamp) -> Timestamp {
+        let decided = self.ahead.filter(|ahead| !waiting.iter().any(|job| job.id == ahead.job));
+        self.settled.max(now).max(decided.map_or(now, |ahead| ahead.nominal))
     }
 
     /// Settles up to a page of stretches; whether that was all.

@@ -209,3 +209,14 @@ fn a_change_does_not_fire_in_the_past_and_takes_the_job_to_come_along() {
     held.change(&Change::Delete, at(800));
     assert_eq!((due(&held), held.record), (vec![], None));
 }
+
+#[test]
+fn a_tick_taken_off_before_a_pause_has_one_row() {
+    let mut held = Held::new(schedule(json!({})));
+    let ahead = held.waiting().remove(0);
+    held.jobs.insert(ahead.id, ahead.on(Event::Cancel, at(300)).expect("it waits"));
+    let paused = held.record().schedule.with_paused(true);
+    held.change(&Change::Put(Box::new(paused)), at(400));
+    let seconds: Vec<i64> = held.ticks(at(1_900)).into_iter().map(|(second, _)| second).collect();
+    assert_eq!(seconds, [600, 1_200, 1_800]);
+}

@@ -135,6 +135,9 @@ impl Driver {
         if self.is_too_late() {
             return Ok(());
         }
+        if !self.shared.health.look().is_up() {
+            return Err(Setback::Again("the engine went away before the container was created".to_owned()));
+        }
         match self.shared.engine.create(&launch).await {
             // Looked at before the intent: the answer may be older than what somebody else did.
             Ok(container) => {

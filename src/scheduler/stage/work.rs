@@ -116,6 +116,10 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
     let made = {
         shared.starting.calm().await;
         let _turn = shared.starting.take().await;
+        if !shared.health.look().is_up() {
+            // Another engine may answer by now.
+            return Ok(None);
+        }
         shared.engine.create(&launch).await
     };
     match made {
