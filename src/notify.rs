@@ -81,7 +81,10 @@ impl Notifier {
         let mut transitions = self.sender.store.subscribe();
         loop {
             let nap = self.round().await.unwrap_or_else(|failure| {
-                error!(error = %failure, "the outbox cannot be read; trying again");
+                // The store says by itself that its data directory is gone.
+                if !matches!(failure, StoreError::Gone(_)) {
+                    error!(error = %failure, "the outbox cannot be read; trying again");
+                }
                 LOOK_EVERY
             });
             let ended = async {
@@ -148,7 +151,9 @@ impl Sender {
                 Ok(true) => {}
                 Ok(false) => return Told::NoAnswer,
                 Err(failure) => {
-                    error!(error = %failure, %receiver, "the outbox cannot be read or written; trying again");
+                    if !matches!(failure, StoreError::Gone(_)) {
+                        error!(error = %failure, %receiver, "the outbox cannot be read or written; trying again");
+                    }
                     return Told::NoStore;
                 }
             }
