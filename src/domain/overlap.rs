@@ -71,6 +71,8 @@ impl OverlapRules {
             }
             _ if begun().next().is_none() => Admission::Go,
             Overlap::QueueOne => Admission::Wait,
+            // A missed tick that is caught up runs to its end.
+            Overlap::Replace if self.catch_up == CatchUp::All && begun().any(was_made_late) => Admission::Wait,
             Overlap::Skip | Overlap::Replace if !unseen().is_empty() => Admission::Look(unseen()),
             Overlap::Skip => Admission::Skip(Reason::Overlap),
             Overlap::Replace => Admission::Replace(ids(&mut begun())),
@@ -100,13 +102,18 @@ impl OverlapRules {
         if self.catch_up != CatchUp::All || self.overlap == Overlap::Allow {
             return None;
         }
-        jobs.filter(|job| job.attempt.0 == 0).filter_map(|job| job.nominal().filter(|at| job.created_at > *at)).max()
+        jobs.filter(|job| job.attempt.0 == 0 && was_made_late(job)).filter_map(Job::nominal).max()
     }
 
     /// Whether the job waits for its turn among those of missed ticks.
     fn is_in_turn(self, job: &Job, last_missed: Option<Timestamp>) -> bool {
         last_missed.is_some_and(|last| job.nominal().is_some_and(|nominal| nominal <= last))
     }
+}
+
+/// Whether the job was made when its tick was past.
+fn was_made_late(job: &Job) -> bool {
+    job.nominal().is_some_and(|nominal| job.created_at > nominal)
 }
 
 /// Whether the job is due and has not begun.
@@ -220,6 +227,8 @@ mod tests {
             assert_eq!(decide(late(20), &[late(10), late(30)]), Admission::Go, "whoever comes first goes first");
             assert_eq!(decide(late(20), &[begun(10), late(30)]), Admission::Wait);
             assert_eq!(decide(waits(20), &[begun(10), late(30)]), Admission::Wait, "its job was there before");
+            let runs = Job { attempt: Attempt(1), ..late(10) };
+            assert_ne!(decide(waits(20), std::slice::from_ref(&runs)), Admission::Replace(vec![runs.id]));
             assert_eq!(all.surplus(&[late(10), late(20), late(30)], at(100)), []);
             let next = [late(10), waits(99), waits(101)];
             let surplus: Vec<_> = all.surplus(&next, at(100)).into_iter().map(|(job, _)| job.due_at).collect();

@@ -252,7 +252,8 @@ fn judge(world: &World, planned: &[Planned], ledgers: &[Vec<LedgerRow>], until: 
             let outcome = row.outcome.unwrap();
             let has_own = matches!((outcome, row.reason), (TickOutcome::Ran | TickOutcome::CaughtUp, None));
             if has_own {
-                assert_eq!(runs.remove(&row.job.unwrap()), Some(1), "{name} at {}: its job ran once", row.first);
+                let ran = runs.remove(&row.job.unwrap());
+                assert_eq!(ran, Some(1), "{name} at {}: its job ran once: {row:?}, {}", row.first, schedule.fields);
             }
             let stands_for_it = (outcome, row.reason) == (TickOutcome::CaughtUp, Some(Reason::CaughtUp));
             let other = ledger.iter().find(|other| other.job == row.job && other.first > row.first);
