@@ -228,7 +228,8 @@ impl ScheduleRecord {
     /// or begins a moment early.
     fn settled_by(&self, waiting: &[Job], now: Timestamp) -> Timestamp {
         let decided = self.ahead.filter(|ahead| !waiting.iter().any(|job| job.id == ahead.job));
-        self.settled.max(now).max(decided.map_or(now, |ahead| ahead.nominal))
+        let latest = self.settled.max(now);
+        decided.map_or(latest, |ahead| latest.max(ahead.nominal))
     }
 
     /// Settles up to a page of stretches; whether that was all.
@@ -299,7 +300,9 @@ impl ScheduleRecord {
         new_id: &mut dyn FnMut() -> JobId,
     ) -> Option<Timestamp> {
         if self.is_used_up() || self.schedule.is_paused() {
+            let settled = self.settled_by(waiting, self.settled);
             if let Some(ahead) = self.ahead.take() {
+                self.settled = settled;
                 let job = waiting.iter().filter(|job| job.id == ahead.job).cloned().collect::<Vec<_>>();
                 turn.take_off(&job, self.settled, now, Reason::Limit);
             }

@@ -220,3 +220,17 @@ fn a_tick_taken_off_before_a_pause_has_one_row() {
     let seconds: Vec<i64> = held.ticks(at(1_900)).into_iter().map(|(second, _)| second).collect();
     assert_eq!(seconds, [600, 1_200, 1_800]);
 }
+
+#[test]
+fn a_last_run_begun_a_moment_early_is_settled() {
+    let mut held = Held::new(schedule(json!({"max_runs": 1})));
+    held.start(at(600));
+    let mut record = held.record();
+    (record.runs, record.look_at) = (1, Some(at(0)));
+    held.record = Some(record);
+    held.look(at(599), false);
+    assert_eq!((held.record().settled, held.record().ahead), (at(600), None));
+    held.record.as_mut().expect("it is there").look_at = Some(at(0));
+    held.look(at(700), false);
+    assert_eq!(held.ticks(at(700)), [(600, true)]);
+}
