@@ -162,26 +162,26 @@ impl ScheduleRecord {
     pub fn turn(&self, waiting: &[Job], now: Timestamp, restored: bool, new_id: &mut dyn FnMut() -> JobId) -> Turn {
         let mut turn = Turn::of(self);
         let mut after = Self { version: self.version.next(), ..self.clone() };
-        if self.failed {
-            after.failed = false;
-            if self.schedule.pauses_on_failure() {
-                after.schedule = self.schedule.clone().with_paused(true);
-            }
+        after.failed = false;
+        // What passed since the run that failed is skipped, as in any pause.
+        let pauses = self.failed && self.schedule.pauses_on_failure() && !self.schedule.is_paused();
+        if pauses {
+            after.schedule = self.schedule.clone().with_paused(true);
         }
-        let is_done = self.settle(&mut turn, &mut after, waiting, now, restored, new_id);
+        let is_done = pauses || self.settle(&mut turn, &mut after, waiting, now, restored, new_id);
         // In a backup those that wait may have run: they are looked for on the engine.
         if !restored {
             for (job, reason) in OverlapRules::from(&self.schedule).surplus(waiting, now) {
                 turn.skip(job, reason, now);
             }
         }
-        if is_done && after.ahead.is_some_and(|ahead| ahead.nominal <= now) {
+        if is_done && !pauses && after.ahead.is_some_and(|ahead| ahead.nominal <= now) {
             // With other rules for its zone, a newer version may have no such tick. Its job runs all the same.
             after.settled = after.settled.max(now);
             after.ahead = None;
         }
-        if is_done && after.schedule.is_paused() && !self.schedule.is_paused() {
-            after.settled = after.settled_by(waiting, now);
+        if pauses {
+            after.settled = self.settled_by(waiting, self.settled);
             after.generation = self.generation.next();
             turn.take_off(waiting, after.settled, now, Reason::Paused);
             after.ahead = None;

@@ -234,3 +234,22 @@ fn a_last_run_begun_a_moment_early_is_settled() {
     held.look(at(700), false);
     assert_eq!(held.ticks(at(700)), [(600, true)]);
 }
+
+#[test]
+fn a_failure_noticed_late_starts_nothing() {
+    for catch_up in ["last", "all"] {
+        let mut held = Held::new(schedule(json!({"pause_on_failure": true, "catch_up": catch_up})));
+        held.look(at(600), false);
+        held.start(at(600));
+        let record = held.record.as_mut().expect("it is there");
+        (record.failed, record.look_at) = (true, Some(at(0)));
+        held.look(at(3_000), false);
+        assert!(held.record().schedule.is_paused() && held.waiting().is_empty(), "{catch_up}");
+        let seconds: Vec<(i64, bool)> = held.ticks(at(3_000));
+        assert_eq!(
+            seconds,
+            [(600, true), (1_200, false), (1_800, false), (2_400, false), (3_000, false)],
+            "{catch_up}"
+        );
+    }
+}
