@@ -43,9 +43,9 @@ pub struct TappedEngine {
     pub max_starting: usize,
     pub starting: AtomicUsize,
     /// As what each container was seen last, over all lives: only where a rule is switched off.
-    pub last_seen: Arc<Mutex<BTreeMap<ContainerName, Container>>>,
+    pub last_seen: Arc<Mutex<BTreeMap<ContainerId, Container>>>,
     /// Which were looked at since the connection.
-    pub looked_at: Mutex<BTreeSet<ContainerName>>,
+    pub looked_at: Mutex<BTreeSet<ContainerId>>,
 }
 
 impl TappedEngine {
@@ -77,9 +77,9 @@ impl TappedEngine {
     }
 
     /// The first look since the connection gives what was seen before it.
-    fn as_seen_before(&self, name: &ContainerName, now: Container) -> Container {
-        let is_first = self.looked_at.lock().unwrap().insert(name.clone());
-        let before = self.last_seen.lock().unwrap().insert(name.clone(), now.clone());
+    fn as_seen_before(&self, now: Container) -> Container {
+        let is_first = self.looked_at.lock().unwrap().insert(now.id.clone());
+        let before = self.last_seen.lock().unwrap().insert(now.id.clone(), now.clone());
         match before.filter(|before| is_first && before.id == now.id) {
             Some(before @ Container { phase: Phase::Running { .. }, .. }) => before,
             Some(_) | None => now,
@@ -165,7 +165,11 @@ impl Engine for TappedEngine {
 
     async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {
         let seen = self.tapped(|| format!("inspect {container}"), self.engine.inspect(container)).await;
-        self.absence(seen)
+        match self.absence(seen) {
+            Ok(Some(container)) if self.is_off(Rule::RunsAreLookedAt) => Ok(Some(self.as_seen_before(container))),
+            Ok(Some(container)) if self.is_off(Rule::EndsAreTheEngines) => Ok(Some(self.dated_now(container))),
+            other => other,
+        }
     }
 
     async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError> {
@@ -180,8 +184,6 @@ impl Engine for TappedEngine {
                 let owner = owner_by_name(name);
                 Ok(Some(Container { owner, ..container }))
             }
-            Ok(Some(container)) if self.is_off(Rule::RunsAreLookedAt) => Ok(Some(self.as_seen_before(name, container))),
-            Ok(Some(container)) if self.is_off(Rule::EndsAreTheEngines) => Ok(Some(self.dated_now(container))),
             other => other,
         }
     }

@@ -17,7 +17,7 @@ use tidetable::api::Api;
 use tidetable::api::guard::Guard;
 use tidetable::clock::{Clock, Dice};
 use tidetable::domain::container::{Container, Owner, Recipe};
-use tidetable::domain::id::{Attempt, ContainerName, InstanceId, JobId, Timestamp};
+use tidetable::domain::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::job::{Job, Map};
 use tidetable::engine::simulated::{Costs, Fault, Faults, Settings, SimulatedEngine};
 use tidetable::engine::{Engine, Launch};
@@ -68,7 +68,7 @@ pub struct Universe {
     seed: u64,
     off: Option<Rule>,
     keeps_containers: bool,
-    last_seen: Arc<Mutex<BTreeMap<ContainerName, Container>>>,
+    last_seen: Arc<Mutex<BTreeMap<ContainerId, Container>>>,
     lives: u64,
     dir: tempfile::TempDir,
 }
