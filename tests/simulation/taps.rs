@@ -1,7 +1,7 @@
 //! The engine and the store as the scheduler sees them here: each call passes a point before and after, goes wrong where
 //! the story says so, and breaks the one rule that is switched off, if any.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidetable::domain::abilities::Abilities;
-use tidetable::domain::container::{Container, Exit, Owner, Phase, Question, Testimony};
+use tidetable::domain::container::{Container, Owner, Question, Testimony};
 use tidetable::domain::expected::Expected;
 use tidetable::domain::hold::{Hold, Limit};
 use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version};
@@ -42,10 +42,6 @@ pub struct TappedEngine {
     /// How many creates and starts may be in flight.
     pub max_starting: usize,
     pub starting: AtomicUsize,
-    /// As what each container was seen last, over all lives: only where a rule is switched off.
-    pub last_seen: Arc<Mutex<BTreeMap<ContainerId, Container>>>,
-    /// Which were looked at since the connection.
-    pub looked_at: Mutex<BTreeSet<ContainerId>>,
 }
 
 impl TappedEngine {
@@ -74,26 +70,6 @@ impl TappedEngine {
             self.life.tap.fail(format!("{} creates and starts are in flight", others + 1));
         }
         call.await
-    }
-
-    /// The first look since the connection gives what was seen before it.
-    fn as_seen_before(&self, now: Container) -> Container {
-        let is_first = self.looked_at.lock().unwrap().insert(now.id.clone());
-        let before = self.last_seen.lock().unwrap().insert(now.id.clone(), now.clone());
-        match before.filter(|before| is_first && before.id == now.id) {
-            Some(before @ Container { phase: Phase::Running { .. }, .. }) => before,
-            Some(_) | None => now,
-        }
-    }
-
-    fn dated_now(&self, container: Container) -> Container {
-        let phase = match container.phase {
-            Phase::Exited { started_at, exit } => {
-                Phase::Exited { started_at, exit: Exit { at: self.life.tap.now(), ..exit } }
-            }
-            other @ (Phase::Created { .. } | Phase::Running { .. } | Phase::Removing) => other,
-        };
-        Container { phase, ..container }
     }
 
     fn is_off(&self, rule: Rule) -> bool {
@@ -165,11 +141,7 @@ impl Engine for TappedEngine {
 
     async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {
         let seen = self.tapped(|| format!("inspect {container}"), self.engine.inspect(container)).await;
-        match self.absence(seen) {
-            Ok(Some(container)) if self.is_off(Rule::RunsAreLookedAt) => Ok(Some(self.as_seen_before(container))),
-            Ok(Some(container)) if self.is_off(Rule::EndsAreTheEngines) => Ok(Some(self.dated_now(container))),
-            other => other,
-        }
+        self.absence(seen)
     }
 
     async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError> {
@@ -223,7 +195,6 @@ impl Engine for TappedEngine {
     }
 
     async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
-        self.looked_at.lock().unwrap().clear();
         self.life.point(|| "events …".to_owned()).await;
         let hints = self.engine.events(instance).await;
         let answered = hints.is_ok();

@@ -1,10 +1,9 @@
 //! What outlives the scheduler: the clock, the engine, the disk, the books. And one life of the whole service in it: store,
 //! scheduler, and the API, which is called as over a wire.
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,8 +15,8 @@ use serde_json::Value;
 use tidetable::api::Api;
 use tidetable::api::guard::Guard;
 use tidetable::clock::{Clock, Dice};
-use tidetable::domain::container::{Container, Owner, Recipe};
-use tidetable::domain::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId, Timestamp};
+use tidetable::domain::container::{Owner, Recipe};
+use tidetable::domain::id::{Attempt, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::job::{Job, Map};
 use tidetable::engine::simulated::{Costs, Fault, Faults, Settings, SimulatedEngine};
 use tidetable::engine::{Engine, Launch};
@@ -68,7 +67,6 @@ pub struct Universe {
     seed: u64,
     off: Option<Rule>,
     keeps_containers: bool,
-    last_seen: Arc<Mutex<BTreeMap<ContainerId, Container>>>,
     lives: u64,
     dir: tempfile::TempDir,
 }
@@ -110,7 +108,6 @@ impl Universe {
             seed: setup.seed,
             off: setup.off,
             keeps_containers: setup.keeps_containers,
-            last_seen: Arc::default(),
             lives: 0,
             dir: folder(),
             clock,
@@ -159,8 +156,6 @@ impl Universe {
             keeps_containers: self.keeps_containers,
             max_starting: self.settings.max_starting,
             starting: AtomicUsize::new(0),
-            last_seen: self.last_seen.clone(),
-            looked_at: Default::default(),
         };
         let (scheduler, handle) = Scheduler::new(Parts {
             store: tapped,
