@@ -7,7 +7,7 @@
 use chrono::TimeDelta;
 
 use super::id::{JobId, Timestamp};
-use super::job::{Job, Outcome, Reason};
+use super::job::{Job, Map, Outcome, Reason};
 use super::recurrence::{Fate, Timetable};
 use super::schedule::ScheduleName;
 
@@ -121,9 +121,11 @@ impl News {
         let tick = after.origin.as_ref()?.nominal;
         let end = after.state.end();
         let is_first = before.attempt.0 == 0 && after.attempt.0 > 0;
+        // An attempt that waits to be tried again has run.
+        let has_run = after.attempt.0 > 1 || (after.attempt.0 == 1 && before.map() != Map::Running);
         let decided = match end {
             // Also where it was claimed, and then was too late.
-            Some(end) if end.outcome == Outcome::Missed && after.attempt.0 <= 1 => Some(TickOutcome::Missed),
+            Some(end) if end.outcome == Outcome::Missed && !has_run => Some(TickOutcome::Missed),
             _ if is_first => Some(TickOutcome::Ran),
             Some(_) if after.attempt.0 == 0 => Some(TickOutcome::Skipped),
             _ => None,
