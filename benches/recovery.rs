@@ -5,7 +5,11 @@
 //! bench-recovery`. The engine answers at once here, so this is what the scheduler and its disk take; a real one adds its
 //! own time for each inspection.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may, and it is there to print")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark may, and it is there to print"
+)]
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -22,7 +26,8 @@ use tidetable::domain::image::ImageRef;
 use tidetable::domain::job::State;
 use tidetable::engine::simulated::{Settings as EngineSettings, SimulatedEngine};
 use tidetable::engine::{
-    Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
+    Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile,
+    Started,
 };
 use tidetable::scheduler::{Catalog, Handle, Order, Parts, Scheduler, Settings};
 use tidetable::store::logs::LogStore;
@@ -66,7 +71,11 @@ impl Engine for Watched {
     async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError> {
         self.engine.create(launch).await
     }
-    async fn provide(&self, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError> {
+    async fn provide(
+        &self,
+        container: &ContainerId,
+        files: &[SecretFile],
+    ) -> Result<(), EngineError> {
         self.engine.provide(container, files).await
     }
 
@@ -104,7 +113,10 @@ impl Engine for Watched {
     async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
         self.engine.list(instance).await
     }
-    async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
+    async fn events(
+        &self,
+        instance: InstanceId,
+    ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
         self.engine.events(instance).await
     }
     async fn testimony(
@@ -116,7 +128,11 @@ impl Engine for Watched {
         self.engine.testimony(container, question, since).await
     }
 
-    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError> {
+    async fn started(
+        &self,
+        instance: InstanceId,
+        since: Timestamp,
+    ) -> Result<Started, EngineError> {
         self.engine.started(instance, since).await
     }
 }
@@ -131,7 +147,8 @@ struct Life {
 impl Life {
     fn begin(dir: &Path, engine: &Arc<Watched>) -> Self {
         let dice = Dice::from_system();
-        let (store, writer) = SqliteStore::open(dir, Threads::Pool, InstanceId::new(dice.bytes())).unwrap();
+        let (store, writer) =
+            SqliteStore::open(dir, Threads::Pool, InstanceId::new(dice.bytes())).unwrap();
         let (scheduler, handle) = Scheduler::new(Parts {
             store: store.clone(),
             logs: Arc::new(LogStore::open(&dir.join("logs"), Threads::Pool).unwrap()),
@@ -159,9 +176,13 @@ impl Life {
     async fn running(&self, ids: &[JobId]) -> usize {
         let store = self.handle.store();
         let jobs = futures::stream::iter(ids).map(|id| store.get(*id)).buffer_unordered(64);
-        jobs.filter(|job| std::future::ready(matches!(job, Ok(Some(job)) if matches!(job.state, State::Running(_)))))
-            .count()
-            .await
+        jobs.filter(|job| {
+            std::future::ready(
+                matches!(job, Ok(Some(job)) if matches!(job.state, State::Running(_))),
+            )
+        })
+        .count()
+        .await
     }
 }
 
@@ -176,8 +197,13 @@ async fn submit(life: &Life) -> Vec<JobId> {
     futures::stream::iter(0..JOBS)
         .map(|n| {
             let seconds = if n % 2 == 0 { SHORT } else { LONG };
-            let spec = format!(r#"{{"command": ["sh", "-c", "echo job {n}; sleep {seconds}; exit 3"]}}"#);
-            let order = Order { name: "busybox".parse().unwrap(), spec: serde_json::from_str(&spec).unwrap(), due_at };
+            let spec =
+                format!(r#"{{"command": ["sh", "-c", "echo job {n}; sleep {seconds}; exit 3"]}}"#);
+            let order = Order {
+                name: "busybox".parse().unwrap(),
+                spec: serde_json::from_str(&spec).unwrap(),
+                due_at,
+            };
             async { life.handle.submit(order).await.unwrap().job.id }
         })
         .buffer_unordered(256)
@@ -202,7 +228,10 @@ async fn main() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let all_run = begun.elapsed();
-    assert!(all_run < Duration::from_secs(SHORT), "the first have ended before the last was started");
+    assert!(
+        all_run < Duration::from_secs(SHORT),
+        "the first have ended before the last was started"
+    );
     first.crash().await;
     tokio::time::sleep(Duration::from_secs(SHORT + 1)).await;
 

@@ -3,7 +3,11 @@
 //! The binary is not in the way: store, scheduler and API over the simulated engine, in real time, in this process. A table on
 //! stderr, JSON on stdout: `make bench-scale` (`JOBS=1000000`).
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may, and it is there to print")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark may, and it is there to print"
+)]
 
 #[path = "../tests/scale/vast.rs"]
 mod vast;
@@ -74,7 +78,12 @@ async fn live(dir: &Path, jobs: u32) -> BTreeMap<&'static str, f64> {
         let (status, body) = call(&api, post("30h")).await;
         posts.push(begun.elapsed());
         assert_eq!(status, StatusCode::CREATED);
-        ids.push(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["id"].as_str().unwrap().to_owned());
+        ids.push(
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap()["id"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
     }
     took.insert("2 POST p50", percentile(&mut posts, 50));
     took.insert("3 POST p99", percentile(&mut posts, 99));
@@ -85,9 +94,11 @@ async fn live(dir: &Path, jobs: u32) -> BTreeMap<&'static str, f64> {
         gets.push(begun.elapsed());
     }
     took.insert("4 GET p50", percentile(&mut gets, 50));
-    for (name, query) in
-        [("5 page p50", ""), ("6 page of a name p50", "&job_name=busybox"), ("7 page of a label p50", "&label=n%3D1")]
-    {
+    for (name, query) in [
+        ("5 page p50", ""),
+        ("6 page of a name p50", "&job_name=busybox"),
+        ("7 page of a label p50", "&label=n%3D1"),
+    ] {
         let mut pages = Vec::new();
         for _ in 0..PAGES {
             let begun = Instant::now();
@@ -109,9 +120,17 @@ async fn fire(api: &Router) -> Vec<Duration> {
     let mut ids = Vec::new();
     for n in 0..FIRED {
         let due = SystemClock.now()
-            + chrono::TimeDelta::from_std(Duration::from_secs(1) + APART * u32::try_from(n % 8).unwrap()).unwrap();
+            + chrono::TimeDelta::from_std(
+                Duration::from_secs(1) + APART * u32::try_from(n % 8).unwrap(),
+            )
+            .unwrap();
         let (_, body) = call(api, post(&due.to_rfc3339())).await;
-        ids.push(serde_json::from_slice::<serde_json::Value>(&body).unwrap()["id"].as_str().unwrap().to_owned());
+        ids.push(
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap()["id"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
         tokio::time::sleep(APART).await;
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -129,8 +148,12 @@ fn get(path: &str) -> Request<Body> {
 }
 
 fn post(date: &str) -> Request<Body> {
-    let body = format!(r#"{{"job_name": "busybox", "date": "{date}", "command": ["true"], "labels": {{"n": "1"}}}}"#);
-    let request = Request::post("/job").header("host", "localhost").header("content-type", "application/json");
+    let body = format!(
+        r#"{{"job_name": "busybox", "date": "{date}", "command": ["true"], "labels": {{"n": "1"}}}}"#
+    );
+    let request = Request::post("/job")
+        .header("host", "localhost")
+        .header("content-type", "application/json");
     request.body(Body::from(body)).unwrap()
 }
 

@@ -57,11 +57,13 @@ impl Service {
         let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
         let stop = CancellationToken::new();
         let dice = Dice::from_system();
-        let (store, writer) = SqliteStore::open(&config.data_dir, Threads::Pool, InstanceId::new(dice.bytes()))?;
+        let (store, writer) =
+            SqliteStore::open(&config.data_dir, Threads::Pool, InstanceId::new(dice.bytes()))?;
         let logs = LogStore::open(&config.data_dir.join("logs"), Threads::Pool)?;
         let (engine, docker) = connect_engine(&config, &dice)?;
-        let listener =
-            TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = listener.local_addr()?;
         report(&config, &store, address);
 
@@ -75,10 +77,11 @@ impl Service {
             catalog: catalog(&config, is_in_use),
             settings: config.settings.clone(),
         });
-        let reloader = Reloader::new(args, config.clone(), hangup, follow(handle.clone(), docker, is_in_use));
+        let reloader =
+            Reloader::new(args, config.clone(), hangup, follow(handle.clone(), docker, is_in_use));
         let writers = TaskTracker::new();
-        let router =
-            Api::new(handle, config.zone, writers.clone()).router(Guard::new(config.tokens, config.allowed_hosts));
+        let router = Api::new(handle, config.zone, writers.clone())
+            .router(Guard::new(config.tokens, config.allowed_hosts));
 
         let mut parts = Parts::new(stop.clone());
         parts.add("the store's writer", async move {
@@ -106,7 +109,8 @@ impl Service {
         let notifier = Notifier::new(store.clone(), Arc::new(SystemClock))?;
         parts.add("the scheduler and the API", async move {
             // The store closes when nobody is left who would read or write.
-            let beside = futures::future::join(notifier.run(stop.clone()), reloader.run(stop.clone()));
+            let beside =
+                futures::future::join(notifier.run(stop.clone()), reloader.run(stop.clone()));
             let served = serve_http(listener, router, writers, stop.clone());
             let (served, ..) = tokio::join!(served, scheduler.run(stop), beside);
             store.close().await;
@@ -139,7 +143,10 @@ fn follow(
         if let (Some(docker), EngineChoice::Docker(place)) = (&docker, &config.engine) {
             docker.set_registries(registries(config, place));
         }
-        handle.follow(Rules { catalog: catalog(config, is_in_use), settings: config.settings.clone() });
+        handle.follow(Rules {
+            catalog: catalog(config, is_in_use),
+            settings: config.settings.clone(),
+        });
     }
 }
 
@@ -149,14 +156,22 @@ type Connected = (Arc<dyn Engine>, Option<Arc<docker::DockerEngine>>);
 fn connect_engine(config: &Config, dice: &Dice) -> anyhow::Result<Connected> {
     Ok(match &config.engine {
         EngineChoice::Docker(place) => {
-            let address = docker::Address::find(place.host.as_deref(), place.cert_path.as_deref(), place.tls_verify)?;
-            let engine = Arc::new(docker::connect(address).with_registries(registries(config, place)));
+            let address = docker::Address::find(
+                place.host.as_deref(),
+                place.cert_path.as_deref(),
+                place.tls_verify,
+            )?;
+            let engine =
+                Arc::new(docker::connect(address).with_registries(registries(config, place)));
             (engine.clone(), Some(engine))
         }
         EngineChoice::Simulated => {
             // What happened would be remembered for ever; and no two lives have the same containers.
-            let settings =
-                Settings { seed: u64::from_le_bytes(dice.bytes()), keep_evidence: false, ..Settings::default() };
+            let settings = Settings {
+                seed: u64::from_le_bytes(dice.bytes()),
+                keep_evidence: false,
+                ..Settings::default()
+            };
             (Arc::new(SimulatedEngine::new(Arc::new(SystemClock), settings)), None)
         }
     })
@@ -169,7 +184,11 @@ fn registries(config: &Config, place: &EngineSection) -> docker::Registries {
         password_file: login.password_file.clone(),
     };
     docker::Registries {
-        logins: config.registries.iter().map(|(name, entry)| (name.clone(), login(entry))).collect(),
+        logins: config
+            .registries
+            .iter()
+            .map(|(name, entry)| (name.clone(), login(entry)))
+            .collect(),
         stall: place.pull_stall.map_or(default.stall, |stall| stall.as_duration()),
     }
 }
@@ -178,7 +197,9 @@ fn registries(config: &Config, place: &EngineSection) -> docker::Registries {
 /// neither does `--adopt-config`.
 fn claim(config: &Config) -> (Option<File>, bool) {
     let file = config.file.as_ref().filter(|_| !config.adopt_config);
-    let Some(file) = file.and_then(|file| File::open(&file.path).ok()) else { return (None, false) };
+    let Some(file) = file.and_then(|file| File::open(&file.path).ok()) else {
+        return (None, false);
+    };
     match file.try_lock() {
         Ok(()) => (Some(file), false),
         Err(TryLockError::WouldBlock) => (None, true),
@@ -216,7 +237,10 @@ fn catalog(config: &Config, is_in_use: bool) -> Catalog {
 }
 
 fn report(config: &Config, store: &SqliteStore, address: SocketAddr) {
-    let file = config.file.as_ref().map_or_else(|| "none".to_owned(), |file| file.path.display().to_string());
+    let file = config
+        .file
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |file| file.path.display().to_string());
     info!(version = env!("CARGO_PKG_VERSION"), instance = %store.instance(), data_dir = %config.data_dir.display(), config = %file, zone = %config.zone, "starting");
     if config.tokens.is_empty() && !address.ip().is_loopback() {
         warn!(%address, "everybody who can reach this address may run containers here (--allow-anonymous)");
@@ -233,7 +257,8 @@ async fn serve_http(
     // An answer in two pieces would wait for the caller's acknowledgement of the first, which comes 40 ms later. Where that cannot be
     // had, it waits.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stopping.cancelled().await });
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stopping.cancelled().await });
     let give_up = async {
         stop.cancelled().await;
         tokio::time::sleep(REQUEST_GRACE).await;

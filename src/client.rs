@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::api::error::Problem;
 use crate::api::wire::{
-    DefinitionsView, DoneView, ForecastView, JobView, JobsView, LedgerView, NotedView, PreviewView, ReadyView,
-    ScheduleView, SchedulesView, VersionView,
+    DefinitionsView, DoneView, ForecastView, JobView, JobsView, LedgerView, NotedView, PreviewView,
+    ReadyView, ScheduleView, SchedulesView, VersionView,
 };
 
 /// Where a server is unless told otherwise.
@@ -67,15 +67,16 @@ impl Client {
     /// # Errors
     /// [`ClientError::BadAddress`].
     pub fn new(server: &str, token: Option<String>) -> Result<Self, ClientError> {
-        let written = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-        let url = reqwest::Url::parse(&written).map_err(|_| ClientError::BadAddress(server.to_owned()))?;
+        let written =
+            if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+        let url = reqwest::Url::parse(&written)
+            .map_err(|_| ClientError::BadAddress(server.to_owned()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(ClientError::BadAddress(server.to_owned()));
         }
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build()
-            .map_err(|error| ClientError::Unreachable { server: written.clone(), cause: chain(&error) })?;
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).build().map_err(
+            |error| ClientError::Unreachable { server: written.clone(), cause: chain(&error) },
+        )?;
         Ok(Self { http, server: written.trim_end_matches('/').to_owned(), token })
     }
 
@@ -151,12 +152,16 @@ impl Client {
         id: &str,
         query: &[(&str, &str)],
     ) -> Result<impl Stream<Item = Result<Bytes, ClientError>>, ClientError> {
-        let request = self.request(Method::GET, &format!("/job/{id}/logs")).query(query).timeout(Duration::MAX);
+        let request = self
+            .request(Method::GET, &format!("/job/{id}/logs"))
+            .query(query)
+            .timeout(Duration::MAX);
         let response = self.answer(request).await?;
         let server = self.server.clone();
-        Ok(response
-            .bytes_stream()
-            .map_err(move |error| ClientError::CutOff { server: server.clone(), cause: chain(&error) }))
+        Ok(response.bytes_stream().map_err(move |error| ClientError::CutOff {
+            server: server.clone(),
+            cause: chain(&error),
+        }))
     }
 
     /// What a recurrence or a date means: `cron`, `every` or `date`, and `time_zone`, `from`, `count`.
@@ -176,7 +181,11 @@ impl Client {
     }
 
     /// Makes or changes a schedule.
-    pub async fn put_schedule(&self, name: &str, fields: &Value) -> Result<ScheduleView, ClientError> {
+    pub async fn put_schedule(
+        &self,
+        name: &str,
+        fields: &Value,
+    ) -> Result<ScheduleView, ClientError> {
         self.json(self.of_schedule(Method::PUT, name, None)?.json(fields)).await
     }
 
@@ -186,7 +195,11 @@ impl Client {
     }
 
     /// Pauses a schedule, or lets it go on.
-    pub async fn pause_schedule(&self, name: &str, paused: bool) -> Result<ScheduleView, ClientError> {
+    pub async fn pause_schedule(
+        &self,
+        name: &str,
+        paused: bool,
+    ) -> Result<ScheduleView, ClientError> {
         let action = if paused { "pause" } else { "resume" };
         self.json(self.of_schedule(Method::POST, name, Some(action))?).await
     }
@@ -197,7 +210,11 @@ impl Client {
     }
 
     /// When a schedule is due next.
-    pub async fn next_of_schedule(&self, name: &str, n: Option<usize>) -> Result<PreviewView, ClientError> {
+    pub async fn next_of_schedule(
+        &self,
+        name: &str,
+        n: Option<usize>,
+    ) -> Result<PreviewView, ClientError> {
         let n: Vec<(&str, usize)> = n.map(|n| ("n", n)).into_iter().collect();
         self.json(self.of_schedule(Method::GET, name, Some("next"))?.query(&n)).await
     }
@@ -208,8 +225,14 @@ impl Client {
     }
 
     /// A call about one schedule, whatever is in its name.
-    fn of_schedule(&self, method: Method, name: &str, action: Option<&str>) -> Result<RequestBuilder, ClientError> {
-        let mut url = reqwest::Url::parse(&self.server).map_err(|_| ClientError::BadAddress(self.server.clone()))?;
+    fn of_schedule(
+        &self,
+        method: Method,
+        name: &str,
+        action: Option<&str>,
+    ) -> Result<RequestBuilder, ClientError> {
+        let mut url = reqwest::Url::parse(&self.server)
+            .map_err(|_| ClientError::BadAddress(self.server.clone()))?;
         url.set_path("");
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["schedule", name]).extend(action);
@@ -233,7 +256,8 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.server)).timeout(ANSWER_TIMEOUT);
+        let request =
+            self.http.request(method, format!("{}{path}", self.server)).timeout(ANSWER_TIMEOUT);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

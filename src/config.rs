@@ -67,7 +67,12 @@ pub struct ServeArgs {
     #[arg(long, env = "TIDETABLE_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub allow_anonymous: Option<bool>,
     /// Name under which the server may be called without a token, beside localhost; may be repeated
-    #[arg(long = "allowed-host", env = "TIDETABLE_ALLOWED_HOSTS", value_delimiter = ',', value_name = "NAME")]
+    #[arg(
+        long = "allowed-host",
+        env = "TIDETABLE_ALLOWED_HOSTS",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
     pub allowed_hosts: Option<Vec<String>>,
     /// How many jobs may run at once [default: 256]
     #[arg(long, env = "TIDETABLE_MAX_RUNNING", value_name = "N")]
@@ -195,7 +200,8 @@ impl Config {
     /// [`ConfigError`], one sentence.
     pub fn load(args: ServeArgs) -> Result<Self, ConfigError> {
         let file = ConfigFile::find(args.config.as_deref())?;
-        let from_file = file.as_ref().map_or_else(|| Ok(FileConfig::default()), ConfigFile::parse)?;
+        let from_file =
+            file.as_ref().map_or_else(|| Ok(FileConfig::default()), ConfigFile::parse)?;
         Self::merge(args, from_file, file)
     }
 
@@ -211,11 +217,19 @@ impl Config {
         Ok(from_file.and_then(|file| file.server.data_dir).unwrap_or_else(default_data_dir))
     }
 
-    fn merge(args: ServeArgs, file: FileConfig, read: Option<ConfigFile>) -> Result<Self, ConfigError> {
+    fn merge(
+        args: ServeArgs,
+        file: FileConfig,
+        read: Option<ConfigFile>,
+    ) -> Result<Self, ConfigError> {
         let server = file.server;
         let listen = listen(args.listen.or(server.listen).as_deref().unwrap_or(DEFAULT_LISTEN))?;
         check_store(args.store.or(server.store).as_deref())?;
-        let tokens = args.token_file.or(server.token_file).as_deref().map_or_else(|| Ok(Vec::new()), read_tokens)?;
+        let tokens = args
+            .token_file
+            .or(server.token_file)
+            .as_deref()
+            .map_or_else(|| Ok(Vec::new()), read_tokens)?;
         let anonymous = args.allow_anonymous.or(server.allow_anonymous).unwrap_or(false);
         check_door(listen, &tokens, anonymous)?;
         let mut allowed_hosts = args.allowed_hosts.or(server.allowed_hosts).unwrap_or_default();
@@ -224,7 +238,11 @@ impl Config {
         }
         let engine = engine(args.engine.or(server.engine).as_deref(), file.engines)?;
         let max_running = args.max_running.or(file.limits.max_running);
-        let settings = settings(max_running, &file.limits, args.accept_new_engine.or(server.accept_new_engine))?;
+        let settings = settings(
+            max_running,
+            &file.limits,
+            args.accept_new_engine.or(server.accept_new_engine),
+        )?;
         let policy = policy(file.policies)?;
         let zone = zone(args.time_zone.or(server.time_zone).as_deref())?;
         let beside = read.as_ref().and_then(|read| read.path.parent()).unwrap_or(Path::new(""));
@@ -244,7 +262,10 @@ impl Config {
             registries: registries(file.registries, beside)?,
             settings,
             adopt_config: args.adopt_config.unwrap_or(false),
-            shutdown_deadline: deadline(args.shutdown_deadline.as_deref(), server.shutdown_deadline)?,
+            shutdown_deadline: deadline(
+                args.shutdown_deadline.as_deref(),
+                server.shutdown_deadline,
+            )?,
             file: read,
         })
     }
@@ -265,7 +286,9 @@ fn listen(text: &str) -> Result<SocketAddr, ConfigError> {
 fn check_store(url: Option<&str>) -> Result<(), ConfigError> {
     match url {
         None | Some("sqlite" | "sqlite:") => Ok(()),
-        Some(other) => wrong(format!("`store` is `{other}`: the state is kept with `sqlite`, in the data directory")),
+        Some(other) => wrong(format!(
+            "`store` is `{other}`: the state is kept with `sqlite`, in the data directory"
+        )),
     }
 }
 
@@ -281,8 +304,9 @@ fn check_door(listen: SocketAddr, tokens: &[String], anonymous: bool) -> Result<
 }
 
 fn read_tokens(path: &Path) -> Result<Vec<String>, ConfigError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| ConfigError(format!("the token file {} cannot be read: {error}", path.display())))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        ConfigError(format!("the token file {} cannot be read: {error}", path.display()))
+    })?;
     let tokens: Vec<String> = text
         .lines()
         .map(str::trim)
@@ -304,15 +328,18 @@ fn read_tokens(path: &Path) -> Result<Vec<String>, ConfigError> {
     }
 }
 
-fn engine(name: Option<&str>, mut sections: BTreeMap<String, EngineSection>) -> Result<EngineChoice, ConfigError> {
+fn engine(
+    name: Option<&str>,
+    mut sections: BTreeMap<String, EngineSection>,
+) -> Result<EngineChoice, ConfigError> {
     match name {
         None | Some("docker" | "podman") => {
             Ok(EngineChoice::Docker(sections.remove(name.unwrap_or("docker")).unwrap_or_default()))
         }
         Some("simulated") => Ok(EngineChoice::Simulated),
-        Some(other) => {
-            wrong(format!("`engine` is `{other}`: there are `docker` (also for Podman's socket) and `simulated`"))
-        }
+        Some(other) => wrong(format!(
+            "`engine` is `{other}`: there are `docker` (also for Podman's socket) and `simulated`"
+        )),
     }
 }
 
@@ -337,9 +364,9 @@ fn settings(
 fn policy(mut policies: BTreeMap<String, Policy>) -> Result<Policy, ConfigError> {
     let default = policies.remove("default").unwrap_or_default();
     match policies.keys().next() {
-        Some(other) => {
-            wrong(format!("`[policies.{other}]` would hold for nobody: `[policies.default]` holds for everybody"))
-        }
+        Some(other) => wrong(format!(
+            "`[policies.{other}]` would hold for nobody: `[policies.default]` holds for everybody"
+        )),
         None => Ok(default),
     }
 }
@@ -347,7 +374,11 @@ fn policy(mut policies: BTreeMap<String, Policy>) -> Result<Policy, ConfigError>
 fn zone(name: Option<&str>) -> Result<Tz, ConfigError> {
     match name {
         Some(name) => parse_zone(name).map_or_else(
-            || wrong(format!("`time_zone` is `{name}`: write a zone such as `Europe/Berlin` or `UTC`")),
+            || {
+                wrong(format!(
+                    "`time_zone` is `{name}`: write a zone such as `Europe/Berlin` or `UTC`"
+                ))
+            },
             Ok,
         ),
         // An image without zone data has no local zone: then it is UTC.
@@ -360,12 +391,17 @@ fn zone(name: Option<&str>) -> Result<Tz, ConfigError> {
 }
 
 fn parse_zone(name: &str) -> Option<Tz> {
-    name.parse().ok().or_else(|| chrono_tz::TZ_VARIANTS.into_iter().find(|zone| zone.name().eq_ignore_ascii_case(name)))
+    name.parse().ok().or_else(|| {
+        chrono_tz::TZ_VARIANTS.into_iter().find(|zone| zone.name().eq_ignore_ascii_case(name))
+    })
 }
 
 fn deadline(flag: Option<&str>, file: Option<Span>) -> Result<Duration, ConfigError> {
     let from_flag = flag
-        .map(|text| text.parse::<Span>().map_err(|error| ConfigError(format!("`shutdown_deadline`: {error}"))))
+        .map(|text| {
+            text.parse::<Span>()
+                .map_err(|error| ConfigError(format!("`shutdown_deadline`: {error}")))
+        })
         .transpose()?;
     Ok(from_flag.or(file).map_or(Duration::from_secs(30), |span| span.as_duration()))
 }
@@ -392,7 +428,8 @@ mod tests {
     use crate::scheduler::SecretSource;
 
     fn merged(args: ServeArgs, toml: &str) -> Result<Config, ConfigError> {
-        let file = toml::from_str(toml).map_err(|error: toml::de::Error| ConfigError(error.to_string()))?;
+        let file = toml::from_str(toml)
+            .map_err(|error: toml::de::Error| ConfigError(error.to_string()))?;
         Config::merge(args, file, None)
     }
 
@@ -405,16 +442,25 @@ mod tests {
     #[test]
     fn a_flag_outranks_the_file_and_the_file_the_default() {
         let file = "[server]\nlisten = '127.0.0.1:1'\ntime_zone = 'Europe/Berlin'\n[limits]\nmax_running = 3";
-        let config = merged(flag(|a| a.listen = Some("127.0.0.1:2".into())), file).expect("is right");
-        assert_eq!((config.listen.port(), config.zone, config.settings.max_running), (2, Tz::Europe__Berlin, 3));
-        assert_eq!(merged(ServeArgs::default(), "").expect("is right").listen.to_string(), DEFAULT_LISTEN);
+        let config =
+            merged(flag(|a| a.listen = Some("127.0.0.1:2".into())), file).expect("is right");
+        assert_eq!(
+            (config.listen.port(), config.zone, config.settings.max_running),
+            (2, Tz::Europe__Berlin, 3)
+        );
+        assert_eq!(
+            merged(ServeArgs::default(), "").expect("is right").listen.to_string(),
+            DEFAULT_LISTEN
+        );
     }
 
     #[test]
     fn an_address_beyond_loopback_wants_a_token_file_or_to_be_told() {
         for address in ["0.0.0.0:8888", "10.0.0.1:8888", "[::]:8888"] {
             let open = flag(|a| a.listen = Some(address.into()));
-            assert!(merged(open, "").expect_err("an open door").to_string().contains("--token-file"));
+            assert!(
+                merged(open, "").expect_err("an open door").to_string().contains("--token-file")
+            );
             let told = flag(|a| (a.listen, a.allow_anonymous) = (Some(address.into()), Some(true)));
             assert!(merged(told, "").is_ok());
         }
@@ -432,7 +478,10 @@ mod tests {
             ("[server]\nstore = 'postgres://x'", "sqlite"),
             ("[server]\nlissten = 'x'", "lissten"),
             ("[limits]\nmax_running = 0", "1 or more"),
-            ("[registries.'https://registry.example']\nusername = 'a'\npassword_file = 'b'", "registry.example:5000"),
+            (
+                "[registries.'https://registry.example']\nusername = 'a'\npassword_file = 'b'",
+                "registry.example:5000",
+            ),
             ("[registries.'registry.example']\nusername = 'a'", "password_file"),
             ("[secrets.pw]", "either a `file` or an `env`"),
             ("[secrets.pw]\nfile = '/a'\nenv = 'A'", "secrets.pw"),
@@ -448,8 +497,14 @@ mod tests {
             ("[schedules.a]\njob_name = 'a'\ncron = '61 * * * *'", "out of range"),
             ("[schedules.a]\njob_name = 'a'\ncron = '@daily'\ncolour = 'red'", "colour"),
             ("[schedules.'a b']\njob_name = 'a'\ncron = '@daily'", "such as `nightly`"),
-            ("[schedules.a]\njob_name = 'a'\ncron = '@daily'\nspec = { env_file = 'x' }", "into a definition"),
-            ("[schedules.a]\njob_name = 'a'\ncron = '@daily'\nstart_at = 2026-01-01T00:00:00Z", "start_at"),
+            (
+                "[schedules.a]\njob_name = 'a'\ncron = '@daily'\nspec = { env_file = 'x' }",
+                "into a definition",
+            ),
+            (
+                "[schedules.a]\njob_name = 'a'\ncron = '@daily'\nstart_at = 2026-01-01T00:00:00Z",
+                "start_at",
+            ),
         ] {
             let error = merged(ServeArgs::default(), toml).expect_err("is wrong").to_string();
             assert!(error.contains(said), "{toml}: {error}");
@@ -467,7 +522,8 @@ mod tests {
     fn a_path_in_the_file_is_meant_from_where_the_file_is() {
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(dir.path().join("env"), "A=1").expect("a file");
-        let toml = "[definitions.JOB_A]\nimage = 'busybox'\nenv_file = 'env'\n[secrets.pw]\nfile = 'pw'";
+        let toml =
+            "[definitions.JOB_A]\nimage = 'busybox'\nenv_file = 'env'\n[secrets.pw]\nfile = 'pw'";
         let file = toml::from_str(toml).expect("is right");
         let read = ConfigFile { path: dir.path().join("config.toml"), text: toml.to_owned() };
         let config = Config::merge(ServeArgs::default(), file, Some(read)).expect("is right");
@@ -479,7 +535,8 @@ mod tests {
 
     #[test]
     fn the_example_is_right() {
-        let config = merged(ServeArgs::default(), include_str!("../examples/tidetable.toml")).expect("is right");
+        let config = merged(ServeArgs::default(), include_str!("../examples/tidetable.toml"))
+            .expect("is right");
         assert!(!config.queues.is_empty() && config.policy.queues.is_some());
         assert!(
             config.definitions.contains_key("JOB_A")

@@ -109,9 +109,13 @@ impl Notifier {
         let receivers = self.sender.store.receivers().await?;
         self.resting.retain(|resting, _| receivers.iter().any(|(receiver, _)| receiver == resting));
         for (receiver, due_at) in receivers {
-            let rest = self.resting.get(&receiver).map_or(Duration::ZERO, |(until, _)| until.duration_since(instant));
+            let rest = self
+                .resting
+                .get(&receiver)
+                .map_or(Duration::ZERO, |(until, _)| until.duration_since(instant));
             let wait = (due_at - now).to_std().unwrap_or_default().max(rest);
-            let is_busy = self.tasks.len() >= AT_ONCE || self.busy.values().any(|other| *other == receiver);
+            let is_busy =
+                self.tasks.len() >= AT_ONCE || self.busy.values().any(|other| *other == receiver);
             if !wait.is_zero() {
                 nap = nap.min(wait);
             } else if !is_busy {
@@ -184,7 +188,9 @@ impl Sender {
         }
         warn!(%job, receiver, %why, tries = letter.tries + 1, "a notification was not taken; trying again");
         if answer.is_ok() {
-            self.store.put_letter_off(letter.id, later(now, doubled(letter.tries, LONGEST_PUT_OFF))).await?;
+            self.store
+                .put_letter_off(letter.id, later(now, doubled(letter.tries, LONGEST_PUT_OFF)))
+                .await?;
         }
         Ok(answer.is_ok())
     }
@@ -214,7 +220,8 @@ mod tests {
 
     #[test]
     fn a_rest_is_doubled_with_each_failure_in_a_row_up_to_the_longest() {
-        let rests: Vec<u64> = [0, 1, 2, 8, 9, u32::MAX].map(|n| doubled(n, LONGEST_REST).as_secs()).into();
+        let rests: Vec<u64> =
+            [0, 1, 2, 8, 9, u32::MAX].map(|n| doubled(n, LONGEST_REST).as_secs()).into();
         assert_eq!(rests, [1, 2, 4, 256, 300, 300]);
     }
 }

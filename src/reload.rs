@@ -117,5 +117,8 @@ fn refuse(mistake: &ConfigError) {
 
 /// Nothing when the runtime is going down.
 async fn look(path: PathBuf) -> Option<Look> {
-    Threads::Pool.run(move || std::fs::read_to_string(path).map_err(|error| error.to_string())).await.ok()
+    Threads::Pool
+        .run(move || std::fs::read_to_string(path).map_err(|error| error.to_string()))
+        .await
+        .ok()
 }

@@ -25,7 +25,10 @@ impl Signals {
     /// When the system refuses.
     pub(crate) fn listen() -> anyhow::Result<Self> {
         let on = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
     }
 
     /// The next one.
@@ -50,7 +53,11 @@ impl Parts {
     }
 
     /// Adds a part that runs until `stop` is cancelled.
-    pub(crate) fn add(&mut self, name: &'static str, part: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub(crate) fn add(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
         self.tasks.spawn(async move { (name, part.await) });
     }
 
@@ -59,7 +66,11 @@ impl Parts {
     ///
     /// # Errors
     /// When a part ended by itself or broke.
-    pub(crate) async fn run(mut self, mut signals: Signals, deadline: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn run(
+        mut self,
+        mut signals: Signals,
+        deadline: Duration,
+    ) -> anyhow::Result<()> {
         let ended = tokio::select! {
             biased;
             () = signals.next() => {
@@ -95,7 +106,9 @@ impl Parts {
     }
 }
 
-fn early(joined: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {
+fn early(
+    joined: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
+) -> anyhow::Result<()> {
     match joined {
         Ok((name, Ok(()))) => bail!("{name} ended by itself"),
         Ok((name, Err(failure))) => Err(failure.context(format!("{name} failed"))),

@@ -27,14 +27,22 @@ fn a_job_is_posted_in_each_of_the_three_kinds_of_body_and_answered_with_the_seed
     let server = Server::simulated();
     let multipart = "--x\r\ncontent-disposition: form-data; name=\"job_name\"\r\n\r\n\"JOB_A\"\r\n--x\r\ncontent-disposition: form-data; name=\"date\"\r\n\r\n30s\r\n--x--\r\n";
     for answer in [
-        server.call("POST", "/job", &[("content-type", "multipart/form-data; boundary=x")], multipart.as_bytes()),
+        server.call(
+            "POST",
+            "/job",
+            &[("content-type", "multipart/form-data; boundary=x")],
+            multipart.as_bytes(),
+        ),
         server.post_form("/job", "job_name=JOB_A&date=30s"),
         server.post_json("/job", &json!({"job_name": "JOB_A", "date": "30s"})),
     ] {
         let said = answer.json();
         let id = said["id"].as_str().unwrap();
         assert_eq!(answer.status, 201);
-        assert_eq!(said["message"], format!("job JOB_A with id {id} will be scheduled to run in 30s"));
+        assert_eq!(
+            said["message"],
+            format!("job JOB_A with id {id} will be scheduled to run in 30s")
+        );
         assert_eq!(answer.header("location"), Some(format!("/job/{id}").as_str()));
         assert!(
             said["warning"].as_str().unwrap().contains("JOB_A"),
@@ -51,7 +59,13 @@ fn a_job_is_posted_in_each_of_the_three_kinds_of_body_and_answered_with_the_seed
 fn an_absolute_date_is_said_back_in_the_seeds_format() {
     let server = Server::simulated();
     let said = server.post_form("/job", "job_name=busybox&date=2099-06-20T13:25").json();
-    assert!(said["message"].as_str().unwrap().ends_with("will be scheduled to run at 20-06-2099 13:25:00"), "{said}");
+    assert!(
+        said["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("will be scheduled to run at 20-06-2099 13:25:00"),
+        "{said}"
+    );
     assert_eq!(said["scheduled_to"], "20-06-2099 13:25:00");
 }
 
@@ -80,7 +94,10 @@ fn a_job_goes_through_the_three_maps() {
     assert_eq!(server.post_form(&format!("/job/{}/stop", ids[1]), "").status, 200);
     for (id, status, code) in [(&ids[0], "succeeded", 0), (&ids[1], "stopped", 143)] {
         let over = server.wait(id);
-        assert_eq!((&over["status"], &over["exit_code"], &over["attempt"]), (&json!(status), &json!(code), &json!(1)));
+        assert_eq!(
+            (&over["status"], &over["exit_code"], &over["attempt"]),
+            (&json!(status), &json!(code), &json!(1))
+        );
         assert_eq!(over["labels"]["team"], "a");
         assert!(over["lateness_ms"].as_i64().unwrap() >= 0);
         assert!(over["image_digest"].as_str().unwrap().starts_with("sha256:"));
@@ -106,7 +123,12 @@ fn a_job_is_canceled_by_path_by_query_and_by_form() {
     assert_eq!(server.delete(&format!("/job/{}", id())).status, 200);
     assert_eq!(server.delete(&format!("/job?job_id={}", id())).status, 200);
     let form = |body: String| {
-        server.call("DELETE", "/job", &[("content-type", "application/x-www-form-urlencoded")], body.as_bytes())
+        server.call(
+            "DELETE",
+            "/job",
+            &[("content-type", "application/x-www-form-urlencoded")],
+            body.as_bytes(),
+        )
     };
     assert_eq!(form(format!("job_id={}", id())).status, 200);
     form(String::new()).assert_problem(400, "missing_field");
@@ -131,7 +153,8 @@ fn deleting_a_running_job_names_the_call_that_stops_it_and_that_stops_it() {
 fn a_job_that_waits_has_nothing_to_stop() {
     let server = Server::simulated();
     let id = server.submit(json!({"job_name": "busybox", "date": "1h"}));
-    let problem = server.post_form(&format!("/job/{id}/stop"), "").assert_problem(409, "job_scheduled");
+    let problem =
+        server.post_form(&format!("/job/{id}/stop"), "").assert_problem(409, "job_scheduled");
     assert!(problem["detail"].as_str().unwrap().contains("DELETE"));
 }
 
@@ -139,8 +162,18 @@ fn a_job_that_waits_has_nothing_to_stop() {
 fn a_failure_says_what_it_was() {
     let server = Server::simulated();
     for (job, status, reason, code) in [
-        (json!({"job_name": "busybox", "command": "sh -c 'exit 7'"}), "failed", "exit_nonzero", json!(7)),
-        (json!({"job_name": "busybox", "command": "frobnicate"}), "failed", "command_not_found", Value::Null),
+        (
+            json!({"job_name": "busybox", "command": "sh -c 'exit 7'"}),
+            "failed",
+            "exit_nonzero",
+            json!(7),
+        ),
+        (
+            json!({"job_name": "busybox", "command": "frobnicate"}),
+            "failed",
+            "command_not_found",
+            Value::Null,
+        ),
         (json!({"job_name": "no-such-image:1"}), "failed", "image_not_found", Value::Null),
         (json!({"job_name": "JOB_B"}), "failed", "no_such_job", Value::Null),
         (
@@ -174,8 +207,7 @@ fn a_failed_attempt_is_tried_again_as_often_as_the_job_says() {
 
 #[test]
 fn a_definition_of_the_config_is_run_by_its_name_with_the_jobs_own_fields_over_it() {
-    let config =
-        "[definitions.JOB_A]\nimage = 'busybox'\ncommand = ['sh', '-c', 'echo $A $B']\nenv = { A = 'one', B = 'two' }";
+    let config = "[definitions.JOB_A]\nimage = 'busybox'\ncommand = ['sh', '-c', 'echo $A $B']\nenv = { A = 'one', B = 'two' }";
     let server = Server::start(&["--engine", "simulated"], config, &[]);
     let id = server.submit(json!({"job_name": "JOB_A", "date": "now", "env": {"B": "three"}}));
     assert_eq!(server.wait(&id)["status"], "succeeded");
@@ -185,10 +217,13 @@ fn a_definition_of_the_config_is_run_by_its_name_with_the_jobs_own_fields_over_i
 #[test]
 fn slots_are_kept_to_and_the_more_urgent_go_first() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
-    let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
+    let first =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
     server.until(&first, "running");
-    let low = server.submit(json!({"job_name": "busybox", "date": "now", "command": "true", "priority": -1}));
-    let high = server.submit(json!({"job_name": "busybox", "date": "now", "command": "true", "priority": 1}));
+    let low = server
+        .submit(json!({"job_name": "busybox", "date": "now", "command": "true", "priority": -1}));
+    let high = server
+        .submit(json!({"job_name": "busybox", "date": "now", "command": "true", "priority": 1}));
     for id in [&low, &high] {
         assert_eq!(server.until(id, "queued")["reason"], "no_slot");
     }
@@ -200,9 +235,11 @@ fn slots_are_kept_to_and_the_more_urgent_go_first() {
 #[test]
 fn a_job_that_cannot_start_by_its_deadline_is_missed() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
-    let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
+    let first =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
     server.until(&first, "running");
-    let id = server.submit(json!({"job_name": "busybox", "date": "now", "start_deadline": "500ms"}));
+    let id =
+        server.submit(json!({"job_name": "busybox", "date": "now", "start_deadline": "500ms"}));
     let over = server.wait(&id);
     assert_eq!((&over["status"], &over["reason"]), (&json!("missed"), &json!("deadline_passed")));
 }
@@ -217,7 +254,11 @@ fn logs_come_as_text_as_events_and_as_json_live_and_kept() {
         run_now(&server, &id);
         live.join().unwrap()
     });
-    assert_eq!(live.text(), "one\ntwo\nno end", "a followed stream has the last line, too, though it has no end");
+    assert_eq!(
+        live.text(),
+        "one\ntwo\nno end",
+        "a followed stream has the last line, too, though it has no end"
+    );
     let kept = |query: &str| server.get(&format!("/job/{id}/logs{query}")).text();
     assert_eq!(kept(""), live.text());
     assert_eq!(kept("?stream=stderr"), "two\n");
@@ -226,10 +267,14 @@ fn logs_come_as_text_as_events_and_as_json_live_and_kept() {
     let accept = |kind| server.call("GET", &format!("/job/{id}/logs"), &[("accept", kind)], b"");
     let lines = accept("application/x-ndjson");
     let first: Value = serde_json::from_str(lines.text().lines().next().unwrap()).unwrap();
-    assert_eq!((&first["stream"], &first["text"], &first["complete"]), (&json!("stdout"), &json!("one"), &json!(true)));
+    assert_eq!(
+        (&first["stream"], &first["text"], &first["complete"]),
+        (&json!("stdout"), &json!("one"), &json!(true))
+    );
     let events = accept("text/event-stream").text();
     assert!(
-        events.starts_with("event: log\ndata: {") && events.trim_end().ends_with("event: end\ndata: {}"),
+        events.starts_with("event: log\ndata: {")
+            && events.trim_end().ends_with("event: end\ndata: {}"),
         "{events}"
     );
 }
@@ -237,7 +282,9 @@ fn logs_come_as_text_as_events_and_as_json_live_and_kept() {
 #[test]
 fn a_job_tells_how_its_output_stands() {
     let server = Server::simulated();
-    let submit = |date, command: &str| server.submit(json!({"job_name": "busybox", "date": date, "command": command}));
+    let submit = |date, command: &str| {
+        server.submit(json!({"job_name": "busybox", "date": date, "command": command}))
+    };
     let log = |id: &str| server.get(&format!("/job/{id}")).json()["log"].clone();
     let done = server
         .submit(json!({"job_name": "busybox", "date": "now", "command": "printf 'one\\ntwo'", "log_limit": "1KiB"}));
@@ -246,9 +293,11 @@ fn a_job_tells_how_its_output_stands() {
     );
     let (running, waiting) = (submit("now", "sleep 60"), submit("1h", "true"));
     server.until(&running, "running");
-    assert_eq!([log(&running), log(&waiting)], [json!({"complete": false}), json!({"complete": false})]);
-    let of =
-        |lines, bytes, truncated| json!({"lines": lines, "bytes": bytes, "truncated": truncated, "complete": true});
+    assert_eq!(
+        [log(&running), log(&waiting)],
+        [json!({"complete": false}), json!({"complete": false})]
+    );
+    let of = |lines, bytes, truncated| json!({"lines": lines, "bytes": bytes, "truncated": truncated, "complete": true});
     assert_eq!(server.kept(&done)["log"], of(2, 7, false));
     assert_eq!(server.kept(&cut)["log"], of(1, 4, true));
     let said = server.get(&format!("/job/{cut}/logs")).text();
@@ -286,15 +335,30 @@ fn the_listing_is_filtered_paged_and_not_sent_twice() {
     for n in 0..7 {
         server.submit(json!({"job_name": format!("job-{}", n % 2), "date": "1h", "labels": {"n": n.to_string()}}));
     }
-    let count = |query: &str| server.get(&format!("/jobs?{query}")).json()["scheduled"].as_object().unwrap().len();
+    let count = |query: &str| {
+        server.get(&format!("/jobs?{query}")).json()["scheduled"].as_object().unwrap().len()
+    };
     assert_eq!(
-        (count("job_name=job-0"), count("label=n=3"), count("state=scheduled"), count("state=failed")),
+        (
+            count("job_name=job-0"),
+            count("label=n=3"),
+            count("state=scheduled"),
+            count("state=failed")
+        ),
         (4, 1, 7, 0)
     );
     let nightly = json!({"job_name": "job-0", "cron": "@yearly"}).to_string();
-    let put = server.call("PUT", "/schedule/nightly", &[("content-type", "application/json")], nightly.as_bytes());
+    let put = server.call(
+        "PUT",
+        "/schedule/nightly",
+        &[("content-type", "application/json")],
+        nightly.as_bytes(),
+    );
     assert_eq!(put.status, 201, "{}", put.text());
-    assert_eq!((count("schedule=nightly"), count("schedule=nightly&job_name=job-1"), count("schedule=x")), (1, 0, 0));
+    assert_eq!(
+        (count("schedule=nightly"), count("schedule=nightly&job_name=job-1"), count("schedule=x")),
+        (1, 0, 0)
+    );
     assert_eq!(server.delete("/schedule/nightly").status, 204);
     let mut seen = Vec::new();
     let mut page = server.get("/jobs?limit=3").json();
@@ -307,13 +371,20 @@ fn the_listing_is_filtered_paged_and_not_sent_twice() {
     }
     assert_eq!(seen.len(), 7);
     let tag = server.get("/jobs").header("etag").unwrap().to_owned();
-    let again = |server: &Server| server.call("GET", "/jobs", &[("if-none-match", &tag)], b"").status;
+    let again =
+        |server: &Server| server.call("GET", "/jobs", &[("if-none-match", &tag)], b"").status;
     assert_eq!(again(&server), 304);
     server.submit(json!({"job_name": "busybox", "date": "1h"}));
     assert_eq!(again(&server), 200);
-    for query in
-        ["limit=0", "limit=x", "cursor=x&limit=3", "cursor=scheduled-0", "state=lost", "frobnicate=1", "label==x"]
-    {
+    for query in [
+        "limit=0",
+        "limit=x",
+        "cursor=x&limit=3",
+        "cursor=scheduled-0",
+        "state=lost",
+        "frobnicate=1",
+        "label==x",
+    ] {
         assert_eq!(server.get(&format!("/jobs?{query}")).status, 400, "{query}");
     }
 }
@@ -342,8 +413,12 @@ fn a_listing_is_compressed_for_who_asks_and_its_tag_goes_for_both() {
         assert_eq!((answer.header("vary"), answer.text()), (Some("accept-encoding"), plain.text()));
     }
     let tag = plain.header("etag").unwrap();
-    let again = server.call("GET", "/jobs", &[("accept-encoding", "gzip"), ("if-none-match", tag)], b"");
-    assert_eq!((again.status, again.header("vary"), again.body.len()), (304, Some("accept-encoding"), 0));
+    let again =
+        server.call("GET", "/jobs", &[("accept-encoding", "gzip"), ("if-none-match", tag)], b"");
+    assert_eq!(
+        (again.status, again.header("vary"), again.body.len()),
+        (304, Some("accept-encoding"), 0)
+    );
 }
 
 #[test]
@@ -362,7 +437,10 @@ fn what_is_written_line_by_line_or_has_a_strong_tag_is_not_compressed() {
     let put = server.call("PUT", "/definition/a", &json, spec.to_string().as_bytes());
     assert_eq!(put.status, 201, "{}", put.text());
     let definition = server.call("GET", "/definition/a", &[("accept-encoding", "gzip")], b"");
-    assert!(definition.body.len() > 2_000 && definition.header("etag").is_some_and(|tag| tag.starts_with('"')));
+    assert!(
+        definition.body.len() > 2_000
+            && definition.header("etag").is_some_and(|tag| tag.starts_with('"'))
+    );
     assert_eq!(definition.header("content-encoding"), None);
 }
 
@@ -371,7 +449,9 @@ fn first_bytes(server: &Server, path: &str, accept: &str) -> String {
     let address = server.url().strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\naccept-encoding: gzip\r\n\r\n");
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\naccept-encoding: gzip\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     let (mut seen, mut chunk) = (Vec::new(), [0; 4_096]);
     loop {
@@ -388,7 +468,8 @@ fn first_bytes(server: &Server, path: &str, accept: &str) -> String {
 fn what_is_wrong_with_a_job_is_said_and_nothing_is_kept() {
     let server = Server::simulated();
     let json = |body: Value| server.post_json("/job", &body);
-    let raw = |kind: &str, body: &[u8]| server.call("POST", "/job", &[("content-type", kind)], body);
+    let raw =
+        |kind: &str, body: &[u8]| server.call("POST", "/job", &[("content-type", kind)], body);
     let refused: Vec<(Answer, u16, &str)> = vec![
         (json(json!({"date": "1s"})), 400, "missing_field"),
         (json(json!({"job_name": "a"})), 400, "missing_field"),
@@ -406,7 +487,11 @@ fn what_is_wrong_with_a_job_is_said_and_nothing_is_kept() {
         (json(json!({"job_name": "a", "date": "1s", "memory": "many"})), 400, "invalid_field"),
         (json(json!({"job_name": "a", "date": "1s", "privileged": true})), 403, "policy_denied"),
         (json(json!({"job_name": "a", "date": "1s", "network": "host"})), 403, "policy_denied"),
-        (json(json!({"job_name": "a", "date": "1s", "cap_add": ["SYS_ADMIN"]})), 403, "policy_denied"),
+        (
+            json(json!({"job_name": "a", "date": "1s", "cap_add": ["SYS_ADMIN"]})),
+            403,
+            "policy_denied",
+        ),
         (
             json(
                 json!({"job_name": "a", "date": "1s", "mounts": [{"type": "bind", "source": "/var/run/docker.sock", "target": "/s"}]}),
@@ -414,11 +499,26 @@ fn what_is_wrong_with_a_job_is_said_and_nothing_is_kept() {
             403,
             "policy_denied",
         ),
-        (raw("application/json", b"{\"job_name\": \"a\", \"job_name\": \"b\", \"date\": \"1s\"}"), 400, "invalid_json"),
+        (
+            raw(
+                "application/json",
+                b"{\"job_name\": \"a\", \"job_name\": \"b\", \"date\": \"1s\"}",
+            ),
+            400,
+            "invalid_json",
+        ),
         (raw("application/json", b"{"), 400, "invalid_json"),
         (raw("application/json", b"\xff\xfe"), 400, "invalid_json"),
-        (raw("application/x-www-form-urlencoded", b"job_name=a&job_name=b&date=1s"), 400, "doubled_field"),
-        (raw("application/x-www-form-urlencoded", b"job_name=a&date=1s&job=x"), 400, "unknown_field"),
+        (
+            raw("application/x-www-form-urlencoded", b"job_name=a&job_name=b&date=1s"),
+            400,
+            "doubled_field",
+        ),
+        (
+            raw("application/x-www-form-urlencoded", b"job_name=a&date=1s&job=x"),
+            400,
+            "unknown_field",
+        ),
         (
             raw(
                 "multipart/form-data; boundary=x",
@@ -467,15 +567,21 @@ fn with_a_token_file_only_a_token_opens_the_door() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens");
     std::fs::write(&file, "# ours\n0123456789abcdef0123456789abcdef\n").unwrap();
-    let server = Server::start(&["--engine", "simulated", "--token-file", file.to_str().unwrap()], "", &[]);
+    let server =
+        Server::start(&["--engine", "simulated", "--token-file", file.to_str().unwrap()], "", &[]);
     let answer = server.get("/jobs");
     answer.assert_problem(401, "unauthorized");
     assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"));
     let with = |token: &str| {
-        server.call("GET", "/jobs", &[("authorization", token), ("host", "anything.example")], b"").status
+        server
+            .call("GET", "/jobs", &[("authorization", token), ("host", "anything.example")], b"")
+            .status
     };
     assert_eq!(
-        (with("Bearer 0123456789abcdef0123456789abcdef"), with("Bearer 0123456789abcdef0123456789abcdee")),
+        (
+            with("Bearer 0123456789abcdef0123456789abcdef"),
+            with("Bearer 0123456789abcdef0123456789abcdee")
+        ),
         (200, 401)
     );
     assert_eq!(server.get("/healthz").status, 200);
@@ -493,7 +599,8 @@ fn the_server_says_how_it_is() {
 fn of_a_herd_that_is_due_at_one_instant_the_most_urgent_goes_first() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
     // However long it takes to submit them: none has its turn before that is taken off.
-    let before = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
+    let before =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
     server.until(&before, "running");
     // Where the due time comes before all are submitted, it was too early: a date in the past is refused.
     let urgent = [3, 15, 60, 240].into_iter().find_map(|seconds| {

@@ -21,11 +21,17 @@ fn a_job_that_waits_is_given_another_date_and_runs_then() {
     let answer = patch(&server, &id, &json!({"date": "20-06-2099 13:25:28"}));
     let said = answer.json();
     assert_eq!(answer.status, 200);
-    assert_eq!(said["message"], format!("job busybox with id {id} will be scheduled to run at 20-06-2099 13:25:28"));
+    assert_eq!(
+        said["message"],
+        format!("job busybox with id {id} will be scheduled to run at 20-06-2099 13:25:28")
+    );
     server.kill();
     server.up();
     let job = server.get(&format!("/job/{id}")).json();
-    assert_eq!((&job["scheduled_to"], &job["status"]), (&json!("20-06-2099 13:25:28"), &json!("scheduled")));
+    assert_eq!(
+        (&job["scheduled_to"], &job["status"]),
+        (&json!("20-06-2099 13:25:28"), &json!("scheduled"))
+    );
     assert_eq!(patch(&server, &id, &json!({"date": "now"})).status, 200);
     assert_eq!(server.wait(&id)["status"], "succeeded");
 }
@@ -33,7 +39,8 @@ fn a_job_that_waits_is_given_another_date_and_runs_then() {
 #[test]
 fn a_job_that_waits_for_a_slot_is_put_off() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
-    let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
+    let first =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
     server.until(&first, "running");
     let id = server.submit(json!({"job_name": "busybox", "date": "now"}));
     server.until(&id, "queued");
@@ -49,7 +56,10 @@ fn a_job_that_runs_or_is_over_keeps_its_date() {
     server.post_form(&format!("/job/{id}/stop"), "");
     server.wait(&id);
     let problem = patch(&server, &id, &json!({"date": "1h"})).assert_problem(409, "job_stopped");
-    assert!(problem["detail"].as_str().unwrap().contains(&format!("POST /job/{id}/rerun")), "{problem}");
+    assert!(
+        problem["detail"].as_str().unwrap().contains(&format!("POST /job/{id}/rerun")),
+        "{problem}"
+    );
 }
 
 #[test]
@@ -76,7 +86,12 @@ fn a_job_is_run_once_more_as_it_was_resolved_whatever_became_of_its_definition()
     let server = Server::simulated();
     let put = |word: &str| {
         let spec = json!({"image": "busybox", "command": ["echo", word]}).to_string();
-        server.call("PUT", "/definition/JOB_A", &[("content-type", "application/json")], spec.as_bytes())
+        server.call(
+            "PUT",
+            "/definition/JOB_A",
+            &[("content-type", "application/json")],
+            spec.as_bytes(),
+        )
     };
     put("one");
     let old = server.submit(json!({"job_name": "JOB_A", "date": "now", "labels": {"team": "a"}}));
@@ -84,7 +99,10 @@ fn a_job_is_run_once_more_as_it_was_resolved_whatever_became_of_its_definition()
     put("two");
     let again = server.call("POST", &format!("/job/{old}/rerun"), &[], b"");
     let id = again.json()["id"].as_str().unwrap().to_owned();
-    assert_eq!((again.status, again.header("location")), (201, Some(format!("/job/{id}").as_str())));
+    assert_eq!(
+        (again.status, again.header("location")),
+        (201, Some(format!("/job/{id}").as_str()))
+    );
     assert_ne!(id, old);
     let over = server.wait(&id);
     assert_eq!(
@@ -92,13 +110,27 @@ fn a_job_is_run_once_more_as_it_was_resolved_whatever_became_of_its_definition()
         (&json!("JOB_A"), &json!("a"), &json!(1))
     );
     assert_eq!(server.get(&format!("/job/{id}/logs")).text(), "one\n");
-    let later = server.post_json(&format!("/job/{old}/rerun"), &json!({"date": "20-06-2099 13:25:28"})).json();
-    assert_eq!((&later["status"], &later["scheduled_to"]), (&json!("scheduled"), &json!("20-06-2099 13:25:28")));
-    server.post_form(&format!("/job/{old}/rerun"), "date=never").assert_problem(400, "invalid_date");
-    server.post_form(&format!("/job/{}/rerun", "0".repeat(32)), "").assert_problem(404, "no_such_job");
-    let said = Command::new(common::binary()).args(["--server", server.url(), "rerun", &old, "--at", "1h"]).output();
+    let later = server
+        .post_json(&format!("/job/{old}/rerun"), &json!({"date": "20-06-2099 13:25:28"}))
+        .json();
+    assert_eq!(
+        (&later["status"], &later["scheduled_to"]),
+        (&json!("scheduled"), &json!("20-06-2099 13:25:28"))
+    );
+    server
+        .post_form(&format!("/job/{old}/rerun"), "date=never")
+        .assert_problem(400, "invalid_date");
+    server
+        .post_form(&format!("/job/{}/rerun", "0".repeat(32)), "")
+        .assert_problem(404, "no_such_job");
+    let said = Command::new(common::binary())
+        .args(["--server", server.url(), "rerun", &old, "--at", "1h"])
+        .output();
     let said = said.unwrap();
-    assert!(said.status.success() && String::from_utf8(said.stdout).unwrap().ends_with("to run in 1h\n"));
+    assert!(
+        said.status.success()
+            && String::from_utf8(said.stdout).unwrap().ends_with("to run in 1h\n")
+    );
 }
 
 fn post(server: &Server, key: &str, body: &Value) -> Answer {
@@ -123,10 +155,16 @@ fn a_request_with_a_key_that_comes_again_is_answered_as_the_first_time_also_afte
     let form = [("content-type", "application/x-www-form-urlencoded"), ("idempotency-key", "k")];
     let as_form = server.call("POST", "/job", &form, b"date=1h&env=B=2&job_name=JOB_A&env=A=1");
     for again in [post(&server, "k", &body), as_form] {
-        assert_eq!((again.status, again.header("location")), (201, first.header("location")), "{}", again.text());
+        assert_eq!(
+            (again.status, again.header("location")),
+            (201, first.header("location")),
+            "{}",
+            again.text()
+        );
         assert_eq!(again.json(), first.json());
     }
-    post(&server, "k", &json!({"job_name": "JOB_A", "date": "2h"})).assert_problem(422, "idempotency_key_reused");
+    post(&server, "k", &json!({"job_name": "JOB_A", "date": "2h"}))
+        .assert_problem(422, "idempotency_key_reused");
     assert_eq!(scheduled(&server), 1);
     assert_eq!(post(&server, "other", &body).status, 201);
     assert_eq!(scheduled(&server), 2);
@@ -141,7 +179,10 @@ fn of_many_equal_requests_at_once_one_makes_a_job_and_all_get_its_answer() {
         calls.into_iter().map(|call| call.join().unwrap()).collect()
     });
     for answer in &answers {
-        assert_eq!((answer.status, answer.json()["id"].clone()), (201, answers[0].json()["id"].clone()));
+        assert_eq!(
+            (answer.status, answer.json()["id"].clone()),
+            (201, answers[0].json()["id"].clone())
+        );
     }
     assert_eq!(scheduled(&server), 1);
 }
@@ -152,7 +193,8 @@ fn a_key_is_its_callers_and_a_request_that_was_refused_does_not_use_it_up() {
     let file = dir.path().join("tokens");
     let tokens = ["a".repeat(32), "b".repeat(32)];
     std::fs::write(&file, tokens.join("\n")).unwrap();
-    let server = Server::start(&["--engine", "simulated", "--token-file", file.to_str().unwrap()], "", &[]);
+    let server =
+        Server::start(&["--engine", "simulated", "--token-file", file.to_str().unwrap()], "", &[]);
     let post = |token: &str, date: &str| {
         let bearer = format!("Bearer {token}");
         let kind = ("content-type", "application/x-www-form-urlencoded");
@@ -178,7 +220,9 @@ fn a_key_that_is_none_is_refused() {
 /// A job that runs, and ignores the request to stop for as long as it may.
 fn deaf(server: &Server) -> String {
     let command = json!(["sh", "-c", "trap '' TERM; sleep 3600"]);
-    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": command, "stop_grace": "10m"}));
+    let id = server.submit(
+        json!({"job_name": "busybox", "date": "now", "command": command, "stop_grace": "10m"}),
+    );
     server.until(&id, "running");
     id
 }
@@ -186,7 +230,8 @@ fn deaf(server: &Server) -> String {
 #[test]
 fn stop_is_hurried_by_a_second_one_or_its_grace() {
     let server = Server::simulated();
-    let stop = |id: &str, query: &str| server.call("POST", &format!("/job/{id}/stop{query}"), &[], b"");
+    let stop =
+        |id: &str, query: &str| server.call("POST", &format!("/job/{id}/stop{query}"), &[], b"");
     let twice = deaf(&server);
     assert_eq!(stop(&twice, "").json()["status"], "stopping");
     assert_eq!(stop(&twice, "").status, 200);
@@ -202,14 +247,23 @@ fn stop_is_hurried_by_a_second_one_or_its_grace() {
 
 #[test]
 fn grace_beyond_the_policy_is_refused() {
-    let server = Server::start(&["--engine", "simulated"], "[policies.default]\nmax_stop_grace = '15m'", &[]);
+    let server = Server::start(
+        &["--engine", "simulated"],
+        "[policies.default]\nmax_stop_grace = '15m'",
+        &[],
+    );
     let job = json!({"job_name": "busybox", "date": "1h", "stop_grace": "30d"});
     let problem = server.post_json("/job", &job).assert_problem(403, "policy_denied");
     assert!(problem["detail"].as_str().unwrap().contains("15m"), "{problem}");
-    let schedule = json!({"job_name": "busybox", "every": "1h", "spec": {"stop_grace": "30d"}}).to_string();
+    let schedule =
+        json!({"job_name": "busybox", "every": "1h", "spec": {"stop_grace": "30d"}}).to_string();
     let json_body = [("content-type", "application/json")];
     for path in ["/schedule/s", "/definition/d"] {
-        let body = if path == "/definition/d" { r#"{"image": "busybox", "stop_grace": "30d"}"# } else { &schedule };
+        let body = if path == "/definition/d" {
+            r#"{"image": "busybox", "stop_grace": "30d"}"#
+        } else {
+            &schedule
+        };
         server.call("PUT", path, &json_body, body.as_bytes()).assert_problem(403, "policy_denied");
     }
     let id = deaf(&server);

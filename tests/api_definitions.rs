@@ -27,7 +27,8 @@ fn output(server: &Server, id: &str) -> String {
 /// A server with one slot, and the job that has it: what is posted now waits until that is stopped.
 fn busy() -> (Server, String) {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
-    let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
+    let first =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
     server.until(&first, "running");
     (server, first)
 }
@@ -36,7 +37,12 @@ fn busy() -> (Server, String) {
 fn a_definition_is_written_seen_run_and_removed() {
     let mut server = Server::simulated();
     let written = put(&server, "JOB_A", &echo("one"), &[]);
-    assert_eq!((written.status, written.json()["name"].clone()), (201, json!("JOB_A")), "{}", written.text());
+    assert_eq!(
+        (written.status, written.json()["name"].clone()),
+        (201, json!("JOB_A")),
+        "{}",
+        written.text()
+    );
     let tag = written.header("etag").unwrap().to_owned();
     server.kill();
     server.up();
@@ -62,11 +68,15 @@ fn a_change_or_a_removal_changes_nothing_that_was_accepted() {
     let (server, first) = busy();
     put(&server, "JOB_A", &echo("one"), &[]);
     put(&server, "JOB_B", &echo("gone"), &[]);
-    let [edited, removed] = ["JOB_A", "JOB_B"].map(|name| server.submit(json!({"job_name": name, "date": "now"})));
+    let [edited, removed] =
+        ["JOB_A", "JOB_B"].map(|name| server.submit(json!({"job_name": name, "date": "now"})));
     put(&server, "JOB_A", &echo("two"), &[]);
     assert_eq!(server.delete("/definition/JOB_B").status, 200);
     assert_eq!(server.post_form(&format!("/job/{first}/stop"), "").status, 200);
-    assert_eq!((output(&server, &edited), output(&server, &removed)), ("one\n".to_owned(), "gone\n".to_owned()));
+    assert_eq!(
+        (output(&server, &edited), output(&server, &removed)),
+        ("one\n".to_owned(), "gone\n".to_owned())
+    );
     let later = server.submit(json!({"job_name": "JOB_A", "date": "now"}));
     assert_eq!(output(&server, &later), "two\n");
 }
@@ -102,7 +112,8 @@ fn a_definition_is_written_only_over_the_one_that_was_seen() {
     let delete = |tag: &str| server.call("DELETE", "/definition/a", &[("if-match", tag)], b"");
     delete(&tag).assert_problem(412, "definition_changed");
     let tag = second.header("etag").unwrap();
-    put(&server, "a", &spec, &[("if-match", tag), ("if-none-match", "*")]).assert_problem(400, "invalid_header");
+    put(&server, "a", &spec, &[("if-match", tag), ("if-none-match", "*")])
+        .assert_problem(400, "invalid_header");
     put(&server, "a", &spec, &[("if-none-match", tag)]).assert_problem(400, "invalid_header");
     assert_eq!(delete(&format!("\"0\", {tag}")).status, 200);
 }
@@ -138,8 +149,11 @@ fn what_is_wrong_with_a_definition_is_said_and_nothing_is_kept() {
         let problem = put(&server, "JOB_A", &spec, &[]).assert_problem(status, code);
         assert!(!problem["detail"].as_str().unwrap().contains("`job_name`"), "{problem}");
     }
-    let raw = |path: &str, kind: &str, body: &[u8]| server.call("PUT", path, &[("content-type", kind)], body);
-    raw("/definition/a", "application/json", br#"{"image":"a","image":"b"}"#).assert_problem(400, "invalid_json");
+    let raw = |path: &str, kind: &str, body: &[u8]| {
+        server.call("PUT", path, &[("content-type", kind)], body)
+    };
+    raw("/definition/a", "application/json", br#"{"image":"a","image":"b"}"#)
+        .assert_problem(400, "invalid_json");
     raw("/definition/a", "text/plain", b"image=a").assert_problem(415, "unsupported_media_type");
     raw("/definition/a%1b", "application/json", b"{}").assert_problem(400, "invalid_name");
     assert_eq!(server.get("/definitions").json(), json!({"definitions": {}}));
@@ -157,8 +171,14 @@ fn the_command_line_writes_lists_and_removes_definitions_of_any_name() {
     assert!(applied.status.success(), "{applied:?}");
     assert_eq!(String::from_utf8(applied.stdout).unwrap(), format!("definition {name} is kept\n"));
     let listed = String::from_utf8(server.cli(&["definition", "ls"], "").stdout).unwrap();
-    assert!(listed.lines().nth(1).unwrap().starts_with(&format!("{name}\tbusybox\t20")), "{listed}");
+    assert!(
+        listed.lines().nth(1).unwrap().starts_with(&format!("{name}\tbusybox\t20")),
+        "{listed}"
+    );
     assert!(server.cli(&["definition", "rm", name], "").status.success());
     let again = server.cli(&["definition", "rm", name], "");
-    assert!(!again.status.success() && String::from_utf8(again.stderr).unwrap().contains("there is no definition"));
+    assert!(
+        !again.status.success()
+            && String::from_utf8(again.stderr).unwrap().contains("there is no definition")
+    );
 }

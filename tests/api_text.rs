@@ -13,12 +13,31 @@ fn form(server: &Server, method: &str, path: &str, body: &[u8]) -> Answer {
 }
 
 fn part(name: &[u8], more: &[u8], value: &[u8]) -> Vec<u8> {
-    [b"--x\r\ncontent-disposition: form-data; name=\"", name, b"\"", more, b"\r\n\r\n", value, b"\r\n"].concat()
+    [
+        b"--x\r\ncontent-disposition: form-data; name=\"",
+        name,
+        b"\"",
+        more,
+        b"\r\n\r\n",
+        value,
+        b"\r\n",
+    ]
+    .concat()
 }
 
 fn multipart(server: &Server, last: Vec<u8>) -> Answer {
-    let parts = [part(b"job_name", b"", b"busybox"), part(b"date", b"", b"1h"), last, b"--x--\r\n".to_vec()];
-    server.call("POST", "/job", &[("content-type", "multipart/form-data; boundary=x")], &parts.concat())
+    let parts = [
+        part(b"job_name", b"", b"busybox"),
+        part(b"date", b"", b"1h"),
+        last,
+        b"--x--\r\n".to_vec(),
+    ];
+    server.call(
+        "POST",
+        "/job",
+        &[("content-type", "multipart/form-data; boundary=x")],
+        &parts.concat(),
+    )
 }
 
 fn assert_refused(answer: &Answer, field: &str) {
@@ -40,7 +59,10 @@ fn a_form_that_is_no_text_is_refused() {
         (b"stop_grace=%ff", "stop_grace"),
         (b"%ff=1", "%ff"),
     ] {
-        assert_refused(&form(&server, "POST", "/job", &[b"job_name=busybox&date=1h&", more].concat()), field);
+        assert_refused(
+            &form(&server, "POST", "/job", &[b"job_name=busybox&date=1h&", more].concat()),
+            field,
+        );
     }
     assert_refused(&form(&server, "POST", "/job", b"job_name=%ff&date=1h"), "job_name");
     assert_refused(&form(&server, "POST", "/job", b"job_name=busybox&date=%ff"), "date");
@@ -74,12 +96,21 @@ fn text_beyond_ascii_is_taken_as_it_is() {
 #[test]
 fn json_that_is_no_text_is_refused() {
     let server = Server::simulated();
-    let post = |body: &[u8]| server.call("POST", "/job", &[("content-type", "application/json")], body);
-    assert_refused(&post(b"{\"job_name\":\"busybox\",\"date\":\"1h\",\"command\":\"echo \xe4\"}"), "command");
-    assert_eq!(post(b"{\"job_name\":\"busybox\",\"date\":\"1h\",\"command\":\"echo \\ud800\"}").status, 400);
-    let put = server.call("PUT", "/schedule/s", &[], b"{\"job_name\":\"busybox\",\"cron\":\"\xff\"}");
+    let post =
+        |body: &[u8]| server.call("POST", "/job", &[("content-type", "application/json")], body);
+    assert_refused(
+        &post(b"{\"job_name\":\"busybox\",\"date\":\"1h\",\"command\":\"echo \xe4\"}"),
+        "command",
+    );
+    assert_eq!(
+        post(b"{\"job_name\":\"busybox\",\"date\":\"1h\",\"command\":\"echo \\ud800\"}").status,
+        400
+    );
+    let put =
+        server.call("PUT", "/schedule/s", &[], b"{\"job_name\":\"busybox\",\"cron\":\"\xff\"}");
     assert_refused(&put, "cron");
-    let marked = post(b"\xef\xbb\xbf{\"job_name\":\"busybox\",\"date\":\"1h\"}").assert_problem(400, "invalid_json");
+    let marked = post(b"\xef\xbb\xbf{\"job_name\":\"busybox\",\"date\":\"1h\"}")
+        .assert_problem(400, "invalid_json");
     assert!(marked["detail"].as_str().unwrap().contains("byte order mark"), "{marked}");
 }
 
@@ -108,7 +139,9 @@ fn a_header_that_is_no_text_is_refused() {
     let server = Server::simulated();
     let key = server.call("POST", "/job", &[("idempotency-key", "ä")], b"job_name=busybox&date=1h");
     key.assert_problem(400, "invalid_header");
-    server.call("DELETE", "/schedule/s", &[("if-match", "ä")], b"").assert_problem(400, "invalid_header");
+    server
+        .call("DELETE", "/schedule/s", &[("if-match", "ä")], b"")
+        .assert_problem(400, "invalid_header");
 }
 
 #[test]
@@ -127,7 +160,11 @@ fn an_argument_that_is_no_text_is_refused() {
 fn a_token_that_nobody_can_send_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens");
-    for content in [&b"\xef\xbb\xbf0123456789abcdef"[..], b"0123456789abcdef\xff", "0123456789abcdefä".as_bytes()] {
+    for content in [
+        &b"\xef\xbb\xbf0123456789abcdef"[..],
+        b"0123456789abcdef\xff",
+        "0123456789abcdefä".as_bytes(),
+    ] {
         std::fs::write(&file, content).unwrap();
         let ran = std::process::Command::new(common::binary())
             .args(["serve", "--listen", "127.0.0.1:0", "--engine", "simulated", "--data-dir"])

@@ -17,7 +17,13 @@ use common::{Server, eventually};
 use serde_json::{Value, json};
 
 fn run(command: &str, data_dir: &Path, arguments: &[&Path]) -> Output {
-    Command::new(common::binary()).arg(command).arg("--data-dir").arg(data_dir).args(arguments).output().unwrap()
+    Command::new(common::binary())
+        .arg(command)
+        .arg("--data-dir")
+        .arg(data_dir)
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn back_up(server: &Server, to: &Path) -> Output {
@@ -70,7 +76,8 @@ fn beside_a_server_under_load_a_backup_has_every_job_that_was_acknowledged_befor
             let acknowledged = acknowledged.lock().unwrap();
             (acknowledged.len() > 20 * (n + 1)).then(|| acknowledged.clone())
         });
-        let is_kept = |id: &&String| server.get(&format!("/job/{id}")).json()["log"]["complete"] == true;
+        let is_kept =
+            |id: &&String| server.get(&format!("/job/{id}")).json()["log"]["complete"] == true;
         let kept: Vec<String> = before.iter().rev().filter(is_kept).take(40).cloned().collect();
         let to = server.dir().join(format!("backup {n}"));
         let done = back_up(&server, &to);
@@ -94,7 +101,8 @@ fn assert_holds(backup: &Path, ids: &[String], kept: &[String]) {
     let served = Server::simulated_on(backup.to_owned());
     let jobs = served.get("/jobs").json();
     for id in ids {
-        let is_there = ["scheduled", "running", "history"].iter().any(|map| jobs[map].get(id).is_some());
+        let is_there =
+            ["scheduled", "running", "history"].iter().any(|map| jobs[map].get(id).is_some());
         assert!(is_there, "{id} was acknowledged before the backup, and is not in it");
     }
     for id in kept {
@@ -136,13 +144,28 @@ fn a_backup_replaces_nothing() {
     fs::write(&file, "mine").unwrap();
     for to in [&folder, &file, &server.data_dir()] {
         let refused = back_up(&server, to);
-        assert!(!refused.status.success() && said(&refused).contains("is there already"), "{}", said(&refused));
+        assert!(
+            !refused.status.success() && said(&refused).contains("is there already"),
+            "{}",
+            said(&refused)
+        );
     }
-    assert_eq!((fs::read_dir(&folder).unwrap().count(), fs::read(&file).unwrap()), (0, b"mine".to_vec()));
+    assert_eq!(
+        (fs::read_dir(&folder).unwrap().count(), fs::read(&file).unwrap()),
+        (0, b"mine".to_vec())
+    );
     let nowhere = back_up(&server, &server.dir().join("no").join("such").join("folder"));
-    assert!(!nowhere.status.success() && said(&nowhere).contains("cannot be written"), "{}", said(&nowhere));
+    assert!(
+        !nowhere.status.success() && said(&nowhere).contains("cannot be written"),
+        "{}",
+        said(&nowhere)
+    );
     let nothing = run("backup", &folder, &[&server.dir().join("new")]);
-    assert!(!nothing.status.success() && said(&nothing).contains("there is no store in"), "{}", said(&nothing));
+    assert!(
+        !nothing.status.success() && said(&nothing).contains("there is no store in"),
+        "{}",
+        said(&nothing)
+    );
     assert_eq!(left_over(server.dir()), Vec::<PathBuf>::new());
 }
 
@@ -157,7 +180,11 @@ fn a_store_that_is_damaged_is_no_backup() {
     bytes[50_000] ^= 1;
     fs::write(&log, bytes).unwrap();
     let refused = back_up(&server, &to);
-    assert!(!refused.status.success() && said(&refused).contains("is damaged"), "{}", said(&refused));
+    assert!(
+        !refused.status.success() && said(&refused).contains("is damaged"),
+        "{}",
+        said(&refused)
+    );
     assert!(!to.exists());
 }
 
@@ -166,7 +193,9 @@ fn a_backup_that_is_killed_is_not_there_and_one_that_is_there_is_whole() {
     let server = Server::simulated();
     for n in 0..300 {
         let pad = "x".repeat(3_000);
-        server.submit(json!({"job_name": "busybox", "date": "1h", "env": {"PAD": pad, "N": n.to_string()}}));
+        server.submit(
+            json!({"job_name": "busybox", "date": "1h", "env": {"PAD": pad, "N": n.to_string()}}),
+        );
     }
     let mut unfinished = 0;
     for n in 0..30 {

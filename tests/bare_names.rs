@@ -22,7 +22,9 @@ fn warns(answer: &Answer) -> bool {
     assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
     let said = answer.json();
     assert_eq!(said["warning"], said["warnings"][0]);
-    said["warning"].as_str().is_some_and(|warning| warning.contains("neither a definition nor an image"))
+    said["warning"]
+        .as_str()
+        .is_some_and(|warning| warning.contains("neither a definition nor an image"))
 }
 
 #[test]
@@ -43,7 +45,9 @@ fn a_bare_name_that_is_nothing_is_warned_of() {
     for name in ["busybox", "no-such-vacum:1", "no-such-vacum:latest", "no-such.example/vacum"] {
         assert!(!warns(&server.post_json("/job", &later(name))), "{name}");
     }
-    assert!(server.log().lines().any(|line| line.contains("WARN") && line.contains("no-such-vacum")));
+    assert!(
+        server.log().lines().any(|line| line.contains("WARN") && line.contains("no-such-vacum"))
+    );
 }
 
 #[test]
@@ -62,7 +66,9 @@ fn a_bare_name_in_the_config_is_in_the_log() {
 
 #[test]
 fn a_policy_can_ask_for_the_registry() {
-    let server = ready("[policies.default]\nrequire_registry = true\n[definitions.JOB_A]\nimage = 'busybox'");
+    let server = ready(
+        "[policies.default]\nrequire_registry = true\n[definitions.JOB_A]\nimage = 'busybox'",
+    );
     let post = |fields: Value| {
         let mut job = json!({"job_name": "JOB_A", "date": "1h"});
         job.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -73,10 +79,13 @@ fn a_policy_can_ask_for_the_registry() {
         assert!(problem["detail"].as_str().unwrap().contains("docker.io/"), "{problem}");
     }
     post(json!({"image": "vacum"})).assert_problem(403, "policy_denied");
-    put(&server, "/definition/d", &json!({"image": "busybox"})).assert_problem(403, "policy_denied");
+    put(&server, "/definition/d", &json!({"image": "busybox"}))
+        .assert_problem(403, "policy_denied");
     let every = json!({"job_name": "busybox", "cron": "@daily"});
     put(&server, "/schedule/s", &every).assert_problem(403, "policy_denied");
-    for name in ["docker.io/library/busybox", "localhost/busybox", "registry.example:5000/a/b:1", "JOB_A"] {
+    for name in
+        ["docker.io/library/busybox", "localhost/busybox", "registry.example:5000/a/b:1", "JOB_A"]
+    {
         assert_eq!(post(json!({"job_name": name})).status, 201, "{name}");
     }
 }

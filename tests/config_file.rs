@@ -25,8 +25,14 @@ impl Here {
     fn start(folder: &Path, data: &Path, flags: &[&str]) -> Self {
         let log = data.with_extension("log");
         let mut command = Command::new(binary());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--engine", "simulated", "--data-dir"]).arg(data);
-        command.args(flags).current_dir(folder).stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap());
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--engine", "simulated", "--data-dir"])
+            .arg(data);
+        command
+            .args(flags)
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -48,20 +54,33 @@ impl Here {
 
     /// The schedule is paused, and every place that can say why does.
     fn assert_aside(&self, said: &str) {
-        eventually("it is set aside", || (self.hourly()["pause_reason"] == "config_file").then_some(()));
-        assert_eq!((&self.hourly()["paused"], &self.hourly()["next_job"]), (&json!(true), &Value::Null));
-        let ready = eventually("it is ready", || Some(self.get("/readyz")).filter(|ready| ready.status == 200)).json();
+        eventually("it is set aside", || {
+            (self.hourly()["pause_reason"] == "config_file").then_some(())
+        });
+        assert_eq!(
+            (&self.hourly()["paused"], &self.hourly()["next_job"]),
+            (&json!(true), &Value::Null)
+        );
+        let ready = eventually("it is ready", || {
+            Some(self.get("/readyz")).filter(|ready| ready.status == 200)
+        })
+        .json();
         assert!(ready["warnings"][0].as_str().unwrap().contains(said), "{ready}");
         let log = fs::read_to_string(&self.log).unwrap();
         assert!(
-            log.lines().any(|line| line.contains("WARN") && line.contains("hourly") && line.contains(said)),
+            log.lines().any(|line| line.contains("WARN")
+                && line.contains("hourly")
+                && line.contains(said)),
             "{log}"
         );
     }
 
     fn assert_runs(&self) {
         eventually("it runs", || self.hourly()["next_job"].is_string().then_some(()));
-        assert_eq!((&self.hourly()["paused"], &self.hourly()["pause_reason"]), (&json!(false), &Value::Null));
+        assert_eq!(
+            (&self.hourly()["paused"], &self.hourly()["pause_reason"]),
+            (&json!(false), &Value::Null)
+        );
         assert_eq!(self.get("/readyz").json()["warnings"], Value::Null);
     }
 }

@@ -7,7 +7,8 @@ mod common;
 use common::{Server, eventually};
 use serde_json::{Value, json};
 
-const NIGHTLY: &str = "[schedules.nightly]\njob_name = 'busybox'\ncron = '30 2 * * *'\nspec = { command = 'true' }";
+const NIGHTLY: &str =
+    "[schedules.nightly]\njob_name = 'busybox'\ncron = '30 2 * * *'\nspec = { command = 'true' }";
 
 fn server(config: &str) -> Server {
     Server::start(&["--engine", "simulated"], config, &[])
@@ -67,10 +68,15 @@ fn a_pause_outlasts_a_restart_and_a_change_is_a_new_generation() {
     });
     assert_eq!(changed.header("etag"), Some("\"4\""));
     again(&mut server, "");
-    eventually("it is deleted", || (server.get("/schedules").json() == json!({"schedules": {}})).then_some(()));
+    eventually("it is deleted", || {
+        (server.get("/schedules").json() == json!({"schedules": {}})).then_some(())
+    });
     assert_eq!(server.get("/jobs").json()["scheduled"], json!({}));
     // The name is free again.
-    assert_eq!(put(&server, "nightly", &json!({"job_name": "busybox", "cron": "@daily"})).status, 201);
+    assert_eq!(
+        put(&server, "nightly", &json!({"job_name": "busybox", "cron": "@daily"})).status,
+        201
+    );
 }
 
 #[test]
@@ -94,7 +100,9 @@ fn a_job_that_would_not_run_is_said_in_the_log() {
         [schedules.c]\njob_name = 'busybox'\ncron = '@daily'\nspec = { secrets = ['pw'] }\n
         [policies.default]\nallow_secrets = ['*']";
     let server = server(config);
-    for sentence in ["`NOBODY` is neither", "`privileged` is not allowed", "there is no secret `pw`"] {
+    for sentence in
+        ["`NOBODY` is neither", "`privileged` is not allowed", "there is no secret `pw`"]
+    {
         eventually(sentence, || server.log().contains(sentence).then_some(()));
     }
     assert_eq!(server.get("/schedules").json()["schedules"].as_object().unwrap().len(), 3);

@@ -26,7 +26,8 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let (evidence, daemon) = (tempfile::tempdir().unwrap(), Daemon::start());
-        let config = format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
+        let config =
+            format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
         Self { server: daemon.server(&config), daemon, evidence }
     }
 
@@ -48,7 +49,8 @@ impl Scene {
         let script = format!(
             "echo begin >> /evidence/$TIDETABLE_JOB_ID; echo said $TIDETABLE_JOB_ID; {work}; echo end >> /evidence/$TIDETABLE_JOB_ID; exit {code}"
         );
-        let mounts = json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
+        let mounts =
+            json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
         self.server.submit(json!({"job_name": IMAGE, "date": date, "command": ["sh", "-c", script], "mounts": mounts, "network": "none"}))
     }
 
@@ -96,18 +98,28 @@ fn after_kill_dash_nine_what_runs_is_adopted_what_ended_has_its_result_and_what_
     assert_eq!(scene.server.until(&long, "running")["attempt"], 1);
     scene.assert_ran_once(&short, 4);
     scene.assert_ran_once(&due_meanwhile, 0);
-    assert!(scene.server.wait(&due_meanwhile)["lateness_ms"].as_i64().unwrap() > 500, "how late it was is said");
+    assert!(
+        scene.server.wait(&due_meanwhile)["lateness_ms"].as_i64().unwrap() > 500,
+        "how late it was is said"
+    );
     scene.let_go(&long);
     scene.assert_ran_once(&long, 3);
     let headers = [("content-type", "application/json")];
-    assert_eq!(scene.server.call("PATCH", &format!("/job/{later}"), &headers, br#"{"date": "now"}"#).status, 200);
+    assert_eq!(
+        scene
+            .server
+            .call("PATCH", &format!("/job/{later}"), &headers, br#"{"date": "now"}"#)
+            .status,
+        200
+    );
     scene.assert_ran_once(&later, 0);
 }
 
 #[test]
 fn killed_again_and_again_at_any_moment_every_job_runs_once() {
     let mut scene = Scene::new();
-    let jobs: Vec<String> = (0..12).map(|n| scene.submit(&format!("{}ms", n * 350), "sleep 0.3", n % 3)).collect();
+    let jobs: Vec<String> =
+        (0..12).map(|n| scene.submit(&format!("{}ms", n * 350), "sleep 0.3", n % 3)).collect();
     for pause_ms in [40, 130, 250, 410, 90, 600, 310, 170] {
         scene.server.kill();
         scene.server.up();
@@ -128,7 +140,8 @@ fn a_server_that_is_asked_to_stop_leaves_its_containers_running() {
     let id = scene.job_that_waits(0);
     scene.server.until(&id, "running");
     assert!(scene.server.terminate().success());
-    let running = scene.daemon.docker_says(&["ps", "-q", "--filter", &format!("label=tidetable.job={id}")]);
+    let running =
+        scene.daemon.docker_says(&["ps", "-q", "--filter", &format!("label=tidetable.job={id}")]);
     assert_eq!(running.lines().count(), 1);
     scene.server.up();
     scene.let_go(&id);
@@ -143,7 +156,11 @@ fn a_container_that_somebody_removed_leaves_unknown_and_no_second_run() {
     scene.server.until(&id, "running");
     scene.daemon.docker_says(&["rm", "-f", &format!("tidetable-{id}-1")]);
     let job = scene.server.wait(&id);
-    assert_eq!((&job["status"], &job["reason"]), (&json!("unknown"), &json!("container_removed")), "{job}");
+    assert_eq!(
+        (&job["status"], &job["reason"]),
+        (&json!("unknown"), &json!("container_removed")),
+        "{job}"
+    );
     assert_eq!(scene.wrote(&id), "begin\n");
 }
 
@@ -153,9 +170,16 @@ fn renamed_container_is_stopped_and_adopted() {
     let (adopted, stopped) = (scene.job_that_waits(3), scene.job_that_waits(0));
     for id in [&adopted, &stopped] {
         scene.server.until(id, "running");
-        scene.daemon.docker_says(&["rename", &format!("tidetable-{id}-1"), &format!("renamed-{id}")]);
+        scene.daemon.docker_says(&[
+            "rename",
+            &format!("tidetable-{id}-1"),
+            &format!("renamed-{id}"),
+        ]);
     }
-    assert_eq!(scene.server.call("POST", &format!("/job/{stopped}/stop?grace=1s"), &[], b"").status, 200);
+    assert_eq!(
+        scene.server.call("POST", &format!("/job/{stopped}/stop?grace=1s"), &[], b"").status,
+        200
+    );
     assert_eq!(scene.server.wait(&stopped)["status"], "stopped");
     scene.server.kill();
     scene.server.up();
@@ -195,8 +219,11 @@ fn a_server_starts_without_its_engine_and_goes_on_when_it_comes() {
     let server = Server::start(&[], "", &[("DOCKER_HOST", &host)]);
     let ready = server.get("/readyz");
     assert_eq!((ready.status, &ready.json()["engine"]), (503, &json!("engine_unreachable")));
-    let id = server.submit(json!({"job_name": IMAGE, "date": "now", "command": "true", "network": "none"}));
-    let missed = server.submit(json!({"job_name": IMAGE, "date": "now", "command": "true", "start_deadline": "1s"}));
+    let id = server
+        .submit(json!({"job_name": IMAGE, "date": "now", "command": "true", "network": "none"}));
+    let missed = server.submit(
+        json!({"job_name": IMAGE, "date": "now", "command": "true", "start_deadline": "1s"}),
+    );
     assert_eq!(server.until(&id, "queued")["reason"], "engine_unreachable");
     assert_eq!(server.wait(&missed)["status"], "missed");
     std::os::unix::fs::symlink(daemon.host().trim_start_matches("unix://"), &socket).unwrap();
@@ -219,12 +246,17 @@ fn limits_and_settings_arrive_in_the_container() {
 
 #[test]
 fn on_podman_a_job_survives_the_servers_death_just_the_same() {
-    let podman =
-        std::env::var("TIDETABLE_TEST_PODMAN").expect("TIDETABLE_TEST_PODMAN says where Podman is: run `make test`");
+    let podman = std::env::var("TIDETABLE_TEST_PODMAN")
+        .expect("TIDETABLE_TEST_PODMAN says where Podman is: run `make test`");
     let folder = tempfile::tempdir().unwrap();
     let policy = format!("[policies.default]\nallow_mounts = ['{}']", folder.path().display());
-    let mut server = Tidy { server: Server::start(&[], &policy, &[("DOCKER_HOST", &podman)]), engine: podman };
-    let command = json!(["sh", "-c", "echo before; until [ -e /go/on ]; do sleep 0.1; done; echo after; exit 9"]);
+    let mut server =
+        Tidy { server: Server::start(&[], &policy, &[("DOCKER_HOST", &podman)]), engine: podman };
+    let command = json!([
+        "sh",
+        "-c",
+        "echo before; until [ -e /go/on ]; do sleep 0.1; done; echo after; exit 9"
+    ]);
     let mounts = json!([{"type": "bind", "source": folder.path(), "target": "/go"}]);
     let id = server
         .submit(json!({"job_name": IMAGE, "date": "now", "command": command, "network": "none", "mounts": mounts}));
@@ -240,7 +272,8 @@ fn on_podman_a_job_survives_the_servers_death_just_the_same() {
 #[test]
 fn a_data_directory_has_one_server_at_a_time() {
     let server = Server::simulated();
-    let (code, said) = serve(&["--engine", "simulated", "--data-dir", server.data_dir().to_str().unwrap()]);
+    let (code, said) =
+        serve(&["--engine", "simulated", "--data-dir", server.data_dir().to_str().unwrap()]);
     assert_eq!(code, Some(1));
     assert!(said.contains("in use by another server"), "{said}");
 }
@@ -264,8 +297,11 @@ fn a_data_directory_that_cannot_be_used_is_refused_with_a_sentence() {
 
 /// How a server ends that should not start, and what it says.
 fn serve(flags: &[&str]) -> (Option<i32>, String) {
-    let output =
-        Command::new(common::binary()).args(["serve", "--listen", "127.0.0.1:0"]).args(flags).output().unwrap();
+    let output = Command::new(common::binary())
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(flags)
+        .output()
+        .unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -286,15 +322,29 @@ fn the_command_line_runs_waits_shows_and_says_how_it_went() {
     let daemon = Daemon::start();
     let server = daemon.server("");
     let tidetable = |arguments: &[&str]| {
-        let output = Command::new(common::binary()).arg("--server").arg(server.url()).args(arguments).output().unwrap();
+        let output = Command::new(common::binary())
+            .arg("--server")
+            .arg(server.url())
+            .args(arguments)
+            .output()
+            .unwrap();
         (
             output.status.code(),
             String::from_utf8_lossy(&output.stdout).into_owned(),
             String::from_utf8_lossy(&output.stderr).into_owned(),
         )
     };
-    let (code, shown, _) =
-        tidetable(&["run", IMAGE, "--follow", "-e", "K=V", "--", "sh", "-c", "echo hello $K; exit 7"]);
+    let (code, shown, _) = tidetable(&[
+        "run",
+        IMAGE,
+        "--follow",
+        "-e",
+        "K=V",
+        "--",
+        "sh",
+        "-c",
+        "echo hello $K; exit 7",
+    ]);
     assert_eq!((code, shown.as_str()), (Some(7), "hello V\n"));
     assert_eq!(tidetable(&["run", IMAGE, "--wait", "--", "true"]).0, Some(0));
     let (_, said, _) = tidetable(&["run", IMAGE, "--in", "1h", "--json"]);

@@ -47,7 +47,8 @@ struct Lab {
 impl Lab {
     async fn new(stall: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (store, writer) = SqliteStore::open(dir.path(), Threads::Pool, InstanceId::new([7; 16])).unwrap();
+        let (store, writer) =
+            SqliteStore::open(dir.path(), Threads::Pool, InstanceId::new([7; 16])).unwrap();
         let clock = Arc::new(SystemClock);
         let (scheduler, handle) = Scheduler::new(Parts {
             store,
@@ -77,7 +78,10 @@ impl Lab {
         let due_at = self.handle.now() + chrono::Duration::days(300);
         let submit = |number: usize| async move {
             let spec = serde_json::from_value(json!({"labels": {"noise": noise(number)}})).unwrap();
-            self.handle.submit(Order { name: "busybox".parse().unwrap(), spec, due_at }).await.unwrap();
+            self.handle
+                .submit(Order { name: "busybox".parse().unwrap(), spec, due_at })
+                .await
+                .unwrap();
         };
         futures::future::join_all((0..JOBS).map(submit)).await;
     }
@@ -89,7 +93,12 @@ impl Lab {
         let mut stream = socket.connect(self.address).await.unwrap();
         let host = self.address;
         stream
-            .write_all(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n").as_bytes())
+            .write_all(
+                format!(
+                    "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{headers}\r\n"
+                )
+                .as_bytes(),
+            )
             .await
             .unwrap();
         stream
@@ -100,7 +109,8 @@ impl Lab {
 fn noise(number: usize) -> String {
     let mut state = number as u64 + 1;
     (0..63).fold(String::new(), |mut digits, _| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         write!(digits, "{:016x}", state ^ (state >> 29)).unwrap();
         digits
     })
@@ -153,7 +163,8 @@ async fn listing_of_a_reader_that_reads_is_whole() {
 fn raw(server: &Server, path: &str, headers: &str) -> Vec<u8> {
     let address = server.url().strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut bytes = Vec::new();
     let _closed_or_reset = stream.read_to_end(&mut bytes);
@@ -162,10 +173,13 @@ fn raw(server: &Server, path: &str, headers: &str) -> Vec<u8> {
 
 /// A job whose kept output breaks off after a while.
 fn with_damaged_output(server: &Server) -> String {
-    let lines: String = (0..200).fold(String::new(), |lines, number| lines + &noise(number)[..500] + "\n");
-    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": ["echo", lines]}));
+    let lines: String =
+        (0..200).fold(String::new(), |lines, number| lines + &noise(number)[..500] + "\n");
+    let id =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": ["echo", lines]}));
     server.kept(&id);
-    let kept: PathBuf = server.data_dir().join("logs").join(&id[30..]).join(format!("{id}-1.log.zst"));
+    let kept: PathBuf =
+        server.data_dir().join("logs").join(&id[30..]).join(format!("{id}-1.log.zst"));
     let bytes = std::fs::read(&kept).unwrap();
     std::fs::write(&kept, &bytes[..bytes.len() - 10]).unwrap();
     id
@@ -229,7 +243,8 @@ fn one_that_breaks_off() -> String {
 #[test]
 fn command_line_fails_on_a_cut_listing() {
     let address = one_that_breaks_off();
-    let ended = std::process::Command::new(binary()).args(["--server", &address, "ls"]).output().unwrap();
+    let ended =
+        std::process::Command::new(binary()).args(["--server", &address, "ls"]).output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(!ended.status.success() && said.contains("not whole"), "{:?}: {said}", ended.status);
     assert!(ended.stdout.is_empty());

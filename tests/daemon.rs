@@ -42,14 +42,19 @@ fn a_daemon_that_is_killed_ends_its_containers_and_the_jobs_say_that_it_was_the_
     assert_eq!(server.until(&waiting, "queued")["reason"], "engine_unreachable");
     daemon.up();
     let over = server.wait(&id);
-    assert_eq!((&over["status"], &over["reason"]), (&json!("failed"), &json!("engine_restarted")), "{over}");
+    assert_eq!(
+        (&over["status"], &over["reason"]),
+        (&json!("failed"), &json!("engine_restarted")),
+        "{over}"
+    );
     assert_eq!(server.wait(&waiting)["status"], "succeeded", "what waited goes on");
 }
 
 #[test]
 fn with_live_restore_a_container_survives_the_daemon_and_has_its_own_exit_code() {
     let (mut daemon, folder) = (Daemon::over_tls(true), tempfile::tempdir().unwrap());
-    let server = daemon.server(&format!("[policies.default]\nallow_mounts = ['{}']", folder.path().display()));
+    let server = daemon
+        .server(&format!("[policies.default]\nallow_mounts = ['{}']", folder.path().display()));
     let mut job = job("echo before; until [ -e /go/on ]; do sleep 0.1; done; echo after; exit 5");
     job["mounts"] = json!([{"type": "bind", "source": folder.path(), "target": "/go"}]);
     let id = server.submit(job);
@@ -76,8 +81,14 @@ fn another_daemon_at_the_same_address_is_not_worked_with() {
     // Another identity, and nothing of what was there.
     daemon.data = "another-data";
     daemon.up();
-    eventually("readiness says so", || (server.get("/readyz").json()["engine"] == "engine_changed").then_some(()));
+    eventually("readiness says so", || {
+        (server.get("/readyz").json()["engine"] == "engine_changed").then_some(())
+    });
     let waiting = server.submit(job("true"));
     assert_eq!(server.until(&waiting, "queued")["reason"], "engine_changed");
-    assert_eq!(server.get(&format!("/job/{id}")).json()["status"], "running", "what cannot be seen is not given up");
+    assert_eq!(
+        server.get(&format!("/job/{id}")).json()["status"],
+        "running",
+        "what cannot be seen is not given up"
+    );
 }

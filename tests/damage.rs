@@ -32,9 +32,12 @@ impl Scene {
         let server = Server::simulated();
         let submit = |date: &str, script: &str| {
             let command = json!(["sh", "-c", script]);
-            server.submit(json!({"job_name": "busybox", "date": date, "command": command, "priority": 3}))
+            server.submit(
+                json!({"job_name": "busybox", "date": date, "command": command, "priority": 3}),
+            )
         };
-        let done: Vec<String> = (0..12).map(|n| submit("now", &format!("echo said {n}; exit {}", n % 2))).collect();
+        let done: Vec<String> =
+            (0..12).map(|n| submit("now", &format!("echo said {n}; exit {}", n % 2))).collect();
         let waiting = (0..30).map(|_| submit("1h", "true")).collect();
         done.iter().for_each(|id| drop(server.kept(id)));
         Self { server, done, waiting }
@@ -83,14 +86,18 @@ impl Scene {
         let mut command = Command::new(common::binary());
         command.arg("check").arg("--data-dir").arg(self.server.data_dir()).args(flags);
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
         (output.status.success(), said)
     }
 
     fn assert_found(&self, expected: &str) {
         let (whole, said) = self.check(&[]);
-        assert!(!whole && said.contains("is damaged") && said.contains(expected), "{expected}: {said}");
+        assert!(
+            !whole && said.contains("is damaged") && said.contains(expected),
+            "{expected}: {said}"
+        );
     }
 
     /// The server does not come up, says why and what to do, and changes nothing.
@@ -108,21 +115,25 @@ impl Scene {
         for id in &self.waiting {
             assert_eq!(self.server.get(&format!("/job/{id}")).json()["status"], "scheduled");
         }
-        let id = self.server.submit(json!({"job_name": "busybox", "date": "now", "command": "true"}));
+        let id =
+            self.server.submit(json!({"job_name": "busybox", "date": "now", "command": "true"}));
         assert_eq!(self.server.wait(&id)["status"], "succeeded");
     }
 }
 
 /// The database and its log; what is beside them is rebuilt by whoever comes.
 fn contents(dir: &Path) -> Vec<Option<Vec<u8>>> {
-    [FILE, "tidetable.db-wal"].map(|name| fs::read(dir.join(name)).ok().filter(|bytes| !bytes.is_empty())).to_vec()
+    [FILE, "tidetable.db-wal"]
+        .map(|name| fs::read(dir.join(name)).ok().filter(|bytes| !bytes.is_empty()))
+        .to_vec()
 }
 
 /// Where the root of a table or index is in the file.
 fn root_of(dir: &Path, name: &str) -> usize {
     let connection = Connection::open(dir.join(FILE)).unwrap();
-    let root: i64 =
-        connection.query_row("SELECT rootpage FROM sqlite_master WHERE name = ?1", [name], |row| row.get(0)).unwrap();
+    let root: i64 = connection
+        .query_row("SELECT rootpage FROM sqlite_master WHERE name = ?1", [name], |row| row.get(0))
+        .unwrap();
     usize::try_from(root - 1).unwrap() * 4_096
 }
 
@@ -152,7 +163,12 @@ fn a_store_that_is_whole_is_said_to_be_whole_beside_a_server_after_a_kill_and_af
 #[test]
 fn where_there_is_no_store_that_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(common::binary()).arg("check").arg("--data-dir").arg(dir.path()).output().unwrap();
+    let output = Command::new(common::binary())
+        .arg("check")
+        .arg("--data-dir")
+        .arg(dir.path())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no store in"), "{output:?}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "and none is made");
@@ -179,7 +195,8 @@ fn bytes_that_fell_over_in_the_table_or_the_index_of_jobs_are_refused() {
     for name in ["jobs", "jobs_by_status", "jobs_due"] {
         let mut scene = Scene::stopped();
         let root = root_of(&scene.server.data_dir(), name);
-        scene.damage(FILE, |bytes| bytes[root..root + 64].iter_mut().for_each(|byte| *byte ^= 0x55));
+        scene
+            .damage(FILE, |bytes| bytes[root..root + 64].iter_mut().for_each(|byte| *byte ^= 0x55));
         scene.assert_found("SQLite finds");
         scene.assert_refused("");
     }
@@ -193,8 +210,9 @@ fn a_log_of_writes_that_lost_what_was_acknowledged_is_refused_though_sqlite_woul
         scene.assert_found("of the write-ahead log");
         scene.assert_refused("of the write-ahead log");
         // By itself, SQLite would forget what was committed behind that.
-        let jobs = Connection::open(scene.path(FILE))
-            .and_then(|database| database.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0)));
+        let jobs = Connection::open(scene.path(FILE)).and_then(|database| {
+            database.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0))
+        });
         assert!(!matches!(jobs, Ok(42)), "{jobs:?}");
     }
 }
@@ -209,7 +227,8 @@ fn a_job_that_is_to_run_and_cannot_be_read_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_store_too_large_to_be_read_before_it_is_served_is_read_meanwhile_and_given_up_when_it_is_damaged() {
+fn a_store_too_large_to_be_read_before_it_is_served_is_read_meanwhile_and_given_up_when_it_is_damaged()
+ {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().join("data");
     fs::create_dir(&data_dir).unwrap();
@@ -219,7 +238,8 @@ fn a_store_too_large_to_be_read_before_it_is_served_is_read_meanwhile_and_given_
     assert_eq!(server.wait(&id)["status"], "succeeded");
     assert!(server.terminate().success());
     let database = Connection::open(data_dir.join(FILE)).unwrap();
-    let last = "UPDATE jobs SET spec = '{' WHERE id = (SELECT max(id) FROM jobs WHERE name = 'name-007')";
+    let last =
+        "UPDATE jobs SET spec = '{' WHERE id = (SELECT max(id) FROM jobs WHERE name = 'name-007')";
     assert_eq!(database.execute(last, []).unwrap(), 1);
     drop(database);
     // It may be found before or after the server says that it is ready.
@@ -228,9 +248,14 @@ fn a_store_too_large_to_be_read_before_it_is_served_is_read_meanwhile_and_given_
         let said = server.log();
         said.contains("tidetable check").then_some(said)
     });
-    assert!(said.contains("its spec cannot be read") && said.contains("restore a backup"), "{said}");
+    assert!(
+        said.contains("its spec cannot be read") && said.contains("restore a backup"),
+        "{said}"
+    );
     let address = server.url().strip_prefix("http://").unwrap();
-    common::eventually("nobody answers", || common::call(address, "GET", "/healthz", &[], b"").err());
+    common::eventually("nobody answers", || {
+        common::call(address, "GET", "/healthz", &[], b"").err()
+    });
 }
 
 #[test]
@@ -257,7 +282,10 @@ fn a_journal_with_a_gap_and_a_job_that_stands_elsewhere_are_found() {
         "job {elsewhere} is scheduled at version 7, and the journal ends with scheduled at version 0"
     ));
     scene.assert_found(&format!("job {gone} is in the journal, and not among the jobs"));
-    scene.sql(&format!("UPDATE jobs SET hold = '{{\"queue\":\"a\"}}' WHERE id = x'{}'", scene.waiting[4]));
+    scene.sql(&format!(
+        "UPDATE jobs SET hold = '{{\"queue\":\"a\"}}' WHERE id = x'{}'",
+        scene.waiting[4]
+    ));
     for wrong in [&scene.waiting[3], &scene.waiting[4]] {
         scene.assert_found(&format!("job {wrong}: its priority, start deadline, queue or hold"));
     }

@@ -22,13 +22,15 @@ fn assert_gone(server: &Server) {
     let problem = server.post_json("/job", &job).assert_problem(500, "store_gone");
     assert!(problem["detail"].as_str().unwrap().contains("data directory"), "{problem}");
     server.post_json("/job", &job).assert_problem(500, "store_gone");
-    let schedule = server.call("PUT", "/schedule/s", &[], br#"{"job_name": "busybox", "cron": "@daily"}"#);
+    let schedule =
+        server.call("PUT", "/schedule/s", &[], br#"{"job_name": "busybox", "cron": "@daily"}"#);
     schedule.assert_problem(500, "store_gone");
     let ready = server.get("/readyz");
     assert_eq!((ready.status, &ready.json()["store"]), (503, &json!("store_gone")));
     assert!(ready.json()["detail"].as_str().unwrap().contains("data directory"));
     let log = server.log();
-    let told: Vec<&str> = log.lines().filter(|line| line.contains("ERROR") && line.contains("tidetable")).collect();
+    let told: Vec<&str> =
+        log.lines().filter(|line| line.contains("ERROR") && line.contains("tidetable")).collect();
     assert!(told.len() == 1 && told[0].contains("Put back what was there"), "{told:?}");
 }
 
@@ -55,7 +57,9 @@ fn a_deleted_folder_is_noticed() {
 fn an_idle_server_notices_too() {
     let server = Server::simulated();
     fs::remove_dir_all(server.data_dir()).unwrap();
-    eventually("the log says so", || server.log().contains("Put back what was there").then_some(()));
+    eventually("the log says so", || {
+        server.log().contains("Put back what was there").then_some(())
+    });
 }
 
 #[test]
@@ -66,13 +70,22 @@ fn an_exchanged_folder_is_noticed_and_put_back() {
     fs::rename(server.data_dir(), &aside).unwrap();
     fs::create_dir(server.data_dir()).unwrap();
     assert_gone(&server);
-    assert_eq!(fs::read_dir(server.data_dir()).unwrap().count(), 0, "nothing is written into the other one");
+    assert_eq!(
+        fs::read_dir(server.data_dir()).unwrap().count(),
+        0,
+        "nothing is written into the other one"
+    );
     fs::remove_dir(server.data_dir()).unwrap();
     fs::rename(&aside, server.data_dir()).unwrap();
     let later = assert_there(&server);
     server.kill();
     server.up();
-    let jobs = server.get("/jobs").json()["scheduled"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let jobs = server.get("/jobs").json()["scheduled"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect::<Vec<_>>();
     assert_eq!(jobs, [kept, later]);
 }
 
@@ -101,7 +114,11 @@ fn a_backup_laid_over_is_noticed() {
     let server = Server::simulated();
     assert_there(&server);
     let backup = server.dir().join("backup");
-    let made = Command::new(binary()).args(["backup", "--data-dir"]).arg(server.data_dir()).arg(&backup).output();
+    let made = Command::new(binary())
+        .args(["backup", "--data-dir"])
+        .arg(server.data_dir())
+        .arg(&backup)
+        .output();
     assert!(made.unwrap().status.success());
     fs::write(database(&server), fs::read(backup.join("tidetable.db")).unwrap()).unwrap();
     assert_gone(&server);
@@ -139,7 +156,11 @@ struct Mount(PathBuf);
 
 impl Mount {
     fn over(dir: &Path) -> Self {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "tidetable-test"]).arg(dir).status().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "tidetable-test"])
+            .arg(dir)
+            .status()
+            .unwrap();
         assert!(mounted.success(), "this test mounts a tmpfs, as root");
         Self(dir.to_owned())
     }
@@ -165,7 +186,8 @@ fn a_file_system_mounted_over_it_is_noticed() {
 fn a_deleted_folder_of_output_is_made_anew() {
     let server = Server::simulated();
     let run = || {
-        let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": "echo hello"}));
+        let id =
+            server.submit(json!({"job_name": "busybox", "date": "now", "command": "echo hello"}));
         assert_eq!(server.wait(&id)["status"], "succeeded");
         server.get(&format!("/job/{id}/logs")).text()
     };

@@ -78,7 +78,8 @@ impl Scene {
     }
 
     fn submit(&self, date: &str, script: &str) -> String {
-        self.server.submit(json!({"job_name": "busybox", "date": date, "command": ["sh", "-c", script]}))
+        self.server
+            .submit(json!({"job_name": "busybox", "date": date, "command": ["sh", "-c", script]}))
     }
 
     /// Fills the disk, and submits until that is refused: there may be room left inside the store's own files. Gives those
@@ -117,14 +118,20 @@ impl Scene {
     fn unfinished(&self) -> Vec<PathBuf> {
         let shelves = fs::read_dir(self.server.data_dir().join("logs")).unwrap();
         let files = shelves.flat_map(|shelf| fs::read_dir(shelf.unwrap().path()).unwrap());
-        files.map(|file| file.unwrap().path()).filter(|path| path.to_string_lossy().contains("unfinished")).collect()
+        files
+            .map(|file| file.unwrap().path())
+            .filter(|path| path.to_string_lossy().contains("unfinished"))
+            .collect()
     }
 }
 
 /// A script that takes so long, and whose output no compression makes small; and what it writes.
 fn long_output(seconds: u64) -> (String, String) {
-    let word =
-        |n: usize| uuid::Uuid::from_u128((n as u128 + 7).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    let word = |n: usize| {
+        uuid::Uuid::from_u128(
+            (n as u128 + 7).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
+        )
+    };
     let lines: Vec<String> = (0..WORDS).map(|n| word(n).simple().to_string()).collect();
     (format!("sleep {seconds}; printf '{}\\n'; exit 3", lines.join("\\n")), lines.join("\n") + "\n")
 }
@@ -146,7 +153,8 @@ fn full_disk_holds(seconds: u64) -> bool {
     let running = scene.submit("now", &script);
     let due_meanwhile = scene.submit(&format!("{}s", seconds + 1), "echo late");
     eventually("it has begun", || {
-        (!["scheduled", "starting"].contains(&scene.status(&running).as_str().unwrap())).then_some(())
+        (!["scheduled", "starting"].contains(&scene.status(&running).as_str().unwrap()))
+            .then_some(())
     });
     let accepted = scene.fill_until_refused();
     if begun.elapsed() >= Duration::from_secs(seconds) {
@@ -163,9 +171,15 @@ fn full_disk_holds(seconds: u64) -> bool {
     for path in ["/healthz", "/readyz", "/version"] {
         assert_eq!(scene.server.get(path).status, 200, "{path}");
     }
-    assert_eq!(scene.server.delete(&format!("/job/{}", waiting[0])).assert_problem(507, "disk_full")["status"], 507);
+    assert_eq!(
+        scene.server.delete(&format!("/job/{}", waiting[0])).assert_problem(507, "disk_full")["status"],
+        507
+    );
     let lines = scene.server.log().lines().count();
-    assert!(lines < 200 * (1 + begun.elapsed().as_secs() as usize / 10), "it says so now and then: {lines} lines");
+    assert!(
+        lines < 200 * (1 + begun.elapsed().as_secs() as usize / 10),
+        "it says so now and then: {lines} lines"
+    );
 
     // When there is room, all goes on by itself.
     scene.disk.make_room();
@@ -217,7 +231,9 @@ fn a_backup_for_which_there_is_no_room_leaves_nothing_behind() {
     let ballast = File::options().write(true).open(scene.disk.ballast()).unwrap();
     ballast.set_len(ballast.metadata().unwrap().len() - 50_000).unwrap();
     let mut command = Command::new(common::binary());
-    command.args(["backup", "--data-dir"]).args([scene.server.data_dir(), scene.disk.path().join("backup")]);
+    command
+        .args(["backup", "--data-dir"])
+        .args([scene.server.data_dir(), scene.disk.path().join("backup")]);
     let refused = command.output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("no room for the backup"), "{said}");
@@ -237,7 +253,10 @@ fn a_new_store_on_a_full_disk_is_refused_with_a_sentence_and_made_when_there_is_
         .arg(disk.path().join("data"));
     let refused = command.output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && said.contains("is full: nothing was changed; make room"), "{said}");
+    assert!(
+        !refused.status.success() && said.contains("is full: nothing was changed; make room"),
+        "{said}"
+    );
     disk.make_room();
     let scene = Scene { server: Server::simulated_on(disk.path().join("data")), disk };
     let id = scene.submit("now", "true");

@@ -103,15 +103,27 @@ impl Bench {
 
     /// In virtual time.
     fn simulated() -> Self {
-        let (clock, dice) = (Arc::new(VirtualClock(tokio::time::Instant::now())), Dice::from_system());
+        let (clock, dice) =
+            (Arc::new(VirtualClock(tokio::time::Instant::now())), Dice::from_system());
         let engine = SimulatedEngine::new(clock.clone(), Default::default());
-        let (instance, renamer) = (InstanceId::new(dice.bytes()), Renamer::Simulated(engine.clone()));
-        Self { engine: Arc::new(engine), clock, renamer, instance, dice, folder: None, _daemon: None }
+        let (instance, renamer) =
+            (InstanceId::new(dice.bytes()), Renamer::Simulated(engine.clone()));
+        Self {
+            engine: Arc::new(engine),
+            clock,
+            renamer,
+            instance,
+            dice,
+            folder: None,
+            _daemon: None,
+        }
     }
 
     /// Runs a container that exits with this code, two seconds later and not before it is let go.
     async fn run_until_let_go(&self, code: i32) -> Launch {
-        let Some(folder) = &self.folder else { return self.run(&format!("sleep 2; exit {code}")).await.0 };
+        let Some(folder) = &self.folder else {
+            return self.run(&format!("sleep 2; exit {code}")).await.0;
+        };
         let script = format!("until [ -e /go/on ]; do sleep 0.1; done; exit {code}");
         let launch = self.launch(serde_json::json!({"command": ["sh", "-c", script],
             "mounts": [{"type": "bind", "source": folder.path(), "target": "/go"}]}));
@@ -155,7 +167,8 @@ impl Bench {
     }
 
     async fn create(&self, command: &str) -> (Launch, ContainerId) {
-        let launch = self.launch(serde_json::json!({"command": ["sh", "-c", command], "stop_grace": "1s"}));
+        let launch =
+            self.launch(serde_json::json!({"command": ["sh", "-c", command], "stop_grace": "1s"}));
         let id = self.engine.create(&launch).await.expect("it can be created");
         (launch, id)
     }
@@ -184,7 +197,12 @@ impl Bench {
     }
 
     async fn output(&self, id: &ContainerId, follow: bool) -> Vec<LogLine> {
-        let blocks = self.engine.logs(id, follow).await.expect("an answer").map(|lines| lines.expect("lines"));
+        let blocks = self
+            .engine
+            .logs(id, follow)
+            .await
+            .expect("an answer")
+            .map(|lines| lines.expect("lines"));
         let blocks: Vec<Lines> = blocks.collect().await;
         blocks.iter().flat_map(|lines| lines.iter().map(|line| line.to_line())).collect()
     }
@@ -198,7 +216,10 @@ impl Bench {
 }
 
 /// Runs a case, clears away what it made, and then says how it went.
-async fn hold<F: Future<Output = ()> + Send + 'static>(bench: Bench, case: impl FnOnce(Arc<Bench>) -> F) {
+async fn hold<F: Future<Output = ()> + Send + 'static>(
+    bench: Bench,
+    case: impl FnOnce(Arc<Bench>) -> F,
+) {
     let bench = Arc::new(bench);
     let went = tokio::spawn(case(bench.clone())).await;
     bench.clear().await;
@@ -295,7 +316,11 @@ async fn a_container_is_found_by_id_labels_and_name(bench: Arc<Bench>) {
     assert_eq!(bench.engine.find(&launch.owner).await.expect("an answer"), Some(by_id.clone()));
     assert_eq!(bench.engine.named(&launch.name).await.expect("an answer"), Some(by_id));
     let next = Owner { attempt: Attempt(2), ..other.owner };
-    assert_eq!(bench.engine.find(&next).await.expect("an answer"), None, "another attempt is not there");
+    assert_eq!(
+        bench.engine.find(&next).await.expect("an answer"),
+        None,
+        "another attempt is not there"
+    );
 }
 
 async fn a_renamed_container_is_found_by_id_and_labels(bench: Arc<Bench>) {
@@ -305,7 +330,11 @@ async fn a_renamed_container_is_found_by_id_and_labels(bench: Arc<Bench>) {
         let seen = seen.expect("an answer").expect("it is there");
         assert!(seen.id == id && matches!(seen.phase, Phase::Running { .. }), "{seen:?}");
     }
-    assert_eq!(bench.engine.named(&launch.name).await.expect("an answer"), None, "its name is free");
+    assert_eq!(
+        bench.engine.named(&launch.name).await.expect("an answer"),
+        None,
+        "its name is free"
+    );
     let second = bench.engine.create(&launch).await.expect("the name is free");
     let found = bench.engine.find(&launch.owner).await.expect("an answer").expect("it is there");
     assert!(second != id && found.id == id, "of two, the one that runs is found");
@@ -326,7 +355,10 @@ async fn a_command_that_is_not_there_is_refused_and_the_container_says_so(bench:
     let launch = bench.launch(serde_json::json!({"command": ["frobnicate"]}));
     let id = bench.engine.create(&launch).await.expect("it can be created");
     let refused = bench.engine.start(&id).await;
-    assert!(matches!(refused, Err(EngineError::Refused { reason: Reason::CommandNotFound, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(EngineError::Refused { reason: Reason::CommandNotFound, .. })),
+        "{refused:?}"
+    );
     let phase = bench.look(&launch).await.phase;
     assert!(matches!(phase, Phase::Created { .. }), "it never ran: {phase:?}");
 }
@@ -338,9 +370,13 @@ async fn an_image_that_is_not_there_is_told_apart_from_other_failures(bench: Arc
 }
 
 async fn an_image_is_looked_up_without_a_pull(bench: Arc<Bench>) {
-    let has = async |name: &str| bench.engine.has_image(&name.parse().unwrap()).await.expect("it answers");
+    let has = async |name: &str| {
+        bench.engine.has_image(&name.parse().unwrap()).await.expect("it answers")
+    };
     assert!(has("busybox").await && has("busybox:latest").await);
-    assert!(!has("no-such-image-here").await && !has("no-such-registry.example/no-such-image:1").await);
+    assert!(
+        !has("no-such-image-here").await && !has("no-such-registry.example/no-such-image:1").await
+    );
 }
 
 async fn a_pull_of_what_is_nowhere_is_refused_with_a_reason(bench: Arc<Bench>) {
@@ -348,7 +384,10 @@ async fn a_pull_of_what_is_nowhere_is_refused_with_a_reason(bench: Arc<Bench>) {
     assert!(
         matches!(
             pulled,
-            Err(EngineError::Refused { reason: Reason::ImageNotFound | Reason::PullFailed | Reason::PullDenied, .. })
+            Err(EngineError::Refused {
+                reason: Reason::ImageNotFound | Reason::PullFailed | Reason::PullDenied,
+                ..
+            })
         ),
         "{pulled:?}"
     );
@@ -381,10 +420,13 @@ async fn a_container_is_asked_to_stop_and_then_killed(bench: Arc<Bench>) {
 }
 
 async fn a_container_that_heeds_the_request_to_stop_ends_by_itself(bench: Arc<Bench>) {
-    let (heeds, id) = bench.run("trap 'exit 5' TERM; echo ready; while true; do sleep 1; done").await;
+    let (heeds, id) =
+        bench.run("trap 'exit 5' TERM; echo ready; while true; do sleep 1; done").await;
     bench.until_said(&id, "ready").await;
     bench.engine.stop(&id, Duration::from_secs(200)).await.expect("it can be stopped");
-    let Phase::Exited { exit, .. } = bench.ended(&heeds).await.phase else { panic!("it has ended") };
+    let Phase::Exited { exit, .. } = bench.ended(&heeds).await.phase else {
+        panic!("it has ended")
+    };
     assert_eq!(exit.code, 5);
 }
 
@@ -395,7 +437,9 @@ async fn stopping_what_does_not_run_is_no_error(bench: Arc<Bench>) {
     bench.engine.start(&id).await.expect("it can be started");
     bench.ended(&launch).await;
     bench.engine.stop(&id, Duration::from_secs(1)).await.expect("what has ended needs no stop");
-    let Phase::Exited { exit, .. } = bench.look(&launch).await.phase else { panic!("it has ended") };
+    let Phase::Exited { exit, .. } = bench.look(&launch).await.phase else {
+        panic!("it has ended")
+    };
     assert_eq!(exit.code, 3);
 }
 
@@ -418,7 +462,10 @@ async fn a_listing_shows_this_instance_alone(bench: Arc<Bench>) {
     let shown: Vec<_> = listed.iter().map(|l| (l.name.as_str(), l.owner, l.running)).collect();
     assert_eq!(
         shown,
-        [(created.name.as_str(), Some(created.owner), false), (running.name.as_str(), Some(running.owner), true)]
+        [
+            (created.name.as_str(), Some(created.owner), false),
+            (running.name.as_str(), Some(running.owner), true)
+        ]
     );
 }
 
@@ -442,26 +489,33 @@ async fn output_comes_in_order_on_its_channel_and_to_its_last_byte(bench: Arc<Be
     let (launch, id) = bench.run("echo one; sleep 1; echo two >&2; sleep 1; printf 'no end'").await;
     bench.ended(&launch).await;
     let lines = bench.output(&id, false).await;
-    let said: Vec<(&[u8], Channel)> = lines.iter().map(|line| (&line.text[..], line.channel)).collect();
-    assert_eq!(said, [(&b"one"[..], Channel::Stdout), (b"two", Channel::Stderr), (b"no end", Channel::Stdout)]);
+    let said: Vec<(&[u8], Channel)> =
+        lines.iter().map(|line| (&line.text[..], line.channel)).collect();
+    assert_eq!(
+        said,
+        [(&b"one"[..], Channel::Stdout), (b"two", Channel::Stderr), (b"no end", Channel::Stdout)]
+    );
     assert!(lines[0].complete && lines[1].complete);
     assert!((lines[1].at - lines[0].at).num_milliseconds() >= 900, "each line has its own time");
 }
 
 async fn followed_output_ends_with_the_container(bench: Arc<Bench>) {
     let (_, id) = bench.run("echo one; sleep 1; echo two").await;
-    let lines = tokio::time::timeout(common::PATIENCE, bench.output(&id, true)).await.expect("it ends");
+    let lines =
+        tokio::time::timeout(common::PATIENCE, bench.output(&id, true)).await.expect("it ends");
     assert_eq!(lines.iter().map(|line| &line.text[..]).collect::<Vec<_>>(), [b"one", b"two"]);
 }
 
 async fn followed_output_is_the_fetched_one_but_for_a_last_line_without_an_end(bench: Arc<Bench>) {
     let script = "echo a; echo; printf 'b\\r\\n'; printf part; sleep 1; echo ' of a line'; printf '\\303\\274 \\000.\\n'; sleep 1; printf tail";
     let (launch, id) = bench.run(script).await;
-    let mut followed = tokio::time::timeout(common::PATIENCE, bench.output(&id, true)).await.expect("it ends");
+    let mut followed =
+        tokio::time::timeout(common::PATIENCE, bench.output(&id, true)).await.expect("it ends");
     bench.ended(&launch).await;
     let fetched = bench.output(&id, false).await;
     let texts: Vec<&[u8]> = fetched.iter().map(|line| &line.text[..]).collect();
-    let expected: [&[u8]; 6] = [b"a", b"", b"b\r", b"part of a line", "\u{fc} \0.".as_bytes(), b"tail"];
+    let expected: [&[u8]; 6] =
+        [b"a", b"", b"b\r", b"part of a line", "\u{fc} \0.".as_bytes(), b"tail"];
     assert_eq!(texts, expected);
     // An engine may know of a last line without an end only when it has the whole output.
     followed.retain(|line| line.complete);
@@ -476,7 +530,8 @@ async fn a_line_of_any_length_comes_in_pieces_of_one_size(bench: Arc<Bench>) {
     bench.ended(&launch).await;
     for follow in [false, true] {
         let lines = bench.output(&id, follow).await;
-        let shape: Vec<(usize, bool)> = lines.iter().map(|line| (line.text.len(), line.complete)).collect();
+        let shape: Vec<(usize, bool)> =
+            lines.iter().map(|line| (line.text.len(), line.complete)).collect();
         assert_eq!(
             shape,
             [(PIECE, false), (PIECE, false), (40 * 1024 - 2 * PIECE, true), (5, true)],
@@ -499,7 +554,10 @@ async fn environment_and_labels_arrive(bench: Arc<Bench>) {
     let id = bench.engine.create(&launch).await.expect("it can be created");
     bench.engine.start(&id).await.expect("it can be started");
     assert_eq!(bench.ended(&launch).await.owner, Some(launch.owner));
-    assert_eq!(bench.output(&id, false).await[0].text, format!("V {}", launch.owner.job).into_bytes());
+    assert_eq!(
+        bench.output(&id, false).await[0].text,
+        format!("V {}", launch.owner.job).into_bytes()
+    );
 }
 
 async fn the_log_tells_a_container_that_ran_from_one_that_never_did(bench: Arc<Bench>) {
@@ -520,15 +578,21 @@ async fn the_log_tells_a_container_that_ran_from_one_that_never_did(bench: Arc<B
 
 async fn what_this_engine_started_it_was_seen_to(bench: Arc<Bench>) {
     let (launch, id) = bench.run("exit 3").await;
-    let Phase::Exited { started_at, .. } = bench.ended(&launch).await.phase else { panic!("it has ended") };
+    let Phase::Exited { started_at, .. } = bench.ended(&launch).await.phase else {
+        panic!("it has ended")
+    };
     let since = started_at - chrono::Duration::seconds(5);
-    let testimony = bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer");
+    let testimony =
+        bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer");
     assert_eq!(testimony, Testimony::Seen);
-    let testimony = bench.engine.testimony(&id, Question::CreatedByThisEngine, since).await.expect("an answer");
+    let testimony =
+        bench.engine.testimony(&id, Question::CreatedByThisEngine, since).await.expect("an answer");
     assert_eq!(testimony, Testimony::Seen);
 }
 
-async fn its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_reaches(bench: Arc<Bench>) {
+async fn its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_reaches(
+    bench: Arc<Bench>,
+) {
     let long_ago = bench.clock.now() - chrono::Duration::days(10_000);
     let (never, id) = bench.create("true").await;
     bench.engine.remove(&id).await.expect("it can be removed");
@@ -540,14 +604,25 @@ async fn its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_re
     let (runs, _) = bench.run("sleep 5").await;
     let started = bench.engine.started(bench.instance, since).await.expect("an answer");
     assert!(started.reaches_back, "a container was made before");
-    assert_eq!(started.attempts, [gone.owner.job, runs.owner.job].map(|job| (job, Attempt(1))).into(), "{never:?}");
-    let of_nobody = bench.engine.started(InstanceId::new(bench.dice.bytes()), long_ago).await.expect("an answer");
+    assert_eq!(
+        started.attempts,
+        [gone.owner.job, runs.owner.job].map(|job| (job, Attempt(1))).into(),
+        "{never:?}"
+    );
+    let of_nobody = bench
+        .engine
+        .started(InstanceId::new(bench.dice.bytes()), long_ago)
+        .await
+        .expect("an answer");
     assert!(of_nobody.attempts.is_empty() && !of_nobody.reaches_back, "{of_nobody:?}");
 }
 
 async fn pulls_of_one_image_share_one_answer(bench: Arc<Bench>) {
     let image = "no-such-image-here:1".parse().unwrap();
-    let (one, other) = tokio::join!(bench.engine.pull(&image, None, &|_| {}), bench.engine.pull(&image, None, &|_| {}));
+    let (one, other) = tokio::join!(
+        bench.engine.pull(&image, None, &|_| {}),
+        bench.engine.pull(&image, None, &|_| {})
+    );
     let (one, other) = (one.expect_err("it is nowhere"), other.expect_err("it is nowhere"));
     assert_eq!(one.to_string(), other.to_string());
 }

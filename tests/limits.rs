@@ -19,7 +19,8 @@ fn later() -> Value {
 fn a_queue_that_the_config_does_not_name_is_accepted_with_a_warning() {
     let server = server("[queues.known]\nmax_running = 1");
     for (queue, warned) in [("known", false), ("other", true)] {
-        let answer = server.post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": queue}));
+        let answer =
+            server.post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": queue}));
         assert_eq!(answer.status, 201, "{}", answer.text());
         let warning = answer.json()["warning"].as_str().unwrap_or_default().to_owned();
         assert_eq!(warning.contains("[queues.other]"), warned, "{queue}: {warning}");
@@ -32,18 +33,30 @@ fn a_queue_that_the_config_does_not_name_is_accepted_with_a_warning() {
 #[test]
 fn a_queue_that_the_policy_does_not_name_is_refused() {
     let server = server("[policies.default]\nqueues = ['etl']");
-    let problem = server.post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": "other"}));
+    let problem =
+        server.post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": "other"}));
     assert_eq!(problem.assert_problem(403, "policy_denied")["field"], "queue");
-    assert_eq!(server.post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": "etl"})).status, 201);
+    assert_eq!(
+        server
+            .post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": "etl"}))
+            .status,
+        201
+    );
 }
 
 #[test]
 fn what_is_wrong_with_a_queue_or_a_limit_is_said() {
     let server = server("");
-    for (field, value) in [("queue", json!("a b")), ("queue", json!("")), ("max_parallel", json!(0))] {
+    for (field, value) in
+        [("queue", json!("a b")), ("queue", json!("")), ("max_parallel", json!(0))]
+    {
         let mut job = later();
         job[field] = value;
-        assert_eq!(server.post_json("/job", &job).assert_problem(400, "invalid_field")["field"], field, "{job}");
+        assert_eq!(
+            server.post_json("/job", &job).assert_problem(400, "invalid_field")["field"],
+            field,
+            "{job}"
+        );
     }
 }
 
@@ -58,7 +71,12 @@ fn when_as_many_wait_as_may_one_more_is_refused_also_after_a_restart() {
         server.kill();
         server.up();
     }
-    let again = server.call("POST", &format!("/job/{first}/rerun"), &[("content-type", "application/json")], b"{}");
+    let again = server.call(
+        "POST",
+        &format!("/job/{first}/rerun"),
+        &[("content-type", "application/json")],
+        b"{}",
+    );
     again.assert_problem(429, "too_many_waiting");
     assert_eq!(server.delete(&format!("/job/{first}")).status, 200);
     server.submit(later());

@@ -35,8 +35,11 @@ impl Scene {
 
     /// A job that does this between its beginning and its end.
     fn submit_that(&self, file: &str, work: &str, limits: &Value) -> String {
-        let script = format!("echo begin $TIDETABLE_JOB_ID >> /evidence/{file}; {work}; echo end >> /evidence/{file}");
-        let mounts = json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
+        let script = format!(
+            "echo begin $TIDETABLE_JOB_ID >> /evidence/{file}; {work}; echo end >> /evidence/{file}"
+        );
+        let mounts =
+            json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
         let mut job = json!({"job_name": IMAGE, "date": "now", "command": ["sh", "-c", script], "mounts": mounts, "network": "none"});
         job.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone());
         self.server.submit(job)
@@ -61,7 +64,8 @@ impl Scene {
 }
 
 #[test]
-fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the_server_is_killed() {
+fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the_server_is_killed()
+{
     let mut scene = Scene::new();
     // Two hold on until both are at work: so many may be.
     let hold = "until [ -e /evidence/go ]; do sleep 0.1; done";
@@ -69,7 +73,8 @@ fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the
     let mut etl: Vec<String> = (0..2).map(|_| scene.submit_that("etl", hold, &queue)).collect();
     etl.extend((0..6).map(|_| scene.submit("etl", &queue)));
     eventually("two have begun", || {
-        (scene.evidence.path().join("etl").exists() && scene.wrote("etl").1.len() == 2).then_some(())
+        (scene.evidence.path().join("etl").exists() && scene.wrote("etl").1.len() == 2)
+            .then_some(())
     });
     std::fs::write(scene.evidence.path().join("go"), "").unwrap();
     for _ in 0..3 {
@@ -81,7 +86,8 @@ fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the
         assert_eq!(scene.server.wait(id)["status"], "succeeded");
     }
     // Nothing else of this name runs now.
-    let single: Vec<String> = (0..4).map(|_| scene.submit("single", &json!({"max_parallel": 1}))).collect();
+    let single: Vec<String> =
+        (0..4).map(|_| scene.submit("single", &json!({"max_parallel": 1}))).collect();
     for id in &single {
         assert_eq!(scene.server.wait(id)["status"], "succeeded");
     }
@@ -97,7 +103,8 @@ fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the
 #[test]
 fn of_those_that_a_full_queue_holds_back_the_higher_priority_goes_first_and_others_do_not_wait() {
     let scene = Scene::new();
-    let full = json!({"queue": "etl", "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"]});
+    let full =
+        json!({"queue": "etl", "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"]});
     let busy: Vec<String> = (0..2).map(|_| scene.submit("busy", &full)).collect();
     busy.iter().for_each(|id| drop(scene.server.until(id, "running")));
     let low = scene.submit("order", &json!({"queue": "etl", "priority": -1}));

@@ -39,7 +39,8 @@ impl World {
     /// The runs of these jobs, in the order in which they began.
     fn runs_of(&self, jobs: &[JobId]) -> Vec<(JobId, Run)> {
         let of_job = |run: Run| Some((run.owner?.job, run)).filter(|(job, _)| jobs.contains(job));
-        let mut runs: Vec<(JobId, Run)> = self.engine.runs().into_iter().filter_map(of_job).collect();
+        let mut runs: Vec<(JobId, Run)> =
+            self.engine.runs().into_iter().filter_map(of_job).collect();
         runs.sort_by_key(|(_, run)| run.started_at);
         runs
     }
@@ -86,7 +87,8 @@ fn sleeps(seconds: u64, fields: Value) -> Value {
 /// Submits a job that is due in so many milliseconds.
 async fn submit(handle: &Handle, name: &str, after_ms: i64, spec: Value) -> JobId {
     let due_at = handle.now() + chrono::Duration::milliseconds(after_ms);
-    let order = Order { name: name.parse().unwrap(), spec: serde_json::from_value(spec).unwrap(), due_at };
+    let order =
+        Order { name: name.parse().unwrap(), spec: serde_json::from_value(spec).unwrap(), due_at };
     handle.submit(order).await.unwrap().job.id
 }
 
@@ -109,8 +111,14 @@ async fn never_more_of_a_queue_run_at_once_than_may_and_each_runs_once_through_r
     let mut world = World::with_limits(16, json!({"etl": 3}));
     let jobs = world
         .live(async |handle| {
-            let job =
-                |n: i64| submit(&handle, "busybox", 10 * n, sleeps(3, json!({"queue": "etl", "priority": n % 3})));
+            let job = |n: i64| {
+                submit(
+                    &handle,
+                    "busybox",
+                    10 * n,
+                    sleeps(3, json!({"queue": "etl", "priority": n % 3})),
+                )
+            };
             join_all((0..40).map(job)).await
         })
         .await;
@@ -129,8 +137,18 @@ async fn never_more_of_a_name_run_at_once_than_each_of_them_allows() {
     world
         .live(async |handle| {
             for n in 0..10 {
-                limited.push(submit(&handle, "busybox", 0, sleeps(2, json!({"max_parallel": 2}))).await);
-                others.push(submit(&handle, if n < 5 { "alpine" } else { "debian" }, 0, sleeps(2, json!({}))).await);
+                limited.push(
+                    submit(&handle, "busybox", 0, sleeps(2, json!({"max_parallel": 2}))).await,
+                );
+                others.push(
+                    submit(
+                        &handle,
+                        if n < 5 { "alpine" } else { "debian" },
+                        0,
+                        sleeps(2, json!({})),
+                    )
+                    .await,
+                );
             }
             sleep(1).await;
             assert_eq!(stands(&handle, limited[9]).await, "queued max_parallel");
@@ -167,9 +185,17 @@ async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
     let mut world = World::with_limits(4, json!({"etl": 1}));
     let (herd, others) = world
         .live(async |handle| {
-            let first = submit(&handle, "busybox", 0, sleeps(7_200, json!({"queue": "etl", "priority": 100}))).await;
+            let first = submit(
+                &handle,
+                "busybox",
+                0,
+                sleeps(7_200, json!({"queue": "etl", "priority": 100})),
+            )
+            .await;
             sleep(1).await;
-            let one = || submit(&handle, "busybox", 500, sleeps(1, json!({"queue": "etl", "priority": 50})));
+            let one = || {
+                submit(&handle, "busybox", 500, sleeps(1, json!({"queue": "etl", "priority": 50})))
+            };
             let mut herd = join_all((0..HERD).map(|_| one())).await;
             herd.push(first);
             sleep(30).await;
@@ -177,7 +203,9 @@ async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
             assert_eq!(queued.len(), 0, "all of the herd is put aside");
             let mut others = Vec::new();
             for n in 0..20 {
-                others.push(submit(&handle, "busybox", 100 * n, sleeps(1, json!({"priority": -5}))).await);
+                others.push(
+                    submit(&handle, "busybox", 100 * n, sleeps(1, json!({"priority": -5}))).await,
+                );
             }
             sleep(20).await;
             (herd, others)
@@ -190,8 +218,10 @@ async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
     world.each_ran_once(&others);
     assert_eq!(world.runs_of(&herd).len(), 1);
     // Each was put aside once, and a further life does not do it again.
-    let transitions = world.live(async |handle| handle.store().journal(Seq(0), 1_000_000).await.unwrap()).await;
-    let queued = transitions.iter().filter(|t| t.to == Status::Queued && herd.contains(&t.job)).count();
+    let transitions =
+        world.live(async |handle| handle.store().journal(Seq(0), 1_000_000).await.unwrap()).await;
+    let queued =
+        transitions.iter().filter(|t| t.to == Status::Queued && herd.contains(&t.job)).count();
     assert!(queued <= 2 * HERD, "{queued} times queued");
 }
 
@@ -214,7 +244,8 @@ async fn those_that_are_let_go_go_by_priority_then_due_time_then_id_whatever_hel
                 ("alpine", 600, 5, json!(2)),
                 ("alpine", 5, -1, json!(null)),
             ] {
-                let fields = json!({"queue": "one", "priority": priority, "max_parallel": max_parallel});
+                let fields =
+                    json!({"queue": "one", "priority": priority, "max_parallel": max_parallel});
                 jobs.push(submit(&handle, name, after, sleeps(1, fields)).await);
             }
             sleep(60).await;
@@ -244,7 +275,8 @@ async fn of_several_limits_each_holds_and_nobody_starves() {
     world.live(async |_| sleep(90).await).await;
     let all = jobs.concat();
     assert_eq!(world.most_at_once(&all), 2, "of the queue");
-    let transitions = world.live(async |handle| handle.store().journal(Seq(0), 10_000).await.unwrap()).await;
+    let transitions =
+        world.live(async |handle| handle.store().journal(Seq(0), 10_000).await.unwrap()).await;
     for id in &all {
         let queued = transitions.iter().filter(|t| t.to == Status::Queued && t.job == *id).count();
         assert!(queued <= 2, "{queued} times queued: moved to and fro between what holds it");
@@ -264,11 +296,18 @@ async fn one_whose_other_limit_has_room_passes_those_of_its_name_that_wait_for_a
     world
         .live(async |handle| {
             submit(&handle, "alpine", 0, sleeps(60, json!({"queue": "full"}))).await;
-            let running = submit(&handle, "busybox", 0, sleeps(5, json!({"max_parallel": 1}))).await;
+            let running =
+                submit(&handle, "busybox", 0, sleeps(5, json!({"max_parallel": 1}))).await;
             sleep(1).await;
             let blocked = json!({"queue": "full", "max_parallel": 1, "priority": 9});
             let first = submit(&handle, "busybox", 0, sleeps(1, blocked)).await;
-            let second = submit(&handle, "busybox", 0, sleeps(1, json!({"queue": "free", "max_parallel": 1}))).await;
+            let second = submit(
+                &handle,
+                "busybox",
+                0,
+                sleeps(1, json!({"queue": "free", "max_parallel": 1})),
+            )
+            .await;
             sleep(2).await;
             assert_eq!(stands(&handle, second).await, "queued max_parallel");
             sleep(15).await;
@@ -304,8 +343,12 @@ async fn a_tick_that_is_to_wait_for_the_run_before_it_runs_behind_a_herd_and_hol
         .await;
     world.each_ran_once(&ran.1);
     let late = world.runs_of(&ran.1).last().unwrap().1.started_at;
-    assert!((late - world.runs_of(&ran.1)[0].1.started_at).num_seconds() < 150, "they were held up");
-    let all: Vec<JobId> = world.engine.runs().into_iter().filter_map(|run| Some(run.owner?.job)).collect();
+    assert!(
+        (late - world.runs_of(&ran.1)[0].1.started_at).num_seconds() < 150,
+        "they were held up"
+    );
+    let all: Vec<JobId> =
+        world.engine.runs().into_iter().filter_map(|run| Some(run.owner?.job)).collect();
     let in_queue: Vec<JobId> = all.into_iter().filter(|id| !ran.1.contains(id)).collect();
     assert_eq!(world.most_at_once(&in_queue), 1);
     assert!(in_queue.len() > 10, "ticks ran, one after the other: {}", in_queue.len());
@@ -319,7 +362,8 @@ async fn a_start_deadline_holds_for_those_that_are_held_back() {
         .live(async |handle| {
             submit(&handle, "busybox", 0, spec(json!({"queue": "etl"}))).await;
             sleep(1).await;
-            submit(&handle, "busybox", 0, spec(json!({"queue": "etl", "start_deadline": "10s"}))).await
+            submit(&handle, "busybox", 0, spec(json!({"queue": "etl", "start_deadline": "10s"})))
+                .await
         })
         .await;
     world
@@ -338,8 +382,10 @@ async fn a_limit_that_the_config_takes_away_or_widens_lets_those_go_that_it_held
     let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
-            let jobs =
-                join_all((0..8).map(|_| submit(&handle, "busybox", 0, sleeps(600, json!({"queue": "etl"}))))).await;
+            let jobs = join_all(
+                (0..8).map(|_| submit(&handle, "busybox", 0, sleeps(600, json!({"queue": "etl"})))),
+            )
+            .await;
             sleep(5).await;
             jobs
         })
@@ -358,11 +404,16 @@ async fn a_config_that_is_read_again_lets_those_go_that_it_no_longer_holds_and_h
     let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
-            let job = |queue: &'static str| submit(&handle, "busybox", 0, sleeps(600, json!({ "queue": queue })));
+            let job = |queue: &'static str| {
+                submit(&handle, "busybox", 0, sleeps(600, json!({ "queue": queue })))
+            };
             let mut jobs = join_all(["etl", "etl", "etl"].map(job)).await;
             sleep(5).await;
             let queues = serde_json::from_value(json!({"other": 1})).unwrap();
-            handle.follow(Rules { catalog: Catalog { queues, ..Catalog::default() }, ..Rules::default() });
+            handle.follow(Rules {
+                catalog: Catalog { queues, ..Catalog::default() },
+                ..Rules::default()
+            });
             sleep(3).await;
             for id in &jobs {
                 assert_eq!(stands(&handle, *id).await, "running");
@@ -451,7 +502,8 @@ async fn the_policys_max_running_holds_where_it_is_less_than_the_servers() {
     world.catalog.policy = Policy { max_running: NonZeroUsize::new(2), ..Policy::default() };
     let jobs = world
         .live(async |handle| {
-            let jobs = join_all((0..6).map(|_| submit(&handle, "busybox", 0, sleeps(3, json!({}))))).await;
+            let jobs =
+                join_all((0..6).map(|_| submit(&handle, "busybox", 0, sleeps(3, json!({}))))).await;
             sleep(30).await;
             jobs
         })

@@ -50,8 +50,16 @@ impl Neighbour {
 
     fn assert_undisturbed(&self) {
         self.host(&["compare", self.before().to_str().unwrap()]);
-        assert_eq!(self.daemon.docker_says(&["inspect", "-f", "{{.State.Running}}", "somebodys"]), "true");
-        let address = self.daemon.docker_says(&["inspect", "-f", "{{.NetworkSettings.IPAddress}}", "somebodys"]);
+        assert_eq!(
+            self.daemon.docker_says(&["inspect", "-f", "{{.State.Running}}", "somebodys"]),
+            "true"
+        );
+        let address = self.daemon.docker_says(&[
+            "inspect",
+            "-f",
+            "{{.NetworkSettings.IPAddress}}",
+            "somebodys",
+        ]);
         self.daemon.docker_says(&["run", "--rm", IMAGE, "ping", "-c", "1", &address]);
     }
 }
@@ -74,7 +82,11 @@ fn engine_scripts_leave_another_engine_alone() {
     }
     neighbour.script("engine.sh", &["image"]);
     let host = format!("unix://{}", neighbour.folder.path().join("e/run/docker.sock").display());
-    let ran = Command::new("docker").args(["run", "--rm", IMAGE, "true"]).env("DOCKER_HOST", host).output().unwrap();
+    let ran = Command::new("docker")
+        .args(["run", "--rm", IMAGE, "true"])
+        .env("DOCKER_HOST", host)
+        .output()
+        .unwrap();
     assert!(ran.status.success(), "{ran:?}");
     for name in ["engine.sh", "podman.sh"] {
         neighbour.script(name, &["release"]);
@@ -99,7 +111,11 @@ fn a_lost_bridge_is_noticed() {
     let neighbour = Neighbour::new();
     succeeded(neighbour.daemon.beside("ip").args(["link", "delete", "docker0"]));
     let mut command = neighbour.daemon.beside(script("host.sh").to_str().unwrap());
-    let compared = command.arg("compare").arg(neighbour.before()).env("DOCKER_HOST", neighbour.daemon.host()).output();
+    let compared = command
+        .arg("compare")
+        .arg(neighbour.before())
+        .env("DOCKER_HOST", neighbour.daemon.host())
+        .output();
     let compared = compared.unwrap();
     let said = String::from_utf8_lossy(&compared.stderr).into_owned();
     assert!(!compared.status.success() && said.contains("- link docker0,"), "{said}");

@@ -58,7 +58,10 @@ impl Receiver {
     fn on(address: SocketAddr, replies: &[Reply]) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { replies: Mutex::new(replies.iter().cloned().collect()), ..Default::default() });
+        let shared = Arc::new(Shared {
+            replies: Mutex::new(replies.iter().cloned().collect()),
+            ..Default::default()
+        });
         let serving = shared.clone();
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -80,7 +83,9 @@ impl Receiver {
     }
 
     fn until(&self, count: usize) -> Vec<Call> {
-        eventually(&format!("{count} calls"), || Some(self.calls()).filter(|calls| calls.len() >= count))
+        eventually(&format!("{count} calls"), || {
+            Some(self.calls()).filter(|calls| calls.len() >= count)
+        })
     }
 }
 
@@ -105,15 +110,23 @@ impl Shared {
             line.clear();
             reader.read_line(&mut line)?;
             match line.trim().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("idempotency-key") => value.clone_into(&mut key),
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap(),
+                Some((name, value)) if name.eq_ignore_ascii_case("idempotency-key") => {
+                    value.clone_into(&mut key)
+                }
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.parse().unwrap()
+                }
                 Some(_) => {}
                 None => break,
             }
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        self.calls.lock().unwrap().push(Call { path, key, body: serde_json::from_slice(&body).unwrap() });
+        self.calls.lock().unwrap().push(Call {
+            path,
+            key,
+            body: serde_json::from_slice(&body).unwrap(),
+        });
         let (status, more) = match self.replies.lock().unwrap().pop_front() {
             None => (200, String::new()),
             Some(Reply::Status(status)) => (status, String::new()),
@@ -127,7 +140,10 @@ impl Shared {
                 return Ok(());
             }
         };
-        write!(&stream, "HTTP/1.1 {status} x\r\n{more}content-length: 0\r\nconnection: close\r\n\r\n")
+        write!(
+            &stream,
+            "HTTP/1.1 {status} x\r\n{more}content-length: 0\r\nconnection: close\r\n\r\n"
+        )
     }
 }
 
@@ -140,7 +156,11 @@ fn is_open(stream: &TcpStream) -> bool {
 fn server(receivers: &[&Receiver], more: &str) -> Server {
     let prefixes: Vec<String> = receivers.iter().map(|receiver| receiver.url("/hook")).collect();
     let config = format!("[policies.default]\nallow_notify = {}\n{more}", json!(prefixes));
-    Server::start(&["--engine", "simulated"], &config, &[("TIDETABLE_LOG", "info,tidetable::notify=debug")])
+    Server::start(
+        &["--engine", "simulated"],
+        &config,
+        &[("TIDETABLE_LOG", "info,tidetable::notify=debug")],
+    )
 }
 
 fn failing(url: &str) -> Value {
@@ -152,7 +172,8 @@ fn an_end_is_told_once_with_what_became_of_the_job() {
     let receiver = Receiver::new(&[]);
     let server = server(&[&receiver], "");
     let url = receiver.url("/hook/a?b=c");
-    let well = json!({"job_name": "busybox", "date": "now", "command": "true", "notify": {"url": url}});
+    let well =
+        json!({"job_name": "busybox", "date": "now", "command": "true", "notify": {"url": url}});
     server.wait(&server.submit(well));
     let id = server.submit(failing(&url));
     let over = server.wait(&id);
@@ -171,7 +192,11 @@ fn an_end_is_told_once_with_what_became_of_the_job() {
     body["from"] = expected["from"].clone();
     assert_eq!(body, expected);
     let told = json!([{"url": receiver.url("/hook/1"), "on": ["succeeded"]}, {"url": receiver.url("/hook/2")}]);
-    server.wait(&server.submit(json!({"job_name": "busybox", "date": "now", "command": "true", "notify": told})));
+    server.wait(
+        &server.submit(
+            json!({"job_name": "busybox", "date": "now", "command": "true", "notify": told}),
+        ),
+    );
     assert_eq!(receiver.until(2)[1].path, "/hook/1");
     assert_eq!(receiver.calls().len(), 2, "a success is told to those who asked for it");
 }
@@ -187,7 +212,8 @@ fn what_is_refused_is_tried_again_and_holds_up_nothing_else() {
     let paths: Vec<&str> = calls.iter().map(|call| call.path.as_str()).collect();
     assert_eq!((paths[0], paths.len()), ("/hook/first", 3));
     assert!(paths.contains(&"/hook/second"));
-    let keys: Vec<&String> = calls.iter().filter(|call| call.path == "/hook/first").map(|call| &call.key).collect();
+    let keys: Vec<&String> =
+        calls.iter().filter(|call| call.path == "/hook/first").map(|call| &call.key).collect();
     assert!(keys.len() == 2 && keys[0] == keys[1], "{keys:?}");
 }
 
@@ -205,7 +231,8 @@ fn a_receiver_that_is_away_is_told_in_order_when_it_is_back() {
         .collect();
     eventually("it was tried", || server.log().contains("it cannot be reached").then_some(()));
     let receiver = Receiver::on(address, &[]);
-    let told: Vec<String> = receiver.until(5).iter().map(|call| call.body["id"].as_str().unwrap().to_owned()).collect();
+    let told: Vec<String> =
+        receiver.until(5).iter().map(|call| call.body["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(told, ids);
 }
 
@@ -225,7 +252,8 @@ fn a_receiver_that_does_not_answer_holds_up_neither_jobs_nor_others() {
 }
 
 #[test]
-fn a_server_that_is_killed_before_it_was_heard_tells_it_again_and_what_was_heard_is_not_told_again() {
+fn a_server_that_is_killed_before_it_was_heard_tells_it_again_and_what_was_heard_is_not_told_again()
+{
     // Not heard in this life, however often it is tried in it.
     let receiver = Receiver::new(&vec![Reply::Nothing; 1_000]);
     let mut server = server(&[&receiver], "");
@@ -242,7 +270,9 @@ fn a_server_that_is_killed_before_it_was_heard_tells_it_again_and_what_was_heard
     // killed in between, it would tell it again.
     let told = |server: &Server| {
         let id = server.submit(failing(&receiver.url("/hook")));
-        eventually("it is written down", || server.log().contains(&format!("notified job={id}")).then_some(()));
+        eventually("it is written down", || {
+            server.log().contains(&format!("notified job={id}")).then_some(())
+        });
         id
     };
     told(&server);
@@ -250,7 +280,8 @@ fn a_server_that_is_killed_before_it_was_heard_tells_it_again_and_what_was_heard
     let before = receiver.calls().len();
     server.up();
     let id = told(&server);
-    let since: Vec<Value> = receiver.calls()[before..].iter().map(|call| call.body["id"].clone()).collect();
+    let since: Vec<Value> =
+        receiver.calls()[before..].iter().map(|call| call.body["id"].clone()).collect();
     assert_eq!(since, [json!(id)]);
 }
 
@@ -263,7 +294,10 @@ fn no_redirect_is_followed() {
     receiver.until(2);
     assert_eq!(inner.calls().len(), 0);
     let log = server.log();
-    assert!(log.contains("it answers 307") && !log.contains("/hook"), "a path may be as good as a password: {log}");
+    assert!(
+        log.contains("it answers 307") && !log.contains("/hook"),
+        "a path may be as good as a password: {log}"
+    );
 }
 
 #[test]
@@ -277,22 +311,37 @@ fn callers_notify_whom_the_policy_allows_and_the_config_file_whom_it_likes() {
     );
     let server = server(&[&receiver], &config);
     let put = |path: &str, body: Value| {
-        server.call("PUT", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+        server.call(
+            "PUT",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string().as_bytes(),
+        )
     };
     let notify = json!({"url": elsewhere});
     let refusals = [
         server.post_json("/job", &failing(&elsewhere)),
         put("/definition/B", json!({"image": "busybox", "notify": notify})),
-        put("/schedule/b", json!({"job_name": "busybox", "cron": "@daily", "spec": {"notify": notify}})),
-        server
-            .post_json("/job", &json!({"job_name": "A", "date": "now", "notify": {"url": receiver.url("/hook/../x")}})),
+        put(
+            "/schedule/b",
+            json!({"job_name": "busybox", "cron": "@daily", "spec": {"notify": notify}}),
+        ),
+        server.post_json(
+            "/job",
+            &json!({"job_name": "A", "date": "now", "notify": {"url": receiver.url("/hook/../x")}}),
+        ),
     ];
     for answer in refusals {
         let problem = answer.assert_problem(403, "policy_denied");
         assert!(problem["detail"].as_str().unwrap().contains("`allow_notify`"), "{problem}");
     }
     let answer = server.post_json("/job", &failing("http://me:hunter2@127.0.0.1/hook"));
-    assert!(!answer.assert_problem(400, "invalid_field")["detail"].as_str().unwrap().contains("hunter2"));
+    assert!(
+        !answer.assert_problem(400, "invalid_field")["detail"]
+            .as_str()
+            .unwrap()
+            .contains("hunter2")
+    );
     assert_eq!(receiver.calls().len(), 0);
 
     let id = server.submit(json!({"job_name": "A", "date": "now"}));
@@ -316,5 +365,8 @@ fn a_job_that_is_taken_off_with_its_schedule_is_told_to_those_who_ask_for_that()
     assert_eq!(put.status, 201, "{}", put.text());
     assert_eq!(server.delete("/schedule/a").status, 204);
     let told = receiver.until(1).remove(0).body;
-    assert_eq!((&told["job"], &told["reason"]), (&put.json()["next_job"], &json!("schedule_deleted")));
+    assert_eq!(
+        (&told["job"], &told["reason"]),
+        (&put.json()["next_job"], &json!("schedule_deleted"))
+    );
 }

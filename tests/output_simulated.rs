@@ -50,7 +50,10 @@ fn stuck() -> (World, Arc<Valve>) {
         let is_stuck = call == Call::Logs && of_the_engine.is_stuck.load(Ordering::Relaxed);
         if is_stuck { Fault::Hang(Duration::from_secs(60)) } else { Fault::None }
     });
-    world.engine = SimulatedEngine::new(world.clock.clone(), Settings { faults: Some(faults), ..Settings::default() });
+    world.engine = SimulatedEngine::new(
+        world.clock.clone(),
+        Settings { faults: Some(faults), ..Settings::default() },
+    );
     world.settings.max_running = 1;
     (world, valve)
 }
@@ -97,7 +100,8 @@ async fn an_end_does_not_wait_for_output() {
     world
         .live(async |handle| {
             let began = Instant::now();
-            let (first, second) = (submit(&handle, says("echo hello")).await, submit(&handle, says("echo")).await);
+            let (first, second) =
+                (submit(&handle, says("echo hello")).await, submit(&handle, says("echo")).await);
             assert_eq!(ends(&handle, first).await, Status::Succeeded);
             assert_eq!(ends(&handle, second).await, Status::Succeeded, "the slot is free");
             assert!(began.elapsed() < SOON);
@@ -209,7 +213,8 @@ async fn output_is_shown_to_its_end_before_it_is_kept() {
     for follow in [true, false] {
         let mut world = World::new(BEGIN);
         let faults = Some(nth(Call::Logs, 0, Fault::Hang(Duration::from_secs(600))));
-        world.engine = SimulatedEngine::new(world.clock.clone(), Settings { faults, ..Settings::default() });
+        world.engine =
+            SimulatedEngine::new(world.clock.clone(), Settings { faults, ..Settings::default() });
         world
             .live(async |handle| {
                 let job = submit(&handle, says("echo hello; printf end")).await;
@@ -227,7 +232,8 @@ async fn output_is_shown_to_its_end_before_it_is_kept() {
 async fn the_limit_holds_before_output_is_kept() {
     let (mut world, _) = stuck();
     let faults = Some(nth(Call::Logs, 0, Fault::Hang(Duration::from_secs(600))));
-    world.engine = SimulatedEngine::new(world.clock.clone(), Settings { faults, ..Settings::default() });
+    world.engine =
+        SimulatedEngine::new(world.clock.clone(), Settings { faults, ..Settings::default() });
     let mut order = says("echo one; echo two; echo three");
     order["log_limit"] = json!("8B");
     world

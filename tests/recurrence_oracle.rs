@@ -91,14 +91,18 @@ fn every_tick_of_whole_years_is_where_an_independent_oracle_has_it() {
         return repeat(&case);
     }
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (seed, cases) = (number("SEED").unwrap_or(1), number("CASES").map_or(CASES, |n| usize::try_from(n).unwrap()));
+    let (seed, cases) = (
+        number("SEED").unwrap_or(1),
+        number("CASES").map_or(CASES, |n| usize::try_from(n).unwrap()),
+    );
     let next = AtomicUsize::new(0);
     let work = || {
         let mut compared = (0, 0);
         while let Some((zone, year)) = YEARS.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut rng = StdRng::seed_from_u64(seed ^ seed_of(zone, *year));
             let random = (0..cases).map(|_| expression(&mut rng));
-            let expressions: Vec<String> = ALWAYS.iter().map(|text| (*text).to_owned()).chain(random).collect();
+            let expressions: Vec<String> =
+                ALWAYS.iter().map(|text| (*text).to_owned()).chain(random).collect();
             let (expressions, ticks) = compare(zone, *year, &expressions);
             compared = (compared.0 + expressions, compared.1 + ticks);
         }
@@ -110,7 +114,9 @@ fn every_tick_of_whole_years_is_where_an_independent_oracle_has_it() {
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .fold((0, 0), |all: (usize, usize), (expressions, ticks)| (all.0 + expressions, all.1 + ticks))
+            .fold((0, 0), |all: (usize, usize), (expressions, ticks)| {
+                (all.0 + expressions, all.1 + ticks)
+            })
     });
     eprintln!("{} expressions in {} years of zones, {} ticks", compared.0, YEARS.len(), compared.1);
     assert!(compared.0 >= YEARS.len() * (ALWAYS.len() + cases), "all were compared");
@@ -125,7 +131,9 @@ fn repeat(case: &str) {
 }
 
 fn seed_of(zone: &str, year: i32) -> u64 {
-    zone.bytes().fold(u64::from(year.unsigned_abs()), |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)))
+    zone.bytes().fold(u64::from(year.unsigned_abs()), |seed, byte| {
+        seed.wrapping_mul(31).wrapping_add(u64::from(byte))
+    })
 }
 
 /// Compares all ticks of these expressions; returns how many expressions and ticks that were.
@@ -136,7 +144,9 @@ fn compare(zone: &str, year: i32, expressions: &[String]) -> (usize, usize) {
     let mut questions = Vec::new();
     for text in expressions {
         match text.split(' ').count() {
-            6 => questions.extend(changes.iter().map(|at| ((at - 5_400, at + 7_200), text.as_str()))),
+            6 => {
+                questions.extend(changes.iter().map(|at| ((at - 5_400, at + 7_200), text.as_str())))
+            }
             _ => questions.push((whole_year, text.as_str())),
         }
     }
@@ -161,11 +171,16 @@ fn compare(zone: &str, year: i32, expressions: &[String]) -> (usize, usize) {
 }
 
 fn difference(zone: Zone, ours: &[i64], oracle: &[i64]) -> Option<String> {
-    let (we, they): (HashSet<i64>, HashSet<i64>) = (ours.iter().copied().collect(), oracle.iter().copied().collect());
+    let (we, they): (HashSet<i64>, HashSet<i64>) =
+        (ours.iter().copied().collect(), oracle.iter().copied().collect());
     let at = *we.symmetric_difference(&they).min()?;
     let wall = Utc.timestamp_opt(at, 0).unwrap().with_timezone(&zone.tz());
     let who = if we.contains(&at) { "only we are" } else { "only the oracle is" };
-    Some(format!("{who} due at {at}, {wall}; {} of ours and {} of the oracle's in all", ours.len(), oracle.len()))
+    Some(format!(
+        "{who} due at {at}, {wall}; {} of ours and {} of the oracle's in all",
+        ours.len(),
+        oracle.len()
+    ))
 }
 
 /// Whoever asks at an odd moment, in the middle of a fold for one, has to get the same tick as who saw the last one.
@@ -174,7 +189,8 @@ fn mistake(ours: &Recurrence, oracle: &[i64], changes: &[i64]) -> Option<String>
     moments.into_iter().find_map(|at| {
         let right = *oracle.get(oracle.partition_point(|tick| *tick <= at))?;
         let answer = ours.next_after(DateTime::from_timestamp(at, 0)?)?.nominal.timestamp();
-        (answer != right && oracle[0] <= at).then(|| format!("asked at {at} we say {answer}, and the oracle {right}"))
+        (answer != right && oracle[0] <= at)
+            .then(|| format!("asked at {at} we say {answer}, and the oracle {right}"))
     })
 }
 
@@ -198,8 +214,11 @@ fn due(recurrence: &Recurrence, (start, end): (i64, i64)) -> Vec<i64> {
 
 /// The minutes of a span in which the zone's clocks are changed, and one at which they are not.
 fn changes(zone: Zone, (start, end): (i64, i64)) -> Vec<i64> {
-    let offset = |at: i64| zone.tz().offset_from_utc_datetime(&Utc.timestamp_opt(at, 0).unwrap().naive_utc()).fix();
-    let changes = (start..end).step_by(900).filter(|at| offset(*at) != offset(at + 900)).map(|at| at + 900);
+    let offset = |at: i64| {
+        zone.tz().offset_from_utc_datetime(&Utc.timestamp_opt(at, 0).unwrap().naive_utc()).fix()
+    };
+    let changes =
+        (start..end).step_by(900).filter(|at| offset(*at) != offset(at + 900)).map(|at| at + 900);
     changes.chain([start + 100 * 86_400]).collect()
 }
 
@@ -270,7 +289,8 @@ fn days_of_month(rng: &mut StdRng) -> String {
 }
 
 fn months(rng: &mut StdRng) -> String {
-    let names = ["jan", "FEB", "Mar", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+    let names =
+        ["jan", "FEB", "Mar", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
     let mut n = || rng.random_range(1..13);
     let (a, b) = (n(), n());
     match rng.random_range(0..12) {

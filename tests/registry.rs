@@ -44,12 +44,16 @@ impl Registry {
     }
 
     fn for_podman() -> Self {
-        Self::start(std::env::var("TIDETABLE_TEST_PODMAN").expect("TIDETABLE_TEST_PODMAN: run `make test`"))
+        Self::start(
+            std::env::var("TIDETABLE_TEST_PODMAN").expect("TIDETABLE_TEST_PODMAN: run `make test`"),
+        )
     }
 
     fn start(engine: String) -> Self {
         // Somebody else may take the port that was free a moment ago.
-        (0..10).find_map(|_| Self::try_start(&engine)).expect("a port that is free where the engines are")
+        (0..10)
+            .find_map(|_| Self::try_start(&engine))
+            .expect("a port that is free where the engines are")
     }
 
     fn try_start(engine: &str) -> Option<Self> {
@@ -83,14 +87,22 @@ impl Registry {
 
     /// Runs it on the network that the test is on; nothing where its port is taken there.
     fn serve(&mut self) -> Option<()> {
-        let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let binary = std::env::var("TIDETABLE_TEST_REGISTRY").unwrap_or_else(|_| "docker-registry".to_owned());
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let binary = std::env::var("TIDETABLE_TEST_REGISTRY")
+            .unwrap_or_else(|_| "docker-registry".to_owned());
         let mut command = Command::new(binary);
-        command.arg("serve").arg(self.path("config.yml")).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .arg("serve")
+            .arg(self.path("config.yml"))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         let mut child = command.spawn().expect("docker-registry is there: run `make test`");
-        let listens = eventually("the registry listens, or has given up", || match child.try_wait().unwrap() {
-            Some(_) => Some(false),
-            None => TcpStream::connect(("127.0.0.1", self.port)).ok().map(|_| true),
+        let listens = eventually("the registry listens, or has given up", || {
+            match child.try_wait().unwrap() {
+                Some(_) => Some(false),
+                None => TcpStream::connect(("127.0.0.1", self.port)).ok().map(|_| true),
+            }
         });
         self.children.push(child);
         listens.then_some(())
@@ -128,7 +140,11 @@ impl Registry {
             .env("DOCKER_CONFIG", self.path("docker"))
             .output()
             .unwrap();
-        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "docker {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
@@ -145,8 +161,10 @@ impl Registry {
         docker(&["rm", &container]);
         docker(&["push", "-q", &self.image(name)]);
         docker(&["rmi", &self.image(name)]);
-        let link =
-            format!("data/docker/registry/v2/repositories/{}/{name}/_manifests/tags/1/current/link", self.team());
+        let link = format!(
+            "data/docker/registry/v2/repositories/{}/{name}/_manifests/tags/1/current/link",
+            self.team()
+        );
         std::fs::read_to_string(self.path(&link)).unwrap()
     }
 
@@ -155,7 +173,8 @@ impl Registry {
         let log = std::fs::read_to_string(self.path("log")).unwrap();
         log.lines()
             .filter(|line| {
-                line.contains(&format!("\"GET /v2/{}/{name}/manifests/", self.team())) && line.contains(" 200 ")
+                line.contains(&format!("\"GET /v2/{}/{name}/manifests/", self.team()))
+                    && line.contains(" 200 ")
             })
             .count()
     }
@@ -178,7 +197,10 @@ impl Registry {
 
     fn login_section(&self, host: &str, password_file: &str) -> String {
         let file = self.path(password_file);
-        format!("[registries.\"{host}\"]\nusername = \"{USER}\"\npassword_file = \"{}\"\n", file.display())
+        format!(
+            "[registries.\"{host}\"]\nusername = \"{USER}\"\npassword_file = \"{}\"\n",
+            file.display()
+        )
     }
 }
 
@@ -189,9 +211,11 @@ impl Drop for Registry {
             let _ = child.wait();
         }
         for engine in [&self.engine, &common::docker_host()] {
-            let docker =
-                |arguments: &[&str]| Command::new("docker").args(arguments).env("DOCKER_HOST", engine).output();
-            let all = docker(&["images", "-a", "--format", "{{.ID}} {{.Repository}}"]).map(|output| output.stdout);
+            let docker = |arguments: &[&str]| {
+                Command::new("docker").args(arguments).env("DOCKER_HOST", engine).output()
+            };
+            let all = docker(&["images", "-a", "--format", "{{.ID}} {{.Repository}}"])
+                .map(|output| output.stdout);
             for line in String::from_utf8_lossy(&all.unwrap_or_default()).lines() {
                 if let Some((id, name)) = line.split_once(' ')
                     && name.contains(&format!("/{}/", self.team()))
@@ -219,8 +243,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 fn job(image: &str, more: Value) -> Value {
-    let mut job =
-        json!({"job_name": image, "date": "now", "network": "none", "command": ["sh", "-c", "wc -c < /noise"]});
+    let mut job = json!({"job_name": image, "date": "now", "network": "none", "command": ["sh", "-c", "wc -c < /noise"]});
     job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     job
 }
@@ -243,11 +266,16 @@ fn logins_open_the_door_and_what_ran_has_the_registrys_digest(registry: &Registr
     assert_ended(&over, "succeeded", Value::Null);
     assert_eq!(over["image_digest"], json!(other), "{over}");
     for text in [by_config.log(), by_config.get("/jobs").text()] {
-        assert!(!text.contains(PASSWORD) && !text.contains(&base64(format!("{USER}:{PASSWORD}").as_bytes())));
+        assert!(
+            !text.contains(PASSWORD)
+                && !text.contains(&base64(format!("{USER}:{PASSWORD}").as_bytes()))
+        );
     }
 }
 
-fn without_the_right_password_a_pull_is_denied_and_what_is_not_there_is_not_found(registry: &Registry) {
+fn without_the_right_password_a_pull_is_denied_and_what_is_not_there_is_not_found(
+    registry: &Registry,
+) {
     registry.push("guarded", 100);
     registry.log_in("mistaken", USER, "not-the-password");
     for server in [
@@ -260,7 +288,9 @@ fn without_the_right_password_a_pull_is_denied_and_what_is_not_there_is_not_foun
         assert_ended(&over, "failed", json!("pull_denied"));
         let error = over["error"].as_str().unwrap();
         assert!(
-            error.contains(&registry.host()) && !error.contains("not-the-password") && !error.contains("/tmp"),
+            error.contains(&registry.host())
+                && !error.contains("not-the-password")
+                && !error.contains("/tmp"),
             "{error}"
         );
     }
@@ -275,7 +305,11 @@ fn without_the_right_password_a_pull_is_denied_and_what_is_not_there_is_not_foun
 fn a_login_that_is_changed_in_the_config_file_counts_for_the_next_pull(registry: &Registry) {
     registry.push("later", 100);
     let server = registry.logged_in("wrong");
-    assert_ended(&run(&server, &registry.image("later"), json!({})), "failed", json!("pull_denied"));
+    assert_ended(
+        &run(&server, &registry.image("later"), json!({})),
+        "failed",
+        json!("pull_denied"),
+    );
     let config = server.dir().join("config.toml");
     std::fs::write(config, registry.login_section(&registry.host(), "password")).unwrap();
     let changes = format!("registries: ~{}", registry.host());
@@ -288,7 +322,8 @@ fn many_who_want_one_image_at_once_pull_it_once(registry: &Registry) {
     registry.push("wanted", 4 << 20);
     let server = registry.logged_in("password");
     assert_ended(&run(&server, &registry.image("lonely"), json!({})), "succeeded", Value::Null);
-    let ids: Vec<String> = (0..8).map(|_| server.submit(job(&registry.image("wanted"), json!({})))).collect();
+    let ids: Vec<String> =
+        (0..8).map(|_| server.submit(job(&registry.image("wanted"), json!({})))).collect();
     for id in &ids {
         assert_ended(&server.wait(id), "succeeded", Value::Null);
     }
@@ -301,7 +336,11 @@ fn a_pull_policy_says_whether_to_look_for_a_newer_one(registry: &Registry) {
     let server = registry.logged_in("password");
     let image = registry.image("moving");
     let first = registry.push("moving", 100);
-    assert_ended(&run(&server, &image, json!({"pull": "never"})), "failed", json!("image_not_found"));
+    assert_ended(
+        &run(&server, &image, json!({"pull": "never"})),
+        "failed",
+        json!("image_not_found"),
+    );
     assert_eq!(run(&server, &image, json!({}))["image_digest"], json!(first));
     // Where the builder is the engine, building takes the tag along, and then it is pulled as if it were not there.
     registry.docker(&registry.engine, &["tag", &image, &registry.image("kept")]);
@@ -323,7 +362,10 @@ fn a_pull_that_makes_no_progress_is_given_up_and_tried_again(registry: &Registry
     let over = run(&server, &image, json!({}));
     assert_ended(&over, "failed", json!("pull_failed"));
     assert!(over["error"].as_str().unwrap().contains("no progress for 2 s"), "{over}");
-    let id = server.submit(job(&image, json!({"retry": {"attempts": 100, "delay": "200ms", "on": ["pull_failed"]}})));
+    let id = server.submit(job(
+        &image,
+        json!({"retry": {"attempts": 100, "delay": "200ms", "on": ["pull_failed"]}}),
+    ));
     server.until(&id, "pulling");
     eventually("an attempt has failed", || {
         (server.get(&format!("/job/{id}")).json()["reason"] == "pull_failed").then_some(())
@@ -342,7 +384,8 @@ fn proxy(registry: &Registry, halts: Arc<AtomicBool>) -> u16 {
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { return };
-            let (mut up, mut down) = ((client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client));
+            let (mut up, mut down) =
+                ((client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client));
             std::thread::spawn(move || std::io::copy(&mut up.0, &mut up.1));
             let halts = halts.clone();
             std::thread::spawn(move || {

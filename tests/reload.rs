@@ -54,7 +54,11 @@ fn a_changed_file_counts_without_a_signal_and_the_log_says_what_has_changed() {
     until_said(&server, "definitions: +C ~A -B; schedules: +a; limits.max_running 256 → 3");
     assert_eq!(names(&server, "definitions"), ["A", "C"]);
     eventually("the schedule is put", || (names(&server, "schedules") == ["a"]).then_some(()));
-    assert_eq!(server.get(&format!("/job/{waits}")).json()["image"], "busybox", "it keeps what it was resolved to");
+    assert_eq!(
+        server.get(&format!("/job/{waits}")).json()["image"],
+        "busybox",
+        "it keeps what it was resolved to"
+    );
     assert_eq!(server.get("/definition/A").json()["image"], "busybox:2");
 
     // Written in place, too, and by way of a link, as Kubernetes has it.
@@ -85,12 +89,19 @@ fn a_file_with_a_mistake_changes_nothing_and_is_said_once() {
 #[test]
 fn what_wants_a_restart_is_named_and_nothing_is_changed() {
     let server = server("[definitions.A]\nimage = 'busybox'");
-    let config = "[server]\nlisten = '127.0.0.1:1'\nallowed_hosts = ['x']\ntime_zone = 'Europe/Berlin'";
+    let config =
+        "[server]\nlisten = '127.0.0.1:1'\nallowed_hosts = ['x']\ntime_zone = 'Europe/Berlin'";
     replace(&server, &format!("[definitions.B]\nimage = 'busybox'\n{config}"));
     // Where to listen, and the zone, are said by flags, which outrank the file.
     until_said(&server, "keys=\"server.allowed_hosts\"");
     assert_eq!(names(&server, "definitions"), ["A"]);
-    replace(&server, &format!("[definitions.B]\nimage = 'busybox'\n{}", config.replace("allowed_hosts = ['x']", "")));
+    replace(
+        &server,
+        &format!(
+            "[definitions.B]\nimage = 'busybox'\n{}",
+            config.replace("allowed_hosts = ['x']", "")
+        ),
+    );
     eventually("it is read again", || (names(&server, "definitions") == ["B"]).then_some(()));
     assert_eq!(said(&server, "wants a restart"), 1, "{}", server.log());
 }
@@ -98,7 +109,8 @@ fn what_wants_a_restart_is_named_and_nothing_is_changed() {
 #[test]
 fn flags_and_the_environment_outrank_a_file_that_is_read_again() {
     let server = Server::start(&[&SIMULATED[..], &["--max-running", "1"]].concat(), "", &[]);
-    let first = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
+    let first =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
     server.until(&first, "running");
     replace(&server, "[limits]\nmax_running = 8\nmax_starting = 2");
     until_said(&server, "limits.max_starting 12 → 2");
@@ -123,7 +135,11 @@ fn more_room_is_used_at_once_and_less_ends_nobody() {
     assert_eq!(server.get("/jobs").json()["running"].as_object().unwrap().len(), 2);
     assert_eq!(server.post_form(&format!("/job/{first}/stop"), "").status, 200);
     server.wait(&first);
-    assert_eq!(server.get(&format!("/job/{third}")).json()["status"], "queued", "there is one too many still");
+    assert_eq!(
+        server.get(&format!("/job/{third}")).json()["status"],
+        "queued",
+        "there is one too many still"
+    );
     assert_eq!(server.post_form(&format!("/job/{second}/stop"), "").status, 200);
     server.until(&third, "running");
 }
@@ -137,7 +153,10 @@ fn a_policy_counts_for_what_is_posted_and_for_what_is_due_from_then_on() {
     until_said(&server, "policies: ~default");
     server.post_json("/job", &mine).assert_problem(403, "policy_denied");
     let headers = [("content-type", "application/json")];
-    assert_eq!(server.call("PATCH", &format!("/job/{waits}"), &headers, br#"{"date": "now"}"#).status, 200);
+    assert_eq!(
+        server.call("PATCH", &format!("/job/{waits}"), &headers, br#"{"date": "now"}"#).status,
+        200
+    );
     assert_eq!(server.wait(&waits)["reason"], "policy_denied");
 }
 
@@ -157,8 +176,19 @@ fn a_hangup_ends_no_server_that_has_no_file() {
     use std::io::{BufRead as _, BufReader};
     let dir = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new(common::binary());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--engine", "simulated", "--data-dir", "data"]);
-    command.current_dir(dir.path()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--engine",
+        "simulated",
+        "--data-dir",
+        "data",
+    ]);
+    command
+        .current_dir(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut ready = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
@@ -166,12 +196,16 @@ fn a_hangup_ends_no_server_that_has_no_file() {
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
     let is_said = log.any(|line| line.unwrap().contains("there is no config file to read again"));
     signal(child.id(), "TERM");
-    assert!(child.wait().unwrap().success() && is_said && ready.starts_with("listening on "), "{ready}");
+    assert!(
+        child.wait().unwrap().success() && is_said && ready.starts_with("listening on "),
+        "{ready}"
+    );
 }
 
 /// Of two files that contradict each other, a request meets one or the other, and never a part of each.
 #[test]
-fn jobs_that_are_posted_while_the_file_changes_all_the_time_meet_one_of_its_states_and_none_is_lost() {
+fn jobs_that_are_posted_while_the_file_changes_all_the_time_meet_one_of_its_states_and_none_is_lost()
+ {
     let config = |tag: u32, most: u32| {
         format!(
             "[definitions.A]\nimage = 'busybox:{tag}'\ncommand = 'true'\n[policies.default]\nallow_images = ['busybox:{tag}', 'other:*']\n[limits]\nmax_running = {most}\nmax_starting = {most}"
@@ -199,7 +233,8 @@ fn jobs_that_are_posted_while_the_file_changes_all_the_time_meet_one_of_its_stat
         let end = std::time::Instant::now() + common::PATIENCE;
         let changes = || said(&server, "definitions: ~A; policies: ~default");
         let go_on = |n: &i32| *n < 150 || changes() <= 10 && std::time::Instant::now() < end;
-        let jobs: Vec<_> = (0..).take_while(go_on).map(|_| (post("A", "1h"), post("other:1", "now"))).collect();
+        let jobs: Vec<_> =
+            (0..).take_while(go_on).map(|_| (post("A", "1h"), post("other:1", "now"))).collect();
         is_over.store(true, Ordering::Relaxed);
         jobs.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()
     });
@@ -208,8 +243,10 @@ fn jobs_that_are_posted_while_the_file_changes_all_the_time_meet_one_of_its_stat
         assert_eq!(status, 201);
         server.get(&format!("/job/{}", id.unwrap())).json()
     };
-    let images: std::collections::BTreeSet<String> =
-        waiting.into_iter().map(|posted| job(posted)["image"].as_str().unwrap().to_owned()).collect();
+    let images: std::collections::BTreeSet<String> = waiting
+        .into_iter()
+        .map(|posted| job(posted)["image"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(images.into_iter().collect::<Vec<_>>(), ["busybox:1", "busybox:2"]);
     for posted in running {
         let id = job(posted)["id"].as_str().unwrap().to_owned();

@@ -25,7 +25,12 @@ const BEGIN: i64 = 1_700_002_800;
 async fn submit(handle: &Handle, in_s: i64, spec: Value) -> JobId {
     let name: JobName = "busybox".parse().unwrap();
     let due_at = handle.now() + TimeDelta::seconds(in_s);
-    handle.submit(Order { name, spec: serde_json::from_value(spec).unwrap(), due_at }).await.unwrap().job.id
+    handle
+        .submit(Order { name, spec: serde_json::from_value(spec).unwrap(), due_at })
+        .await
+        .unwrap()
+        .job
+        .id
 }
 
 fn says_and_exits(after_s: u32) -> Value {
@@ -44,7 +49,12 @@ async fn output(handle: &Handle, id: JobId) -> String {
     let lines: Vec<_> = handle.output(id, false).await.unwrap().try_collect().await.unwrap();
     lines
         .iter()
-        .flat_map(|lines| lines.iter().map(|line| String::from_utf8(line.text.to_vec()).unwrap()).collect::<Vec<_>>())
+        .flat_map(|lines| {
+            lines
+                .iter()
+                .map(|line| String::from_utf8(line.text.to_vec()).unwrap())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -158,7 +168,8 @@ async fn stranger_under_the_old_name_is_left_alone() {
             let id = submit(&handle, 0, says_and_exits(100)).await;
             until_running(&handle, id).await;
             rename(&engine, id);
-            let stranger = engine.create_behind_back(&launch(&job(&handle, id).await), false).unwrap();
+            let stranger =
+                engine.create_behind_back(&launch(&job(&handle, id).await), false).unwrap();
             assert_own_end(&end(&handle, id).await);
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert_eq!(engine.containers().len(), 1);
@@ -171,7 +182,11 @@ async fn stranger_under_the_old_name_is_left_alone() {
 fn launch(job: &Job) -> Launch {
     Launch {
         name: ContainerName::of(job.id, job.attempt),
-        owner: Owner { instance: tidetable::domain::id::InstanceId::new([9; 16]), job: job.id, attempt: job.attempt },
+        owner: Owner {
+            instance: tidetable::domain::id::InstanceId::new([9; 16]),
+            job: job.id,
+            attempt: job.attempt,
+        },
         recipe: job.recipe(),
         schedule: None,
         image: "busybox".parse().unwrap(),
@@ -212,7 +227,10 @@ async fn name_taken_by_a_stranger_fails_the_attempt() {
             to_come.attempt = Attempt(1);
             engine.create_behind_back(&launch(&to_come), false).unwrap();
             let job = end(&handle, id).await;
-            assert_eq!(job.state.reason().map(|reason| reason.to_string()).as_deref(), Some("create_failed"));
+            assert_eq!(
+                job.state.reason().map(|reason| reason.to_string()).as_deref(),
+                Some("create_failed")
+            );
         })
         .await;
 }

@@ -38,7 +38,10 @@ impl Scene {
     /// Has the server read this config.
     fn configure(&self, queues: &str) {
         let beside = self.server.dir().join("config.toml.new");
-        let config = format!("{queues}[policies.default]\nallow_mounts = ['{}']", self.evidence.path().display());
+        let config = format!(
+            "{queues}[policies.default]\nallow_mounts = ['{}']",
+            self.evidence.path().display()
+        );
         fs::write(&beside, config).unwrap();
         let read = |log: &str| log.matches("the config file was read again").count();
         let before = read(&self.server.log());
@@ -67,7 +70,8 @@ impl Scene {
     /// Gives a job that waits for its date another one.
     fn run_now(&self, id: &str) {
         let headers = [("content-type", "application/json")];
-        let changed = self.server.call("PATCH", &format!("/job/{id}"), &headers, br#"{"date": "now"}"#);
+        let changed =
+            self.server.call("PATCH", &format!("/job/{id}"), &headers, br#"{"date": "now"}"#);
         assert_eq!(changed.status, 200, "{}", changed.text());
     }
 
@@ -79,8 +83,10 @@ impl Scene {
         let script = format!(
             "echo begin >> /evidence/$TIDETABLE_JOB_ID; {work}; echo end >> /evidence/$TIDETABLE_JOB_ID; exit 7"
         );
-        (job["job_name"], job["network"], job["command"]) = (json!(IMAGE), json!("none"), json!(["sh", "-c", script]));
-        job["mounts"] = json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
+        (job["job_name"], job["network"], job["command"]) =
+            (json!(IMAGE), json!("none"), json!(["sh", "-c", script]));
+        job["mounts"] =
+            json!([{"type": "bind", "source": self.evidence.path(), "target": "/evidence"}]);
         self.server.submit(job)
     }
 
@@ -91,7 +97,9 @@ impl Scene {
     /// Takes a backup.
     fn back_up(&self) {
         let mut command = Command::new(common::binary());
-        command.args(["backup", "--data-dir"]).args([self.server.data_dir(), self.server.dir().join("backup")]);
+        command
+            .args(["backup", "--data-dir"])
+            .args([self.server.data_dir(), self.server.dir().join("backup")]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
@@ -113,14 +121,26 @@ impl Scene {
     fn assert_has_its_result(&self, id: &str) -> Value {
         let job = self.over_after_one_run(id);
         let result = (&job["status"], &job["exit_code"], &job["attempt"]);
-        assert_eq!(result, (&json!("failed"), &json!(7), &json!(1)), "{job}\n{}", self.server.log());
+        assert_eq!(
+            result,
+            (&json!("failed"), &json!(7), &json!(1)),
+            "{job}\n{}",
+            self.server.log()
+        );
         job
     }
 
     /// Its containers on the engine; with this label more, if there is one.
     fn containers(&self, label: &str) -> String {
         let instance = format!("label=tidetable.instance={}", self.server.instance());
-        self.daemon.docker_says(&["ps", "-aq", "--filter", &instance, "--filter", &format!("label={label}")])
+        self.daemon.docker_says(&[
+            "ps",
+            "-aq",
+            "--filter",
+            &instance,
+            "--filter",
+            &format!("label={label}"),
+        ])
     }
 }
 
@@ -158,7 +178,9 @@ fn a_backup_that_is_served_runs_nothing_again_that_ran_since_it_was_taken() {
     scene.server.until(&exits_meanwhile, "running");
     scene.server.kill();
     scene.let_go(&exits_meanwhile);
-    eventually("the short one has ended", || (scene.wrote(&exits_meanwhile) == "begin\nend\n").then_some(()));
+    eventually("the short one has ended", || {
+        (scene.wrote(&exits_meanwhile) == "begin\nend\n").then_some(())
+    });
     scene.restore();
 
     // What the engine still has is adopted, whatever the backup knew of it.
@@ -167,7 +189,11 @@ fn a_backup_that_is_served_runs_nothing_again_that_ran_since_it_was_taken() {
     // What is gone from the engine and was started, by the engine's own log, is not run again.
     for id in [&finished, &moved_ahead] {
         let job = scene.over_after_one_run(id);
-        assert_eq!((&job["status"], &job["reason"]), (&json!("unknown"), &json!("restored")), "{job}");
+        assert_eq!(
+            (&job["status"], &job["reason"]),
+            (&json!("unknown"), &json!("restored")),
+            "{job}"
+        );
         assert!(job["error"].as_str().unwrap().contains("restored backup"), "{job}");
     }
     // What was not started, by the same log, runs late.
@@ -182,8 +208,14 @@ fn a_backup_that_is_served_runs_nothing_again_that_ran_since_it_was_taken() {
     for id in [&runs_now, &runs_through, &runs_on, &later] {
         scene.assert_has_its_result(id);
     }
-    assert_eq!(scene.server.get(&format!("/job/{accepted_since}")).status, 404, "the backup cannot know of it");
-    eventually("all containers are gone", || scene.containers("tidetable.job").is_empty().then_some(()));
+    assert_eq!(
+        scene.server.get(&format!("/job/{accepted_since}")).status,
+        404,
+        "the backup cannot know of it"
+    );
+    eventually("all containers are gone", || {
+        scene.containers("tidetable.job").is_empty().then_some(())
+    });
     assert_eq!(scene.server.get(&format!("/job/{known}")).json()["status"], "failed");
 
     // It is seen to once: served again, it is a store like any other.

@@ -60,8 +60,13 @@ struct Story {
 impl Story {
     fn new(seed: u64) -> Self {
         let clock = Arc::new(VirtualClock(Instant::now()));
-        let costs = Costs { start: Duration::from_millis(100), create: Duration::from_millis(20), ..Costs::default() };
-        let engine = SimulatedEngine::new(clock.clone(), Settings { seed, costs, ..Settings::default() });
+        let costs = Costs {
+            start: Duration::from_millis(100),
+            create: Duration::from_millis(20),
+            ..Costs::default()
+        };
+        let engine =
+            SimulatedEngine::new(clock.clone(), Settings { seed, costs, ..Settings::default() });
         let rng = StdRng::seed_from_u64(seed);
         // In memory where there is such a place: how long a disk takes is of no interest here.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
@@ -124,7 +129,8 @@ impl Story {
     }
 
     fn random_order(&mut self) -> Order {
-        let commands = ["true", "false", "sleep 1", "sleep 3", "sh -c 'sleep 2; exit 3'", "sleep 20"];
+        let commands =
+            ["true", "false", "sleep 1", "sleep 3", "sh -c 'sleep 2; exit 3'", "sleep 20"];
         let command = commands[self.rng.random_range(0..commands.len())];
         let delay = Duration::from_millis(self.rng.random_range(0..15_000));
         self.order(Some(delay), command)
@@ -133,12 +139,19 @@ impl Story {
     fn order(&mut self, delay: Option<Duration>, command: &str) -> Order {
         let on = ["exit_nonzero", "unknown"];
         let retry = match self.rng.random_range(0..4) {
-            0 if delay.is_some() => serde_json::json!({"attempts": 2, "delay": "2s", "on": &on[..1]}),
+            0 if delay.is_some() => {
+                serde_json::json!({"attempts": 2, "delay": "2s", "on": &on[..1]})
+            }
             1 if delay.is_some() => serde_json::json!({"attempts": 2, "delay": "2s", "on": on}),
             _ => serde_json::json!({"attempts": 0}),
         };
-        let spec = serde_json::from_value(serde_json::json!({"command": command, "retry": retry})).unwrap();
-        Order { name: "busybox".parse().unwrap(), spec, due_at: self.clock.now() + delay.unwrap_or_default() }
+        let spec = serde_json::from_value(serde_json::json!({"command": command, "retry": retry}))
+            .unwrap();
+        Order {
+            name: "busybox".parse().unwrap(),
+            spec,
+            due_at: self.clock.now() + delay.unwrap_or_default(),
+        }
     }
 
     async fn end_in_peace(&mut self, dir: &Path) -> Vec<Job> {
@@ -174,7 +187,8 @@ impl Story {
             tokio::task::yield_now().await;
         }
         self.lives += 1;
-        let (store, writer) = SqliteStore::open(dir, Threads::Inline, InstanceId::new([7; 16])).unwrap();
+        let (store, writer) =
+            SqliteStore::open(dir, Threads::Inline, InstanceId::new([7; 16])).unwrap();
         let (scheduler, handle) = Scheduler::new(Parts {
             store: store.clone(),
             logs: Arc::new(LogStore::open(&dir.join("logs"), Threads::Inline).unwrap()),
@@ -207,27 +221,43 @@ impl Story {
         let consents = |id: &JobId| jobs.iter().any(|job| job.id == *id && consents(job));
         for (job, attempts) in runs.iter().filter(|(id, _)| self.log_can_tell || !consents(id)) {
             for (attempt, ends) in attempts {
-                assert_eq!(ends.len(), 1, "seed {seed}: attempt {attempt} of {job} was started {} times", ends.len());
+                assert_eq!(
+                    ends.len(),
+                    1,
+                    "seed {seed}: attempt {attempt} of {job} was started {} times",
+                    ends.len()
+                );
             }
         }
         for job in jobs {
             let State::Ended(end) = &job.state else { panic!("seed {seed}: {job:?} is not over") };
-            let attempts: BTreeSet<u32> =
-                runs.get(&job.id).map(|attempts| attempts.keys().copied().collect()).unwrap_or_default();
+            let attempts: BTreeSet<u32> = runs
+                .get(&job.id)
+                .map(|attempts| attempts.keys().copied().collect())
+                .unwrap_or_default();
             let allowed = job.spec.retry().attempts() + 1;
             assert!(attempts.len() <= allowed as usize, "seed {seed}: {attempts:?} {job:?}");
-            let ran_with = runs.get(&job.id).and_then(|attempts| attempts.get(&job.attempt.0)).map(|ends| ends[0]);
+            let ran_with = runs
+                .get(&job.id)
+                .and_then(|attempts| attempts.get(&job.attempt.0))
+                .map(|ends| ends[0]);
             match end.outcome {
                 Outcome::Succeeded => assert_eq!(ran_with, Some(Some(0)), "seed {seed}: {job:?}"),
                 Outcome::Failed => {
-                    assert_eq!(ran_with.flatten(), end.exit.as_ref().map(|e| e.code), "seed {seed}: {job:?}")
+                    assert_eq!(
+                        ran_with.flatten(),
+                        end.exit.as_ref().map(|e| e.code),
+                        "seed {seed}: {job:?}"
+                    )
                 }
                 // Where the log can tell, this is only said of what ran.
                 Outcome::Unknown if end.reason == Some(Reason::Restored) => {
                     assert!(!self.log_can_tell || ran_with.is_some(), "seed {seed}: {job:?}");
                 }
                 // A container that was only made ahead looks like one whose start is not over yet.
-                Outcome::Unknown => assert!(!self.log_can_tell || ran_with.is_some(), "seed {seed}: {job:?}"),
+                Outcome::Unknown => {
+                    assert!(!self.log_can_tell || ran_with.is_some(), "seed {seed}: {job:?}")
+                }
                 Outcome::TimedOut | Outcome::Stopped | Outcome::Canceled | Outcome::Missed => {
                     panic!("seed {seed}: nobody asked for that: {job:?}")
                 }
@@ -250,7 +280,11 @@ async fn all_jobs(store: &Arc<dyn Store>) -> Vec<Job> {
 }
 
 fn run(seed: u64) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(Story::new(seed).tell());
 }
 

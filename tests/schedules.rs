@@ -10,17 +10,24 @@ use serde_json::{Value, json};
 #[test]
 fn a_preview_says_what_a_recurrence_means_and_when_it_is_due_over_a_change_of_clocks() {
     let server = Server::simulated();
-    let nightly =
-        json!({"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "from": "2026-03-27T12:00:00Z", "count": 3});
+    let nightly = json!({"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "from": "2026-03-27T12:00:00Z", "count": 3});
     let preview = server.post_json("/preview", &nightly).json();
     assert_eq!(
         preview["next"],
-        json!(["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"])
+        json!([
+            "2026-03-28T02:30:00+01:00",
+            "2026-03-29T03:00:00+02:00",
+            "2026-03-30T02:30:00+02:00"
+        ])
     );
-    assert!(preview["says"].as_str().unwrap().starts_with("at 02:30 every day, Europe/Berlin time"), "{preview}");
+    assert!(
+        preview["says"].as_str().unwrap().starts_with("at 02:30 every day, Europe/Berlin time"),
+        "{preview}"
+    );
 
     let from = "2026-01-01T00:00:00Z";
-    let every = server.post_json("/preview", &json!({"every": "90m", "from": from, "count": 2})).json();
+    let every =
+        server.post_json("/preview", &json!({"every": "90m", "from": from, "count": 2})).json();
     assert_eq!(every["next"], json!(["2026-01-01T01:30:00+00:00", "2026-01-01T03:00:00+00:00"]));
     let date = server.post_json("/preview", &json!({"date": "1h", "from": from})).json();
     assert_eq!(date, json!({"says": "in 1h", "next": ["2026-01-01T01:00:00+00:00"]}));
@@ -40,7 +47,12 @@ fn a_preview_that_makes_no_sense_is_refused_by_field() {
         (json!({"date": "the day after"}), "date"),
     ] {
         let answer = server.post_json("/preview", &question);
-        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{question}: {}", answer.text());
+        assert_eq!(
+            (answer.status, &answer.json()["field"]),
+            (400, &json!(field)),
+            "{question}: {}",
+            answer.text()
+        );
     }
 }
 
@@ -52,16 +64,23 @@ fn put(server: &Server, name: &str, schedule: &Value, headers: &[(&str, &str)]) 
 #[test]
 fn the_next_tick_of_a_schedule_is_a_job_on_the_scheduled_map() {
     let server = Server::simulated();
-    let answer = put(&server, "nightly", &json!({"job_name": "busybox", "cron": "30 2 * * *"}), &[]);
+    let answer =
+        put(&server, "nightly", &json!({"job_name": "busybox", "cron": "30 2 * * *"}), &[]);
     assert_eq!((answer.status, answer.header("etag")), (201, Some("\"1\"")), "{}", answer.text());
     let said = answer.json();
     let job = server.get(&format!("/job/{}", said["next_job"].as_str().unwrap())).json();
     assert_eq!((&job["schedule"], &job["status"]), (&json!("nightly"), &json!("scheduled")));
     assert_eq!(job["due_at"], said["next_due_at"]);
     assert_eq!(said["time_zone"], "UTC", "what was left out is filled in");
-    assert_eq!(server.get("/schedules").json()["schedules"]["nightly"], server.get("/schedule/nightly").json());
+    assert_eq!(
+        server.get("/schedules").json()["schedules"]["nightly"],
+        server.get("/schedule/nightly").json()
+    );
     assert_eq!(server.get("/schedule/nightly/ledger").json(), json!({"ticks": [], "next": null}));
-    assert_eq!(server.get("/schedule/nightly/next?n=3").json()["next"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        server.get("/schedule/nightly/next?n=3").json()["next"].as_array().unwrap().len(),
+        3
+    );
 }
 
 #[test]
@@ -70,11 +89,18 @@ fn a_changed_schedule_has_one_job_to_come_and_the_one_before_is_taken_off() {
     let nightly = json!({"job_name": "busybox", "cron": "30 2 * * *"});
     let first = put(&server, "a", &nightly, &[]).json()["next_job"].clone();
     let same = put(&server, "a", &nightly, &[]);
-    assert_eq!((same.status, same.header("etag"), &same.json()["next_job"]), (200, Some("\"1\""), &first));
-    let changed = put(&server, "a", &json!({"job_name": "busybox", "every": "1h"}), &[("if-match", "\"1\"")]);
+    assert_eq!(
+        (same.status, same.header("etag"), &same.json()["next_job"]),
+        (200, Some("\"1\""), &first)
+    );
+    let changed =
+        put(&server, "a", &json!({"job_name": "busybox", "every": "1h"}), &[("if-match", "\"1\"")]);
     assert_eq!((changed.status, changed.header("etag")), (200, Some("\"2\"")));
     let gone = server.get(&format!("/job/{}", first.as_str().unwrap())).json();
-    assert_eq!((&gone["status"], &gone["reason"]), (&json!("canceled"), &json!("schedule_changed")));
+    assert_eq!(
+        (&gone["status"], &gone["reason"]),
+        (&json!("canceled"), &json!("schedule_changed"))
+    );
     assert_eq!(server.get("/jobs").json()["scheduled"].as_object().unwrap().len(), 1);
     put(&server, "a", &nightly, &[("if-match", "\"1\"")]).assert_problem(412, "changed");
     put(&server, "a", &nightly, &[("if-none-match", "*")]).assert_problem(412, "changed");
@@ -92,7 +118,12 @@ fn a_changed_schedule_has_one_job_to_come_and_the_one_before_is_taken_off() {
 #[test]
 fn a_triggered_job_runs_now_and_is_no_tick() {
     let server = Server::simulated();
-    put(&server, "a", &json!({"job_name": "busybox", "cron": "@yearly", "spec": {"command": "true"}}), &[]);
+    put(
+        &server,
+        "a",
+        &json!({"job_name": "busybox", "cron": "@yearly", "spec": {"command": "true"}}),
+        &[],
+    );
     let triggered = server.post_form("/schedule/a/trigger", "");
     assert_eq!(triggered.status, 201);
     let over = server.wait(triggered.json()["id"].as_str().unwrap());
@@ -108,12 +139,23 @@ fn a_schedule_that_makes_no_sense_is_refused_and_there_is_none() {
         (json!({"cron": "@daily"}), "job_name"),
         (json!({"job_name": "busybox", "every": "1ms"}), "every"),
         (json!({"job_name": "busybox", "cron": "@daily", "overlap": "maybe"}), "overlap"),
-        (json!({"job_name": "busybox", "cron": "@daily", "spec": {"env_file": "/etc/passwd"}}), "spec"),
+        (
+            json!({"job_name": "busybox", "cron": "@daily", "spec": {"env_file": "/etc/passwd"}}),
+            "spec",
+        ),
     ] {
         let answer = put(&server, "a", &schedule, &[]);
-        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{schedule}: {}", answer.text());
+        assert_eq!(
+            (answer.status, &answer.json()["field"]),
+            (400, &json!(field)),
+            "{schedule}: {}",
+            answer.text()
+        );
     }
-    assert_eq!(put(&server, "-a", &json!({"job_name": "busybox", "cron": "@daily"}), &[]).status, 400);
+    assert_eq!(
+        put(&server, "-a", &json!({"job_name": "busybox", "cron": "@daily"}), &[]).status,
+        400
+    );
     assert_eq!(server.get("/schedules").json(), json!({"schedules": {}}));
     assert_eq!(server.get("/schedules?limit=3").json(), json!({"schedules": {}, "next": null}));
 }
@@ -125,7 +167,8 @@ fn schedules_are_listed_by_name_in_pages_and_not_sent_twice() {
     for name in &names {
         put(&server, name, &json!({"job_name": "busybox", "cron": "@yearly"}), &[]);
     }
-    let listed = |page: &Value| page["schedules"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let listed =
+        |page: &Value| page["schedules"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let all = server.get("/schedules");
     assert_eq!(listed(&all.json()), names);
     for limit in [1, 7, 150, 299, 300, 1_000] {
@@ -158,17 +201,22 @@ fn the_forecast_has_jobs_and_ticks_and_warns_where_they_pile_up() {
     let server = Server::start(&["--engine", "simulated"], "[limits]\nmax_running = 2\n", &[]);
     let done = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 1"}));
     server.wait(&done);
-    let ids: Vec<String> = (0..3).map(|_| server.submit(json!({"job_name": "busybox", "date": "2h"}))).collect();
+    let ids: Vec<String> =
+        (0..3).map(|_| server.submit(json!({"job_name": "busybox", "date": "2h"}))).collect();
     put(&server, "a", &json!({"job_name": "other", "every": "20m"}), &[]);
     let forecast = server.get("/forecast?hours=3").json();
     let entries = forecast["entries"].as_array().unwrap();
     assert_eq!((entries.len(), &forecast["truncated"]), (12, &json!(false)), "{forecast}");
-    let of_jobs: Vec<&Value> = entries.iter().filter(|entry| entry["job_name"] == "busybox").collect();
+    let of_jobs: Vec<&Value> =
+        entries.iter().filter(|entry| entry["job_name"] == "busybox").collect();
     assert_eq!(of_jobs.len(), 3);
     assert!(of_jobs.iter().all(|entry| ids.iter().any(|id| entry["job"] == json!(id))));
     let expected = of_jobs[0]["expected_seconds"].as_f64().unwrap();
     assert!((0.9..60.0).contains(&expected), "{expected}");
-    assert_eq!((&entries[0]["schedule"], &entries[0]["expected_seconds"]), (&json!("a"), &Value::Null));
+    assert_eq!(
+        (&entries[0]["schedule"], &entries[0]["expected_seconds"]),
+        (&json!("a"), &Value::Null)
+    );
     assert!(entries[0]["job"].is_string() && entries[1]["job"].is_null());
     let pile = &forecast["pile_ups"][0];
     assert_eq!((&pile["limit"], &pile["most"]), (&json!("max_running"), &json!(2)), "{forecast}");
@@ -178,8 +226,12 @@ fn the_forecast_has_jobs_and_ticks_and_warns_where_they_pile_up() {
         assert_eq!(server.get(&format!("/forecast?{query}")).status, 400, "{query}");
     }
     let said = server.cli(&["forecast", "--hours", "3"], "");
-    let (table, warnings) = (String::from_utf8(said.stdout).unwrap(), String::from_utf8(said.stderr).unwrap());
-    assert!(said.status.success() && table.lines().count() == 13 && table.contains(&ids[0]), "{table}");
+    let (table, warnings) =
+        (String::from_utf8(said.stdout).unwrap(), String::from_utf8(said.stderr).unwrap());
+    assert!(
+        said.status.success() && table.lines().count() == 13 && table.contains(&ids[0]),
+        "{table}"
+    );
     assert!(warnings.contains("max_running is 2"), "{warnings}");
 }
 
@@ -192,22 +244,28 @@ fn the_command_line_applies_one_schedule_or_a_file_of_several_and_says_what_beca
         String::from_utf8(output.stdout).unwrap()
     };
     let one = r#"{"job_name": "busybox", "cron": "30 2 * * *"}"#;
-    assert!(said(&["apply", "nightly", "-f", "-"], one).starts_with("schedule nightly: at 02:30 every day"));
-    let several =
-        "[schedules.a]\njob_name = 'busybox'\nevery = '1s'\n[schedules.b]\njob_name = 'busybox'\ncron = '@daily'";
+    assert!(
+        said(&["apply", "nightly", "-f", "-"], one)
+            .starts_with("schedule nightly: at 02:30 every day")
+    );
+    let several = "[schedules.a]\njob_name = 'busybox'\nevery = '1s'\n[schedules.b]\njob_name = 'busybox'\ncron = '@daily'";
     assert_eq!(said(&["apply", "-f", "-"], several).lines().count(), 2);
     let listed = said(&["ls"], "");
-    let names: Vec<&str> = listed.lines().skip(1).map(|line| line.split('\t').next().unwrap()).collect();
+    let names: Vec<&str> =
+        listed.lines().skip(1).map(|line| line.split('\t').next().unwrap()).collect();
     assert_eq!(names, ["a", "b", "nightly"], "{listed}");
     assert_eq!(said(&["next", "b", "-n", "2"], "").lines().count(), 2);
     said(&["trigger", "a"], "");
-    common::eventually("a tick of it has run", || said(&["ledger", "a"], "").contains("\tran\t").then_some(()));
+    common::eventually("a tick of it has run", || {
+        said(&["ledger", "a"], "").contains("\tran\t").then_some(())
+    });
     assert!(said(&["pause", "a"], "").contains("is paused"));
     assert!(said(&["resume", "a"], "").contains("goes on"));
     said(&["rm", "a"], "");
     let nowhere = server.cli(&["schedule", "next", "a"], "");
     assert!(
-        !nowhere.status.success() && String::from_utf8(nowhere.stderr).unwrap().contains("there is no schedule `a`")
+        !nowhere.status.success()
+            && String::from_utf8(nowhere.stderr).unwrap().contains("there is no schedule `a`")
     );
     let nameless = server.cli(&["schedule", "apply", "-f", "-"], one);
     assert!(!nameless.status.success(), "{nameless:?}");

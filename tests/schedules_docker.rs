@@ -45,7 +45,10 @@ fn each_tick_runs_once_and_is_in_the_ledger_once_though_the_server_is_killed() {
     scene.server.post_form("/schedule/beat/pause", "");
     eventually("all of its jobs are over", || {
         let jobs = scene.server.get("/jobs?schedule=beat").json();
-        ["scheduled", "running"].iter().all(|map| jobs[map].as_object().unwrap().is_empty()).then_some(())
+        ["scheduled", "running"]
+            .iter()
+            .all(|map| jobs[map].as_object().unwrap().is_empty())
+            .then_some(())
     });
 
     let ledger = scene.server.get("/schedule/beat/ledger?limit=1000").json();
@@ -58,8 +61,11 @@ fn each_tick_runs_once_and_is_in_the_ledger_once_though_the_server_is_killed() {
             "none is missing, and none is there twice: {pair:?}"
         );
     }
-    let ran: Vec<&str> =
-        rows.iter().filter(|row| row["reason"].is_null()).map(|row| row["job"].as_str().unwrap()).collect();
+    let ran: Vec<&str> = rows
+        .iter()
+        .filter(|row| row["reason"].is_null())
+        .map(|row| row["job"].as_str().unwrap())
+        .collect();
     assert!(ran.len() > KILLS.len(), "{ledger}");
     let text = std::fs::read_to_string(scene.evidence.path().join("begun")).unwrap();
     let mut begun: BTreeMap<&str, u32> = BTreeMap::new();

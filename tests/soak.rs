@@ -100,8 +100,8 @@ struct Soak {
 
 impl Soak {
     fn begin(half: Duration) -> Self {
-        let seed =
-            std::env::var("SEED").map_or_else(|_| rand::random_range(0..1_000_000), |seed| seed.parse().unwrap());
+        let seed = std::env::var("SEED")
+            .map_or_else(|_| rand::random_range(0..1_000_000), |seed| seed.parse().unwrap());
         eprintln!("soak: SEED={seed}, {} s", 2 * half.as_secs());
         let name = if is_long(half) { "target/soak.csv" } else { "target/soak-short.csv" };
         let mut csv = fs::File::create(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
@@ -109,7 +109,9 @@ impl Soak {
         let mut scene = Scene::new(Daemon::over_tls(true), seed);
         let misread = Arc::new(Mutex::new(Vec::new()));
         let told = misread.clone();
-        let load = scene.load(0, Duration::from_millis(350), mixed, move |caller, job| attend(caller, job, &told));
+        let load = scene.load(0, Duration::from_millis(350), mixed, move |caller, job| {
+            attend(caller, job, &told)
+        });
         let now = Instant::now();
         Self { scene, load, half, began: now, csv, sampled: now, restarts: 0, misread }
     }
@@ -188,7 +190,10 @@ fn attend(caller: &Caller, job: &Posted, misread: &Arc<Mutex<Vec<String>>>) {
         Kind::Stopped => insist(&caller, &id, "POST", &format!("/job/{id}/stop")),
         Kind::Canceled => insist(&caller, &id, "DELETE", &format!("/job/{id}")),
         Kind::Plain if work.due_ms % 2 == 0 => {
-            let Some(answer) = caller.call("GET", &format!("/job/{id}/logs?follow=true"), "") else { return };
+            let Some(answer) = caller.call("GET", &format!("/job/{id}/logs?follow=true"), "")
+            else {
+                return;
+            };
             if !is_part(&answer.text(), &work.output(&id)) {
                 misread.lock().unwrap().push(format!("{id}: {}", answer.text()));
             }
@@ -214,9 +219,14 @@ fn insist(caller: &Caller, id: &str, method: &str, path: &str) {
 /// What has grown between two moments of rest, and should not have: all but history.
 fn grown(before: &Sample, after: &Sample) -> Vec<&'static str> {
     eprintln!("soak: at rest before: {before:?}\nsoak: at rest after:  {after:?}");
-    let per_job =
-        (before.disk / before.jobs, after.disk.saturating_sub(before.disk) / (after.jobs - before.jobs).max(1));
-    eprintln!("soak: disk for each job: {} bytes in the first half, {} in the second", per_job.0, per_job.1);
+    let per_job = (
+        before.disk / before.jobs,
+        after.disk.saturating_sub(before.disk) / (after.jobs - before.jobs).max(1),
+    );
+    eprintln!(
+        "soak: disk for each job: {} bytes in the first half, {} in the second",
+        per_job.0, per_job.1
+    );
     let grown = [
         ("memory", after.rss_kib > before.rss_kib + SLACK_KIB),
         ("file handles", after.files > before.files + SLACK_FILES),
@@ -258,7 +268,10 @@ fn after_a_mixed_load_with_kills_nothing_has_grown_but_history() {
     let posted = load.stop();
     scene.rest();
     let tally = scene.check(&posted, Allowed { engine_killed: true, ..Allowed::default() });
-    eprintln!("soak: kills {}, replaced {replaced}, engine restarts {restarts}, {tally}", scene.kills);
+    eprintln!(
+        "soak: kills {}, replaced {replaced}, engine restarts {restarts}, {tally}",
+        scene.kills
+    );
     let grown = grown(&before, &after);
     tally.assert_kept();
     assert_eq!(*misread.lock().unwrap(), Vec::<String>::new(), "followed output");

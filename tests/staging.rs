@@ -10,7 +10,9 @@ use tidetable::domain::expected::Expected;
 use tidetable::domain::id::{JobId, Timestamp};
 use tidetable::domain::job::{Job, Status};
 use tidetable::domain::recurrence::Zone;
-use tidetable::engine::simulated::{Call, Costs, Evidence, Fault, Happened, Settings, SimulatedEngine, nth};
+use tidetable::engine::simulated::{
+    Call, Costs, Evidence, Fault, Happened, Settings, SimulatedEngine, nth,
+};
 use tidetable::scheduler::{Handle, Order, Rules};
 
 mod world;
@@ -32,7 +34,8 @@ impl World {
     fn where_wrong(call: Call, fault: Fault) -> Self {
         let mut world = Self::staging();
         let faults = Some(nth(call, 0, fault));
-        world.engine = SimulatedEngine::new(world.clock.clone(), Settings { faults, ..Settings::default() });
+        world.engine =
+            SimulatedEngine::new(world.clock.clone(), Settings { faults, ..Settings::default() });
         world
     }
 
@@ -40,7 +43,12 @@ impl World {
     fn story(&self, job: JobId) -> Vec<(Happened, i64)> {
         let of_job = |it: &Evidence| it.owner.is_some_and(|owner| owner.job == job);
         let second = |at: Timestamp| at.timestamp() - BEGIN;
-        self.engine.evidence().into_iter().filter(of_job).map(|it| (it.what, second(it.at))).collect()
+        self.engine
+            .evidence()
+            .into_iter()
+            .filter(of_job)
+            .map(|it| (it.what, second(it.at)))
+            .collect()
     }
 }
 
@@ -51,7 +59,8 @@ async fn submit(handle: &Handle, seconds: i64, spec: Value) -> JobId {
 
 async fn submit_as(handle: &Handle, name: &str, seconds: i64, spec: Value) -> JobId {
     let due_at = handle.now() + chrono::TimeDelta::seconds(seconds);
-    let order = Order { name: name.parse().unwrap(), spec: serde_json::from_value(spec).unwrap(), due_at };
+    let order =
+        Order { name: name.parse().unwrap(), spec: serde_json::from_value(spec).unwrap(), due_at };
     handle.submit(order).await.unwrap().job.id
 }
 
@@ -79,7 +88,10 @@ async fn a_container_is_there_before_its_job_is_due_and_starts_when_it_is() {
     let (made, started) = (Happened::Create, Happened::Start);
     assert_eq!(world.story(soon)[..2], [(made, 1), (started, 6)]);
     let of_later = world.story(later);
-    assert!(matches!(of_later[..2], [(Happened::Create, 45..=47), (Happened::Start, 61)]), "{of_later:?}");
+    assert!(
+        matches!(of_later[..2], [(Happened::Create, 45..=47), (Happened::Start, 61)]),
+        "{of_later:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +137,10 @@ async fn a_job_that_is_put_off_gives_its_container_back_and_has_another_when_it_
         .await;
     let story = world.story(job);
     let [first, gone, made, started, ..] = story[..] else { panic!("{story:?}") };
-    assert_eq!((first, gone, started), ((Happened::Create, 0), (Happened::Destroy, 2), (Happened::Start, 100)));
+    assert_eq!(
+        (first, gone, started),
+        ((Happened::Create, 0), (Happened::Destroy, 2), (Happened::Start, 100))
+    );
     assert!(matches!(made, (Happened::Create, 84..=87)), "{made:?}");
 }
 
@@ -139,14 +154,18 @@ async fn a_definition_that_changes_at_the_last_moment_is_what_runs() {
             let mut rules = Rules::default();
             for code in [3, 7] {
                 let spec = json!({"image": "busybox", "command": format!("sh -c 'exit {code}'")});
-                rules.catalog.definitions.insert("NIGHTLY".to_owned(), serde_json::from_value(spec).unwrap());
+                rules
+                    .catalog
+                    .definitions
+                    .insert("NIGHTLY".to_owned(), serde_json::from_value(spec).unwrap());
                 handle.follow(rules.clone());
                 handle.reschedule(job, handle.now() + chrono::TimeDelta::seconds(5)).await.unwrap();
                 sleep(2).await;
             }
             rules.catalog.definitions.insert(
                 "NIGHTLY".to_owned(),
-                serde_json::from_value(json!({"image": "busybox", "command": "sh -c 'exit 9'"})).unwrap(),
+                serde_json::from_value(json!({"image": "busybox", "command": "sh -c 'exit 9'"}))
+                    .unwrap(),
             );
             handle.follow(rules);
             let job = handle.wait(job, Duration::from_secs(60)).await.unwrap();
@@ -165,12 +184,19 @@ async fn an_image_that_is_not_there_is_pulled_ahead() {
         .live(async |handle| {
             let job = submit_as(&handle, "pull-me", 10, json!({"command": "true"})).await;
             sleep(5).await;
-            assert_eq!(handle.store().get(job).await.unwrap().unwrap().state.status(), Status::Scheduled);
+            assert_eq!(
+                handle.store().get(job).await.unwrap().unwrap().state.status(),
+                Status::Scheduled
+            );
             assert_eq!(ends(&handle, job).await, Status::Succeeded);
             job
         })
         .await;
-    assert!(matches!(world.story(job)[..2], [(Happened::Create, 1), (Happened::Start, 10)]), "{:?}", world.story(job));
+    assert!(
+        matches!(world.story(job)[..2], [(Happened::Create, 1), (Happened::Start, 10)]),
+        "{:?}",
+        world.story(job)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,9 +261,19 @@ async fn no_more_is_made_ahead_than_can_run() {
             jobs
         })
         .await;
-    let ahead = jobs.iter().filter(|job| matches!(world.story(**job)[0], (Happened::Create, 0..10))).count();
+    let ahead = jobs
+        .iter()
+        .filter(|job| matches!(world.story(**job)[0], (Happened::Create, 0..10)))
+        .count();
     assert_eq!(ahead, 3);
-    assert!(jobs.iter().all(|job| world.story(*job).iter().filter(|(it, _)| *it == Happened::Start).count() == 1));
+    assert!(
+        jobs.iter().all(|job| world
+            .story(*job)
+            .iter()
+            .filter(|(it, _)| *it == Happened::Start)
+            .count()
+            == 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,7 +295,8 @@ async fn a_schedule_that_is_paused_takes_its_container_back() {
     let name = "tick".parse().unwrap();
     world
         .live(async |handle| {
-            let schedule = json!({"job_name": "busybox", "spec": {"command": "true"}, "every": "10s"});
+            let schedule =
+                json!({"job_name": "busybox", "spec": {"command": "true"}, "every": "10s"});
             let schedule = serde_json::from_value(schedule).unwrap();
             handle.put_schedule(&name, schedule, Zone::UTC, Expected::Anything).await.unwrap();
             sleep(2).await;
@@ -279,8 +316,13 @@ fn late(job: &Job) -> i64 {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_aims_begins_when_it_is_due_once_it_is_known_how_long_a_start_takes() {
     let mut world = World::staging();
-    let costs = Costs { start: Duration::from_millis(160), create: Duration::from_millis(30), ..Costs::default() };
-    world.engine = SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
+    let costs = Costs {
+        start: Duration::from_millis(160),
+        create: Duration::from_millis(30),
+        ..Costs::default()
+    };
+    world.engine =
+        SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
     let late = world
         .live(async |handle| {
             let mut late_by = Vec::new();
@@ -311,7 +353,8 @@ async fn a_job_that_aims_begins_when_it_is_due_once_it_is_known_how_long_a_start
 async fn a_job_that_aims_is_stopped_and_not_canceled_once_its_start_was_called() {
     let mut world = World::staging();
     let costs = Costs { start: Duration::from_millis(500), ..Costs::default() };
-    world.engine = SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
+    world.engine =
+        SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
     let (status, started) = world
         .live(async |handle| {
             for _ in 0..16 {
@@ -334,7 +377,8 @@ async fn a_job_that_aims_is_stopped_and_not_canceled_once_its_start_was_called()
 async fn a_job_that_aims_and_comes_at_the_last_moment_is_aimed_all_the_same() {
     let mut world = World::staging();
     let costs = Costs { start: Duration::from_millis(400), ..Costs::default() };
-    world.engine = SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
+    world.engine =
+        SimulatedEngine::new(world.clock.clone(), Settings { costs, ..Settings::default() });
     let late = world
         .live(async |handle| {
             for _ in 0..16 {

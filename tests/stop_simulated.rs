@@ -24,8 +24,11 @@ fn deaf(fields: Value) -> Value {
 }
 
 async fn submit(handle: &Handle, spec: Value) -> JobId {
-    let order =
-        Order { name: "busybox".parse().unwrap(), spec: serde_json::from_value(spec).unwrap(), due_at: handle.now() };
+    let order = Order {
+        name: "busybox".parse().unwrap(),
+        spec: serde_json::from_value(spec).unwrap(),
+        due_at: handle.now(),
+    };
     let id = handle.submit(order).await.unwrap().job.id;
     until(handle, id, Status::Running).await;
     id
@@ -117,7 +120,10 @@ async fn later_grace_never_delays_the_kill() {
             let id = submit(&handle, deaf(json!({"stop_grace": "1m"}))).await;
             handle.stop(id, None).await.unwrap();
             sleep(10).await;
-            assert_eq!(handle.stop(id, grace("5m")).await.unwrap().state.status(), Status::Stopping);
+            assert_eq!(
+                handle.stop(id, grace("5m")).await.unwrap().state.status(),
+                Status::Stopping
+            );
             end(&handle, id).await
         })
         .await;

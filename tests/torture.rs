@@ -44,14 +44,16 @@ impl Size {
     /// Short, unless `TORTURE=full`.
     fn of(short: (usize, usize), full: (usize, usize)) -> Self {
         let is_full = std::env::var("TORTURE").is_ok_and(|size| size == "full");
-        let ((jobs, troubles), pause, away) = if is_full { (full, 400, 6_000) } else { (short, 300, 3_000) };
+        let ((jobs, troubles), pause, away) =
+            if is_full { (full, 400, 6_000) } else { (short, 300, 3_000) };
         Self { jobs, troubles, pause, away }
     }
 }
 
 /// Tells one story, and fails where the promise was broken.
 fn torture(story: &str, daemon: Daemon, troubles: &[Trouble], size: Size, allowed: Allowed) {
-    let seed = std::env::var("SEED").map_or_else(|_| rand::random_range(0..1_000_000), |seed| seed.parse().unwrap());
+    let seed = std::env::var("SEED")
+        .map_or_else(|_| rand::random_range(0..1_000_000), |seed| seed.parse().unwrap());
     eprintln!("{story}: SEED={seed}");
     let mut scene = Scene::new(daemon, seed);
     let load = scene.load(size.jobs, Duration::from_millis(size.pause), Work::plain, |_, _| {});
@@ -106,14 +108,26 @@ fn meanwhile(scene: &mut Scene, away: u64) {
 
 #[test]
 fn the_server_is_killed_at_any_moment() {
-    torture("server killed", Daemon::start(), &[Trouble::Server], Size::of((60, 18), (300, 100)), Allowed::default());
+    torture(
+        "server killed",
+        Daemon::start(),
+        &[Trouble::Server],
+        Size::of((60, 18), (300, 100)),
+        Allowed::default(),
+    );
 }
 
 #[test]
 fn everything_is_killed_frozen_and_cut_off() {
     let allowed = Allowed { engine_restarted: true, engine_killed: true };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
-    torture("everything", Daemon::over_tls(false), &troubles, Size::of((40, 6), (300, 24)), allowed);
+    torture(
+        "everything",
+        Daemon::over_tls(false),
+        &troubles,
+        Size::of((40, 6), (300, 24)),
+        allowed,
+    );
 }
 
 #[test]
@@ -121,14 +135,26 @@ fn everything_is_killed_frozen_and_cut_off() {
 fn everything_is_killed_frozen_and_cut_off_with_live_restore() {
     let allowed = Allowed { engine_killed: true, ..Allowed::default() };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
-    torture("everything, live-restore", Daemon::over_tls(true), &troubles, Size::of((40, 6), (300, 24)), allowed);
+    torture(
+        "everything, live-restore",
+        Daemon::over_tls(true),
+        &troubles,
+        Size::of((40, 6), (300, 24)),
+        allowed,
+    );
 }
 
 #[test]
 #[ignore = "long: `make torture`"]
 fn the_engine_is_killed_and_takes_its_containers_along() {
     let allowed = Allowed { engine_restarted: true, engine_killed: true };
-    torture("engine killed", Daemon::over_tls(false), &[Trouble::Engine], Size::of((40, 4), (300, 15)), allowed);
+    torture(
+        "engine killed",
+        Daemon::over_tls(false),
+        &[Trouble::Engine],
+        Size::of((40, 4), (300, 15)),
+        allowed,
+    );
 }
 
 #[test]
@@ -136,7 +162,13 @@ fn the_engine_is_killed_and_takes_its_containers_along() {
 fn the_engine_is_killed_and_its_containers_run_on() {
     let allowed = Allowed { engine_killed: true, ..Allowed::default() };
     let size = Size::of((40, 4), (300, 15));
-    torture("engine killed, live-restore", Daemon::over_tls(true), &[Trouble::Engine], size, allowed);
+    torture(
+        "engine killed, live-restore",
+        Daemon::over_tls(true),
+        &[Trouble::Engine],
+        size,
+        allowed,
+    );
 }
 
 #[test]

@@ -53,9 +53,12 @@ impl Client {
 
     /// Sends a request, and reads the answer up to its body.
     pub fn send(&mut self, method: &str, path: &str, headers: &str) -> Head {
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n{headers}\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n{headers}\r\n"
+        );
         self.reader.get_mut().write_all(request.as_bytes()).unwrap();
-        let status = self.line().split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        let status =
+            self.line().split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
         let mut head = Head { status, etag: String::new(), length: Length::Known(0) };
         loop {
             let line = self.line().trim_end();
@@ -64,7 +67,9 @@ impl Client {
             }
             match line.split_once(": ") {
                 Some(("etag", etag)) => etag.clone_into(&mut head.etag),
-                Some(("content-length", length)) => head.length = Length::Known(length.parse().unwrap()),
+                Some(("content-length", length)) => {
+                    head.length = Length::Known(length.parse().unwrap())
+                }
                 Some(("transfer-encoding", _)) => head.length = Length::Chunked,
                 Some(_) | None => {}
             }
@@ -104,7 +109,8 @@ impl Client {
         let length = match head.length {
             Length::Known(length) => length - read,
             Length::Chunked => {
-                let length = usize::from_str_radix(self.line().trim_end(), 16).expect("a chunk's length");
+                let length =
+                    usize::from_str_radix(self.line().trim_end(), 16).expect("a chunk's length");
                 if length == 0 {
                     self.line();
                 }

@@ -70,9 +70,15 @@ impl Contestant {
     /// Has each of these started when it is due.
     pub fn plan(&self, lab: &Lab, keys: &[String], due: &[i64], prepared: Vec<String>) {
         match self {
-            Self::PreparedStart => prepared.into_iter().zip(due).for_each(|(id, due)| start_at(lab, id, *due)),
-            Self::Tidetable(service) => tokio::task::block_in_place(|| service.submit(lab, keys, due)),
-            Self::DockerRun => keys.iter().zip(due).for_each(|(key, due)| docker_run_at(lab, key.clone(), *due)),
+            Self::PreparedStart => {
+                prepared.into_iter().zip(due).for_each(|(id, due)| start_at(lab, id, *due))
+            }
+            Self::Tidetable(service) => {
+                tokio::task::block_in_place(|| service.submit(lab, keys, due))
+            }
+            Self::DockerRun => {
+                keys.iter().zip(due).for_each(|(key, due)| docker_run_at(lab, key.clone(), *due))
+            }
             Self::ApScheduler(peer) => peer.plan(keys, due),
             Self::Ofelia(peer) => peer.plan(keys, due, &prepared),
         }
@@ -151,7 +157,9 @@ fn docker_run_at(lab: &Lab, key: String, due: i64) {
 
 fn docker_run(lab: &Lab, label: &str) -> Command {
     let mut command = Command::new("docker");
-    command.args(["run", "--rm", "--network", &lab.network, "--label", label]).stdout(Stdio::null());
+    command
+        .args(["run", "--rm", "--network", &lab.network, "--label", label])
+        .stdout(Stdio::null());
     command
 }
 
@@ -159,8 +167,12 @@ fn docker_run(lab: &Lab, label: &str) -> Command {
 pub fn xargs(lab: &Lab, keys: &[String], concurrency: usize) -> i64 {
     let run = docker_run(lab, &format!("{LABEL}={{}}"));
     let mut xargs = Command::new("xargs");
-    xargs.args(["-P", &concurrency.to_string(), "-I{}"]).arg(run.get_program()).args(run.get_args());
-    let mut xargs = xargs.args([IMAGE, "true"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    xargs
+        .args(["-P", &concurrency.to_string(), "-I{}"])
+        .arg(run.get_program())
+        .args(run.get_args());
+    let mut xargs =
+        xargs.args([IMAGE, "true"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let begun = now_ns();
     xargs.stdin.take().unwrap().write_all(keys.join("\n").as_bytes()).unwrap();
     assert!(xargs.wait().unwrap().success(), "xargs");
@@ -186,7 +198,11 @@ impl Tidetable {
     pub fn among(lab: &Lab, waiting: u32) -> Self {
         let mut service = Self::start(lab, &format!("tidetable, {waiting} waiting"), LOG);
         service.server.terminate();
-        vast::build(&service.server.data_dir(), Vast { jobs: waiting, history: 0, schedules: 0 }, SystemClock.now());
+        vast::build(
+            &service.server.data_dir(),
+            Vast { jobs: waiting, history: 0, schedules: 0 },
+            SystemClock.now(),
+        );
         service.server.up();
         service
     }
@@ -211,7 +227,8 @@ impl Tidetable {
 
     pub fn submit(&self, lab: &Lab, keys: &[String], due: &[i64]) {
         for (key, due) in keys.iter().zip(due) {
-            let date = DateTime::from_timestamp_nanos(*due).to_rfc3339_opts(SecondsFormat::Millis, true);
+            let date =
+                DateTime::from_timestamp_nanos(*due).to_rfc3339_opts(SecondsFormat::Millis, true);
             let mut job = json!({
                 "job_name": IMAGE, "date": date, "command": ["true"], "network": lab.network, "labels": {LABEL: key}
             });

@@ -32,16 +32,21 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
     found.print();
     let workers = workers(lab, &found, options);
     let took = measure(lab, &workers, options).await;
-    let names: Vec<String> = workers.iter().zip(&took).map(|(worker, took)| name(worker, took, options.herd)).collect();
-    let title = |what| format!("{} jobs at one instant, network {}, until {what}, s", options.herd, lab.network);
+    let names: Vec<String> =
+        workers.iter().zip(&took).map(|(worker, took)| name(worker, took, options.herd)).collect();
+    let title = |what| {
+        format!("{} jobs at one instant, network {}, until {what}, s", options.herd, lab.network)
+    };
     let ended = rows(&title("all have ended"), &names, &took, |took| Some(took.ended));
     let gone = rows(&title("all containers are gone"), &names, &took, |took| took.gone);
-    let rates: Vec<(String, f64)> = names.into_iter().zip(took.iter().map(|took| rate(took))).collect();
+    let rates: Vec<(String, f64)> =
+        names.into_iter().zip(took.iter().map(|took| rate(took))).collect();
     print_rates(&rates);
     if let Some(folder) = &options.plots {
         plot::rates(&folder.join("herd.svg"), found.lines(), &rates);
     }
-    let rates: Map<String, Value> = rates.into_iter().map(|(name, rate)| (name, json!(rate))).collect();
+    let rates: Map<String, Value> =
+        rates.into_iter().map(|(name, rate)| (name, json!(rate))).collect();
     let mut report = json!({
         "jobs": options.herd, "search": found.json(), "ended_s": ended, "gone_s": gone, "jobs_a_second": rates,
     });
@@ -59,9 +64,14 @@ fn workers(lab: &Lab, found: &Found, options: &Options) -> Vec<Worker> {
     let at_once = found.everything.starts;
     let mut told = vec![Contestant::Tidetable(Tidetable::new(lab))];
     told.extend(
-        options.python.as_deref().map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, at_once))),
+        options
+            .python
+            .as_deref()
+            .map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, at_once))),
     );
-    told.extend(options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia));
+    told.extend(
+        options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia),
+    );
     let xargs = machine::docker_client().map(|_| Worker::Xargs(at_once));
     let limits = [found.everything, found.prepared].map(Worker::Limit);
     limits.into_iter().chain(told.into_iter().map(Worker::Told)).chain(xargs).collect()
@@ -69,12 +79,18 @@ fn workers(lab: &Lab, found: &Found, options: &Options) -> Vec<Worker> {
 
 async fn measure(lab: &Lab, workers: &[Worker], options: &Options) -> Vec<Vec<Took>> {
     let mut took = vec![Vec::new(); workers.len()];
-    let (peers, ours): (Vec<usize>, Vec<usize>) = (0..workers.len()).partition(|which| is_peer(&workers[*which]));
+    let (peers, ours): (Vec<usize>, Vec<usize>) =
+        (0..workers.len()).partition(|which| is_peer(&workers[*which]));
     let turns = (0..options.herds).flat_map(|round| {
-        (0..ours.len()).map(move |place| (round, place + round)).map(|(round, place)| (round, ours[place % ours.len()]))
+        (0..ours.len())
+            .map(move |place| (round, place + round))
+            .map(|(round, place)| (round, ours[place % ours.len()]))
     });
-    for (round, which) in turns.collect::<Vec<_>>().into_iter().chain(peers.into_iter().map(|peer| (0, peer))) {
-        let keys: Vec<String> = (0..options.herd).map(|n| lab.key(&format!("herd-{round}-{which}"), n)).collect();
+    for (round, which) in
+        turns.collect::<Vec<_>>().into_iter().chain(peers.into_iter().map(|peer| (0, peer)))
+    {
+        let keys: Vec<String> =
+            (0..options.herd).map(|n| lab.key(&format!("herd-{round}-{which}"), n)).collect();
         took[which].push(work_off(lab, &workers[which], &keys).await);
     }
     took
@@ -115,10 +131,16 @@ async fn work_off(lab: &Lab, worker: &Worker, keys: &[String]) -> Took {
     Took { ran: ran.len(), ended, gone: (!leaves_them).then_some(gone) }
 }
 
-fn rows(title: &str, names: &[String], took: &[Vec<Took>], part: impl Fn(&Took) -> Option<f64>) -> Value {
+fn rows(
+    title: &str,
+    names: &[String],
+    took: &[Vec<Took>],
+    part: impl Fn(&Took) -> Option<f64>,
+) -> Value {
     let values = took.iter().map(|took| took.iter().filter_map(&part).collect::<Vec<f64>>());
     let rows = names.iter().cloned().zip(values).filter(|(_, values)| !values.is_empty());
-    let rows: Vec<(String, Figures)> = rows.map(|(name, values)| (name, Figures::of(&values))).collect();
+    let rows: Vec<(String, Figures)> =
+        rows.map(|(name, values)| (name, Figures::of(&values))).collect();
     table(title, &rows);
     Value::Object(rows.iter().map(|(name, row)| (name.clone(), row.json(&rows[0].1))).collect())
 }
@@ -130,7 +152,9 @@ fn rate(took: &[Took]) -> f64 {
 
 /// Each beside both limits, which are the first two.
 fn print_rates(rates: &[(String, f64)]) {
-    eprintln!("\n| herd | jobs a second | beside the limit | beside the limit of containers made before |");
+    eprintln!(
+        "\n| herd | jobs a second | beside the limit | beside the limit of containers made before |"
+    );
     eprintln!("|---|---:|---:|---:|");
     for (name, rate) in rates {
         eprintln!("| {name} | {rate:.1} | {:.2} | {:.2} |", rate / rates[0].1, rate / rates[1].1);

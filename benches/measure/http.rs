@@ -22,8 +22,12 @@ pub struct Request {
 
 impl Request {
     pub fn post(path: &str, body: &str, status: u16) -> Self {
-        let head = "HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length";
-        Self { bytes: format!("POST {path} {head}: {}\r\n\r\n{body}", body.len()).into_bytes(), status }
+        let head =
+            "HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length";
+        Self {
+            bytes: format!("POST {path} {head}: {}\r\n\r\n{body}", body.len()).into_bytes(),
+            status,
+        }
     }
 }
 
@@ -53,7 +57,10 @@ async fn each(open: &mut [Connection], request: &Request, count: usize) -> io::R
     let left = AtomicUsize::new(count);
     let sending = open.iter_mut().map(async |connection: &mut Connection| {
         let mut took = Vec::new();
-        while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        while left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+        {
             let begun = Instant::now();
             tokio::time::timeout(PATIENCE, connection.call(request)).await??;
             took.push(begun.elapsed().as_secs_f64() * 1_000.0);
@@ -91,7 +98,10 @@ impl Connection {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        let status = self.buffer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let status = self
+            .buffer
+            .get(9..12)
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         if status == Some(request.status) {
             return Ok(());
         }

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, EventMessage, HostConfig};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveImageOptions, TagImageOptionsBuilder,
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder,
 };
 use futures::StreamExt;
 use tokio::sync::watch;
@@ -51,7 +51,9 @@ pub fn now_ns() -> i64 {
 
 /// Waits for an instant of the wall clock, as exactly as the kernel can: the runtime's own timers know milliseconds.
 pub async fn until(instant_ns: i64) {
-    let wait = move || std::thread::sleep(Duration::from_nanos(u64::try_from(instant_ns - now_ns()).unwrap_or(0)));
+    let wait = move || {
+        std::thread::sleep(Duration::from_nanos(u64::try_from(instant_ns - now_ns()).unwrap_or(0)))
+    };
     tokio::task::spawn_blocking(wait).await.unwrap();
 }
 
@@ -87,7 +89,10 @@ impl Lab {
             image: Some(IMAGE.to_owned()),
             cmd: Some(vec!["true".to_owned()]),
             labels: Some(HashMap::from([(LABEL.to_owned(), key.to_owned())])),
-            host_config: Some(HostConfig { network_mode: Some(self.network.clone()), ..HostConfig::default() }),
+            host_config: Some(HostConfig {
+                network_mode: Some(self.network.clone()),
+                ..HostConfig::default()
+            }),
             ..ContainerCreateBody::default()
         };
         let options = CreateContainerOptionsBuilder::default().build();
@@ -120,10 +125,15 @@ impl Lab {
         let filters = HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         for container in self.docker.list_containers(Some(options)).await.unwrap() {
-            if container.labels.and_then(|mut labels| labels.remove(LABEL)).is_some_and(|key| keys.contains(&key)) {
+            if container
+                .labels
+                .and_then(|mut labels| labels.remove(LABEL))
+                .is_some_and(|key| keys.contains(&key))
+            {
                 let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
                 // The engine may be removing it itself.
-                let _gone = self.docker.remove_container(&container.id.unwrap(), Some(options)).await;
+                let _gone =
+                    self.docker.remove_container(&container.id.unwrap(), Some(options)).await;
             }
         }
     }
@@ -133,9 +143,20 @@ impl Lab {
     }
 
     /// When this had happened to each of these.
-    pub async fn wait(&self, keys: &[String], what: &str, happened: impl Fn(&Life) -> Option<i64>) -> Vec<i64> {
-        let seen: Vec<i64> = self.wait_until_silence(keys, PATIENCE, happened).await.into_iter().flatten().collect();
-        assert!(seen.len() == keys.len(), "only {} of {} containers have {what}", seen.len(), keys.len());
+    pub async fn wait(
+        &self,
+        keys: &[String],
+        what: &str,
+        happened: impl Fn(&Life) -> Option<i64>,
+    ) -> Vec<i64> {
+        let seen: Vec<i64> =
+            self.wait_until_silence(keys, PATIENCE, happened).await.into_iter().flatten().collect();
+        assert!(
+            seen.len() == keys.len(),
+            "only {} of {} containers have {what}",
+            seen.len(),
+            keys.len()
+        );
         seen
     }
 
@@ -150,7 +171,9 @@ impl Lab {
         loop {
             heard.mark_unchanged();
             let seen: Vec<Option<i64>> = keys.iter().map(|key| happened(&self.life(key))).collect();
-            if seen.iter().all(Option::is_some) || tokio::time::timeout(silence, heard.changed()).await.is_err() {
+            if seen.iter().all(Option::is_some)
+                || tokio::time::timeout(silence, heard.changed()).await.is_err()
+            {
                 return seen;
             }
         }
@@ -162,9 +185,15 @@ pub fn alias(key: &str) -> String {
     format!("{ALIAS}{key}")
 }
 
-async fn listen(docker: Docker, lives: Arc<Mutex<HashMap<String, Life>>>, tell: watch::Sender<u64>) {
+async fn listen(
+    docker: Docker,
+    lives: Arc<Mutex<HashMap<String, Life>>>,
+    tell: watch::Sender<u64>,
+) {
     let filters = HashMap::from([("type", vec!["container"])]);
-    let mut events = std::pin::pin!(docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build())));
+    let mut events = std::pin::pin!(
+        docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build()))
+    );
     while let Some(event) = events.next().await {
         note(&lives, event.expect("the engine's events are heard to the end"));
         tell.send_modify(|count| *count += 1);
@@ -173,8 +202,10 @@ async fn listen(docker: Docker, lives: Arc<Mutex<HashMap<String, Life>>>, tell: 
 
 fn note(lives: &Mutex<HashMap<String, Life>>, event: EventMessage) {
     let mut attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
-    let aliased = attributes.get("image").and_then(|image| image.strip_prefix(ALIAS)).map(str::to_owned);
-    let (Some(key), Some(action), Some(at)) = (attributes.remove(LABEL).or(aliased), event.action, event.time_nano)
+    let aliased =
+        attributes.get("image").and_then(|image| image.strip_prefix(ALIAS)).map(str::to_owned);
+    let (Some(key), Some(action), Some(at)) =
+        (attributes.remove(LABEL).or(aliased), event.action, event.time_nano)
     else {
         return;
     };

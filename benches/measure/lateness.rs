@@ -36,7 +36,9 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
 pub async fn aim(lab: &Lab, options: &Options) -> Value {
     const RATE: usize = 4;
     let all = [Contestant::PreparedStart, Contestant::Tidetable(Tidetable::aiming(lab))];
-    let jobs = |who: &Contestant| if matches!(who, Contestant::PreparedStart) { options.aim / 5 } else { options.aim };
+    let jobs = |who: &Contestant| {
+        if matches!(who, Contestant::PreparedStart) { options.aim / 5 } else { options.aim }
+    };
     Value::Object(at(lab, &all, RATE, jobs, options).await)
 }
 
@@ -49,20 +51,29 @@ async fn at(
     options: &Options,
 ) -> Map<String, Value> {
     let late = measure(lab, all, rate, jobs, options.turns).await;
-    let seen: Vec<(&Contestant, Vec<f64>)> = all.iter().zip(late).filter(|(_, late)| !late.is_empty()).collect();
-    let rows: Vec<(String, Figures)> = seen.iter().map(|(who, late)| (who.name(), Figures::of(late))).collect();
+    let seen: Vec<(&Contestant, Vec<f64>)> =
+        all.iter().zip(late).filter(|(_, late)| !late.is_empty()).collect();
+    let rows: Vec<(String, Figures)> =
+        seen.iter().map(|(who, late)| (who.name(), Figures::of(late))).collect();
     table(&format!("due → start event, {rate} a second, network {}, ms", lab.network), &rows);
     let figures = rows.iter().map(|(name, figures)| (name.clone(), figures.json(&rows[0].1)));
-    let mut report = Map::from_iter([(format!("{rate}_a_second_ms"), Value::Object(figures.collect()))]);
+    let mut report =
+        Map::from_iter([(format!("{rate}_a_second_ms"), Value::Object(figures.collect()))]);
     for (who, late) in &seen {
         let Contestant::Tidetable(service) = who else { continue };
         if service.aims {
             let early = late.iter().filter(|late| **late < 0.0).count();
             eprintln!("\n{}: {early} of {} started early", who.name(), late.len());
-            report.insert(format!("{}_{rate}_a_second_early", who.name()), json!({"early": early, "of": late.len()}));
+            report.insert(
+                format!("{}_{rate}_a_second_early", who.name()),
+                json!({"early": early, "of": late.len()}),
+            );
         }
         let steps = profile::to_start(lab, service);
-        profile::print(&format!("{}: where its time goes, {rate} a second, ms", who.name()), &steps);
+        profile::print(
+            &format!("{}: where its time goes, {rate} a second, ms", who.name()),
+            &steps,
+        );
         report.insert(format!("{}_{rate}_a_second_steps_ms", who.name()), profile::json(&steps));
         service.jobs.lock().unwrap().clear();
     }
@@ -83,8 +94,15 @@ fn contestants(lab: &Lab, options: &Options) -> Vec<Contestant> {
         all.push(Contestant::Tidetable(Tidetable::aiming(lab)));
     }
     all.extend(machine::docker_client().map(|_| Contestant::DockerRun));
-    all.extend(options.python.as_deref().map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, THREADS))));
-    all.extend(options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia));
+    all.extend(
+        options
+            .python
+            .as_deref()
+            .map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, THREADS))),
+    );
+    all.extend(
+        options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia),
+    );
     all
 }
 
@@ -97,8 +115,10 @@ async fn measure(
     turns: usize,
 ) -> Vec<Vec<f64>> {
     let mut late = vec![Vec::new(); all.len()];
-    let (peers, ours): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|which| all[*which].is_peer());
-    let ours = if rate == 1 { vec![ours] } else { ours.into_iter().map(|which| vec![which]).collect() };
+    let (peers, ours): (Vec<usize>, Vec<usize>) =
+        (0..all.len()).partition(|which| all[*which].is_peer());
+    let ours =
+        if rate == 1 { vec![ours] } else { ours.into_iter().map(|which| vec![which]).collect() };
     for turn in 0..turns {
         for place in 0..ours.len() {
             let group = &ours[(place + turn) % ours.len()];
@@ -124,7 +144,8 @@ async fn measure_turn(
     let jobs = rate + jobs;
     let mut told = Vec::new();
     for which in group {
-        let keys: Vec<String> = (0..jobs).map(|n| lab.key(&format!("late-{rate}-{which}-{turn}"), n)).collect();
+        let keys: Vec<String> =
+            (0..jobs).map(|n| lab.key(&format!("late-{rate}-{which}-{turn}"), n)).collect();
         let prepared = all[*which].prepare(lab, &keys).await;
         told.push((keys, prepared));
     }
@@ -138,7 +159,8 @@ async fn measure_turn(
         parts.push((*which, keys, due));
     }
     for (which, keys, due) in parts {
-        late[which].extend(lateness(lab, &all[which], &keys, &due).await.into_iter().skip(rate).flatten());
+        late[which]
+            .extend(lateness(lab, &all[which], &keys, &due).await.into_iter().skip(rate).flatten());
     }
     tokio::time::sleep(PAUSE).await;
 }
@@ -152,12 +174,20 @@ async fn lateness(lab: &Lab, who: &Contestant, keys: &[String], due: &[i64]) -> 
     lab.wait(&ran, "ended", |life| life.ended).await;
     who.end(lab, keys).await;
     lab.wait(&ran, "been removed", |life| life.removed).await;
-    let late = |(key, due): (&String, &i64)| lab.life(key).started.map(|started| (started - due) as f64 / 1e6);
+    let late = |(key, due): (&String, &i64)| {
+        lab.life(key).started.map(|started| (started - due) as f64 / 1e6)
+    };
     keys.iter().zip(due).map(late).collect()
 }
 
 /// When each is due, of those that have this part of each period; where only seconds are known, all of a second at its beginning.
-fn due_times(who: &Contestant, base: i64, rate: usize, jobs: usize, (part, parts): (usize, usize)) -> Vec<i64> {
+fn due_times(
+    who: &Contestant,
+    base: i64,
+    rate: usize,
+    jobs: usize,
+    (part, parts): (usize, usize),
+) -> Vec<i64> {
     let second = nanos(Duration::from_secs(1));
     let period = second / count_of(rate);
     let offset = period * count_of(part) / count_of(parts) / 1_000_000 * 1_000_000;

@@ -47,6 +47,10 @@ pub fn docker_client() -> Option<String> {
 
 /// What a program says, on one line.
 pub fn said(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().replace('\n', ", "))
 }

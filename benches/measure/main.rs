@@ -54,7 +54,8 @@ mod vast;
 mod watch;
 
 /// All that can be measured.
-const ALL: [&str; 8] = ["lateness", "aim", "herd", "overhead", "submit", "remember", "read", "watch"];
+const ALL: [&str; 8] =
+    ["lateness", "aim", "herd", "overhead", "submit", "remember", "read", "watch"];
 
 /// How long it is measured.
 pub struct Options {
@@ -156,7 +157,10 @@ impl Options {
             concurrencies: vec![1, 2, 4, 6, 8, 12, 16],
             network: variable("NETWORK").unwrap_or_else(|| "host".to_owned()),
             python: variable("PEERS").map(PathBuf::from),
-            ofelias: ["OFELIA", "OFELIA_NETRESEARCH"].iter().filter_map(|name| Some(variable(name)?.into())).collect(),
+            ofelias: ["OFELIA", "OFELIA_NETRESEARCH"]
+                .iter()
+                .filter_map(|name| Some(variable(name)?.into()))
+                .collect(),
             plots: Some(variable("PLOTS").map_or_else(|| "target/bench".into(), PathBuf::from)),
             sizes: variable("SIZES").map_or_else(|| vec![1_000, 100_000, 1_000_000], sizes),
             rounds: number("ROUNDS").unwrap_or(5),
@@ -179,11 +183,15 @@ pub async fn run(what: &[&str], options: &Options) -> Value {
     let mut lab = None;
     for what in what {
         let seen = match *what {
-            "lateness" => lateness::run(engine(&mut lab, &mut report, options).await, options).await,
+            "lateness" => {
+                lateness::run(engine(&mut lab, &mut report, options).await, options).await
+            }
             "herd" => herd::run(engine(&mut lab, &mut report, options).await, options).await,
             "read" => read::run(options).await,
             "watch" => watch::run(engine(&mut lab, &mut report, options).await, options).await,
-            "overhead" => overhead::run(engine(&mut lab, &mut report, options).await, options).await,
+            "overhead" => {
+                overhead::run(engine(&mut lab, &mut report, options).await, options).await
+            }
             "aim" => lateness::aim(engine(&mut lab, &mut report, options).await, options).await,
             "submit" => tokio::task::block_in_place(|| submit::run(options)),
             "remember" => tokio::task::block_in_place(|| remember::run(options)),
@@ -200,7 +208,11 @@ fn sizes(list: String) -> Vec<u32> {
 }
 
 /// The engine, which is asked who it is when it is first needed.
-async fn engine<'a>(lab: &'a mut Option<lab::Lab>, report: &mut Map<String, Value>, options: &Options) -> &'a lab::Lab {
+async fn engine<'a>(
+    lab: &'a mut Option<lab::Lab>,
+    report: &mut Map<String, Value>,
+    options: &Options,
+) -> &'a lab::Lab {
     if lab.is_none() {
         let new = lab::Lab::new(&options.network).await;
         report.insert("engine".to_owned(), machine::describe_engine(&new).await);
@@ -212,10 +224,14 @@ async fn engine<'a>(lab: &'a mut Option<lab::Lab>, report: &mut Map<String, Valu
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let wanted: Vec<&str> = arguments.iter().map(String::as_str).filter(|wanted| !wanted.starts_with("--")).collect();
+    let wanted: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|wanted| !wanted.starts_with("--")).collect();
     // cargo says `--bench` to every benchmark, and not to a test.
     if arguments.iter().any(|argument| argument == "--bench") {
-        println!("{}", run(if wanted.is_empty() { &ALL } else { &wanted }, &Options::from_environment()).await);
+        println!(
+            "{}",
+            run(if wanted.is_empty() { &ALL } else { &wanted }, &Options::from_environment()).await
+        );
     } else {
         every_row_has_figures(&wanted).await;
     }

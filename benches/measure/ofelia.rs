@@ -19,7 +19,8 @@ use crate::lab::{Lab, alias};
 use crate::machine::said;
 
 /// netresearch's looks for containers with labels, unless told otherwise: nobody else does, so it need not either.
-const NETRESEARCH_AT_ITS_BEST: [&str; 3] = ["--docker-no-poll", "--docker-events=false", "--log-level=error"];
+const NETRESEARCH_AT_ITS_BEST: [&str; 3] =
+    ["--docker-no-poll", "--docker-events=false", "--log-level=error"];
 
 /// How long it may be silent before it removes a container that has ended.
 const REMOVAL: Duration = Duration::from_secs(5);
@@ -70,7 +71,10 @@ impl Ofelia {
                 format!("container = {}", lab.create(&key).await)
             } else {
                 lab.name_image(&key).await;
-                format!("image = {}\ncommand = true\npull = false\ndelete = true\nuser = 0", alias(&key))
+                format!(
+                    "image = {}\ncommand = true\npull = false\ndelete = true\nuser = 0",
+                    alias(&key)
+                )
             }
         };
         futures::stream::iter(keys.to_vec()).map(one).buffered(2).collect().await
@@ -86,7 +90,12 @@ impl Ofelia {
             write!(config, "[job-run \"{name}\"]\nschedule = {schedule}\n{what}\n").unwrap();
         }
         let mut command = Command::new(&self.program);
-        command.arg("daemon").arg("--config").arg(config.path()).args(self.arguments).env("TZ", "UTC");
+        command
+            .arg("daemon")
+            .arg("--config")
+            .arg(config.path())
+            .args(self.arguments)
+            .env("TZ", "UTC");
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         *self.daemon.lock().unwrap() = Some((child, config));
     }
@@ -120,11 +129,16 @@ impl Drop for Ofelia {
 
 /// What the original says of itself, at the end of its help.
 fn commit(program: &str) -> String {
-    let help = Command::new(program).args(["daemon", "--help"]).output().expect("OFELIA names a program");
+    let help =
+        Command::new(program).args(["daemon", "--help"]).output().expect("OFELIA names a program");
     let help = [help.stdout, help.stderr].concat();
     let help = String::from_utf8_lossy(&help).into_owned();
     let commit = help.lines().find_map(|line| line.trim().strip_prefix("commit:"));
-    commit.map(str::trim).filter(|commit| !commit.is_empty()).unwrap_or("of unknown version").to_owned()
+    commit
+        .map(str::trim)
+        .filter(|commit| !commit.is_empty())
+        .unwrap_or("of unknown version")
+        .to_owned()
 }
 
 /// A second of a day of every year.

@@ -28,7 +28,8 @@ struct Spent {
 
 pub async fn run(lab: &Lab, options: &Options) -> Value {
     let Some(engine) = Engine::at(&crate::common::docker_host()).await else {
-        let reason = "the engine is not behind a socket of this machine: its processor time cannot be seen";
+        let reason =
+            "the engine is not behind a socket of this machine: its processor time cannot be seen";
         eprintln!("{reason}");
         return json!({"left_out": reason});
     };
@@ -47,10 +48,20 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
     })
 }
 
-async fn measure(lab: &Lab, engine: &Engine, service: Option<&Tidetable>, (turn, jobs): (usize, usize)) -> Spent {
+async fn measure(
+    lab: &Lab,
+    engine: &Engine,
+    service: Option<&Tidetable>,
+    (turn, jobs): (usize, usize),
+) -> Spent {
     let whose = if service.is_some() { "overhead" } else { "overhead-raw" };
     let keys: Vec<String> = (0..jobs).map(|n| lab.key(&format!("{whose}-{turn}"), n)).collect();
-    let spent = || (service.and_then(|service| service.server.pid()).map_or(0.0, processor::seconds), engine.seconds());
+    let spent = || {
+        (
+            service.and_then(|service| service.server.pid()).map_or(0.0, processor::seconds),
+            engine.seconds(),
+        )
+    };
     let before = spent();
     // The later ones are told while the first are run.
     let first = soon(0);
@@ -81,7 +92,10 @@ async fn run_raw(lab: &Lab, keys: &[String], due: &[i64]) {
 
 fn print(engine: &Engine, ours: Spent, raw: Spent) {
     let of_engine = ours.per_1000(ours.engine);
-    eprintln!("\n| processor time for 1,000 jobs, of {} | s | beside the engine |\n|---|---:|---:|", ours.jobs);
+    eprintln!(
+        "\n| processor time for 1,000 jobs, of {} | s | beside the engine |\n|---|---:|---:|",
+        ours.jobs
+    );
     let row = |name: &str, seconds: f64| {
         eprintln!("| {name} | {seconds:.2} | {:.1} % |", 100.0 * seconds / of_engine);
     };

@@ -15,17 +15,27 @@ pub fn shares(file: &Path, rows: &[(String, Vec<f64>)]) {
         .set_all_label_area_size(40)
         .build_cartesian_2d(0.0..most * 1.02, 0.0..1.0)
         .unwrap();
-    chart.configure_mesh().x_desc("due → start event, ms").y_desc("share of the jobs").draw().unwrap();
+    chart
+        .configure_mesh()
+        .x_desc("due → start event, ms")
+        .y_desc("share of the jobs")
+        .draw()
+        .unwrap();
     for (index, (name, late)) in rows.iter().enumerate() {
         let mut late = late.clone();
         late.sort_by(f64::total_cmp);
         let share = |n: usize| (n + 1) as f64 / late.len() as f64;
-        let points: Vec<(f64, f64)> = late.iter().enumerate().map(|(n, late)| (*late, share(n))).collect();
+        let points: Vec<(f64, f64)> =
+            late.iter().enumerate().map(|(n, late)| (*late, share(n))).collect();
         let style = Palette99::pick(index).stroke_width(2);
         let line = chart.draw_series(LineSeries::new(points, style)).unwrap();
         line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
     }
-    let labels = chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).border_style(BLACK).draw();
+    let labels = chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .border_style(BLACK)
+        .draw();
     labels.unwrap();
     root.present().unwrap();
 }
@@ -36,7 +46,11 @@ pub type Line = (String, Vec<(f64, f64)>);
 /// Jobs a second: the engine's API by how many starts are made at once, and each of these.
 pub fn rates(file: &Path, search: Vec<Line>, rows: &[(String, f64)]) {
     let tried = || search.iter().flat_map(|(_, points)| points);
-    let most = tried().map(|(_, rate)| *rate).chain(rows.iter().map(|(_, rate)| *rate)).fold(1.0, f64::max) * 1.1;
+    let most = tried()
+        .map(|(_, rate)| *rate)
+        .chain(rows.iter().map(|(_, rate)| *rate))
+        .fold(1.0, f64::max)
+        * 1.1;
     let last = tried().map(|(starts, _)| *starts).fold(2.0, f64::max);
     let root = canvas(file);
     let mut chart = ChartBuilder::on(&root)
@@ -52,7 +66,11 @@ pub fn rates(file: &Path, search: Vec<Line>, rows: &[(String, f64)]) {
         let line = chart.draw_series(LineSeries::new(points, style)).unwrap();
         line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
     }
-    let labels = chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).border_style(BLACK).draw();
+    let labels = chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .border_style(BLACK)
+        .draw();
     labels.unwrap();
     root.present().unwrap();
 }
@@ -61,8 +79,9 @@ pub fn rates(file: &Path, search: Vec<Line>, rows: &[(String, f64)]) {
 pub fn growth(file: &Path, x: &str, y: &str, lines: &[(String, Vec<(f64, f64)>)]) {
     let points = || lines.iter().flat_map(|(_, points)| points).copied();
     let range = |of: fn((f64, f64)) -> f64| {
-        let (least, most) =
-            points().map(of).fold((f64::MAX, 0.0), |(least, most), v| (f64::min(least, v), f64::max(most, v)));
+        let (least, most) = points()
+            .map(of)
+            .fold((f64::MAX, 0.0), |(least, most), v| (f64::min(least, v), f64::max(most, v)));
         least / 1.5..most * 1.5
     };
     let root = canvas(file);
@@ -77,7 +96,11 @@ pub fn growth(file: &Path, x: &str, y: &str, lines: &[(String, Vec<(f64, f64)>)]
         let line = chart.draw_series(LineSeries::new(points.clone(), style).point_size(3)).unwrap();
         line.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
     }
-    let labels = chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).border_style(BLACK).draw();
+    let labels = chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .border_style(BLACK)
+        .draw();
     labels.unwrap();
     root.present().unwrap();
 }

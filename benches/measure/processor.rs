@@ -22,10 +22,13 @@ impl Engine {
     pub async fn at(docker_host: &str) -> Option<Self> {
         let socket = UnixStream::connect(docker_host.strip_prefix("unix://")?).await.ok()?;
         let dockerd = u32::try_from(socket.peer_cred().ok()?.pid()?).ok()?;
-        let containerds = || all().into_iter().filter(|pid| name(*pid).as_deref() == Some("containerd"));
+        let containerds =
+            || all().into_iter().filter(|pid| name(*pid).as_deref() == Some("containerd"));
         let own: Vec<u32> = containerds().filter(|pid| parent(*pid) == Some(dockerd)).collect();
-        let pids: Vec<u32> =
-            if own.is_empty() { containerds().collect() } else { own }.into_iter().chain([dockerd]).collect();
+        let pids: Vec<u32> = if own.is_empty() { containerds().collect() } else { own }
+            .into_iter()
+            .chain([dockerd])
+            .collect();
         let group = Group::of(&pids);
         Some(Self { pids, group })
     }
@@ -41,7 +44,9 @@ impl Engine {
     pub fn seconds(&self) -> f64 {
         match &self.group {
             Some(group) => group.seconds(),
-            None => self.pids.iter().filter_map(|pid| stat(*pid)).map(|stat| ticks(&stat, 11..15)).sum(),
+            None => {
+                self.pids.iter().filter_map(|pid| stat(*pid)).map(|stat| ticks(&stat, 11..15)).sum()
+            }
         }
     }
 }
@@ -61,19 +66,25 @@ struct Group {
 impl Group {
     /// Of these processes, if this machine lets us.
     fn of(pids: &[u32]) -> Option<Self> {
-        let of_v1 = ["cpuacct", "cpu,cpuacct"].into_iter().find(|name| root(name).join("cpuacct.usage").exists());
+        let of_v1 = ["cpuacct", "cpu,cpuacct"]
+            .into_iter()
+            .find(|name| root(name).join("cpuacct.usage").exists());
         let root = root(of_v1.unwrap_or_default());
         let groups = fs::read_to_string(format!("/proc/{}/cgroup", pids.first()?)).ok()?;
         let before = groups.lines().find_map(|line| {
             let (_, rest) = line.split_once(':')?;
             let (controllers, path) = rest.split_once(':')?;
-            let is_it = of_v1.map_or(controllers.is_empty(), |_| controllers.split(',').any(|name| name == "cpuacct"));
+            let is_it = of_v1.map_or(controllers.is_empty(), |_| {
+                controllers.split(',').any(|name| name == "cpuacct")
+            });
             is_it.then(|| root.join(path.trim_start_matches('/')))
         })?;
         let folder = root.join(format!("tidetable-bench-{}", std::process::id()));
         fs::create_dir(&folder).ok()?;
         let group = Self { folder, before };
-        let moved = pids.iter().all(|pid| fs::write(group.folder.join("cgroup.procs"), pid.to_string()).is_ok());
+        let moved = pids
+            .iter()
+            .all(|pid| fs::write(group.folder.join("cgroup.procs"), pid.to_string()).is_ok());
         (moved && group.read().is_some()).then_some(group)
     }
 
@@ -93,7 +104,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        for pid in fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default().lines() {
+        for pid in fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default().lines()
+        {
             // It may have ended.
             let _gone = fs::write(self.before.join("cgroup.procs"), pid);
         }

@@ -41,7 +41,12 @@ pub fn all(service: &Tidetable) -> Steps {
 }
 
 pub fn print(title: &str, steps: &Steps) {
-    let width = steps.iter().map(|(step, _)| step.chars().count()).max().unwrap_or(0).max(title.chars().count());
+    let width = steps
+        .iter()
+        .map(|(step, _)| step.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(title.chars().count());
     eprintln!("\n| {title:<width$} | {:>5} | {:>9} | {:>9} | {:>9} |", "n", "median", "p99", "max");
     eprintln!("|{}|------:|----------:|----------:|----------:|", "-".repeat(width + 2));
     for (step, took) in steps {
@@ -72,7 +77,10 @@ impl Took {
     }
 
     fn steps(self) -> Steps {
-        self.order.into_iter().map(|step| (step.clone(), Figures::of(&self.values[&step]))).collect()
+        self.order
+            .into_iter()
+            .map(|step| (step.clone(), Figures::of(&self.values[&step])))
+            .collect()
     }
 }
 
@@ -82,7 +90,8 @@ fn said(service: &Tidetable) -> HashMap<String, Vec<(i64, String)>> {
     for line in service.server.log().lines() {
         let Some((head, rest)) = line.split_once("next step job=") else { continue };
         let at = head.split(' ').next().and_then(|at| DateTime::parse_from_rfc3339(at).ok());
-        let (Some(at), Some((job, step))) = (at.and_then(|at| at.timestamp_nanos_opt()), rest.split_once(" step="))
+        let (Some(at), Some((job, step))) =
+            (at.and_then(|at| at.timestamp_nanos_opt()), rest.split_once(" step="))
         else {
             continue;
         };
@@ -93,7 +102,9 @@ fn said(service: &Tidetable) -> HashMap<String, Vec<(i64, String)>> {
 
 /// `Record(Intend(ContainerId("…")))` is `Record Intend`.
 fn name(step: &str) -> String {
-    let words: Vec<&str> =
-        step.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = step
+        .split(|letter: char| !letter.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
     words[..if words[0] == "Record" { 2.min(words.len()) } else { 1 }].join(" ")
 }

@@ -38,8 +38,13 @@ impl Way {
     pub fn name(self) -> String {
         let removes = if self.removes_early { ", removed one by one" } else { "" };
         match self.creates {
-            None => format!("raw API calls, containers made before: {} starts at once{removes}", self.starts),
-            Some(creates) => format!("raw API calls: {creates} creates, {} starts at once{removes}", self.starts),
+            None => format!(
+                "raw API calls, containers made before: {} starts at once{removes}",
+                self.starts
+            ),
+            Some(creates) => {
+                format!("raw API calls: {creates} creates, {} starts at once{removes}", self.starts)
+            }
         }
     }
 
@@ -57,7 +62,13 @@ impl Way {
         begun
     }
 
-    async fn create(self, lab: &Lab, keys: &[String], prepared: Vec<String>, made: UnboundedSender<(String, String)>) {
+    async fn create(
+        self,
+        lab: &Lab,
+        keys: &[String],
+        prepared: Vec<String>,
+        made: UnboundedSender<(String, String)>,
+    ) {
         if let Some(creates) = self.creates {
             let create = |key: String| async { (lab.create(&key).await, key) };
             let all = futures::stream::iter(keys.to_vec()).map(create).buffer_unordered(creates);
@@ -81,7 +92,12 @@ impl Way {
         all.for_each(|one| async { started.send(one).unwrap() }).await;
     }
 
-    async fn remove(self, lab: &Lab, keys: &[String], to_remove: UnboundedReceiver<(String, String)>) {
+    async fn remove(
+        self,
+        lab: &Lab,
+        keys: &[String],
+        to_remove: UnboundedReceiver<(String, String)>,
+    ) {
         let mut to_remove = received(to_remove).boxed();
         if !self.removes_early {
             let all: Vec<_> = to_remove.collect().await;
@@ -97,7 +113,9 @@ impl Way {
 }
 
 fn received<T>(receiver: UnboundedReceiver<T>) -> impl futures::Stream<Item = T> {
-    futures::stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|one| (one, receiver)) })
+    futures::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|one| (one, receiver))
+    })
 }
 
 /// First how many starts at once, then how many creates beside them, then whether to remove early. The best two of either kind are tried
@@ -127,7 +145,10 @@ pub async fn search(lab: &Lab, options: &Options) -> Found {
         (search.best(|way| way.creates.is_some())[0], search.best(|way| way.creates.is_none())[0]);
     let most = options.concurrencies.iter().max();
     if most.is_some_and(|most| prepared.starts >= *most) {
-        eprintln!("{} starts at once are the most that were tried: the limit may be beyond", prepared.starts);
+        eprintln!(
+            "{} starts at once are the most that were tried: the limit may be beyond",
+            prepared.starts
+        );
     }
     Found { everything, prepared, tried: search.tried }
 }
@@ -143,7 +164,13 @@ impl Search<'_> {
         let key = |n| self.lab.key(&format!("search-{}", self.tried.len()), n);
         let keys: Vec<String> = (0..self.jobs).map(key).collect();
         let begun = way.work_off(self.lab, &keys).await;
-        let ended = self.lab.wait(&keys, "ended", |life| life.ended).await.into_iter().max().unwrap_or(begun);
+        let ended = self
+            .lab
+            .wait(&keys, "ended", |life| life.ended)
+            .await
+            .into_iter()
+            .max()
+            .unwrap_or(begun);
         let rate = self.jobs as f64 * 1e9 / (ended - begun) as f64;
         eprintln!("{}: {rate:.1} a second", way.name());
         self.tried.push((way, rate));
@@ -151,7 +178,8 @@ impl Search<'_> {
 
     /// The ways of a kind, the best first, each by the mean of its tries.
     fn best(&self, kind: impl Fn(&Way) -> bool) -> Vec<Way> {
-        let mut ways: Vec<(Way, f64)> = means(&self.tried).into_iter().filter(|(way, _)| kind(way)).collect();
+        let mut ways: Vec<(Way, f64)> =
+            means(&self.tried).into_iter().filter(|(way, _)| kind(way)).collect();
         ways.sort_by(|a, b| b.1.total_cmp(&a.1));
         ways.into_iter().map(|(way, _)| way).collect()
     }
@@ -161,7 +189,8 @@ fn means(tried: &[(Way, f64)]) -> Vec<(Way, f64)> {
     let mut means: Vec<(Way, f64)> = Vec::new();
     for (way, _) in tried {
         if !means.iter().any(|(other, _)| other == way) {
-            let rates: Vec<f64> = tried.iter().filter(|(other, _)| other == way).map(|(_, rate)| *rate).collect();
+            let rates: Vec<f64> =
+                tried.iter().filter(|(other, _)| other == way).map(|(_, rate)| *rate).collect();
             means.push((*way, rates.iter().sum::<f64>() / rates.len() as f64));
         }
     }
@@ -172,7 +201,8 @@ impl Found {
     pub fn print(&self) {
         eprintln!("\n| search of the limit | jobs a second |\n|---|---:|");
         for (way, rate) in means(&self.tried) {
-            let best = if way == self.everything || way == self.prepared { " **best**" } else { "" };
+            let best =
+                if way == self.everything || way == self.prepared { " **best**" } else { "" };
             eprintln!("| {}{best} | {rate:.1} |", way.name());
         }
     }
@@ -189,13 +219,20 @@ impl Found {
     pub fn lines(&self) -> Vec<Line> {
         let means = means(&self.tried);
         let of = |creates: Option<usize>| {
-            let points = means.iter().filter(|(way, _)| way.creates == creates && !way.removes_early);
-            let mut points: Vec<(f64, f64)> = points.map(|(way, rate)| (way.starts as f64, *rate)).collect();
+            let points =
+                means.iter().filter(|(way, _)| way.creates == creates && !way.removes_early);
+            let mut points: Vec<(f64, f64)> =
+                points.map(|(way, rate)| (way.starts as f64, *rate)).collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let creates =
-                creates.map_or("containers made before".to_owned(), |creates| format!("{creates} creates at once"));
+            let creates = creates.map_or("containers made before".to_owned(), |creates| {
+                format!("{creates} creates at once")
+            });
             (format!("raw API calls, {creates}"), points)
         };
-        [None, Some(1), Some(2), Some(4)].map(of).into_iter().filter(|(_, points)| !points.is_empty()).collect()
+        [None, Some(1), Some(2), Some(4)]
+            .map(of)
+            .into_iter()
+            .filter(|(_, points)| !points.is_empty())
+            .collect()
     }
 }

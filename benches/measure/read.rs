@@ -53,11 +53,15 @@ struct Seen {
 }
 
 pub async fn run(options: &Options) -> Value {
-    let seen: Vec<Seen> =
-        options.sizes.iter().map(|jobs| tokio::task::block_in_place(|| measure(*jobs, options))).collect();
+    let seen: Vec<Seen> = options
+        .sizes
+        .iter()
+        .map(|jobs| tokio::task::block_in_place(|| measure(*jobs, options)))
+        .collect();
     print(&seen);
     if let Some(folder) = &options.plots {
-        let line = |took: fn(&Seen) -> f64| seen.iter().map(|at| (f64::from(at.jobs), took(at))).collect();
+        let line =
+            |took: fn(&Seen) -> f64| seen.iter().map(|at| (f64::from(at.jobs), took(at))).collect();
         let lines: [(String, Vec<(f64, f64)>); 4] = [
             ("GET /jobs, whole".to_owned(), line(|at| median(&totals_ms(&at.plain)))),
             ("the same from memory".to_owned(), line(|at| median(&at.jobs_s) * 1_000.0)),
@@ -83,7 +87,8 @@ fn measure(jobs: u32, options: &Options) -> Seen {
     eprintln!("{jobs} jobs: the server is up");
 
     let mut client = Client::new(&server);
-    let (mut plain, mut gzip, mut jobs_s, mut views_s) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut plain, mut gzip, mut jobs_s, mut views_s) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut peak_mib, mut peak_gzip_mib) = (0.0, 0.0);
     for round in 0..options.rounds {
         for place in 0..4 {
@@ -91,21 +96,40 @@ fn measure(jobs: u32, options: &Options) -> Seen {
                 0 => plain.push(list(&mut client, &server, "", &mut peak_mib)),
                 1 => jobs_s.push(written(jobs, &memory, |job| JobView::of(job, chrono_tz::UTC))),
                 2 => views_s.push(written(jobs, &views, |view| view)),
-                _ => gzip.push(list(&mut client, &server, "accept-encoding: gzip\r\n", &mut peak_gzip_mib)),
+                _ => gzip.push(list(
+                    &mut client,
+                    &server,
+                    "accept-encoding: gzip\r\n",
+                    &mut peak_gzip_mib,
+                )),
             }
         }
     }
     let unchanged = POLLERS.iter().map(|callers| poll(&server, *callers, options.polled)).collect();
     let ids = |count: usize| (0..count).map(move |n| id(n * 7_919 % (jobs - over) as usize));
     let job_ms = asked(&mut client, ids(options.reads).map(|id| format!("/job/{id}")));
-    let pages = ids(options.reads / 10).map(|id| format!("/jobs?limit={PAGE}&cursor=scheduled-{id}"));
+    let pages =
+        ids(options.reads / 10).map(|id| format!("/jobs?limit={PAGE}&cursor=scheduled-{id}"));
     let page_ms = asked(&mut client, pages);
-    Seen { jobs, plain, gzip, jobs_s, views_s, idle_mib, peak_mib, peak_gzip_mib, unchanged, job_ms, page_ms }
+    Seen {
+        jobs,
+        plain,
+        gzip,
+        jobs_s,
+        views_s,
+        idle_mib,
+        peak_mib,
+        peak_gzip_mib,
+        unchanged,
+        job_ms,
+        page_ms,
+    }
 }
 
 /// The first jobs of the store, as many as the limit has in memory.
 fn in_memory(place: &Path) -> Vec<Job> {
-    let (store, _writer) = SqliteStore::open(place, Threads::Inline, InstanceId::new([7; 16])).unwrap();
+    let (store, _writer) =
+        SqliteStore::open(place, Threads::Inline, InstanceId::new([7; 16])).unwrap();
     let read = async {
         let mut snapshot = store.snapshot().await.unwrap();
         let (mut jobs, filter): (Vec<Job>, _) = (Vec::new(), Filter::default());
@@ -136,7 +160,11 @@ fn list(client: &mut Client, server: &Server, headers: &str, most_mib: &mut f64)
 }
 
 /// Seconds until so many of these were written as one object, as a listing has them.
-fn written<'a, T, V: serde::Serialize>(jobs: u32, these: &'a [T], shown: impl Fn(&'a T) -> V) -> f64 {
+fn written<'a, T, V: serde::Serialize>(
+    jobs: u32,
+    these: &'a [T],
+    shown: impl Fn(&'a T) -> V,
+) -> f64 {
     let begun = Instant::now();
     let mut out = Vec::with_capacity(64 * 1024);
     for (n, this) in these.iter().cycle().take(jobs as usize).enumerate() {
@@ -217,24 +245,35 @@ impl Seen {
 }
 
 fn print(seen: &[Seen]) {
-    let (least, sizes): (_, Vec<String>) = (&seen[0], seen.iter().map(|at| at.jobs.to_string()).collect());
-    let row = |name: &str, cell: &dyn Fn(&Seen) -> String| (name.to_owned(), seen.iter().map(cell).collect());
+    let (least, sizes): (_, Vec<String>) =
+        (&seen[0], seen.iter().map(|at| at.jobs.to_string()).collect());
+    let row = |name: &str, cell: &dyn Fn(&Seen) -> String| {
+        (name.to_owned(), seen.iter().map(cell).collect())
+    };
     let ms = |came: &[Came], of: fn(&[Came]) -> Vec<f64>| median(&of(came));
     let figures = |figures: &Figures| format!("{:.3} / {:.3}", figures.median, figures.p99);
     markdown(
         "jobs in the store",
         &sizes,
         &[
-            row("`GET /jobs`, first byte, ms", &|at| format!("{:.2}", ms(&at.plain, first_bytes_ms))),
+            row("`GET /jobs`, first byte, ms", &|at| {
+                format!("{:.2}", ms(&at.plain, first_bytes_ms))
+            }),
             row("… beside that of the smallest store", &|at| {
                 format!("{:.2}", ms(&at.plain, first_bytes_ms) / ms(&least.plain, first_bytes_ms))
             }),
             row("… whole, ms", &|at| format!("{:.1}", ms(&at.plain, totals_ms))),
-            row("… jobs a second", &|at| format!("{:.0}", f64::from(at.jobs) / ms(&at.plain, totals_ms) * 1_000.0)),
+            row("… jobs a second", &|at| {
+                format!("{:.0}", f64::from(at.jobs) / ms(&at.plain, totals_ms) * 1_000.0)
+            }),
             row("… MB", &|at| format!("{:.1}", at.plain[0].bytes as f64 / 1e6)),
-            row("limit: the same from jobs in memory, ms", &|at| format!("{:.1}", median(&at.jobs_s) * 1_000.0)),
+            row("limit: the same from jobs in memory, ms", &|at| {
+                format!("{:.1}", median(&at.jobs_s) * 1_000.0)
+            }),
             row("**speed beside that**", &|at| format!("**{:.2}**", at.beside(&at.jobs_s))),
-            row("limit: the serializer alone, ms", &|at| format!("{:.1}", median(&at.views_s) * 1_000.0)),
+            row("limit: the serializer alone, ms", &|at| {
+                format!("{:.1}", median(&at.views_s) * 1_000.0)
+            }),
             row("speed beside that", &|at| format!("{:.2}", at.beside(&at.views_s))),
             row("with gzip, whole, ms", &|at| format!("{:.1}", ms(&at.gzip, totals_ms))),
             row("server's memory before, MiB", &|at| format!("{:.1}", at.idle_mib)),

@@ -40,7 +40,8 @@ struct Size {
 
 pub fn run(options: &Options) -> Value {
     let many = options.many;
-    let mut sizes: Vec<Size> = [0, many / 1_000, many / 10, many].map(|jobs| Size::new("waiting", jobs, 0)).into();
+    let mut sizes: Vec<Size> =
+        [0, many / 1_000, many / 10, many].map(|jobs| Size::new("waiting", jobs, 0)).into();
     sizes.push(Size::new("over", 0, many));
     sizes.push(Size::running(options.many / 100));
     for turn in 0..options.turns {
@@ -56,7 +57,11 @@ impl Size {
     fn new(status: &str, waiting: u32, over: u32) -> Self {
         let mut server = Server::simulated();
         server.terminate();
-        vast::build(&server.data_dir(), Vast { jobs: waiting, history: over, schedules: 0 }, SystemClock.now());
+        vast::build(
+            &server.data_dir(),
+            Vast { jobs: waiting, history: over, schedules: 0 },
+            SystemClock.now(),
+        );
         Self::of(format!("{} {status}", waiting + over), waiting + over, server)
     }
 
@@ -88,7 +93,16 @@ impl Size {
     fn of(name: String, jobs: u32, mut server: Server) -> Self {
         server.kill();
         let disk = used(&server.data_dir());
-        Self { name, jobs, server, healthz: Vec::new(), page: Vec::new(), submit: Vec::new(), disk, memory: None }
+        Self {
+            name,
+            jobs,
+            server,
+            healthz: Vec::new(),
+            page: Vec::new(),
+            submit: Vec::new(),
+            disk,
+            memory: None,
+        }
     }
 
     /// One start, and what follows it.
@@ -103,12 +117,17 @@ impl Size {
         self.healthz.push(first(&mut self.server, "/healthz"));
         self.page.push(first(&mut self.server, "/jobs?limit=1"));
         let page = self.server.get(&format!("/jobs?limit={LISTED}")).json();
-        for id in ["scheduled", "history"].iter().filter_map(|map| page[map].as_object()).flat_map(|map| map.keys()) {
+        for id in ["scheduled", "history"]
+            .iter()
+            .filter_map(|map| page[map].as_object())
+            .flat_map(|map| map.keys())
+        {
             assert_eq!(self.server.get(&format!("/job/{id}")).status, 200);
         }
         process::calm(&self.server);
         self.memory.get_or_insert_with(|| process::memory(&self.server));
-        let posted = http::load(self.server.url(), &Request::post("/job", WAITING, 201), 1, submits);
+        let posted =
+            http::load(self.server.url(), &Request::post("/job", WAITING, 201), 1, submits);
         self.submit.push(Figures::of(&posted.each_ms));
         self.server.kill();
     }

@@ -34,7 +34,12 @@ impl Figures {
 /// Prints the rows, each beside the first, which is the limit, as Markdown.
 pub fn table(title: &str, rows: &[(String, Figures)]) {
     let Some((_, limit)) = rows.first() else { return };
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(title.chars().count());
+    let width = rows
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(title.chars().count());
     eprintln!(
         "\n| {title:<width$} | {:>5} | {:>9} | {:>9} | {:>9} | {:>9} | {:>7} | {:>7} |",
         "n", "min", "median", "p99", "max", "× p50", "× p99"

@@ -25,7 +25,8 @@ const CONNECTIONS: [(usize, usize); 3] = [(1, 8), (16, 2), (64, 1)];
 
 const JOB: &str = r#"{"job_name": "busybox:latest", "date": "30h", "command": ["true"]}"#;
 const LONG_JOB: &str = r#"{"job_name": "busybox:latest", "date": "30h", "command": ["sh", "-c", "echo hi"], "env": {"K": "V"}, "timeout": "5m", "labels": {"team": "a"}}"#;
-const PAST_JOB: &str = r#"{"job_name": "busybox:latest", "date": "20-06-2021 13:25:28", "command": ["true"]}"#;
+const PAST_JOB: &str =
+    r#"{"job_name": "busybox:latest", "date": "20-06-2021 13:25:28", "command": ["true"]}"#;
 const DATE: &str = r#"{"date": "30h"}"#;
 
 /// Who answers what.
@@ -38,8 +39,20 @@ struct Row {
 }
 
 const ROWS: [Row; 5] = [
-    Row { name: "parses and answers: refused", store: Store::Empty, path: "/job", body: PAST_JOB, status: 400 },
-    Row { name: "parses and answers: `/preview`", store: Store::Empty, path: "/preview", body: DATE, status: 200 },
+    Row {
+        name: "parses and answers: refused",
+        store: Store::Empty,
+        path: "/job",
+        body: PAST_JOB,
+        status: 400,
+    },
+    Row {
+        name: "parses and answers: `/preview`",
+        store: Store::Empty,
+        path: "/preview",
+        body: DATE,
+        status: 200,
+    },
     Row { name: "durable, empty store", store: Store::Empty, path: "/job", body: JOB, status: 201 },
     Row { name: "durable, many waiting", store: Store::Full, path: "/job", body: JOB, status: 201 },
     Row {
@@ -66,7 +79,8 @@ pub fn run(options: &Options) -> Value {
         "\n| connections | | a second | p50 ms | p99 ms | max ms | rate ÷ parse-only | p99 ÷ empty |\n|---|---|---|---|---|---|---|---|"
     );
     let rows = CONNECTIONS.map(|(connections, parts)| {
-        let turns = (0..options.turns).map(|turn| one_turn(&full, connections, options.requests / parts, turn));
+        let turns = (0..options.turns)
+            .map(|turn| one_turn(&full, connections, options.requests / parts, turn));
         told(connections, options.many, &turns.collect::<Vec<_>>())
     });
     let memory = process::memory(&full);
@@ -81,7 +95,11 @@ pub fn run(options: &Options) -> Value {
 fn full(waiting: u32) -> Server {
     let mut server = Server::simulated();
     server.terminate();
-    vast::build(&server.data_dir(), Vast { jobs: waiting, history: 0, schedules: 0 }, SystemClock.now());
+    vast::build(
+        &server.data_dir(),
+        Vast { jobs: waiting, history: 0, schedules: 0 },
+        SystemClock.now(),
+    );
     server.up();
     process::calm(&server);
     server
@@ -103,7 +121,9 @@ fn one_turn(full: &Server, connections: usize, count: usize, turn: usize) -> Vec
 }
 
 fn told(connections: usize, waiting: u32, turns: &[Vec<Answered>]) -> Value {
-    let median = |of: &dyn Fn(&Vec<Answered>) -> f64| Figures::of(&turns.iter().map(of).collect::<Vec<_>>()).median;
+    let median = |of: &dyn Fn(&Vec<Answered>) -> f64| {
+        Figures::of(&turns.iter().map(of).collect::<Vec<_>>()).median
+    };
     let rows = ROWS.iter().enumerate().map(|(row, Row { name, .. })| {
         let name = name.replace("many", &waiting.to_string());
         let rate = median(&|turn| turn[row].a_second);

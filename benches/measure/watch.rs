@@ -78,9 +78,16 @@ fn simulated(watched: &Watched) -> (Vec<Rest>, Callers) {
     pass(&server, PASSING);
     let mut rests = vec![rest(&server, "simulated engine, empty", 0, None, watched)];
     run_jobs(&server, watched.simulated, &json!(["sleep", "7200"]));
-    rests.push(rest(&server, "simulated engine, jobs that run", watched.simulated, memory_of(&rests), watched));
+    rests.push(rest(
+        &server,
+        "simulated engine, jobs that run",
+        watched.simulated,
+        memory_of(&rests),
+        watched,
+    ));
     let alone = pass(&server, PASSING);
-    let job = server.submit(json!({"job_name": IMAGE, "date": "now", "command": ["sleep", "7200"]}));
+    let job =
+        server.submit(json!({"job_name": IMAGE, "date": "now", "command": ["sleep", "7200"]}));
     server.until(&job, "running");
     process::calm(&server);
     let before_mib = process::memory(&server).resident;
@@ -96,13 +103,24 @@ fn simulated(watched: &Watched) -> (Vec<Rest>, Callers) {
             std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, wait).unwrap();
         }
         process::calm(&server);
-        rests.push(rest(&server, "… and callers in `wait`", watched.callers, Some(before_mib), watched));
+        rests.push(rest(
+            &server,
+            "… and callers in `wait`",
+            watched.callers,
+            Some(before_mib),
+            watched,
+        ));
         let among = pass(&server, PASSING);
         let ended = Instant::now();
         assert_eq!(server.post_json(&format!("/job/{job}/stop"), &json!({})).status, 200);
         let took = |_| (answers.recv().unwrap() - ended).as_secs_f64() * 1_000.0;
         let took = Figures::of(&(0..watched.callers).map(took).collect::<Vec<_>>());
-        let callers = Callers { count: took.count, first_ms: took.min, last_ms: took.max, passing_ms: [alone, among] };
+        let callers = Callers {
+            count: took.count,
+            first_ms: took.min,
+            last_ms: took.max,
+            passing_ms: [alone, among],
+        };
         (rests, callers)
     })
 }
@@ -121,14 +139,22 @@ fn run_jobs(server: &Server, count: usize, command: &Value) -> Vec<String> {
     let job = json!({"job_name": IMAGE, "date": "now", "command": command, "network": "none", "stop_grace": "1s"});
     let ids: Vec<String> = (0..count).map(|_| server.submit(job.clone())).collect();
     eventually("all jobs run", || {
-        let running = server.get("/jobs?state=running").json()["running"].as_object().map_or(0, serde_json::Map::len);
+        let running = server.get("/jobs?state=running").json()["running"]
+            .as_object()
+            .map_or(0, serde_json::Map::len);
         (running >= count).then_some(())
     });
     ids.iter().for_each(|id| drop(server.until(id, "running")));
     ids
 }
 
-fn rest(server: &Server, name: &str, count: usize, before_mib: Option<f64>, watched: &Watched) -> Rest {
+fn rest(
+    server: &Server,
+    name: &str,
+    count: usize,
+    before_mib: Option<f64>,
+    watched: &Watched,
+) -> Rest {
     process::calm(server);
     let cpu_s = process::cpu_s(server);
     std::thread::sleep(watched.idle);
@@ -155,8 +181,10 @@ impl Drop for Real {
 }
 
 async fn real(lab: &Lab, watched: &Watched) -> (Vec<Rest>, Followed) {
-    let config =
-        format!("[policies.default]\nallow_networks = ['none']\n[limits]\nmax_running = {}\n", watched.real + FOLLOWED);
+    let config = format!(
+        "[policies.default]\nallow_networks = ['none']\n[limits]\nmax_running = {}\n",
+        watched.real + FOLLOWED
+    );
     let real = Real(Server::start(&[], &config, &[]));
     let server = &real.0;
     let (mut rests, ids) = tokio::task::block_in_place(|| {
@@ -169,7 +197,13 @@ async fn real(lab: &Lab, watched: &Watched) -> (Vec<Rest>, Followed) {
             LINE_EVERY.as_micros()
         );
         let ids = run_jobs(server, FOLLOWED, &json!(["sh", "-c", script]));
-        rests.push(rest(server, "… and jobs that write ten lines a second", FOLLOWED, memory_of(&rests), watched));
+        rests.push(rest(
+            server,
+            "… and jobs that write ten lines a second",
+            FOLLOWED,
+            memory_of(&rests),
+            watched,
+        ));
         (rests, ids)
     });
     let engine = follow_engine(lab, &ids, watched).await;
@@ -212,7 +246,10 @@ fn follow(server: &Server, ids: &[String], watched: &Watched, rests: &mut Vec<Re
                     }
                 }
             };
-            std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, follow).unwrap();
+            std::thread::Builder::new()
+                .stack_size(STACK_BYTES)
+                .spawn_scoped(scope, follow)
+                .unwrap();
         }
         std::thread::sleep(Duration::from_secs(1));
         let _warm: Vec<f64> = lates.try_iter().collect();
@@ -221,7 +258,8 @@ fn follow(server: &Server, ids: &[String], watched: &Watched, rests: &mut Vec<Re
         let cpu_s_per_minute = (process::cpu_s(server) - cpu_s) * 60.0 / watched.idle.as_secs_f64();
         let late: Vec<f64> = lates.try_iter().collect();
         let memory_mib = process::memory(server).resident;
-        let each_kib = (memory_mib - memory_of(rests).unwrap_or(0.0)) * 1_024.0 / watched.followers as f64;
+        let each_kib =
+            (memory_mib - memory_of(rests).unwrap_or(0.0)) * 1_024.0 / watched.followers as f64;
         let name = "… and followers of their output".to_owned();
         rests.push(Rest { name, count: watched.followers, memory_mib, cpu_s_per_minute, each_kib });
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -233,8 +271,10 @@ fn follow(server: &Server, ids: &[String], watched: &Watched, rests: &mut Vec<Re
 async fn follow_engine(lab: &Lab, ids: &[String], watched: &Watched) -> Figures {
     let followers = ids.iter().cycle().take(watched.followers).map(|id| async move {
         let (mut late, begun, end) = (Vec::new(), now_ns(), Instant::now() + watched.idle);
-        let options = LogsOptionsBuilder::default().follow(true).stdout(true).timestamps(true).build();
-        let mut lines = std::pin::pin!(lab.docker.logs(&format!("tidetable-{id}-1"), Some(options)));
+        let options =
+            LogsOptionsBuilder::default().follow(true).stdout(true).timestamps(true).build();
+        let mut lines =
+            std::pin::pin!(lab.docker.logs(&format!("tidetable-{id}-1"), Some(options)));
         while let Some(line) = lines.next().await {
             let (now, line) = (now_ns(), line.unwrap().to_string());
             let at = nanos(line.split(' ').next().unwrap());
@@ -285,11 +325,13 @@ impl Followed {
 }
 
 fn print(rests: &[Rest], callers: &Callers) {
-    let columns = ["how many", "memory, MiB", "more for each, KiB", "processor, s a minute"].map(str::to_owned);
+    let columns = ["how many", "memory, MiB", "more for each, KiB", "processor, s a minute"]
+        .map(str::to_owned);
     let rows: Vec<_> = rests
         .iter()
         .map(|rest| {
-            let each = if rest.count == 0 { String::new() } else { format!("{:.1}", rest.each_kib) };
+            let each =
+                if rest.count == 0 { String::new() } else { format!("{:.1}", rest.each_kib) };
             let cells = vec![
                 rest.count.to_string(),
                 format!("{:.1}", rest.memory_mib),
@@ -305,9 +347,15 @@ fn print(rests: &[Rest], callers: &Callers) {
         &format!("{} callers in `wait`", callers.count),
         &[String::new()],
         &[
-            ("from the request to stop to the first answer, ms".to_owned(), vec![format!("{:.1}", callers.first_ms)]),
+            (
+                "from the request to stop to the first answer, ms".to_owned(),
+                vec![format!("{:.1}", callers.first_ms)],
+            ),
             ("… to the last answer, ms".to_owned(), vec![format!("{:.1}", callers.last_ms)]),
-            ("processor time for another job, without callers, ms".to_owned(), vec![format!("{alone:.2}")]),
+            (
+                "processor time for another job, without callers, ms".to_owned(),
+                vec![format!("{alone:.2}")],
+            ),
             ("… with them, ms".to_owned(), vec![format!("{among:.2}")]),
         ],
     );

@@ -46,7 +46,9 @@ impl NewJob {
     pub(super) async fn read(request: Request) -> Result<Self, Problem> {
         match content_type(&request).as_str() {
             "application/json" => Self::from_json(&bytes(request).await?),
-            "application/x-www-form-urlencoded" => Self::from_form(urlencoded(&bytes(request).await?)?),
+            "application/x-www-form-urlencoded" => {
+                Self::from_form(urlencoded(&bytes(request).await?)?)
+            }
             "multipart/form-data" => Self::from_form(multipart(request).await?),
             "" if bytes(request).await?.is_empty() => Self::from_form(Vec::new()),
             other => Err(Problem::new(
@@ -80,7 +82,11 @@ impl NewJob {
         Self::new(name, date, map)
     }
 
-    fn new(name: Option<String>, date: Option<String>, spec: Map<String, Value>) -> Result<Self, Problem> {
+    fn new(
+        name: Option<String>,
+        date: Option<String>,
+        spec: Map<String, Value>,
+    ) -> Result<Self, Problem> {
         let name = name.ok_or_else(|| {
             Problem::field(
                 "job_name",
@@ -112,8 +118,15 @@ pub(super) fn no_date() -> Problem {
 pub(super) async fn read_definition(request: Request) -> Result<JobSpec, Problem> {
     let kind = content_type(&request);
     if kind != "application/json" {
-        let detail = format!("the content type `{}` is not read here: send `application/json`", shown(&kind));
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+        let detail = format!(
+            "the content type `{}` is not read here: send `application/json`",
+            shown(&kind)
+        );
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        ));
     }
     let spec = read_spec(Value::Object(object(&bytes(request).await?)?), &[])?;
     match spec.fields().image {
@@ -135,8 +148,10 @@ fn read_spec(json: Value, beside: &[&str]) -> Result<JobSpec, Problem> {
     let fields: SpecFields = serde_path_to_error::deserialize(json).map_err(|error| {
         let message = error.inner().to_string();
         let path = error.path().to_string();
-        let unknown =
-            message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
+        let unknown = message
+            .strip_prefix("unknown field `")
+            .and_then(|rest| rest.split('`').next())
+            .map(str::to_owned);
         match unknown {
             Some(field) => unknown_field(&field, beside),
             None => {
@@ -159,7 +174,12 @@ fn unknown_field(field: &str, beside: &[&str]) -> Problem {
         "unknown_field",
         format!(
             "there is no field `{field}`: there are {}",
-            beside.iter().chain(SpecFields::NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            beside
+                .iter()
+                .chain(SpecFields::NAMES)
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
         ),
     )
 }
@@ -179,7 +199,9 @@ fn text_of(map: &mut Map<String, Value>, field: &str) -> Result<Option<String>, 
     match map.remove(field) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Problem::field(field, "invalid_field", format!("`{field}` has to be a text"))),
+        Some(_) => {
+            Err(Problem::field(field, "invalid_field", format!("`{field}` has to be a text")))
+        }
     }
 }
 
@@ -199,9 +221,10 @@ enum Kind {
 
 fn kind(field: &str) -> Option<Kind> {
     Some(match field {
-        "image" | "command" | "entrypoint" | "workdir" | "user" | "hostname" | "network" | "memory" | "memory_swap"
-        | "shm_size" | "platform" | "pull" | "stop_signal" | "stop_grace" | "timeout" | "start_deadline"
-        | "log_limit" | "gpus" | "aim_tolerance" | "env_file" | "queue" => Kind::Text,
+        "image" | "command" | "entrypoint" | "workdir" | "user" | "hostname" | "network"
+        | "memory" | "memory_swap" | "shm_size" | "platform" | "pull" | "stop_signal"
+        | "stop_grace" | "timeout" | "start_deadline" | "log_limit" | "gpus" | "aim_tolerance"
+        | "env_file" | "queue" => Kind::Text,
         "cpus" | "pids" | "priority" | "max_parallel" => Kind::Number,
         "read_only" | "privileged" | "init" | "keep_container" | "aim" => Kind::Flag,
         "secrets" | "extra_hosts" | "dns" | "cap_add" | "cap_drop" | "security_opt" => Kind::List,
@@ -253,7 +276,11 @@ fn unquoted(value: &str) -> String {
 }
 
 fn content_type(request: &Request) -> String {
-    let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let value = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
     value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }
 
@@ -271,12 +298,17 @@ fn refused_body(status: StatusCode, why: &str) -> Problem {
             "body_too_large",
             format!("the body is too large: the limit is {} KiB", MAX_BODY_BYTES / 1024),
         ),
-        _ => Problem::new(StatusCode::BAD_REQUEST, "invalid_body", format!("the body cannot be read: {why}")),
+        _ => Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_body",
+            format!("the body cannot be read: {why}"),
+        ),
     }
 }
 
 fn urlencoded(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
-    let pairs: Vec<_> = text::urlencoded(body).take(MAX_FORM_FIELDS + 1).collect::<Result<_, _>>()?;
+    let pairs: Vec<_> =
+        text::urlencoded(body).take(MAX_FORM_FIELDS + 1).collect::<Result<_, _>>()?;
     if pairs.len() > MAX_FORM_FIELDS { Err(too_many_fields()) } else { Ok(pairs) }
 }
 
@@ -291,9 +323,12 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
         .await
         .map_err(|rejection| broken(rejection.status(), rejection.body_text()))?;
     let mut pairs = Vec::new();
-    while let Some(part) = parts.next_field().await.map_err(|error| broken(error.status(), error.body_text()))? {
+    while let Some(part) =
+        parts.next_field().await.map_err(|error| broken(error.status(), error.body_text()))?
+    {
         let name = part.name().unwrap_or_default().to_owned();
-        let value = part.bytes().await.map_err(|error| broken(error.status(), error.body_text()))?;
+        let value =
+            part.bytes().await.map_err(|error| broken(error.status(), error.body_text()))?;
         if pairs.len() == MAX_FORM_FIELDS {
             return Err(too_many_fields());
         }
@@ -309,7 +344,10 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
 ///
 /// # Errors
 /// A [`Problem`] when the body cannot be read, names the field twice, or has another.
-pub(super) async fn read_field(request: Request, name: &'static str) -> Result<Option<String>, Problem> {
+pub(super) async fn read_field(
+    request: Request,
+    name: &'static str,
+) -> Result<Option<String>, Problem> {
     let pairs = match content_type(&request).as_str() {
         "multipart/form-data" => multipart(request).await?,
         "application/json" => {
@@ -342,13 +380,18 @@ impl<'de> Deserialize<'de> for Unique {
         impl<'de> Visitor<'de> for Fields {
             type Value = Unique;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object such as {\"job_name\": \"busybox:latest\", \"date\": \"30s\"}")
+                f.write_str(
+                    "an object such as {\"job_name\": \"busybox:latest\", \"date\": \"30s\"}",
+                )
             }
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Unique, A::Error> {
                 let mut map = Map::new();
                 while let Some((field, value)) = access.next_entry::<String, Value>()? {
                     if map.contains_key(&field) {
-                        return Err(serde::de::Error::custom(format_args!("`{}` is given twice", shown(&field))));
+                        return Err(serde::de::Error::custom(format_args!(
+                            "`{}` is given twice",
+                            shown(&field)
+                        )));
                     }
                     map.insert(field, value);
                 }
@@ -395,17 +438,37 @@ mod tests {
             (vec![("date", "30s")], "job_name", "missing_field"),
             (vec![("job_name", ""), ("date", "30s")], "job_name", "invalid_job_name"),
             (vec![("job_name", "a")], "date", "missing_field"),
-            (vec![("job_name", "a"), ("job_name", "b"), ("date", "30s")], "job_name", "doubled_field"),
+            (
+                vec![("job_name", "a"), ("job_name", "b"), ("date", "30s")],
+                "job_name",
+                "doubled_field",
+            ),
             (vec![("job_name", "a"), ("date", "30s"), ("date", "30s")], "date", "doubled_field"),
-            (vec![("job_name", "a"), ("date", "30s"), ("user", "x"), ("user", "y")], "user", "doubled_field"),
+            (
+                vec![("job_name", "a"), ("date", "30s"), ("user", "x"), ("user", "y")],
+                "user",
+                "doubled_field",
+            ),
             (vec![("job_name", "a"), ("date", "30s"), ("comand", "x")], "comand", "unknown_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("mounts", "x")], "mounts", "invalid_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("cpus", "many")], "cpus", "invalid_field"),
             (vec![("job_name", "a"), ("date", "30s"), ("queue", "a b")], "queue", "invalid_field"),
-            (vec![("job_name", "a"), ("date", "30s"), ("max_parallel", "0")], "max_parallel", "invalid_field"),
-            (vec![("job_name", "a"), ("date", "30s"), ("memory", "many")], "memory", "invalid_field"),
+            (
+                vec![("job_name", "a"), ("date", "30s"), ("max_parallel", "0")],
+                "max_parallel",
+                "invalid_field",
+            ),
+            (
+                vec![("job_name", "a"), ("date", "30s"), ("memory", "many")],
+                "memory",
+                "invalid_field",
+            ),
             (vec![("job_name", "a"), ("date", "30s"), ("env", "=x")], "env", "invalid_field"),
-            (vec![("job_name", "a"), ("date", "30s"), ("env_file", "/etc/passwd")], "env_file", "config_only"),
+            (
+                vec![("job_name", "a"), ("date", "30s"), ("env_file", "/etc/passwd")],
+                "env_file",
+                "config_only",
+            ),
         ] {
             let problem = form(&pairs).expect_err("is refused");
             assert_eq!(

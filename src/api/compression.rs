@@ -33,10 +33,12 @@ pub(super) async fn settle(mut request: Request, next: Next) -> axum::response::
 }
 
 fn wants_gzip(headers: &HeaderMap) -> bool {
-    let lists = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let lists =
+        headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight: Option<f32> = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse().ok());
+        let weight: Option<f32> =
+            weight.trim().strip_prefix("q=").and_then(|weight| weight.parse().ok());
         name.trim().eq_ignore_ascii_case("gzip") && weight != Some(0.0)
     })
 }
@@ -48,8 +50,12 @@ struct Json;
 impl Predicate for Json {
     fn should_compress<B: axum::body::HttpBody>(&self, response: &Response<B>) -> bool {
         let is = |name, begins: &str| {
-            response.headers().get(name).map(|value| value.as_bytes().starts_with(begins.as_bytes()))
+            response
+                .headers()
+                .get(name)
+                .map(|value| value.as_bytes().starts_with(begins.as_bytes()))
         };
-        is(header::CONTENT_TYPE, "application/json") == Some(true) && is(header::ETAG, "W/") != Some(false)
+        is(header::CONTENT_TYPE, "application/json") == Some(true)
+            && is(header::ETAG, "W/") != Some(false)
     }
 }

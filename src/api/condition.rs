@@ -12,12 +12,17 @@ use crate::domain::expected::Expected;
 ///
 /// # Errors
 /// 400 for headers that are no text, or contradict each other.
-pub(super) fn expected<T>(headers: &HeaderMap, read: impl Fn(u64) -> T) -> Result<Expected<T>, Problem> {
+pub(super) fn expected<T>(
+    headers: &HeaderMap,
+    read: impl Fn(u64) -> T,
+) -> Result<Expected<T>, Problem> {
     match (text(headers, &IF_MATCH)?, text(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(Expected::Anything),
         (None, Some(all)) if all.trim() == "*" => Ok(Expected::Nothing),
         (Some(all), None) if all.trim() == "*" => Ok(Expected::Something),
-        (Some(tags), None) => Ok(Expected::OneOf(tags.split(',').filter_map(number).map(read).collect())),
+        (Some(tags), None) => {
+            Ok(Expected::OneOf(tags.split(',').filter_map(number).map(read).collect()))
+        }
         (_, Some(_)) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "invalid_header",
@@ -45,9 +50,14 @@ fn number(tag: &str) -> Option<u64> {
 
 /// A header's value; given more than once, it is one list.
 fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
-    let values: Result<Vec<&str>, _> = headers.get_all(name).iter().map(HeaderValue::to_str).collect();
+    let values: Result<Vec<&str>, _> =
+        headers.get_all(name).iter().map(HeaderValue::to_str).collect();
     let values = values.map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_header", format!("`{name}` holds what is no text"))
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_header",
+            format!("`{name}` holds what is no text"),
+        )
     })?;
     Ok((!values.is_empty()).then(|| values.join(",")))
 }

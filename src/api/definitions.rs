@@ -24,7 +24,8 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<DefinitionsView>
     let mut definitions = BTreeMap::new();
     api.scheduler
         .each_definition(|defined| {
-            let view = DefinitionView::of(&defined, defined.kept.map(|(revision, _)| tag(revision.0)));
+            let view =
+                DefinitionView::of(&defined, defined.kept.map(|(revision, _)| tag(revision.0)));
             definitions.insert(defined.name, view);
         })
         .await?;
@@ -32,9 +33,13 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<DefinitionsView>
 }
 
 /// `GET /definition/{name}`: the spec, as `PUT` takes it.
-pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn show(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
     let name = read_name(&name)?;
-    let Defined { spec, kept, .. } = api.scheduler.definition(&name).await?.ok_or_else(|| no_definition(&name))?;
+    let Defined { spec, kept, .. } =
+        api.scheduler.definition(&name).await?.ok_or_else(|| no_definition(&name))?;
     let response = Json(spec).into_response();
     Ok(match kept {
         Some((revision, _)) => tagged(response, revision.0),
@@ -52,10 +57,14 @@ pub(super) async fn put(
     let expected = expected(request.headers(), Revision)?;
     let spec = read_definition(request).await?;
     let known = api.scheduler.definition(&name).await?.is_some();
-    let revision =
-        api.scheduler.define(&name, &spec, expected).await.map_err(|error| Problem::from_define(&name, error))?;
+    let revision = api
+        .scheduler
+        .define(&name, &spec, expected)
+        .await
+        .map_err(|error| Problem::from_define(&name, error))?;
     let warning = api.scheduler.doubt_definition(&name, &spec).await;
-    let (message, warnings) = (format!("definition {name} is kept"), warning.iter().cloned().collect());
+    let (message, warnings) =
+        (format!("definition {name} is kept"), warning.iter().cloned().collect());
     let noted = NotedView { message, name: name.to_string(), warning, warnings };
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
     Ok(tagged((status, Json(noted)).into_response(), revision.0))
@@ -69,14 +78,18 @@ pub(super) async fn remove(
 ) -> Result<Json<NotedView>, Problem> {
     let name = read_name(&name)?;
     let expected = expected(&headers, Revision)?;
-    api.scheduler.undefine(&name, expected).await.map_err(|error| Problem::from_define(&name, error))?;
+    api.scheduler
+        .undefine(&name, expected)
+        .await
+        .map_err(|error| Problem::from_define(&name, error))?;
     let message = format!("definition {name} is removed");
     Ok(Json(NotedView { message, name: name.to_string(), warning: None, warnings: Vec::new() }))
 }
 
 fn read_name(text: &str) -> Result<JobName, Problem> {
-    text.parse()
-        .map_err(|error: crate::domain::image::BadName| Problem::field("name", "invalid_name", error.to_string()))
+    text.parse().map_err(|error: crate::domain::image::BadName| {
+        Problem::field("name", "invalid_name", error.to_string())
+    })
 }
 
 fn no_definition(name: &JobName) -> Problem {

@@ -73,7 +73,12 @@ impl Problem {
     }
 
     /// 5xx: the cause goes to the log, under an id that the answer shows.
-    pub fn internal(status: StatusCode, code: &str, detail: &str, cause: &dyn std::fmt::Display) -> Self {
+    pub fn internal(
+        status: StatusCode,
+        code: &str,
+        detail: &str,
+        cause: &dyn std::fmt::Display,
+    ) -> Self {
         let error_id = uuid::Uuid::new_v4().simple().to_string();
         error!(%error_id, %cause, "a request failed");
         Self { error_id: Some(error_id), ..Self::new(status, code, detail) }
@@ -154,15 +159,19 @@ impl From<StoreError> for Problem {
                 "store_gone",
                 "the server's data directory was deleted or exchanged, so nothing can be kept and nothing is started; the server's log says what to do",
             ),
-            StoreError::Closed => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server is stopping; try again in a moment")
-            }
-            StoreError::Outdated | StoreError::Failed(_) | StoreError::Damaged(_) => Self::internal(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "store_failed",
-                "the store failed, so nothing was changed; the server's log says why",
-                &error,
+            StoreError::Closed => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                "the server is stopping; try again in a moment",
             ),
+            StoreError::Outdated | StoreError::Failed(_) | StoreError::Damaged(_) => {
+                Self::internal(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "store_failed",
+                    "the store failed, so nothing was changed; the server's log says why",
+                    &error,
+                )
+            }
         }
     }
 }
@@ -206,7 +215,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }
 }

@@ -35,7 +35,10 @@ pub struct Guard {
 
 impl Guard {
     /// Rules with these tokens (none: no token is asked for) and these names beside loopback.
-    pub fn new(tokens: impl IntoIterator<Item = String>, hosts: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(
+        tokens: impl IntoIterator<Item = String>,
+        hosts: impl IntoIterator<Item = String>,
+    ) -> Self {
         Self {
             tokens: tokens.into_iter().map(|token| hash(token.as_bytes())).collect(),
             hosts: hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect(),
@@ -57,8 +60,9 @@ impl Guard {
                 "a token is needed: send it as `Authorization: Bearer …`",
             ));
         }
-        let host =
-            text(headers, &header::HOST).or_else(|| uri.authority().map(|authority| authority.as_str())).unwrap_or("");
+        let host = text(headers, &header::HOST)
+            .or_else(|| uri.authority().map(|authority| authority.as_str()))
+            .unwrap_or("");
         self.check_host(host)?;
         check_origin(headers, host)?;
         Ok(nobody)
@@ -70,7 +74,8 @@ impl Guard {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))?;
         let given = hash(given.1.trim().as_bytes());
-        let known = self.tokens.iter().fold(false, |found, token| found | bool::from(token.ct_eq(&given)));
+        let known =
+            self.tokens.iter().fold(false, |found, token| found | bool::from(token.ct_eq(&given)));
         known.then_some(given)
     }
 
@@ -78,8 +83,16 @@ impl Guard {
         let name = host_name(host);
         let is_loopback = name == "localhost"
             || name.ends_with(".localhost")
-            || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if is_loopback || self.hosts.iter().any(|allowed| *allowed == name || *allowed == host.to_ascii_lowercase()) {
+            || name
+                .trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+        if is_loopback
+            || self
+                .hosts
+                .iter()
+                .any(|allowed| *allowed == name || *allowed == host.to_ascii_lowercase())
+        {
             return Ok(());
         }
         let shown = crate::domain::units::shown(host);
@@ -113,7 +126,9 @@ fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Problem> {
         Err(Problem::new(
             StatusCode::FORBIDDEN,
             "cross_site",
-            format!("the request comes from another site ({what}): call the API from its own pages, or send a token"),
+            format!(
+                "the request comes from another site ({what}): call the API from its own pages, or send a token"
+            ),
         ))
     };
     if text(headers, &header::HeaderName::from_static("sec-fetch-site"))
@@ -139,7 +154,11 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// The middleware.
-pub(super) async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn admit(
+    State(guard): State<Arc<Guard>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match guard.check(request.uri(), request.headers()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -149,9 +168,10 @@ pub(super) async fn admit(State(guard): State<Arc<Guard>>, mut request: Request,
             let unauthorized = problem.status == StatusCode::UNAUTHORIZED.as_u16();
             let mut response = problem.into_response();
             if unauthorized {
-                response
-                    .headers_mut()
-                    .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer realm=\"tidetable\""));
+                response.headers_mut().insert(
+                    header::WWW_AUTHENTICATE,
+                    header::HeaderValue::from_static("Bearer realm=\"tidetable\""),
+                );
             }
             response
         }
@@ -162,10 +182,16 @@ pub(super) async fn admit(State(guard): State<Arc<Guard>>, mut request: Request,
 mod tests {
     use super::*;
 
-    fn verdict(guard: &Guard, path: &'static str, headers: &[(&'static str, &'static str)]) -> Option<String> {
+    fn verdict(
+        guard: &Guard,
+        path: &'static str,
+        headers: &[(&'static str, &'static str)],
+    ) -> Option<String> {
         let headers = headers
             .iter()
-            .map(|(name, value)| (header::HeaderName::from_static(name), header::HeaderValue::from_static(value)))
+            .map(|(name, value)| {
+                (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
+            })
             .collect();
         guard.check(&Uri::from_static(path), &headers).err().map(|problem| problem.code)
     }
@@ -189,8 +215,19 @@ mod tests {
     #[test]
     fn a_page_that_made_its_own_name_resolve_to_us_is_refused() {
         let guard = Guard::default();
-        for host in ["evil.example", "evil.example:8888", "localhost.evil.example", "10.0.0.1:8888", "", "[::2]:8888"] {
-            assert_eq!(verdict(&guard, "/jobs", &[("host", host)]).as_deref(), Some("host_not_allowed"), "{host}");
+        for host in [
+            "evil.example",
+            "evil.example:8888",
+            "localhost.evil.example",
+            "10.0.0.1:8888",
+            "",
+            "[::2]:8888",
+        ] {
+            assert_eq!(
+                verdict(&guard, "/jobs", &[("host", host)]).as_deref(),
+                Some("host_not_allowed"),
+                "{host}"
+            );
         }
         assert_eq!(verdict(&guard, "/healthz", &[("host", "10.0.0.1:8888")]), None);
     }
@@ -205,10 +242,18 @@ mod tests {
             ("origin", "http://localhost:3000"),
             ("sec-fetch-site", "cross-site"),
         ] {
-            assert_eq!(verdict(&guard, "/job", &[host, foreign]).as_deref(), Some("cross_site"), "{foreign:?}");
+            assert_eq!(
+                verdict(&guard, "/job", &[host, foreign]).as_deref(),
+                Some("cross_site"),
+                "{foreign:?}"
+            );
         }
         assert_eq!(
-            verdict(&guard, "/job", &[host, ("origin", "http://localhost:8888"), ("sec-fetch-site", "same-origin")]),
+            verdict(
+                &guard,
+                "/job",
+                &[host, ("origin", "http://localhost:8888"), ("sec-fetch-site", "same-origin")]
+            ),
             None
         );
     }
@@ -216,20 +261,29 @@ mod tests {
     #[test]
     fn with_tokens_only_a_valid_one_counts_and_it_counts_from_anywhere() {
         let guard = Guard::new(["s3cret".to_owned()], []);
-        assert_eq!(verdict(&guard, "/jobs", &[("host", "localhost")]).as_deref(), Some("unauthorized"));
         assert_eq!(
-            verdict(&guard, "/jobs", &[("host", "localhost"), ("authorization", "Bearer wrong")]).as_deref(),
+            verdict(&guard, "/jobs", &[("host", "localhost")]).as_deref(),
             Some("unauthorized")
         );
         assert_eq!(
-            verdict(&guard, "/jobs", &[("host", "localhost"), ("authorization", "Basic s3cret")]).as_deref(),
+            verdict(&guard, "/jobs", &[("host", "localhost"), ("authorization", "Bearer wrong")])
+                .as_deref(),
+            Some("unauthorized")
+        );
+        assert_eq!(
+            verdict(&guard, "/jobs", &[("host", "localhost"), ("authorization", "Basic s3cret")])
+                .as_deref(),
             Some("unauthorized")
         );
         assert_eq!(
             verdict(
                 &guard,
                 "/jobs",
-                &[("host", "tide.example"), ("origin", "http://a.example"), ("authorization", "bearer s3cret")]
+                &[
+                    ("host", "tide.example"),
+                    ("origin", "http://a.example"),
+                    ("authorization", "bearer s3cret")
+                ]
             ),
             None
         );

@@ -49,7 +49,8 @@ pub(super) async fn rerun(
 ) -> Result<Response, Problem> {
     let due = api.due(read_field(request, "date").await?.as_deref().unwrap_or("now"))?;
     let old = api.job(&id).await?;
-    let accepted = api.scheduler.submit(Order { name: old.name, spec: old.spec, due_at: due.at }).await?;
+    let accepted =
+        api.scheduler.submit(Order { name: old.name, spec: old.spec, due_at: due.at }).await?;
     Ok(created(api.accepted(&accepted, &due)))
 }
 
@@ -70,7 +71,11 @@ pub(super) async fn reschedule(
 ) -> Result<Json<DoneView>, Problem> {
     let due = api.due(&read_field(request, "date").await?.ok_or_else(no_date)?)?;
     let id = api.find(&id).await?;
-    let job = api.scheduler.reschedule(id, due.at).await.map_err(|error| Problem::from_reschedule(id, error))?;
+    let job = api
+        .scheduler
+        .reschedule(id, due.at)
+        .await
+        .map_err(|error| Problem::from_reschedule(id, error))?;
     Ok(Json(api.done(&job, scheduled(&job, &due))))
 }
 
@@ -80,12 +85,18 @@ fn scheduled(job: &Job, due: &Due) -> String {
 }
 
 /// `GET /job/{id}`.
-pub(super) async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
+pub(super) async fn show(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, Problem> {
     Ok(Json(api.view(&api.job(&id).await?).await))
 }
 
 /// `DELETE /job/{id}`.
-pub(super) async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<DoneView>, Problem> {
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<DoneView>, Problem> {
     api.cancel(&id).await
 }
 
@@ -122,7 +133,11 @@ pub(super) async fn stop(
     query: Result<Query<StopQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<DoneView>, Problem> {
     let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
-    let grace = query.grace.as_deref().map(|text| seconds_or_words("grace", "invalid_grace", text)).transpose()?;
+    let grace = query
+        .grace
+        .as_deref()
+        .map(|text| seconds_or_words("grace", "invalid_grace", text))
+        .transpose()?;
     let id = api.find(&id).await?;
     let job = api.scheduler.stop(id, grace).await.map_err(|error| Problem::from_stop(id, error))?;
     let message = match job.state.status() {
@@ -145,11 +160,14 @@ pub(super) async fn wait(
     Path(id): Path<String>,
     query: Result<Query<WaitQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) =
-        query.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text()))?;
+    let Query(query) = query.map_err(|rejection| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
+    })?;
     let timeout = match query.timeout {
         None => LONGEST_WAIT,
-        Some(text) => seconds_or_words("timeout", "invalid_timeout", &text)?.as_duration().min(LONGEST_WAIT),
+        Some(text) => {
+            seconds_or_words("timeout", "invalid_timeout", &text)?.as_duration().min(LONGEST_WAIT)
+        }
     };
     let id = api.find(&id).await?;
     let job = api.scheduler.wait(id, timeout).await.map_err(|error| match error {
@@ -165,7 +183,9 @@ pub(super) async fn wait(
 /// A time in words, or a plain number of seconds.
 fn seconds_or_words(field: &str, code: &str, text: &str) -> Result<Span, Problem> {
     let in_words = if text.parse::<u32>().is_ok() { format!("{text}s") } else { text.to_owned() };
-    in_words.parse().map_err(|error: crate::domain::units::UnitError| Problem::field(field, code, error.to_string()))
+    in_words.parse().map_err(|error: crate::domain::units::UnitError| {
+        Problem::field(field, code, error.to_string())
+    })
 }
 
 impl Api {
@@ -197,7 +217,8 @@ impl Api {
 
     async fn cancel(&self, id: &str) -> Result<Json<DoneView>, Problem> {
         let id = self.find(id).await?;
-        let job = self.scheduler.cancel(id).await.map_err(|error| Problem::from_cancel(id, error))?;
+        let job =
+            self.scheduler.cancel(id).await.map_err(|error| Problem::from_cancel(id, error))?;
         let message = format!("job {} with id {id} is taken off the schedule", job.name);
         Ok(Json(self.done(&job, message)))
     }
@@ -260,7 +281,9 @@ impl Api {
     }
 
     async fn view(&self, job: &Job) -> JobView {
-        let progress = (job.state.status() == Status::Pulling).then(|| self.scheduler.pull_progress(job.id)).flatten();
+        let progress = (job.state.status() == Status::Pulling)
+            .then(|| self.scheduler.pull_progress(job.id))
+            .flatten();
         let view = JobView::of(job, self.zone).unreachable_since(self.unreachable_since(job.map()));
         let view = view.with_output(self.scheduler.output_state(job).await);
         JobView { progress: progress.map(|progress| progress.to_string()), ..view }
@@ -269,7 +292,9 @@ impl Api {
     /// Since when nothing is known of jobs in this map.
     pub(super) fn unreachable_since(&self, map: Map) -> Option<Timestamp> {
         match self.scheduler.health() {
-            Health::Down { since, .. } | Health::Changed { since, .. } => (map == Map::Running).then_some(since),
+            Health::Down { since, .. } | Health::Changed { since, .. } => {
+                (map == Map::Running).then_some(since)
+            }
             Health::Up(_) => None,
         }
     }

@@ -14,12 +14,19 @@ use super::text;
 /// A [`Problem`] that names the field at fault.
 pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     let body = bytes(request).await?;
-    let Unique(map) = serde_json::from_slice(&body).map_err(|error| text::not_json(&body, &error))?;
+    let Unique(map) =
+        serde_json::from_slice(&body).map_err(|error| text::not_json(&body, &error))?;
     serde_path_to_error::deserialize(Value::Object(map)).map_err(|error| {
         let (message, path) = (error.inner().to_string(), error.path().to_string());
-        let Some(unknown) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
+        let Some(unknown) =
+            message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next())
+        else {
             let field = path.split(['.', '[']).next().unwrap_or(&path);
-            return Problem::field(field, "invalid_field", format!("`{path}` is not right: {message}"));
+            return Problem::field(
+                field,
+                "invalid_field",
+                format!("`{path}` is not right: {message}"),
+            );
         };
         Problem::field(unknown, "unknown_field", format!("there is no such field: {message}"))
     })

@@ -58,8 +58,9 @@ pub(super) async fn list(
     headers: HeaderMap,
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) =
-        query.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text()))?;
+    let Query(query) = query.map_err(|rejection| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
+    })?;
     let request = Request::read(&query)?;
     // Read before the snapshot: a tag may be older than its body, never newer.
     let etag = api.etag(&query).await?;
@@ -116,11 +117,15 @@ fn wanted(word: &str) -> Result<(Vec<Map>, Option<Status>), Problem> {
 }
 
 fn cursor(text: &str) -> Result<(Map, JobId), Problem> {
-    let parsed = text
-        .split_once('-')
-        .and_then(|(map, id)| Some((MAPS.into_iter().find(|m| m.as_str() == map)?, id.parse().ok()?)));
+    let parsed = text.split_once('-').and_then(|(map, id)| {
+        Some((MAPS.into_iter().find(|m| m.as_str() == map)?, id.parse().ok()?))
+    });
     parsed.ok_or_else(|| {
-        Problem::field("cursor", "invalid_query", "that is no cursor of ours: take the `next` of the last page")
+        Problem::field(
+            "cursor",
+            "invalid_query",
+            "that is no cursor of ours: take the `next` of the last page",
+        )
     })
 }
 
@@ -130,7 +135,8 @@ impl Api {
         let store = self.scheduler.store();
         let seq = store.last_seq().await?;
         let mut hasher = DefaultHasher::new();
-        (query, store.instance(), self.zone.name(), self.unreachable_since(Map::Running)).hash(&mut hasher);
+        (query, store.instance(), self.zone.name(), self.unreachable_since(Map::Running))
+            .hash(&mut hasher);
         Ok(format!("W/\"{}-{:016x}\"", seq.0, hasher.finish()))
     }
 }
@@ -156,7 +162,11 @@ impl Writer {
         let mut left = self.request.limit.unwrap_or(usize::MAX);
         let mut next = None;
         for (index, map) in MAPS.into_iter().enumerate() {
-            self.out.write(&format!("{}\"{}\":{{", if index == 0 { "{" } else { "," }, map.as_str()));
+            self.out.write(&format!(
+                "{}\"{}\":{{",
+                if index == 0 { "{" } else { "," },
+                map.as_str()
+            ));
             match self.write_map(map, &mut left).await? {
                 Ok(None) => {}
                 Ok(Some(last)) => next = next.or(Some(format!("{}-{last}", map.as_str()))),
@@ -175,7 +185,11 @@ impl Writer {
     }
 
     /// Writes a map's jobs until there are no more (`None`) or no more are wanted (the last one's id).
-    async fn write_map(&mut self, map: Map, left: &mut usize) -> Result<Result<Option<JobId>, StoreError>, Abandoned> {
+    async fn write_map(
+        &mut self,
+        map: Map,
+        left: &mut usize,
+    ) -> Result<Result<Option<JobId>, StoreError>, Abandoned> {
         let order = |map: Map| MAPS.iter().position(|m| *m == map);
         let (skipped, mut after) = match self.request.after {
             Some((at, id)) if at == map => (false, Some(id)),

@@ -57,8 +57,9 @@ pub(super) async fn show(
     headers: HeaderMap,
     query: Result<Query<LogsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) =
-        query.map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text()))?;
+    let Query(query) = query.map_err(|rejection| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
+    })?;
     let wanted = Wanted::read(&query, &api)?;
     let id = api.find(&id).await?;
     let lines = api.scheduler.output(id, wanted.follow).await?;
@@ -103,11 +104,21 @@ impl Wanted {
         let channel = match query.stream.as_deref() {
             None | Some("all") => None,
             Some(word) => Some(Channel::from_word(word).ok_or_else(|| {
-                Problem::field("stream", "invalid_query", "`stream` has to be `stdout`, `stderr` or `all`")
+                Problem::field(
+                    "stream",
+                    "invalid_query",
+                    "`stream` has to be `stdout`, `stderr` or `all`",
+                )
             })?),
         };
         let since = query.since.as_deref().map(|text| since(text, api)).transpose()?;
-        Ok(Self { follow, tail, since, timestamps: flag("timestamps", query.timestamps.as_deref())?, channel })
+        Ok(Self {
+            follow,
+            tail,
+            since,
+            timestamps: flag("timestamps", query.timestamps.as_deref())?,
+            channel,
+        })
     }
 }
 
@@ -115,7 +126,11 @@ fn flag(name: &str, value: Option<&str>) -> Result<bool, Problem> {
     match value {
         None | Some("0" | "false") => Ok(false),
         Some("" | "1" | "true") => Ok(true),
-        Some(_) => Err(Problem::field(name, "invalid_query", format!("`{name}` has to be `true` or `false`"))),
+        Some(_) => Err(Problem::field(
+            name,
+            "invalid_query",
+            format!("`{name}` has to be `true` or `false`"),
+        )),
     }
 }
 
@@ -130,7 +145,8 @@ fn since(text: &str, api: &Api) -> Result<Timestamp, Problem> {
     }
     // A time of day is the last one; any other date may lie as far in the past as it likes.
     let day = chrono::Duration::days(1);
-    let parsed = date::parse(text, now - day, api.zone).or_else(|_| date::parse(text, Timestamp::UNIX_EPOCH, api.zone));
+    let parsed = date::parse(text, now - day, api.zone)
+        .or_else(|_| date::parse(text, Timestamp::UNIX_EPOCH, api.zone));
     parsed.map(|due| due.at).map_err(|_| {
         Problem::field(
             "since",
@@ -143,7 +159,8 @@ fn since(text: &str, api: &Api) -> Result<Timestamp, Problem> {
 fn select(output: OutputStream, wanted: &Wanted) -> OutputStream {
     let (since, channel) = (wanted.since, wanted.channel);
     let passes = move |line: &Line<'_>| {
-        since.is_none_or(|since| line.at >= since) && channel.is_none_or(|channel| line.channel == channel)
+        since.is_none_or(|since| line.at >= since)
+            && channel.is_none_or(|channel| line.channel == channel)
     };
     let passing = output.map_ok(move |lines| lines.filter(passes));
     passing.try_filter(|lines| std::future::ready(!lines.is_empty())).boxed()
@@ -199,10 +216,14 @@ fn as_json_lines(output: OutputStream) -> Response {
 fn as_events(output: OutputStream) -> Response {
     let event = |name: &str, data: String| sse::Event::default().event(name).data(data);
     let write = move |lines: Lines| lines.iter().map(|line| event("log", json(&line))).collect();
-    let last_word = move |problem: &Problem| Some(event("error", serde_json::to_string(problem).unwrap_or_default()));
+    let last_word = move |problem: &Problem| {
+        Some(event("error", serde_json::to_string(problem).unwrap_or_default()))
+    };
     let events = cut_on_failure(output, write, last_word);
     let end = stream::once(async move { Ok(event("end", "{}".to_owned())) });
-    Sse::new(events.chain(end)).keep_alive(sse::KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    Sse::new(events.chain(end))
+        .keep_alive(sse::KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response()
 }
 
 /// Writes the lines. A failure becomes the `last_word`, if there is one, and then the error that cuts the answer off.
@@ -214,7 +235,9 @@ fn cut_on_failure<T: Send + 'static>(
     let pieces = output.flat_map(move |lines| {
         let (pieces, cut) = match lines {
             Ok(lines) => (write(lines), None),
-            Err(failure) => (last_word(&Problem::from(failure)).into_iter().collect(), Some(CutOff)),
+            Err(failure) => {
+                (last_word(&Problem::from(failure)).into_iter().collect(), Some(CutOff))
+            }
         };
         stream::iter(pieces.into_iter().map(Ok).chain(cut.map(Err)))
     });

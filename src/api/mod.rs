@@ -85,9 +85,15 @@ impl Api {
             .route("/job/{id}/stop", post(jobs::stop))
             .route("/job/{id}/logs", get(logs::show))
             .route("/definitions", get(definitions::list))
-            .route("/definition/{name}", get(definitions::show).put(definitions::put).delete(definitions::remove))
+            .route(
+                "/definition/{name}",
+                get(definitions::show).put(definitions::put).delete(definitions::remove),
+            )
             .route("/schedules", get(schedule_list::list))
-            .route("/schedule/{name}", get(schedules::show).put(schedules::put).delete(schedules::delete))
+            .route(
+                "/schedule/{name}",
+                get(schedules::show).put(schedules::put).delete(schedules::delete),
+            )
             .route("/schedule/{name}/pause", post(schedules::pause))
             .route("/schedule/{name}/resume", post(schedules::resume))
             .route("/schedule/{name}/trigger", post(schedules::trigger))
@@ -130,7 +136,8 @@ async fn method_not_allowed(request: Request, next: Next) -> Response {
         return response;
     }
     let allow = response.headers().get(header::ALLOW).cloned();
-    let allowed = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("others").to_owned();
+    let allowed =
+        allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("others").to_owned();
     let problem = Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",

@@ -35,7 +35,9 @@ pub(super) fn key(headers: &HeaderMap, caller: Caller) -> Result<Option<RequestK
         _ => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "invalid_header",
-            format!("`Idempotency-Key` has to be given once, with 1 to {LONGEST_KEY} visible characters"),
+            format!(
+                "`Idempotency-Key` has to be given once, with 1 to {LONGEST_KEY} visible characters"
+            ),
         )),
     }
 }
@@ -58,12 +60,17 @@ pub(super) fn again(earlier: &Answer, body: [u8; 32]) -> Result<Response, Proble
             "this `Idempotency-Key` was used for another job: give each its own, and use one again only to send the same request again",
         ));
     }
-    let Json(done): Json<DoneView> = Json::from_bytes(earlier.text.as_bytes()).map_err(|error| unreadable(&error))?;
+    let Json(done): Json<DoneView> =
+        Json::from_bytes(earlier.text.as_bytes()).map_err(|error| unreadable(&error))?;
     Ok(created(done))
 }
 
 /// What is kept of an answer.
-pub(super) fn kept(request: RequestKey, body: [u8; 32], done: &DoneView) -> Result<Answer, Problem> {
+pub(super) fn kept(
+    request: RequestKey,
+    body: [u8; 32],
+    done: &DoneView,
+) -> Result<Answer, Problem> {
     let text = serde_json::to_string(done).map_err(|error| unreadable(&error))?;
     Ok(Answer { request, body, text })
 }

@@ -29,7 +29,10 @@ pub(super) struct Question {
 }
 
 /// `POST /preview`.
-pub(super) async fn preview(State(api): State<Api>, request: Request) -> Result<Json<PreviewView>, Problem> {
+pub(super) async fn preview(
+    State(api): State<Api>,
+    request: Request,
+) -> Result<Json<PreviewView>, Problem> {
     let question: Question = json::read(request).await?;
     let zone = question.time_zone.unwrap_or(api.zone.into());
     let from = question.from.as_deref().map_or(Ok(api.scheduler.now()), instant)?;
@@ -48,7 +51,8 @@ pub(super) async fn preview(State(api): State<Api>, request: Request) -> Result<
         }
     };
     let recurrence = rule.anchored(zone, from);
-    let next = recurrence.after(from).take(count).map(|tick| shown_in(zone, tick.nominal)).collect();
+    let next =
+        recurrence.after(from).take(count).map(|tick| shown_in(zone, tick.nominal)).collect();
     Ok(Json(PreviewView { says: recurrence.describe(), next }))
 }
 
@@ -60,9 +64,11 @@ pub(super) fn count_of(asked: Option<usize>) -> Result<usize, Problem> {
     match asked {
         None => Ok(COUNT.0),
         Some(count) if (1..=COUNT.1).contains(&count) => Ok(count),
-        Some(count) => {
-            Err(Problem::field("count", "invalid_field", format!("{count} is asked for: ask for 1 to {}", COUNT.1)))
-        }
+        Some(count) => Err(Problem::field(
+            "count",
+            "invalid_field",
+            format!("{count} is asked for: ask for 1 to {}", COUNT.1),
+        )),
     }
 }
 
@@ -73,7 +79,10 @@ pub(super) fn shown_in(zone: Zone, at: Timestamp) -> String {
 
 fn instant(text: &str) -> Result<Timestamp, Problem> {
     DateTime::parse_from_rfc3339(text.trim()).map(|at| at.to_utc()).map_err(|_| {
-        let detail = format!("`{}` is no instant: write one such as `2026-03-28T02:30:00+01:00`", shown(text));
+        let detail = format!(
+            "`{}` is no instant: write one such as `2026-03-28T02:30:00+01:00`",
+            shown(text)
+        );
         Problem::field("from", "invalid_field", detail)
     })
 }

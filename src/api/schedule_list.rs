@@ -35,9 +35,16 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
     let limit = limit_of(query.limit, query.cursor.as_deref())?;
-    let after = query.cursor.as_deref().map(|name| name.parse::<ScheduleName>()).transpose().map_err(|_| {
-        Problem::field("cursor", "invalid_query", "that is no cursor of ours: take the `next` of the last page")
-    })?;
+    let after =
+        query.cursor.as_deref().map(|name| name.parse::<ScheduleName>()).transpose().map_err(
+            |_| {
+                Problem::field(
+                    "cursor",
+                    "invalid_query",
+                    "that is no cursor of ours: take the `next` of the last page",
+                )
+            },
+        )?;
     // Read before the snapshot: a tag may be older than its body, never newer.
     let etag = api.etag_of_schedules(&query).await?;
     if let Some(answer) = not_modified(&headers, &etag) {
@@ -96,10 +103,12 @@ async fn write(
 /// The schedules, with `open` before the first.
 fn render(records: &[ScheduleRecord], open: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(records.len() * 640);
-    for (record, before) in records.iter().zip(std::iter::once(open).chain(std::iter::repeat(","))) {
+    for (record, before) in records.iter().zip(std::iter::once(open).chain(std::iter::repeat(",")))
+    {
         out.extend_from_slice(format!("{before}\"{}\":", record.name).as_bytes());
         // Writing to a vector cannot fail, and neither can these types.
-        let _infallible: Result<(), serde_json::Error> = serde_json::to_writer(&mut out, &view(record));
+        let _infallible: Result<(), serde_json::Error> =
+            serde_json::to_writer(&mut out, &view(record));
     }
     out
 }

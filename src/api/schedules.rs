@@ -24,7 +24,10 @@ use crate::scheduler::ScheduleError;
 const PAGE: (usize, usize) = (100, 1_000);
 
 /// `GET /schedule/{name}`.
-pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn show(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
     Ok(tagged(StatusCode::OK, &api.record(&name).await?, Vec::new()))
 }
 
@@ -42,7 +45,8 @@ pub(super) async fn put(
         let detail = "`env_file` is a file of the server's machine, so only a definition of the config file has it";
         return Err(Problem::field("spec", "config_only", detail));
     }
-    let schedule = Schedule::try_from(fields).map_err(|bad| Problem::field(bad.field, "invalid_field", bad.detail))?;
+    let schedule = Schedule::try_from(fields)
+        .map_err(|bad| Problem::field(bad.field, "invalid_field", bad.detail))?;
     let zone = Zone::from(api.zone);
     let put = api.scheduler.put_schedule(&name, schedule, zone, expected).await;
     let put = put.map_err(|error| problem(&name, error))?;
@@ -62,12 +66,20 @@ pub(super) async fn delete(
 }
 
 /// `POST /schedule/{name}/pause`.
-pub(super) async fn pause(api: State<Api>, name: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn pause(
+    api: State<Api>,
+    name: Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     set_paused(api, name, headers, true).await
 }
 
 /// `POST /schedule/{name}/resume`.
-pub(super) async fn resume(api: State<Api>, name: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn resume(
+    api: State<Api>,
+    name: Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     set_paused(api, name, headers, false).await
 }
 
@@ -78,7 +90,8 @@ async fn set_paused(
     paused: bool,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
-    let changed = api.scheduler.pause_schedule(&name, paused, expected(&headers, Generation)?).await;
+    let changed =
+        api.scheduler.pause_schedule(&name, paused, expected(&headers, Generation)?).await;
     Ok(tagged(StatusCode::OK, &changed.map_err(|error| problem(&name, error))?, Vec::new()))
 }
 
@@ -88,7 +101,8 @@ pub(super) async fn trigger(
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Json<DoneView>), Problem> {
     let name = name_of(&name)?;
-    let accepted = api.scheduler.trigger_schedule(&name).await.map_err(|error| problem(&name, error))?;
+    let accepted =
+        api.scheduler.trigger_schedule(&name).await.map_err(|error| problem(&name, error))?;
     let job = accepted.job;
     let message = format!("job {} with id {} of schedule {name} will be run now", job.name, job.id);
     Ok((StatusCode::CREATED, Json(api.done(&job, message).with_warnings(accepted.warnings))))
@@ -154,7 +168,8 @@ impl Api {
 }
 
 fn name_of(text: &str) -> Result<ScheduleName, Problem> {
-    text.parse::<ScheduleName>().map_err(|error| Problem::field("name", "invalid_name", error.to_string()))
+    text.parse::<ScheduleName>()
+        .map_err(|error| Problem::field("name", "invalid_name", error.to_string()))
 }
 
 fn no_schedule(name: &ScheduleName) -> Problem {
@@ -167,13 +182,17 @@ fn problem(name: &ScheduleName, error: ScheduleError) -> Problem {
         ScheduleError::InConfig => Problem::new(
             StatusCode::CONFLICT,
             "defined_in_config",
-            format!("the schedule `{name}` is in the server's config file: change it there, or choose another name"),
+            format!(
+                "the schedule `{name}` is in the server's config file: change it there, or choose another name"
+            ),
         ),
         ScheduleError::NotFound => no_schedule(name),
         ScheduleError::Changed => Problem::new(
             StatusCode::PRECONDITION_FAILED,
             "changed",
-            format!("schedule `{name}` is not what `If-Match` or `If-None-Match` says: read it, and decide again"),
+            format!(
+                "schedule `{name}` is not what `If-Match` or `If-None-Match` says: read it, and decide again"
+            ),
         ),
         ScheduleError::Refused(error) => error.into(),
     }
@@ -196,7 +215,8 @@ pub(super) fn view(record: &ScheduleRecord) -> ScheduleView {
 
 fn tagged(status: StatusCode, record: &ScheduleRecord, warnings: Vec<String>) -> Response {
     let response =
-        (status, Json(ScheduleView { warning: joined(&warnings), warnings, ..view(record) })).into_response();
+        (status, Json(ScheduleView { warning: joined(&warnings), warnings, ..view(record) }))
+            .into_response();
     condition::tagged(response, record.generation.0)
 }
 
@@ -220,7 +240,8 @@ fn read_cursor(text: &str) -> Result<(Timestamp, Generation), Problem> {
         Some((first, Generation(generation.parse().ok()?)))
     };
     read().ok_or_else(|| {
-        let detail = format!("`{}` is no cursor: take it from `next` of the page before", shown(text));
+        let detail =
+            format!("`{}` is no cursor: take it from `next` of the page before", shown(text));
         Problem::field("cursor", "invalid_cursor", detail)
     })
 }

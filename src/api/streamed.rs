@@ -75,7 +75,9 @@ impl Api {
                 Ok(Ok(())) => drop(whole.send(())),
                 // The status is sent already: a body that is cut off is how HTTP says that it is not whole.
                 Ok(Err(failure)) => warn!(error = %failure, "a listing broke off"),
-                Err(Abandoned) => warn!("a listing was given up: its reader is gone, or took nothing for too long"),
+                Err(Abandoned) => warn!(
+                    "a listing was given up: its reader is gone, or took nothing for too long"
+                ),
             }
         });
         let body = Body::from_stream(until_whole(waiting, is_whole));
@@ -96,7 +98,8 @@ fn until_whole(
     is_whole: oneshot::Receiver<()>,
 ) -> impl Stream<Item = Result<Bytes, CutOff>> {
     let chunks = futures::stream::poll_fn(move |context| waiting.poll_recv(context));
-    let end = futures::stream::once(is_whole).filter_map(async |whole| whole.is_err().then_some(Err(CutOff)));
+    let end = futures::stream::once(is_whole)
+        .filter_map(async |whole| whole.is_err().then_some(Err(CutOff)));
     chunks.map(Ok).chain(end)
 }
 
@@ -109,7 +112,10 @@ pub(super) fn not_modified(headers: &HeaderMap, etag: &str) -> Option<Response> 
 }
 
 /// How many are asked for, where that can be had; and a cursor only with that.
-pub(super) fn limit_of(limit: Option<usize>, cursor: Option<&str>) -> Result<Option<usize>, Problem> {
+pub(super) fn limit_of(
+    limit: Option<usize>,
+    cursor: Option<&str>,
+) -> Result<Option<usize>, Problem> {
     if limit.is_some_and(|limit| !(1..=MAX_PAGE).contains(&limit)) {
         let detail = format!("`limit` has to be between 1 and {MAX_PAGE}");
         return Err(Problem::field("limit", "invalid_query", detail));

@@ -21,19 +21,23 @@ pub(super) async fn healthz() -> Json<serde_json::Value> {
 pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyView>) {
     let (engine, engine_says) = match api.scheduler.health() {
         Health::Up(_) => ("ok", None),
-        Health::Down { .. } => {
-            ("engine_unreachable", Some("the engine does not answer; jobs that are due wait for it"))
-        }
-        Health::Changed { .. } => {
-            ("engine_changed", Some("another engine answers than the one that has our containers; nothing is started"))
-        }
+        Health::Down { .. } => (
+            "engine_unreachable",
+            Some("the engine does not answer; jobs that are due wait for it"),
+        ),
+        Health::Changed { .. } => (
+            "engine_changed",
+            Some("another engine answers than the one that has our containers; nothing is started"),
+        ),
     };
     let kept = api.scheduler.store();
     let (store, store_says) = match kept.is_there().await.and(kept.engine().await) {
         Ok(_) => ("ok", None),
         Err(StoreError::Gone(_)) => (
             "store_gone",
-            Some("the data directory was deleted or exchanged: nothing is started; the server's log says what to do"),
+            Some(
+                "the data directory was deleted or exchanged: nothing is started; the server's log says what to do",
+            ),
         ),
         Err(_) => ("store_failed", Some("the store cannot be read")),
     };
@@ -48,5 +52,8 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyVie
 
 /// `GET /version`.
 pub(super) async fn version() -> Json<VersionView> {
-    Json(VersionView { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+    Json(VersionView {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
 }

@@ -14,7 +14,8 @@ use crate::domain::units::shown;
 
 /// Refuses a path or a query that does not decode to UTF-8. What passes can be decoded by any extractor without a loss.
 pub(super) async fn admit(request: Request, next: Next) -> Response {
-    match check_path(&request).and_then(|()| check_query(request.uri().query().unwrap_or_default())) {
+    match check_path(&request).and_then(|()| check_query(request.uri().query().unwrap_or_default()))
+    {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
@@ -74,12 +75,17 @@ fn name_of(name: &[u8]) -> String {
 /// # Errors
 /// A [`Problem`] of this code that names the field.
 pub(super) fn utf8(field: &str, bytes: Vec<u8>, code: &str) -> Result<String, Problem> {
-    String::from_utf8(bytes).map_err(|error| not_text(field, code, &error.as_bytes().escape_ascii().to_string()))
+    String::from_utf8(bytes)
+        .map_err(|error| not_text(field, code, &error.as_bytes().escape_ascii().to_string()))
 }
 
 fn not_text(field: &str, code: &str, value: &str) -> Problem {
     let (field, value) = (shown(field), shown(value));
-    Problem::field(&field, code, format!("`{field}` holds `{value}`, which is not UTF-8: send text as UTF-8"))
+    Problem::field(
+        &field,
+        code,
+        format!("`{field}` holds `{value}`, which is not UTF-8: send text as UTF-8"),
+    )
 }
 
 /// What a `+` stands for: a blank in forms and queries, itself in paths.
@@ -96,7 +102,11 @@ fn decoded(text: &[u8], plus: Plus) -> Vec<u8> {
     while let Some(&byte) = text.get(at) {
         let pair = digit(at + 1).zip(digit(at + 2)).filter(|_| byte == b'%');
         let value = pair.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-        bytes.push(value.unwrap_or(if byte == b'+' && plus == Plus::IsBlank { b' ' } else { byte }));
+        bytes.push(value.unwrap_or(if byte == b'+' && plus == Plus::IsBlank {
+            b' '
+        } else {
+            byte
+        }));
         at += if value.is_some() { 3 } else { 1 };
     }
     bytes
@@ -106,12 +116,17 @@ fn decoded(text: &[u8], plus: Plus) -> Vec<u8> {
 pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> Problem {
     let refused = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail);
     if body.starts_with(b"\xef\xbb\xbf") {
-        return refused("the body begins with a byte order mark: send the JSON without it".to_owned());
+        return refused(
+            "the body begins with a byte order mark: send the JSON without it".to_owned(),
+        );
     }
     let Err(bad) = std::str::from_utf8(body) else {
         return refused(format!("the body is not a JSON object with single fields: {error}"));
     };
-    let detail = format!("the body is not UTF-8 from its byte {} on: send JSON as UTF-8", bad.valid_up_to() + 1);
+    let detail = format!(
+        "the body is not UTF-8 from its byte {} on: send JSON as UTF-8",
+        bad.valid_up_to() + 1
+    );
     Problem { field: broken_field(body), ..refused(detail) }
 }
 

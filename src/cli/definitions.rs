@@ -52,8 +52,11 @@ pub(super) async fn call(client: &Client, command: DefinitionCommand) -> anyhow:
     match command {
         DefinitionCommand::Ls(args) => {
             let definitions = client.definitions().await?;
-            let text =
-                if args.json { serde_json::to_string_pretty(&definitions)? } else { output::definitions(&definitions) };
+            let text = if args.json {
+                serde_json::to_string_pretty(&definitions)?
+            } else {
+                output::definitions(&definitions)
+            };
             println!("{text}");
             Ok(0)
         }
@@ -63,6 +66,8 @@ pub(super) async fn call(client: &Client, command: DefinitionCommand) -> anyhow:
             }
             Ok(0)
         }
-        DefinitionCommand::Rm(args) => output::noted(&client.undefine(&args.name).await?, args.json),
+        DefinitionCommand::Rm(args) => {
+            output::noted(&client.undefine(&args.name).await?, args.json)
+        }
     }
 }

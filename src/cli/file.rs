@@ -11,12 +11,17 @@ use serde_json::Value;
 ///
 /// # Errors
 /// A sentence, when it cannot be read or is something else.
-pub(super) fn entries(file: &Path, name: Option<String>, section: &str) -> anyhow::Result<Vec<(String, Value)>> {
+pub(super) fn entries(
+    file: &Path,
+    name: Option<String>,
+    section: &str,
+) -> anyhow::Result<Vec<(String, Value)>> {
     let mut text = String::new();
     if file == Path::new("-") {
         std::io::stdin().read_to_string(&mut text).context("the standard input cannot be read")?;
     } else {
-        text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        text = std::fs::read_to_string(file)
+            .with_context(|| format!("{} cannot be read", file.display()))?;
     }
     read(&text, name, section).with_context(|| format!("{} is not right", file.display()))
 }
@@ -25,7 +30,9 @@ fn read(text: &str, name: Option<String>, section: &str) -> anyhow::Result<Vec<(
     let text = text.trim_start_matches('\u{feff}');
     let mut value: Value = match text.trim_start().starts_with('{') {
         true => serde_json::from_str(text).context("it is not JSON")?,
-        false => toml::from_str(text).context("it is neither JSON (which begins with `{`) nor TOML")?,
+        false => {
+            toml::from_str(text).context("it is neither JSON (which begins with `{`) nor TOML")?
+        }
     };
     if let Some(name) = name {
         return Ok(vec![(name, value)]);
@@ -34,8 +41,12 @@ fn read(text: &str, name: Option<String>, section: &str) -> anyhow::Result<Vec<(
         value = inner.take();
     }
     match value {
-        Value::Object(all) if !all.is_empty() && all.values().all(Value::is_object) => Ok(all.into_iter().collect()),
-        _ => bail!("say the NAME beside it, or write `{{\"NAME\": {{…}}}}` or `[{section}.NAME]` into it"),
+        Value::Object(all) if !all.is_empty() && all.values().all(Value::is_object) => {
+            Ok(all.into_iter().collect())
+        }
+        _ => bail!(
+            "say the NAME beside it, or write `{{\"NAME\": {{…}}}}` or `[{section}.NAME]` into it"
+        ),
     }
 }
 

@@ -24,7 +24,9 @@ pub(super) async fn run(client: &Client, args: &ForecastArgs) -> anyhow::Result<
         return Ok(0);
     }
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["DUE", "JOB", "SCHEDULE", "EXPECTED", "OVERLAPS", "ID"]);
+    table
+        .load_style(presets::NOTHING)
+        .set_header(["DUE", "JOB", "SCHEDULE", "EXPECTED", "OVERLAPS", "ID"]);
     for entry in &forecast.entries {
         table.add_row(cells(entry));
     }
@@ -48,11 +50,17 @@ fn cells(entry: &ForecastEntryView) -> [String; 6] {
 fn warnings(forecast: &ForecastView) -> impl Iterator<Item = String> {
     let pile_ups = forecast.pile_ups.iter().map(|pile| {
         let (from, until) = (&pile.from, &pile.until);
-        format!("from {from} to {until} up to {} would run at once, and {} is {}", pile.peak, pile.limit, pile.most)
+        format!(
+            "from {from} to {until} up to {} would run at once, and {} is {}",
+            pile.peak, pile.limit, pile.most
+        )
     });
     let overlaps = forecast.overlaps.iter().map(|overlap| {
         let (runs, name) = (overlap.runs, &overlap.schedule);
-        format!("{runs} runs of schedule {name} come while the one before is not over, the first at {}", overlap.first)
+        format!(
+            "{runs} runs of schedule {name} come while the one before is not over, the first at {}",
+            overlap.first
+        )
     });
     let truncated = forecast.truncated.then(|| format!("there is more after {}", forecast.until));
     pile_ups.chain(overlaps).chain(truncated)

@@ -150,7 +150,10 @@ pub(super) async fn run(client: &Client, args: RunArgs) -> anyhow::Result<u8> {
 
 fn order(args: &RunArgs) -> Value {
     let date = args.delay.clone().or_else(|| args.at.clone()).unwrap_or_else(|| "now".to_owned());
-    let mut order = Map::from_iter([("job_name".to_owned(), json!(args.name)), ("date".to_owned(), json!(date))]);
+    let mut order = Map::from_iter([
+        ("job_name".to_owned(), json!(args.name)),
+        ("date".to_owned(), json!(date)),
+    ]);
     for (field, list) in [("env", &args.env), ("labels", &args.label), ("command", &args.command)] {
         if !list.is_empty() {
             order.insert(field.to_owned(), json!(list));
@@ -164,12 +167,14 @@ fn order(args: &RunArgs) -> Value {
 
 pub(super) async fn ls(client: &Client, args: LsArgs) -> anyhow::Result<u8> {
     loop {
-        let query: Vec<(&str, &str)> = args.state.iter().map(|state| ("state", state.as_str())).collect();
+        let query: Vec<(&str, &str)> =
+            args.state.iter().map(|state| ("state", state.as_str())).collect();
         let mut jobs = client.jobs(&query).await?;
         if !args.all && args.state.is_none() {
             jobs.history.clear();
         }
-        let text = if args.json { serde_json::to_string_pretty(&jobs)? } else { output::table(&jobs) };
+        let text =
+            if args.json { serde_json::to_string_pretty(&jobs)? } else { output::table(&jobs) };
         if args.watch && output::is_terminal() {
             // Back to the first line, then clear what is below.
             print!("\x1b[H\x1b[J");
@@ -245,5 +250,8 @@ fn exit_code(job: &JobView) -> u8 {
     if job.status == "succeeded" {
         return 0;
     }
-    job.exit_code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(NO_EXIT_CODE)
+    job.exit_code
+        .and_then(|code| u8::try_from(code).ok())
+        .filter(|code| *code != 0)
+        .unwrap_or(NO_EXIT_CODE)
 }

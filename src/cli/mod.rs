@@ -39,7 +39,13 @@ struct ServerArgs {
     #[arg(long, global = true, env = "TIDETABLE_SERVER", value_name = "URL")]
     server: Option<String>,
     /// Token to call with
-    #[arg(long, global = true, env = "TIDETABLE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        global = true,
+        env = "TIDETABLE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     token: Option<String>,
 }
 
@@ -92,7 +98,8 @@ impl ServerArgs {
 
     /// The server in the same container: where `serve` listens there, unless told otherwise.
     fn own_server(&self) -> Result<Client, ClientError> {
-        let listen = std::env::var("TIDETABLE_LISTEN").unwrap_or_else(|_| DEFAULT_LISTEN.to_owned());
+        let listen =
+            std::env::var("TIDETABLE_LISTEN").unwrap_or_else(|_| DEFAULT_LISTEN.to_owned());
         let local = listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
         Client::new(self.server.as_deref().unwrap_or(&local), self.token.clone())
     }
@@ -117,7 +124,9 @@ impl Cli {
             && LOCAL_COMMANDS.contains(&name)
         {
             let is_given = |flag: &&str| {
-                [&matches, of_command].iter().any(|given| given.value_source(flag) == Some(ValueSource::CommandLine))
+                [&matches, of_command]
+                    .iter()
+                    .any(|given| given.value_source(flag) == Some(ValueSource::CommandLine))
             };
             if let Some(flag) = CLIENT_FLAGS.into_iter().find(is_given) {
                 return Err(tree.error(ErrorKind::ArgumentConflict, refusal(name, flag)));
@@ -140,11 +149,18 @@ impl Cli {
     /// What went wrong, to be shown.
     pub fn run(self) -> anyhow::Result<u8> {
         match self.command {
-            Command::Serve(args) => serve::run(*args, self.server.token.is_some_and(|token| !token.is_empty())),
+            Command::Serve(args) => {
+                serve::run(*args, self.server.token.is_some_and(|token| !token.is_empty()))
+            }
             Command::Backup(args) => store::backup(&args),
             Command::Check(args) => store::check(&args),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Self::tree(), "tidetable", &mut std::io::stdout());
+                clap_complete::generate(
+                    shell,
+                    &mut Self::tree(),
+                    "tidetable",
+                    &mut std::io::stdout(),
+                );
                 Ok(0)
             }
             command => tokio::runtime::Builder::new_current_thread()
@@ -217,31 +233,52 @@ mod tests {
             let refused = read(line).expect_err(line);
             assert_eq!(refused.exit_code(), 2, "{line}");
             assert!(
-                refused.to_string().contains("a client") || refused.to_string().contains("calls none"),
+                refused.to_string().contains("a client")
+                    || refused.to_string().contains("calls none"),
                 "{refused}"
             );
         }
-        assert!(read("tidetable serve --token abc").expect_err("is refused").to_string().contains("--token-file"));
+        assert!(
+            read("tidetable serve --token abc")
+                .expect_err("is refused")
+                .to_string()
+                .contains("--token-file")
+        );
     }
 
     #[test]
     fn a_servers_flag_is_refused_by_clients() {
-        for line in ["tidetable ls --listen 127.0.0.1:1", "tidetable ls --data-dir /x", "tidetable run a --config /x"] {
+        for line in [
+            "tidetable ls --listen 127.0.0.1:1",
+            "tidetable ls --data-dir /x",
+            "tidetable run a --config /x",
+        ] {
             assert_eq!(read(line).expect_err(line).exit_code(), 2, "{line}");
         }
     }
 
     #[test]
     fn a_client_takes_its_flags_in_either_place() {
-        for line in ["tidetable ls --token abc --server http://a:1", "tidetable --token abc --server http://a:1 ls"] {
+        for line in [
+            "tidetable ls --token abc --server http://a:1",
+            "tidetable --token abc --server http://a:1 ls",
+        ] {
             let server = read(line).expect(line).server;
-            assert_eq!((server.token.as_deref(), server.server.as_deref()), (Some("abc"), Some("http://a:1")));
+            assert_eq!(
+                (server.token.as_deref(), server.server.as_deref()),
+                (Some("abc"), Some("http://a:1"))
+            );
         }
     }
 
     #[test]
     fn help_of_serve_shows_no_clients_flag() {
         let help = read("tidetable serve --help").expect_err("is help").to_string();
-        assert!(help.contains("--token-file") && !help.contains("--token ") && !help.contains("--server"), "{help}");
+        assert!(
+            help.contains("--token-file")
+                && !help.contains("--token ")
+                && !help.contains("--server"),
+            "{help}"
+        );
     }
 }

@@ -24,7 +24,9 @@ pub(super) fn table(jobs: &JobsView) -> String {
     scheduled.sort_by(|a, b| a.due_at.cmp(&b.due_at));
     let rows = jobs.running.values().chain(scheduled).chain(jobs.history.values().rev());
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["ID", "JOB", "STATUS", "DUE", "STARTED", "EXIT", "REASON"]);
+    table
+        .load_style(presets::NOTHING)
+        .set_header(["ID", "JOB", "STATUS", "DUE", "STARTED", "EXIT", "REASON"]);
     for job in rows {
         table.add_row(cells(job));
     }
@@ -51,9 +53,13 @@ fn cells(job: &JobView) -> [String; 7] {
 
 /// One line a row, cells separated by tabs, for programs.
 fn plain(table: &Table) -> String {
-    let header =
-        table.header().into_iter().map(|row| row.cell_iter().map(|cell| cell.content()).collect::<Vec<_>>().join("\t"));
-    let rows = table.row_iter().map(|row| row.cell_iter().map(|cell| cell.content()).collect::<Vec<_>>().join("\t"));
+    let header = table
+        .header()
+        .into_iter()
+        .map(|row| row.cell_iter().map(|cell| cell.content()).collect::<Vec<_>>().join("\t"));
+    let rows = table
+        .row_iter()
+        .map(|row| row.cell_iter().map(|cell| cell.content()).collect::<Vec<_>>().join("\t"));
     header.chain(rows).collect::<Vec<_>>().join("\n")
 }
 
@@ -63,7 +69,10 @@ pub(super) fn details(job: &JobView) -> anyhow::Result<String> {
     table.load_style(presets::NOTHING);
     if let serde_json::Value::Object(fields) = serde_json::to_value(job)? {
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-            table.add_row([name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)]);
+            table.add_row([
+                name.clone(),
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+            ]);
         }
     }
     Ok(table.to_string())

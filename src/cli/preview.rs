@@ -38,8 +38,10 @@ pub(super) async fn run(client: &Client, args: &PreviewArgs) -> anyhow::Result<u
         ("time_zone", &args.time_zone),
         ("from", &args.from),
     ];
-    let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?))));
-    let question: Map<String, Value> = texts.chain(args.count.map(|n| ("count".to_owned(), json!(n)))).collect();
+    let texts =
+        texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text.as_ref()?))));
+    let question: Map<String, Value> =
+        texts.chain(args.count.map(|n| ("count".to_owned(), json!(n)))).collect();
     let preview = client.preview(&Value::Object(question)).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&preview)?);

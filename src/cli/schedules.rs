@@ -64,7 +64,13 @@ pub(super) async fn run(client: &Client, args: ScheduleArgs) -> anyhow::Result<u
             let rows = all.schedules.values().map(|s| {
                 let next = s.next_due_at.clone().unwrap_or_else(|| "-".to_owned());
                 let job = s.fields.job_name.as_ref().map(ToString::to_string).unwrap_or_default();
-                [s.name.clone(), job, next, s.fields.paused.unwrap_or(false).to_string(), s.says.clone()]
+                [
+                    s.name.clone(),
+                    job,
+                    next,
+                    s.fields.paused.unwrap_or(false).to_string(),
+                    s.says.clone(),
+                ]
             });
             show(&all, json, || table(["NAME", "JOB", "NEXT", "PAUSED", "WHEN"], rows))
         }
@@ -89,7 +95,9 @@ pub(super) async fn run(client: &Client, args: ScheduleArgs) -> anyhow::Result<u
             let view = client.pause_schedule(&name, false).await?;
             show(&view, json, || format!("schedule {name} goes on: {}", view.says))
         }
-        Action::Trigger(NameArgs { name }) => output::done(&client.trigger_schedule(&name).await?, json),
+        Action::Trigger(NameArgs { name }) => {
+            output::done(&client.trigger_schedule(&name).await?, json)
+        }
         Action::Next { name, n } => {
             let next = client.next_of_schedule(&name, n).await?;
             show(&next, json, || next.next.join("\n"))
@@ -97,8 +105,14 @@ pub(super) async fn run(client: &Client, args: ScheduleArgs) -> anyhow::Result<u
         Action::Ledger(NameArgs { name }) => {
             let ledger = client.ledger(&name).await?;
             let rows = ledger.ticks.iter().map(|tick| {
-                let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-                [tick.due_at.clone(), tick.outcome.clone(), or_dash(&tick.reason), or_dash(&tick.job)]
+                let or_dash =
+                    |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+                [
+                    tick.due_at.clone(),
+                    tick.outcome.clone(),
+                    or_dash(&tick.reason),
+                    or_dash(&tick.job),
+                ]
             });
             show(&ledger, json, || table(["DUE", "OUTCOME", "REASON", "JOB"], rows))
         }

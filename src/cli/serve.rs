@@ -24,10 +24,14 @@ pub(super) fn run(args: ServeArgs, has_clients_token: bool) -> anyhow::Result<u8
         .with_writer(std::io::stderr)
         .init();
     if has_clients_token && config.tokens.is_empty() {
-        warn!("TIDETABLE_TOKEN is what a client calls with, and protects nothing here: give the server a --token-file");
+        warn!(
+            "TIDETABLE_TOKEN is what a client calls with, and protects nothing here: give the server a --token-file"
+        );
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()?;
     let served = runtime.block_on(async {
         let signals = supervise::Signals::listen()?;
         let service = app::Service::start(args, config).await?;
@@ -44,8 +48,8 @@ pub(super) fn run(args: ServeArgs, has_clients_token: bool) -> anyhow::Result<u8
 /// What `TIDETABLE_LOG` says. Only bollard stays quiet whatever it says: to debug is for it to write down what it sends,
 /// and secrets are in that.
 fn log_filter() -> anyhow::Result<EnvFilter> {
-    let mut filter =
-        EnvFilter::try_from_env("TIDETABLE_LOG").unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn"));
+    let mut filter = EnvFilter::try_from_env("TIDETABLE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn"));
     for quiet in ["bollard=warn", "bollard::docker=warn"] {
         filter = filter.add_directive(quiet.parse()?);
     }

@@ -40,7 +40,10 @@ impl StoreArgs {
 
 pub(super) fn backup(args: &BackupArgs) -> anyhow::Result<u8> {
     let backup = store::backup::back_up(&args.store.dir()?, &args.destination, SystemClock.now())?;
-    println!("{}", if args.store.json { serde_json::to_string_pretty(&backup)? } else { backup.to_string() });
+    println!(
+        "{}",
+        if args.store.json { serde_json::to_string_pretty(&backup)? } else { backup.to_string() }
+    );
     Ok(0)
 }
 

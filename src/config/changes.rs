@@ -37,7 +37,10 @@ impl Config {
             ("server.token_file", *tokens != new.tokens),
             ("server.allowed_hosts", *allowed_hosts != new.allowed_hosts),
             ("server.allow_anonymous", *allow_anonymous != new.allow_anonymous),
-            ("server.accept_new_engine", settings.accept_new_engine != new.settings.accept_new_engine),
+            (
+                "server.accept_new_engine",
+                settings.accept_new_engine != new.settings.accept_new_engine,
+            ),
             ("server.shutdown_deadline", *shutdown_deadline != new.shutdown_deadline),
         ];
         changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
@@ -45,7 +48,8 @@ impl Config {
 
     /// What is another in `new`, on one line: `+` is new, `~` changed, `-` gone. Nothing when all is the same.
     pub fn changes(&self, new: &Self) -> Option<String> {
-        let Settings { max_running, max_starting, stage_ahead, accept_new_engine: _ } = self.settings;
+        let Settings { max_running, max_starting, stage_ahead, accept_new_engine: _ } =
+            self.settings;
         let parts = [
             entries("definitions", &self.definitions, &new.definitions),
             entries("schedules", &self.schedules, &new.schedules),
@@ -62,7 +66,11 @@ impl Config {
     }
 }
 
-fn entries<K: Ord + Display, V: PartialEq>(what: &str, old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Option<String> {
+fn entries<K: Ord + Display, V: PartialEq>(
+    what: &str,
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) -> Option<String> {
     let added = new.keys().filter(|name| !old.contains_key(name)).map(|name| format!(" +{name}"));
     let changed = new.iter().filter(|(name, value)| old.get(name).is_some_and(|old| old != *value));
     let changed = changed.map(|(name, _)| format!(" ~{name}"));
@@ -80,7 +88,8 @@ mod tests {
     use crate::config::{Config, ServeArgs};
 
     fn config(toml: &str) -> Config {
-        Config::merge(ServeArgs::default(), toml::from_str(toml).expect("is TOML"), None).expect("is right")
+        Config::merge(ServeArgs::default(), toml::from_str(toml).expect("is TOML"), None)
+            .expect("is right")
     }
 
     #[test]

@@ -40,7 +40,10 @@ pub(super) fn definitions(
 ) -> Result<BTreeMap<String, JobSpec>, ConfigError> {
     // A spec is kept as JSON, and that has no other paths.
     if beside.to_str().is_none() && all.values().any(|spec| spec.fields().env_file.is_some()) {
-        return wrong(format!("an `env_file` cannot be named from {}, which is not UTF-8", beside.display()));
+        return wrong(format!(
+            "an `env_file` cannot be named from {}, which is not UTF-8",
+            beside.display()
+        ));
     }
     let in_full = |path: &str| beside.join(path).to_string_lossy().into_owned();
     let all: BTreeMap<String, JobSpec> =
@@ -69,17 +72,23 @@ pub(super) fn schedules(
         Some((name, _)) => wrong(format!(
             "`schedules.{name}.spec` has an `env_file`: write it into a definition, and let `job_name` name that"
         )),
-        None => Ok(all.into_iter().map(|(name, schedule)| (name, schedule.in_zone(Zone::from(zone)))).collect()),
+        None => Ok(all
+            .into_iter()
+            .map(|(name, schedule)| (name, schedule.in_zone(Zone::from(zone))))
+            .collect()),
     }
 }
 
-pub(super) fn secrets(sections: BTreeMap<String, SecretSection>, beside: &Path) -> Result<SecretSources, ConfigError> {
+pub(super) fn secrets(
+    sections: BTreeMap<String, SecretSection>,
+    beside: &Path,
+) -> Result<SecretSources, ConfigError> {
     let source = |(name, section): (String, SecretSection)| match (section.file, section.env) {
         (Some(file), None) => Ok((name, SecretSource::File(beside.join(file)))),
         (None, Some(variable)) => Ok((name, SecretSource::Variable(variable))),
-        (Some(_), Some(_)) | (None, None) => {
-            wrong(format!("`[secrets.{name}]` has to have either a `file` or an `env`, and only one of them"))
-        }
+        (Some(_), Some(_)) | (None, None) => wrong(format!(
+            "`[secrets.{name}]` has to have either a `file` or an `env`, and only one of them"
+        )),
     };
     sections.into_iter().map(source).collect::<Result<_, _>>().map(SecretSources)
 }
@@ -94,6 +103,9 @@ pub(super) fn registries(
             "`[registries.\"{name}\"]` is not how an image names one: write its host, and its port where it has one, such as `registry.example:5000`, or `docker.io`"
         ));
     }
-    let in_full = |login: RegistryLogin| RegistryLogin { password_file: beside.join(&login.password_file), ..login };
+    let in_full = |login: RegistryLogin| RegistryLogin {
+        password_file: beside.join(&login.password_file),
+        ..login
+    };
     Ok(all.into_iter().map(|(name, login)| (name, in_full(login))).collect())
 }

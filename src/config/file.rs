@@ -27,8 +27,9 @@ impl ConfigFile {
             },
         };
         let path = in_full(&path);
-        let text = fs::read_to_string(&path)
-            .map_err(|error| ConfigError(format!("the config file {} cannot be read: {error}", path.display())))?;
+        let text = fs::read_to_string(&path).map_err(|error| {
+            ConfigError(format!("the config file {} cannot be read: {error}", path.display()))
+        })?;
         Ok(Some(Self { path, text }))
     }
 
@@ -37,8 +38,13 @@ impl ConfigFile {
     pub(super) fn parse(&self) -> Result<FileConfig, ConfigError> {
         toml::from_str(&self.text).map_err(|error: toml::de::Error| {
             let shown = if error.message().contains(&BadNotify::HasCredentials.to_string()) {
-                let before = error.span().and_then(|span| self.text.get(..span.start)).unwrap_or_default();
-                format!("in or after line {}, {}", before.matches('\n').count() + 1, error.message())
+                let before =
+                    error.span().and_then(|span| self.text.get(..span.start)).unwrap_or_default();
+                format!(
+                    "in or after line {}, {}",
+                    before.matches('\n').count() + 1,
+                    error.message()
+                )
             } else {
                 error.to_string()
             };
@@ -49,7 +55,8 @@ impl ConfigFile {
 
 /// The path from the root. A link as the file itself stays: deployments exchange what is behind one.
 fn in_full(path: &Path) -> PathBuf {
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above =
+        path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match (fs::canonicalize(above), path.file_name()) {
         (Ok(above), Some(name)) => above.join(name),
         _ => path.to_owned(),
@@ -62,11 +69,18 @@ mod tests {
 
     #[test]
     fn a_password_in_an_address_is_not_shown_and_its_line_is() {
-        let text = "[definitions.A]\nimage = 'a'\nnotify = { url = 'https://me:hunter2@a.example/' }".to_owned();
-        let said = ConfigFile { path: "x".into(), text }.parse().expect_err("is refused").to_string();
-        assert!(!said.contains("hunter2") && said.contains("must not hold a user or a password"), "{said}");
+        let text =
+            "[definitions.A]\nimage = 'a'\nnotify = { url = 'https://me:hunter2@a.example/' }"
+                .to_owned();
+        let said =
+            ConfigFile { path: "x".into(), text }.parse().expect_err("is refused").to_string();
+        assert!(
+            !said.contains("hunter2") && said.contains("must not hold a user or a password"),
+            "{said}"
+        );
         let text = "[limits]\nmax_runing = 1".to_owned();
-        let said = ConfigFile { path: "x".into(), text }.parse().expect_err("is refused").to_string();
+        let said =
+            ConfigFile { path: "x".into(), text }.parse().expect_err("is refused").to_string();
         assert!(said.contains("line 2") && said.contains("max_runing = 1"), "{said}");
     }
 }

@@ -17,7 +17,8 @@ pub(super) struct QueueSection {
 
 pub(super) fn queues(sections: BTreeMap<String, QueueSection>) -> Result<Queues, ConfigError> {
     let limit = |(name, section): (String, QueueSection)| {
-        let queue: QueueName = name.parse().map_err(|bad| ConfigError(format!("`[queues.\"{name}\"]`: {bad}")))?;
+        let queue: QueueName =
+            name.parse().map_err(|bad| ConfigError(format!("`[queues.\"{name}\"]`: {bad}")))?;
         match NonZeroUsize::new(section.max_running) {
             Some(limit) => Ok((queue, limit)),
             None => wrong(format!(

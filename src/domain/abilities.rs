@@ -70,7 +70,8 @@ impl Abilities {
         match platform.split_once('/') {
             Some((wanted, _)) if !wanted.eq_ignore_ascii_case(os) => {
                 let platform = shown(platform);
-                let detail = format!("`platform` is `{platform}`, and the engine runs containers of {os}");
+                let detail =
+                    format!("`platform` is `{platform}`, and the engine runs containers of {os}");
                 Err(BadSpec { field: "platform", detail })
             }
             Some(_) | None => Ok(()),
@@ -83,19 +84,35 @@ impl Lack {
     fn met_by(self, f: &SpecFields) -> Option<(&'static str, String, &'static str)> {
         let option = |name: &str, weakest: &str| {
             let asks = |option: &&String| {
-                option.split_once(['=', ':']).is_some_and(|(given, value)| given == name && value != weakest)
+                option
+                    .split_once(['=', ':'])
+                    .is_some_and(|(given, value)| given == name && value != weakest)
             };
             f.security_opt.iter().flatten().find(asks).map(|option| format!("`{}`", shown(option)))
         };
         Some(match self {
-            Self::Cpus => ("cpus", f.cpus?.to_string(), "its kernel does not limit processors (CFS quota)"),
-            Self::Memory => ("memory", f.memory?.to_string(), "its kernel does not limit memory (memory cgroup)"),
-            Self::Swap => {
-                ("memory_swap", f.memory_swap?.to_string(), "its kernel does not count swap (`swapaccount=1`)")
+            Self::Cpus => {
+                ("cpus", f.cpus?.to_string(), "its kernel does not limit processors (CFS quota)")
             }
-            Self::Pids => ("pids", f.pids?.to_string(), "its kernel does not limit processes (pids cgroup)"),
-            Self::Seccomp => ("security_opt", option("seccomp", "unconfined")?, "it has no seccomp"),
-            Self::AppArmor => ("security_opt", option("apparmor", "unconfined")?, "it has no AppArmor"),
+            Self::Memory => (
+                "memory",
+                f.memory?.to_string(),
+                "its kernel does not limit memory (memory cgroup)",
+            ),
+            Self::Swap => (
+                "memory_swap",
+                f.memory_swap?.to_string(),
+                "its kernel does not count swap (`swapaccount=1`)",
+            ),
+            Self::Pids => {
+                ("pids", f.pids?.to_string(), "its kernel does not limit processes (pids cgroup)")
+            }
+            Self::Seccomp => {
+                ("security_opt", option("seccomp", "unconfined")?, "it has no seccomp")
+            }
+            Self::AppArmor => {
+                ("security_opt", option("apparmor", "unconfined")?, "it has no AppArmor")
+            }
             Self::Selinux => ("security_opt", option("label", "disable")?, "it has no SELinux"),
             Self::Gpus => {
                 let asked = match f.gpus.as_ref()? {
@@ -133,7 +150,11 @@ mod tests {
             (Lack::Memory, r#"{"memory":"64MiB"}"#, "memory"),
             (Lack::Swap, r#"{"memory":"64MiB","memory_swap":"64MiB"}"#, "memory_swap"),
             (Lack::Pids, r#"{"pids":5}"#, "pids"),
-            (Lack::Seccomp, r#"{"security_opt":["no-new-privileges","seccomp={}"]}"#, "security_opt"),
+            (
+                Lack::Seccomp,
+                r#"{"security_opt":["no-new-privileges","seccomp={}"]}"#,
+                "security_opt",
+            ),
             (Lack::AppArmor, r#"{"security_opt":["apparmor=docker-default"]}"#, "security_opt"),
             (Lack::Selinux, r#"{"security_opt":["label:type:t"]}"#, "security_opt"),
             (Lack::Gpus, r#"{"gpus":"all"}"#, "gpus"),
@@ -141,19 +162,30 @@ mod tests {
             assert_eq!(refused(&lacking(lack), json), Some(field), "{json}");
             assert_eq!(refused(&Abilities::default(), json), None, "{json}");
             assert_eq!(
-                refused(&lacking(lack), r#"{"command":"true","security_opt":["no-new-privileges:true"]}"#),
+                refused(
+                    &lacking(lack),
+                    r#"{"command":"true","security_opt":["no-new-privileges:true"]}"#
+                ),
                 None
             );
         }
-        let unconfined = r#"{"security_opt":["seccomp=unconfined","apparmor=unconfined","label=disable"]}"#;
-        let none = Abilities { lacks: vec![Lack::Seccomp, Lack::AppArmor, Lack::Selinux], ..Abilities::default() };
+        let unconfined =
+            r#"{"security_opt":["seccomp=unconfined","apparmor=unconfined","label=disable"]}"#;
+        let none = Abilities {
+            lacks: vec![Lack::Seccomp, Lack::AppArmor, Lack::Selinux],
+            ..Abilities::default()
+        };
         assert_eq!(refused(&none, unconfined), None);
     }
 
     #[test]
     fn no_more_processors_than_there_are_and_no_other_system() {
-        let small =
-            Abilities { cpus: Some(2), os: Some("linux".to_owned()), lacks: Vec::new(), ..Abilities::default() };
+        let small = Abilities {
+            cpus: Some(2),
+            os: Some("linux".to_owned()),
+            lacks: Vec::new(),
+            ..Abilities::default()
+        };
         assert_eq!(refused(&small, r#"{"cpus":2}"#), None);
         assert_eq!(refused(&small, r#"{"cpus":2.01}"#), Some("cpus"));
         assert_eq!(refused(&small, r#"{"platform":"linux/s390x"}"#), None);

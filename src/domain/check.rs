@@ -28,9 +28,16 @@ fn bad<T>(field: &'static str, detail: impl Into<String>) -> Result<T, BadSpec> 
 }
 
 /// Refuses a value that does not hold, and shows it.
-fn hold(field: &'static str, value: Option<&str>, holds: impl Fn(&str) -> bool, right: &str) -> Result<(), BadSpec> {
+fn hold(
+    field: &'static str,
+    value: Option<&str>,
+    holds: impl Fn(&str) -> bool,
+    right: &str,
+) -> Result<(), BadSpec> {
     match value {
-        Some(value) if !holds(value) => bad(field, format!("`{field}` is `{}`: it has to be {right}", shown(value))),
+        Some(value) if !holds(value) => {
+            bad(field, format!("`{field}` is `{}`: it has to be {right}", shown(value)))
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -43,15 +50,23 @@ fn all_hold(
     right: &str,
 ) -> Result<(), BadSpec> {
     match list.iter().flatten().find(|entry| !holds(entry)) {
-        Some(entry) => bad(field, format!("`{field}` holds `{}`: each has to be {right}", shown(entry))),
+        Some(entry) => {
+            bad(field, format!("`{field}` holds `{}`: each has to be {right}", shown(entry)))
+        }
         None => Ok(()),
     }
 }
 
 fn check_process(f: &SpecFields) -> Result<(), BadSpec> {
-    let is_user = |user: &str| !user.is_empty() && !user.chars().any(|c| c.is_control() || c.is_whitespace());
+    let is_user =
+        |user: &str| !user.is_empty() && !user.chars().any(|c| c.is_control() || c.is_whitespace());
     let is_platform = |text: &str| text.split('/').count() <= 3 && text.split('/').all(is_word);
-    hold("workdir", f.workdir.as_deref(), is_absolute, "an absolute path without `..`, such as `/srv/app`")?;
+    hold(
+        "workdir",
+        f.workdir.as_deref(),
+        is_absolute,
+        "an absolute path without `..`, such as `/srv/app`",
+    )?;
     hold("user", f.user.as_deref(), is_user, "a name, a uid, or `uid:gid`, such as `1000:1000`")?;
     hold("platform", f.platform.as_deref(), is_platform, "written like `linux/amd64`")?;
     hold("stop_signal", f.stop_signal.as_deref(), is_signal, "a signal such as `SIGTERM` or `15`")?;
@@ -63,20 +78,43 @@ fn check_process(f: &SpecFields) -> Result<(), BadSpec> {
 
 fn check_network(f: &SpecFields) -> Result<(), BadSpec> {
     let is_network = |name: &str| is_word(name.strip_prefix("container:").unwrap_or(name));
-    let is_host =
-        |entry: &str| entry.split_once(':').is_some_and(|(name, address)| is_host_name(name) && is_address(address));
+    let is_host = |entry: &str| {
+        entry
+            .split_once(':')
+            .is_some_and(|(name, address)| is_host_name(name) && is_address(address))
+    };
     let is_server = |entry: &str| entry.parse::<std::net::IpAddr>().is_ok();
-    hold("hostname", f.hostname.as_deref(), is_host_name, "letters, digits, dashes and dots, up to 63 of them")?;
-    hold("network", f.network.as_deref(), is_network, "`bridge`, `none`, `host` or the name of a network")?;
-    all_hold("extra_hosts", &f.extra_hosts, is_host, "a name and an address, such as `db:10.0.0.5`")?;
+    hold(
+        "hostname",
+        f.hostname.as_deref(),
+        is_host_name,
+        "letters, digits, dashes and dots, up to 63 of them",
+    )?;
+    hold(
+        "network",
+        f.network.as_deref(),
+        is_network,
+        "`bridge`, `none`, `host` or the name of a network",
+    )?;
+    all_hold(
+        "extra_hosts",
+        &f.extra_hosts,
+        is_host,
+        "a name and an address, such as `db:10.0.0.5`",
+    )?;
     all_hold("dns", &f.dns, is_server, "an address such as `10.0.0.53`")?;
     if f.network.as_deref().is_some_and(|network| network.starts_with("container:")) {
-        let of_its_own =
-            [("hostname", f.hostname.is_some()), ("extra_hosts", f.extra_hosts.is_some()), ("dns", f.dns.is_some())];
+        let of_its_own = [
+            ("hostname", f.hostname.is_some()),
+            ("extra_hosts", f.extra_hosts.is_some()),
+            ("dns", f.dns.is_some()),
+        ];
         if let Some((field, _)) = of_its_own.into_iter().find(|(_, given)| *given) {
             return bad(
                 field,
-                format!("`{field}` is the other container's where `network` is `container:…`: leave it out"),
+                format!(
+                    "`{field}` is the other container's where `network` is `container:…`: leave it out"
+                ),
             );
         }
     }
@@ -87,12 +125,17 @@ fn check_limits(f: &SpecFields) -> Result<(), BadSpec> {
     const LONGEST_TOLERANCE: Duration = Duration::from_secs(1);
     const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
     if let Some(cpus) = f.cpus.filter(|cpus| !(0.01..=4096.0).contains(cpus)) {
-        return bad("cpus", format!("`cpus` is {cpus}: it has to be between 0.01 and 4096, such as `1.5`"));
+        return bad(
+            "cpus",
+            format!("`cpus` is {cpus}: it has to be between 0.01 and 4096, such as `1.5`"),
+        );
     }
     if let Some(memory) = f.memory.filter(|memory| memory.as_u64() < LEAST_MEMORY) {
         return bad(
             "memory",
-            format!("`memory` is {memory}: it has to be at least `6MiB`, the least that an engine takes"),
+            format!(
+                "`memory` is {memory}: it has to be at least `6MiB`, the least that an engine takes"
+            ),
         );
     }
     if let Some(swap) = f.memory_swap
@@ -110,13 +153,21 @@ fn check_limits(f: &SpecFields) -> Result<(), BadSpec> {
     }
     // To an engine, nothing means its own default.
     if f.shm_size.is_some_and(|size| size.as_u64() == 0) {
-        return bad("shm_size", "`shm_size` is 0B: it has to be more than nothing, such as `64MiB`");
+        return bad(
+            "shm_size",
+            "`shm_size` is 0B: it has to be more than nothing, such as `64MiB`",
+        );
     }
     if f.timeout.is_some_and(|timeout| timeout.as_duration().is_zero()) {
         return bad("timeout", "`timeout` is 0s: it has to be longer than nothing, such as `5m`");
     }
-    if let Some(attempts) = f.retry.as_ref().map(Retry::attempts).filter(|attempts| *attempts > Retry::MAX_ATTEMPTS) {
-        return bad("retry", format!("`retry.attempts` is {attempts}: it has to be at most {}", Retry::MAX_ATTEMPTS));
+    if let Some(attempts) =
+        f.retry.as_ref().map(Retry::attempts).filter(|attempts| *attempts > Retry::MAX_ATTEMPTS)
+    {
+        return bad(
+            "retry",
+            format!("`retry.attempts` is {attempts}: it has to be at most {}", Retry::MAX_ATTEMPTS),
+        );
     }
     if f.aim_tolerance.is_some() && f.aim != Some(true) {
         return bad(
@@ -124,16 +175,29 @@ fn check_limits(f: &SpecFields) -> Result<(), BadSpec> {
             "`aim_tolerance` says how exactly a job with `\"aim\": true` is to begin: give that, too",
         );
     }
-    if let Some(most) = f.aim_tolerance.filter(|tolerance| tolerance.as_duration() > LONGEST_TOLERANCE) {
-        return bad("aim_tolerance", format!("`aim_tolerance` is {most}: it has to be at most `1s`"));
+    if let Some(most) =
+        f.aim_tolerance.filter(|tolerance| tolerance.as_duration() > LONGEST_TOLERANCE)
+    {
+        return bad(
+            "aim_tolerance",
+            format!("`aim_tolerance` is {most}: it has to be at most `1s`"),
+        );
     }
     if f.max_parallel == Some(0) {
-        return bad("max_parallel", "`max_parallel` is 0: it has to be 1 or more; leave it out for no limit");
+        return bad(
+            "max_parallel",
+            "`max_parallel` is 0: it has to be 1 or more; leave it out for no limit",
+        );
     }
     match &f.gpus {
         Some(Gpus::Count(0)) => return bad("gpus", "`gpus` is 0: leave it out for none"),
-        Some(Gpus::Devices(devices)) if devices.is_empty() || !devices.iter().all(|device| is_word(device)) => {
-            return bad("gpus", "`gpus` has to hold devices, by their number or id, such as `[\"0\", \"1\"]`");
+        Some(Gpus::Devices(devices))
+            if devices.is_empty() || !devices.iter().all(|device| is_word(device)) =>
+        {
+            return bad(
+                "gpus",
+                "`gpus` has to hold devices, by their number or id, such as `[\"0\", \"1\"]`",
+            );
         }
         Some(Gpus::All | Gpus::Count(_) | Gpus::Devices(_)) | None => {}
     }
@@ -145,7 +209,9 @@ fn check_ulimit(limit: &Ulimit) -> Result<(), BadSpec> {
     if !is_ulimit(&limit.name) {
         return bad(
             "ulimits",
-            format!("`{name}` is no limit of a process: there are `nofile`, `nproc`, `core` and others"),
+            format!(
+                "`{name}` is no limit of a process: there are `nofile`, `nproc`, `core` and others"
+            ),
         );
     }
     let (soft, hard) = (limit.soft, limit.hard);
@@ -178,7 +244,8 @@ fn is_security_option(option: &str) -> bool {
         Some(("no-new-privileges", value)) => matches!(value, "true" | "false"),
         Some(("seccomp", profile)) => {
             matches!(profile, "unconfined" | "builtin")
-                || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(profile).is_ok()
+                || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(profile)
+                    .is_ok()
         }
         Some(("apparmor" | "label", value)) => !value.is_empty(),
         Some(_) => false,
@@ -191,11 +258,16 @@ fn check_secrets(f: &SpecFields) -> Result<(), BadSpec> {
         if !is_word(secret) {
             return bad(
                 "secrets",
-                format!("the secret `{}` has to have a name of letters, digits, `_`, `.` and `-`", shown(secret)),
+                format!(
+                    "the secret `{}` has to have a name of letters, digits, `_`, `.` and `-`",
+                    shown(secret)
+                ),
             );
         }
         let is_file = target.starts_with('/');
-        if (is_file && !file_name(target).is_some_and(is_word)) || target.chars().any(char::is_control) {
+        if (is_file && !file_name(target).is_some_and(is_word))
+            || target.chars().any(char::is_control)
+        {
             return bad(
                 "secrets",
                 format!(
@@ -205,8 +277,13 @@ fn check_secrets(f: &SpecFields) -> Result<(), BadSpec> {
             );
         }
     }
-    if secrets.files().next().is_some() && f.mounts.iter().flatten().any(|mount| mount.target() == SECRETS_DIR) {
-        return bad("mounts", format!("`{SECRETS_DIR}` is where the secrets are: mount something else elsewhere"));
+    if secrets.files().next().is_some()
+        && f.mounts.iter().flatten().any(|mount| mount.target() == SECRETS_DIR)
+    {
+        return bad(
+            "mounts",
+            format!("`{SECRETS_DIR}` is where the secrets are: mount something else elsewhere"),
+        );
     }
     Ok(())
 }
@@ -234,7 +311,10 @@ fn check_mounts(f: &SpecFields) -> Result<(), BadSpec> {
                 );
             }
             Mount::Tmpfs { size: Some(size), .. } if size.as_u64() == 0 => {
-                return bad("mounts", "the `size` of a tmpfs is 0B: it has to be more than nothing, such as `64MiB`");
+                return bad(
+                    "mounts",
+                    "the `size` of a tmpfs is 0B: it has to be more than nothing, such as `64MiB`",
+                );
             }
             Mount::Bind { .. } | Mount::Volume { .. } | Mount::Tmpfs { .. } => {}
         }
@@ -245,7 +325,8 @@ fn check_mounts(f: &SpecFields) -> Result<(), BadSpec> {
 
 /// An engine makes one mount at one place.
 fn check_target<'a>(target: &'a str, others: &mut Vec<Vec<&'a str>>) -> Result<(), BadSpec> {
-    let parts: Vec<&str> = target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> =
+        target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if !is_absolute(target) || parts.is_empty() {
         return bad(
             "mounts",
@@ -256,7 +337,10 @@ fn check_target<'a>(target: &'a str, others: &mut Vec<Vec<&'a str>>) -> Result<(
         );
     }
     if others.contains(&parts) {
-        return bad("mounts", format!("`{}` is the `target` of two mounts: each has to have its own", shown(target)));
+        return bad(
+            "mounts",
+            format!("`{}` is the `target` of two mounts: each has to have its own", shown(target)),
+        );
     }
     others.push(parts);
     Ok(())
@@ -267,14 +351,19 @@ fn check_labels(f: &SpecFields) -> Result<(), BadSpec> {
     match labels.0.keys().find(|key| key.is_empty() || key.starts_with(LABEL_PREFIX)) {
         Some(key) => bad(
             "labels",
-            format!("the label `{}` has to have a name that does not begin with `{LABEL_PREFIX}`", shown(key)),
+            format!(
+                "the label `{}` has to have a name that does not begin with `{LABEL_PREFIX}`",
+                shown(key)
+            ),
         ),
         None => Ok(()),
     }
 }
 
 fn is_absolute(path: &str) -> bool {
-    path.starts_with('/') && !path.chars().any(char::is_control) && path.split('/').all(|part| part != "..")
+    path.starts_with('/')
+        && !path.chars().any(char::is_control)
+        && path.split('/').all(|part| part != "..")
 }
 
 fn is_word(word: &str) -> bool {
@@ -283,7 +372,9 @@ fn is_word(word: &str) -> bool {
 }
 
 fn is_host_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 63 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
+    !name.is_empty()
+        && name.len() <= 63
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
 }
 
 fn is_address(text: &str) -> bool {
@@ -323,7 +414,10 @@ mod tests {
             (r#"{"cap_drop":["NET"]}"#, "cap_drop"),
             (r#"{"security_opt":["seccomp=/etc/profile.json"]}"#, "security_opt"),
             (r#"{"security_opt":["systempaths=unconfined"]}"#, "security_opt"),
-            (r#"{"mounts":[{"type":"tmpfs","target":"/a"},{"type":"volume","source":"v","target":"/a/"}]}"#, "mounts"),
+            (
+                r#"{"mounts":[{"type":"tmpfs","target":"/a"},{"type":"volume","source":"v","target":"/a/"}]}"#,
+                "mounts",
+            ),
             (r#"{"mounts":[{"type":"tmpfs","target":"/a","size":0}]}"#, "mounts"),
             (r#"{"platform":"a/b/c/d"}"#, "platform"),
             (r#"{"cpus":0}"#, "cpus"),
@@ -381,13 +475,15 @@ mod tests {
             "labels":{"team":"a"},"pull":"never","stop_signal":"SIGINT","stop_grace":"3s","timeout":"5m","retry":{"attempts":2,"delay":"10s","on":[1,"oom_killed","unknown"]}}"#;
         let spec: JobSpec = serde_json::from_str(json).expect("every field is right");
         let again: JobSpec =
-            serde_json::from_str(&serde_json::to_string(&spec).expect("serializes")).expect("reads back");
+            serde_json::from_str(&serde_json::to_string(&spec).expect("serializes"))
+                .expect("reads back");
         assert_eq!(spec, again);
     }
 
     #[test]
     fn an_unknown_field_is_refused_by_its_name() {
-        let error = serde_json::from_str::<SpecFields>(r#"{"comand":"true"}"#).expect_err("no such field");
+        let error =
+            serde_json::from_str::<SpecFields>(r#"{"comand":"true"}"#).expect_err("no such field");
         assert!(error.to_string().contains("comand"), "{error}");
     }
 }

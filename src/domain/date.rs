@@ -30,7 +30,9 @@ pub struct Due {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DateError {
     /// The text is blank, quotes aside.
-    #[error("the date is empty: write a delay such as `30s`, a time such as `20-06-2021 13:25:28`, or `now`")]
+    #[error(
+        "the date is empty: write a delay such as `30s`, a time such as `20-06-2021 13:25:28`, or `now`"
+    )]
     Empty,
     /// The text has more than 64 characters.
     #[error(
@@ -96,8 +98,12 @@ const MOMENTS: [(&str, &str); 4] = [
 ];
 
 /// The shapes of a time of day.
-const TIMES_OF_DAY: [(&str, &str); 4] =
-    [("99:99:99", "%H:%M:%S%.f"), ("9:99:99", "%H:%M:%S%.f"), ("99:99", "%H:%M"), ("9:99", "%H:%M")];
+const TIMES_OF_DAY: [(&str, &str); 4] = [
+    ("99:99:99", "%H:%M:%S%.f"),
+    ("9:99:99", "%H:%M:%S%.f"),
+    ("99:99", "%H:%M"),
+    ("9:99", "%H:%M"),
+];
 
 /// Reads a `date`. White space around it and one pair of quotes are ignored, as is the case of letters where
 /// it does not matter.
@@ -166,9 +172,10 @@ fn delay_due(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError>
         return Err(DateError::NegativeDelay(shown(text)));
     }
     let span: Span = delay.parse().map_err(|error| match error {
-        UnitError::NoUnit(..) | UnitError::CalendarUnit(..) | UnitError::Uneven(_) | UnitError::TooLong(_) => {
-            error.into()
-        }
+        UnitError::NoUnit(..)
+        | UnitError::CalendarUnit(..)
+        | UnitError::Uneven(_)
+        | UnitError::TooLong(_) => error.into(),
         UnitError::UnknownUnit(..) if marked.is_some() => error.into(),
         // `5pm` and `soonish` may have been meant as times. The last three are of sizes: a Span never says them.
         UnitError::UnknownUnit(..)
@@ -385,7 +392,11 @@ mod tests {
     #[case("28-03-2027 03:00", BERLIN, "2027-03-28T01:00:00Z")]
     #[case("03-10-2027 02:15", chrono_tz::Australia::Lord_Howe, "2027-10-02T15:30:00Z")]
     #[case("30-12-2011 10:00", chrono_tz::Pacific::Apia, "2011-12-30T10:00:00Z")]
-    fn a_time_in_a_gap_is_the_first_instant_after_it(#[case] text: &str, #[case] zone: Tz, #[case] expected: &str) {
+    fn a_time_in_a_gap_is_the_first_instant_after_it(
+        #[case] text: &str,
+        #[case] zone: Tz,
+        #[case] expected: &str,
+    ) {
         let before = utc(expected) - TimeDelta::days(1);
         assert_eq!(parse(text, before, zone).unwrap().at, utc(expected));
     }
@@ -393,7 +404,11 @@ mod tests {
     #[rstest]
     #[case("31-10-2027 02:30", BERLIN, "2027-10-31T00:30:00Z")]
     #[case("07-11-2027 01:30:00", chrono_tz::America::New_York, "2027-11-07T05:30:00Z")]
-    fn a_time_that_exists_twice_is_the_first(#[case] text: &str, #[case] zone: Tz, #[case] expected: &str) {
+    fn a_time_that_exists_twice_is_the_first(
+        #[case] text: &str,
+        #[case] zone: Tz,
+        #[case] expected: &str,
+    ) {
         assert_eq!(parse(text, now(), zone).unwrap().at, utc(expected));
     }
 
@@ -535,7 +550,8 @@ mod tests {
 
     #[test]
     fn every_quarter_of_an_hour_of_a_year_is_the_right_instant_in_every_zone() {
-        for (zone, year) in ZONES.into_iter().zip([2027, 2027, 2027, 2027, 2027, 2027, 2027, 2011]) {
+        for (zone, year) in ZONES.into_iter().zip([2027, 2027, 2027, 2027, 2027, 2027, 2027, 2011])
+        {
             let first = NaiveDate::from_ymd_opt(year, 1, 1).unwrap().and_time(NaiveTime::MIN);
             for quarter in 0..366 * 24 * 4 {
                 let wall = first + TimeDelta::minutes(15 * quarter);
@@ -551,7 +567,10 @@ mod tests {
     }
 
     fn any_zone() -> impl Strategy<Value = Tz> {
-        prop_oneof![proptest::sample::select(&ZONES[..]), proptest::sample::select(&chrono_tz::TZ_VARIANTS[..])]
+        prop_oneof![
+            proptest::sample::select(&ZONES[..]),
+            proptest::sample::select(&chrono_tz::TZ_VARIANTS[..])
+        ]
     }
 
     proptest! {

@@ -97,14 +97,24 @@ mod tests {
     use crate::domain::ledger::Generation;
 
     fn schedule(every: &str, paused: bool) -> Schedule {
-        serde_json::from_value(json!({"job_name": "a", "every": every, "paused": paused})).expect("is right")
+        serde_json::from_value(json!({"job_name": "a", "every": every, "paused": paused}))
+            .expect("is right")
     }
 
     /// A schedule that was declared with this `paused`, and that a caller has since given the other one.
     fn kept(in_file: bool, by_hand: bool) -> ScheduleRecord {
         let name = "a".parse().expect("a name");
-        let record = ScheduleRecord::new(name, Generation(1), schedule("1h", by_hand), Timestamp::UNIX_EPOCH);
-        record.from_source(Source::Config { paused: in_file, file: Some("/f".to_owned()), aside: None })
+        let record = ScheduleRecord::new(
+            name,
+            Generation(1),
+            schedule("1h", by_hand),
+            Timestamp::UNIX_EPOCH,
+        );
+        record.from_source(Source::Config {
+            paused: in_file,
+            file: Some("/f".to_owned()),
+            aside: None,
+        })
     }
 
     #[test]
@@ -113,8 +123,14 @@ mod tests {
             let (aside, says) = kept(in_file, by_hand).set_aside().expect("it is the file's");
             let aside = ScheduleRecord { schedule: says, ..aside };
             assert!(aside.is_aside() && aside.set_aside().is_none());
-            assert_eq!(aside.redeclared(&schedule("1h", in_file), "/f"), Some(schedule("1h", by_hand)));
-            assert_eq!(aside.redeclared(&schedule("1h", !in_file), "/f"), Some(schedule("1h", !in_file)));
+            assert_eq!(
+                aside.redeclared(&schedule("1h", in_file), "/f"),
+                Some(schedule("1h", by_hand))
+            );
+            assert_eq!(
+                aside.redeclared(&schedule("1h", !in_file), "/f"),
+                Some(schedule("1h", !in_file))
+            );
         }
     }
 
@@ -127,10 +143,22 @@ mod tests {
 
     #[test]
     fn a_pause_by_hand_outlasts_a_change_of_anything_but_paused() {
-        assert_eq!(kept(false, true).redeclared(&schedule("2h", false), "/f"), Some(schedule("2h", true)));
-        assert_eq!(kept(true, false).redeclared(&schedule("2h", true), "/f"), Some(schedule("2h", false)));
-        assert_eq!(kept(true, true).redeclared(&schedule("1h", false), "/f"), Some(schedule("1h", false)));
-        assert_eq!(kept(false, false).redeclared(&schedule("1h", true), "/f"), Some(schedule("1h", true)));
+        assert_eq!(
+            kept(false, true).redeclared(&schedule("2h", false), "/f"),
+            Some(schedule("2h", true))
+        );
+        assert_eq!(
+            kept(true, false).redeclared(&schedule("2h", true), "/f"),
+            Some(schedule("2h", false))
+        );
+        assert_eq!(
+            kept(true, true).redeclared(&schedule("1h", false), "/f"),
+            Some(schedule("1h", false))
+        );
+        assert_eq!(
+            kept(false, false).redeclared(&schedule("1h", true), "/f"),
+            Some(schedule("1h", true))
+        );
     }
 
     #[test]

@@ -124,7 +124,8 @@ impl Draft {
                 self.truncated |= tick.nominal <= self.horizon;
                 return;
             }
-            let entry = Entry::new(schedule.due_at(name, tick), schedule.job_name(), schedule.spec());
+            let entry =
+                Entry::new(schedule.due_at(name, tick), schedule.job_name(), schedule.spec());
             self.add(Entry { schedule: Some(name.clone()), ..entry });
         }
     }
@@ -135,7 +136,12 @@ impl Draft {
     }
 
     /// The forecast, with what is known of each name, where so many may run at once, and so many of each queue.
-    pub fn finish(self, known: &HashMap<JobName, Known>, max_running: usize, queues: &Queues) -> Forecast {
+    pub fn finish(
+        self,
+        known: &HashMap<JobName, Known>,
+        max_running: usize,
+        queues: &Queues,
+    ) -> Forecast {
         let entries = self.earliest.into_sorted_vec();
         let last = entries.last().map_or(self.horizon, |entry| entry.due_at.max(self.now));
         let until = if self.truncated { last } else { self.horizon };
@@ -162,7 +168,10 @@ impl Draft {
     /// After this there is nothing that would be kept.
     fn last(&self) -> Timestamp {
         let is_full = self.earliest.len() >= self.most;
-        self.earliest.peek().filter(|_| is_full).map_or(self.horizon, |latest| latest.due_at.min(self.horizon))
+        self.earliest
+            .peek()
+            .filter(|_| is_full)
+            .map_or(self.horizon, |latest| latest.due_at.min(self.horizon))
     }
 
     fn add(&mut self, entry: Entry) {
@@ -186,7 +195,16 @@ impl Entry {
     fn new(due_at: Timestamp, name: &JobName, spec: &JobSpec) -> Self {
         let (queue, max_parallel) = (spec.fields().queue.clone(), spec.fields().max_parallel);
         let job_name = name.clone();
-        Self { due_at, job_name, schedule: None, job: None, expected: None, overlaps: false, queue, max_parallel }
+        Self {
+            due_at,
+            job_name,
+            schedule: None,
+            job: None,
+            expected: None,
+            overlaps: false,
+            queue,
+            max_parallel,
+        }
     }
 
     /// What it does not say itself, its definition says.

@@ -16,7 +16,10 @@ pub enum Gpus {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected \"all\", a number such as 1, or a list of devices such as [\"0\", \"1\"]")]
+#[serde(
+    untagged,
+    expecting = "expected \"all\", a number such as 1, or a list of devices such as [\"0\", \"1\"]"
+)]
 enum Written {
     Count(u32),
     Text(String),

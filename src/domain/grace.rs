@@ -40,7 +40,8 @@ impl Policy {
             None => Ok(()),
             Some(grace) => {
                 let max = Span::from(max);
-                let detail = format!("`{field}` is {grace}, and the policy's `max_stop_grace` is {max}");
+                let detail =
+                    format!("`{field}` is {grace}, and the policy's `max_stop_grace` is {max}");
                 Err(Denied { field, detail })
             }
         }
@@ -55,7 +56,13 @@ impl Policy {
 
     /// The event that asks a job to stop, with the grace that it has: the one that was `asked` for, else its spec's. One that
     /// is asked to stop again, without a word on the grace, has none left.
-    pub fn stop(&self, job: &Job, why: StopCause, asked: Option<Duration>, now: Timestamp) -> Event {
+    pub fn stop(
+        &self,
+        job: &Job,
+        why: StopCause,
+        asked: Option<Duration>,
+        now: Timestamp,
+    ) -> Event {
         let is_asked_again = matches!(job.state, State::Stopping(_));
         let asked = asked.or(is_asked_again.then_some(Duration::ZERO));
         Event::Stop(why, self.grace(job, asked, now))
@@ -86,8 +93,11 @@ impl Policy {
 /// When its process began, or may have.
 fn began_at(job: &Job) -> Option<Timestamp> {
     match &job.state {
-        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => Some(run.started_at),
-        State::Starting(Some(intent)) | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => Some(intent.at),
+        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => {
+            Some(run.started_at)
+        }
+        State::Starting(Some(intent))
+        | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => Some(intent.at),
         State::Scheduled
         | State::Queued(_)
         | State::Retrying(_)
@@ -117,7 +127,8 @@ mod tests {
 
     /// A job that runs since second 100.
     fn runs(json: &str) -> Job {
-        let run = Run { container: ContainerId("c".to_owned()), started_at: at(100), image_digest: None };
+        let run =
+            Run { container: ContainerId("c".to_owned()), started_at: at(100), image_digest: None };
         Job {
             id: JobId::from_bytes([1; 16]),
             version: Version(0),
@@ -165,8 +176,9 @@ mod tests {
     #[test]
     fn second_request_leaves_no_grace() {
         let policy = Policy::default();
-        let first =
-            runs("{}").on(policy.stop(&runs("{}"), StopCause::Request, None, at(110)), at(110)).expect("it runs");
+        let first = runs("{}")
+            .on(policy.stop(&runs("{}"), StopCause::Request, None, at(110)), at(110))
+            .expect("it runs");
         let State::Stopping(stopping) = &first.state else { panic!("{first:?}") };
         assert_eq!(policy.kill_at(&first, stopping), at(120));
         let again = policy.stop(&first, StopCause::Request, None, at(112));
@@ -177,9 +189,14 @@ mod tests {
 
     #[test]
     fn kill_is_counted_from_the_request() {
-        let run = Run { container: ContainerId("c".to_owned()), started_at: at(100), image_digest: None };
-        let stopping =
-            |kill_at| Stopping { held: Held::Run(run.clone()), why: StopCause::Timeout, since: at(110), kill_at };
+        let run =
+            Run { container: ContainerId("c".to_owned()), started_at: at(100), image_digest: None };
+        let stopping = |kill_at| Stopping {
+            held: Held::Run(run.clone()),
+            why: StopCause::Timeout,
+            since: at(110),
+            kill_at,
+        };
         for (toml, json, kill_at, expected) in [
             ("", "{}", Some(at(140)), 140),
             ("", "{}", None, 120),
@@ -195,18 +212,24 @@ mod tests {
 
     #[test]
     fn longer_grace_is_refused_with_the_bound() {
-        let denied = Policy::default().admit_stop_grace(&spec(r#"{"stop_grace":"30d"}"#)).expect_err("too long");
+        let denied = Policy::default()
+            .admit_stop_grace(&spec(r#"{"stop_grace":"30d"}"#))
+            .expect_err("too long");
         assert_eq!(denied.field, "stop_grace");
         assert!(denied.detail.contains("`max_stop_grace` is 10m"), "{denied}");
         assert_eq!(Policy::default().admit_stop_grace(&spec(r#"{"stop_grace":"10m"}"#)), Ok(()));
-        assert_eq!(policy("max_stop_grace = '1d'").admit_stop_grace(&spec(r#"{"stop_grace":"1d"}"#)), Ok(()));
+        assert_eq!(
+            policy("max_stop_grace = '1d'").admit_stop_grace(&spec(r#"{"stop_grace":"1d"}"#)),
+            Ok(())
+        );
     }
 
     #[test]
     fn timeout_of_the_policy_leaves_room_for_the_grace() {
         let policy = policy("max_timeout = '1h'");
         let timeout = |json| {
-            let admitted = policy.admit(spec(json), &Default::default(), &|_| None).expect("allowed");
+            let admitted =
+                policy.admit(spec(json), &Default::default(), &|_| None).expect("allowed");
             admitted.fields().timeout.map(|timeout| timeout.as_duration().as_secs())
         };
         assert_eq!(timeout("{}"), Some(3_600));

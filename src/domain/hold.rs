@@ -76,9 +76,14 @@ impl Hold {
     pub fn room(&self, queues: &Queues, taken: impl Fn(&Limit) -> usize) -> usize {
         let most = |limit: &Limit| match limit {
             Limit::Queue(queue) => queues.get(queue).map_or(usize::MAX, |most| most.get()),
-            Limit::Name(_) => self.name.as_ref().map_or(usize::MAX, |parallel| of_name(parallel.most)),
+            Limit::Name(_) => {
+                self.name.as_ref().map_or(usize::MAX, |parallel| of_name(parallel.most))
+            }
         };
-        self.limits().map(|limit| most(&limit).saturating_sub(taken(&limit))).min().unwrap_or(usize::MAX)
+        self.limits()
+            .map(|limit| most(&limit).saturating_sub(taken(&limit)))
+            .min()
+            .unwrap_or(usize::MAX)
     }
 
     fn has(&self, limit: &Limit) -> bool {
@@ -115,7 +120,9 @@ impl Limits {
     pub fn full(&self, taken: impl Fn(&Limit) -> usize) -> Option<Limit> {
         let is_full = |limit: &Limit| match limit {
             Limit::Queue(_) => taken(limit) >= self.of_queue,
-            Limit::Name(_) => self.all.name.as_ref().is_some_and(|name| taken(limit) >= of_name(name.most)),
+            Limit::Name(_) => {
+                self.all.name.as_ref().is_some_and(|name| taken(limit) >= of_name(name.most))
+            }
         };
         self.counted().find(is_full)
     }
@@ -198,7 +205,11 @@ mod tests {
             // A restored backup may have brought more than may be.
             (BOTH, 9, 9, Some(name())),
         ] {
-            assert_eq!(limits(spec).full(taken(of_name, of_queue)), held, "{spec} {of_name} {of_queue}");
+            assert_eq!(
+                limits(spec).full(taken(of_name, of_queue)),
+                held,
+                "{spec} {of_name} {of_queue}"
+            );
         }
     }
 
@@ -225,7 +236,11 @@ mod tests {
     fn under_a_hold_there_is_room_for_as_many_as_all_of_its_limits_allow() {
         let both = limits(BOTH).hold(&name(), None);
         for (of_name, of_queue, room) in [(0, 0, 2), (2, 0, 1), (3, 0, 0), (0, 2, 0), (9, 9, 0)] {
-            assert_eq!(both.room(&queues(), taken(of_name, of_queue)), room, "{of_name} {of_queue}");
+            assert_eq!(
+                both.room(&queues(), taken(of_name, of_queue)),
+                room,
+                "{of_name} {of_queue}"
+            );
         }
         // The config has taken the limit away.
         assert_eq!(both.room(&Queues::new(), taken(1, 100)), 2);

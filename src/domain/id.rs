@@ -102,7 +102,9 @@ impl FromStr for InstanceId {
 }
 
 /// Which try of a job: 1 for the first, 0 for none yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Attempt(pub u32);
 
@@ -230,7 +232,11 @@ mod tests {
 
     #[test]
     fn a_containers_name_says_job_and_attempt() {
-        let id: JobId = "71f6696c08a64a45b3788332e0dc5278".parse().unwrap_or(JobId::from_bytes([0; 16]));
-        assert_eq!(ContainerName::of(id, Attempt(2)).as_str(), "tidetable-71f6696c08a64a45b3788332e0dc5278-2");
+        let id: JobId =
+            "71f6696c08a64a45b3788332e0dc5278".parse().unwrap_or(JobId::from_bytes([0; 16]));
+        assert_eq!(
+            ContainerName::of(id, Attempt(2)).as_str(),
+            "tidetable-71f6696c08a64a45b3788332e0dc5278-2"
+        );
     }
 }

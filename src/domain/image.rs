@@ -36,7 +36,11 @@ impl ImageRef {
     /// The reference with its tag spelled out: `busybox` is `busybox:latest` to every engine.
     pub fn with_tag(&self) -> String {
         let last = self.0.rsplit('/').next().unwrap_or(&self.0);
-        if last.contains(':') || last.contains('@') { self.0.clone() } else { format!("{}:latest", self.0) }
+        if last.contains(':') || last.contains('@') {
+            self.0.clone()
+        } else {
+            format!("{}:latest", self.0)
+        }
     }
 
     /// Whether it is a bare name, such as `busybox`: without a registry, a path, a tag and a digest. A definition's name that
@@ -47,7 +51,9 @@ impl ImageRef {
 
     /// Whether its registry is written: what comes before the first `/` has a dot or a port, or is `localhost`.
     pub fn names_registry(&self) -> bool {
-        self.0.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
+        self.0
+            .split_once('/')
+            .is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
     }
 
     /// Registry and repository, in full: `docker.io/library/busybox`.
@@ -58,7 +64,8 @@ impl ImageRef {
 
     /// The registry's host, as credentials files name it (`docker.io` where none is written).
     pub fn registry(&self) -> String {
-        Reference::try_from(self.0.as_str()).map_or_else(|_| "docker.io".to_owned(), |r| r.registry().to_owned())
+        Reference::try_from(self.0.as_str())
+            .map_or_else(|_| "docker.io".to_owned(), |r| r.registry().to_owned())
     }
 }
 
@@ -103,13 +110,17 @@ pub struct JobName(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
     /// Nothing, or only white space, was written.
-    #[error("a job name is missing: write the name of a definition (`JOB_A`) or an image (`busybox:latest`)")]
+    #[error(
+        "a job name is missing: write the name of a definition (`JOB_A`) or an image (`busybox:latest`)"
+    )]
     Empty,
     /// It is longer than [`MAX_NAME_BYTES`].
     #[error("a job name of {0} bytes is too long: the limit is {MAX_NAME_BYTES}")]
     TooLong(usize),
     /// It holds a line break, an escape or another control character.
-    #[error("a job name holds the control character U+{0:04X}: write a name such as `JOB_A` or `busybox:latest`")]
+    #[error(
+        "a job name holds the control character U+{0:04X}: write a name such as `JOB_A` or `busybox:latest`"
+    )]
     Control(u32),
 }
 

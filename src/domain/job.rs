@@ -245,7 +245,8 @@ impl State {
     /// The container that is on disk: the one that was meant to be started, runs, or ran.
     pub fn container(&self) -> Option<&ContainerId> {
         match self {
-            Self::Starting(Some(intent)) | Self::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
+            Self::Starting(Some(intent))
+            | Self::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
                 Some(&intent.container)
             }
             Self::Scheduled
@@ -293,7 +294,11 @@ impl State {
             Self::Queued(wait) => Some(wait.reason),
             Self::Retrying(setback) => Some(setback.reason),
             Self::Ended(end) => end.reason,
-            Self::Scheduled | Self::Pulling | Self::Starting(_) | Self::Running(_) | Self::Stopping(_) => None,
+            Self::Scheduled
+            | Self::Pulling
+            | Self::Starting(_)
+            | Self::Running(_)
+            | Self::Stopping(_) => None,
         }
     }
 
@@ -338,13 +343,15 @@ impl Job {
         let schedule = self.origin.as_ref().map(|origin| &origin.schedule);
         // None of these types fails to be written.
         let told =
-            serde_json::to_vec(&(self.spec.fields(), self.id, self.attempt, self.due_at, schedule)).unwrap_or_default();
+            serde_json::to_vec(&(self.spec.fields(), self.id, self.attempt, self.due_at, schedule))
+                .unwrap_or_default();
         Recipe(Sha256::digest(told).iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The instant after which it is no longer started, if it has a start deadline.
     pub fn start_deadline(&self) -> Option<Timestamp> {
-        let allowed = chrono::Duration::from_std(self.spec.fields().start_deadline?.as_duration()).ok()?;
+        let allowed =
+            chrono::Duration::from_std(self.spec.fields().start_deadline?.as_duration()).ok()?;
         self.due_at.checked_add_signed(allowed)
     }
 }

@@ -89,13 +89,21 @@ pub struct LedgerRow {
 
 impl LedgerRow {
     /// Its ticks before this instant, the latest first, each as a row of its own. `timetable` is that of its generation.
-    pub fn ticks(&self, timetable: &Timetable, before: Option<Timestamp>) -> impl Iterator<Item = LedgerRow> {
+    pub fn ticks(
+        &self,
+        timetable: &Timetable,
+        before: Option<Timestamp>,
+    ) -> impl Iterator<Item = LedgerRow> {
         let tick = TimeDelta::milliseconds(1);
         let all_after = self.first - tick;
         let until = before.map_or(self.last, |before| self.last.min(before - tick));
         let latest = move |until| timetable.latest(all_after, until).map(|tick| tick.nominal);
         // What is one tick is that also where its zone has other rules by now.
-        let newest = if self.first == self.last { Some(self.first).filter(|at| *at <= until) } else { latest(until) };
+        let newest = if self.first == self.last {
+            Some(self.first).filter(|at| *at <= until)
+        } else {
+            latest(until)
+        };
         std::iter::successors(newest, move |at| latest(*at - tick)).map(|at| Self {
             first: at,
             last: at,
@@ -134,7 +142,9 @@ impl News {
             Outcome::Failed | Outcome::TimedOut | Outcome::Unknown => true,
             Outcome::Succeeded | Outcome::Stopped | Outcome::Canceled | Outcome::Missed => false,
         });
-        let reason = |outcome| if outcome == TickOutcome::Ran { None } else { end.and_then(|end| end.reason) };
+        let reason = |outcome| {
+            if outcome == TickOutcome::Ran { None } else { end.and_then(|end| end.reason) }
+        };
         let decided = tick.and(decided).map(|outcome| (outcome, reason(outcome)));
         let news = Self { decided, is_run: is_first && tick.is_some(), failed };
         (news.decided.is_some() || news.failed).then_some(news)

@@ -68,9 +68,10 @@ const ULIMITS: [&str; 16] = [
 
 /// Signals, without `SIG`.
 const SIGNALS: [&str; 36] = [
-    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
-    "PROF", "PWR", "QUIT", "RTMAX", "RTMIN", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU",
-    "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
+    "PIPE", "POLL", "PROF", "PWR", "QUIT", "RTMAX", "RTMIN", "SEGV", "STKFLT", "STOP", "SYS",
+    "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU",
+    "XFSZ",
 ];
 
 /// Whether it is a capability, or all of them: `NET_ADMIN`, `CAP_NET_ADMIN`, `ALL`, in any case.
@@ -111,7 +112,19 @@ mod tests {
         for signal in ["SIGTERM", "sigterm", "TERM", "15", "1", "64", "SIGRTMIN+3", "RTMAX-14"] {
             assert!(is_signal(signal), "{signal}");
         }
-        for wrong in ["", "NET", "CAP_", "SIG", "SIGFOO", "SIGUNUSED", "0", "65", "RTMIN+16", "RTMAX-15", "nofiles"] {
+        for wrong in [
+            "",
+            "NET",
+            "CAP_",
+            "SIG",
+            "SIGFOO",
+            "SIGUNUSED",
+            "0",
+            "65",
+            "RTMIN+16",
+            "RTMAX-15",
+            "nofiles",
+        ] {
             assert!(!is_capability(wrong) && !is_signal(wrong) && !is_ulimit(wrong), "{wrong}");
         }
     }

@@ -57,7 +57,9 @@ pub enum BadNotify {
     #[error("`{0}` cannot be notified: write an address such as `https://hooks.example/tidetable`")]
     NotAnUrl(String),
     /// It holds a name or a password. It is not shown.
-    #[error("an address to notify must not hold a user or a password: whoever sees the job would see them")]
+    #[error(
+        "an address to notify must not hold a user or a password: whoever sees the job would see them"
+    )]
     HasCredentials,
     /// Its prefix has more than a path.
     #[error("`{0}` has a query: a prefix of addresses is a host, and the beginning of a path")]
@@ -74,7 +76,9 @@ impl Notice {
     pub fn is_told_of(&self, end: Status) -> bool {
         match &self.on {
             Some(list) => list.iter().any(|word| word.0 == end),
-            None => end.map() == Map::History && !matches!(end, Status::Succeeded | Status::Canceled),
+            None => {
+                end.map() == Map::History && !matches!(end, Status::Succeeded | Status::Canceled)
+            }
         }
     }
 }
@@ -95,7 +99,8 @@ impl NotifyPrefix {
     /// Whether this address is within.
     pub fn covers(&self, url: &NotifyUrl) -> bool {
         let (prefix, path) = (self.0.0.path().trim_end_matches('/'), url.0.path());
-        let is_below = path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_below =
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.0.0.origin() == url.0.origin() && is_below
     }
 }
@@ -202,7 +207,9 @@ mod tests {
     }
 
     fn covers(prefix: &str, text: &str) -> bool {
-        NotifyPrefix::try_from(prefix.to_owned()).expect("a prefix").covers(&url(text).expect("an address"))
+        NotifyPrefix::try_from(prefix.to_owned())
+            .expect("a prefix")
+            .covers(&url(text).expect("an address"))
     }
 
     #[test]
@@ -221,19 +228,40 @@ mod tests {
     fn left_out_it_is_told_of_every_end_but_a_success_and_a_cancellation() {
         let told = |json: &str| -> Vec<&str> {
             let notice: Notice = serde_json::from_str(json).expect("is right");
-            Status::ALL.iter().filter(|end| notice.is_told_of(**end)).map(|end| end.as_str()).collect()
+            Status::ALL
+                .iter()
+                .filter(|end| notice.is_told_of(**end))
+                .map(|end| end.as_str())
+                .collect()
         };
-        assert_eq!(told(r#"{"url":"http://a"}"#), ["failed", "timed_out", "stopped", "missed", "unknown"]);
+        assert_eq!(
+            told(r#"{"url":"http://a"}"#),
+            ["failed", "timed_out", "stopped", "missed", "unknown"]
+        );
         assert_eq!(told(r#"{"url":"http://a","on":["succeeded"]}"#), ["succeeded"]);
         assert_eq!(told(r#"{"url":"http://a","on":[]}"#), [""; 0]);
     }
 
     #[test]
     fn what_is_no_address_or_holds_a_password_is_refused_and_a_password_is_not_shown() {
-        for text in ["", "a", "ftp://a/", "http://", "https://a/#x", "file:///etc/passwd", "unix:///run/docker.sock"] {
+        for text in [
+            "",
+            "a",
+            "ftp://a/",
+            "http://",
+            "https://a/#x",
+            "file:///etc/passwd",
+            "unix:///run/docker.sock",
+        ] {
             assert_eq!(url(text), Err(BadNotify::NotAnUrl(text.to_owned())), "{text}");
         }
-        for text in ["http://me:hunter2@a/", "http://me@a/", "http://:hunter2@a/", "http://me:hunter2@", "x:hunter2@"] {
+        for text in [
+            "http://me:hunter2@a/",
+            "http://me@a/",
+            "http://:hunter2@a/",
+            "http://me:hunter2@",
+            "x:hunter2@",
+        ] {
             assert!(!url(text).expect_err("is refused").to_string().contains("hunter2"), "{text}");
         }
         assert!(url("https://a.example/hook?to=me@b.example").is_ok());

@@ -63,7 +63,12 @@ impl Line<'_> {
 
     /// Copies the line.
     pub fn to_line(&self) -> LogLine {
-        LogLine { at: self.at, channel: self.channel, text: self.text.to_vec(), complete: self.complete }
+        LogLine {
+            at: self.at,
+            channel: self.channel,
+            text: self.text.to_vec(),
+            complete: self.complete,
+        }
     }
 }
 
@@ -115,7 +120,11 @@ impl Lines {
     /// Keeps the lines that pass.
     #[must_use]
     pub fn filter(self, passes: impl Fn(&Line<'_>) -> bool) -> Self {
-        if self.iter().all(|line| passes(&line)) { self } else { self.iter().filter(passes).collect() }
+        if self.iter().all(|line| passes(&line)) {
+            self
+        } else {
+            self.iter().filter(passes).collect()
+        }
     }
 }
 
@@ -210,7 +219,12 @@ mod tests {
 
     #[test]
     fn lines_come_back_as_they_were_added() {
-        let line = |text, complete| Line { at: Timestamp::UNIX_EPOCH, channel: Channel::Stdout, text, complete };
+        let line = |text, complete| Line {
+            at: Timestamp::UNIX_EPOCH,
+            channel: Channel::Stdout,
+            text,
+            complete,
+        };
         let all = [line(&b"one"[..], true), line(b"", true), line(b"three", false)];
         let lines: Lines = all.into_iter().collect();
         assert_eq!(lines.iter().collect::<Vec<_>>(), all);
@@ -221,10 +235,18 @@ mod tests {
 
     #[test]
     fn a_limit_counts_what_a_reader_gets() {
-        let line = |text, complete| Line { at: Timestamp::UNIX_EPOCH, channel: Channel::Stdout, text, complete };
-        let block =
-            || -> Lines { [line(&b"1234"[..], true), line(b"", true), line(b"789", false)].into_iter().collect() };
-        for (limit, lines, met) in [(9, 3, false), (8, 3, true), (6, 3, true), (5, 2, true), (0, 1, true)] {
+        let line = |text, complete| Line {
+            at: Timestamp::UNIX_EPOCH,
+            channel: Channel::Stdout,
+            text,
+            complete,
+        };
+        let block = || -> Lines {
+            [line(&b"1234"[..], true), line(b"", true), line(b"789", false)].into_iter().collect()
+        };
+        for (limit, lines, met) in
+            [(9, 3, false), (8, 3, true), (6, 3, true), (5, 2, true), (0, 1, true)]
+        {
             let mut limit = Limit::new(limit);
             assert_eq!((limit.of(block()).len(), limit.is_met()), (lines, met), "{limit:?}");
             assert_eq!(limit.of(block()).len(), usize::from(!met), "{limit:?}");

@@ -51,12 +51,19 @@ impl From<&Schedule> for OverlapRules {
 impl OverlapRules {
     /// Decides about `job`, which is due at `now`. `others` are the jobs of its schedule that are not over, as stored;
     /// `is_current` tells of which of them that is known to hold. A job that a caller triggered goes.
-    pub fn admit(self, job: &Job, others: &[Job], now: Timestamp, is_current: impl Fn(&Job) -> bool) -> Admission {
+    pub fn admit(
+        self,
+        job: &Job,
+        others: &[Job],
+        now: Timestamp,
+        is_current: impl Fn(&Job) -> bool,
+    ) -> Admission {
         let Some(mine) = job.nominal() else { return Admission::Go };
         let others = || others.iter().filter(|other| other.id != job.id);
         let begun = || others().filter(|other| other.attempt.0 > 0);
         let waiting = || others().filter(|other| waits(other, now)).filter_map(Job::nominal);
-        let ids = |jobs: &mut dyn Iterator<Item = &Job>| jobs.map(|other| other.id).collect::<Vec<_>>();
+        let ids =
+            |jobs: &mut dyn Iterator<Item = &Job>| jobs.map(|other| other.id).collect::<Vec<_>>();
         let in_turn = self.is_in_turn(job, self.last_missed(others().chain([job])));
         let unseen = || ids(&mut begun().filter(|other| !is_current(other)));
         match self.overlap {
@@ -65,14 +72,18 @@ impl OverlapRules {
             _ if in_turn && begun().next().is_some() => Admission::Wait,
             _ if in_turn => Admission::Go,
             // The newest is the one that is wanted.
-            Overlap::Replace if waiting().any(|other| other > mine) => Admission::Skip(Reason::Overlap),
+            Overlap::Replace if waiting().any(|other| other > mine) => {
+                Admission::Skip(Reason::Overlap)
+            }
             Overlap::Skip | Overlap::QueueOne if waiting().any(|other| other < mine) => {
                 Admission::Skip(Reason::StillWaiting)
             }
             _ if begun().next().is_none() => Admission::Go,
             Overlap::QueueOne => Admission::Wait,
             // A missed tick that is caught up runs to its end.
-            Overlap::Replace if self.catch_up == CatchUp::All && begun().any(was_made_late) => Admission::Wait,
+            Overlap::Replace if self.catch_up == CatchUp::All && begun().any(was_made_late) => {
+                Admission::Wait
+            }
             Overlap::Skip | Overlap::Replace if !unseen().is_empty() => Admission::Look(unseen()),
             Overlap::Skip => Admission::Skip(Reason::Overlap),
             Overlap::Replace => Admission::Replace(ids(&mut begun())),
@@ -81,14 +92,17 @@ impl OverlapRules {
 
     /// Of the jobs that wait for their first attempt, returns those that are too many at `now`, each with the reason.
     pub fn surplus(self, waiting: &[Job], now: Timestamp) -> Vec<(&Job, Reason)> {
-        let mut due: Vec<&Job> = waiting.iter().filter(|job| job.nominal().is_some() && waits(job, now)).collect();
+        let mut due: Vec<&Job> =
+            waiting.iter().filter(|job| job.nominal().is_some() && waits(job, now)).collect();
         due.sort_by_key(|job| job.nominal());
         let last_missed = self.last_missed(waiting.iter());
         let (in_turn, other): (Vec<&Job>, Vec<&Job>) =
             due.into_iter().partition(|job| self.is_in_turn(job, last_missed));
         let (kept, reason) = match self.overlap {
             Overlap::Allow => (MAX_BACKLOG, Reason::Backlog),
-            Overlap::Skip | Overlap::QueueOne => (usize::from(in_turn.is_empty()), Reason::StillWaiting),
+            Overlap::Skip | Overlap::QueueOne => {
+                (usize::from(in_turn.is_empty()), Reason::StillWaiting)
+            }
             Overlap::Replace => {
                 let older = other.len().saturating_sub(1);
                 return other.into_iter().take(older).map(|job| (job, Reason::Overlap)).collect();
@@ -146,7 +160,11 @@ mod tests {
             due_at: nominal.unwrap_or(at(0)),
             attempt: Attempt(attempt),
             state: State::Scheduled,
-            origin: Some(Origin { schedule: "s".parse().expect("a name"), generation: Generation(1), nominal }),
+            origin: Some(Origin {
+                schedule: "s".parse().expect("a name"),
+                generation: Generation(1),
+                nominal,
+            }),
         }
     }
 
@@ -195,7 +213,10 @@ mod tests {
         vec![waits(40)],
         [Admission::Go, Admission::Go, Admission::Go, Admission::Go]
     )]
-    fn each_policy_decides_by_what_is_not_over(#[case] others: Vec<Job>, #[case] expected: [Admission; 4]) {
+    fn each_policy_decides_by_what_is_not_over(
+        #[case] others: Vec<Job>,
+        #[case] expected: [Admission; 4],
+    ) {
         assert_eq!(admissions(&others, true), expected);
         let all = [others, vec![waits(20)]].concat();
         for overlap in ALL {
@@ -207,7 +228,10 @@ mod tests {
     #[test]
     fn nothing_is_skipped_or_replaced_unseen() {
         let look = Admission::Look(vec![begun(10).id]);
-        assert_eq!(admissions(&[begun(10)], false), [look.clone(), Admission::Wait, Admission::Go, look]);
+        assert_eq!(
+            admissions(&[begun(10)], false),
+            [look.clone(), Admission::Wait, Admission::Go, look]
+        );
     }
 
     #[test]
@@ -224,14 +248,26 @@ mod tests {
         for overlap in [Overlap::Skip, Overlap::QueueOne, Overlap::Replace] {
             let all = OverlapRules { catch_up: CatchUp::All, ..rules(overlap) };
             let decide = |job: Job, others: &[Job]| all.admit(&job, others, at(100), |_| true);
-            assert_eq!(decide(late(20), &[late(10), late(30)]), Admission::Go, "whoever comes first goes first");
+            assert_eq!(
+                decide(late(20), &[late(10), late(30)]),
+                Admission::Go,
+                "whoever comes first goes first"
+            );
             assert_eq!(decide(late(20), &[begun(10), late(30)]), Admission::Wait);
-            assert_eq!(decide(waits(20), &[begun(10), late(30)]), Admission::Wait, "its job was there before");
+            assert_eq!(
+                decide(waits(20), &[begun(10), late(30)]),
+                Admission::Wait,
+                "its job was there before"
+            );
             let runs = Job { attempt: Attempt(1), ..late(10) };
-            assert_ne!(decide(waits(20), std::slice::from_ref(&runs)), Admission::Replace(vec![runs.id]));
+            assert_ne!(
+                decide(waits(20), std::slice::from_ref(&runs)),
+                Admission::Replace(vec![runs.id])
+            );
             assert_eq!(all.surplus(&[late(10), late(20), late(30)], at(100)), []);
             let next = [late(10), waits(99), waits(101)];
-            let surplus: Vec<_> = all.surplus(&next, at(100)).into_iter().map(|(job, _)| job.due_at).collect();
+            let surplus: Vec<_> =
+                all.surplus(&next, at(100)).into_iter().map(|(job, _)| job.due_at).collect();
             let expected = if overlap == Overlap::Replace { vec![] } else { vec![at(99)] };
             assert_eq!(surplus, expected, "a tick on time does not wait behind them");
         }
@@ -245,9 +281,17 @@ mod tests {
             all.map(|(job, reason)| (job.due_at.timestamp(), reason)).collect()
         };
         let later = vec![(20, Reason::StillWaiting), (30, Reason::StillWaiting)];
-        assert_eq!(surplus(Overlap::Skip), later, "the first stays, and so does one that is not due");
+        assert_eq!(
+            surplus(Overlap::Skip),
+            later,
+            "the first stays, and so does one that is not due"
+        );
         assert_eq!(surplus(Overlap::QueueOne), later);
-        assert_eq!(surplus(Overlap::Replace), [(10, Reason::Overlap), (20, Reason::Overlap)], "the newest stays");
+        assert_eq!(
+            surplus(Overlap::Replace),
+            [(10, Reason::Overlap), (20, Reason::Overlap)],
+            "the newest stays"
+        );
         assert_eq!(surplus(Overlap::Allow), []);
         let many: Vec<Job> = (1..=u8::MAX).map(waits).collect();
         assert_eq!(rules(Overlap::Allow).surplus(&many, at(1_000)).len(), many.len() - MAX_BACKLOG);

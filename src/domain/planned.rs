@@ -111,7 +111,12 @@ impl Said {
 
 impl ScheduleRecord {
     /// A schedule that was just accepted; its first turn makes the first tick's job.
-    pub fn new(name: ScheduleName, generation: Generation, schedule: Schedule, now: Timestamp) -> Self {
+    pub fn new(
+        name: ScheduleName,
+        generation: Generation,
+        schedule: Schedule,
+        now: Timestamp,
+    ) -> Self {
         Self {
             name,
             version: Version(0),
@@ -159,7 +164,13 @@ impl ScheduleRecord {
 
     /// Settles what is past, takes off jobs of which too many wait, and makes the next tick's job. `waiting` are its jobs
     /// that wait for their first attempt. `restored`: this store is a backup, and what passed may have run elsewhere.
-    pub fn turn(&self, waiting: &[Job], now: Timestamp, restored: bool, new_id: &mut dyn FnMut() -> JobId) -> Turn {
+    pub fn turn(
+        &self,
+        waiting: &[Job],
+        now: Timestamp,
+        restored: bool,
+        new_id: &mut dyn FnMut() -> JobId,
+    ) -> Turn {
         let mut turn = Turn::of(self);
         let mut after = Self { version: self.version.next(), ..self.clone() };
         after.failed = false;
@@ -186,13 +197,20 @@ impl ScheduleRecord {
             turn.take_off(waiting, after.settled, now, Reason::Paused);
             after.ahead = None;
         }
-        after.look_at = if is_done { after.plan(&mut turn, waiting, now, new_id) } else { Some(now) };
+        after.look_at =
+            if is_done { after.plan(&mut turn, waiting, now, new_id) } else { Some(now) };
         turn.after = Some(after);
         turn
     }
 
     /// Does what a caller wants, from now on. What is past has to be settled by a turn before.
-    pub fn change(&self, change: &Change, waiting: &[Job], now: Timestamp, new_id: &mut dyn FnMut() -> JobId) -> Turn {
+    pub fn change(
+        &self,
+        change: &Change,
+        waiting: &[Job],
+        now: Timestamp,
+        new_id: &mut dyn FnMut() -> JobId,
+    ) -> Turn {
         let mut turn = Turn::of(self);
         turn.rows.extend(self.skipped_in_pause(now));
         // With a clock that was set back, a tick may be settled whose time has not come again.
@@ -201,7 +219,8 @@ impl ScheduleRecord {
             turn.take_off(waiting, settled, now, Reason::ScheduleDeleted);
             return turn;
         };
-        let is_same_but_paused = self.schedule.clone().with_paused(schedule.is_paused()) == **schedule;
+        let is_same_but_paused =
+            self.schedule.clone().with_paused(schedule.is_paused()) == **schedule;
         let settled = if is_same_but_paused { self.settled_by(waiting, now) } else { settled };
         let mut after = Self {
             version: self.version.next(),
@@ -216,7 +235,8 @@ impl ScheduleRecord {
         if schedule.is_paused() {
             turn.take_off(waiting, settled, now, Reason::Paused);
         } else {
-            let to_come: Vec<Job> = waiting.iter().filter(|job| job.nominal() > Some(settled)).cloned().collect();
+            let to_come: Vec<Job> =
+                waiting.iter().filter(|job| job.nominal() > Some(settled)).cloned().collect();
             turn.take_off(&to_come, settled, now, Reason::ScheduleChanged);
         }
         after.look_at = after.plan(&mut turn, &[], now, new_id);
@@ -246,7 +266,8 @@ impl ScheduleRecord {
             return true;
         }
         let timetable = self.timetable();
-        let settled: Vec<Settled> = self.schedule.settle(&timetable, self.settled, now).take(PAGE).collect();
+        let settled: Vec<Settled> =
+            self.schedule.settle(&timetable, self.settled, now).take(PAGE).collect();
         let is_done = settled.len() < PAGE;
         let newest = turn_newest(&timetable, self.settled, now);
         // A later tick's job stands for those before it, so its id has to be known first.
@@ -272,13 +293,19 @@ impl ScheduleRecord {
                     // It is decided already: somebody took it off.
                     (Fate::CaughtUpBy(_) | Fate::OutsideWindow | Fate::NotCaughtUp, None) => {}
                 }
-                match timetable.next_after(first).map(|tick| tick.nominal).filter(|next| *next <= until) {
+                match timetable
+                    .next_after(first)
+                    .map(|tick| tick.nominal)
+                    .filter(|next| *next <= until)
+                {
                     Some(next) => first = next,
                     None => continue,
                 }
             }
             match fate {
-                Fate::CaughtUp if backlog + turn.jobs.len() >= MAX_BACKLOG => turn.leave_out(self, first, until),
+                Fate::CaughtUp if backlog + turn.jobs.len() >= MAX_BACKLOG => {
+                    turn.leave_out(self, first, until)
+                }
                 Fate::Runs | Fate::CaughtUp => {
                     let id = if first == newest { last } else { new_id() };
                     turn.make(self, first, fate == Fate::CaughtUp, id, now);
@@ -303,7 +330,8 @@ impl ScheduleRecord {
             let settled = self.settled_by(waiting, self.settled);
             if let Some(ahead) = self.ahead.take() {
                 self.settled = settled;
-                let job = waiting.iter().filter(|job| job.id == ahead.job).cloned().collect::<Vec<_>>();
+                let job =
+                    waiting.iter().filter(|job| job.id == ahead.job).cloned().collect::<Vec<_>>();
                 turn.take_off(&job, self.settled, now, Reason::Limit);
             }
             return None;
@@ -335,7 +363,11 @@ impl Turn {
     }
 
     /// The first turn of a schedule that is not stored yet.
-    pub fn first(record: &ScheduleRecord, now: Timestamp, new_id: &mut dyn FnMut() -> JobId) -> Self {
+    pub fn first(
+        record: &ScheduleRecord,
+        now: Timestamp,
+        new_id: &mut dyn FnMut() -> JobId,
+    ) -> Self {
         let mut turn = Self { from: None, ..Self::of(record) };
         let mut after = record.clone();
         after.look_at = after.plan(&mut turn, &[], now, new_id);
@@ -346,12 +378,21 @@ impl Turn {
     /// Counts the ticks that are skipped because too many wait, for each reason.
     pub fn backlog(&self) -> [(Reason, usize); 2] {
         let ended = self.ended.iter().filter_map(|(_, after)| after.state.reason());
-        let reasons: Vec<Reason> = ended.chain(self.rows.iter().filter_map(|row| row.reason)).collect();
-        [Reason::StillWaiting, Reason::Backlog].map(|reason| (reason, reasons.iter().filter(|r| **r == reason).count()))
+        let reasons: Vec<Reason> =
+            ended.chain(self.rows.iter().filter_map(|row| row.reason)).collect();
+        [Reason::StillWaiting, Reason::Backlog]
+            .map(|reason| (reason, reasons.iter().filter(|r| **r == reason).count()))
     }
 
     /// A job for this tick, and the row that says that it has one.
-    fn make(&mut self, record: &ScheduleRecord, at: Timestamp, late: bool, id: JobId, now: Timestamp) {
+    fn make(
+        &mut self,
+        record: &ScheduleRecord,
+        at: Timestamp,
+        late: bool,
+        id: JobId,
+        now: Timestamp,
+    ) {
         let schedule = &record.schedule;
         let generation = record.generation;
         self.jobs.push(Job {
@@ -366,13 +407,32 @@ impl Turn {
             origin: Some(Origin { schedule: record.name.clone(), generation, nominal: Some(at) }),
         });
         let (job, covered) = (Some(id), false);
-        self.rows.push(LedgerRow { generation, first: at, last: at, late, outcome: None, reason: None, job, covered });
+        self.rows.push(LedgerRow {
+            generation,
+            first: at,
+            last: at,
+            late,
+            outcome: None,
+            reason: None,
+            job,
+            covered,
+        });
     }
 
     /// A row for ticks that would be one too many to wait.
     fn leave_out(&mut self, record: &ScheduleRecord, first: Timestamp, last: Timestamp) {
-        let (generation, outcome, reason) = (record.generation, Some(TickOutcome::Skipped), Some(Reason::Backlog));
-        self.rows.push(LedgerRow { generation, first, last, late: true, outcome, reason, job: None, covered: false });
+        let (generation, outcome, reason) =
+            (record.generation, Some(TickOutcome::Skipped), Some(Reason::Backlog));
+        self.rows.push(LedgerRow {
+            generation,
+            first,
+            last,
+            late: true,
+            outcome,
+            reason,
+            job: None,
+            covered: false,
+        });
     }
 
     /// A row for ticks that get no job of their own.
@@ -397,9 +457,13 @@ impl Turn {
         };
         self.rows.push(match fate {
             // Decided together with the job.
-            Fate::CaughtUpBy(_) => {
-                LedgerRow { outcome: None, reason: None, job: Some(stands_for_it), covered: true, ..row }
-            }
+            Fate::CaughtUpBy(_) => LedgerRow {
+                outcome: None,
+                reason: None,
+                job: Some(stands_for_it),
+                covered: true,
+                ..row
+            },
             Fate::Runs | Fate::CaughtUp | Fate::OutsideWindow | Fate::NotCaughtUp => row,
         });
     }
@@ -407,7 +471,9 @@ impl Turn {
     /// Takes waiting jobs off. The ticks of those that are not settled are left to whatever comes after.
     fn take_off(&mut self, waiting: &[Job], settled: Timestamp, now: Timestamp, reason: Reason) {
         for job in waiting {
-            if let Some(origin) = job.origin.as_ref().filter(|origin| origin.nominal > Some(settled)) {
+            if let Some(origin) =
+                job.origin.as_ref().filter(|origin| origin.nominal > Some(settled))
+            {
                 self.dropped.extend(origin.nominal.map(|nominal| (origin.generation, nominal)));
             }
             self.skip(job, reason, now);

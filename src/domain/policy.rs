@@ -92,7 +92,10 @@ impl Closed {
 
     /// The closed path that this one holds, is, or lies in.
     fn met_by(&self, path: &str) -> Option<&str> {
-        self.0.iter().map(String::as_str).find(|closed| is_within(path, closed) || is_within(closed, path))
+        self.0
+            .iter()
+            .map(String::as_str)
+            .find(|closed| is_within(path, closed) || is_within(closed, path))
     }
 }
 
@@ -132,7 +135,8 @@ impl Policy {
         closed: &Closed,
         real_path: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(), Denied> {
-        let first = |allowed: &Option<Vec<String>>| allowed.as_ref().and_then(|list| list.first().cloned());
+        let first =
+            |allowed: &Option<Vec<String>>| allowed.as_ref().and_then(|list| list.first().cloned());
         let filled = spec.clone().narrowed(|fields| {
             fields.user = fields.user.take().or_else(|| first(&self.allow_users));
             fields.network = fields.network.take().or_else(|| first(&self.allow_networks));
@@ -147,12 +151,16 @@ impl Policy {
     /// # Errors
     /// [`Denied`] names the first that is not allowed.
     pub fn admit_notify(&self, spec: &JobSpec) -> Result<(), Denied> {
-        let mut urls = spec.fields().notify.iter().flat_map(|notify| &notify.0).map(|notice| &notice.url);
+        let mut urls =
+            spec.fields().notify.iter().flat_map(|notify| &notify.0).map(|notice| &notice.url);
         match urls.find(|url| !self.allow_notify.iter().any(|prefix| prefix.covers(url))) {
             None => Ok(()),
             Some(url) => denied(
                 "notify",
-                format!("`{}` cannot be notified: it is not below one of the policy's `allow_notify`", url.as_str()),
+                format!(
+                    "`{}` cannot be notified: it is not below one of the policy's `allow_notify`",
+                    url.as_str()
+                ),
             ),
         }
     }
@@ -179,7 +187,10 @@ impl Policy {
         let names = [image.as_str().to_owned(), image.with_tag()];
         match allowed.iter().any(|pattern| names.iter().any(|name| matches(pattern, name))) {
             true => Ok(()),
-            false => denied("image", format!("the image `{image}` is not among the policy's `allow_images`")),
+            false => denied(
+                "image",
+                format!("the image `{image}` is not among the policy's `allow_images`"),
+            ),
         }
     }
 
@@ -191,12 +202,20 @@ impl Policy {
             );
         }
         if fields.gpus.is_some() && !self.allow_gpus {
-            return denied("gpus", "`gpus` is not allowed: the policy would need `allow_gpus = true`");
+            return denied(
+                "gpus",
+                "`gpus` is not allowed: the policy would need `allow_gpus = true`",
+            );
         }
         let weakens = |option: &&String| {
-            !matches!(option.as_str(), "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true")
+            !matches!(
+                option.as_str(),
+                "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"
+            )
         };
-        if let Some(option) = fields.security_opt.iter().flatten().find(weakens).filter(|_| !self.allow_privileged) {
+        if let Some(option) =
+            fields.security_opt.iter().flatten().find(weakens).filter(|_| !self.allow_privileged)
+        {
             return denied(
                 "security_opt",
                 format!(
@@ -204,11 +223,19 @@ impl Policy {
                 ),
             );
         }
-        let same = |a: &str, b: &str| a.trim_start_matches("CAP_").eq_ignore_ascii_case(b.trim_start_matches("CAP_"));
-        if let Some(cap) =
-            fields.cap_add.iter().flatten().find(|cap| !self.allow_caps.iter().any(|allowed| same(allowed, cap)))
+        let same = |a: &str, b: &str| {
+            a.trim_start_matches("CAP_").eq_ignore_ascii_case(b.trim_start_matches("CAP_"))
+        };
+        if let Some(cap) = fields
+            .cap_add
+            .iter()
+            .flatten()
+            .find(|cap| !self.allow_caps.iter().any(|allowed| same(allowed, cap)))
         {
-            return denied("cap_add", format!("the capability `{cap}` is not among the policy's `allow_caps`"));
+            return denied(
+                "cap_add",
+                format!("the capability `{cap}` is not among the policy's `allow_caps`"),
+            );
         }
         match (&self.allow_users, fields.user.as_deref()) {
             (Some(allowed), None) if !allowed.is_empty() => {
@@ -224,7 +251,10 @@ impl Policy {
     fn admit_secrets(&self, fields: &SpecFields) -> Result<(), Denied> {
         let denies = |name: &&str| !self.allow_secrets.iter().any(|pattern| matches(pattern, name));
         match fields.secrets.iter().flat_map(|secrets| secrets.names()).find(denies) {
-            Some(name) => denied("secrets", format!("the secret `{name}` is not among the policy's `allow_secrets`")),
+            Some(name) => denied(
+                "secrets",
+                format!("the secret `{name}` is not among the policy's `allow_secrets`"),
+            ),
             None => Ok(()),
         }
     }
@@ -238,7 +268,10 @@ impl Policy {
             return if bridge_too {
                 Ok(())
             } else {
-                denied("network", "a `network` has to be given: the policy's `allow_networks` does not hold `bridge`")
+                denied(
+                    "network",
+                    "a `network` has to be given: the policy's `allow_networks` does not hold `bridge`",
+                )
             };
         };
         let shares_a_namespace = network == "host" || network.starts_with("container:");
@@ -249,7 +282,10 @@ impl Policy {
         if allowed {
             Ok(())
         } else {
-            denied("network", format!("the network `{network}` is not among the policy's `allow_networks`"))
+            denied(
+                "network",
+                format!("the network `{network}` is not among the policy's `allow_networks`"),
+            )
         }
     }
 
@@ -257,7 +293,9 @@ impl Policy {
         let (Some(allowed), Some(queue)) = (&self.queues, &fields.queue) else { return Ok(()) };
         match allowed.iter().any(|pattern| matches(pattern, queue.as_str())) {
             true => Ok(()),
-            false => denied("queue", format!("the queue `{queue}` is not among the policy's `queues`")),
+            false => {
+                denied("queue", format!("the queue `{queue}` is not among the policy's `queues`"))
+            }
         }
     }
 
@@ -280,8 +318,9 @@ impl Policy {
                 );
             }
             let allowed = self.allow_mounts.iter().any(|entry| {
-                let (folder, must_be_read_only) =
-                    entry.strip_suffix(":ro").map_or((entry.as_str(), false), |folder| (folder, true));
+                let (folder, must_be_read_only) = entry
+                    .strip_suffix(":ro")
+                    .map_or((entry.as_str(), false), |folder| (folder, true));
                 is_within(path, &tidy(folder)) && (*read_only || !must_be_read_only)
             });
             if !allowed {
@@ -300,25 +339,34 @@ impl Policy {
         if let (Some(cpus), Some(max)) = (fields.cpus, self.max_cpus)
             && cpus > max
         {
-            return denied("cpus", format!("`cpus` is {cpus}, and the policy's `max_cpus` is {max}"));
+            return denied(
+                "cpus",
+                format!("`cpus` is {cpus}, and the policy's `max_cpus` is {max}"),
+            );
         }
         for memory in [fields.memory, fields.memory_swap, fields.shm_size].into_iter().flatten() {
             if let Some(max) = self.max_memory.filter(|max| memory.as_u64() > max.as_u64()) {
                 return denied(
                     "memory",
-                    format!("the memory asked for is {memory}, and the policy's `max_memory` is {max}"),
+                    format!(
+                        "the memory asked for is {memory}, and the policy's `max_memory` is {max}"
+                    ),
                 );
             }
         }
         if let (Some(pids), Some(max)) = (fields.pids, self.max_pids)
             && pids > max
         {
-            return denied("pids", format!("`pids` is {pids}, and the policy's `max_pids` is {max}"));
+            return denied(
+                "pids",
+                format!("`pids` is {pids}, and the policy's `max_pids` is {max}"),
+            );
         }
         match (fields.timeout, self.max_timeout) {
-            (Some(timeout), Some(max)) if timeout.as_duration() > max.as_duration() => {
-                denied("timeout", format!("`timeout` is {timeout}, and the policy's `max_timeout` is {max}"))
-            }
+            (Some(timeout), Some(max)) if timeout.as_duration() > max.as_duration() => denied(
+                "timeout",
+                format!("`timeout` is {timeout}, and the policy's `max_timeout` is {max}"),
+            ),
             _ => Ok(()),
         }
     }
@@ -351,7 +399,10 @@ fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, rest)) => text.strip_prefix(head).is_some_and(|tail| {
-            tail.char_indices().map(|(i, _)| i).chain([tail.len()]).any(|i| matches(rest, &tail[i..]))
+            tail.char_indices()
+                .map(|(i, _)| i)
+                .chain([tail.len()])
+                .any(|i| matches(rest, &tail[i..]))
         }),
     }
 }
@@ -433,7 +484,10 @@ mod tests {
         assert_eq!(verdict(&some, r#"{"network":"bridge"}"#), Some("network"));
         assert_eq!(verdict(&some, r#"{}"#), Some("network"));
         assert_eq!(verdict(&some, r#"{"network":"host","image":"busybox"}"#), None);
-        assert_eq!(verdict(&some, r#"{"network":"host","image":"registry.example/team/app:1"}"#), None);
+        assert_eq!(
+            verdict(&some, r#"{"network":"host","image":"registry.example/team/app:1"}"#),
+            None
+        );
         assert_eq!(verdict(&some, r#"{"network":"host","image":"evil:1"}"#), Some("image"));
     }
 
@@ -451,10 +505,17 @@ mod tests {
             "/var/lib/tidetable/logs",
             "/var/lib",
         ] {
-            let json = format!(r#"{{"mounts":[{{"type":"bind","source":"{source}","target":"/in"}}]}}"#);
+            let json =
+                format!(r#"{{"mounts":[{{"type":"bind","source":"{source}","target":"/in"}}]}}"#);
             assert_eq!(verdict(&everything, &json), Some("mounts"), "{source}");
         }
-        assert_eq!(verdict(&everything, r#"{"mounts":[{"type":"bind","source":"/home/a","target":"/in"}]}"#), None);
+        assert_eq!(
+            verdict(
+                &everything,
+                r#"{"mounts":[{"type":"bind","source":"/home/a","target":"/in"}]}"#
+            ),
+            None
+        );
     }
 
     #[test]
@@ -480,12 +541,14 @@ mod tests {
 
     #[test]
     fn limits_hold_also_for_those_who_asked_for_none() {
-        let limits = policy("max_memory = '64MiB'\nmax_cpus = 1.0\nmax_pids = 32\nmax_timeout = '5m'");
+        let limits =
+            policy("max_memory = '64MiB'\nmax_cpus = 1.0\nmax_pids = 32\nmax_timeout = '5m'");
         assert_eq!(verdict(&limits, r#"{"memory":"65MiB"}"#), Some("memory"));
         assert_eq!(verdict(&limits, r#"{"cpus":1.5}"#), Some("cpus"));
         assert_eq!(verdict(&limits, r#"{"pids":33}"#), Some("pids"));
         assert_eq!(verdict(&limits, r#"{"timeout":"6m"}"#), Some("timeout"));
-        let admitted = limits.admit(spec("{}"), &Closed::default(), &|_| None).expect("nothing was asked for");
+        let admitted =
+            limits.admit(spec("{}"), &Closed::default(), &|_| None).expect("nothing was asked for");
         assert_eq!(admitted.fields().memory.map(|m| m.as_u64()), Some(64 << 20));
         assert_eq!(admitted.fields().pids, Some(32));
     }

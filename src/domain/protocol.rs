@@ -104,10 +104,13 @@ pub fn step(job: &Job, sight: &Sight, hand: Hand) -> Step {
         State::Pulling => claimed(job, sight, Step::Pull),
         State::Starting(None) => {
             let always = job.spec.fields().pull == Some(PullPolicy::Always);
-            let next = if always && !hand.pulled { Step::Record(Event::Pull) } else { Step::Create };
+            let next =
+                if always && !hand.pulled { Step::Record(Event::Pull) } else { Step::Create };
             claimed(job, sight, next)
         }
-        State::Starting(Some(intent)) => intended(intent, sight, hand, Step::Start(intent.container.clone())),
+        State::Starting(Some(intent)) => {
+            intended(intent, sight, hand, Step::Start(intent.container.clone()))
+        }
         State::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
             intended(intent, sight, hand, Step::Record(Event::NeverStarted))
         }
@@ -125,17 +128,28 @@ fn claimed(job: &Job, sight: &Sight, when_absent: Step) -> Step {
         Sight::Absent => when_absent,
         Sight::Foreign => Step::Record(Event::Failed(Failure::new(
             Reason::CreateFailed,
-            format!("a container named `{}` is on the engine and is not ours", job.container_name()),
+            format!(
+                "a container named `{}` is on the engine and is not ours",
+                job.container_name()
+            ),
         ))),
         Sight::Present(container) => match &container.phase {
             // Made ahead, and the job has changed since.
-            Phase::Created { .. } if container.recipe.as_ref().is_some_and(|recipe| *recipe != job.recipe()) => {
+            Phase::Created { .. }
+                if container.recipe.as_ref().is_some_and(|recipe| *recipe != job.recipe()) =>
+            {
                 Step::Remove(container.id.clone())
             }
             Phase::Created { refusal: None } => Step::Record(Event::Intend(container.id.clone())),
-            Phase::Created { refusal: Some(refusal) } => Step::Record(Event::Failed(refused(refusal))),
-            Phase::Running { started_at } => Step::Record(Event::Started(run_of(container, *started_at))),
-            Phase::Exited { started_at, exit } => Step::Collect(run_of(container, *started_at), exit.clone()),
+            Phase::Created { refusal: Some(refusal) } => {
+                Step::Record(Event::Failed(refused(refusal)))
+            }
+            Phase::Running { started_at } => {
+                Step::Record(Event::Started(run_of(container, *started_at)))
+            }
+            Phase::Exited { started_at, exit } => {
+                Step::Collect(run_of(container, *started_at), exit.clone())
+            }
             Phase::Removing => Step::Look,
         },
     }
@@ -154,11 +168,17 @@ fn intended(intent: &Intent, sight: &Sight, hand: Hand, untouched: Step) -> Step
         Sight::Foreign => gone(),
         Sight::Present(container) if container.id != intent.container => gone(),
         Sight::Present(container) => match &container.phase {
-            Phase::Created { refusal: Some(refusal) } => Step::Record(Event::Failed(refused(refusal))),
+            Phase::Created { refusal: Some(refusal) } => {
+                Step::Record(Event::Failed(refused(refusal)))
+            }
             Phase::Created { refusal: None } if hand.start_not_called => untouched,
             Phase::Created { refusal: None } => Step::Fence(intent.clone()),
-            Phase::Running { started_at } => Step::Record(Event::Started(run_of(container, *started_at))),
-            Phase::Exited { started_at, exit } => Step::Collect(run_of(container, *started_at), exit.clone()),
+            Phase::Running { started_at } => {
+                Step::Record(Event::Started(run_of(container, *started_at)))
+            }
+            Phase::Exited { started_at, exit } => {
+                Step::Collect(run_of(container, *started_at), exit.clone())
+            }
             Phase::Removing => Step::Look,
         },
     }
@@ -204,13 +224,21 @@ fn started_again() -> Step {
 }
 
 fn run_of(container: &Container, started_at: Timestamp) -> Run {
-    Run { container: container.id.clone(), started_at, image_digest: container.image_digest.clone() }
+    Run {
+        container: container.id.clone(),
+        started_at,
+        image_digest: container.image_digest.clone(),
+    }
 }
 
 /// An engine that cannot start a process says so in the way shells do: 127 for a command that is not there, 126 for
 /// one that may not run.
 fn refused(refusal: &StartRefusal) -> Failure {
-    let reason = if matches!(refusal.code, 126 | 127) { Reason::CommandNotFound } else { Reason::StartFailed };
+    let reason = if matches!(refusal.code, 126 | 127) {
+        Reason::CommandNotFound
+    } else {
+        Reason::StartFailed
+    };
     Failure::new(reason, refusal.message.clone())
 }
 

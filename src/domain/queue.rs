@@ -21,7 +21,9 @@ pub struct QueueName(String);
 
 /// Said when a text cannot name a queue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` cannot be the name of a queue: write up to 64 letters, digits, `-`, `_` and `.`, such as `reports`")]
+#[error(
+    "`{0}` cannot be the name of a queue: write up to 64 letters, digits, `-`, `_` and `.`, such as `reports`"
+)]
 pub struct BadQueueName(String);
 
 /// How many jobs of each queue may run at once; of one that is not in here, any number.

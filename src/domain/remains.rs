@@ -90,7 +90,11 @@ mod tests {
             (true, ran(), true, Clearing::Rest),
         ];
         for (keep_container, remains, is_kept, next) in table {
-            assert_eq!(clear_away(keep_container, &remains, is_kept), next, "{keep_container} {remains:?} {is_kept}");
+            assert_eq!(
+                clear_away(keep_container, &remains, is_kept),
+                next,
+                "{keep_container} {remains:?} {is_kept}"
+            );
         }
     }
 }

@@ -22,7 +22,11 @@ pub enum Logged {
 
 /// What is to become of the job; nothing where the store is right about it, or the start protocol finds out by itself.
 /// `container` is that of the latest attempt which is still on the engine.
-pub fn overtaken(job: &Job, container: Option<(Attempt, ContainerId)>, logged: Logged) -> Option<Event> {
+pub fn overtaken(
+    job: &Job,
+    container: Option<(Attempt, ContainerId)>,
+    logged: Logged,
+) -> Option<Event> {
     let unknown = job.first_unknown_attempt()?;
     match (container, logged) {
         (Some((attempt, id)), _) if attempt >= unknown => Some(Event::Adopt(attempt, id)),
@@ -33,7 +37,11 @@ pub fn overtaken(job: &Job, container: Option<(Attempt, ContainerId)>, logged: L
         // A log has no holes: one that still has an earlier attempt would have a later one, too.
         (_, Logged::Started(_) | Logged::Nothing) => None,
         // An intent or a run that is on disk is looked into by the protocol.
-        (_, Logged::CannotTell) if matches!(job.state, State::Starting(Some(_)) | State::Running(_)) => None,
+        (_, Logged::CannotTell)
+            if matches!(job.state, State::Starting(Some(_)) | State::Running(_)) =>
+        {
+            None
+        }
         (_, Logged::CannotTell) => Some(may_have_run(
             unknown,
             "this store is a restored backup: the job may have been started since it was taken; there is no container of \
@@ -91,7 +99,8 @@ mod tests {
 
     /// Jobs that wait, or are claimed and certainly were not started, and the first attempt that is news to the store.
     fn not_started() -> Vec<(Job, u32)> {
-        let setback = Setback { reason: Reason::ExitNonzero, error: String::new(), exit_code: Some(1) };
+        let setback =
+            Setback { reason: Reason::ExitNonzero, error: String::new(), exit_code: Some(1) };
         vec![
             (job(0, State::Scheduled), 1),
             (job(2, State::Queued(Wait { reason: Reason::NoSlot, since: at(), hold: None })), 3),
@@ -102,11 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn a_container_of_an_attempt_that_the_store_does_not_know_of_is_adopted_whatever_the_log_says() {
+    fn a_container_of_an_attempt_that_the_store_does_not_know_of_is_adopted_whatever_the_log_says()
+    {
         for (job, news) in not_started() {
             for logged in [Logged::Nothing, Logged::CannotTell, Logged::Started(Attempt(news))] {
                 assert_eq!(becomes(&job, Some(news), logged), Some(("adopt", news)), "{job:?}");
-                assert_eq!(becomes(&job, Some(news + 2), logged), Some(("adopt", news + 2)), "{job:?}");
+                assert_eq!(
+                    becomes(&job, Some(news + 2), logged),
+                    Some(("adopt", news + 2)),
+                    "{job:?}"
+                );
             }
         }
     }
@@ -125,7 +139,10 @@ mod tests {
         for (job, news) in not_started() {
             assert_eq!(becomes(&job, None, Logged::CannotTell), Some(("may_have_run", news)));
             for last in [news, news + 3] {
-                assert_eq!(becomes(&job, None, Logged::Started(Attempt(last))), Some(("may_have_run", last)));
+                assert_eq!(
+                    becomes(&job, None, Logged::Started(Attempt(last))),
+                    Some(("may_have_run", last))
+                );
             }
         }
     }
@@ -145,7 +162,12 @@ mod tests {
 
     #[test]
     fn a_job_that_was_asked_to_stop_has_no_later_attempt() {
-        let stopping = Stopping { held: Held::Run(run()), why: StopCause::Request, since: at(), kill_at: None };
+        let stopping = Stopping {
+            held: Held::Run(run()),
+            why: StopCause::Request,
+            since: at(),
+            kill_at: None,
+        };
         for logged in [Logged::Nothing, Logged::CannotTell, Logged::Started(Attempt(3))] {
             assert_eq!(becomes(&job(2, State::Stopping(stopping.clone())), Some(3), logged), None);
         }

@@ -17,7 +17,9 @@ use sha2::{Digest as _, Sha256};
 use super::date::rfc3339;
 use super::id::Timestamp;
 use super::image::JobName;
-use super::recurrence::{CatchUp, CatchUpRules, Period, Rule, Settled, Tick, Timetable, Zone, settle};
+use super::recurrence::{
+    CatchUp, CatchUpRules, Period, Rule, Settled, Tick, Timetable, Zone, settle,
+};
 use super::spec::{BadSpec, JobSpec, SpecFields};
 use super::units::{Span, shown};
 
@@ -168,7 +170,8 @@ impl Schedule {
     /// When it is due: by clocks in its zone or else the server's. A period counts from `start_at`, or else from when
     /// the schedule was accepted.
     pub fn timetable(&self, server_zone: Zone, accepted_at: Timestamp) -> Timetable {
-        let (zone, anchor) = (self.time_zone.unwrap_or(server_zone), self.start_at.unwrap_or(accepted_at));
+        let (zone, anchor) =
+            (self.time_zone.unwrap_or(server_zone), self.start_at.unwrap_or(accepted_at));
         let recurrence = self.rule.clone().anchored(zone, anchor);
         Timetable { recurrence, start_at: self.start_at, end_at: self.end_at }
     }
@@ -179,7 +182,12 @@ impl Schedule {
     }
 
     /// What becomes of the ticks after `since` and not after `now`: see [`settle`].
-    pub fn settle(&self, timetable: &Timetable, since: Timestamp, now: Timestamp) -> impl Iterator<Item = Settled> {
+    pub fn settle(
+        &self,
+        timetable: &Timetable,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> impl Iterator<Item = Settled> {
         let (window, jitter) = (self.catch_up_window.as_duration(), self.jitter.as_duration());
         settle(timetable, since, now, CatchUpRules { catch_up: self.catch_up, window, jitter })
     }
@@ -213,7 +221,10 @@ impl TryFrom<ScheduleFields> for Schedule {
         };
         let jitter = fields.jitter.unwrap_or(Span::from(Duration::ZERO));
         if jitter.as_duration() > MAX_JITTER {
-            return bad("jitter", format!("`jitter` is `{jitter}` and has to be a day or less, such as `5m`"));
+            return bad(
+                "jitter",
+                format!("`jitter` is `{jitter}` and has to be a day or less, such as `5m`"),
+            );
         }
         if let (Some(start), Some(end)) = (fields.start_at, fields.end_at)
             && end < start
@@ -221,11 +232,16 @@ impl TryFrom<ScheduleFields> for Schedule {
             let (start, end) = (rfc3339(start), rfc3339(end));
             return bad(
                 "end_at",
-                format!("`end_at` is `{end}`, before `start_at`, which is `{start}`: write a later one"),
+                format!(
+                    "`end_at` is `{end}`, before `start_at`, which is `{start}`: write a later one"
+                ),
             );
         }
         if fields.max_runs == Some(0) {
-            return bad("max_runs", "`max_runs` is 0 and has to be 1 or more: leave it out for no limit");
+            return bad(
+                "max_runs",
+                "`max_runs` is 0 and has to be 1 or more: leave it out for no limit",
+            );
         }
         let spec = JobSpec::try_from(fields.spec.unwrap_or_default())
             .or_else(|wrong| bad("spec", format!("in `spec`: {}", wrong.detail)))?;
@@ -251,9 +267,10 @@ fn rule_of(cron: Option<Rule>, every: Option<Period>) -> Result<Rule, BadSpec> {
     match (cron, every) {
         (Some(rule), None) => Ok(rule),
         (None, Some(period)) => Ok(Rule::Every(period)),
-        (None, None) => {
-            bad("cron", "it is missing when to run: give `cron`, such as `30 2 * * *`, or `every`, such as `90m`")
-        }
+        (None, None) => bad(
+            "cron",
+            "it is missing when to run: give `cron`, such as `30 2 * * *`, or `every`, such as `90m`",
+        ),
         (Some(_), Some(_)) => bad("every", "`cron` and `every` are both given: give one of them"),
     }
 }
@@ -323,14 +340,21 @@ impl From<ScheduleName> for String {
 mod instant {
     use serde::de::Error as _;
 
-    use super::{DateTime, Deserialize, Deserializer, Serialize, Serializer, Timestamp, rfc3339, shown};
+    use super::{
+        DateTime, Deserialize, Deserializer, Serialize, Serializer, Timestamp, rfc3339, shown,
+    };
 
     #[expect(clippy::ref_option, reason = "serde's `with` gives a reference to the field")]
-    pub(super) fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        at: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         at.map(rfc3339).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
         let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
         let at = DateTime::parse_from_rfc3339(text.trim()).map_err(|_| {
             let value = shown(&text);
@@ -422,7 +446,11 @@ mod tests {
         }
         let mut backwards = with("start_at", json!("2026-01-01T01:00:00+01:00"));
         backwards["end_at"] = json!("2025-12-31T23:59:59Z");
-        assert!(read(backwards).unwrap_err().contains("before `start_at`, which is `2026-01-01T00:00:00.000Z`"));
+        assert!(
+            read(backwards)
+                .unwrap_err()
+                .contains("before `start_at`, which is `2026-01-01T00:00:00.000Z`")
+        );
     }
 
     #[test]
@@ -431,24 +459,38 @@ mod tests {
         json["end_at"] = json!("2026-07-04T00:30:00Z");
         let ticks = |json: Value, zone: Zone| -> Vec<String> {
             let timetable = read(json).unwrap().timetable(zone, utc("2026-07-01T12:00:00Z"));
-            timetable.after(utc("2026-07-01T00:00:00Z")).map(|tick| rfc3339(tick.nominal)).take(2).collect()
+            timetable
+                .after(utc("2026-07-01T00:00:00Z"))
+                .map(|tick| rfc3339(tick.nominal))
+                .take(2)
+                .collect()
         };
         let berlin: Zone = "Europe/Berlin".parse().unwrap();
-        assert_eq!(ticks(json.clone(), berlin), ["2026-07-02T00:30:00.000Z", "2026-07-03T00:30:00.000Z"]);
+        assert_eq!(
+            ticks(json.clone(), berlin),
+            ["2026-07-02T00:30:00.000Z", "2026-07-03T00:30:00.000Z"]
+        );
         json["time_zone"] = json!("UTC");
         assert_eq!(ticks(json, berlin), ["2026-07-02T02:30:00.000Z", "2026-07-03T02:30:00.000Z"]);
         let every = json!({"job_name": "a", "every": "7h"});
-        assert_eq!(ticks(every.clone(), berlin), ["2026-07-01T12:00:00.000Z", "2026-07-01T19:00:00.000Z"]);
+        assert_eq!(
+            ticks(every.clone(), berlin),
+            ["2026-07-01T12:00:00.000Z", "2026-07-01T19:00:00.000Z"]
+        );
         let mut started = every;
         started["start_at"] = json!("2026-07-01T09:00:00Z");
-        assert_eq!(ticks(started, berlin), ["2026-07-01T09:00:00.000Z", "2026-07-01T16:00:00.000Z"]);
+        assert_eq!(
+            ticks(started, berlin),
+            ["2026-07-01T09:00:00.000Z", "2026-07-01T16:00:00.000Z"]
+        );
     }
 
     #[test]
     fn it_catches_up_as_it_says() {
         let schedule = read(with("catch_up", json!("none"))).unwrap();
         let timetable = schedule.timetable(Zone::UTC, utc("2026-07-01T00:00:00Z"));
-        let fates = schedule.settle(&timetable, utc("2026-07-01T00:00:00Z"), utc("2026-07-01T12:00:00Z"));
+        let fates =
+            schedule.settle(&timetable, utc("2026-07-01T00:00:00Z"), utc("2026-07-01T12:00:00Z"));
         assert_eq!(
             fates.map(|settled| settled.fate).collect::<Vec<_>>(),
             [super::super::recurrence::Fate::NotCaughtUp]
@@ -461,7 +503,10 @@ mod tests {
             assert_eq!(name.parse::<ScheduleName>().map(String::from).as_deref(), Ok(name));
         }
         for text in ["", "-a", ".", "a b", "a/b", "ä", &"a".repeat(65)] {
-            assert!(text.parse::<ScheduleName>().unwrap_err().to_string().contains("such as `nightly`"), "{text}");
+            assert!(
+                text.parse::<ScheduleName>().unwrap_err().to_string().contains("such as `nightly`"),
+                "{text}"
+            );
         }
     }
 
@@ -472,7 +517,10 @@ mod tests {
             let at = Timestamp::from_timestamp(at, 0).unwrap();
             part_of_jitter(&name.parse().unwrap(), at, Duration::from_secs(600)).num_milliseconds()
         };
-        assert_eq!([jitter("nightly", 0), jitter("nightly", 60), jitter("hourly", 0)], [317_968, 353_211, 488_621]);
+        assert_eq!(
+            [jitter("nightly", 0), jitter("nightly", 60), jitter("hourly", 0)],
+            [317_968, 353_211, 488_621]
+        );
     }
 
     #[test]

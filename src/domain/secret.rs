@@ -52,16 +52,19 @@ impl<'de> Deserialize<'de> for Secrets {
             "" => Err(BadWords::NoName(shown(&format!("{target}=")))),
             _ => checked_entry(target, secret),
         };
-        let pairs: Result<BTreeMap<String, String>, BadWords> = match MapOrList::deserialize(deserializer)? {
-            MapOrList::Map(map) => map.iter().map(|(target, secret)| pair(target, secret)).collect(),
-            MapOrList::List(list) => list
-                .iter()
-                .map(|text| match text.split_once('=') {
-                    Some((target, secret)) => pair(target, secret),
-                    None => pair(&format!("{SECRETS_DIR}/{text}"), text),
-                })
-                .collect(),
-        };
+        let pairs: Result<BTreeMap<String, String>, BadWords> =
+            match MapOrList::deserialize(deserializer)? {
+                MapOrList::Map(map) => {
+                    map.iter().map(|(target, secret)| pair(target, secret)).collect()
+                }
+                MapOrList::List(list) => list
+                    .iter()
+                    .map(|text| match text.split_once('=') {
+                        Some((target, secret)) => pair(target, secret),
+                        None => pair(&format!("{SECRETS_DIR}/{text}"), text),
+                    })
+                    .collect(),
+            };
         pairs.map(Self).map_err(serde::de::Error::custom)
     }
 }
@@ -103,14 +106,17 @@ mod tests {
     #[test]
     fn secrets_are_a_list_of_files_and_variables_or_a_map_of_where_to_what() {
         let read = |json: &str| serde_json::from_str::<Secrets>(json).ok();
-        let both = read(r#"["pw", "DB_PASSWORD=db-password", "/run/secrets/key=tls-key"]"#).expect("is right");
+        let both = read(r#"["pw", "DB_PASSWORD=db-password", "/run/secrets/key=tls-key"]"#)
+            .expect("is right");
         assert_eq!(
             Some(&both),
             read(r#"{"/run/secrets/pw":"pw","DB_PASSWORD":"db-password","/run/secrets/key":"tls-key"}"#).as_ref()
         );
         assert_eq!(both.variables().collect::<Vec<_>>(), [("DB_PASSWORD", "db-password")]);
         assert_eq!(both.files().collect::<Vec<_>>(), [("key", "tls-key"), ("pw", "pw")]);
-        for broken in [r#"["=x"]"#, r#"["A="]"#, r#"{"A":""}"#, r#"{"":"x"}"#, r#"["a\u0000"]"#, r#""pw""#] {
+        for broken in
+            [r#"["=x"]"#, r#"["A="]"#, r#"{"A":""}"#, r#"{"":"x"}"#, r#"["a\u0000"]"#, r#""pw""#]
+        {
             assert_eq!(read(broken), None, "{broken}");
         }
     }

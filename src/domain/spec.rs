@@ -184,7 +184,9 @@ impl Mount {
     /// The path inside.
     pub fn target(&self) -> &str {
         match self {
-            Self::Bind { target, .. } | Self::Volume { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Bind { target, .. }
+            | Self::Volume { target, .. }
+            | Self::Tmpfs { target, .. } => target,
         }
     }
 }
@@ -259,7 +261,10 @@ impl Retry {
                 !unknown
                     && !matches!(
                         reason,
-                        Reason::InvalidSpec | Reason::PolicyDenied | Reason::ImageNotFound | Reason::NoSuchJob
+                        Reason::InvalidSpec
+                            | Reason::PolicyDenied
+                            | Reason::ImageNotFound
+                            | Reason::NoSuchJob
                     )
             }
             Some(list) => list.iter().any(|on| match on {
@@ -318,9 +323,14 @@ impl JobSpec {
     #[must_use]
     pub fn over(self, definition: &Self) -> Self {
         let base = definition.fields();
-        let env = merged(self.0.env.as_ref().map(|e| &e.0), base.env.as_ref().map(|e| &e.0)).map(Env);
-        let labels = merged(self.0.labels.as_ref().map(|l| &l.0), base.labels.as_ref().map(|l| &l.0)).map(Labels);
-        let secrets = merged(self.0.secrets.as_ref().map(|s| &s.0), base.secrets.as_ref().map(|s| &s.0)).map(Secrets);
+        let env =
+            merged(self.0.env.as_ref().map(|e| &e.0), base.env.as_ref().map(|e| &e.0)).map(Env);
+        let labels =
+            merged(self.0.labels.as_ref().map(|l| &l.0), base.labels.as_ref().map(|l| &l.0))
+                .map(Labels);
+        let secrets =
+            merged(self.0.secrets.as_ref().map(|s| &s.0), base.secrets.as_ref().map(|s| &s.0))
+                .map(Secrets);
         Self(Box::new(SpecFields { env, labels, secrets, ..self.0.or(base.clone()) }))
     }
 

@@ -62,7 +62,10 @@ impl Stamp {
     /// The text.
     pub fn as_str(&self) -> &str {
         // Only ASCII was written.
-        self.text.get(..self.length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+        self.text
+            .get(..self.length)
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .unwrap_or_default()
     }
 
     fn empty() -> Self {
@@ -138,7 +141,10 @@ mod tests {
 
     fn as_chrono_writes_it(at: DateTime<Utc>, zone: Tz) {
         assert_eq!(Stamp::rfc3339(at).to_string(), at.to_rfc3339_opts(SecondsFormat::Millis, true));
-        assert_eq!(Stamp::seed(at, zone).to_string(), at.with_timezone(&zone).format(SEED_FORMAT).to_string());
+        assert_eq!(
+            Stamp::seed(at, zone).to_string(),
+            at.with_timezone(&zone).format(SEED_FORMAT).to_string()
+        );
     }
 
     proptest! {

@@ -14,7 +14,9 @@ use chrono::SubsecRound;
 use super::container::Exit;
 use super::hold::Hold;
 use super::id::{Attempt, ContainerId, Timestamp};
-use super::job::{End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait};
+use super::job::{
+    End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait,
+};
 use super::spec::JobSpec;
 
 /// What can happen to a job.
@@ -153,18 +155,31 @@ impl Job {
             Event::Reschedule(due_at) if self.is_waiting() => {
                 next.due_at = due_at;
                 // What became of the attempt before a retry stays to be seen.
-                if matches!(self.state, State::Queued(_)) { State::Scheduled } else { self.state.clone() }
+                if matches!(self.state, State::Queued(_)) {
+                    State::Scheduled
+                } else {
+                    self.state.clone()
+                }
             }
             Event::MissDeadline if self.is_waiting() || self.is_claimed() => over(
                 Outcome::Missed,
                 now,
-                Some(Failure::new(Reason::DeadlinePassed, "the start deadline passed before it could be started")),
+                Some(Failure::new(
+                    Reason::DeadlinePassed,
+                    "the start deadline passed before it could be started",
+                )),
             ),
-            Event::Skip(failure) if self.is_waiting() => over(outcome_of_skip(failure.reason), now, Some(failure)),
-            Event::Reject(failure) if self.is_waiting() => over(Outcome::Failed, now, Some(failure)),
+            Event::Skip(failure) if self.is_waiting() => {
+                over(outcome_of_skip(failure.reason), now, Some(failure))
+            }
+            Event::Reject(failure) if self.is_waiting() => {
+                over(Outcome::Failed, now, Some(failure))
+            }
             Event::Pull if self.state == State::Starting(None) => State::Pulling,
             Event::Pulled if self.state == State::Pulling => State::Starting(None),
-            Event::Intend(container) if self.is_claimed() => State::Starting(Some(Intent { container, at: now })),
+            Event::Intend(container) if self.is_claimed() => {
+                State::Starting(Some(Intent { container, at: now }))
+            }
             Event::NeverStarted => self.never_started(now).ok_or(refused)?,
             Event::Started(run) => self.started(run).ok_or(refused)?,
             Event::Exited(ending) => self.exited(ending, &mut next, now).ok_or(refused)?,
@@ -207,9 +222,11 @@ impl Job {
     pub fn first_unknown_attempt(&self) -> Option<Attempt> {
         match &self.state {
             State::Pulling | State::Starting(None) => Some(self.attempt),
-            State::Scheduled | State::Queued(_) | State::Retrying(_) | State::Starting(Some(_)) | State::Running(_) => {
-                Some(self.attempt.next())
-            }
+            State::Scheduled
+            | State::Queued(_)
+            | State::Retrying(_)
+            | State::Starting(Some(_))
+            | State::Running(_) => Some(self.attempt.next()),
             State::Stopping(_) | State::Ended(_) => None,
         }
     }
@@ -229,7 +246,9 @@ impl Job {
     fn never_started(&self, now: Timestamp) -> Option<State> {
         match &self.state {
             State::Starting(Some(_)) => Some(State::Starting(None)),
-            State::Stopping(Stopping { held: Held::Intent(_), why, .. }) => Some(stopped(*why, now, None)),
+            State::Stopping(Stopping { held: Held::Intent(_), why, .. }) => {
+                Some(stopped(*why, now, None))
+            }
             _ => None,
         }
     }
@@ -246,18 +265,24 @@ impl Job {
 
     fn exited(&self, ending: Ending, next: &mut Self, now: Timestamp) -> Option<State> {
         match &self.state {
-            State::Stopping(stopping) if !stopping.came_too_late(&ending.exit, ending.stop_was_called) => {
+            State::Stopping(stopping)
+                if !stopping.came_too_late(&ending.exit, ending.stop_was_called) =>
+            {
                 Some(stopped(stopping.why, now, Some(ending)))
             }
             // Its own end, but who asked for a stop wants no further attempt.
-            State::Stopping(Stopping { why: StopCause::Request, .. }) => Some(match verdict(&ending) {
-                None => ended(Outcome::Succeeded, now, None, Some(ending)),
-                Some(failure) => ended(Outcome::Failed, now, Some(failure), Some(ending)),
-            }),
+            State::Stopping(Stopping { why: StopCause::Request, .. }) => {
+                Some(match verdict(&ending) {
+                    None => ended(Outcome::Succeeded, now, None, Some(ending)),
+                    Some(failure) => ended(Outcome::Failed, now, Some(failure), Some(ending)),
+                })
+            }
             State::Stopping(_) | State::Pulling | State::Starting(_) | State::Running(_) => {
                 Some(match verdict(&ending) {
                     None => ended(Outcome::Succeeded, now, None, Some(ending)),
-                    Some(failure) => self.retry_or(Outcome::Failed, failure, Some(ending), next, now),
+                    Some(failure) => {
+                        self.retry_or(Outcome::Failed, failure, Some(ending), next, now)
+                    }
                 })
             }
             _ => None,
@@ -266,8 +291,12 @@ impl Job {
 
     fn failed(&self, failure: Failure, next: &mut Self, now: Timestamp) -> Option<State> {
         match &self.state {
-            State::Pulling | State::Starting(_) => Some(self.retry_or(Outcome::Failed, failure, None, next, now)),
-            State::Stopping(Stopping { held: Held::Intent(_), why, .. }) => Some(stopped(*why, now, None)),
+            State::Pulling | State::Starting(_) => {
+                Some(self.retry_or(Outcome::Failed, failure, None, next, now))
+            }
+            State::Stopping(Stopping { held: Held::Intent(_), why, .. }) => {
+                Some(stopped(*why, now, None))
+            }
             _ => None,
         }
     }
@@ -292,7 +321,8 @@ impl Job {
     }
 
     fn stop(&self, why: StopCause, grace: Duration, now: Timestamp) -> Option<State> {
-        let kill_at = chrono::Duration::from_std(grace).ok().and_then(|grace| now.checked_add_signed(grace));
+        let kill_at =
+            chrono::Duration::from_std(grace).ok().and_then(|grace| now.checked_add_signed(grace));
         let kill_at = Some(kill_at.unwrap_or(now));
         let stopping = |held| Some(State::Stopping(Stopping { held, why, since: now, kill_at }));
         match &self.state {
@@ -317,8 +347,12 @@ impl Job {
     ) -> State {
         let exit_code = ending.as_ref().map(|ending| ending.exit.code);
         let retry = self.spec.retry();
-        let wanted = self.attempt.0 <= retry.attempts() && retry.covers(outcome, failure.reason, exit_code);
-        let due = wanted.then(|| now.checked_add_signed(self.retry_delay())).flatten().map(|due| due.trunc_subsecs(3));
+        let wanted =
+            self.attempt.0 <= retry.attempts() && retry.covers(outcome, failure.reason, exit_code);
+        let due = wanted
+            .then(|| now.checked_add_signed(self.retry_delay()))
+            .flatten()
+            .map(|due| due.trunc_subsecs(3));
         match due {
             Some(due) => {
                 next.due_at = due;
@@ -337,7 +371,9 @@ impl Job {
         let doublings = self.attempt.0.saturating_sub(1).min(16);
         let delay = first.saturating_mul(1 << doublings).min(LONGEST.max(first));
         let bytes = self.id.as_bytes();
-        let die = bytes.iter().fold(self.attempt.0, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(*byte)));
+        let die = bytes.iter().fold(self.attempt.0, |hash, byte| {
+            hash.wrapping_mul(31).wrapping_add(u32::from(*byte))
+        });
         let spread = delay / 10 * (die % 101) / 100;
         chrono::Duration::from_std(delay + spread).unwrap_or(chrono::Duration::MAX)
     }
@@ -358,10 +394,14 @@ fn verdict(ending: &Ending) -> Option<Failure> {
             Reason::OomKilled,
             format!("the container ran out of memory and was killed (exit code {code})"),
         )),
-        Some(signal) => {
-            Some(Failure::new(Reason::Signaled, format!("the process was ended by signal {signal} (exit code {code})")))
-        }
-        None => Some(Failure::new(Reason::ExitNonzero, format!("the process ended with exit code {code}"))),
+        Some(signal) => Some(Failure::new(
+            Reason::Signaled,
+            format!("the process was ended by signal {signal} (exit code {code})"),
+        )),
+        None => Some(Failure::new(
+            Reason::ExitNonzero,
+            format!("the process ended with exit code {code}"),
+        )),
     }
 }
 
@@ -369,7 +409,12 @@ fn over(outcome: Outcome, now: Timestamp, failure: Option<Failure>) -> State {
     ended(outcome, now, failure, None)
 }
 
-fn ended(outcome: Outcome, now: Timestamp, failure: Option<Failure>, ending: Option<Ending>) -> State {
+fn ended(
+    outcome: Outcome,
+    now: Timestamp,
+    failure: Option<Failure>,
+    ending: Option<Ending>,
+) -> State {
     let (reason, error) = failure.map_or((None, None), |f| (Some(f.reason), Some(f.error)));
     let (run, exit) = ending.map_or((None, None), |e| (Some(e.run), Some(e.exit)));
     let at = exit.as_ref().map_or(now, |exit| exit.at);
@@ -389,7 +434,8 @@ fn stopped(why: StopCause, now: Timestamp, ending: Option<Ending>) -> State {
     match why {
         StopCause::Request => ended(Outcome::Stopped, now, None, ending),
         StopCause::Timeout => {
-            let failure = Failure::new(Reason::Timeout, "it ran past its `timeout` and was stopped");
+            let failure =
+                Failure::new(Reason::Timeout, "it ran past its `timeout` and was stopped");
             ended(Outcome::TimedOut, now, Some(failure), ending)
         }
     }

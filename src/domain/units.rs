@@ -48,10 +48,14 @@ pub enum UnitError {
     #[error("`{0}` is not a size: write one such as `64MiB`, `1.5g` or `1024` (bytes)")]
     NotASize(String),
     /// The size is more than `i64::MAX` bytes.
-    #[error("`{0}` is too large or has too many digits: write a size below 8192PiB, such as `64MiB`")]
+    #[error(
+        "`{0}` is too large or has too many digits: write a size below 8192PiB, such as `64MiB`"
+    )]
     TooLarge(String),
     /// The size is a fraction in bytes, or too small a fraction of its unit to be one byte.
-    #[error("`{0}` asks for part of a byte: write whole bytes or a larger unit, such as `1024` or `1.5g`")]
+    #[error(
+        "`{0}` asks for part of a byte: write whole bytes or a larger unit, such as `1024` or `1.5g`"
+    )]
     PartOfAByte(String),
     /// The size or the duration starts with a minus.
     #[error("`{0}` is negative: write it without the minus")]
@@ -63,7 +67,9 @@ pub enum UnitError {
     #[error("`{0}` lacks a unit: write `{1}s` for seconds, `{1}m` for minutes or `{1}h` for hours")]
     NoUnit(String, String),
     /// A unit in the duration (second field) is not one we know.
-    #[error("`{0}` has the unknown unit `{1}`: use `ms`, `s`, `m`, `h`, `d` or `w`, as in `1h 30m`")]
+    #[error(
+        "`{0}` has the unknown unit `{1}`: use `ms`, `s`, `m`, `h`, `d` or `w`, as in `1h 30m`"
+    )]
     UnknownUnit(String, String),
     /// A unit in the duration (second field) means months or years, as humantime's `M` does.
     #[error(
@@ -72,7 +78,9 @@ pub enum UnitError {
     )]
     CalendarUnit(String, String),
     /// A fraction in the duration is no whole number of seconds (of hours and above) or nanoseconds (below).
-    #[error("`{0}` has a fraction that does not come out even: write smaller units, such as `1h 20m`")]
+    #[error(
+        "`{0}` has a fraction that does not come out even: write smaller units, such as `1h 20m`"
+    )]
     Uneven(String),
     /// The duration is longer than 100 years.
     #[error("`{0}` is longer than 100 years: write a shorter duration, such as `30s` or `52w`")]
@@ -128,7 +136,9 @@ impl FromStr for Bytes {
             return Err(UnitError::Negative(shown(text)));
         }
         let (number, unit) = split_number(text);
-        let (Some((whole, fraction)), Some(factor)) = (halves_of(number), size_factor(unit.trim_start())) else {
+        let (Some((whole, fraction)), Some(factor)) =
+            (halves_of(number), size_factor(unit.trim_start()))
+        else {
             return Err(UnitError::NotASize(shown(text)));
         };
         let bytes = multiply(whole, fraction, factor)
@@ -327,11 +337,13 @@ fn duration_of(number: &str, unit: &str, rest: &str, text: &str) -> Result<Durat
     part_of(number).map_err(|error| match error {
         DurationError::UnknownUnit { .. } => UnitError::UnknownUnit(value, shown(unit)),
         // One error for two causes: whether the whole part alone is fine tells them apart.
-        DurationError::NumberOverflow if !fraction.is_empty() && part_of(whole).is_ok() => UnitError::Uneven(value),
-        DurationError::NumberOverflow => UnitError::TooLong(value),
-        DurationError::InvalidCharacter(_) | DurationError::NumberExpected(_) | DurationError::Empty => {
-            UnitError::NotADuration(value)
+        DurationError::NumberOverflow if !fraction.is_empty() && part_of(whole).is_ok() => {
+            UnitError::Uneven(value)
         }
+        DurationError::NumberOverflow => UnitError::TooLong(value),
+        DurationError::InvalidCharacter(_)
+        | DurationError::NumberExpected(_)
+        | DurationError::Empty => UnitError::NotADuration(value),
     })
 }
 

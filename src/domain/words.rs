@@ -34,7 +34,9 @@ pub struct Labels(pub BTreeMap<String, String>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadWords {
     /// A quote was opened and not closed.
-    #[error("`{0}` has a quote that is not closed: write it like in a shell, `sh -c 'echo hi'`, or as a list")]
+    #[error(
+        "`{0}` has a quote that is not closed: write it like in a shell, `sh -c 'echo hi'`, or as a list"
+    )]
     Quote(String),
     /// There is a NUL, which no process can be given.
     #[error("`{0}` holds a NUL character, which no process can be given")]
@@ -140,7 +142,9 @@ impl<'de> Deserialize<'de> for MapOrList {
         impl<'de> Visitor<'de> for Either {
             type Value = MapOrList;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object such as {\"NAME\": \"value\"}, or a list such as [\"NAME=value\"]")
+                f.write_str(
+                    "an object such as {\"NAME\": \"value\"}, or a list such as [\"NAME=value\"]",
+                )
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(MapOrList::Map)
@@ -209,8 +213,10 @@ mod tests {
 
     #[test]
     fn an_env_file_is_read_as_it_is_written() {
-        let read = env_file("# ours\n\nA=1\n  B=two words = \"2\" # all of it\r\nC=\n").expect("is right");
-        let pairs: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let read =
+            env_file("# ours\n\nA=1\n  B=two words = \"2\" # all of it\r\nC=\n").expect("is right");
+        let pairs: Vec<_> =
+            read.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(pairs, [("A", "1"), ("B", "two words = \"2\" # all of it"), ("C", "")]);
         for (broken, line) in [("A", 1), ("A=1\n=2", 2), ("export A=1", 1), ("\nA=\0", 2)] {
             assert_eq!(env_file(broken), Err(line), "{broken:?}");

@@ -21,7 +21,9 @@ use futures::stream::BoxStream;
 
 use crate::domain::abilities::Abilities;
 use crate::domain::container::{Container, Owner, Question, Recipe, Testimony};
-use crate::domain::id::{Attempt, ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp};
+use crate::domain::id::{
+    Attempt, ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp,
+};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::domain::output::Lines;
@@ -69,7 +71,11 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound`, or `Refused` with `create_failed`.
-    async fn provide(&self, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError>;
+    async fn provide(
+        &self,
+        container: &ContainerId,
+        files: &[SecretFile],
+    ) -> Result<(), EngineError>;
 
     /// Starts a created container. **Not to be repeated.**
     ///
@@ -109,7 +115,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Hints that something happened to a container of this instance, from now on. The stream ends when the
     /// connection does. Hints may be lost, doubled or late.
-    async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError>;
+    async fn events(
+        &self,
+        instance: InstanceId,
+    ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError>;
 
     /// What the engine's own event log says of a container since an instant. `NotSeen` only where the log demonstrably
     /// reaches back to it.
@@ -121,7 +130,8 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Result<Testimony, EngineError>;
 
     /// What the engine's own event log has of starts of this instance's containers, and whether it is all since then.
-    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError>;
+    async fn started(&self, instance: InstanceId, since: Timestamp)
+    -> Result<Started, EngineError>;
 }
 
 impl Listed {

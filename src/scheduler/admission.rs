@@ -55,11 +55,21 @@ struct Known {
 
 impl Admissions {
     pub(super) fn new(rules: Arc<Rules>) -> Self {
-        Self { rules, definitions: HashMap::new(), schedules: HashMap::new(), taken: BTreeMap::new() }
+        Self {
+            rules,
+            definitions: HashMap::new(),
+            schedules: HashMap::new(),
+            taken: BTreeMap::new(),
+        }
     }
 
     /// What is to happen to this job. Those that it replaces are asked to stop.
-    pub(super) async fn judge(&mut self, shared: &Shared, job: &Job, now: Timestamp) -> Result<Verdict, StoreError> {
+    pub(super) async fn judge(
+        &mut self,
+        shared: &Shared,
+        job: &Job,
+        now: Timestamp,
+    ) -> Result<Verdict, StoreError> {
         let (spec, limits) = match self.rule(shared, job, now).await? {
             Ruling::In(spec, limits) => (spec, limits),
             Ruling::Out(verdict) => return Ok(verdict),
@@ -80,7 +90,8 @@ impl Admissions {
         job: &Job,
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
-        let is_open = job.state == State::Scheduled || job.state.hold().is_some_and(|hold| hold.schedule.is_some());
+        let is_open = job.state == State::Scheduled
+            || job.state.hold().is_some_and(|hold| hold.schedule.is_some());
         if !is_open || !is_first_of_a_tick(job) || job.due_at > now {
             return Ok(Verdict::NoSlot);
         }
@@ -91,7 +102,12 @@ impl Admissions {
     }
 
     /// What its deadline, its name, its policy and its schedule say to a job.
-    async fn rule(&mut self, shared: &Shared, job: &Job, now: Timestamp) -> Result<Ruling, StoreError> {
+    async fn rule(
+        &mut self,
+        shared: &Shared,
+        job: &Job,
+        now: Timestamp,
+    ) -> Result<Ruling, StoreError> {
         if job.start_deadline().is_some_and(|deadline| deadline < now) {
             return Ok(Ruling::Out(Verdict::End(Event::MissDeadline)));
         }
@@ -102,8 +118,12 @@ impl Admissions {
         let limits = Limits::of(job, &spec, &self.rules.catalog.queues);
         Ok(match self.by_schedule(shared, job, now).await? {
             BySchedule::Go => Ruling::In(spec, limits),
-            BySchedule::Wait => Ruling::Out(Verdict::Hold(Reason::Overlap, limits.hold_by_schedule())),
-            BySchedule::Skip(reason) => Ruling::Out(Verdict::End(Event::Skip(Failure::new(reason, sentence(reason))))),
+            BySchedule::Wait => {
+                Ruling::Out(Verdict::Hold(Reason::Overlap, limits.hold_by_schedule()))
+            }
+            BySchedule::Skip(reason) => {
+                Ruling::Out(Verdict::End(Event::Skip(Failure::new(reason, sentence(reason)))))
+            }
         })
     }
 
@@ -116,15 +136,24 @@ impl Admissions {
         let holds: Vec<Hold> = holds.into_iter().collect();
         self.count(shared, holds.iter().flat_map(Hold::limits)).await?;
         let room = |hold: &Hold| hold.room(&self.rules.catalog.queues, |limit| self.taken(limit));
-        Ok(holds.into_iter().map(|hold| (room(&hold), hold)).map(|(room, hold)| (hold, room)).collect())
+        Ok(holds
+            .into_iter()
+            .map(|hold| (room(&hold), hold))
+            .map(|(room, hold)| (hold, room))
+            .collect())
     }
 
     /// What it runs, or why it can never be.
-    async fn resolve(&mut self, shared: &Shared, job: &Job) -> Result<Result<JobSpec, Failure>, StoreError> {
+    async fn resolve(
+        &mut self,
+        shared: &Shared,
+        job: &Job,
+    ) -> Result<Result<JobSpec, Failure>, StoreError> {
         let kept = match self.definitions.get(&job.name) {
             Some(kept) => kept.clone(),
             None if self.rules.catalog.asks_store(&job.name, &job.spec) => {
-                let kept = shared.store.definition(&job.name).await?.map(|definition| definition.spec);
+                let kept =
+                    shared.store.definition(&job.name).await?.map(|definition| definition.spec);
                 self.definitions.insert(job.name.clone(), kept.clone());
                 kept
             }
@@ -137,7 +166,11 @@ impl Admissions {
         }
     }
 
-    async fn count(&mut self, shared: &Shared, limits: impl Iterator<Item = Limit>) -> Result<(), StoreError> {
+    async fn count(
+        &mut self,
+        shared: &Shared,
+        limits: impl Iterator<Item = Limit>,
+    ) -> Result<(), StoreError> {
         let unknown: Vec<Limit> = limits.filter(|limit| !self.taken.contains_key(limit)).collect();
         if !unknown.is_empty() {
             let taken = shared.store.taken(&unknown).await?;
@@ -164,18 +197,32 @@ impl Admissions {
         }
     }
 
-    async fn by_schedule(&mut self, shared: &Shared, job: &Job, now: Timestamp) -> Result<BySchedule, StoreError> {
-        let Some(origin) = job.origin.as_ref().filter(|_| is_first_of_a_tick(job)) else { return Ok(BySchedule::Go) };
+    async fn by_schedule(
+        &mut self,
+        shared: &Shared,
+        job: &Job,
+        now: Timestamp,
+    ) -> Result<BySchedule, StoreError> {
+        let Some(origin) = job.origin.as_ref().filter(|_| is_first_of_a_tick(job)) else {
+            return Ok(BySchedule::Go);
+        };
         if !self.schedules.contains_key(&origin.schedule) {
             // In this order: a failed run that is not among the jobs any more is in the record.
             let jobs = shared.store.jobs_of(&origin.schedule).await?;
             let record = shared.store.schedule(&origin.schedule).await?;
-            self.schedules.insert(origin.schedule.clone(), Known { record, jobs, gone: HashSet::new() });
+            self.schedules
+                .insert(origin.schedule.clone(), Known { record, jobs, gone: HashSet::new() });
         }
-        let Some(known) = self.schedules.get_mut(&origin.schedule) else { return Ok(BySchedule::Go) };
+        let Some(known) = self.schedules.get_mut(&origin.schedule) else {
+            return Ok(BySchedule::Go);
+        };
         // A schedule that was deleted has no rules for what is left of it.
         let Some(record) = &known.record else { return Ok(BySchedule::Go) };
-        if record.schedule.max_runs().is_some_and(|most| record.runs + known.gone.len() as u64 >= most) {
+        if record
+            .schedule
+            .max_runs()
+            .is_some_and(|most| record.runs + known.gone.len() as u64 >= most)
+        {
             return Ok(BySchedule::Skip(Reason::Limit));
         }
         if record.failed && record.schedule.pauses_on_failure() {
@@ -183,7 +230,8 @@ impl Admissions {
             return Ok(BySchedule::Wait);
         }
         let rules = OverlapRules::from(&record.schedule);
-        let is_current = |other: &Job| known.gone.contains(&other.id) || shared.was_alive(other, job.due_at);
+        let is_current =
+            |other: &Job| known.gone.contains(&other.id) || shared.was_alive(other, job.due_at);
         match rules.admit(job, &known.jobs, now, is_current) {
             Admission::Go => Ok(BySchedule::Go),
             Admission::Wait => Ok(BySchedule::Wait),

@@ -51,7 +51,8 @@ impl Aims {
             return TimeDelta::zero();
         };
         let margin = MARGIN.1.max(seen.fastest / MARGIN.0);
-        let tolerance = fields.aim_tolerance.and_then(|span| TimeDelta::from_std(span.as_duration()).ok());
+        let tolerance =
+            fields.aim_tolerance.and_then(|span| TimeDelta::from_std(span.as_duration()).ok());
         let lead = seen.fastest - margin + tolerance.unwrap_or_default();
         lead.clamp(TimeDelta::zero(), LONGEST)
     }

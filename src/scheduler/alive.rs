@@ -54,7 +54,8 @@ impl Shared {
     /// Whether a job that is not over as stored is known not to have been over at `since`.
     pub(super) fn was_alive(&self, job: &Job, since: Timestamp) -> bool {
         // Between two attempts nothing runs that could have ended.
-        job.map() != Map::Running || self.seat(job.id).is_some_and(|seat| seat.alive.was_seen_since(since))
+        job.map() != Map::Running
+            || self.seat(job.id).is_some_and(|seat| seat.alive.was_seen_since(since))
     }
 
     /// Has the job's driver look at it. Those that its schedule keeps waiting are looked at again after that.

@@ -54,7 +54,12 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Denied`] when the policy does not allow it.
-    pub(super) fn resolve(&self, name: &JobName, own: JobSpec, kept: Option<&JobSpec>) -> Result<JobSpec, Denied> {
+    pub(super) fn resolve(
+        &self,
+        name: &JobName,
+        own: JobSpec,
+        kept: Option<&JobSpec>,
+    ) -> Result<JobSpec, Denied> {
         let spec = match (self.definitions.get(name.as_str()).or(kept), name.image()) {
             _ if own.fields().image.is_some() => own,
             (Some(definition), _) => own.over(definition),
@@ -63,7 +68,11 @@ impl Catalog {
         };
         // What the operator's own definition says is the operator's word.
         let image = spec.fields().image.as_ref();
-        if self.definitions.get(name.as_str()).is_none_or(|own| own.fields().image.as_ref() != image) {
+        if self
+            .definitions
+            .get(name.as_str())
+            .is_none_or(|own| own.fields().image.as_ref() != image)
+        {
             self.policy.admit_registry(image)?;
         }
         self.policy.admit(spec, &self.closed, &real_path)
@@ -93,7 +102,12 @@ pub(super) enum Unresolved {
 impl Shared {
     /// What a job of this name and with these fields of its own would run; without an image where the name is
     /// neither a definition nor an image.
-    pub(super) async fn resolve(&self, catalog: &Catalog, name: &JobName, own: JobSpec) -> Result<JobSpec, Unresolved> {
+    pub(super) async fn resolve(
+        &self,
+        catalog: &Catalog,
+        name: &JobName,
+        own: JobSpec,
+    ) -> Result<JobSpec, Unresolved> {
         let kept = match catalog.asks_store(name, &own) {
             true => self.store.definition(name).await?.map(|definition| definition.spec),
             false => None,
@@ -102,10 +116,15 @@ impl Shared {
     }
 
     /// How a job ends whose name is neither a definition nor an image when it is due.
-    pub(super) async fn no_such_job(&self, catalog: &Catalog, name: &JobName) -> Result<Failure, StoreError> {
+    pub(super) async fn no_such_job(
+        &self,
+        catalog: &Catalog,
+        name: &JobName,
+    ) -> Result<Failure, StoreError> {
         let kept = self.store.definitions(None, NAMES_SHOWN).await?;
         let of_config = catalog.definitions.keys().map(String::as_str);
-        let defined: Vec<&str> = of_config.chain(kept.iter().map(|it| it.name.as_str())).take(NAMES_SHOWN).collect();
+        let defined: Vec<&str> =
+            of_config.chain(kept.iter().map(|it| it.name.as_str())).take(NAMES_SHOWN).collect();
         let known = if defined.is_empty() {
             "none is defined".to_owned()
         } else {
@@ -144,13 +163,19 @@ mod tests {
     #[test]
     fn a_name_is_a_definition_first_and_an_image_second() {
         let job = resolved("JOB_A", r#"{"env":{"B":"2"}}"#);
-        assert_eq!(job, spec(r#"{"image":"busybox:1","command":["true"],"env":{"A":"1","B":"2"}}"#));
+        assert_eq!(
+            job,
+            spec(r#"{"image":"busybox:1","command":["true"],"env":{"A":"1","B":"2"}}"#)
+        );
         assert_eq!(resolved("busybox:2", "{}"), spec(r#"{"image":"busybox:2"}"#));
     }
 
     #[test]
     fn a_definition_in_the_store_is_second_to_the_configs_and_goes_before_an_image() {
-        assert_eq!(resolved("JOB_A", "{}").fields().image, spec(r#"{"image":"busybox:1"}"#).fields().image);
+        assert_eq!(
+            resolved("JOB_A", "{}").fields().image,
+            spec(r#"{"image":"busybox:1"}"#).fields().image
+        );
         assert_eq!(resolved("busybox:4", "{}"), spec(r#"{"image":"busybox:3","env":{"B":"3"}}"#));
     }
 

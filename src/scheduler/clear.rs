@@ -54,7 +54,11 @@ struct Place {
 
 impl Default for Clearings {
     fn default() -> Self {
-        Self { attempts: Mutex::default(), keeping: Semaphore::new(KEPT_AT_ONCE), swept: AtomicBool::new(false) }
+        Self {
+            attempts: Mutex::default(),
+            keeping: Semaphore::new(KEPT_AT_ONCE),
+            swept: AtomicBool::new(false),
+        }
     }
 }
 
@@ -90,18 +94,29 @@ impl Shared {
         remains: Remains,
     ) -> Option<Leftover> {
         let clearings = self.clearings.clone();
-        if attempt.0 == 0 || remains == Remains::Gone || !clearings.attempts().insert((job.id, attempt)) {
+        if attempt.0 == 0
+            || remains == Remains::Gone
+            || !clearings.attempts().insert((job.id, attempt))
+        {
             return None;
         }
         let keep_container = job.spec.fields().keep_container == Some(true);
         let place = Place { clearings, attempt: (job.id, attempt) };
-        Some(Leftover { place, container, remains, keep_container, log_limit: job.spec.log_limit() })
+        Some(Leftover {
+            place,
+            container,
+            remains,
+            keep_container,
+            log_limit: job.spec.log_limit(),
+        })
     }
 
     /// Returns whether the output of an attempt that is over may still be on the engine alone.
     pub(super) fn may_be_unkept(&self, job: JobId, attempt: Attempt) -> bool {
         // A driver hands over before it leaves its seat.
-        self.seat(job).is_some() || self.clearings.has(job, attempt) || !self.clearings.swept.load(Ordering::SeqCst)
+        self.seat(job).is_some()
+            || self.clearings.has(job, attempt)
+            || !self.clearings.swept.load(Ordering::SeqCst)
     }
 }
 
@@ -158,7 +173,9 @@ impl Task {
             Clearing::Look => unless_stopped(&stop, self.look()).await.unwrap_or(Ok(())),
             // It minds the stop itself: a file that was begun is taken back.
             Clearing::Keep(container) => self.keep(&container).await,
-            Clearing::Remove(container) => unless_stopped(&stop, self.remove(&container)).await.unwrap_or(Ok(())),
+            Clearing::Remove(container) => {
+                unless_stopped(&stop, self.remove(&container)).await.unwrap_or(Ok(()))
+            }
             Clearing::Rest => Ok(()),
         }
     }
@@ -180,7 +197,8 @@ impl Task {
         let (job, attempt) = self.left.place.attempt;
         if !self.shared.logs.has(job, attempt).await? {
             let shared = self.shared.clone();
-            let Some(_turn) = unless_stopped(&self.stop, shared.clearings.keeping.acquire()).await else {
+            let Some(_turn) = unless_stopped(&self.stop, shared.clearings.keeping.acquire()).await
+            else {
                 return Ok(());
             };
             match self.keep_output(container).await {
@@ -189,7 +207,9 @@ impl Task {
                     self.left.remains = Remains::Unseen;
                     return Ok(());
                 }
-                Err(Setback::Engine(error @ (EngineError::Refused { .. } | EngineError::Conflict(_)))) => {
+                Err(Setback::Engine(
+                    error @ (EngineError::Refused { .. } | EngineError::Conflict(_)),
+                )) => {
                     warn!(%job, %error, "the engine cannot give its output; it is kept as none");
                     self.keep_all(stream::empty().boxed()).await?;
                 }

@@ -50,7 +50,12 @@ impl Handle {
         for (name, schedule) in &catalog.schedules {
             if *is_in_use {
                 if self.shared.store.schedule(name).await?.is_none() {
-                    self.add(name, &schedule.clone().with_paused(true), Source::declared_aside(schedule, path)).await?;
+                    self.add(
+                        name,
+                        &schedule.clone().with_paused(true),
+                        Source::declared_aside(schedule, path),
+                    )
+                    .await?;
                 }
                 aside.insert(name.clone());
             } else if !aside.contains(name) {
@@ -62,11 +67,17 @@ impl Handle {
     }
 
     /// Schedules of which no file is known become this file's; where it adopts, those of others, too.
-    async fn own(&self, path: &str, adopts: bool, first: &[ScheduleName]) -> Result<(), StoreError> {
+    async fn own(
+        &self,
+        path: &str,
+        adopts: bool,
+        first: &[ScheduleName],
+    ) -> Result<(), StoreError> {
         let mut is_news = adopts;
         if let Some(name) = first.first() {
             let record = self.shared.store.schedule(name).await?;
-            is_news |= record.is_some_and(|record| matches!(record.source, Source::Config { file: None, .. }));
+            is_news |= record
+                .is_some_and(|record| matches!(record.source, Source::Config { file: None, .. }));
         }
         if is_news { self.shared.store.own_declared(path, adopts).await } else { Ok(()) }
     }
@@ -105,7 +116,8 @@ impl Handle {
         if let Some(notice) = &notice {
             warn!("{notice}");
         }
-        *self.shared.notices.lock().unwrap_or_else(PoisonError::into_inner) = notice.into_iter().collect();
+        *self.shared.notices.lock().unwrap_or_else(PoisonError::into_inner) =
+            notice.into_iter().collect();
     }
 
     async fn drop_declared(&self, name: ScheduleName) -> Result<(), StoreError> {
@@ -122,7 +134,12 @@ impl Handle {
         }
     }
 
-    async fn declare(&self, name: &ScheduleName, schedule: &Schedule, catalog: &Catalog) -> Result<(), StoreError> {
+    async fn declare(
+        &self,
+        name: &ScheduleName,
+        schedule: &Schedule,
+        catalog: &Catalog,
+    ) -> Result<(), StoreError> {
         let source = Source::declared(schedule, &catalog.file.path);
         let record = loop {
             let Some(record) = self.shared.store.schedule(name).await? else {
@@ -131,10 +148,14 @@ impl Handle {
                     None => continue,
                 }
             };
-            let Some(wanted) = record.redeclared(schedule, &catalog.file.path) else { return Ok(()) };
+            let Some(wanted) = record.redeclared(schedule, &catalog.file.path) else {
+                return Ok(());
+            };
             let was = record.source.clone();
             let change = Change::Put(Box::new(wanted));
-            if let Some(Some(record)) = self.change(record.from_source(source.clone()), &change).await? {
+            if let Some(Some(record)) =
+                self.change(record.from_source(source.clone()), &change).await?
+            {
                 if was == Source::Api {
                     warn!(schedule = %name, "a caller's schedule has the name of one in the config file: it is the file's now");
                 }
@@ -147,10 +168,16 @@ impl Handle {
 
     /// A job that will not run is worth a word before it is due: here nobody is answered. The engine is not asked, for
     /// whatever is due would wait for that.
-    async fn warn_of_its_job(&self, record: &ScheduleRecord, catalog: &Catalog) -> Result<(), StoreError> {
+    async fn warn_of_its_job(
+        &self,
+        record: &ScheduleRecord,
+        catalog: &Catalog,
+    ) -> Result<(), StoreError> {
         let (name, own) = (record.schedule.job_name(), record.schedule.spec().clone());
         let why = match self.shared.resolve(catalog, name, own).await {
-            Ok(spec) if spec.fields().image.is_none() => format!("`{name}` is neither a definition nor an image"),
+            Ok(spec) if spec.fields().image.is_none() => {
+                format!("`{name}` is neither a definition nor an image")
+            }
             Ok(spec) => match catalog.secrets.check(&spec) {
                 Ok(()) => return Ok(()),
                 Err(unfit) => unfit.to_string(),

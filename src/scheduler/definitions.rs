@@ -97,14 +97,21 @@ impl Handle {
 
     /// A warning where the image of a definition may be mistyped.
     pub async fn doubt_definition(&self, name: &JobName, spec: &JobSpec) -> Option<String> {
-        self.shared.doubt(spec).await.inspect(|why| warn!(definition = %name, %why, "an image may be mistyped"))
+        self.shared
+            .doubt(spec)
+            .await
+            .inspect(|why| warn!(definition = %name, %why, "an image may be mistyped"))
     }
 
     /// Removes a definition. Jobs that were accepted have their copy of it.
     ///
     /// # Errors
     /// [`DefineError`]; then nothing was changed.
-    pub async fn undefine(&self, name: &JobName, expected: Expected<Revision>) -> Result<(), DefineError> {
+    pub async fn undefine(
+        &self,
+        name: &JobName,
+        expected: Expected<Revision>,
+    ) -> Result<(), DefineError> {
         is_not_in_config(&self.shared.rules().catalog, name)?;
         match self.shared.store.undefine(name, expected).await? {
             true => Ok(()),

@@ -19,8 +19,8 @@ use tracing::error;
 
 use super::admission::{Admissions, Verdict};
 use super::{
-    BACKOFF, EARLY, Found, Handle, Health, LONGEST_NAP, Leftover, ROUND, Rules, Seat, Shared, clear, driver, restore,
-    schedules, stage,
+    BACKOFF, EARLY, Found, Handle, Health, LONGEST_NAP, Leftover, ROUND, Rules, Seat, Shared,
+    clear, driver, restore, schedules, stage,
 };
 use crate::domain::hold::Hold;
 use crate::domain::id::{JobId, Timestamp};
@@ -30,7 +30,11 @@ use crate::domain::transition::Event;
 use crate::store::StoreError;
 
 /// Dispatches until told to stop, then waits for the drivers.
-pub(super) async fn run(shared: &Arc<Shared>, found: mpsc::Receiver<Found>, stop: CancellationToken) {
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    found: mpsc::Receiver<Found>,
+    stop: CancellationToken,
+) {
     let (drivers, clearing) = (JoinSet::new(), JoinSet::new());
     let mut dispatcher = Dispatcher { shared, drivers, clearing, stride: 0, in_line: None, stop };
     restore::run(shared, &dispatcher.stop).await;
@@ -70,7 +74,8 @@ impl Dispatcher<'_> {
                 self.shared.holds().read_again();
                 LONGEST_NAP
             });
-            let until = i64::try_from(nap.as_millis()).unwrap_or(0) + self.shared.clock.now().timestamp_millis();
+            let until = i64::try_from(nap.as_millis()).unwrap_or(0)
+                + self.shared.clock.now().timestamp_millis();
             self.shared.rests_until.store(until, Ordering::SeqCst);
             tokio::select! {
                 biased;
@@ -93,7 +98,9 @@ impl Dispatcher<'_> {
         while !self.stop.is_cancelled() {
             match self.shared.store.active().await {
                 Ok(jobs) => return jobs.into_iter().for_each(|job| self.drive(job, None)),
-                Err(failure) => error!(error = %failure, "the store cannot be asked what runs; trying again"),
+                Err(failure) => {
+                    error!(error = %failure, "the store cannot be asked what runs; trying again")
+                }
             }
             backoff.pause().await;
         }
@@ -133,17 +140,22 @@ impl Dispatcher<'_> {
             None => LONGEST_NAP,
             // The driver of its last attempt is not gone yet.
             Some(at) if at <= now => BACKOFF.0,
-            Some(at) => (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP),
+            Some(at) => {
+                (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP)
+            }
         })
     }
 
     /// What is due; and what is to be started in a moment, if only that is left to do for it.
     async fn due(&self, now: Timestamp) -> Result<(Vec<Job>, Vec<Job>), StoreError> {
-        let aimed = self.shared.aimed().into_iter().filter(|(starts_at, _)| *starts_at - EARLY <= now);
+        let aimed =
+            self.shared.aimed().into_iter().filter(|(starts_at, _)| *starts_at - EARLY <= now);
         let until = aimed.map(|(_, due_at)| due_at).fold(now + EARLY, Timestamp::max);
         let mut due = self.shared.store.due(until, ROUND).await?;
         let mut soon = due.split_off(due.partition_point(|job| job.due_at <= now));
-        soon.retain(|job| self.shared.starts_at(job) - EARLY <= now && self.shared.stage.is_ready(job.id));
+        soon.retain(|job| {
+            self.shared.starts_at(job) - EARLY <= now && self.shared.stage.is_ready(job.id)
+        });
         Ok((due, soon))
     }
 
@@ -171,7 +183,9 @@ impl Dispatcher<'_> {
         let queued: HashSet<JobId> = waiting.iter().map(|job| job.id).collect();
         waiting.extend(due);
         waiting.extend(soon);
-        waiting.sort_by_key(|job| (std::cmp::Reverse(job.spec.fields().priority.unwrap_or(0)), job.due_at, job.id));
+        waiting.sort_by_key(|job| {
+            (std::cmp::Reverse(job.spec.fields().priority.unwrap_or(0)), job.due_at, job.id)
+        });
         // The driver of the last attempt may not be gone yet: its end wakes us again.
         waiting.retain(|job| self.shared.seat(job.id).is_none());
         let (mut going, mut others, mut rest) = (Vec::new(), Vec::new(), Vec::new());
@@ -189,7 +203,9 @@ impl Dispatcher<'_> {
                 Verdict::End(_) | Verdict::Hold(..) if job.due_at > now => {}
                 Verdict::End(event) => others.push((job, event)),
                 // And with it all that wait for the same.
-                Verdict::Hold(_, hold) if job.state.hold() == Some(&hold) => is_news |= open.remove(&hold),
+                Verdict::Hold(_, hold) if job.state.hold() == Some(&hold) => {
+                    is_news |= open.remove(&hold)
+                }
                 Verdict::Hold(reason, hold) => {
                     self.shared.holds().add(&hold);
                     others.push((job, Event::Hold(reason, hold)));
@@ -198,11 +214,14 @@ impl Dispatcher<'_> {
         }
         self.shared.holds().look_again(open);
         let has_room = going.len() < slots;
-        let moved = join_all(others.into_iter().map(|(job, event)| self.advance_one(job, event, now))).await;
+        let moved =
+            join_all(others.into_iter().map(|(job, event)| self.advance_one(job, event, now)))
+                .await;
         let moved = moved.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().count();
         self.claim(going, now).await?;
         self.shared.starting.set_crowded(!has_room);
-        let rest = rest.into_iter().filter(|job| job.due_at <= now && !queued.contains(&job.id)).collect();
+        let rest =
+            rest.into_iter().filter(|job| job.due_at <= now && !queued.contains(&job.id)).collect();
         self.queue(rest, Reason::NoSlot, now).await?;
         // A herd for a queue that is full is put aside in longer and longer strides.
         self.stride = if has_room && moved > 0 { (2 * self.stride + 1).min(ROUND) } else { 0 };
@@ -229,10 +248,12 @@ impl Dispatcher<'_> {
         let mut open = admissions.room(self.shared, to_look_at).await?;
         open.retain(|(_, room)| *room > 0);
         let most = slots.clamp(1, ROUND);
-        let held = if open.is_empty() { Vec::new() } else { self.shared.store.held(&open, most).await? };
+        let held =
+            if open.is_empty() { Vec::new() } else { self.shared.store.held(&open, most).await? };
         let mut open: BTreeSet<Hold> = open.into_iter().map(|(hold, _)| hold).collect();
         if held.len() < most {
-            let found: BTreeSet<Hold> = held.iter().filter_map(|job| job.state.hold().cloned()).collect();
+            let found: BTreeSet<Hold> =
+                held.iter().filter_map(|job| job.state.hold().cloned()).collect();
             open.difference(&found).for_each(|empty| self.shared.holds().remove(empty));
             open = found;
         }
@@ -241,7 +262,11 @@ impl Dispatcher<'_> {
     }
 
     /// Claims these jobs, all in one commit where the store can, and starts the drivers of those that could be written.
-    async fn claim(&mut self, jobs: Vec<(Job, Box<JobSpec>)>, now: Timestamp) -> Result<(), StoreError> {
+    async fn claim(
+        &mut self,
+        jobs: Vec<(Job, Box<JobSpec>)>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let this = &*self;
         let claims = jobs.into_iter().map(|(job, spec)| async move {
             let event = Event::Claim((*spec != job.spec).then(|| spec.clone()));
@@ -263,7 +288,12 @@ impl Dispatcher<'_> {
         written
     }
 
-    async fn queue(&self, jobs: Vec<Job>, reason: Reason, now: Timestamp) -> Result<(), StoreError> {
+    async fn queue(
+        &self,
+        jobs: Vec<Job>,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.advance_all(&jobs, &Event::Queue(reason), now).await
     }
 
@@ -272,18 +302,33 @@ impl Dispatcher<'_> {
         self.advance_all(&late, &Event::MissDeadline, now).await
     }
 
-    async fn advance_one(&self, job: Job, event: Event, now: Timestamp) -> Result<Option<Job>, StoreError> {
+    async fn advance_one(
+        &self,
+        job: Job,
+        event: Event,
+        now: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
         self.advance(&job, event, now).await
     }
 
-    async fn advance_all(&self, jobs: &[Job], event: &Event, now: Timestamp) -> Result<(), StoreError> {
+    async fn advance_all(
+        &self,
+        jobs: &[Job],
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let advanced = join_all(jobs.iter().map(|job| self.advance(job, event.clone(), now))).await;
         advanced.into_iter().try_for_each(|written| written.map(|_| ()))
     }
 
     /// The job after the event. One that changed meanwhile is looked at again next round; one that cannot be written
     /// stays as it is, and the round ends there: a disk that is full is not asked again at once.
-    async fn advance(&self, job: &Job, event: Event, now: Timestamp) -> Result<Option<Job>, StoreError> {
+    async fn advance(
+        &self,
+        job: &Job,
+        event: Event,
+        now: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
         let Ok(next) = job.on(event, now) else { return Ok(None) };
         match self.shared.advance(job, &next, now).await {
             Ok(()) => Ok(Some(next)),

@@ -84,7 +84,10 @@ async fn read(shared: &Shared, id: JobId) -> Option<Job> {
 }
 
 /// What was read, unless the server stops first.
-async fn unless_stopped(stop: &CancellationToken, reading: impl Future<Output = Option<Job>>) -> Option<Job> {
+async fn unless_stopped(
+    stop: &CancellationToken,
+    reading: impl Future<Output = Option<Job>>,
+) -> Option<Job> {
     tokio::select! {
         biased;
         () = stop.cancelled() => None,
@@ -131,9 +134,10 @@ impl From<StoreError> for Setback {
         match error {
             StoreError::Outdated => Self::Reread,
             StoreError::Closed => Self::Stop,
-            StoreError::Full | StoreError::Gone(_) | StoreError::Failed(_) | StoreError::Damaged(_) => {
-                Self::Again(error.to_string())
-            }
+            StoreError::Full
+            | StoreError::Gone(_)
+            | StoreError::Failed(_)
+            | StoreError::Damaged(_) => Self::Again(error.to_string()),
         }
     }
 }
@@ -235,7 +239,8 @@ impl Driver {
     async fn write(&mut self, event: Event) -> Result<(), Setback> {
         let now = self.shared.clock.now();
         let name = event.name();
-        let next = self.job.on(event, now).map_err(|refused| Setback::Again(refused.to_string()))?;
+        let next =
+            self.job.on(event, now).map_err(|refused| Setback::Again(refused.to_string()))?;
         self.shared.advance(&self.job, &next, now).await?;
         self.job = next;
         info!(job = %self.job.id, attempt = self.job.attempt.0, event = name, status = %self.job.state.status(), "moved");
@@ -292,7 +297,9 @@ impl Driver {
     async fn until(&self, instant: Timestamp) {
         loop {
             match (instant - self.shared.clock.now()).to_std() {
-                Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(super::LONGEST_NAP)).await,
+                Ok(left) if !left.is_zero() => {
+                    tokio::time::sleep(left.min(super::LONGEST_NAP)).await
+                }
                 _ => return,
             }
         }

@@ -16,7 +16,11 @@ impl Handle {
     ///
     /// # Errors
     /// A store that fails.
-    pub async fn forecast(&self, hours: u16, mut snapshot: Box<dyn Snapshot>) -> Result<Forecast, StoreError> {
+    pub async fn forecast(
+        &self,
+        hours: u16,
+        mut snapshot: Box<dyn Snapshot>,
+    ) -> Result<Forecast, StoreError> {
         let now = self.now();
         let horizon = now.checked_add_signed(TimeDelta::hours(hours.into())).unwrap_or(now);
         let mut draft = Draft::new(now, horizon, MAX_ENTRIES);
@@ -37,7 +41,8 @@ impl Handle {
         let rules = self.rules();
         let mut known = HashMap::with_capacity(names.len());
         for (name, runs) in names.into_iter().zip(runs) {
-            let definition = self.definition(&name).await?.map(|defined| defined.spec).unwrap_or_default();
+            let definition =
+                self.definition(&name).await?.map(|defined| defined.spec).unwrap_or_default();
             known.insert(name, Known { expected: typical(runs), definition });
         }
         Ok(draft.finish(&known, rules.max_running(), &rules.catalog.queues))

@@ -62,7 +62,9 @@ pub enum SubmitError {
     #[error(transparent)]
     Denied(#[from] Denied),
     /// As many jobs wait as the policy allows.
-    #[error("{0} jobs wait already, and the policy's `max_waiting` is {0}: try again when some of them have run")]
+    #[error(
+        "{0} jobs wait already, and the policy's `max_waiting` is {0}: try again when some of them have run"
+    )]
     TooMany(NonZeroUsize),
     /// It could never be run.
     #[error(transparent)]
@@ -163,9 +165,14 @@ impl Handle {
     ///
     /// # Errors
     /// [`SubmitError`]; then there is no job.
-    pub async fn submit_once(&self, job: &Job, answer: &Answer) -> Result<Option<Answer>, SubmitError> {
+    pub async fn submit_once(
+        &self,
+        job: &Job,
+        answer: &Answer,
+    ) -> Result<Option<Answer>, SubmitError> {
         let _place = self.shared.place()?;
-        let earlier = self.shared.store.insert_once(job, answer, job.created_at - ANSWERS_KEPT).await?;
+        let earlier =
+            self.shared.store.insert_once(job, answer, job.created_at - ANSWERS_KEPT).await?;
         self.shared.is_new(job);
         Ok(earlier)
     }
@@ -210,19 +217,27 @@ impl Handle {
     }
 
     /// What a job of this name and these fields runs, if that is allowed and can be; and what the caller had better know.
-    pub(super) async fn admit(&self, name: &JobName, own: JobSpec) -> Result<(JobSpec, Vec<String>), SubmitError> {
+    pub(super) async fn admit(
+        &self,
+        name: &JobName,
+        own: JobSpec,
+    ) -> Result<(JobSpec, Vec<String>), SubmitError> {
         let rules = self.shared.rules();
         let spec = self.shared.resolve(&rules.catalog, name, own).await?;
         self.check(&rules.catalog, &spec).await?;
         let undefined = spec.fields().image.is_none().then(|| {
             format!("`{name}` is neither a definition nor an image reference; unless it is defined before it is due, the job will fail with no_such_job")
         });
-        let queue = spec.fields().queue.as_ref().filter(|queue| !rules.catalog.queues.contains_key(queue));
+        let queue =
+            spec.fields().queue.as_ref().filter(|queue| !rules.catalog.queues.contains_key(queue));
         let unlimited = queue.map(|queue| {
             format!("the queue `{queue}` is not in the server's config file (`[queues.{queue}]`), so it has no limit")
         });
-        let doubtful =
-            self.shared.doubt(&spec).await.inspect(|why| warn!(job_name = %name, %why, "a name may be mistyped"));
+        let doubtful = self
+            .shared
+            .doubt(&spec)
+            .await
+            .inspect(|why| warn!(job_name = %name, %why, "a name may be mistyped"));
         let warnings = undefined.into_iter().chain(doubtful).chain(unlimited).collect();
         Ok((spec, warnings))
     }
@@ -233,12 +248,16 @@ impl Handle {
         catalog.secrets.check(spec)?;
         let Health::Up(engine) = self.health() else { return Ok(()) };
         engine.abilities.check(spec.fields())?;
-        let its_own = |name: &&str| !matches!(*name, "bridge" | "default" | "none" | "host") && !name.contains(':');
+        let its_own = |name: &&str| {
+            !matches!(*name, "bridge" | "default" | "none" | "host") && !name.contains(':')
+        };
         let Some(network) = spec.fields().network.as_deref().filter(its_own) else { return Ok(()) };
         match tokio::time::timeout(ASK_TIMEOUT, self.shared.engine.has_network(network)).await {
             Ok(Ok(false)) => Err(BadSpec {
                 field: "network",
-                detail: format!("`network` is `{network}`, and the engine has none of that name: make it first"),
+                detail: format!(
+                    "`network` is `{network}`, and the engine has none of that name: make it first"
+                ),
             }),
             Ok(Ok(true) | Err(_)) | Err(_) => Ok(()),
         }
@@ -274,10 +293,14 @@ impl Handle {
     pub async fn stop(&self, id: JobId, grace: Option<Span>) -> Result<Job, ActError> {
         self.shared.rules().catalog.policy.admit_grace("grace", grace)?;
         let grace = grace.map(Span::as_duration);
-        let event = |job: &Job, now| self.shared.rules().catalog.policy.stop(job, StopCause::Request, grace, now);
+        let event = |job: &Job, now| {
+            self.shared.rules().catalog.policy.stop(job, StopCause::Request, grace, now)
+        };
         match self.act_with(id, event).await {
             // It is to be killed before that anyway.
-            Err(ActError::Refused(Status::Stopping)) => self.shared.store.get(id).await?.ok_or(ActError::NotFound),
+            Err(ActError::Refused(Status::Stopping)) => {
+                self.shared.store.get(id).await?.ok_or(ActError::NotFound)
+            }
             other => other,
         }
     }
@@ -286,11 +309,17 @@ impl Handle {
         self.act_with(id, |_, _| event.clone()).await
     }
 
-    async fn act_with(&self, id: JobId, event: impl Fn(&Job, Timestamp) -> Event) -> Result<Job, ActError> {
+    async fn act_with(
+        &self,
+        id: JobId,
+        event: impl Fn(&Job, Timestamp) -> Event,
+    ) -> Result<Job, ActError> {
         loop {
             let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
             let now = self.now();
-            let next = job.on(event(&job, now), now).map_err(|refused| ActError::Refused(refused.status))?;
+            let next = job
+                .on(event(&job, now), now)
+                .map_err(|refused| ActError::Refused(refused.status))?;
             match self.shared.advance(&job, &next, now).await {
                 Ok(()) => {
                     self.shared.poke(id);

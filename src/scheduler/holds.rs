@@ -128,7 +128,12 @@ impl Shared {
     }
 
     /// Writes a transition; those whom the job kept waiting are looked at. An error says nothing: it may be on disk.
-    pub(super) async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError> {
+    pub(super) async fn advance(
+        &self,
+        before: &Job,
+        after: &Job,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let written = self.store.advance(before, after, at).await;
         let has_run = before.map() == Map::Running && after.map() != Map::Running;
         let is_done = before.attempt.0 > 0 && after.is_over();

@@ -16,7 +16,12 @@ impl Shared {
     }
 
     /// The container of the job's present attempt.
-    pub(super) fn launch(&self, job: &Job, image: ImageRef, secrets: Vec<(String, Secret)>) -> Launch {
+    pub(super) fn launch(
+        &self,
+        job: &Job,
+        image: ImageRef,
+        secrets: Vec<(String, Secret)>,
+    ) -> Launch {
         Launch {
             name: job.container_name(),
             owner: self.owner(job),

@@ -93,8 +93,10 @@ pub const EARLY: TimeDelta = TimeDelta::milliseconds(10);
 pub const STAGE_AHEAD: Duration = Duration::from_secs(15);
 
 // A sweep or a ping that comes more often than the wall clock is read would never be on time.
-const _: () =
-    assert!(LONGEST_NAP.as_millis() < PING_EVERY.as_millis() && PING_EVERY.as_millis() <= SWEEP_EVERY.as_millis());
+const _: () = assert!(
+    LONGEST_NAP.as_millis() < PING_EVERY.as_millis()
+        && PING_EVERY.as_millis() <= SWEEP_EVERY.as_millis()
+);
 // An orphan is given the time in which a `create` whose caller is gone may still arrive.
 const _: () = assert!(SETTLE.as_millis() < ORPHAN_AGE.as_millis());
 
@@ -148,7 +150,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_running: 256, max_starting: 12, stage_ahead: STAGE_AHEAD, accept_new_engine: false }
+        Self {
+            max_running: 256,
+            max_starting: 12,
+            stage_ahead: STAGE_AHEAD,
+            accept_new_engine: false,
+        }
     }
 }
 

@@ -89,8 +89,10 @@ async fn look(shared: &Shared, catalog: &Catalog) {
             warn!(definition = %name, %why, "the image of a definition of the config file may be mistyped");
         }
     }
-    for (name, schedule) in
-        catalog.schedules.iter().filter(|(_, it)| !catalog.definitions.contains_key(it.job_name().as_str()))
+    for (name, schedule) in catalog
+        .schedules
+        .iter()
+        .filter(|(_, it)| !catalog.definitions.contains_key(it.job_name().as_str()))
     {
         let resolved = shared.resolve(catalog, schedule.job_name(), schedule.spec().clone()).await;
         if let Ok(spec) = resolved

@@ -51,7 +51,8 @@ pub struct OutputState {
 pub(super) async fn state(shared: &Shared, job: &Job) -> OutputState {
     let Some(end) = job.state.end() else { return OutputState::default() };
     let failed_to_run =
-        matches!(end.outcome, Outcome::Failed | Outcome::Stopped | Outcome::TimedOut) && end.exit.is_none();
+        matches!(end.outcome, Outcome::Failed | Outcome::Stopped | Outcome::TimedOut)
+            && end.exit.is_none();
     if job.attempt.0 == 0 || failed_to_run {
         let nothing = Kept { lines: 0, bytes: 0, truncated: false };
         return OutputState { complete: true, kept: Some(nothing) };
@@ -69,7 +70,11 @@ pub(super) async fn state(shared: &Shared, job: &Job) -> OutputState {
 }
 
 /// The output of the job's present or last attempt; with `follow`, until the job is over.
-pub(super) async fn open(shared: Arc<Shared>, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
+pub(super) async fn open(
+    shared: Arc<Shared>,
+    id: JobId,
+    follow: bool,
+) -> Result<OutputStream, OutputError> {
     let watch = shared.store.watch(id);
     let job = shared.store.get(id).await?.ok_or(OutputError::NotFound)?;
     if !follow && !shared.health.look().is_up() && is_on_the_engine(&shared, &job).await? {
@@ -77,13 +82,27 @@ pub(super) async fn open(shared: Arc<Shared>, id: JobId, follow: bool) -> Result
     }
     let limit = Limit::new(job.spec.log_limit());
     let (attempt, piece) = (job.attempt, Piece::Look);
-    let reader = Reader { shared, id, follow, watch, attempt, sent: 0, to_skip: 0, limit, is_sent: false, piece };
-    Ok(futures::stream::unfold(reader, |mut reader| async move { reader.next().await.map(|lines| (lines, reader)) })
-        .boxed())
+    let reader = Reader {
+        shared,
+        id,
+        follow,
+        watch,
+        attempt,
+        sent: 0,
+        to_skip: 0,
+        limit,
+        is_sent: false,
+        piece,
+    };
+    Ok(futures::stream::unfold(reader, |mut reader| async move {
+        reader.next().await.map(|lines| (lines, reader))
+    })
+    .boxed())
 }
 
 async fn is_on_the_engine(shared: &Shared, job: &Job) -> Result<bool, StoreError> {
-    let may_be = job.map() == Map::Running || (job.attempt.0 > 0 && shared.may_be_unkept(job.id, job.attempt));
+    let may_be = job.map() == Map::Running
+        || (job.attempt.0 > 0 && shared.may_be_unkept(job.id, job.attempt));
     Ok(may_be && !shared.logs.has(job.id, job.attempt).await?)
 }
 
@@ -136,8 +155,12 @@ impl Reader {
                     Ok(()) => continue,
                     Err(failure) => Some(Err(failure)),
                 },
-                Piece::Kept(lines) => lines.next().await.map(|lines| lines.map_err(OutputError::from)),
-                Piece::Live(lines) | Piece::Last(lines) => lines.next().await.map(|lines| lines.map_err(unreachable)),
+                Piece::Kept(lines) => {
+                    lines.next().await.map(|lines| lines.map_err(OutputError::from))
+                }
+                Piece::Live(lines) | Piece::Last(lines) => {
+                    lines.next().await.map(|lines| lines.map_err(unreachable))
+                }
             };
             match read {
                 Some(Ok(lines)) => {
@@ -197,7 +220,8 @@ impl Reader {
         (self.to_skip, self.limit) = (self.sent, Limit::new(job.spec.log_limit()));
         let has_ended = job.attempt > self.attempt || job.map() != Map::Running;
         // Asked first: what is kept in between is found.
-        let is_settled = has_ended && (self.attempt.0 == 0 || !self.shared.may_be_unkept(self.id, self.attempt));
+        let is_settled =
+            has_ended && (self.attempt.0 == 0 || !self.shared.may_be_unkept(self.id, self.attempt));
         if self.find_kept().await? {
             return Ok(());
         }
@@ -264,9 +288,16 @@ impl Reader {
 }
 
 /// The engine's stream of the container of this attempt, if there is one.
-async fn live(shared: &Shared, job: &Job, attempt: Attempt, follow: bool) -> Result<Option<LogStream>, EngineError> {
+async fn live(
+    shared: &Shared,
+    job: &Job,
+    attempt: Attempt,
+    follow: bool,
+) -> Result<Option<LogStream>, EngineError> {
     let seen = match (&job.state, job.state.container()) {
-        _ if attempt < job.attempt => shared.engine.find(&Owner { attempt, ..shared.owner(job) }).await?,
+        _ if attempt < job.attempt => {
+            shared.engine.find(&Owner { attempt, ..shared.owner(job) }).await?
+        }
         // What was not meant to be started has no output.
         (State::Pulling | State::Starting(None), _) => None,
         (_, Some(container)) => shared.engine.inspect(container).await?,

@@ -87,7 +87,11 @@ async fn engine_that_is_up(shared: &Shared) -> EngineId {
 }
 
 /// Removes what was only made ahead for jobs that are not due yet: they run when they are. Gives the others.
-async fn take_back_staged(shared: &Shared, listed: Vec<Listed>, restored: &Restored) -> Result<Vec<Listed>, Setback> {
+async fn take_back_staged(
+    shared: &Shared,
+    listed: Vec<Listed>,
+    restored: &Restored,
+) -> Result<Vec<Listed>, Setback> {
     let mut others = Vec::with_capacity(listed.len());
     for container in listed {
         if is_staged(shared, &container, restored).await? {
@@ -105,8 +109,14 @@ async fn take_back_staged(shared: &Shared, listed: Vec<Listed>, restored: &Resto
     Ok(others)
 }
 
-async fn is_staged(shared: &Shared, container: &Listed, restored: &Restored) -> Result<bool, StoreError> {
-    let Some(owner) = container.owner.filter(|_| !container.running && !container.exited) else { return Ok(false) };
+async fn is_staged(
+    shared: &Shared,
+    container: &Listed,
+    restored: &Restored,
+) -> Result<bool, StoreError> {
+    let Some(owner) = container.owner.filter(|_| !container.running && !container.exited) else {
+        return Ok(false);
+    };
     let job = shared.store.get(owner.job).await?;
     let is_to_come = |job: &Job| job.map() == Map::Scheduled && job.due_at > restored.served_at;
     Ok(job.is_some_and(|job| is_to_come(&job) && owner.attempt > job.attempt))
@@ -115,7 +125,9 @@ async fn is_staged(shared: &Shared, container: &Listed, restored: &Restored) -> 
 /// Of each job, the container of the latest attempt.
 fn latest(listed: Vec<Listed>) -> HashMap<JobId, (Attempt, ContainerId)> {
     let mut latest: HashMap<JobId, (Attempt, ContainerId)> = HashMap::new();
-    for (owner, id) in listed.into_iter().filter_map(|container| Some((container.owner?, container.id))) {
+    for (owner, id) in
+        listed.into_iter().filter_map(|container| Some((container.owner?, container.id)))
+    {
         let known = latest.get(&owner.job).is_some_and(|(attempt, _)| *attempt >= owner.attempt);
         if !known {
             latest.insert(owner.job, (owner.attempt, id));
@@ -125,7 +137,12 @@ fn latest(listed: Vec<Listed>) -> HashMap<JobId, (Attempt, ContainerId)> {
 }
 
 /// A job that a caller changes meanwhile is looked at again.
-async fn see_to_job(shared: &Shared, id: JobId, evidence: &Evidence, restored: &Restored) -> Result<(), StoreError> {
+async fn see_to_job(
+    shared: &Shared,
+    id: JobId,
+    evidence: &Evidence,
+    restored: &Restored,
+) -> Result<(), StoreError> {
     loop {
         let Some(job) = shared.store.get(id).await? else { return Ok(()) };
         let container = evidence.containers.get(&id).cloned();

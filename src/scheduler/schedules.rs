@@ -50,7 +50,8 @@ async fn turn(shared: &Shared, record: &ScheduleRecord, now: Timestamp) -> Resul
 /// Whether it was written. Its jobs may be due soon, or were about to be.
 async fn write(shared: &Shared, turn: Turn, now: Timestamp) -> Result<bool, StoreError> {
     let (name, backlog) = (turn.name.clone(), turn.backlog());
-    let jobs: Vec<Job> = turn.jobs.iter().chain(turn.ended.iter().map(|(_, after)| after)).cloned().collect();
+    let jobs: Vec<Job> =
+        turn.jobs.iter().chain(turn.ended.iter().map(|(_, after)| after)).cloned().collect();
     let written = unless_outdated(shared.store.turn(turn, now).await)?;
     if written {
         for (reason, ticks) in backlog {
@@ -147,7 +148,9 @@ impl Handle {
                 return Ok(Put { record, is_new: false, warnings });
             }
             let change = Change::Put(Box::new(schedule.clone()));
-            if let Some(Some(record)) = self.change(record.from_source(Source::Api), &change).await? {
+            if let Some(Some(record)) =
+                self.change(record.from_source(Source::Api), &change).await?
+            {
                 return Ok(Put { record, is_new: false, warnings });
             }
         }
@@ -203,7 +206,8 @@ impl Handle {
     pub async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Accepted, ScheduleError> {
         let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
         let now = self.now();
-        let (spec, warnings) = self.admit(record.schedule.job_name(), record.schedule.spec().clone()).await?;
+        let (spec, warnings) =
+            self.admit(record.schedule.job_name(), record.schedule.spec().clone()).await?;
         let job = Job {
             id: self.shared.new_id(now),
             version: Version(0),
@@ -213,7 +217,11 @@ impl Handle {
             due_at: now,
             attempt: Default::default(),
             state: State::Scheduled,
-            origin: Some(Origin { schedule: record.name, generation: record.generation, nominal: None }),
+            origin: Some(Origin {
+                schedule: record.name,
+                generation: record.generation,
+                nominal: None,
+            }),
         };
         let _place = self.shared.place()?;
         self.shared.store.insert(&job).await?;
@@ -243,7 +251,9 @@ impl Handle {
                 )));
             };
             // Generations follow each other: what is later is of a later one.
-            let until = before.filter(|(_, generation)| *generation <= row.generation).map(|(first, _)| first);
+            let until = before
+                .filter(|(_, generation)| *generation <= row.generation)
+                .map(|(first, _)| first);
             ticks.extend(row.ticks(&said.timetable(), until).take(limit - ticks.len()));
             if ticks.len() == limit {
                 break;
@@ -261,7 +271,8 @@ impl Handle {
     ) -> Result<Option<ScheduleRecord>, StoreError> {
         let now = self.now();
         let generation = self.shared.store.last_generation(name).await?.next();
-        let record = ScheduleRecord::new(name.clone(), generation, schedule.clone(), now).from_source(source);
+        let record = ScheduleRecord::new(name.clone(), generation, schedule.clone(), now)
+            .from_source(source);
         let turn = Turn::first(&record, now, &mut || self.shared.new_id(now));
         Ok(self.write(turn, now).await?.flatten())
     }
@@ -282,7 +293,11 @@ impl Handle {
         self.write(turn, now).await
     }
 
-    async fn write(&self, turn: Turn, now: Timestamp) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
+    async fn write(
+        &self,
+        turn: Turn,
+        now: Timestamp,
+    ) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
         let after = turn.after.clone();
         let name = turn.name.clone();
         let written = write(&self.shared, turn, now).await?;
@@ -291,6 +306,13 @@ impl Handle {
     }
 }
 
-fn expect(found: Option<&ScheduleRecord>, expected: &Expected<Generation>) -> Result<(), ScheduleError> {
-    if expected.is_met_by(found.map(|record| record.generation)) { Ok(()) } else { Err(ScheduleError::Changed) }
+fn expect(
+    found: Option<&ScheduleRecord>,
+    expected: &Expected<Generation>,
+) -> Result<(), ScheduleError> {
+    if expected.is_met_by(found.map(|record| record.generation)) {
+        Ok(())
+    } else {
+        Err(ScheduleError::Changed)
+    }
 }

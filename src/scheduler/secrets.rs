@@ -40,7 +40,13 @@ impl SecretSources {
     /// [`BadSpec`] names the first that is not.
     pub fn check(&self, spec: &JobSpec) -> Result<(), BadSpec> {
         let declared = |name: &&str| self.0.contains_key(*name);
-        match spec.fields().secrets.iter().flat_map(|secrets| secrets.names()).find(|name| !declared(name)) {
+        match spec
+            .fields()
+            .secrets
+            .iter()
+            .flat_map(|secrets| secrets.names())
+            .find(|name| !declared(name))
+        {
             None => Ok(()),
             Some(name) => Err(BadSpec {
                 field: "secrets",
@@ -61,7 +67,9 @@ impl SecretSources {
         all.retain(|name, _| !fields.env.as_ref().is_some_and(|env| env.0.contains_key(name)));
         for (variable, name) in fields.secrets.iter().flat_map(|secrets| secrets.variables()) {
             let value = self.read(name).await?;
-            let text = value.as_variable().ok_or_else(|| missing(name, "is not text, and a variable has to be"))?;
+            let text = value
+                .as_variable()
+                .ok_or_else(|| missing(name, "is not text, and a variable has to be"))?;
             all.insert(variable.to_owned(), Secret::new(text.into()));
         }
         Ok(all.into_iter().collect())
@@ -103,7 +111,10 @@ async fn read_env_file(path: &Path) -> Result<Vec<(String, Secret)>, Failure> {
     let secret = |(name, value): (String, String)| (name, Secret::new(value.into()));
     pairs.map(|pairs| pairs.into_iter().map(secret).collect()).map_err(|why| {
         warn!(file = %path.display(), %why, "an env file cannot be used");
-        Failure::new(Reason::SecretMissing, "an `env_file` of its definition cannot be used; the server's log says why")
+        Failure::new(
+            Reason::SecretMissing,
+            "an `env_file` of its definition cannot be used; the server's log says why",
+        )
     })
 }
 
@@ -138,7 +149,10 @@ mod tests {
             ("binary".to_owned(), SecretSource::File(dir.join("binary"))),
             ("gone".to_owned(), SecretSource::File(dir.join("gone"))),
             ("folder".to_owned(), SecretSource::File(dir.to_owned())),
-            ("unset".to_owned(), SecretSource::Variable("TIDETABLE_TEST_NO_SUCH_VARIABLE".to_owned())),
+            (
+                "unset".to_owned(),
+                SecretSource::Variable("TIDETABLE_TEST_NO_SUCH_VARIABLE".to_owned()),
+            ),
             ("path".to_owned(), SecretSource::Variable("PATH".to_owned())),
         ]))
     }
@@ -152,7 +166,8 @@ mod tests {
         assert_eq!(variables[0], ("A".to_owned(), Secret::new(b"hunter2".to_vec())));
         assert_eq!(variables.len(), 2);
         let files: Vec<_> = sources.files(&spec).await.expect("all are there");
-        let files: Vec<_> = files.iter().map(|file| (file.name.as_str(), file.content.expose())).collect();
+        let files: Vec<_> =
+            files.iter().map(|file| (file.name.as_str(), file.content.expose())).collect();
         assert_eq!(files, [("key", &[0, 255][..]), ("pw", b"hunter2\n")]);
     }
 
@@ -164,7 +179,11 @@ mod tests {
             let spec = spec(&format!(r#"{{"secrets":["A={name}"]}}"#));
             let failure = sources.variables(&spec).await.expect_err("cannot be had");
             assert_eq!(failure.reason, Reason::SecretMissing);
-            assert!(failure.error.contains(name) && !failure.error.contains("tmp"), "{}", failure.error);
+            assert!(
+                failure.error.contains(name) && !failure.error.contains("tmp"),
+                "{}",
+                failure.error
+            );
         }
     }
 
@@ -173,10 +192,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("env");
         std::fs::write(&path, "A=file\nB=file\nC=file\n").expect("a file");
-        let spec = spec(&format!(r#"{{"env_file":"{}","env":{{"B":"spec"}},"secrets":["C=pw"]}}"#, path.display()));
+        let spec = spec(&format!(
+            r#"{{"env_file":"{}","env":{{"B":"spec"}},"secrets":["C=pw"]}}"#,
+            path.display()
+        ));
         let variables = sources(dir.path()).variables(&spec).await.expect("all are there");
         let expected = [("A", "file"), ("C", "hunter2")];
-        assert_eq!(variables, expected.map(|(name, value)| (name.to_owned(), Secret::new(value.into()))));
+        assert_eq!(
+            variables,
+            expected.map(|(name, value)| (name.to_owned(), Secret::new(value.into())))
+        );
         std::fs::write(&path, "A=1\nno name\n").expect("a file");
         let failure = sources(dir.path()).variables(&spec).await.expect_err("is not right");
         assert_eq!(failure.reason, Reason::SecretMissing);

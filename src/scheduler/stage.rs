@@ -172,7 +172,8 @@ impl Shared {
 
     /// A container was found that was created ahead, by a process before this one perhaps.
     pub(super) fn found_staged(&self, job: &Job, container: &ContainerId) {
-        let found = Place::Ready(Staged { container: container.clone(), recipe: None, aimed: None });
+        let found =
+            Place::Ready(Staged { container: container.clone(), recipe: None, aimed: None });
         let is_news = match self.stage.places.look().entry(job.id) {
             Entry::Occupied(_) => false,
             Entry::Vacant(place) => {
@@ -242,7 +243,8 @@ impl Stager<'_> {
 
     async fn look_ahead(&mut self) -> Result<(), StoreError> {
         let (stage, now) = (&self.shared.stage, self.shared.clock.now());
-        let ahead = TimeDelta::from_std(self.shared.rules().settings.stage_ahead).unwrap_or_default();
+        let ahead =
+            TimeDelta::from_std(self.shared.rules().settings.stage_ahead).unwrap_or_default();
         let room = self.shared.stage_room();
         if !self.shared.health.look().is_up() {
             self.looked_until = None;
@@ -256,7 +258,10 @@ impl Stager<'_> {
         }
         let found = self.shared.store.upcoming(after, until, room).await?;
         // Of those that are due at the last instant there may be more.
-        let last = found.last().filter(|_| found.len() == room).map(|(at, _)| *at - TimeDelta::milliseconds(1));
+        let last = found
+            .last()
+            .filter(|_| found.len() == room)
+            .map(|(at, _)| *at - TimeDelta::milliseconds(1));
         self.looked_until = Some(last.unwrap_or(until));
         stage.asked().extend(found);
         Ok(())

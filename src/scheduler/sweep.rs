@@ -29,8 +29,11 @@ pub(super) async fn run(shared: &Shared) -> Result<(), EngineError> {
     if all_known {
         shared.clearings.are_known();
     }
-    let running: HashSet<JobId> =
-        listed.iter().filter(|c| c.running).filter_map(|c| c.owner.map(|owner| owner.job)).collect();
+    let running: HashSet<JobId> = listed
+        .iter()
+        .filter(|c| c.running)
+        .filter_map(|c| c.owner.map(|owner| owner.job))
+        .collect();
     poke_all_but(shared, &running);
     find_undriven(shared).await;
     shared.swept.store(true, Ordering::Relaxed);
@@ -48,7 +51,8 @@ fn poke_all_but(shared: &Shared, running: &HashSet<JobId>) {
 
 /// Sees to one container; false when what it is has to be left to the next sweep.
 async fn visit(shared: &Shared, container: &Listed) -> Result<bool, EngineError> {
-    let Some(owner) = container.owner.filter(|owner| owner.instance == shared.store.instance()) else {
+    let Some(owner) = container.owner.filter(|owner| owner.instance == shared.store.instance())
+    else {
         return Ok(true);
     };
     let is_driven = || shared.seat(owner.job).is_some();
@@ -100,7 +104,9 @@ async fn remove(shared: &Shared, container: &Listed, what: &str) -> Result<(), E
     match shared.engine.remove(&container.id).await {
         Ok(()) | Err(EngineError::NotFound) => info!(container = %container.name, "removed {what}"),
         Err(failure @ EngineError::NoAnswer(_)) => return Err(failure),
-        Err(failure) => warn!(container = %container.name, error = %failure, "cannot remove {what}"),
+        Err(failure) => {
+            warn!(container = %container.name, error = %failure, "cannot remove {what}")
+        }
     }
     Ok(())
 }

@@ -27,7 +27,9 @@ impl Shared {
         let coming = self.coming.fetch_add(1, Ordering::AcqRel) + 1;
         let place = Place(&self.coming);
         match self.rules().catalog.policy.max_waiting {
-            Some(most) if self.store.waiting() + coming > most.get() => Err(SubmitError::TooMany(most)),
+            Some(most) if self.store.waiting() + coming > most.get() => {
+                Err(SubmitError::TooMany(most))
+            }
             Some(_) | None => Ok(place),
         }
     }

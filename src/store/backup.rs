@@ -74,7 +74,10 @@ pub fn back_up(dir: &Path, destination: &Path, at: Timestamp) -> Result<Backup, 
         StoreError::Damaged(detail) => {
             BackupError::Store(OpenError::Damaged { path: dir.display().to_string(), detail })
         }
-        other => BackupError::NotWritable { path: destination.display().to_string(), detail: other.to_string() },
+        other => BackupError::NotWritable {
+            path: destination.display().to_string(),
+            detail: other.to_string(),
+        },
     })?;
     let logs = logs::back_up(&dir.join("logs"), &unfinished.path.join("logs"), &needed.attempts)
         .map_err(|error| refused(&error))?;

@@ -72,7 +72,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { data_dir, jobs, transitions, logs, .. } = self;
         let verdict = if self.whole { "whole" } else { "damaged" };
-        write!(f, "{data_dir} is {verdict}: {jobs} jobs, {transitions} transitions and {logs} kept logs were read")?;
+        write!(
+            f,
+            "{data_dir} is {verdict}: {jobs} jobs, {transitions} transitions and {logs} kept logs were read"
+        )?;
         for finding in &self.findings {
             write!(f, "\n- {finding}")?;
         }
@@ -84,7 +87,10 @@ impl fmt::Display for Report {
             write!(f, "\nnote: {note}")?;
         }
         if !self.whole {
-            write!(f, "\nStop the server, put this folder aside, and serve a backup of it; see docs/reliability.md")?;
+            write!(
+                f,
+                "\nStop the server, put this folder aside, and serve a backup of it; see docs/reliability.md"
+            )?;
         }
         Ok(())
     }

@@ -21,10 +21,13 @@ impl DirLock {
     pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
         let refused = |error| OpenError::of_io(dir, &error);
         make_dir(dir).map_err(refused)?;
-        let file = OpenOptions::new().create(true).append(true).open(dir.join("lock")).map_err(refused)?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(dir.join("lock")).map_err(refused)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: dir.display().to_string() }),
+            Err(TryLockError::WouldBlock) => {
+                Err(OpenError::InUse { path: dir.display().to_string() })
+            }
             Err(TryLockError::Error(error)) => Err(refused(error)),
         }
     }
@@ -49,7 +52,8 @@ pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above =
+        dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_dir(above)?;
     match DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => Err(error),

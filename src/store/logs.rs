@@ -92,7 +92,13 @@ impl LogStore {
             }
         }
         let above = Arc::new(Entry::hold(above(dir)).map_err(refused)?);
-        Ok(Self { dir: dir.to_owned(), threads, shelves: Shelves::default(), above, begun: Arc::default() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            threads,
+            shelves: Shelves::default(),
+            above,
+            begun: Arc::default(),
+        })
     }
 
     /// Keeps what a stream gives, as many lines as a reader gets `limit` bytes of. It is on disk when this answers; keeping
@@ -109,7 +115,12 @@ impl LogStore {
     ) -> Result<Kept, KeepError<E>> {
         let mut output = std::pin::pin!(output);
         let begun = self.begun.fetch_add(1, Ordering::Relaxed);
-        let mut file = Unfinished::new(self.path(job, attempt), begun, self.shelves.clone(), self.above.clone());
+        let mut file = Unfinished::new(
+            self.path(job, attempt),
+            begun,
+            self.shelves.clone(),
+            self.above.clone(),
+        );
         let mut gathered = Gathered { packer: Packer::default(), limit: Limit::new(limit) };
         while let Some(lines) = output.next().await {
             let lines = match lines {
@@ -124,7 +135,10 @@ impl LogStore {
                 gathered.add(line);
                 if gathered.packer.len() >= GATHER_BYTES {
                     let chunk = gathered.packer.take();
-                    file = self.blocking(move || file.write(&chunk).map(|()| file)).await.map_err(KeepError::Store)?;
+                    file = self
+                        .blocking(move || file.write(&chunk).map(|()| file))
+                        .await
+                        .map_err(KeepError::Store)?;
                 }
             }
             if gathered.limit.is_met() {
@@ -132,7 +146,8 @@ impl LogStore {
             }
         }
         let (rest, kept) = gathered.finish();
-        let written = self.blocking(move || file.write(&rest).and_then(|()| file.finish(kept))).await;
+        let written =
+            self.blocking(move || file.write(&rest).and_then(|()| file.finish(kept))).await;
         written.map(|()| kept).map_err(KeepError::Store)
     }
 
@@ -146,7 +161,9 @@ impl LogStore {
         attempt: Attempt,
     ) -> Result<Option<BoxStream<'static, Result<Lines, StoreError>>>, StoreError> {
         let path = self.path(job, attempt);
-        let Some(reader) = self.blocking(move || reader::open(&path)).await? else { return Ok(None) };
+        let Some(reader) = self.blocking(move || reader::open(&path)).await? else {
+            return Ok(None);
+        };
         let threads = self.threads;
         let chunks = futures::stream::unfold(Some(reader), move |reader| async move {
             let mut reader = reader?;
@@ -171,7 +188,11 @@ impl LogStore {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub async fn summary(&self, job: JobId, attempt: Attempt) -> Result<Option<Option<Kept>>, StoreError> {
+    pub async fn summary(
+        &self,
+        job: JobId,
+        attempt: Attempt,
+    ) -> Result<Option<Option<Kept>>, StoreError> {
         let path = self.path(job, attempt);
         self.blocking(move || reader::summary(&path)).await
     }

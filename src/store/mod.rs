@@ -62,10 +62,19 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
 
     /// Adds a job that was just accepted, and what is answered to the request for it, unless that was answered already,
     /// after `since`: then nothing is added, and that answer is given.
-    async fn insert_once(&self, job: &Job, answer: &Answer, since: Timestamp) -> Result<Option<Answer>, StoreError>;
+    async fn insert_once(
+        &self,
+        job: &Job,
+        answer: &Answer,
+        since: Timestamp,
+    ) -> Result<Option<Answer>, StoreError>;
 
     /// What this request was answered after `since`.
-    async fn answer(&self, request: RequestKey, since: Timestamp) -> Result<Option<Answer>, StoreError>;
+    async fn answer(
+        &self,
+        request: RequestKey,
+        since: Timestamp,
+    ) -> Result<Option<Answer>, StoreError>;
 
     /// Replaces `before` by `after`, and writes the transition down.
     ///
@@ -113,7 +122,11 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     async fn backlog(&self, most: usize) -> Result<usize, StoreError>;
 
     /// Queued jobs in whose spec a start deadline is set, and that deadline is before `now`.
-    async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
+    async fn queued_past_deadline(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError>;
 
     /// The ids of all jobs in the running map.
     async fn active(&self) -> Result<Vec<JobId>, StoreError>;
@@ -151,7 +164,11 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     async fn definition(&self, name: &JobName) -> Result<Option<Definition>, StoreError>;
 
     /// Up to `limit` definitions in the order of their names, after the name `after`.
-    async fn definitions(&self, after: Option<&JobName>, limit: usize) -> Result<Vec<Definition>, StoreError>;
+    async fn definitions(
+        &self,
+        after: Option<&JobName>,
+        limit: usize,
+    ) -> Result<Vec<Definition>, StoreError>;
 
     /// Writes a definition, in place of the one of that name.
     ///
@@ -169,7 +186,11 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when there is not what was expected.
-    async fn undefine(&self, name: &JobName, expected: Expected<Revision>) -> Result<bool, StoreError>;
+    async fn undefine(
+        &self,
+        name: &JobName,
+        expected: Expected<Revision>,
+    ) -> Result<bool, StoreError>;
 
     /// The engine that containers were created on, if any were.
     async fn engine(&self) -> Result<Option<EngineId>, StoreError>;
@@ -195,7 +216,11 @@ pub trait Snapshot: Send {
     async fn due(&mut self, until: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
 
     /// Of each of these names: how long its last runs took that succeeded, up to `limit`, by when they were accepted.
-    async fn runs(&mut self, names: &[JobName], limit: usize) -> Result<Vec<Vec<Duration>>, StoreError>;
+    async fn runs(
+        &mut self,
+        names: &[JobName],
+        limit: usize,
+    ) -> Result<Vec<Vec<Duration>>, StoreError>;
 
     /// Up to `limit` schedules in the order of their names, after the name `after`.
     async fn schedules(
@@ -296,7 +321,9 @@ pub enum OpenError {
         detail: String,
     },
     /// There is no store in it.
-    #[error("there is no store in {path}: `--data-dir` names the folder that `tidetable serve` was given")]
+    #[error(
+        "there is no store in {path}: `--data-dir` names the folder that `tidetable serve` was given"
+    )]
     NoStore {
         /// The folder.
         path: String,

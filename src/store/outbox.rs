@@ -34,7 +34,11 @@ pub trait Outbox: Send + Sync + 'static {
     async fn receivers(&self) -> Result<Vec<(String, Timestamp)>, StoreError>;
 
     /// What this receiver is to be told first, of what it is to be told by now.
-    async fn first_letter(&self, receiver: &str, now: Timestamp) -> Result<Option<Letter>, StoreError>;
+    async fn first_letter(
+        &self,
+        receiver: &str,
+        now: Timestamp,
+    ) -> Result<Option<Letter>, StoreError>;
 
     /// Was told, or is given up.
     async fn drop_letter(&self, id: i64) -> Result<(), StoreError>;

@@ -30,7 +30,12 @@ impl Entry {
     pub(super) fn hold(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let about = file.metadata()?;
-        Ok(Self { path: path.to_owned(), device: about.dev(), inode: about.ino(), held: Some(file) })
+        Ok(Self {
+            path: path.to_owned(),
+            device: about.dev(),
+            inode: about.ino(),
+            held: Some(file),
+        })
     }
 
     /// A file that something else holds open for as long as this is asked about it.
@@ -45,7 +50,9 @@ impl Entry {
         match fs::metadata(&self.path) {
             Ok(about) if (about.dev(), about.ino()) == (self.device, self.inode) => None,
             Ok(_) => Some(format!("{path} is not the one that was opened")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(format!("{path} is gone")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Some(format!("{path} is gone"))
+            }
             Err(error) => Some(format!("{path} cannot be looked at: {error}")),
         }
     }
@@ -80,7 +87,12 @@ impl Place {
             path.push(suffix);
             Entry::of_held(PathBuf::from(path))
         };
-        let others = vec![Entry::hold(dir)?, Entry::of_held(dir.join("lock"))?, beside("-wal")?, beside("-shm")?];
+        let others = vec![
+            Entry::hold(dir)?,
+            Entry::of_held(dir.join("lock"))?,
+            beside("-wal")?,
+            beside("-shm")?,
+        ];
         let database = Entry::hold(database)?;
         let found = mark(&database)?;
         let mut next = found;
@@ -165,8 +177,12 @@ mod tests {
             let dir = tempfile::tempdir().expect("a folder");
             let place = place(dir.path());
             fs::copy(dir.path().join(name), dir.path().join("copy")).expect("a copy");
-            fs::rename(dir.path().join("copy"), dir.path().join(name)).expect("it can be exchanged");
-            assert!(matches!(place.look(), Err(StoreError::Gone(why)) if why.contains(name)), "{name}");
+            fs::rename(dir.path().join("copy"), dir.path().join(name))
+                .expect("it can be exchanged");
+            assert!(
+                matches!(place.look(), Err(StoreError::Gone(why)) if why.contains(name)),
+                "{name}"
+            );
         }
     }
 
@@ -184,7 +200,11 @@ mod tests {
     fn a_log_that_is_cut_is_the_same_one() {
         let dir = tempfile::tempdir().expect("a folder");
         let place = place(dir.path());
-        File::options().write(true).open(dir.path().join("db-wal")).and_then(|log| log.set_len(0)).expect("it is cut");
+        File::options()
+            .write(true)
+            .open(dir.path().join("db-wal"))
+            .and_then(|log| log.set_len(0))
+            .expect("it is cut");
         assert!(place.look().is_ok());
     }
 }

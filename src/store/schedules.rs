@@ -20,10 +20,18 @@ pub trait ScheduleStore: Send + Sync + 'static {
     async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError>;
 
     /// Up to `limit` schedules that have to be looked at by now, the earliest first.
-    async fn to_look_at(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError>;
+    async fn to_look_at(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ScheduleRecord>, StoreError>;
 
     /// Up to `limit` names of schedules that the config file has declared, after the name `after`.
-    async fn declared(&self, after: Option<&ScheduleName>, limit: usize) -> Result<Vec<ScheduleName>, StoreError>;
+    async fn declared(
+        &self,
+        after: Option<&ScheduleName>,
+        limit: usize,
+    ) -> Result<Vec<ScheduleName>, StoreError>;
 
     /// Gives the schedules of config files to this file: those that no file is known of, or all.
     async fn own_declared(&self, file: &str, all: bool) -> Result<(), StoreError>;
@@ -32,7 +40,11 @@ pub trait ScheduleStore: Send + Sync + 'static {
     async fn next_look(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// What it said in this generation; also of one that was deleted.
-    async fn said(&self, name: &ScheduleName, generation: Generation) -> Result<Option<Said>, StoreError>;
+    async fn said(
+        &self,
+        name: &ScheduleName,
+        generation: Generation,
+    ) -> Result<Option<Said>, StoreError>;
 
     /// The last generation there was of this name; also of one that was deleted.
     async fn last_generation(&self, name: &ScheduleName) -> Result<Generation, StoreError>;

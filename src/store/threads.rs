@@ -17,7 +17,10 @@ pub(crate) struct Broken;
 
 impl Threads {
     /// Does a short piece of blocking work.
-    pub(crate) async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Broken> {
+    pub(crate) async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Broken> {
         match self {
             Self::Pool => tokio::task::spawn_blocking(work).await.map_err(|_| Broken),
             Self::Inline => Ok(work()),

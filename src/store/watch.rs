@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn who_waits_for_a_job_hears_of_its_changes_and_of_no_others() {
         let all = Watches::default();
-        let (mut one, mut same, mut other) = (all.watch(job(1)), all.watch(job(1)), all.watch(job(2)));
+        let (mut one, mut same, mut other) =
+            (all.watch(job(1)), all.watch(job(1)), all.watch(job(2)));
         assert!(one.changed().now_or_never().is_none());
         all.changed(job(1));
         all.changed(job(3));

@@ -15,7 +15,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Makes loopback work, and hides `/run`, with a containerd of the machine's in it: each dockerd starts its own. Waits for
 /// the end of its input, which comes at the latest with the end of the tests.
-const HOLD: &str = "ip link set lo up && mount -n -t tmpfs -o mode=755 tmpfs /run && echo ready && read end";
+const HOLD: &str =
+    "ip link set lo up && mount -n -t tmpfs -o mode=755 tmpfs /run && echo ready && read end";
 
 /// Two namespaces, held by a process.
 pub struct Apart {
@@ -34,7 +35,10 @@ impl Apart {
             .expect("util-linux has `unshare`");
         let mut said = String::new();
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(said, "ready\n", "a daemon of the tests wants namespaces of its own: root, and `ip` of iproute2");
+        assert_eq!(
+            said, "ready\n",
+            "a daemon of the tests wants namespaces of its own: root, and `ip` of iproute2"
+        );
         Self { holder }
     }
 
@@ -73,7 +77,8 @@ impl Inside {
     /// On the network of the engine at this address, where its loopback is: only there does it find a registry. None
     /// where that is not to be known.
     pub fn of_engine(host: &str) -> Option<Self> {
-        let socket = UnixStream::connect(host.strip_prefix("unix://")?).expect("the engine answers");
+        let socket =
+            UnixStream::connect(host.strip_prefix("unix://")?).expect("the engine answers");
         let engine = socket_peercred(&socket).ok()?.pid.as_raw_nonzero().get();
         Some(Self::of(u32::try_from(engine).unwrap()))
     }
@@ -86,5 +91,6 @@ impl Drop for Inside {
 }
 
 fn go(network: &File) {
-    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).expect("the tests are root");
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+        .expect("the tests are root");
 }

@@ -53,7 +53,8 @@ impl Daemon {
         if is_over_tls {
             certificates(dir.path());
         }
-        let mut daemon = Self { inside: None, dir, apart, is_over_tls, live_restore, data: "data", child: None };
+        let mut daemon =
+            Self { inside: None, dir, apart, is_over_tls, live_restore, data: "data", child: None };
         daemon.up();
         daemon.load_image();
         daemon.inside = is_over_tls.then(|| daemon.apart.enter());
@@ -94,23 +95,39 @@ impl Daemon {
             let _none = std::fs::remove_file(self.path(file));
         }
         let mut command = self.apart.command("dockerd");
-        command.arg("--host").arg(self.host()).args(["--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
+        command.arg("--host").arg(self.host()).args([
+            "--iptables=false",
+            "--ip6tables=false",
+            "--ip-forward=false",
+        ]);
         command.arg(format!("--live-restore={}", self.live_restore));
-        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs"]).arg(format!("--cgroup-parent=/{}", self.cgroup()));
-        for (flag, file) in [("--data-root", self.data), ("--exec-root", "exec"), ("--pidfile", "pid")] {
+        command
+            .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
+            .arg(format!("--cgroup-parent=/{}", self.cgroup()));
+        for (flag, file) in
+            [("--data-root", self.data), ("--exec-root", "exec"), ("--pidfile", "pid")]
+        {
             command.arg(flag).arg(self.path(file));
         }
         if self.is_over_tls {
             command.arg("--tlsverify");
-            for (flag, file) in [("--tlscacert", "ca.pem"), ("--tlscert", "cert.pem"), ("--tlskey", "key.pem")] {
+            for (flag, file) in
+                [("--tlscacert", "ca.pem"), ("--tlscert", "cert.pem"), ("--tlskey", "key.pem")]
+            {
                 command.arg(flag).arg(self.path(file));
             }
         }
         std::fs::write(self.path("daemon.json"), self.config().to_string()).unwrap();
         command.arg("--config-file").arg(self.path("daemon.json"));
-        let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        self.child =
-            Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("dockerd is installed: run `make test`"));
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        self.child = Some(
+            command
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()
+                .expect("dockerd is installed: run `make test`"),
+        );
         eventually("the daemon answers", || {
             if let Some(ended) = self.child.as_mut().unwrap().try_wait().unwrap() {
                 panic!("dockerd: {ended}\n{}", std::fs::read_to_string(self.path("log")).unwrap());
@@ -122,8 +139,15 @@ impl Daemon {
     /// A dockerd up to version 24 keeps its identity in `/etc/docker`, which is the machine's, unless it is told otherwise.
     fn config(&self) -> Value {
         const KEY: &str = "deprecated-key-path";
-        let knows = Command::new("sh").args(["-c", "grep -qa \"$0\" \"$(command -v dockerd)\"", KEY]).status().unwrap();
-        if knows.success() { json!({KEY: self.path(&format!("{}.key", self.data))}) } else { json!({}) }
+        let knows = Command::new("sh")
+            .args(["-c", "grep -qa \"$0\" \"$(command -v dockerd)\"", KEY])
+            .status()
+            .unwrap();
+        if knows.success() {
+            json!({KEY: self.path(&format!("{}.key", self.data))})
+        } else {
+            json!({})
+        }
     }
 
     /// Ends it as `kill -9` does.
@@ -166,7 +190,13 @@ impl Daemon {
     }
 
     fn iptables(&self, arguments: &[&str]) {
-        let done = self.apart.command("iptables").arg("-w").args(arguments).status().expect("util-linux has `nsenter`");
+        let done = self
+            .apart
+            .command("iptables")
+            .arg("-w")
+            .args(arguments)
+            .status()
+            .expect("util-linux has `nsenter`");
         assert!(done.success(), "iptables {arguments:?}");
     }
 
@@ -176,13 +206,23 @@ impl Daemon {
         if self.is_over_tls {
             command.arg("--tlsverify").env("DOCKER_CERT_PATH", self.dir.path());
         }
-        command.arg("--host").arg(self.host()).args(arguments).env_remove("DOCKER_HOST").output().unwrap()
+        command
+            .arg("--host")
+            .arg(self.host())
+            .args(arguments)
+            .env_remove("DOCKER_HOST")
+            .output()
+            .unwrap()
     }
 
     /// What the `docker` client writes, when it succeeds.
     pub fn docker_says(&self, arguments: &[&str]) -> String {
         let output = self.docker(arguments);
-        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "docker {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
@@ -228,7 +268,11 @@ impl Drop for Daemon {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
             let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             if pid != std::process::id() && String::from_utf8_lossy(&command).contains(&dir) {
-                let _ = Command::new("kill").arg("-9").arg(pid.to_string()).stderr(Stdio::null()).status();
+                let _ = Command::new("kill")
+                    .arg("-9")
+                    .arg(pid.to_string())
+                    .stderr(Stdio::null())
+                    .status();
             }
         }
         end_cgroup(&self.cgroup());
@@ -248,7 +292,8 @@ fn end_cgroup(name: &str) {
 
 /// A CA, and one certificate that serves both ends, as `openssl` makes them.
 fn certificates(dir: &Path) {
-    let extensions = "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth";
+    let extensions =
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth";
     std::fs::write(dir.join("ext"), extensions).unwrap();
     for step in [
         "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=tidetable-test-ca -keyout ca-key.pem -out ca.pem",

@@ -70,7 +70,9 @@ impl Work {
             "mounts": [{"type": "bind", "source": evidence, "target": "/evidence"}]});
         match self.kind {
             Kind::Plain | Kind::Stopped => {}
-            Kind::Retried => request["retry"] = json!({"attempts": 1, "delay": "1s", "on": [self.code]}),
+            Kind::Retried => {
+                request["retry"] = json!({"attempts": 1, "delay": "1s", "on": [self.code]})
+            }
             Kind::TimedOut => request["timeout"] = json!("3s"),
             Kind::Canceled => request["date"] = json!("1h"),
         }
@@ -138,8 +140,17 @@ pub struct Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "jobs {} (unanswered {}), adopted {}, ", self.jobs, self.unanswered, self.adopted)?;
-        write!(f, "ended by the engine {}, misreported by it {}, ", self.engine_restarted, self.misreported.len())?;
+        write!(
+            f,
+            "jobs {} (unanswered {}), adopted {}, ",
+            self.jobs, self.unanswered, self.adopted
+        )?;
+        write!(
+            f,
+            "ended by the engine {}, misreported by it {}, ",
+            self.engine_restarted,
+            self.misreported.len()
+        )?;
         write!(f, "unknown {}, lost {}, ", self.unknown.len(), self.lost.len())?;
         write!(f, "doubled {}, wrong {}", self.doubled.len(), self.wrong.len())
     }
@@ -156,8 +167,10 @@ impl Tally {
             eprintln!("  unknown, {times} times: {why}");
         }
         let broken = [("lost", &self.lost), ("doubled", &self.doubled), ("wrong", &self.wrong)];
-        let broken: Vec<_> =
-            broken.iter().flat_map(|(what, jobs)| jobs.iter().map(move |job| format!("{what}: {job}"))).collect();
+        let broken: Vec<_> = broken
+            .iter()
+            .flat_map(|(what, jobs)| jobs.iter().map(move |job| format!("{what}: {job}")))
+            .collect();
         assert!(broken.is_empty(), "{}", broken.join("\n"));
     }
 }
@@ -167,12 +180,18 @@ pub fn check(server: &Server, evidence: &Path, posted: &[Posted], allowed: Allow
     let maps = server.get("/jobs").json();
     let mut tally = Tally { adopted: adopted(&server.log()), ..Tally::default() };
     for map in ["scheduled", "running"] {
-        tally.wrong.extend(maps[map].as_object().unwrap().values().map(|job| format!("still {map}: {job}")));
+        tally.wrong.extend(
+            maps[map].as_object().unwrap().values().map(|job| format!("still {map}: {job}")),
+        );
     }
     let history = maps["history"].as_object().unwrap();
     tally.jobs = history.len();
     tally.unanswered = posted.iter().filter(|posted| posted.id.is_none()).count();
-    for id in posted.iter().filter_map(|posted| posted.id.as_ref()).filter(|id| !history.contains_key(*id)) {
+    for id in posted
+        .iter()
+        .filter_map(|posted| posted.id.as_ref())
+        .filter(|id| !history.contains_key(*id))
+    {
         tally.lost.push(id.clone());
     }
     for file in std::fs::read_dir(evidence).unwrap() {
@@ -249,9 +268,14 @@ impl Case<'_> {
             _ => self.ran_as_told(attempts),
         };
         if let Err(why) = verdict {
-            let is_misreported = self.allowed.engine_killed && self.job["exit_code"] == 0 && self.trail.ended(attempts);
+            let is_misreported = self.allowed.engine_killed
+                && self.job["exit_code"] == 0
+                && self.trail.ended(attempts);
             let list = if is_misreported { &mut tally.misreported } else { &mut tally.wrong };
-            list.push(format!("{why}; began {:?}, ended {:?}: {}", self.trail.begins, self.trail.ends, self.job));
+            list.push(format!(
+                "{why}; began {:?}, ended {:?}: {}",
+                self.trail.begins, self.trail.ends, self.job
+            ));
         }
     }
 
@@ -274,7 +298,8 @@ impl Case<'_> {
             Kind::Plain | Kind::Retried => {
                 let wanted = if self.work.kind == Kind::Retried { 2 } else { 1 };
                 that(attempts == wanted, || format!("it has not {wanted} attempts"))?;
-                let whole = (1..=attempts).all(|attempt| self.trail.began(attempt) && self.trail.ended(attempt));
+                let whole = (1..=attempts)
+                    .all(|attempt| self.trail.began(attempt) && self.trail.ended(attempt));
                 that(whole, || "it did not run to its end".to_owned())?;
                 self.has_output(&self.work.output(self.id))
             }

@@ -2,7 +2,12 @@
 //!
 //! A server is killed when its test is over, however that ended; its data directory goes with it.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part of this"
+)]
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -75,7 +80,8 @@ impl Server {
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(dir.path().join("config.toml"), config).expect("the config file");
         let arguments = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let environment =
+            environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let data_dir = dir.path().join("data");
         Self { child: None, dir, data_dir, arguments, environment, url: String::new() }
     }
@@ -89,7 +95,9 @@ impl Server {
     pub fn try_up(&mut self) -> Result<(), String> {
         let mut child = self.spawn();
         let mut ready = String::new();
-        BufReader::new(child.stdout.take().expect("its stdout")).read_line(&mut ready).expect("a line");
+        BufReader::new(child.stdout.take().expect("its stdout"))
+            .read_line(&mut ready)
+            .expect("a line");
         let Some(url) = ready.trim().strip_prefix("listening on ") else {
             let ended = child.wait().expect("it is gone");
             assert!(!ended.success(), "it ended by itself, and well");
@@ -115,8 +123,16 @@ impl Server {
             .args(["--listen", "127.0.0.1:0", "--time-zone", "UTC"])
             .arg("--config")
             .arg(self.dir.path().join("config.toml"));
-        command.arg("--data-dir").arg(&self.data_dir).args(&self.arguments).envs(self.environment.iter().cloned());
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).expect("a log");
+        command
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(&self.arguments)
+            .envs(self.environment.iter().cloned());
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .expect("a log");
         command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary runs")
     }
 
@@ -166,8 +182,12 @@ impl Server {
     /// Removes what it left on this engine.
     pub fn remove_containers(&self, engine: &str) {
         let label = format!("label=tidetable.instance={}", self.instance());
-        let docker = |arguments: &[&str]| Command::new("docker").args(arguments).env("DOCKER_HOST", engine).output();
-        let left = docker(&["ps", "-aq", "--filter", &label]).map(|output| output.stdout).unwrap_or_default();
+        let docker = |arguments: &[&str]| {
+            Command::new("docker").args(arguments).env("DOCKER_HOST", engine).output()
+        };
+        let left = docker(&["ps", "-aq", "--filter", &label])
+            .map(|output| output.stdout)
+            .unwrap_or_default();
         for id in String::from_utf8_lossy(&left).lines() {
             let _gone = docker(&["rm", "-fv", id]);
         }
@@ -182,11 +202,21 @@ impl Server {
     }
 
     pub fn post_json(&self, path: &str, body: &Value) -> Answer {
-        self.call("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
+        self.call(
+            "POST",
+            path,
+            &[("content-type", "application/json")],
+            body.to_string().as_bytes(),
+        )
     }
 
     pub fn post_form(&self, path: &str, body: &str) -> Answer {
-        self.call("POST", path, &[("content-type", "application/x-www-form-urlencoded")], body.as_bytes())
+        self.call(
+            "POST",
+            path,
+            &[("content-type", "application/x-www-form-urlencoded")],
+            body.as_bytes(),
+        )
     }
 
     /// Runs a command of the command line against this server.
@@ -194,7 +224,8 @@ impl Server {
         let mut command = Command::new(binary());
         command.args(["--server", self.url()]).args(arguments);
         let piped = std::process::Stdio::piped;
-        let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().expect("it runs");
+        let mut child =
+            command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().expect("it runs");
         let mut stdin = child.stdin.take().expect("it is piped");
         std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("it reads");
         drop(stdin);
@@ -234,13 +265,23 @@ impl Server {
 
     /// One HTTP/1.1 call on a connection of its own, with nothing added and nothing hidden.
     pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        call(self.url.strip_prefix("http://").expect("an address"), method, path, headers, body).expect("an answer")
+        call(self.url.strip_prefix("http://").expect("an address"), method, path, headers, body)
+            .expect("an answer")
     }
 }
 
 /// The same, of a server that may be killed meanwhile. An error says nothing about what it did.
-pub fn call(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+pub fn call(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head += &format!("host: {address}\r\n");
     }
@@ -309,12 +350,16 @@ impl Answer {
             line.clear();
             reader.read_line(&mut line)?;
             match line.trim().split_once(':') {
-                Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
+                Some((name, value)) => {
+                    headers.push((name.to_ascii_lowercase(), value.trim().to_owned()))
+                }
                 None if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
                 None => break,
             }
         }
-        let header = |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        let header = |name: &str| {
+            headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        };
         let mut body = Vec::new();
         if header("transfer-encoding") == Some("chunked") {
             read_chunks(&mut reader, &mut body)?;
@@ -336,7 +381,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text()))
     }
 
     /// That it is a problem of this status and code, with a sentence.
@@ -345,7 +391,10 @@ impl Answer {
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         let problem = self.json();
         assert_eq!(problem["code"], code, "{problem}");
-        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 20), "no sentence: {problem}");
+        assert!(
+            problem["detail"].as_str().is_some_and(|detail| detail.len() > 20),
+            "no sentence: {problem}"
+        );
         problem
     }
 }
@@ -355,7 +404,8 @@ fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> 
     loop {
         line.clear();
         reader.read_line(&mut line)?;
-        let size = usize::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let size =
+            usize::from_str_radix(line.trim(), 16).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         let mut chunk = vec![0; size + 2];
         reader.read_exact(&mut chunk)?;
         body.extend_from_slice(&chunk[..size]);
@@ -379,6 +429,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// Sends a signal to one process.
 pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill");
+    let sent =
+        Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().expect("kill");
     assert!(sent.success());
 }

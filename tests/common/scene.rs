@@ -48,10 +48,11 @@ impl Caller {
         while self.0.lock().unwrap().is_none() {
             sleep(PAUSE);
         }
-        let id = self.call("POST", "/job", &work.request(number, evidence).to_string()).map(|answer| {
-            assert_eq!(answer.status, 201, "{}", answer.text());
-            answer.json()["id"].as_str().unwrap().to_owned()
-        });
+        let id =
+            self.call("POST", "/job", &work.request(number, evidence).to_string()).map(|answer| {
+                assert_eq!(answer.status, 201, "{}", answer.text());
+                answer.json()["id"].as_str().unwrap().to_owned()
+            });
         Posted { work, id }
     }
 }
@@ -86,10 +87,17 @@ impl Scene {
     /// A server on this daemon.
     pub fn new(daemon: Daemon, seed: u64) -> Self {
         let evidence = tempfile::tempdir().unwrap();
-        let config = format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
+        let config =
+            format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
         let server = daemon.server(&config);
-        let scene =
-            Self { server, daemon, caller: Caller::default(), rng: StdRng::seed_from_u64(seed), kills: 0, evidence };
+        let scene = Self {
+            server,
+            daemon,
+            caller: Caller::default(),
+            rng: StdRng::seed_from_u64(seed),
+            kills: 0,
+            evidence,
+        };
         scene.publish();
         scene
     }
@@ -105,7 +113,11 @@ impl Scene {
         let (enough, paused, count) = (Arc::default(), Arc::default(), Arc::default());
         let (caller, evidence) = (self.caller.clone(), self.evidence.path().to_owned());
         let mut rng = StdRng::seed_from_u64(self.rng.random());
-        let load = (Arc::<AtomicBool>::clone(&enough), Arc::<AtomicBool>::clone(&paused), Arc::clone(&count));
+        let load = (
+            Arc::<AtomicBool>::clone(&enough),
+            Arc::<AtomicBool>::clone(&paused),
+            Arc::clone(&count),
+        );
         let thread = std::thread::spawn(move || {
             let mut posted = Vec::new();
             let (enough, paused, count): (_, _, Arc<AtomicUsize>) = load;
@@ -171,7 +183,10 @@ impl Scene {
         let (mut fewest, mut end) = (usize::MAX, Instant::now());
         loop {
             let maps = self.server.get("/jobs").json();
-            let jobs: usize = ["scheduled", "running"].map(|map| maps[map].as_object().unwrap().len()).iter().sum();
+            let jobs: usize = ["scheduled", "running"]
+                .map(|map| maps[map].as_object().unwrap().len())
+                .iter()
+                .sum();
             let left = jobs + self.containers();
             if left == 0 {
                 return;
@@ -201,6 +216,7 @@ impl Scene {
     }
 
     fn publish(&self) {
-        *self.caller.0.lock().unwrap() = self.server.url().strip_prefix("http://").map(str::to_owned);
+        *self.caller.0.lock().unwrap() =
+            self.server.url().strip_prefix("http://").map(str::to_owned);
     }
 }

@@ -34,7 +34,12 @@ pub(crate) fn records(log: &[u8]) -> Vec<Record> {
         let count = usize::try_from(number(3)).unwrap();
         let Some(bytes) = rest.get(33..33 + count) else { break };
         let (file, offset) = (number(0), usize::try_from(number(1)).unwrap());
-        records.push(Record { what: char::from(rest[0]), file, number: offset, bytes: bytes.to_vec() });
+        records.push(Record {
+            what: char::from(rest[0]),
+            file,
+            number: offset,
+            bytes: bytes.to_vec(),
+        });
         rest = &rest[33 + count..];
     }
     records
@@ -103,7 +108,8 @@ enum Write {
 impl Disk {
     /// A disk with this one folder on it.
     pub(crate) fn new(root: &Path, ignored: Ignored) -> Self {
-        let names = Names::from([(root.parent().unwrap().to_str().unwrap().to_owned(), Node::Folder)]);
+        let names =
+            Names::from([(root.parent().unwrap().to_str().unwrap().to_owned(), Node::Folder)]);
         let (now, synced) = (names.clone(), names);
         Self { ignored, files: Vec::new(), now, synced, since: Vec::new(), open: HashMap::new() }
     }
@@ -147,7 +153,9 @@ impl Disk {
     }
 
     fn write(&mut self, number: u64, write: Write) {
-        let Some(Open::File(file)) = self.open.get(&number) else { panic!("a write to what is no file") };
+        let Some(Open::File(file)) = self.open.get(&number) else {
+            panic!("a write to what is no file")
+        };
         let file = &mut self.files[*file];
         write.onto(&mut file.now);
         file.since.push(write);
@@ -192,7 +200,9 @@ impl Disk {
         }
         // The folder itself is synced by whoever made it, in one above that is not recorded.
         fs::create_dir_all(to).unwrap();
-        let below = names.iter().filter_map(|(path, node)| Some((Path::new(path).strip_prefix(root).ok()?, node)));
+        let below = names
+            .iter()
+            .filter_map(|(path, node)| Some((Path::new(path).strip_prefix(root).ok()?, node)));
         for (path, node) in below {
             let to = to.join(path);
             match node {

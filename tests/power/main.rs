@@ -64,10 +64,15 @@ impl Story {
     /// A server under load is killed, comes up again, and is asked to stop.
     fn record() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (root, log, recorder) = (dir.path().join("data"), dir.path().join("log"), recorder(dir.path()));
+        let (root, log, recorder) =
+            (dir.path().join("data"), dir.path().join("log"), recorder(dir.path()));
         let of = |path: &Path| path.to_str().unwrap().to_owned();
-        let environment = [("POWER_DIR", of(&root)), ("POWER_LOG", of(&log)), ("LD_PRELOAD", of(&recorder))];
-        let mut server = Server::simulated_with(root.clone(), &environment.each_ref().map(|(k, v)| (*k, v.as_str())));
+        let environment =
+            [("POWER_DIR", of(&root)), ("POWER_LOG", of(&log)), ("LD_PRELOAD", of(&recorder))];
+        let mut server = Server::simulated_with(
+            root.clone(),
+            &environment.each_ref().map(|(k, v)| (*k, v.as_str())),
+        );
         load(&server);
         server.kill();
         server.up();
@@ -93,7 +98,8 @@ impl Story {
                     seen.states += 1;
                     seen.jobs += answered.len() as u64;
                     if let Err(loss) = look(&to, &answered) {
-                        seen.losses.push(format!("after record {number} with {survives:?}: {loss}"));
+                        seen.losses
+                            .push(format!("after record {number} with {survives:?}: {loss}"));
                     }
                 }
             }
@@ -103,7 +109,8 @@ impl Story {
 
     /// So many moments, and those just after an answer.
     fn moments(&self, count: u64, rng: &mut StdRng) -> Vec<usize> {
-        let answers: Vec<usize> = (0..self.records.len()).filter(|n| self.records[*n].what == 'A').collect();
+        let answers: Vec<usize> =
+            (0..self.records.len()).filter(|n| self.records[*n].what == 'A').collect();
         (0..count)
             .map(|n| match n % 2 {
                 0 => rng.random_range(0..self.records.len()),
@@ -120,10 +127,15 @@ fn place() -> tempfile::TempDir {
 
 /// The recorder, made by the C compiler that links Rust, too.
 fn recorder(dir: &Path) -> PathBuf {
-    let (source, library) = (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/power/record.c"), dir.join("record.so"));
+    let (source, library) =
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/power/record.c"), dir.join("record.so"));
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
     let mut command = Command::new(compiler);
-    command.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl", "-lpthread"]);
+    command.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).args([
+        source,
+        "-ldl",
+        "-lpthread",
+    ]);
     let made = command.output().expect("there is a C compiler");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     library
@@ -155,7 +167,9 @@ fn note(record: &Record, answered: &mut Answered) {
         return;
     }
     let text = String::from_utf8_lossy(&record.bytes);
-    let Some(body) = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok()) else {
+    let Some(body) =
+        text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok())
+    else {
         return;
     };
     let (Some(id), Some(status)) = (body["id"].as_str(), body["status"].as_str()) else { return };
@@ -168,10 +182,11 @@ fn look(dir: &Path, answered: &Answered) -> Result<(), String> {
     if !answered.is_empty() && !dir.join(FILE).exists() {
         return Err("there is no store".to_owned());
     }
-    let (store, writer) =
-        SqliteStore::open(dir, Threads::Inline, InstanceId::new([7; 16])).map_err(|error| error.to_string())?;
+    let (store, writer) = SqliteStore::open(dir, Threads::Inline, InstanceId::new([7; 16]))
+        .map_err(|error| error.to_string())?;
     let store: Arc<dyn Store> = store;
-    let logs = LogStore::open(&dir.join("logs"), Threads::Inline).map_err(|error| error.to_string())?;
+    let logs =
+        LogStore::open(&dir.join("logs"), Threads::Inline).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for (id, (status, is_kept)) in answered {
         runtime
@@ -183,7 +198,13 @@ fn look(dir: &Path, answered: &Answered) -> Result<(), String> {
     if report.whole { Ok(()) } else { Err(report.to_string()) }
 }
 
-async fn hold(store: &Arc<dyn Store>, logs: &LogStore, id: &str, status: Status, is_kept: bool) -> Result<(), String> {
+async fn hold(
+    store: &Arc<dyn Store>,
+    logs: &LogStore,
+    id: &str,
+    status: Status,
+    is_kept: bool,
+) -> Result<(), String> {
     let id = id.parse().unwrap();
     let job = store.get(id).await.map_err(|error| error.to_string())?.ok_or("it is lost")?;
     if status.map() != Map::History {
@@ -196,11 +217,17 @@ async fn hold(store: &Arc<dyn Store>, logs: &LogStore, id: &str, status: Status,
     if !is_kept {
         return Ok(());
     }
-    let kept = logs.read(id, Attempt(1)).await.map_err(|error| error.to_string())?.ok_or("its output is lost")?;
+    let kept = logs
+        .read(id, Attempt(1))
+        .await
+        .map_err(|error| error.to_string())?
+        .ok_or("its output is lost")?;
     let blocks: Vec<_> = kept.collect().await;
     let is_said = |lines: &Lines| {
         let mut lines = lines.iter();
-        let first = lines.next().is_some_and(|line| line.text.starts_with(b"lane") && line.text.ends_with(b"x"));
+        let first = lines
+            .next()
+            .is_some_and(|line| line.text.starts_with(b"lane") && line.text.ends_with(b"x"));
         first && lines.next().is_none()
     };
     match &blocks[..] {
@@ -215,7 +242,10 @@ fn whenever_the_power_is_cut_what_was_answered_is_on_disk() {
     let mut rng = StdRng::seed_from_u64(number("SEED").unwrap_or(1));
     let story = Story::record();
     let count = |what| story.records.iter().filter(|record| record.what == what).count();
-    assert!(count('A') > JOBS && count('S') > JOBS && count('R') > JOBS, "the recorder has seen the work");
+    assert!(
+        count('A') > JOBS && count('S') > JOBS && count('R') > JOBS,
+        "the recorder has seen the work"
+    );
     let cuts = number("CUTS").unwrap_or(CUTS);
     let seen = story.cut(Ignored::Nothing, &story.moments(cuts, &mut rng), &mut rng);
     println!(

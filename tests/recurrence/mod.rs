@@ -23,12 +23,18 @@ pub(crate) fn ask(zone: &str, questions: &[((i64, i64), &str)]) -> Vec<Vec<i64>>
         });
         python.stdout.take().unwrap().read_to_end(&mut answer).unwrap();
     });
-    assert!(python.wait().unwrap().success(), "the oracle failed; it needs zone data (Debian: apt-get install tzdata)");
-    let mut numbers = answer.chunks_exact(4).map(|bytes| i64::from(u32::from_le_bytes(bytes.try_into().unwrap())));
+    assert!(
+        python.wait().unwrap().success(),
+        "the oracle failed; it needs zone data (Debian: apt-get install tzdata)"
+    );
+    let mut numbers = answer
+        .chunks_exact(4)
+        .map(|bytes| i64::from(u32::from_le_bytes(bytes.try_into().unwrap())));
     questions
         .iter()
         .map(|_| {
-            let count = usize::try_from(numbers.next().expect("an answer for each question")).unwrap();
+            let count =
+                usize::try_from(numbers.next().expect("an answer for each question")).unwrap();
             numbers.by_ref().take(count).collect()
         })
         .collect()

@@ -98,7 +98,8 @@ async fn live(size: Vast) -> Seen {
     peak_memory();
     let before_memory = peak_memory();
     let before = bytes_read();
-    let (store, writer) = SqliteStore::open(dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
+    let (store, writer) =
+        SqliteStore::open(dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
     let to_open = bytes_read() - before;
     let engine = SimulatedEngine::new(clock.clone(), Settings::default());
     let (scheduler, handle) = Scheduler::new(Parts {
@@ -110,7 +111,8 @@ async fn live(size: Vast) -> Seen {
         catalog: Catalog::default(),
         settings: Default::default(),
     });
-    let api = Api::new(handle.clone(), chrono_tz::UTC, TaskTracker::new()).router(Guard::new([], []));
+    let api =
+        Api::new(handle.clone(), chrono_tz::UTC, TaskTracker::new()).router(Guard::new([], []));
     let running = async { tokio::join!(scheduler.run(CancellationToken::new()), writer.run()) };
     let watch = async {
         let before = bytes_read();
@@ -163,15 +165,18 @@ async fn page(api: &Router, path: &str) -> u64 {
 async fn run_those_that_are_due(handle: &Handle, engine: &SimulatedEngine) -> u64 {
     let mut expected = BTreeSet::<JobId>::new();
     for n in 0..DUE {
-        let due_at = handle.now() + chrono::TimeDelta::milliseconds(2_000 + 10 * i64::try_from(n).unwrap());
-        let spec = serde_json::from_str(r#"{"command": ["true"], "labels": {"team": "t01"}}"#).unwrap();
+        let due_at =
+            handle.now() + chrono::TimeDelta::milliseconds(2_000 + 10 * i64::try_from(n).unwrap());
+        let spec =
+            serde_json::from_str(r#"{"command": ["true"], "labels": {"team": "t01"}}"#).unwrap();
         let order = Order { name: "busybox".parse().unwrap(), spec, due_at };
         expected.insert(handle.submit(order).await.unwrap().job.id);
     }
     let before = bytes_read();
     tokio::time::sleep(Duration::from_secs(20)).await;
     let read = bytes_read() - before;
-    let ran: Vec<JobId> = engine.runs().iter().filter_map(|run| run.owner.map(|owner| owner.job)).collect();
+    let ran: Vec<JobId> =
+        engine.runs().iter().filter_map(|run| run.owner.map(|owner| owner.job)).collect();
     assert_eq!(ran.len(), DUE, "each once");
     assert_eq!(BTreeSet::from_iter(ran), expected);
     read
@@ -195,8 +200,9 @@ async fn a_store_with_a_great_many_jobs_reads_as_little_as_one_with_a_few() {
     let few = live(Vast { jobs: 30_000, history: 30_000, schedules: 200 }).await;
     let many = live(Vast { jobs, history: jobs / 2, schedules: jobs / 10 }).await;
     eprintln!("{few:#?}\n{many:#?}");
-    let as_little =
-        |what: &str, few: u64, many: u64| assert!(many <= few * 2 + DEPTH, "{what}: {many} bytes, not {few}");
+    let as_little = |what: &str, few: u64, many: u64| {
+        assert!(many <= few * 2 + DEPTH, "{what}: {many} bytes, not {few}")
+    };
     as_little("to open", few.to_open, many.to_open);
     as_little("to answer", few.to_answer, many.to_answer);
     for (query, (few, many)) in QUERIES.iter().zip(few.pages.iter().zip(&many.pages)) {
@@ -204,5 +210,10 @@ async fn a_store_with_a_great_many_jobs_reads_as_little_as_one_with_a_few() {
     }
     as_little("a page of schedules", few.schedules, many.schedules);
     as_little("to run what is due", few.to_run, many.to_run);
-    assert!(many.memory < few.memory + (32 << 20), "{} bytes of memory, not {}", many.memory, few.memory);
+    assert!(
+        many.memory < few.memory + (32 << 20),
+        "{} bytes of memory, not {}",
+        many.memory,
+        few.memory
+    );
 }

@@ -30,7 +30,9 @@ pub fn build(dir: &Path, vast: Vast, now: Timestamp) {
     // One that is opened has its tables; nothing is written, so the writer is not missed.
     drop(SqliteStore::open(dir, Threads::Inline, InstanceId::new([7; 16])).unwrap());
     let connection = Connection::open(dir.join(FILE)).unwrap();
-    connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -32000; BEGIN").unwrap();
+    connection
+        .execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -32000; BEGIN")
+        .unwrap();
     let now = now.timestamp_millis();
     let first = now + QUIET_MS;
     jobs(&connection, vast.jobs, "01", now, first);

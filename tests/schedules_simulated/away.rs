@@ -43,7 +43,8 @@ async fn put_beat(handle: &Handle, fields: Value) {
 pub(super) async fn rows(handle: &Handle) -> Vec<(i64, String, Option<JobId>)> {
     let mut rows = handle.ledger(&name(), None, 1_000).await.unwrap();
     rows.reverse();
-    let reason = |reason: Option<Reason>| reason.map(|reason| format!(" {reason}")).unwrap_or_default();
+    let reason =
+        |reason: Option<Reason>| reason.map(|reason| format!(" {reason}")).unwrap_or_default();
     let told = rows.iter().map(|row| {
         let outcome = format!("{}{}", row.outcome.unwrap().as_str(), reason(row.reason));
         (row.first.timestamp() - BEGIN, outcome, row.job)
@@ -54,26 +55,37 @@ pub(super) async fn rows(handle: &Handle) -> Vec<(i64, String, Option<JobId>)> {
 /// What the ledger says of the ticks due at these seconds; `-` where it has no row.
 async fn told<const N: usize>(handle: &Handle, seconds: [i64; N]) -> [String; N] {
     let rows = rows(handle).await;
-    let of = |second| rows.iter().find(|row| row.0 == second).map_or_else(|| "-".to_owned(), |row| row.1.clone());
+    let of = |second| {
+        rows.iter().find(|row| row.0 == second).map_or_else(|| "-".to_owned(), |row| row.1.clone())
+    };
     seconds.map(of)
 }
 
 /// The job that the ledger names for the tick due at this second.
 async fn job_of(handle: &Handle, second: i64) -> Job {
     let row = rows(handle).await.into_iter().find(|row| row.0 == second);
-    let id = row.and_then(|row| row.2).unwrap_or_else(|| panic!("the tick at {second} has no row with a job"));
+    let id = row
+        .and_then(|row| row.2)
+        .unwrap_or_else(|| panic!("the tick at {second} has no row with a job"));
     handle.store().get(id).await.unwrap().unwrap()
 }
 
 /// The job of the tick due at this second that waits to be begun.
 async fn waiting_at(handle: &Handle, second: i64) -> Job {
     let jobs = handle.store().jobs_of(&name()).await.unwrap();
-    jobs.into_iter().find(|job| job.due_at.timestamp() - BEGIN == second && job.attempt.0 == 0).unwrap()
+    jobs.into_iter()
+        .find(|job| job.due_at.timestamp() - BEGIN == second && job.attempt.0 == 0)
+        .unwrap()
 }
 
 /// When the runs of processes began, in milliseconds from the beginning.
 fn began(world: &World) -> Vec<i64> {
-    world.engine.runs().iter().map(|run| run.started_at.timestamp_millis() - BEGIN * 1_000).collect()
+    world
+        .engine
+        .runs()
+        .iter()
+        .map(|run| run.started_at.timestamp_millis() - BEGIN * 1_000)
+        .collect()
 }
 
 /// Six seconds of a schedule, so that the run of its first tick goes on; then thirteen in which nobody looks.
@@ -104,7 +116,11 @@ async fn the_last_tick_missed_runs_after_a_kill() {
         let began = began(&world);
         assert!(began.len() == 2 && (19_000..20_000).contains(&began[1]), "{overlap}: {began:?}");
         // What ended by itself was not stopped by what was due after that.
-        assert_eq!((first.state.status(), first.state.exit_code()), (Status::Succeeded, Some(0)), "{overlap}");
+        assert_eq!(
+            (first.state.status(), first.state.exit_code()),
+            (Status::Succeeded, Some(0)),
+            "{overlap}"
+        );
         world.is_whole();
     }
 }
@@ -119,7 +135,8 @@ async fn a_tick_runs_once_the_engine_is_back() {
             let engine = world.engine.clone();
             let ticks = world
                 .live(async |handle| {
-                    put_beat(&handle, json!({"overlap": overlap, "spec": {"command": "sleep 2"}})).await;
+                    put_beat(&handle, json!({"overlap": overlap, "spec": {"command": "sleep 2"}}))
+                        .await;
                     sleep(6).await;
                     leave(&engine, way);
                     sleep(13).await;
@@ -130,7 +147,10 @@ async fn a_tick_runs_once_the_engine_is_back() {
                 .await;
             assert_eq!(ticks, ["ran", "ran", "skipped still_waiting"], "{overlap}, {way:?}");
             let began = began(&world);
-            assert!(began.get(1).is_some_and(|ms| (19_000..25_000).contains(ms)), "{overlap}, {way:?}: {began:?}");
+            assert!(
+                began.get(1).is_some_and(|ms| (19_000..25_000).contains(ms)),
+                "{overlap}, {way:?}: {began:?}"
+            );
             world.is_whole();
         }
     }
@@ -144,7 +164,11 @@ async fn what_ended_unseen_is_not_replaced() {
         let engine = world.engine.clone();
         let first = world
             .live(async |handle| {
-                put_beat(&handle, json!({"overlap": "replace", "spec": {"command": "sh -c 'sleep 2; exit 3'"}})).await;
+                put_beat(
+                    &handle,
+                    json!({"overlap": "replace", "spec": {"command": "sh -c 'sleep 2; exit 3'"}}),
+                )
+                .await;
                 sleep(6).await;
                 leave(&engine, way);
                 sleep(13).await;
@@ -153,7 +177,11 @@ async fn what_ended_unseen_is_not_replaced() {
                 job_of(&handle, 5).await
             })
             .await;
-        assert_eq!((first.state.status(), first.state.exit_code()), (Status::Failed, Some(3)), "{way:?}");
+        assert_eq!(
+            (first.state.status(), first.state.exit_code()),
+            (Status::Failed, Some(3)),
+            "{way:?}"
+        );
         let began = began(&world);
         assert!(began.get(1).is_some_and(|ms| (19_000..25_000).contains(ms)), "{way:?}: {began:?}");
         world.is_whole();
@@ -178,7 +206,12 @@ fn come_back(engine: &tidetable::engine::simulated::SimulatedEngine, way: Away) 
 
 /// A job of its own, whose process ends with this code at second 2, while nobody looks. `ask` asks something of it at
 /// second 14, before anybody has looked again. Gives what it came to.
-async fn ends_unseen(way: Away, fields: Value, code: i32, ask: impl AsyncFn(&Handle, JobId)) -> Job {
+async fn ends_unseen(
+    way: Away,
+    fields: Value,
+    code: i32,
+    ask: impl AsyncFn(&Handle, JobId),
+) -> Job {
     let mut world = World::with_slow_engine(BEGIN);
     let engine = world.engine.clone();
     let mut spec = json!({"command": format!("sh -c 'sleep 2; exit {code}'")});
@@ -226,7 +259,11 @@ async fn what_had_ended_is_not_told_as_stopped() {
                 handle.stop(id, None).await.unwrap();
             })
             .await;
-            assert_eq!((job.state.status(), job.state.exit_code()), (status, Some(code)), "{way:?}");
+            assert_eq!(
+                (job.state.status(), job.state.exit_code()),
+                (status, Some(code)),
+                "{way:?}"
+            );
         }
     }
 }
@@ -237,7 +274,11 @@ async fn what_had_ended_is_not_told_as_timed_out() {
     for way in WAYS {
         for (code, status) in [(0, Status::Succeeded), (3, Status::Failed)] {
             let job = ends_unseen(way, json!({"timeout": "5s"}), code, async |_, _| {}).await;
-            assert_eq!((job.state.status(), job.state.exit_code()), (status, Some(code)), "{way:?}");
+            assert_eq!(
+                (job.state.status(), job.state.exit_code()),
+                (status, Some(code)),
+                "{way:?}"
+            );
         }
     }
 }
@@ -287,13 +328,15 @@ const SHORT: &str = "sleep 2";
 
 #[tokio::test(start_paused = true)]
 async fn ticks_have_no_row_while_their_job_waits() {
-    let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, async |_| {}).await;
+    let ticks =
+        stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, async |_| {}).await;
     assert_eq!(ticks, covered("-"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn ticks_are_caught_up_when_their_job_ran() {
-    let ticks = stands_for_two(false, json!({"spec": {"command": SHORT}}), |_| {}, async |_| {}).await;
+    let ticks =
+        stands_for_two(false, json!({"spec": {"command": SHORT}}), |_| {}, async |_| {}).await;
     assert_eq!(ticks, ["ran", "caught_up caught_up", "caught_up caught_up", "ran"]);
 }
 
@@ -318,7 +361,8 @@ async fn ticks_are_missed_with_a_job_too_late() {
 
 #[tokio::test(start_paused = true)]
 async fn ticks_are_skipped_with_a_job_overlapped() {
-    let ticks = stands_for_two(false, json!({"spec": {"command": "sleep 60"}}), |_| {}, async |_| {}).await;
+    let ticks =
+        stands_for_two(false, json!({"spec": {"command": "sleep 60"}}), |_| {}, async |_| {}).await;
     assert_eq!(ticks, covered("skipped overlap"));
 }
 
@@ -347,9 +391,11 @@ async fn ticks_are_skipped_with_a_job_rejected() {
     let change = |world: &mut World| {
         lives += 1;
         let spec = serde_json::from_value(json!({"image": "busybox", "command": SHORT})).unwrap();
-        world.catalog.definitions = (lives == 1).then(|| ("JOB_A".to_owned(), spec)).into_iter().collect();
+        world.catalog.definitions =
+            (lives == 1).then(|| ("JOB_A".to_owned(), spec)).into_iter().collect();
     };
-    let ticks = stands_for_two(false, json!({"job_name": "JOB_A", "spec": {}}), change, async |_| {}).await;
+    let ticks =
+        stands_for_two(false, json!({"job_name": "JOB_A", "spec": {}}), change, async |_| {}).await;
     assert_eq!(ticks, covered("skipped no_such_job"));
 }
 
@@ -362,8 +408,9 @@ async fn a_failure_unseen_pauses_before_ticks_run() {
             let engine = world.engine.clone();
             let spec = json!({"command": "sh -c 'sleep 2; exit 1'"});
             let beat = json!({"overlap": overlap, "pause_on_failure": true, "spec": spec});
-            let is_paused =
-                async |handle: &Handle| handle.store().schedule(&name()).await.unwrap().unwrap().schedule.is_paused();
+            let is_paused = async |handle: &Handle| {
+                handle.store().schedule(&name()).await.unwrap().unwrap().schedule.is_paused()
+            };
             let resumed = async |handle: &Handle| {
                 sleep(FOUND_AGAIN).await;
                 assert!(is_paused(handle).await, "{overlap}, {way:?}");

@@ -12,7 +12,8 @@ use super::{BEGIN, HOUR, ledger, name, schedule, sleep};
 
 /// The config file has this schedule, or none.
 fn declare(world: &mut World, fields: Option<Value>) {
-    world.catalog.schedules = fields.map(|fields| (name(), schedule(fields).in_zone(Zone::UTC))).into_iter().collect();
+    world.catalog.schedules =
+        fields.map(|fields| (name(), schedule(fields).in_zone(Zone::UTC))).into_iter().collect();
 }
 
 async fn record(handle: &Handle) -> ScheduleRecord {
@@ -161,7 +162,10 @@ async fn a_pause_by_hand_outlasts_another_file() {
             .live(async |handle| {
                 sleep(HOUR).await;
                 let record = record(&handle).await;
-                assert_eq!((record.schedule.is_paused(), record.is_aside()), (true, path == "/b.toml"));
+                assert_eq!(
+                    (record.schedule.is_paused(), record.is_aside()),
+                    (true, path == "/b.toml")
+                );
             })
             .await;
     }
@@ -178,13 +182,21 @@ async fn a_file_that_adopts_has_the_last_word() {
     declare(&mut world, Some(json!({"cron": "0 * * * *"})));
     world.live(async |handle| (sleep(60).await, assert!(record(&handle).await.is_aside())).1).await;
     world.catalog.file.adopts = true;
-    world.live(async |handle| (sleep(60).await, assert!(!record(&handle).await.schedule.is_paused())).1).await;
+    world
+        .live(async |handle| {
+            (sleep(60).await, assert!(!record(&handle).await.schedule.is_paused())).1
+        })
+        .await;
     world.catalog.file.adopts = false;
     declare(&mut world, None);
     world
         .live(async |handle| {
             sleep(60).await;
-            assert_eq!(handle.store().schedule(&name()).await.unwrap(), None, "it is this file's now");
+            assert_eq!(
+                handle.store().schedule(&name()).await.unwrap(),
+                None,
+                "it is this file's now"
+            );
         })
         .await;
     world.is_whole();

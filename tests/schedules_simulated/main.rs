@@ -51,7 +51,8 @@ async fn ledger(handle: &Handle) -> Vec<String> {
     rows.reverse();
     let ticks: BTreeSet<_> = rows.iter().map(|row| (row.generation, row.first)).collect();
     assert_eq!(ticks.len(), rows.len(), "a tick has one row");
-    let reason = |row: &LedgerRow| row.reason.map(|reason| format!(" {reason}")).unwrap_or_default();
+    let reason =
+        |row: &LedgerRow| row.reason.map(|reason| format!(" {reason}")).unwrap_or_default();
     rows.iter().map(|row| format!("{}{}", row.outcome.unwrap().as_str(), reason(row))).collect()
 }
 
@@ -86,8 +87,7 @@ async fn what_was_missed_is_caught_up_as_the_schedule_says() {
         ("all", [TOO_OLD, TOO_OLD, "caught_up", "caught_up", "caught_up"], 3),
     ] {
         let mut world = World::new(BEGIN);
-        let schedule =
-            json!({"cron": "0 * * * *", "catch_up": catch_up, "catch_up_window": "150m", "overlap": "allow"});
+        let schedule = json!({"cron": "0 * * * *", "catch_up": catch_up, "catch_up_window": "150m", "overlap": "allow"});
         world.live(async |handle| put(&handle, schedule).await).await;
         sleep(5 * HOUR + 300).await;
         let ticks = world
@@ -96,7 +96,11 @@ async fn what_was_missed_is_caught_up_as_the_schedule_says() {
                 ledger(&handle).await
             })
             .await;
-        assert_eq!((ticks, world.runs()), (expected.iter().map(|t| (*t).to_owned()).collect(), runs), "{catch_up}");
+        assert_eq!(
+            (ticks, world.runs()),
+            (expected.iter().map(|t| (*t).to_owned()).collect(), runs),
+            "{catch_up}"
+        );
         world.is_whole();
     }
 }
@@ -138,7 +142,11 @@ async fn what_overlaps_is_skipped_queued_let_go_or_replaces() {
                 ledger(&handle).await
             })
             .await;
-        assert_eq!((ticks, world.runs()), (expected.iter().map(|t| (*t).to_owned()).collect(), runs), "{overlap}");
+        assert_eq!(
+            (ticks, world.runs()),
+            (expected.iter().map(|t| (*t).to_owned()).collect(), runs),
+            "{overlap}"
+        );
         world.is_whole();
     }
 }
@@ -152,17 +160,28 @@ async fn a_pause_skips_max_runs_ends_and_a_failure_pauses() {
             sleep(HOUR + 60).await;
             handle.pause_schedule(&name(), true, Expected::Anything).await.unwrap();
             sleep(2 * HOUR).await;
-            assert_eq!(ledger(&handle).await, ["ran", "skipped paused", "skipped paused"], "also while it lasts");
+            assert_eq!(
+                ledger(&handle).await,
+                ["ran", "skipped paused", "skipped paused"],
+                "also while it lasts"
+            );
             handle.pause_schedule(&name(), false, Expected::Anything).await.unwrap();
             sleep(5 * HOUR).await;
-            assert!(handle.store().jobs_of(&name()).await.unwrap().is_empty(), "nothing waits any more");
+            assert!(
+                handle.store().jobs_of(&name()).await.unwrap().is_empty(),
+                "nothing waits any more"
+            );
             ledger(&handle).await
         })
         .await;
-    assert_eq!((ticks.join(", "), world.runs()), ("ran, skipped paused, skipped paused, ran".into(), 2));
+    assert_eq!(
+        (ticks.join(", "), world.runs()),
+        ("ran, skipped paused, skipped paused, ran".into(), 2)
+    );
 
     let mut world = World::new(BEGIN);
-    let failing = json!({"cron": "0 * * * *", "pause_on_failure": true, "spec": {"command": "false"}});
+    let failing =
+        json!({"cron": "0 * * * *", "pause_on_failure": true, "spec": {"command": "false"}});
     let paused = world
         .live(async |handle| {
             put(&handle, failing).await;
@@ -209,9 +228,14 @@ async fn a_forecast_says_what_then_comes_to_be() {
         .live(async |handle| {
             let spec = json!({"command": ["sh", "-c", "sleep 5400"]});
             put(&handle, json!({"every": "1h", "overlap": "skip", "spec": spec})).await;
-            let forecast = async || handle.forecast(6, handle.store().snapshot().await.unwrap()).await.unwrap();
+            let forecast = async || {
+                handle.forecast(6, handle.store().snapshot().await.unwrap()).await.unwrap()
+            };
             let before = forecast().await;
-            assert_eq!((before.entries.len(), before.entries[0].expected, before.crossings.len()), (6, None, 0));
+            assert_eq!(
+                (before.entries.len(), before.entries[0].expected, before.crossings.len()),
+                (6, None, 0)
+            );
             sleep(3 * HOUR + 60).await;
             forecast().await
         })

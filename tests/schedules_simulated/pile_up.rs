@@ -44,7 +44,11 @@ async fn begun_and_waiting(handle: &Handle, name: &ScheduleName) -> (usize, usiz
 
 /// Of a schedule that skips at most one job is begun or waits; of one that queues one, one waits besides. All other
 /// ticks have a row, which says whether the one before was begun or waited.
-async fn holds_no_backlog(handle: &Handle, names: &[ScheduleName], overlap: &str) -> BTreeSet<String> {
+async fn holds_no_backlog(
+    handle: &Handle,
+    names: &[ScheduleName],
+    overlap: &str,
+) -> BTreeSet<String> {
     let mut told = BTreeSet::new();
     for name in names {
         let (begun, waiting) = begun_and_waiting(handle, name).await;
@@ -55,11 +59,16 @@ async fn holds_no_backlog(handle: &Handle, names: &[ScheduleName], overlap: &str
         let due = handle.now().timestamp() - BEGIN - DECIDED_WITHIN;
         let rows = handle.ledger(name, None, 1_000).await.unwrap();
         let decided = rows.iter().filter(|row| row.first.timestamp() - BEGIN <= due).count();
-        assert!(decided + waiting >= usize::try_from(due).unwrap(), "{overlap}, {name}: {decided} of {due} have a row");
+        assert!(
+            decided + waiting >= usize::try_from(due).unwrap(),
+            "{overlap}, {name}: {decided} of {due} have a row"
+        );
         let reason = |row: &tidetable::domain::ledger::LedgerRow| {
             row.reason.map(|reason| format!(" {reason}")).unwrap_or_default()
         };
-        told.extend(rows.iter().map(|row| format!("{}{}", row.outcome.unwrap().as_str(), reason(row))));
+        told.extend(
+            rows.iter().map(|row| format!("{}{}", row.outcome.unwrap().as_str(), reason(row))),
+        );
     }
     told
 }
@@ -84,7 +93,10 @@ async fn skipping_ticks_pile_up_behind_no_slot() {
             assert!(told.is_subset(&allowed) && told.contains("skipped still_waiting"), "{told:?}");
             for name in &names {
                 let rows = handle.ledger(name, None, 1_000).await.unwrap();
-                assert!(rows.iter().any(|row| row.outcome.unwrap().as_str() == "ran"), "{name} has its turn");
+                assert!(
+                    rows.iter().any(|row| row.outcome.unwrap().as_str() == "ran"),
+                    "{name} has its turn"
+                );
             }
         })
         .await;
@@ -107,8 +119,14 @@ async fn ticks_pile_up_behind_no_full_queue() {
                     told = holds_no_backlog(&handle, &names, overlap).await;
                 }
                 let allowed = words(&["ran", "skipped overlap", "skipped still_waiting"]);
-                assert!(told.is_subset(&allowed) && told.contains("skipped still_waiting"), "{overlap}: {told:?}");
-                assert!(rows(&handle).await.len() > 38, "one outside of the queue is not kept waiting");
+                assert!(
+                    told.is_subset(&allowed) && told.contains("skipped still_waiting"),
+                    "{overlap}: {told:?}"
+                );
+                assert!(
+                    rows(&handle).await.len() > 38,
+                    "one outside of the queue is not kept waiting"
+                );
             })
             .await;
         world.is_whole();
@@ -182,11 +200,13 @@ async fn catches_all_up(overlap: &str) {
             rows(&handle).await
         })
         .await;
-    let of_missed: Vec<&str> = told.iter().filter(|row| (10..=30).contains(&row.0)).map(|row| row.1.as_str()).collect();
+    let of_missed: Vec<&str> =
+        told.iter().filter(|row| (10..=30).contains(&row.0)).map(|row| row.1.as_str()).collect();
     let expected = ["caught_up", "caught_up", "caught_up", "caught_up", "ran"];
     assert_eq!(of_missed, expected, "{overlap}");
     let runs = world.engine.runs();
-    let overlaps = runs.windows(2).any(|pair| pair[0].ended.is_none_or(|(end, _)| end > pair[1].started_at));
+    let overlaps =
+        runs.windows(2).any(|pair| pair[0].ended.is_none_or(|(end, _)| end > pair[1].started_at));
     assert!(!overlaps, "{overlap}: {runs:?}");
     world.is_whole();
 }

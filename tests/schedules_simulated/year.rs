@@ -88,7 +88,10 @@ async fn every_tick_of_a_year_of_a_hundred_schedules_has_one_row_and_every_run_o
     let until = clock.now().timestamp();
     let sum = judge(&world, &planned, &ledgers, until);
     eprintln!("seed {seed}, {} lives: {sum:?}", world.lives);
-    assert!(world.lives > 100 && sum.values().all(|count| *count > 0), "it was a year in which all of it happened");
+    assert!(
+        world.lives > 100 && sum.values().all(|count| *count > 0),
+        "it was a year in which all of it happened"
+    );
 }
 
 /// Five schedules a zone. The oracle takes its time, so it is asked for as many zones at once as there are processors.
@@ -96,10 +99,15 @@ fn all_planned(rng: &mut StdRng) -> Vec<Planned> {
     let zones: Vec<(&str, u64)> = ZONES.iter().map(|zone| (*zone, rng.random())).collect();
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
     let ask_some = |zones: &[(&'static str, u64)]| -> Vec<Planned> {
-        zones.iter().flat_map(|(zone, seed)| in_zone(zone, &mut StdRng::seed_from_u64(*seed))).collect()
+        zones
+            .iter()
+            .flat_map(|(zone, seed)| in_zone(zone, &mut StdRng::seed_from_u64(*seed)))
+            .collect()
     };
     std::thread::scope(|scope| {
-        let parts = zones.chunks(zones.len().div_ceil(at_once)).map(|zones| scope.spawn(move || ask_some(zones)));
+        let parts = zones
+            .chunks(zones.len().div_ceil(at_once))
+            .map(|zones| scope.spawn(move || ask_some(zones)));
         let parts: Vec<_> = parts.collect();
         parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
     })
@@ -107,15 +115,24 @@ fn all_planned(rng: &mut StdRng) -> Vec<Planned> {
 
 /// Five schedules for the clocks of one zone.
 fn in_zone(zone: &str, rng: &mut StdRng) -> Vec<Planned> {
-    let (minute, hour, day) = (rng.random_range(0..60), rng.random_range(0..24), rng.random_range(1..29));
+    let (minute, hour, day) =
+        (rng.random_range(0..60), rng.random_range(0..24), rng.random_range(1..29));
     let crons = [
-        format!("{} {} * * *", [0, 30, minute].choose(rng).unwrap(), [0, 1, 2, 3].choose(rng).unwrap()),
+        format!(
+            "{} {} * * *",
+            [0, 30, minute].choose(rng).unwrap(),
+            [0, 1, 2, 3].choose(rng).unwrap()
+        ),
         format!("{minute} {hour} * * {}", ["MON", "1-5", "SUN#1", "FRIL"].choose(rng).unwrap()),
-        format!("{minute} {hour} {} * *", ["L", "LW", "15W", &day.to_string()].choose(rng).unwrap()),
+        format!(
+            "{minute} {hour} {} * *",
+            ["L", "LW", "15W", &day.to_string()].choose(rng).unwrap()
+        ),
         format!("{minute} */12 */2 * *"),
         format!("*/20 0,1,2,3,23 {} 3,4,10,11 SUN", if rng.random() { "*" } else { "?" }),
     ];
-    let whole_year: Vec<_> = crons.iter().map(|cron| ((BEGIN, END + 40 * DAY), cron.as_str())).collect();
+    let whole_year: Vec<_> =
+        crons.iter().map(|cron| ((BEGIN, END + 40 * DAY), cron.as_str())).collect();
     let ticks = ask(zone, &whole_year);
     let short = zone.split('/').next_back().unwrap_or(zone).to_lowercase();
     let mut all = Vec::new();
@@ -138,8 +155,10 @@ fn in_zone(zone: &str, rng: &mut StdRng) -> Vec<Planned> {
     }
     // One of a zone goes by real time.
     let hours = rng.random_range(20..200);
-    let every = json!({"job_name": "busybox", "every": format!("{hours}h"), "spec": {"command": "true"}});
-    let ticks = (1..).map(|n| BEGIN + n * hours * 3_600).take_while(|at| *at < END + 40 * DAY).collect();
+    let every =
+        json!({"job_name": "busybox", "every": format!("{hours}h"), "spec": {"command": "true"}});
+    let ticks =
+        (1..).map(|n| BEGIN + n * hours * 3_600).take_while(|at| *at < END + 40 * DAY).collect();
     all[1] = Planned { name: all[1].name.clone(), fields: every, ticks };
     all
 }
@@ -148,7 +167,11 @@ async fn put_all(handle: &Handle, planned: &[Planned]) {
     for schedule in planned {
         put(handle, &schedule.name, &schedule.fields).await;
     }
-    assert_eq!(handle.now().timestamp(), BEGIN, "that took no time: what goes by periods counts from here");
+    assert_eq!(
+        handle.now().timestamp(),
+        BEGIN,
+        "that took no time: what goes by periods counts from here"
+    );
 }
 
 async fn put(handle: &Handle, name: &ScheduleName, fields: &Value) {
@@ -169,7 +192,10 @@ async fn live_on(world: &mut World, planned: &[Planned], rng: &mut StdRng) {
                     2 => {
                         let schedule = planned.choose(rng).unwrap();
                         let paused = rng.random_bool(0.3);
-                        handle.pause_schedule(&schedule.name, paused, Expected::Anything).await.unwrap();
+                        handle
+                            .pause_schedule(&schedule.name, paused, Expected::Anything)
+                            .await
+                            .unwrap();
                     }
                     3 => change(&handle, planned.choose(rng).unwrap()).await,
                     _ => {}
@@ -201,8 +227,10 @@ async fn change(handle: &Handle, planned: &Planned) {
 /// For how long there is nothing to do.
 async fn idle(handle: &Handle) -> Option<TimeDelta> {
     let store = handle.store();
-    let is_idle = store.active().await.unwrap().is_empty() && store.queued(1).await.unwrap().is_empty();
-    let next = store.next_due().await.unwrap().into_iter().chain(store.next_look().await.unwrap()).min();
+    let is_idle =
+        store.active().await.unwrap().is_empty() && store.queued(1).await.unwrap().is_empty();
+    let next =
+        store.next_due().await.unwrap().into_iter().chain(store.next_look().await.unwrap()).min();
     next.filter(|_| is_idle && handle.health().is_up()).map(|next| next - handle.now())
 }
 
@@ -236,7 +264,12 @@ async fn ledger(handle: &Handle, name: &ScheduleName) -> Vec<LedgerRow> {
 }
 
 /// Compares; gives how often what happened.
-fn judge(world: &World, planned: &[Planned], ledgers: &[Vec<LedgerRow>], until: i64) -> BTreeMap<String, usize> {
+fn judge(
+    world: &World,
+    planned: &[Planned],
+    ledgers: &[Vec<LedgerRow>],
+    until: i64,
+) -> BTreeMap<String, usize> {
     let mut runs: HashMap<JobId, usize> = HashMap::new();
     for run in world.engine.runs() {
         *runs.entry(run.owner.unwrap().job).or_default() += 1;
@@ -250,19 +283,36 @@ fn judge(world: &World, planned: &[Planned], ledgers: &[Vec<LedgerRow>], until: 
         assert_eq!(first_difference(&rows, &ticks), None, "{name}: {}", schedule.fields);
         for row in ledger {
             let outcome = row.outcome.unwrap();
-            let has_own = matches!((outcome, row.reason), (TickOutcome::Ran | TickOutcome::CaughtUp, None));
+            let has_own =
+                matches!((outcome, row.reason), (TickOutcome::Ran | TickOutcome::CaughtUp, None));
             if has_own {
                 let ran = runs.remove(&row.job.unwrap());
-                assert_eq!(ran, Some(1), "{name} at {}: its job ran once: {row:?}, {}", row.first, schedule.fields);
+                assert_eq!(
+                    ran,
+                    Some(1),
+                    "{name} at {}: its job ran once: {row:?}, {}",
+                    row.first,
+                    schedule.fields
+                );
             }
-            let stands_for_it = (outcome, row.reason) == (TickOutcome::CaughtUp, Some(Reason::CaughtUp));
+            let stands_for_it =
+                (outcome, row.reason) == (TickOutcome::CaughtUp, Some(Reason::CaughtUp));
             let other = ledger.iter().find(|other| other.job == row.job && other.first > row.first);
-            assert!(!stands_for_it || other.is_some(), "{name} at {}: a later tick's job stands for it", row.first);
+            assert!(
+                !stands_for_it || other.is_some(),
+                "{name} at {}: a later tick's job stands for it",
+                row.first
+            );
             // What is told as caught up has a job that ran; what shares a job shares what became of it.
-            let ran = |row: &LedgerRow| matches!(row.outcome, Some(TickOutcome::Ran | TickOutcome::CaughtUp));
+            let ran = |row: &LedgerRow| {
+                matches!(row.outcome, Some(TickOutcome::Ran | TickOutcome::CaughtUp))
+            };
             if let Some(other) = other.filter(|_| row.job.is_some()) {
                 assert_eq!(ran(row), ran(other), "{name} at {}: {row:?} {other:?}", row.first);
-                assert!(ran(row) || (row.outcome, row.reason) == (other.outcome, other.reason), "{row:?} {other:?}");
+                assert!(
+                    ran(row) || (row.outcome, row.reason) == (other.outcome, other.reason),
+                    "{row:?} {other:?}"
+                );
             }
             let reason = row.reason.map(|reason| format!(" {reason}")).unwrap_or_default();
             *sum.entry(format!("{}{reason}", outcome.as_str())).or_default() += 1;
@@ -274,11 +324,22 @@ fn judge(world: &World, planned: &[Planned], ledgers: &[Vec<LedgerRow>], until: 
 
 /// Where two lists of instants differ first.
 fn first_difference(rows: &[i64], ticks: &[i64]) -> Option<String> {
-    let at = rows.iter().zip(ticks).position(|(row, tick)| row != tick).unwrap_or(rows.len().min(ticks.len()));
-    let shown =
-        |list: &[i64]| list.get(at).and_then(|at| DateTime::from_timestamp(*at, 0)).map(|at: Timestamp| at.to_string());
+    let at = rows
+        .iter()
+        .zip(ticks)
+        .position(|(row, tick)| row != tick)
+        .unwrap_or(rows.len().min(ticks.len()));
+    let shown = |list: &[i64]| {
+        list.get(at)
+            .and_then(|at| DateTime::from_timestamp(*at, 0))
+            .map(|at: Timestamp| at.to_string())
+    };
     let (row, tick) = (shown(rows), shown(ticks));
     (row != tick).then(|| {
-        format!("tick {at}: the ledger has {row:?}, the oracle {tick:?}; {} and {} in all", rows.len(), ticks.len())
+        format!(
+            "tick {at}: the ledger has {row:?}, the oracle {tick:?}; {} and {} in all",
+            rows.len(),
+            ticks.len()
+        )
     })
 }

@@ -193,7 +193,9 @@ impl Books {
             match stored.get(id) {
                 None => return Err(format!("{id} was written and is not on disk: {written:?}")),
                 Some(job) if *job == written || inner.in_doubt.contains(job) => {}
-                Some(job) => return Err(format!("{id} is {job:?} on disk, and was written as {written:?}")),
+                Some(job) => {
+                    return Err(format!("{id} is {job:?} on disk, and was written as {written:?}"));
+                }
             }
         }
         for id in inner.targets.keys() {
@@ -217,7 +219,10 @@ impl Books {
         let running = inner.written.values().filter(|job| job.map() == Map::Running).count();
         // A claim that is on disk though its answer was an error is found by the next sweep; until then it is one too many.
         if running > self.max_running + inner.unheard {
-            return Err(format!("{running} jobs are in the running map, {} are allowed", self.max_running));
+            return Err(format!(
+                "{running} jobs are in the running map, {} are allowed",
+                self.max_running
+            ));
         }
         limits::hold_on_disk(&inner.written)?;
         if let Some(since) = inner.steady_since.filter(|_| !inner.disk_refuses) {
@@ -229,15 +234,20 @@ impl Books {
         }
         inner.seen = happened;
         let evidence = self.engine.evidence();
-        if let Some(line) = evidence.iter().find(|line| inner.foreign.contains(&line.container) && touched(line)) {
+        if let Some(line) =
+            evidence.iter().find(|line| inner.foreign.contains(&line.container) && touched(line))
+        {
             return Err(format!("a container that is not ours was touched: {line:?}"));
         }
         limits::hold_on_engine(&evidence, &inner.written, |job| inner.meddled.contains(&job))?;
         for ((job, attempt), lines) in by_attempt(&evidence) {
             // A create that is still under way finds the name free.
             let may_be_two = inner.meddled.contains(&job) || inner.renamed.contains(&job);
-            hold_attempt(&lines, may_be_two).map_err(|what| format!("attempt {attempt} of {job} {what}: {lines:?}"))?;
-            if !inner.written.contains_key(&job) && !inner.in_doubt.iter().any(|other| other.id == job) {
+            hold_attempt(&lines, may_be_two)
+                .map_err(|what| format!("attempt {attempt} of {job} {what}: {lines:?}"))?;
+            if !inner.written.contains_key(&job)
+                && !inner.in_doubt.iter().any(|other| other.id == job)
+            {
                 return Err(format!("a container was made for {job}, of which nothing is on disk"));
             }
         }
@@ -269,7 +279,8 @@ impl Marks {
 }
 
 fn touched(line: &Evidence) -> bool {
-    !line.by_somebody_else && matches!(line.what, Happened::Create | Happened::Start | Happened::Destroy)
+    !line.by_somebody_else
+        && matches!(line.what, Happened::Create | Happened::Start | Happened::Destroy)
 }
 
 /// What happened to the containers of each attempt of ours.

@@ -34,6 +34,9 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.began.elapsed().as_millis()).unwrap();
-        Timestamp::from_timestamp_millis(EPOCH_MS + self.set_by_ms.load(Ordering::Relaxed) + elapsed).unwrap()
+        Timestamp::from_timestamp_millis(
+            EPOCH_MS + self.set_by_ms.load(Ordering::Relaxed) + elapsed,
+        )
+        .unwrap()
     }
 }

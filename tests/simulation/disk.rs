@@ -65,7 +65,9 @@ impl Disk {
         match mood.dice.random_range(0..4) {
             0 | 1 => Write::Refused(StoreError::Full),
             2 => Write::Refused(StoreError::Failed("disk I/O error".to_owned())),
-            _ => Write::DoneUnheard(StoreError::Failed("disk I/O error at the last moment".to_owned())),
+            _ => Write::DoneUnheard(StoreError::Failed(
+                "disk I/O error at the last moment".to_owned(),
+            )),
         }
     }
 

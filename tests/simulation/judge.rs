@@ -44,20 +44,22 @@ pub async fn judge(universe: &Universe, client: &Client) -> Result<Tally, String
             runs.entry((owner.job, owner.attempt.0)).or_default().push(run);
         }
     }
-    let judge = Judge { troubles: universe.books.troubles(), evidence: universe.engine.evidence(), runs };
+    let judge =
+        Judge { troubles: universe.books.troubles(), evidence: universe.engine.evidence(), runs };
     let (targets, meddled) = (universe.books.targets(), universe.books.meddled());
     let mut tally = Tally::new();
     for (id, target) in &targets {
         let job = &jobs["history"][id.to_string()];
-        judge
-            .hold(*id, target, job, meddled.contains(id))
-            .map_err(|what| format!("{id} {what}\nasked for: {target:?}\nshown: {job}\nruns: {:?}", judge.of(*id)))?;
+        judge.hold(*id, target, job, meddled.contains(id)).map_err(|what| {
+            format!("{id} {what}\nasked for: {target:?}\nshown: {job}\nruns: {:?}", judge.of(*id))
+        })?;
         is_kept(client, *id).await?;
         if !meddled.contains(id) {
             hold_output(client, *id, job, target).await?;
         }
         let reason = job["reason"].as_str().map(|reason| format!("/{reason}")).unwrap_or_default();
-        *tally.entry(format!("{}{reason}", job["status"].as_str().unwrap_or("?"))).or_default() += 1;
+        *tally.entry(format!("{}{reason}", job["status"].as_str().unwrap_or("?"))).or_default() +=
+            1;
     }
     tally.extend(hold_ledgers(universe, client, &jobs["history"]).await?);
     Ok(tally)
@@ -68,14 +70,21 @@ impl Judge {
         self.runs.iter().filter(|((job, _), _)| *job == id).flat_map(|(_, runs)| runs).collect()
     }
 
-    fn hold(&self, id: JobId, target: &Target, job: &Value, is_meddled: bool) -> Result<(), String> {
+    fn hold(
+        &self,
+        id: JobId,
+        target: &Target,
+        job: &Value,
+        is_meddled: bool,
+    ) -> Result<(), String> {
         if job.is_null() {
             return Err("was acknowledged and is not in the history".to_owned());
         }
         let attempt = u32::try_from(job["attempt"].as_u64().unwrap()).unwrap();
         // Somebody else may start what was only made ahead.
         let mut later = self.runs.range((id, attempt + 1)..=(id, u32::MAX));
-        if let Some((key, _)) = later.find(|(_, runs)| runs.iter().any(|run| !run.by_somebody_else)) {
+        if let Some((key, _)) = later.find(|(_, runs)| runs.iter().any(|run| !run.by_somebody_else))
+        {
             return Err(format!("ran in attempt {}, of which history knows nothing", key.1));
         }
         // One that somebody else has given another name runs on.
@@ -96,7 +105,9 @@ impl Judge {
 
     /// A process that was killed was to be: by its timeout, by a caller, or by an engine that went down.
     fn hold_kills(&self, id: JobId, target: &Target) -> Result<(), String> {
-        let wanted = target.stop_asked || !target.spec["timeout"].is_null() || self.troubles.engine_kills > 0;
+        let wanted = target.stop_asked
+            || !target.spec["timeout"].is_null()
+            || self.troubles.engine_kills > 0;
         match self.of(id).iter().find(|run| matches!(code(run), Some(137 | 143))) {
             Some(run) if !wanted => Err(format!("was killed, and nobody wanted that: {run:?}")),
             Some(_) | None => Ok(()),
@@ -105,7 +116,12 @@ impl Judge {
 
     /// An attempt is followed by another only when it failed.
     fn hold_earlier_attempts(&self, id: JobId, attempt: u32) -> Result<(), String> {
-        match self.runs.range((id, 0)..(id, attempt)).flat_map(|(_, runs)| runs).find(|run| code(run) == Some(0)) {
+        match self
+            .runs
+            .range((id, 0)..(id, attempt))
+            .flat_map(|(_, runs)| runs)
+            .find(|run| code(run) == Some(0))
+        {
             Some(run) => Err(format!("succeeded and was tried again: {run:?}")),
             None => Ok(()),
         }
@@ -126,10 +142,14 @@ impl Judge {
         let exit_code = job["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
         let by_us = runs.iter().filter(|run| !run.by_somebody_else).count();
         match status {
-            "succeeded" | "failed" if exit_code.is_some() => self.hold_result(job, exit_code, runs, is_meddled),
+            "succeeded" | "failed" if exit_code.is_some() => {
+                self.hold_result(job, exit_code, runs, is_meddled)
+            }
             "failed" if by_us > 0 => Err(format!("did not run, it says, and did: {runs:?}")),
             // Between two attempts the last one has failed.
-            "missed" | "canceled" if runs.iter().any(|run| !run.by_somebody_else && code(run) == Some(0)) => {
+            "missed" | "canceled"
+                if runs.iter().any(|run| !run.by_somebody_else && code(run) == Some(0)) =>
+            {
                 Err(format!("did not run to its end, it says, and did: {runs:?}"))
             }
             "failed" | "missed" if job["reason"].is_null() || job["error"].is_null() => {
@@ -146,10 +166,18 @@ impl Judge {
     }
 
     /// It ran, once, with this result, and when it says.
-    fn hold_result(&self, job: &Value, exit_code: Option<i32>, runs: &[&Run], is_meddled: bool) -> Result<(), String> {
+    fn hold_result(
+        &self,
+        job: &Value,
+        exit_code: Option<i32>,
+        runs: &[&Run],
+        is_meddled: bool,
+    ) -> Result<(), String> {
         let shown: Timestamp = job["started_at"].as_str().ok_or("has no start")?.parse().unwrap();
         if !runs.iter().any(|run| code(run) == exit_code && run.started_at == shown) {
-            return Err(format!("started at {shown} and ended with {exit_code:?}, it says; it did not: {runs:?}"));
+            return Err(format!(
+                "started at {shown} and ended with {exit_code:?}, it says; it did not: {runs:?}"
+            ));
         }
         if (job["status"] == "succeeded") != (exit_code == Some(0)) {
             return Err(format!("is {} with {exit_code:?}", job["status"]));
@@ -166,7 +194,9 @@ impl Judge {
 
     /// It had all of its time, unless the clock was set.
     fn hold_timeout(&self, target: &Target, runs: &[&Run]) -> Result<(), String> {
-        let allowed = target.spec["timeout"].as_str().map(|text| text.trim_end_matches('s').parse::<i64>().unwrap());
+        let allowed = target.spec["timeout"]
+            .as_str()
+            .map(|text| text.trim_end_matches('s').parse::<i64>().unwrap());
         let Some(allowed) = allowed else { return Err("timed out without a timeout".to_owned()) };
         match runs.first().and_then(|run| Some((run.ended?.0 - run.started_at).num_seconds())) {
             Some(ran) if ran < allowed && self.troubles.clock_jumps == 0 => {
@@ -187,24 +217,36 @@ impl Judge {
             // The scheduler was killed in the fence, after the removal: nothing of a run was written down.
             Some("container_removed") => job["started_at"].is_null() && self.troubles.kills > 0,
             // It did run, late, or the engine has forgotten, or its log is not dated as the clock is now.
-            Some("start_ambiguous") => ran || self.troubles.engine_restarts + self.troubles.clock_jumps > 0,
+            Some("start_ambiguous") => {
+                ran || self.troubles.engine_restarts + self.troubles.clock_jumps > 0
+            }
             // The engine says that it keeps containers, and found it dead.
             Some("engine_restarted") => ran && self.troubles.engine_kills > 0,
             Some(_) | None => false,
         };
-        if explained { Ok(()) } else { Err(format!("is unknown, and nothing explains that: {lines:?}")) }
+        if explained {
+            Ok(())
+        } else {
+            Err(format!("is unknown, and nothing explains that: {lines:?}"))
+        }
     }
 
     /// Never early; and not later than what went wrong can explain.
     fn hold_window(&self, target: &Target, first: Option<&Run>) -> Result<(), String> {
         let Some(run) = first else { return Ok(()) };
         if run.started_at < target.due_at && !self.troubles.clock_set_back {
-            return Err(format!("started {} ms early", (target.due_at - run.started_at).num_milliseconds()));
+            return Err(format!(
+                "started {} ms early",
+                (target.due_at - run.started_at).num_milliseconds()
+            ));
         }
         let from = self.troubles.until.map_or(target.due_at, |until| until.max(target.due_at));
         let late = (run.started_at - from).to_std().unwrap_or_default();
         if late > ON_TIME && self.troubles.clock_jumps == 0 {
-            return Err(format!("started {} s late, and nothing hindered it any more", late.as_secs()));
+            return Err(format!(
+                "started {} s late, and nothing hindered it any more",
+                late.as_secs()
+            ));
         }
         Ok(())
     }
@@ -227,10 +269,18 @@ async fn is_kept(client: &Client, id: JobId) -> Result<(), String> {
 }
 
 /// A job that ran to its end has all of its output.
-async fn hold_output(client: &Client, id: JobId, job: &Value, target: &Target) -> Result<(), String> {
+async fn hold_output(
+    client: &Client,
+    id: JobId,
+    job: &Value,
+    target: &Target,
+) -> Result<(), String> {
     let said = target.spec["labels"]["says"].as_str();
-    let ran_to_its_end = matches!(job["reason"].as_str(), None | Some("exit_nonzero")) && !job["exit_code"].is_null();
-    let Some(said) = said.filter(|_| ran_to_its_end && job["status"] != "stopped") else { return Ok(()) };
+    let ran_to_its_end = matches!(job["reason"].as_str(), None | Some("exit_nonzero"))
+        && !job["exit_code"].is_null();
+    let Some(said) = said.filter(|_| ran_to_its_end && job["status"] != "stopped") else {
+        return Ok(());
+    };
     let kept = client.get(&format!("/job/{id}/logs")).await;
     match kept == format!("{said}\n") {
         true => Ok(()),

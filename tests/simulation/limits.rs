@@ -24,8 +24,13 @@ pub fn hold_on_disk(written: &BTreeMap<JobId, Job>) -> Result<(), String> {
         of_name.entry(job.name.as_str()).or_default().extend(job.spec.fields().max_parallel);
     }
     // The one that came last was let go with so many of the others there.
-    match of_name.into_iter().find(|(_, limits)| limits.len() > limits.iter().max().map_or(0, |most| *most as usize)) {
-        Some((name, limits)) => Err(format!("of `{name}` there run {}, who allow {limits:?}", limits.len())),
+    match of_name
+        .into_iter()
+        .find(|(_, limits)| limits.len() > limits.iter().max().map_or(0, |most| *most as usize))
+    {
+        Some((name, limits)) => {
+            Err(format!("of `{name}` there run {}, who allow {limits:?}", limits.len()))
+        }
         None => Ok(()),
     }
 }
@@ -39,7 +44,9 @@ pub fn hold_on_engine(
     let mut running: BTreeMap<&ContainerId, &Job> = BTreeMap::new();
     for line in evidence {
         match (line.what, line.owner.and_then(|owner| written.get(&owner.job))) {
-            (Happened::Start, Some(job)) if !is_meddled(job.id) => drop(running.insert(&line.container, job)),
+            (Happened::Start, Some(job)) if !is_meddled(job.id) => {
+                drop(running.insert(&line.container, job))
+            }
             (Happened::Die(_) | Happened::Destroy, _) => drop(running.remove(&line.container)),
             (Happened::Start | Happened::Create, _) => {}
         }
@@ -49,10 +56,14 @@ pub fn hold_on_engine(
 
 fn hold_queues(place: &str, running: &[&Job]) -> Result<(), String> {
     for (queue, most) in QUEUES {
-        let is_in = |job: &&&Job| job.spec.fields().queue.as_ref().is_some_and(|name| name.as_str() == queue);
+        let is_in = |job: &&&Job| {
+            job.spec.fields().queue.as_ref().is_some_and(|name| name.as_str() == queue)
+        };
         let of_queue: Vec<JobId> = running.iter().filter(is_in).map(|job| job.id).collect();
         if of_queue.len() > most {
-            return Err(format!("{place} there are {of_queue:?} of the queue `{queue}`, and {most} may be"));
+            return Err(format!(
+                "{place} there are {of_queue:?} of the queue `{queue}`, and {most} may be"
+            ));
         }
     }
     Ok(())

@@ -41,7 +41,10 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_started_twice() {
         println!("{}", told.as_ref().map_or_else(|what| what, |told| &told.trace));
         return assert!(told.is_ok(), "seed {seed}");
     }
-    println!("{}", run_all(number("SEEDS").unwrap_or(SEEDS), |seed| story::tell(seed, None, false)));
+    println!(
+        "{}",
+        run_all(number("SEEDS").unwrap_or(SEEDS), |seed| story::tell(seed, None, false))
+    );
 }
 
 #[test]
@@ -79,14 +82,19 @@ fn every_rule_of_the_start_protocol_that_is_switched_off_is_noticed() {
         };
         match (points::notice(rule), in_stories()) {
             (None, None) => unnoticed.push(rule),
-            (scenes, stories) => println!("{rule:?}: {}; {}", noticed("scene", scenes), noticed("story", stories)),
+            (scenes, stories) => {
+                println!("{rule:?}: {}; {}", noticed("scene", scenes), noticed("story", stories))
+            }
         }
     }
     assert_eq!(unnoticed, [], "these rules can be broken, and nobody notices");
 }
 
 fn noticed(what: &str, notice: Option<(u64, String)>) -> String {
-    notice.map_or_else(|| format!("in no {what}"), |(n, why)| format!("in {what} {n} ({})", first_line(&why)))
+    notice.map_or_else(
+        || format!("in no {what}"),
+        |(n, why)| format!("in {what} {n} ({})", first_line(&why)),
+    )
 }
 
 fn first_line(text: &str) -> String {

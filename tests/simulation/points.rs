@@ -66,18 +66,33 @@ fn scenes() -> Vec<Scene> {
     let mut all = vec![
         one("a job", with("sh -c 'echo hello; sleep 1'", "labels", says)),
         one("a job that fails", job("false")),
-        one("a job that is tried again", with("false", "retry", json!({"attempts": 1, "delay": "1s"}))),
+        one(
+            "a job that is tried again",
+            with("false", "retry", json!({"attempts": 1, "delay": "1s"})),
+        ),
         one("a command that is not there", job("frobnicate")),
-        one("an image that is pulled", json!({"job_name": "pull-me", "date": "200ms", "command": "true"})),
-        one("an image that is nowhere", json!({"job_name": "no-such-image", "date": "200ms", "command": "true"})),
+        one(
+            "an image that is pulled",
+            json!({"job_name": "pull-me", "date": "200ms", "command": "true"}),
+        ),
+        one(
+            "an image that is nowhere",
+            json!({"job_name": "no-such-image", "date": "200ms", "command": "true"}),
+        ),
         one("a timeout", with("sleep 60", "timeout", json!("2s"))),
         one("a container that is kept", with("true", "keep_container", json!(true))),
         Scene::of("a stop", vec![(0, Act::Submit(job("sleep 60"))), (1_500, Act::Stop(0))]),
-        Scene::of("a name that is taken", vec![(0, Act::Submit(job("true"))), (100, Act::Squat(0))]),
+        Scene::of(
+            "a name that is taken",
+            vec![(0, Act::Submit(job("true"))), (100, Act::Squat(0))],
+        ),
         Scene::of("a cancel", vec![(0, Act::Submit(job("true"))), (100, Act::Cancel(0))]),
         Scene::of(
             "two that wait for each other",
-            vec![(0, Act::Submit(job("sleep 1"))), (0, Act::Submit(with("sleep 1", "start_deadline", json!("10s"))))],
+            vec![
+                (0, Act::Submit(job("sleep 1"))),
+                (0, Act::Submit(with("sleep 1", "start_deadline", json!("10s")))),
+            ],
         ),
     ];
     all.last_mut().unwrap().max_running = 1;
@@ -87,11 +102,14 @@ fn scenes() -> Vec<Scene> {
     };
     all.push(Scene::of("three of a queue for one", of_limit("queue", json!("one"))));
     all.push(Scene::of("three of a name for two", of_limit("max_parallel", json!(2))));
-    for (toll, keeps_containers) in [(Toll::Kept, true), (Toll::Ended, false), (Toll::Lost, false), (Toll::Lost, true)]
+    for (toll, keeps_containers) in
+        [(Toll::Kept, true), (Toll::Ended, false), (Toll::Lost, false), (Toll::Lost, true)]
     {
         let acts = vec![(0, Act::Submit(job("sleep 3"))), (1_500, Act::EngineRestarts(toll))];
-        let name =
-            format!("an engine that restarts ({toll:?}{})", if keeps_containers { ", live-restore" } else { "" });
+        let name = format!(
+            "an engine that restarts ({toll:?}{})",
+            if keeps_containers { ", live-restore" } else { "" }
+        );
         all.push(Scene { keeps_containers, ..Scene::of(&name, acts) });
     }
     let plain = all[0].clone();
@@ -108,7 +126,10 @@ fn scenes() -> Vec<Scene> {
     for (seconds, command) in [(5, "sleep 1"), (32, "true"), (32, "sleep 20")] {
         all.push(Scene {
             faults: vec![start_late(seconds), slowly],
-            ..one(&format!("`{command}` starts {seconds} s late, its removal takes 9 s"), job(command))
+            ..one(
+                &format!("`{command}` starts {seconds} s late, its removal takes 9 s"),
+                job(command),
+            )
         });
     }
     // The first create arrives while the second is on its way.
@@ -118,11 +139,19 @@ fn scenes() -> Vec<Scene> {
     });
     for at in [195, 205, 215] {
         let acts = vec![(0, Act::Submit(job("true"))), (at, Act::Cancel(0))];
-        all.push(Scene { slowest_commit: Duration::from_millis(30), ..Scene::of("a cancel at the last moment", acts) });
+        all.push(Scene {
+            slowest_commit: Duration::from_millis(30),
+            ..Scene::of("a cancel at the last moment", acts)
+        });
     }
     all.push(Scene::of(
         "a stop after the end",
-        vec![(0, Act::Submit(job("sleep 1"))), (800, Act::Cut(true)), (3_000, Act::Stop(0)), (3_500, Act::Cut(false))],
+        vec![
+            (0, Act::Submit(job("sleep 1"))),
+            (800, Act::Cut(true)),
+            (3_000, Act::Stop(0)),
+            (3_500, Act::Cut(false)),
+        ],
     ));
     all.extend(scenes_of_schedules());
     all.extend(scenes_of_absence());
@@ -142,12 +171,18 @@ fn scenes_of_absence() -> Vec<Scene> {
     let cut = |at, cut| (at, Act::Cut(cut));
     let of = |overlap: &str| Scene {
         away: Duration::from_secs(5),
-        ..Scene::of(&format!("runs that end while nobody is there ({overlap})"), vec![put(overlap, "sleep 1", false)])
+        ..Scene::of(
+            &format!("runs that end while nobody is there ({overlap})"),
+            vec![put(overlap, "sleep 1", false)],
+        )
     };
     let mut all: Vec<Scene> = ["skip", "queue_one", "replace"].into_iter().map(of).collect();
     all.push(Scene {
         away: Duration::from_secs(5),
-        ..Scene::of("a run that fails while nobody is there", vec![put("allow", "sh -c 'sleep 1; exit 1'", true)])
+        ..Scene::of(
+            "a run that fails while nobody is there",
+            vec![put("allow", "sh -c 'sleep 1; exit 1'", true)],
+        )
     });
     all.push(Scene::of(
         "a run that ends while the engine is out of reach",
@@ -167,30 +202,51 @@ fn scenes_of_schedules() -> Vec<Scene> {
     let none = json!({});
     let pause = [(1_500, Act::Tell("s", "pause")), (3_500, Act::Tell("s", "resume"))];
     let at_the_last_moment = ["pause", "resume"].into_iter().map(|then| {
-        let acts = vec![plain("true", json!({})), (1_000, Act::Tell("s", "pause")), (1_010, Act::Tell("s", then))];
+        let acts = vec![
+            plain("true", json!({})),
+            (1_000, Act::Tell("s", "pause")),
+            (1_010, Act::Tell("s", then)),
+        ];
         let name = format!("a schedule that is paused at the last moment ({then})");
         Scene { slowest_commit: Duration::from_millis(30), ..Scene::of(&name, acts) }
     });
     let mut all: Vec<Scene> = at_the_last_moment.collect();
     all.extend([
         Scene::of("a schedule", vec![plain("true", none.clone())]),
-        Scene::of("a schedule that is paused", [vec![plain("true", none.clone())], pause.to_vec()].concat()),
+        Scene::of(
+            "a schedule that is paused",
+            [vec![plain("true", none.clone())], pause.to_vec()].concat(),
+        ),
         Scene::of(
             "a schedule that is triggered",
             vec![plain("true", none.clone()), (1_500, Act::Tell("s", "trigger"))],
         ),
-        Scene::of("a schedule that is deleted", vec![plain("sleep 1", none.clone()), (1_500, Act::Delete("s"))]),
-        Scene::of("a schedule that is changed", vec![plain("true", none.clone()), (1_500, every("sleep 1", none))]),
+        Scene::of(
+            "a schedule that is deleted",
+            vec![plain("sleep 1", none.clone()), (1_500, Act::Delete("s"))],
+        ),
+        Scene::of(
+            "a schedule that is changed",
+            vec![plain("true", none.clone()), (1_500, every("sleep 1", none))],
+        ),
         Scene::of("a schedule that fails", vec![plain("false", json!({"pause_on_failure": true}))]),
-        Scene::of("a schedule that overlaps", vec![plain("sleep 3", json!({"overlap": "queue_one"}))]),
-        Scene::of("a schedule that replaces", vec![plain("sleep 3", json!({"overlap": "replace"}))]),
+        Scene::of(
+            "a schedule that overlaps",
+            vec![plain("sleep 3", json!({"overlap": "queue_one"}))],
+        ),
+        Scene::of(
+            "a schedule that replaces",
+            vec![plain("sleep 3", json!({"overlap": "replace"}))],
+        ),
     ]);
     all
 }
 
 /// The ways in which a call can go wrong.
 fn faults_of(call: Call) -> Vec<Fault> {
-    use Fault::{AnswerLost, DiskFull, DoneThenHang, Ends, Hang, Late, LostAndLate, NotDone, Phantom, Twice};
+    use Fault::{
+        AnswerLost, DiskFull, DoneThenHang, Ends, Hang, Late, LostAndLate, NotDone, Phantom, Twice,
+    };
     let (soon, late) = (Duration::from_millis(700), Duration::from_secs(9));
     match call {
         Call::Create => {
@@ -226,7 +282,12 @@ fn faults_of(call: Call) -> Vec<Fault> {
         Call::Layer => vec![NotDone, Late(Duration::from_secs(70)), Hang(late), DiskFull, Ends],
         Call::Hint => vec![NotDone, Late(late), Twice, Ends],
         Call::Line => vec![NotDone, Late(late), Ends],
-        Call::Describe | Call::Inspect | Call::Logs | Call::List | Call::Events | Call::Testimony => {
+        Call::Describe
+        | Call::Inspect
+        | Call::Logs
+        | Call::List
+        | Call::Events
+        | Call::Testimony => {
             vec![NotDone, Late(late), Hang(late)]
         }
     }
@@ -263,13 +324,18 @@ impl Scene {
 
     /// Plays the scene, killing the scheduler at these points.
     fn play(&self, kills: &[u64], off: Option<Rule>) -> Result<Played, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
         let played = caught(|| runtime.block_on(self.live_through(kills, off)));
         played.map_err(|what| format!("{}, killed at {kills:?}: {what}", self.name))
     }
 
     async fn live_through(&self, kills: &[u64], off: Option<Rule>) -> Result<Played, String> {
-        let mut faults: Vec<Faults> = self.faults.iter().map(|(call, n, fault)| nth(*call, *n, *fault)).collect();
+        let mut faults: Vec<Faults> =
+            self.faults.iter().map(|(call, n, fault)| nth(*call, *n, *fault)).collect();
         let one_of_them: Faults = Box::new(move |call| {
             let all = faults.iter_mut().map(|faults| faults(call));
             all.fold(Fault::None, |one, other| if one == Fault::None { other } else { one })
@@ -308,7 +374,10 @@ impl Scene {
         }
         universe.tap.broken().map_or(Ok(()), Err)?;
         universe.calm_down();
-        Ok(Played { points: universe.tap.passed(), went_wrong: universe.books.troubles().faults > 0 })
+        Ok(Played {
+            points: universe.tap.passed(),
+            went_wrong: universe.books.troubles().faults > 0,
+        })
     }
 
     /// What is left to do of the scene: what was begun when the scheduler was killed is not done again.
@@ -322,7 +391,8 @@ impl Scene {
     ) {
         for (at, act) in &self.acts[*done..] {
             *done += 1;
-            tokio::time::sleep(Duration::from_millis(*at).saturating_sub(universe.clock.elapsed())).await;
+            tokio::time::sleep(Duration::from_millis(*at).saturating_sub(universe.clock.elapsed()))
+                .await;
             match act {
                 Act::Submit(job) => jobs.extend(client.submit(job).await),
                 Act::Cancel(n) => {
@@ -342,13 +412,15 @@ impl Scene {
                 }
                 Act::Put(name, schedule) => client.put_schedule(name, schedule).await,
                 Act::Tell(name, what) => client.tell_schedule(name, what).await,
-                Act::Delete(name) => drop(client.call("DELETE", &format!("/schedule/{name}"), None).await),
+                Act::Delete(name) => {
+                    drop(client.call("DELETE", &format!("/schedule/{name}"), None).await)
+                }
                 Act::EngineRestarts(toll) => {
                     *outage = Outage::Down;
                     universe.engine.go_down(*toll);
-                    universe
-                        .books
-                        .trouble(|t| (t.engine_restarts, t.engine_kills) = (1, u32::from(*toll != Toll::Kept)));
+                    universe.books.trouble(|t| {
+                        (t.engine_restarts, t.engine_kills) = (1, u32::from(*toll != Toll::Kept))
+                    });
                     tokio::time::sleep(Duration::from_millis(500)).await;
                     mend(universe, outage);
                 }
@@ -389,12 +461,15 @@ pub fn kill_everywhere() -> String {
 pub fn kill_twice_everywhere() -> String {
     let all = scenes();
     let late = Fault::LostAndLate(Duration::from_millis(700));
-    let chosen = all.iter().filter(|scene| scene.name == "a job" || scene.faults == [(Call::Start, 0, late)]);
+    let chosen = all
+        .iter()
+        .filter(|scene| scene.name == "a job" || scene.faults == [(Call::Start, 0, late)]);
     let plays: Vec<(&Scene, Vec<u64>)> = chosen
         .flat_map(|scene| {
             let points = scene.play(&[], None).unwrap_or_else(|what| panic!("{what}")).points;
             (1..=points).flat_map(move |first| {
-                let then = scene.play(&[first], None).unwrap_or_else(|what| panic!("{what}")).points;
+                let then =
+                    scene.play(&[first], None).unwrap_or_else(|what| panic!("{what}")).points;
                 (first + 1..=then).map(move |second| (scene, vec![first, second]))
             })
         })
@@ -406,15 +481,21 @@ pub fn kill_twice_everywhere() -> String {
 /// In scenes that between them make every call, each call goes wrong, in each way.
 pub fn fail_everywhere() -> String {
     let all = scenes();
-    let chosen = ["a job that is tried again", "an image that is pulled", "a stop", "an engine that restarts (Lost)"];
+    let chosen = [
+        "a job that is tried again",
+        "an image that is pulled",
+        "a stop",
+        "an engine that restarts (Lost)",
+    ];
     let (mut plays, mut made) = (0, 0);
     for scene in all.iter().filter(|scene| chosen.contains(&scene.name.as_str())) {
         for call in CALLS {
             for fault in faults_of(call) {
                 for n in 0.. {
                     let scene = Scene { faults: vec![(call, n, fault)], ..scene.clone() };
-                    let played =
-                        scene.play(&[], None).unwrap_or_else(|what| panic!("call {n} {call:?} {fault:?}: {what}"));
+                    let played = scene
+                        .play(&[], None)
+                        .unwrap_or_else(|what| panic!("call {n} {call:?} {fault:?}: {what}"));
                     plays += 1;
                     if !played.went_wrong || n >= 12 {
                         break;

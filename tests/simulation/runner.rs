@@ -34,7 +34,8 @@ pub struct Sum {
 /// # Panics
 /// With the lowest of the seeds that failed, and how to repeat it.
 pub fn run_all(count: u64, tell: impl Fn(u64) -> Result<Told, String> + Sync) -> Sum {
-    let (next, sum, failed) = (AtomicU64::new(0), Mutex::new(Sum::default()), Mutex::new(BTreeMap::new()));
+    let (next, sum, failed) =
+        (AtomicU64::new(0), Mutex::new(Sum::default()), Mutex::new(BTreeMap::new()));
     let work = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= count || !failed.lock().unwrap().is_empty() {
@@ -85,12 +86,24 @@ impl fmt::Display for Sum {
         writeln!(
             f,
             "{} stories, {} points passed: {} kills, {} faults of the engine, {} outages, {} refusals of the disk, {} jumps of the clock, {} acts of others",
-            self.stories, self.points, self.kills, self.faults, self.outages, self.refusals, self.jumps, self.meddling
+            self.stories,
+            self.points,
+            self.kills,
+            self.faults,
+            self.outages,
+            self.refusals,
+            self.jumps,
+            self.meddling
         )?;
         // A story that loses one, or starts one twice, fails, and there is no sum.
         let (mut jobs, mut ticks) = (0, 0);
-        self.ends.iter().for_each(|(end, count)| *if end.starts_with(TICK) { &mut ticks } else { &mut jobs } += count);
-        writeln!(f, "{jobs} jobs, none lost, none started twice; {ticks} ticks of schedules, each in a ledger once")?;
+        self.ends.iter().for_each(|(end, count)| {
+            *if end.starts_with(TICK) { &mut ticks } else { &mut jobs } += count
+        });
+        writeln!(
+            f,
+            "{jobs} jobs, none lost, none started twice; {ticks} ticks of schedules, each in a ledger once"
+        )?;
         self.ends.iter().try_for_each(|(end, jobs)| writeln!(f, "{jobs:>8} {end}"))
     }
 }

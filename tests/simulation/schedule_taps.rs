@@ -52,11 +52,19 @@ impl ScheduleStore for TappedStore {
         self.store.own_declared(file, all).await
     }
 
-    async fn declared(&self, after: Option<&ScheduleName>, limit: usize) -> Result<Vec<ScheduleName>, StoreError> {
+    async fn declared(
+        &self,
+        after: Option<&ScheduleName>,
+        limit: usize,
+    ) -> Result<Vec<ScheduleName>, StoreError> {
         self.store.declared(after, limit).await
     }
 
-    async fn to_look_at(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError> {
+    async fn to_look_at(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ScheduleRecord>, StoreError> {
         self.store.to_look_at(now, limit).await
     }
 
@@ -64,7 +72,11 @@ impl ScheduleStore for TappedStore {
         self.store.next_look().await
     }
 
-    async fn said(&self, name: &ScheduleName, generation: Generation) -> Result<Option<Said>, StoreError> {
+    async fn said(
+        &self,
+        name: &ScheduleName,
+        generation: Generation,
+    ) -> Result<Option<Said>, StoreError> {
         self.store.said(name, generation).await
     }
 
@@ -73,7 +85,8 @@ impl ScheduleStore for TappedStore {
     }
 
     async fn turn(&self, turn: Turn, at: Timestamp) -> Result<(), StoreError> {
-        let jobs: Vec<Job> = turn.ended.iter().map(|(_, after)| after).chain(&turn.jobs).cloned().collect();
+        let jobs: Vec<Job> =
+            turn.ended.iter().map(|(_, after)| after).chain(&turn.jobs).cloned().collect();
         let name = format!("turn of {}", turn.name);
         self.commit_all(|| name.clone(), jobs, self.store.turn(turn, at)).await
     }

@@ -38,7 +38,8 @@ impl Client {
         let schedule = self.get(&format!("/schedule/{name}")).await;
         let spec = serde_json::from_str::<Value>(&schedule).unwrap()["spec"].clone();
         let due_at = done["due_at"].as_str().unwrap().parse().unwrap();
-        let target = Target { due_at, spec, cancel_asked: false, canceled: false, stop_asked: true };
+        let target =
+            Target { due_at, spec, cancel_asked: false, canceled: false, stop_asked: true };
         self.acknowledge(done["id"].as_str().unwrap().parse().unwrap(), target);
     }
 }
@@ -71,9 +72,12 @@ impl Client {
         let (status, text) = self.call("GET", "/jobs", None).await;
         let Ok(jobs) = serde_json::from_str::<Value>(&text) else { return };
         for map in ["scheduled", "running"] {
-            let is_due = |job: &Value| job["due_at"].as_str().unwrap().parse::<Timestamp>().unwrap() <= self.now();
+            let is_due = |job: &Value| {
+                job["due_at"].as_str().unwrap().parse::<Timestamp>().unwrap() <= self.now()
+            };
             let is_meant = |job: &Value| job["schedule"] == name && is_due(job);
-            let of_schedule = jobs[map].as_object().into_iter().flatten().filter(|(_, job)| is_meant(job));
+            let of_schedule =
+                jobs[map].as_object().into_iter().flatten().filter(|(_, job)| is_meant(job));
             let ids: Vec<JobId> = of_schedule.map(|(id, _)| id.parse().unwrap()).collect();
             match ids.choose(rng).copied().filter(|_| status == 200) {
                 Some(id) if map == "scheduled" => self.cancel(id).await,
@@ -86,17 +90,21 @@ impl Client {
     /// Holds that nothing is told of a tick before it is decided: what is told as run, or caught up, has a job that was begun,
     /// and what is told otherwise has none that waits.
     async fn read_ledger(&self, name: &str) -> Result<(), String> {
-        let (status, text) = self.call("GET", &format!("/schedule/{name}/ledger?limit=20"), None).await;
-        let Some(ledger) = (status == 200).then(|| serde_json::from_str::<Value>(&text).unwrap()) else {
+        let (status, text) =
+            self.call("GET", &format!("/schedule/{name}/ledger?limit=20"), None).await;
+        let Some(ledger) = (status == 200).then(|| serde_json::from_str::<Value>(&text).unwrap())
+        else {
             return Ok(());
         };
         for row in ledger["ticks"].as_array().into_iter().flatten() {
             let Some(job) = row["job"].as_str() else { continue };
             let (status, text) = self.call("GET", &format!("/job/{job}"), None).await;
-            let Some(job) = (status == 200).then(|| serde_json::from_str::<Value>(&text).unwrap()) else {
+            let Some(job) = (status == 200).then(|| serde_json::from_str::<Value>(&text).unwrap())
+            else {
                 return Ok(());
             };
-            let waits = matches!(job["status"].as_str(), Some("scheduled" | "queued")) && job["attempt"] == 0;
+            let waits = matches!(job["status"].as_str(), Some("scheduled" | "queued"))
+                && job["attempt"] == 0;
             if waits {
                 return Err(format!("{name}: {row} is told while its job waits: {job}"));
             }
@@ -108,8 +116,10 @@ impl Client {
 /// Any schedule that ends by itself: it has run as often as it may, or its last tick has come.
 fn any(rng: &mut impl Rng, now: Timestamp) -> Value {
     let mut one_of = |words: &[&'static str]| *words.choose(rng).unwrap();
-    let (every, overlap) = (one_of(&["1s", "2s", "3s"]), one_of(&["skip", "queue_one", "allow", "replace"]));
-    let commands = ["true", "false", "sleep 1", "sleep 2", "sleep 3", "sleep 5", "sh -c 'sleep 2; exit 3'"];
+    let (every, overlap) =
+        (one_of(&["1s", "2s", "3s"]), one_of(&["skip", "queue_one", "allow", "replace"]));
+    let commands =
+        ["true", "false", "sleep 1", "sleep 2", "sleep 3", "sleep 5", "sh -c 'sleep 2; exit 3'"];
     let (catch_up, command) = (one_of(&["last", "last", "none", "all"]), one_of(&commands));
     let mut spec = json!({"command": command});
     for (field, value) in [
@@ -130,25 +140,32 @@ fn any(rng: &mut impl Rng, now: Timestamp) -> Value {
     if rng.random_bool(0.5) {
         schedule["max_runs"] = json!(rng.random_range(1..4));
     } else {
-        schedule["end_at"] = json!((now + TimeDelta::seconds(rng.random_range(2..25))).to_rfc3339());
+        schedule["end_at"] =
+            json!((now + TimeDelta::seconds(rng.random_range(2..25))).to_rfc3339());
     }
     schedule
 }
 
 /// Every tick has one row: between the first and the last of a generation none is left out. Whatever ran for a schedule is in
 /// its ledger or was triggered, and what a row says that it ran has begun.
-pub async fn hold_ledgers(universe: &Universe, client: &Client, history: &Value) -> Result<Tally, String> {
+pub async fn hold_ledgers(
+    universe: &Universe,
+    client: &Client,
+    history: &Value,
+) -> Result<Tally, String> {
     let mut tally = Tally::new();
     let all = Ticks::new(&universe.books, &universe.engine);
     all.hold_stops()?;
     all.hold_pauses()?;
     let mut in_ledgers = BTreeSet::new();
     for name in NAMES {
-        let (status, text) = client.call("GET", &format!("/schedule/{name}/ledger?limit=1000"), None).await;
+        let (status, text) =
+            client.call("GET", &format!("/schedule/{name}/ledger?limit=1000"), None).await;
         if status == 404 {
             continue;
         }
-        let ledger: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+        let ledger: Value =
+            serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
         let rows = ledger["ticks"].as_array().ok_or("a ledger without ticks")?;
         let mut ticks = BTreeSet::new();
         for row in rows {
@@ -159,11 +176,19 @@ pub async fn hold_ledgers(universe: &Universe, client: &Client, history: &Value)
             hold_row(name, row, history, &mut in_ledgers)?;
             let told = told(name, row);
             all.hold_row(&told).map_err(|what| format!("{name}: the row {row} {what}"))?;
-            let reason = row["reason"].as_str().map(|reason| format!("/{reason}")).unwrap_or_default();
-            *tally.entry(format!("{TICK}{}{reason}", row["outcome"].as_str().unwrap())).or_default() += 1;
+            let reason =
+                row["reason"].as_str().map(|reason| format!("/{reason}")).unwrap_or_default();
+            *tally
+                .entry(format!("{TICK}{}{reason}", row["outcome"].as_str().unwrap()))
+                .or_default() += 1;
         }
     }
-    let begun = universe.engine.runs().into_iter().filter(|run| !run.by_somebody_else).filter_map(|run| run.owner);
+    let begun = universe
+        .engine
+        .runs()
+        .into_iter()
+        .filter(|run| !run.by_somebody_else)
+        .filter_map(|run| run.owner);
     let stray: Vec<JobId> = begun
         .filter(|owner| owner.instance == ours())
         .map(|owner| owner.job)
@@ -183,10 +208,16 @@ fn told<'a>(schedule: &'a str, row: &'a Value) -> Row<'a> {
     }
 }
 
-fn hold_row(name: &str, row: &Value, history: &Value, in_ledgers: &mut BTreeSet<JobId>) -> Result<(), String> {
+fn hold_row(
+    name: &str,
+    row: &Value,
+    history: &Value,
+    in_ledgers: &mut BTreeSet<JobId>,
+) -> Result<(), String> {
     let job: Option<JobId> = row["job"].as_str().map(|id| id.parse().unwrap());
     let shown = job.map(|id| &history[id.to_string()]);
-    let has_own = matches!(row["outcome"].as_str(), Some("ran" | "caught_up")) && row["reason"].is_null();
+    let has_own =
+        matches!(row["outcome"].as_str(), Some("ran" | "caught_up")) && row["reason"].is_null();
     match (has_own, job, shown) {
         (true, Some(job), Some(shown)) => {
             if shown["schedule"] != name || shown["attempt"].as_u64().unwrap_or(0) == 0 {
@@ -198,7 +229,9 @@ fn hold_row(name: &str, row: &Value, history: &Value, in_ledgers: &mut BTreeSet<
             Ok(())
         }
         (true, ..) => Err(format!("{row} ran without a job")),
-        (false, _, Some(shown)) if row["outcome"] == "skipped" && shown["attempt"].as_u64().unwrap_or(0) > 0 => {
+        (false, _, Some(shown))
+            if row["outcome"] == "skipped" && shown["attempt"].as_u64().unwrap_or(0) > 0 =>
+        {
             Err(format!("{row} was skipped, it says, and its job is {shown}"))
         }
         (false, ..) => Ok(()),

@@ -36,7 +36,13 @@ struct Kinds {
 
 impl Kinds {
     fn of(seed: u64, rng: &mut StdRng) -> Self {
-        let none = Self { engine_faults: 0, engine_outages: false, disk: 0, clock: false, meddling: false };
+        let none = Self {
+            engine_faults: 0,
+            engine_outages: false,
+            disk: 0,
+            clock: false,
+            meddling: false,
+        };
         match seed % 8 {
             0 => none,
             1 => Self { engine_faults: 80, ..none },
@@ -75,7 +81,11 @@ struct Story {
 /// # Errors
 /// What does not hold.
 pub fn tell(seed: u64, off: Option<Rule>, keep_text: bool) -> Result<Told, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut rng = StdRng::seed_from_u64(seed);
         let kinds = Kinds::of(seed, &mut rng);
@@ -84,8 +94,15 @@ pub fn tell(seed: u64, off: Option<Rule>, keep_text: bool) -> Result<Told, Strin
         let max_running = if rng.random_ratio(1, 4) { 2 } else { 0 };
         let slowest_commit = Duration::from_millis(if rng.random_ratio(1, 3) { 40 } else { 0 });
         let keeps_containers = rng.random_ratio(1, 3);
-        let universe =
-            Universe::new(Setup { seed, slowest_commit, keeps_containers, faults, max_running, off, keep_text });
+        let universe = Universe::new(Setup {
+            seed,
+            slowest_commit,
+            keeps_containers,
+            faults,
+            max_running,
+            off,
+            keep_text,
+        });
         let tap = universe.tap.clone();
         let told = Story { rng, kinds, universe }.tell().await;
         told.map_err(|what| format!("{}{what}", tap.trace()))
@@ -119,7 +136,8 @@ impl Story {
         self.universe.tap.kill_at((!is_long && self.rng.random_bool(0.5)).then_some(point));
         self.universe.disk.refuse(self.kinds.disk);
         self.universe.books.disk_refuses(self.kinds.disk > 0);
-        let mut dice: [StdRng; 4] = std::array::from_fn(|_| StdRng::seed_from_u64(self.rng.random()));
+        let mut dice: [StdRng; 4] =
+            std::array::from_fn(|_| StdRng::seed_from_u64(self.rng.random()));
         let [callers, others, troubles, regulars] = &mut dice;
         let universe = &self.universe;
         let mut outage = Outage::None;
@@ -186,7 +204,10 @@ pub async fn rest(universe: &Universe) -> Result<(), String> {
             return Err(broken);
         }
     }
-    Err(format!("after hours of peace it is not at rest; on the engine: {:?}", leftovers(universe).await))
+    Err(format!(
+        "after hours of peace it is not at rest; on the engine: {:?}",
+        leftovers(universe).await
+    ))
 }
 
 /// Our containers that are still there, but for those that were to be kept.
@@ -309,9 +330,10 @@ async fn make_trouble(
                 universe.tap.note(|| format!("the clock is set by {by} ms"));
                 universe.clock.jump(by);
                 universe.books.is_steady_from(universe.clock.now());
-                universe
-                    .books
-                    .trouble(|t| (t.clock_jumps, t.clock_set_back) = (t.clock_jumps + 1, t.clock_set_back | (by < 0)));
+                universe.books.trouble(|t| {
+                    (t.clock_jumps, t.clock_set_back) =
+                        (t.clock_jumps + 1, t.clock_set_back | (by < 0))
+                });
             }
             2 if kinds.meddling => meddle(rng, universe, jobs),
             _ => {}
@@ -321,7 +343,9 @@ async fn make_trouble(
 
 async fn go_away(rng: &mut StdRng, universe: &Universe, outage: &mut Outage) {
     let engine = &universe.engine;
-    *outage = *[Outage::Down, Outage::Down, Outage::Cut, Outage::Frozen, Outage::Swapped].choose(rng).unwrap();
+    *outage = *[Outage::Down, Outage::Down, Outage::Cut, Outage::Frozen, Outage::Swapped]
+        .choose(rng)
+        .unwrap();
     universe.tap.note(|| format!("the engine goes away: {outage:?}"));
     universe.books.trouble(|t| t.outages += 1);
     match *outage {

@@ -13,13 +13,16 @@ use tidetable::domain::abilities::Abilities;
 use tidetable::domain::container::{Container, Owner, Question, Testimony};
 use tidetable::domain::expected::Expected;
 use tidetable::domain::hold::{Hold, Limit};
-use tidetable::domain::id::{ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version};
+use tidetable::domain::id::{
+    ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version,
+};
 use tidetable::domain::image::{ImageRef, JobName};
 use tidetable::domain::job::{Job, Reason, State};
 use tidetable::domain::spec::JobSpec;
 use tidetable::engine::simulated::SimulatedEngine;
 use tidetable::engine::{
-    Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
+    Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile,
+    Started,
 };
 use tidetable::store::outbox::{Letter, Outbox};
 use tidetable::store::watch::Watch;
@@ -76,7 +79,10 @@ impl TappedEngine {
         self.off == Some(rule)
     }
 
-    fn absence(&self, seen: Result<Option<Container>, EngineError>) -> Result<Option<Container>, EngineError> {
+    fn absence(
+        &self,
+        seen: Result<Option<Container>, EngineError>,
+    ) -> Result<Option<Container>, EngineError> {
         match seen {
             Err(EngineError::NoAnswer(_)) if self.is_off(Rule::NoAnswerIsNoAbsence) => Ok(None),
             other => other,
@@ -88,7 +94,11 @@ impl TappedEngine {
 impl Engine for TappedEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
         let answer = self.tapped(|| "describe".to_owned(), self.engine.describe()).await?;
-        let id = if self.is_off(Rule::EngineIsCompared) { EngineId("always".to_owned()) } else { answer.id };
+        let id = if self.is_off(Rule::EngineIsCompared) {
+            EngineId("always".to_owned())
+        } else {
+            answer.id
+        };
         let abilities = Abilities { keeps_containers: self.keeps_containers, ..answer.abilities };
         Ok(Description { id, abilities, ..answer })
     }
@@ -108,7 +118,8 @@ impl Engine for TappedEngine {
         match made {
             Err(EngineError::Conflict(_)) if self.is_off(Rule::NamesAreUnique) => {
                 if let Ok(Some(other)) = self.engine.named(&launch.name).await {
-                    let _gone = self.engine.rename(&other.id, &format!("{}-old", launch.name.as_str()));
+                    let _gone =
+                        self.engine.rename(&other.id, &format!("{}-old", launch.name.as_str()));
                 }
                 self.engine.create(launch).await
             }
@@ -116,7 +127,11 @@ impl Engine for TappedEngine {
         }
     }
 
-    async fn provide(&self, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError> {
+    async fn provide(
+        &self,
+        container: &ContainerId,
+        files: &[SecretFile],
+    ) -> Result<(), EngineError> {
         self.tapped(|| format!("provide {container}"), self.engine.provide(container, files)).await
     }
 
@@ -129,9 +144,13 @@ impl Engine for TappedEngine {
     }
 
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
-        let started = self.tapped(|| format!("start {container}"), self.in_flight(self.engine.start(container))).await;
+        let started = self
+            .tapped(|| format!("start {container}"), self.in_flight(self.engine.start(container)))
+            .await;
         match started {
-            Err(EngineError::NoAnswer(_)) if self.is_off(Rule::StartIsCalledOnce) => self.engine.start(container).await,
+            Err(EngineError::NoAnswer(_)) if self.is_off(Rule::StartIsCalledOnce) => {
+                self.engine.start(container).await
+            }
             Err(EngineError::NoAnswer(message)) if self.is_off(Rule::NoAnswerIsNoFailure) => {
                 Err(EngineError::Refused { reason: Reason::StartFailed, message })
             }
@@ -140,17 +159,21 @@ impl Engine for TappedEngine {
     }
 
     async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {
-        let seen = self.tapped(|| format!("inspect {container}"), self.engine.inspect(container)).await;
+        let seen =
+            self.tapped(|| format!("inspect {container}"), self.engine.inspect(container)).await;
         self.absence(seen)
     }
 
     async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError> {
-        let seen = self.tapped(|| format!("find {} {}", owner.job, owner.attempt), self.engine.find(owner)).await;
+        let seen = self
+            .tapped(|| format!("find {} {}", owner.job, owner.attempt), self.engine.find(owner))
+            .await;
         self.absence(seen)
     }
 
     async fn named(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
-        let seen = self.tapped(|| format!("named {}", name.as_str()), self.engine.named(name)).await;
+        let seen =
+            self.tapped(|| format!("named {}", name.as_str()), self.engine.named(name)).await;
         match self.absence(seen) {
             Ok(Some(container)) if self.is_off(Rule::LabelsAreCompared) => {
                 let owner = owner_by_name(name);
@@ -179,7 +202,11 @@ impl Engine for TappedEngine {
         let lines = self.engine.logs(container, follow).await;
         let answered = lines.is_ok();
         self.life.point(|| format!("logs {container} → {answered}")).await;
-        if self.is_off(Rule::OutputIsKeptFirst) { Ok(futures::stream::empty().boxed()) } else { lines }
+        if self.is_off(Rule::OutputIsKeptFirst) {
+            Ok(futures::stream::empty().boxed())
+        } else {
+            lines
+        }
     }
 
     async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
@@ -194,7 +221,10 @@ impl Engine for TappedEngine {
         Ok(all)
     }
 
-    async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
+    async fn events(
+        &self,
+        instance: InstanceId,
+    ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
         self.life.point(|| "events …".to_owned()).await;
         let hints = self.engine.events(instance).await;
         let answered = hints.is_ok();
@@ -210,11 +240,16 @@ impl Engine for TappedEngine {
     ) -> Result<Testimony, EngineError> {
         let asked = self.engine.testimony(container, question, since);
         let told = self.tapped(|| format!("testimony {container} {question:?}"), asked).await?;
-        let ignored = question == Question::StartedBeforeRemoval && self.is_off(Rule::TheLogIsAsked);
+        let ignored =
+            question == Question::StartedBeforeRemoval && self.is_off(Rule::TheLogIsAsked);
         Ok(if ignored { Testimony::NotSeen } else { told })
     }
 
-    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError> {
+    async fn started(
+        &self,
+        instance: InstanceId,
+        since: Timestamp,
+    ) -> Result<Started, EngineError> {
         self.tapped(|| "started".to_owned(), self.engine.started(instance, since)).await
     }
 }
@@ -248,9 +283,21 @@ pub struct Held {
 const HELD: Duration = Duration::from_millis(300);
 
 impl TappedStore {
-    async fn commit(&self, before: Option<&Job>, after: &Job, at: Timestamp) -> Result<(), StoreError> {
-        let name =
-            || format!("commit {} v{} {:?} attempt {}", after.id, after.version.0, after.state.status(), after.attempt);
+    async fn commit(
+        &self,
+        before: Option<&Job>,
+        after: &Job,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let name = || {
+            format!(
+                "commit {} v{} {:?} attempt {}",
+                after.id,
+                after.version.0,
+                after.state.status(),
+                after.attempt
+            )
+        };
         self.life.point(|| format!("{} …", name())).await;
         let delay = self.disk.next_delay();
         if !delay.is_zero() {
@@ -272,16 +319,24 @@ impl TappedStore {
     }
 
     /// Gives the job as it is on disk now.
-    async fn write(&self, before: Option<&Job>, after: &Job, at: Timestamp) -> Result<Job, StoreError> {
+    async fn write(
+        &self,
+        before: Option<&Job>,
+        after: &Job,
+        at: Timestamp,
+    ) -> Result<Job, StoreError> {
         self.flush(|job, _| job == after.id).await?;
         if self.is_held_back(after) {
-            let held = Held { since: Instant::now(), before: before.cloned(), after: after.clone(), at };
+            let held =
+                Held { since: Instant::now(), before: before.cloned(), after: after.clone(), at };
             self.held.lock().unwrap().insert(after.id, held);
             return Ok(after.clone());
         }
         match before {
             None => self.store.insert(after).await?,
-            Some(_) if self.off == Some(Rule::VersionsAreCompared) => return self.overwrite(after, at).await,
+            Some(_) if self.off == Some(Rule::VersionsAreCompared) => {
+                return self.overwrite(after, at).await;
+            }
             Some(before) => self.store.advance(before, after, at).await?,
         }
         Ok(after.clone())
@@ -291,14 +346,18 @@ impl TappedStore {
         match self.off {
             Some(Rule::AcceptedIsOnDisk) => after.version == Version(0),
             Some(Rule::IntentIsOnDisk) => matches!(after.state, State::Starting(Some(_))),
-            Some(Rule::ResultIsOnDisk) => matches!(&after.state, State::Ended(end) if end.exit.is_some()),
+            Some(Rule::ResultIsOnDisk) => {
+                matches!(&after.state, State::Ended(end) if end.exit.is_some())
+            }
             _ => false,
         }
     }
 
     /// Last writer wins.
     async fn overwrite(&self, after: &Job, at: Timestamp) -> Result<Job, StoreError> {
-        let Some(before) = self.store.get(after.id).await? else { return Err(StoreError::Outdated) };
+        let Some(before) = self.store.get(after.id).await? else {
+            return Err(StoreError::Outdated);
+        };
         let after = Job { version: before.version.next(), ..after.clone() };
         self.store.advance(&before, &after, at).await?;
         Ok(after)
@@ -307,7 +366,11 @@ impl TappedStore {
     async fn flush(&self, which: impl Fn(JobId, Instant) -> bool) -> Result<(), StoreError> {
         let due: Vec<Held> = {
             let mut held = self.held.lock().unwrap();
-            let ids: Vec<JobId> = held.iter().filter(|(id, held)| which(**id, held.since)).map(|(id, _)| *id).collect();
+            let ids: Vec<JobId> = held
+                .iter()
+                .filter(|(id, held)| which(**id, held.since))
+                .map(|(id, _)| *id)
+                .collect();
             ids.iter().filter_map(|id| held.remove(id)).collect()
         };
         for Held { before, after, at, .. } in due {
@@ -340,12 +403,21 @@ impl Store for TappedStore {
         self.commit(None, job, job.created_at).await
     }
 
-    async fn insert_once(&self, job: &Job, answer: &Answer, since: Timestamp) -> Result<Option<Answer>, StoreError> {
+    async fn insert_once(
+        &self,
+        job: &Job,
+        answer: &Answer,
+        since: Timestamp,
+    ) -> Result<Option<Answer>, StoreError> {
         let name = || format!("commit {} once", job.id);
         self.commit_all(name, vec![job.clone()], self.store.insert_once(job, answer, since)).await
     }
 
-    async fn answer(&self, request: RequestKey, since: Timestamp) -> Result<Option<Answer>, StoreError> {
+    async fn answer(
+        &self,
+        request: RequestKey,
+        since: Timestamp,
+    ) -> Result<Option<Answer>, StoreError> {
         self.store.answer(request, since).await
     }
 
@@ -412,7 +484,11 @@ impl Store for TappedStore {
         self.store.waiting()
     }
 
-    async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+    async fn queued_past_deadline(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError> {
         self.store.queued_past_deadline(now, limit).await
     }
 
@@ -462,7 +538,11 @@ impl Store for TappedStore {
         self.store.definition(name).await
     }
 
-    async fn definitions(&self, after: Option<&JobName>, limit: usize) -> Result<Vec<Definition>, StoreError> {
+    async fn definitions(
+        &self,
+        after: Option<&JobName>,
+        limit: usize,
+    ) -> Result<Vec<Definition>, StoreError> {
         self.store.definitions(after, limit).await
     }
 
@@ -476,7 +556,11 @@ impl Store for TappedStore {
         self.store.define(name, spec, expected, at).await
     }
 
-    async fn undefine(&self, name: &JobName, expected: Expected<Revision>) -> Result<bool, StoreError> {
+    async fn undefine(
+        &self,
+        name: &JobName,
+        expected: Expected<Revision>,
+    ) -> Result<bool, StoreError> {
         self.store.undefine(name, expected).await
     }
 
@@ -500,7 +584,11 @@ impl Outbox for TappedStore {
         self.store.receivers().await
     }
 
-    async fn first_letter(&self, receiver: &str, now: Timestamp) -> Result<Option<Letter>, StoreError> {
+    async fn first_letter(
+        &self,
+        receiver: &str,
+        now: Timestamp,
+    ) -> Result<Option<Letter>, StoreError> {
         self.store.first_letter(receiver, now).await
     }
 

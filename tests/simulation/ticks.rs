@@ -62,7 +62,9 @@ impl<'a> Ticks<'a> {
     /// Holds one row of a ledger.
     pub fn hold_row(&self, row: &Row<'_>) -> Result<(), String> {
         let Some(id) = row.job else { return hold_jobless(row) };
-        let Some((job, _)) = self.jobs.get(&id) else { return Err("names a job that is not there".to_owned()) };
+        let Some((job, _)) = self.jobs.get(&id) else {
+            return Err("names a job that is not there".to_owned());
+        };
         if self.meddled.contains(&id) {
             return Ok(());
         }
@@ -84,7 +86,8 @@ impl<'a> Ticks<'a> {
     fn hold_told(&self, row: &Row<'_>, job: &Job, is_own: bool) -> Result<(), String> {
         let end = job.state.end().ok_or("is told, and its job is not over")?;
         let reason = end.reason.map(tidetable::domain::job::Reason::as_str);
-        let ran = self.runs.get(&job.id).is_some_and(|runs| runs.iter().any(|run| !run.by_somebody_else));
+        let ran =
+            self.runs.get(&job.id).is_some_and(|runs| runs.iter().any(|run| !run.by_somebody_else));
         let told = (row.outcome, row.reason);
         let fits = match end.outcome {
             // Between two attempts, it has run and is too late for more.
@@ -96,7 +99,10 @@ impl<'a> Ticks<'a> {
         };
         if !fits {
             let stands = if is_own { "its job" } else { "the job that stands for it" };
-            return Err(format!("does not tell what became of {stands}: {:?} in attempt {}", job.state, job.attempt));
+            return Err(format!(
+                "does not tell what became of {stands}: {:?} in attempt {}",
+                job.state, job.attempt
+            ));
         }
         let needs_run = matches!(end.outcome, Outcome::Succeeded | Outcome::TimedOut)
             || end.outcome == Outcome::Failed && end.exit.is_some();
@@ -114,9 +120,14 @@ impl<'a> Ticks<'a> {
         let is_begun = |other: &&(Job, Marks)| {
             other.1.begun.is_some_and(|at| at <= decided) && self.over_at(&other.0) >= job.due_at
         };
-        let replaces = self.says(schedule, decided, decided, |fields| fields["overlap"] == "replace").contains(&true);
+        let replaces = self
+            .says(schedule, decided, decided, |fields| fields["overlap"] == "replace")
+            .contains(&true);
         let is_newer = |other: &&(Job, Marks)| {
-            replaces && nominal(&other.0) > nominal(job) && other.0.due_at <= decided && waited_at(other, decided)
+            replaces
+                && nominal(&other.0) > nominal(job)
+                && other.0.due_at <= decided
+                && waited_at(other, decided)
         };
         // Missed ticks that each run late wait for one another.
         let counts = |other: &&(Job, Marks)| !(catches_all_up && self.share_a_gap(job, &other.0));
@@ -124,7 +135,9 @@ impl<'a> Ticks<'a> {
             true => Ok(()),
             false => Err(format!(
                 "was skipped at {decided} for another run, and each that had begun had ended before it was due: {:?}",
-                self.others(job).map(|(other, marks)| (other.id, marks.begun, self.over_at(other))).collect::<Vec<_>>()
+                self.others(job)
+                    .map(|(other, marks)| (other.id, marks.begun, self.over_at(other)))
+                    .collect::<Vec<_>>()
             )),
         }
     }
@@ -134,19 +147,32 @@ impl<'a> Ticks<'a> {
         let decided = over(job)?.at;
         let catches_all_up = self.catches_all_up(schedule, job.created_at, decided);
         let is_earlier = |other: &&(Job, Marks)| {
-            nominal(&other.0).is_some() && nominal(&other.0) < nominal(job) && other.0.due_at <= decided
+            nominal(&other.0).is_some()
+                && nominal(&other.0) < nominal(job)
+                && other.0.due_at <= decided
         };
         let counts = |other: &&(Job, Marks)| !(catches_all_up && self.share_a_gap(job, &other.0));
-        match self.others(job).filter(counts).filter(is_earlier).any(|other| waited_at(other, decided)) {
+        match self
+            .others(job)
+            .filter(counts)
+            .filter(is_earlier)
+            .any(|other| waited_at(other, decided))
+        {
             true => Ok(()),
-            false => Err(format!("was skipped at {decided} for an earlier one that waits, and there was none")),
+            false => Err(format!(
+                "was skipped at {decided} for an earlier one that waits, and there was none"
+            )),
         }
     }
 
     fn hold_full_backlog(&self, job: &Job) -> Result<(), String> {
         let decided = over(job)?.at;
         let waited = self.others(job).filter(|other| waited_at(other, decided)).count();
-        if waited >= MAX_BACKLOG { Ok(()) } else { Err(format!("was skipped for a backlog of {waited}")) }
+        if waited >= MAX_BACKLOG {
+            Ok(())
+        } else {
+            Err(format!("was skipped for a backlog of {waited}"))
+        }
     }
 
     /// Once a run has failed for good, no tick that was due after that runs, unless the schedule was changed or resumed: then
@@ -154,10 +180,14 @@ impl<'a> Ticks<'a> {
     pub fn hold_pauses(&self) -> Result<(), String> {
         for (failed, _) in self.jobs.values().filter(|_| self.has_clock) {
             let (Some(origin), Some(end)) = (&failed.origin, failed.state.end()) else { continue };
-            let is_failure = matches!(end.outcome, Outcome::Failed | Outcome::TimedOut) && end.exit.is_some();
-            let pauses = self.says(origin.schedule.as_str(), failed.created_at, failed.created_at, |fields| {
-                fields["pause_on_failure"] == true
-            });
+            let is_failure =
+                matches!(end.outcome, Outcome::Failed | Outcome::TimedOut) && end.exit.is_some();
+            let pauses = self.says(
+                origin.schedule.as_str(),
+                failed.created_at,
+                failed.created_at,
+                |fields| fields["pause_on_failure"] == true,
+            );
             if !is_failure || pauses.contains(&false) || self.meddled.contains(&failed.id) {
                 continue;
             }
@@ -181,10 +211,18 @@ impl<'a> Ticks<'a> {
     /// What ended by itself was neither stopped nor timed out: it had ended before the stop was asked for, or before its
     /// timeout had passed.
     pub fn hold_stops(&self) -> Result<(), String> {
-        for (job, marks) in self.jobs.values().filter(|(job, _)| self.has_clock && !self.meddled.contains(&job.id)) {
+        for (job, marks) in
+            self.jobs.values().filter(|(job, _)| self.has_clock && !self.meddled.contains(&job.id))
+        {
             let (Some(end), Some(run)) = (job.state.end(), self.last_run(job)) else { continue };
-            let Some((ended, _)) = run.ended.filter(|(_, code)| *code != UNSEEN_END) else { continue };
-            let timeout = job.spec.fields().timeout.and_then(|allowed| TimeDelta::from_std(allowed.as_duration()).ok());
+            let Some((ended, _)) = run.ended.filter(|(_, code)| *code != UNSEEN_END) else {
+                continue;
+            };
+            let timeout = job
+                .spec
+                .fields()
+                .timeout
+                .and_then(|allowed| TimeDelta::from_std(allowed.as_duration()).ok());
             let wrong = match end.outcome {
                 Outcome::Stopped => marks.stop_asked.is_some_and(|asked| ended < asked),
                 Outcome::TimedOut => timeout.is_none_or(|allowed| ended < run.started_at + allowed),
@@ -204,7 +242,8 @@ impl<'a> Ticks<'a> {
     /// ran, or nobody can know, when the store says.
     fn over_at(&self, job: &Job) -> Timestamp {
         let Some(end) = job.state.end() else { return Timestamp::MAX_UTC };
-        let by_store = matches!(end.outcome, Outcome::Canceled | Outcome::Missed | Outcome::Unknown);
+        let by_store =
+            matches!(end.outcome, Outcome::Canceled | Outcome::Missed | Outcome::Unknown);
         match self.last_run(job).and_then(|run| run.ended) {
             Some((at, UNSEEN_END)) => at.max(end.at),
             Some((at, _)) if !by_store && !self.meddled.contains(&job.id) => at,
@@ -221,7 +260,9 @@ impl<'a> Ticks<'a> {
     fn others(&self, job: &Job) -> impl Iterator<Item = &(Job, Marks)> {
         let schedule = job.origin.as_ref().map(|origin| origin.schedule.clone());
         let id = job.id;
-        let of_schedule = move |other: &Job| other.origin.as_ref().map(|origin| &origin.schedule) == schedule.as_ref();
+        let of_schedule = move |other: &Job| {
+            other.origin.as_ref().map(|origin| &origin.schedule) == schedule.as_ref()
+        };
         self.jobs.values().filter(move |(other, _)| other.id != id && of_schedule(other))
     }
 
@@ -229,19 +270,32 @@ impl<'a> Ticks<'a> {
     /// which had been made ahead.
     fn share_a_gap(&self, job: &Job, other: &Job) -> bool {
         let late = |job: &Job| nominal(job).is_some_and(|at| at < job.created_at);
-        let ahead = self.others(job).map(|(other, _)| other).filter(|other| other.created_at < job.created_at);
-        let ahead = ahead.filter(|other| nominal(other) < nominal(job)).max_by_key(|other| nominal(other));
-        late(job) && (late(other) && other.created_at == job.created_at || ahead.map(|job| job.id) == Some(other.id))
+        let ahead = self
+            .others(job)
+            .map(|(other, _)| other)
+            .filter(|other| other.created_at < job.created_at);
+        let ahead =
+            ahead.filter(|other| nominal(other) < nominal(job)).max_by_key(|other| nominal(other));
+        late(job)
+            && (late(other) && other.created_at == job.created_at
+                || ahead.map(|job| job.id) == Some(other.id))
     }
 
     fn catches_all_up(&self, schedule: &str, from: Timestamp, until: Timestamp) -> bool {
-        let says =
-            self.says(schedule, from, until, |fields| fields["catch_up"] == "all" && fields["overlap"] != "allow");
+        let says = self.says(schedule, from, until, |fields| {
+            fields["catch_up"] == "all" && fields["overlap"] != "allow"
+        });
         !says.contains(&false)
     }
 
     /// What this asks of everything that may have been in force then.
-    fn says(&self, schedule: &str, from: Timestamp, until: Timestamp, ask: impl Fn(&Value) -> bool) -> Vec<bool> {
+    fn says(
+        &self,
+        schedule: &str,
+        from: Timestamp,
+        until: Timestamp,
+        ask: impl Fn(&Value) -> bool,
+    ) -> Vec<bool> {
         self.books.said(|said| said.in_force(schedule, from, until).into_iter().map(&ask).collect())
     }
 }
@@ -250,7 +304,9 @@ impl<'a> Ticks<'a> {
 fn hold_jobless(row: &Row<'_>) -> Result<(), String> {
     let needs_job = matches!(
         (row.outcome, row.reason),
-        ("ran" | "caught_up", _) | ("skipped", None | Some("overlap" | "still_waiting")) | (_, Some("deadline_passed"))
+        ("ran" | "caught_up", _)
+            | ("skipped", None | Some("overlap" | "still_waiting"))
+            | (_, Some("deadline_passed"))
     );
     if needs_job { Err("has no job".to_owned()) } else { Ok(()) }
 }
@@ -267,7 +323,10 @@ pub fn hold_backlog(
         return Ok(());
     }
     let mut waiting: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
-    for job in written.values().filter(|job| !job.is_over() && job.attempt.0 == 0 && nominal(job).is_some()) {
+    for job in written
+        .values()
+        .filter(|job| !job.is_over() && job.attempt.0 == 0 && nominal(job).is_some())
+    {
         if let Some(origin) = job.origin.as_ref().filter(|_| now - job.due_at >= DECIDED_WITHIN) {
             waiting.entry(origin.schedule.as_str()).or_default().push(job);
         }
@@ -275,12 +334,17 @@ pub fn hold_backlog(
     for (schedule, jobs) in waiting.into_iter().filter(|(_, jobs)| jobs.len() > 1) {
         let from = jobs.iter().map(|job| job.created_at).min().unwrap_or(now);
         let keeps_one = |fields: &&Value| {
-            matches!(fields["overlap"].as_str(), Some("skip" | "queue_one")) && fields["catch_up"] != "all"
+            matches!(fields["overlap"].as_str(), Some("skip" | "queue_one"))
+                && fields["catch_up"] != "all"
         };
         let says = said.in_force(schedule, from, now);
         if !says.is_empty() && says.iter().all(keeps_one) {
-            let jobs: Vec<_> = jobs.iter().map(|job| (job.id, job.due_at, job.state.reason())).collect();
-            return Err(format!("of schedule {schedule} {} ticks wait past their time at {now}: {jobs:?}", jobs.len()));
+            let jobs: Vec<_> =
+                jobs.iter().map(|job| (job.id, job.due_at, job.state.reason())).collect();
+            return Err(format!(
+                "of schedule {schedule} {} ticks wait past their time at {now}: {jobs:?}",
+                jobs.len()
+            ));
         }
     }
     Ok(())

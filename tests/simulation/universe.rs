@@ -93,11 +93,15 @@ impl Universe {
         let (calm, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let faults = setup.faults.map(|faults| counted(faults, calm.clone(), count.clone()));
         let ms = Duration::from_millis;
-        let costs = Costs { create: ms(20), start: ms(100), stop: ms(5), remove: ms(20), look: ms(2) };
-        let engine =
-            SimulatedEngine::new(clock.clone(), Settings { seed: setup.seed, costs, faults, ..Settings::default() });
+        let costs =
+            Costs { create: ms(20), start: ms(100), stop: ms(5), remove: ms(20), look: ms(2) };
+        let engine = SimulatedEngine::new(
+            clock.clone(),
+            Settings { seed: setup.seed, costs, faults, ..Settings::default() },
+        );
         let default = scheduler::Settings::default();
-        let max_running = if setup.max_running == 0 { default.max_running } else { setup.max_running };
+        let max_running =
+            if setup.max_running == 0 { default.max_running } else { setup.max_running };
         let books = Arc::new(Books::new(engine.clone(), max_running));
         let universe = Self {
             disk: Arc::new(Disk::new(setup.seed)),
@@ -122,8 +126,11 @@ impl Universe {
     /// Two containers of other people: one of another instance, one without labels.
     fn let_others_in(&self) {
         for (n, labelled) in [(1, true), (2, false)] {
-            let owner =
-                Owner { instance: InstanceId::new([8; 16]), job: JobId::from_bytes([n; 16]), attempt: Attempt(1) };
+            let owner = Owner {
+                instance: InstanceId::new([8; 16]),
+                job: JobId::from_bytes([n; 16]),
+                attempt: Attempt(1),
+            };
             let id = self.engine.create_behind_back(&launch(owner), labelled).unwrap();
             self.engine.start_behind_back(&id).unwrap();
             self.books.is_foreign(id);
@@ -167,7 +174,11 @@ impl Universe {
             settings: self.settings.clone(),
         });
         let api = Api::new(handle, chrono_tz::UTC, TaskTracker::new());
-        let client = Client { router: api.router(Guard::default()), books: self.books.clone(), tap: self.tap.clone() };
+        let client = Client {
+            router: api.router(Guard::default()),
+            books: self.books.clone(),
+            tap: self.tap.clone(),
+        };
         self.tap.note(|| format!("life {} begins", self.lives));
         self.books.is_steady_from(self.clock.now());
         let running = async move {
@@ -251,9 +262,10 @@ impl Client {
     pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
         let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
         let request = match body {
-            Some(body) => {
-                request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())).unwrap()
-            }
+            Some(body) => request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Body::from(body.to_string()))
+                .unwrap(),
             None => request.body(Body::empty()).unwrap(),
         };
         let response = self.router.clone().oneshot(request).await.unwrap();
@@ -261,7 +273,9 @@ impl Client {
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
         let text = String::from_utf8(body.into()).unwrap();
         // The answer to a server's error has a number of its own.
-        self.tap.note(|| format!("{method} {path} → {status} {}", if status < 500 { &text } else { "" }));
+        self.tap.note(|| {
+            format!("{method} {path} → {status} {}", if status < 500 { &text } else { "" })
+        });
         (status, text)
     }
 
@@ -277,7 +291,13 @@ impl Client {
         let due_at = done["due_at"].as_str().unwrap().parse().unwrap();
         self.books.acknowledged(
             id,
-            Target { due_at, spec: job.clone(), cancel_asked: false, canceled: false, stop_asked: false },
+            Target {
+                due_at,
+                spec: job.clone(),
+                cancel_asked: false,
+                canceled: false,
+                stop_asked: false,
+            },
         );
         Some(id)
     }

@@ -16,9 +16,17 @@ fn a_definitions_fields_hold_where_the_job_says_nothing_else() {
     assert_eq!(scene.output(&id), "definition's job's a\n/srv\n2000\n150\nsh\n", "{over}");
     assert_eq!(over["labels"], json!({"team": "b", "kept": "yes"}));
     // Kept as asked for, so that it can be looked at.
-    let labels = scene.docker_cli(&["inspect", "-f", "{{json .Config.Labels}}", &format!("tidetable-{id}-1")]);
+    let labels = scene.docker_cli(&[
+        "inspect",
+        "-f",
+        "{{json .Config.Labels}}",
+        &format!("tidetable-{id}-1"),
+    ]);
     let labels: Value = serde_json::from_str(&labels).unwrap();
-    assert_eq!((&labels["team"], &labels["kept"], &labels["tidetable.job"]), (&json!("b"), &json!("yes"), &json!(id)));
+    assert_eq!(
+        (&labels["team"], &labels["kept"], &labels["tidetable.job"]),
+        (&json!("b"), &json!("yes"), &json!(id))
+    );
 }
 
 #[test]
@@ -54,23 +62,32 @@ fn a_form_says_the_common_fields_as_json_does() {
         format!("--x\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
     };
     let multipart = fields.iter().map(part).collect::<String>() + "--x--\r\n";
-    for (kind, body) in
-        [("application/x-www-form-urlencoded", urlencoded), ("multipart/form-data; boundary=x", multipart)]
-    {
+    for (kind, body) in [
+        ("application/x-www-form-urlencoded", urlencoded),
+        ("multipart/form-data; boundary=x", multipart),
+    ] {
         let answer = scene.server.call("POST", "/job", &[("content-type", kind)], body.as_bytes());
         assert_eq!(answer.status, 201, "{}", answer.text());
         let id = answer.json()["id"].as_str().unwrap().to_owned();
         let over = scene.server.wait(&id);
         let says = "one = 1|two & more\n/srv\n1000\nform\n1\nCapEff: 0000000000000000\ndocker-init\nread-only\n";
-        assert_eq!((scene.output(&id).as_str(), &over["labels"]["team"]), (says, &json!("a")), "{kind}: {over}");
+        assert_eq!(
+            (scene.output(&id).as_str(), &over["labels"]["team"]),
+            (says, &json!("a")),
+            "{kind}: {over}"
+        );
     }
 }
 
 /// What neither engine can do; on Docker beyond that `more`.
 fn assert_refused_when_posted(scene: &Scene, more: Vec<(Value, &str)>) {
-    common::eventually("the engine is known", || (scene.server.get("/readyz").status == 200).then_some(()));
-    let mut cases =
-        vec![(json!({"network": "no-such-network"}), "network"), (json!({"platform": "windows/amd64"}), "platform")];
+    common::eventually("the engine is known", || {
+        (scene.server.get("/readyz").status == 200).then_some(())
+    });
+    let mut cases = vec![
+        (json!({"network": "no-such-network"}), "network"),
+        (json!({"platform": "windows/amd64"}), "platform"),
+    ];
     cases.extend(more);
     for (spec, field) in cases {
         let mut job = spec.clone();
@@ -86,7 +103,8 @@ const ANYTHING: &str = "allow_gpus = true\n";
 #[test]
 fn what_the_engine_cannot_do_is_refused_when_it_is_posted() {
     let scene = Scene::with(common::docker_host(), ANYTHING, &[], &[]);
-    let cores = f64::from(u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap());
+    let cores =
+        f64::from(u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap());
     let mut more = vec![(json!({"cpus": cores + 1000.0}), "cpus")];
     if !scene.docker_cli(&["info", "-f", "{{json .Runtimes}}"]).contains("nvidia") {
         more.push((json!({"gpus": "all"}), "gpus"));

@@ -16,18 +16,26 @@ fn how_a_container_is_ended_is_up_to_its_spec() {
         scene.server.submit(job)
     };
     let loops = "echo ready; while true; do sleep 0.1; done";
-    let interrupted =
-        job(&format!("trap 'echo INT; exit 3' INT; trap 'exit 4' TERM; {loops}"), json!({"stop_signal": "SIGINT"}));
+    let interrupted = job(
+        &format!("trap 'echo INT; exit 3' INT; trap 'exit 4' TERM; {loops}"),
+        json!({"stop_signal": "SIGINT"}),
+    );
     let by_number = job(&format!("trap 'exit 5' USR1; {loops}"), json!({"stop_signal": "10"}));
-    let patient = job(&format!("trap 'sleep 2; exit 6' TERM; {loops}"), json!({"stop_grace": "3m"}));
-    let impatient = job(&format!("trap 'sleep 600; exit 7' TERM; {loops}"), json!({"stop_grace": "1s"}));
+    let patient =
+        job(&format!("trap 'sleep 2; exit 6' TERM; {loops}"), json!({"stop_grace": "3m"}));
+    let impatient =
+        job(&format!("trap 'sleep 600; exit 7' TERM; {loops}"), json!({"stop_grace": "1s"}));
     for id in [&interrupted, &by_number, &patient, &impatient] {
         common::eventually("it is ready", || scene.output(id).contains("ready").then_some(()));
         assert_eq!(scene.server.post_form(&format!("/job/{id}/stop"), "").status, 200);
     }
     for (id, code) in [(&interrupted, 3), (&by_number, 5), (&patient, 6), (&impatient, 137)] {
         let over = scene.server.wait(id);
-        assert_eq!((&over["status"], &over["exit_code"]), (&json!("stopped"), &json!(code)), "{over}");
+        assert_eq!(
+            (&over["status"], &over["exit_code"]),
+            (&json!("stopped"), &json!(code)),
+            "{over}"
+        );
     }
     assert_eq!(scene.output(&interrupted), "ready\nINT\n");
 }
@@ -40,7 +48,10 @@ impl Ears {
         let heard = r#"docker events --filter event=oom --filter "label=hungry=$0" --format '{{index .Actor.Attributes "tidetable.attempt"}}' |
                        while read -r attempt; do : > "$1/heard-$attempt"; done"#;
         let mut command = Command::new("setsid");
-        command.args(["sh", "-c", heard, &scene.name]).arg(scene.folder.path()).env("DOCKER_HOST", &scene.host);
+        command
+            .args(["sh", "-c", heard, &scene.name])
+            .arg(scene.folder.path())
+            .env("DOCKER_HOST", &scene.host);
         Self(command.stdout(Stdio::null()).spawn().expect("util-linux has `setsid`"))
     }
 }
@@ -65,8 +76,18 @@ fn how_an_attempt_ends_is_told_and_decides_whether_there_is_another() {
     let exits = |code: i32| json!(["sh", "-c", format!("echo $TIDETABLE_ATTEMPT; exit {code}")]);
     let retry = |on: Value| json!({"attempts": 2, "delay": "100ms", "on": on});
     let mut cases: Vec<(Value, &str, &str, u32)> = vec![
-        (json!({"command": exits(3), "retry": retry(json!([3, "oom_killed"]))}), "failed", "exit_nonzero", 3),
-        (json!({"command": exits(4), "retry": retry(json!([3, "oom_killed"]))}), "failed", "exit_nonzero", 1),
+        (
+            json!({"command": exits(3), "retry": retry(json!([3, "oom_killed"]))}),
+            "failed",
+            "exit_nonzero",
+            3,
+        ),
+        (
+            json!({"command": exits(4), "retry": retry(json!([3, "oom_killed"]))}),
+            "failed",
+            "exit_nonzero",
+            1,
+        ),
         (hungry, "failed", "oom_killed", 3),
         (
             json!({"command": "sleep 3600", "timeout": "1s", "stop_grace": "1s", "retry": retry(json!(["timeout"]))}),
@@ -80,8 +101,18 @@ fn how_an_attempt_ends_is_told_and_decides_whether_there_is_another() {
             "command_not_found",
             3,
         ),
-        (json!({"image": "not-here:1", "pull": "never", "retry": {"attempts": 2}}), "failed", "image_not_found", 1),
-        (json!({"command": "true", "platform": "linux/s390x", "pull": "never"}), "failed", "image_not_found", 1),
+        (
+            json!({"image": "not-here:1", "pull": "never", "retry": {"attempts": 2}}),
+            "failed",
+            "image_not_found",
+            1,
+        ),
+        (
+            json!({"command": "true", "platform": "linux/s390x", "pull": "never"}),
+            "failed",
+            "image_not_found",
+            1,
+        ),
         (json!({"command": "true", "user": "nobody-of-that-name"}), "failed", "start_failed", 1),
     ];
     let ids: Vec<String> = cases
@@ -111,6 +142,9 @@ fn no_more_output_is_kept_than_asked_for() {
     let id = scene.server.submit(job);
     scene.server.wait(&id);
     let kept = scene.output(&id);
-    assert!(kept.starts_with("0123456789\n") && kept.contains("`log_limit` is 1024 bytes"), "{kept}");
+    assert!(
+        kept.starts_with("0123456789\n") && kept.contains("`log_limit` is 1024 bytes"),
+        "{kept}"
+    );
     assert!(kept.len() < 1200, "{}", kept.len());
 }

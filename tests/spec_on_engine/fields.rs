@@ -117,7 +117,12 @@ fn file_systems(scene: &Scene) -> Vec<Case> {
              df -k /scratch | tail -n 1 | tr -s ' ' | cut -d ' ' -f 1,2",
             "from the host\n/out can be written\n/volume can be written\n/scratch can be written\ntmpfs 2048\n",
         ),
-        Case::new("a root that is not", json!({}), "echo x > /etc/written && echo written", "written\n"),
+        Case::new(
+            "a root that is not",
+            json!({}),
+            "echo x > /etc/written && echo written",
+            "written\n",
+        ),
     ]
 }
 
@@ -151,15 +156,18 @@ fn privileged() -> Case {
 fn root_has_it_all() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let held = status.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).unwrap();
-    let last: u32 = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap().trim().parse().unwrap();
+    let last: u32 =
+        std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap().trim().parse().unwrap();
     u64::from_str_radix(held, 16).unwrap().count_ones() == last + 1
 }
 
 #[test]
 fn each_field_is_what_the_container_finds() {
     let scene = Scene::docker();
-    let mut cases =
-        [process(), limits(), privileges(), file_systems(&scene), networks()].into_iter().flatten().collect::<Vec<_>>();
+    let mut cases = [process(), limits(), privileges(), file_systems(&scene), networks()]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
     cases.extend([
         Case::new("an init", json!({"init": true}), "cat /proc/1/comm", "docker-init\n"),
         Case::new("no init", json!({"init": false}), "cat /proc/1/comm; true", "sh\n"),
@@ -167,7 +175,13 @@ fn each_field_is_what_the_container_finds() {
             "a network by its name",
             json!({"network": scene.name}),
             "ip route | grep default | cut -d ' ' -f 3",
-            &scene.docker_cli(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", &scene.name]),
+            &scene.docker_cli(&[
+                "network",
+                "inspect",
+                "-f",
+                "{{(index .IPAM.Config 0).Gateway}}",
+                &scene.name,
+            ]),
         ),
         Case::new(
             "the host's network",
@@ -180,7 +194,10 @@ fn each_field_is_what_the_container_finds() {
         cases.push(privileged());
     } else {
         let over = scene.server.wait(&scene.server.submit(privileged().job()));
-        assert!(over["error"].as_str().unwrap().contains("unable to apply caps"), "privileged: {over}");
+        assert!(
+            over["error"].as_str().unwrap().contains("unable to apply caps"),
+            "privileged: {over}"
+        );
     }
     scene.hold(cases);
     let written = |name: &str| std::fs::read_to_string(scene.folder.path().join(name)).unwrap();
@@ -196,8 +213,10 @@ fn each_field_is_what_the_container_finds() {
 #[test]
 fn each_field_is_what_a_container_of_podman_finds() {
     let scene = Scene::podman();
-    let mut cases =
-        [process(), limits(), privileges(), file_systems(&scene), networks()].into_iter().flatten().collect::<Vec<_>>();
+    let mut cases = [process(), limits(), privileges(), file_systems(&scene), networks()]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
     cases.push(privileged());
     scene.hold(cases);
 }

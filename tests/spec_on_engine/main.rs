@@ -48,7 +48,12 @@ impl Scene {
     }
 
     /// A scene whose policy goes on with this config, in which `FOLDER` is a folder with these files.
-    fn with(host: String, config: &str, files: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
+    fn with(
+        host: String,
+        config: &str,
+        files: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("tidetable-spec-").tempdir().unwrap();
         for (name, content) in files {
             std::fs::write(folder.path().join(name), content).unwrap();
@@ -65,8 +70,13 @@ impl Scene {
     }
 
     fn docker_cli(&self, arguments: &[&str]) -> String {
-        let output = Command::new("docker").args(arguments).env("DOCKER_HOST", &self.host).output().unwrap();
-        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let output =
+            Command::new("docker").args(arguments).env("DOCKER_HOST", &self.host).output().unwrap();
+        assert!(
+            output.status.success(),
+            "docker {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -97,8 +107,9 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         self.server.kill();
-        let quietly =
-            |arguments: &[&str]| Command::new("docker").args(arguments).env("DOCKER_HOST", &self.host).output();
+        let quietly = |arguments: &[&str]| {
+            Command::new("docker").args(arguments).env("DOCKER_HOST", &self.host).output()
+        };
         self.server.remove_containers(&self.host);
         let _gone = quietly(&["network", "rm", &self.name]);
         let _gone = quietly(&["volume", "rm", "-f", &self.name]);

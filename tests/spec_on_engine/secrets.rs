@@ -15,14 +15,17 @@ use super::common::{self, IMAGE, Server};
 use super::{Case, Scene};
 
 /// What no file, answer or line of log may hold.
-const VALUES: [&str; 3] = ["hunter2-of-the-file", "hunter2-of-the-variable", "hunter2-of-the-env-file"];
+const VALUES: [&str; 3] =
+    ["hunter2-of-the-file", "hunter2-of-the-variable", "hunter2-of-the-env-file"];
 
 /// What a container with these secrets is to see, whoever its process is.
 fn cases() -> Vec<Case> {
     // A container that showed them, or whose command had them, would have them kept: it shows their hashes.
     let look = "sha256sum < /run/secrets/pw; printf %s \"$PW\" | sha256sum; printf %s \"$FROM_FILE\" | sha256sum; echo $SHADOWED; \
                 stat -c '%a %u' /run/secrets/pw; cmp /run/secrets/pw /run/secrets/other && ls /run/secrets";
-    let hash = |text: &str| Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "  -\n";
+    let hash = |text: &str| {
+        Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "  -\n"
+    };
     let hashes = [hash(&format!("{}\n", VALUES[0])), hash(VALUES[1]), hash(VALUES[2])].concat();
     let says = format!("{hashes}mine\n444 0\nother\npw\n");
     let secrets = json!({"/run/secrets/pw": "pw", "/run/secrets/other": "pw", "PW": "from-env"});
@@ -49,8 +52,14 @@ fn scene(host: String) -> Scene {
         host,
         "allow_secrets = ['*']\n[secrets.pw]\nfile = 'FOLDER/pw'\n[secrets.from-env]\nenv = 'TEST_SECRET'\n[secrets.gone]\nfile = '/nowhere/at/all'\n\
          [definitions.QUIET]\nimage = 'busybox:latest'\nenv_file = 'FOLDER/env'",
-        &[("pw", &format!("{}\n", VALUES[0])), ("env", &format!("# ours\nFROM_FILE={}\nSHADOWED=file\n", VALUES[2]))],
-        &[("TEST_SECRET", VALUES[1]), ("TIDETABLE_LOG", "trace,bollard=trace,bollard::docker=trace")],
+        &[
+            ("pw", &format!("{}\n", VALUES[0])),
+            ("env", &format!("# ours\nFROM_FILE={}\nSHADOWED=file\n", VALUES[2])),
+        ],
+        &[
+            ("TEST_SECRET", VALUES[1]),
+            ("TIDETABLE_LOG", "trace,bollard=trace,bollard::docker=trace"),
+        ],
     );
     scene.assert_nothing_in_the_clear();
     scene
@@ -65,7 +74,8 @@ impl Scene {
             texts.push((path.to_owned(), self.server.get(path).body));
         }
         let jobs = self.server.get("/jobs").json();
-        let jobs = jobs.as_object().unwrap().values().flat_map(|map| map.as_object().unwrap().keys());
+        let jobs =
+            jobs.as_object().unwrap().values().flat_map(|map| map.as_object().unwrap().keys());
         for id in jobs {
             for path in [format!("/job/{id}"), format!("/job/{id}/logs")] {
                 texts.push((path.clone(), self.server.get(&path).body));
@@ -79,7 +89,10 @@ impl Scene {
         }
         for (place, text) in texts {
             for value in VALUES {
-                assert!(!text.windows(value.len()).any(|part| part == value.as_bytes()), "{value} is in {place}");
+                assert!(
+                    !text.windows(value.len()).any(|part| part == value.as_bytes()),
+                    "{value} is in {place}"
+                );
             }
         }
     }
@@ -108,18 +121,27 @@ fn hold(host: String) {
     };
     assert_eq!(job(json!({"command": "frobnicate"}))["reason"], "command_not_found");
     let kept = job(json!({"keep_container": true, "secrets": ["pw"]}));
-    let shown = scene.docker_cli(&["inspect", &format!("tidetable-{}-1", kept["id"].as_str().unwrap())]);
+    let shown =
+        scene.docker_cli(&["inspect", &format!("tidetable-{}-1", kept["id"].as_str().unwrap())]);
     assert!(!shown.contains(VALUES[0]), "a file is not in what the engine shows");
     let missing = job(json!({"secrets": ["pw", "gone"]}));
-    assert_eq!((&missing["status"], &missing["reason"]), (&json!("failed"), &json!("secret_missing")), "{missing}");
+    assert_eq!(
+        (&missing["status"], &missing["reason"]),
+        (&json!("failed"), &json!("secret_missing")),
+        "{missing}"
+    );
     let error = missing["error"].as_str().unwrap();
     assert!(error.contains("`gone`") && !error.contains("/nowhere"), "{error}");
     scene.assert_nothing_in_the_clear();
     let running = json!({"job_name": "QUIET", "date": "now", "network": "none", "command": "sleep 3600", "secrets": ["pw"], "stop_grace": "1s"});
     let id = scene.server.submit(running);
     scene.server.until(&id, "running");
-    let volume =
-        scene.docker_cli(&["inspect", "-f", "{{range .Mounts}}{{.Name}}{{end}}", &format!("tidetable-{id}-1")]);
+    let volume = scene.docker_cli(&[
+        "inspect",
+        "-f",
+        "{{range .Mounts}}{{.Name}}{{end}}",
+        &format!("tidetable-{id}-1"),
+    ]);
     let is_there = || scene.docker_cli(&["volume", "ls", "-q"]).contains(volume.trim());
     assert!(is_there());
     assert_eq!(scene.server.post_form(&format!("/job/{id}/stop"), "").status, 200);
@@ -140,7 +162,9 @@ fn a_secret_reaches_its_container_on_podman_and_is_nowhere_else() {
 fn a_secret_is_given_to_those_who_may_have_it_and_only_if_there_is_one() {
     let config = "[policies.default]\nallow_secrets = ['team-*']\n[secrets.team-key]\nenv = 'HOME'\n[secrets.other]\nenv = 'HOME'";
     let server = Server::start(&["--engine", "simulated"], config, &[]);
-    let post = |name: &str| server.post_json("/job", &json!({"job_name": IMAGE, "date": "1h", "secrets": [name]}));
+    let post = |name: &str| {
+        server.post_json("/job", &json!({"job_name": IMAGE, "date": "1h", "secrets": [name]}))
+    };
     assert_eq!(post("team-key").status, 201);
     assert_eq!(post("other").assert_problem(403, "policy_denied")["field"], "secrets");
     assert_eq!(post("team-typo").assert_problem(422, "cannot_be_run")["field"], "secrets");
@@ -155,7 +179,8 @@ fn proxy(socket: String, halts: Arc<AtomicBool>, hung: Arc<AtomicBool>) -> u16 {
             let (socket, halts, hung) = (socket.clone(), halts.clone(), hung.clone());
             std::thread::spawn(move || {
                 let Ok(mut engine) = UnixStream::connect(&socket) else { return };
-                let (mut answers, mut back) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
+                let (mut answers, mut back) =
+                    (engine.try_clone().unwrap(), client.try_clone().unwrap());
                 std::thread::spawn(move || std::io::copy(&mut answers, &mut back));
                 let mut buffer = [0; 16 * 1024];
                 while let Ok(count @ 1..) = client.read(&mut buffer) {
@@ -179,9 +204,14 @@ fn a_server_that_was_killed_before_it_had_put_the_secrets_in_puts_them_in_when_i
     let (halts, hung) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
     // What becomes of a container without a start goes by the engine's log of events: one that nobody else fills.
     let daemon = Daemon::start();
-    let port = proxy(daemon.host().strip_prefix("unix://").unwrap().to_owned(), halts.clone(), hung.clone());
+    let port = proxy(
+        daemon.host().strip_prefix("unix://").unwrap().to_owned(),
+        halts.clone(),
+        hung.clone(),
+    );
     let config = "allow_secrets = ['*']\n[secrets.pw]\nfile = 'FOLDER/pw'";
-    let mut scene = Scene::with(format!("tcp://127.0.0.1:{port}"), config, &[("pw", VALUES[0])], &[]);
+    let mut scene =
+        Scene::with(format!("tcp://127.0.0.1:{port}"), config, &[("pw", VALUES[0])], &[]);
     let job = json!({"job_name": IMAGE, "date": "now", "network": "none", "secrets": ["pw"], "command": "wc -c /run/secrets/pw"});
     let id = scene.server.submit(job);
     common::eventually("its container is there, and the secret on its way", || {

@@ -15,16 +15,26 @@ fn long_ago() -> Timestamp {
     at(0)
 }
 
-pub(crate) async fn a_request_that_was_answered_adds_no_second_job_also_after_a_restart(place: &Place) {
+pub(crate) async fn a_request_that_was_answered_adds_no_second_job_also_after_a_restart(
+    place: &Place,
+) {
     let open = place.open();
     assert_eq!(open.store.answer(answer("").request, long_ago()).await.expect("read"), None);
-    let first = open.store.insert_once(&job(1, json!({})), &answer("one"), long_ago()).await.expect("written");
+    let first = open
+        .store
+        .insert_once(&job(1, json!({})), &answer("one"), long_ago())
+        .await
+        .expect("written");
     assert_eq!(first, None);
     open.close().await;
     let open = place.open();
-    let second = open.store.insert_once(&job(2, json!({})), &answer("two"), long_ago()).await.expect("read");
+    let second =
+        open.store.insert_once(&job(2, json!({})), &answer("two"), long_ago()).await.expect("read");
     assert_eq!(second, Some(answer("one")));
-    assert_eq!(open.store.answer(answer("").request, long_ago()).await.expect("read"), Some(answer("one")));
+    assert_eq!(
+        open.store.answer(answer("").request, long_ago()).await.expect("read"),
+        Some(answer("one"))
+    );
     assert_eq!(open.store.get(id(2)).await.expect("read"), None);
     assert_eq!(get(&open.store, id(1)).await, job(1, json!({})));
     assert_eq!(journal(&open.store).await.len(), 1);
@@ -41,9 +51,13 @@ pub(crate) async fn a_job_that_cannot_be_added_leaves_no_answer(place: &Place) {
 
 pub(crate) async fn of_many_equal_requests_at_once_exactly_one_adds_its_job(place: &Place) {
     let open = place.open();
-    let tries: Vec<(Job, Answer)> = (1..=16).map(|n| (job(n, json!({})), answer(&n.to_string()))).collect();
-    let done = join_all(tries.iter().map(|(job, answer)| open.store.insert_once(job, answer, long_ago()))).await;
-    let done: Vec<Option<Answer>> = done.into_iter().map(|done| done.expect("written or read")).collect();
+    let tries: Vec<(Job, Answer)> =
+        (1..=16).map(|n| (job(n, json!({})), answer(&n.to_string()))).collect();
+    let done =
+        join_all(tries.iter().map(|(job, answer)| open.store.insert_once(job, answer, long_ago())))
+            .await;
+    let done: Vec<Option<Answer>> =
+        done.into_iter().map(|done| done.expect("written or read")).collect();
     let won: Vec<usize> = (0..16).filter(|n| done[*n].is_none()).collect();
     assert_eq!(won.len(), 1, "{done:?}");
     assert!(done.iter().flatten().all(|answer| *answer == tries[won[0]].1), "{done:?}");
@@ -57,8 +71,12 @@ pub(crate) async fn an_answer_that_is_too_old_is_none(place: &Place) {
     open.store.insert_once(&first, &answer("one"), long_ago()).await.expect("written");
     let then = first.created_at;
     assert_eq!(open.store.answer(answer("").request, then).await.expect("read"), None);
-    let again = open.store.insert_once(&job(2, json!({})), &answer("two"), then).await.expect("written");
+    let again =
+        open.store.insert_once(&job(2, json!({})), &answer("two"), then).await.expect("written");
     assert_eq!(again, None);
-    assert_eq!(open.store.answer(answer("").request, long_ago()).await.expect("read"), Some(answer("two")));
+    assert_eq!(
+        open.store.answer(answer("").request, long_ago()).await.expect("read"),
+        Some(answer("two"))
+    );
     open.close().await;
 }

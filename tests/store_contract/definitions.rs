@@ -16,17 +16,31 @@ fn spec(json: Value) -> JobSpec {
     serde_json::from_value(json).expect("a spec")
 }
 
-async fn define(store: &Arc<dyn Store>, text: &str, expected: Expected<Revision>) -> Result<Revision, StoreError> {
+async fn define(
+    store: &Arc<dyn Store>,
+    text: &str,
+    expected: Expected<Revision>,
+) -> Result<Revision, StoreError> {
     store.define(&name(text), &spec(json!({"image": "busybox"})), expected, at(5)).await
 }
 
 pub(crate) async fn a_definition_comes_back_as_it_went_in_also_after_a_restart(place: &Place) {
     let open = place.open();
     assert_eq!(open.store.definition(&name("JOB_A")).await.expect("read"), None);
-    let (first, second) =
-        (spec(json!({"image": "busybox", "env": {"K": "ü'\""}})), spec(json!({"image": "a", "priority": 3})));
-    let one = open.store.define(&name("JOB_A"), &first, Expected::Anything, at(5)).await.expect("written");
-    let two = open.store.define(&name("JOB_A"), &second, Expected::Anything, at(6)).await.expect("written");
+    let (first, second) = (
+        spec(json!({"image": "busybox", "env": {"K": "ü'\""}})),
+        spec(json!({"image": "a", "priority": 3})),
+    );
+    let one = open
+        .store
+        .define(&name("JOB_A"), &first, Expected::Anything, at(5))
+        .await
+        .expect("written");
+    let two = open
+        .store
+        .define(&name("JOB_A"), &second, Expected::Anything, at(6))
+        .await
+        .expect("written");
     assert!(two > one);
     let kept = Definition { name: name("JOB_A"), revision: two, spec: second, changed_at: at(6) };
     assert_eq!(open.store.definition(&name("JOB_A")).await.expect("read"), Some(kept.clone()));
@@ -40,23 +54,35 @@ pub(crate) async fn a_definition_comes_back_as_it_went_in_also_after_a_restart(p
 pub(crate) async fn a_definition_is_written_only_over_what_was_expected(place: &Place) {
     let open = place.open();
     let store = &open.store;
-    let outdated = |written: Result<Revision, StoreError>| assert!(matches!(written, Err(StoreError::Outdated)));
+    let outdated = |written: Result<Revision, StoreError>| {
+        assert!(matches!(written, Err(StoreError::Outdated)))
+    };
     outdated(define(store, "a", Expected::Something).await);
     outdated(define(store, "a", Expected::OneOf(vec![Revision(1)])).await);
     let one = define(store, "a", Expected::Nothing).await.expect("there was none");
     outdated(define(store, "a", Expected::Nothing).await);
-    let two = define(store, "a", Expected::OneOf(vec![Revision(77), one])).await.expect("it was that one");
+    let two = define(store, "a", Expected::OneOf(vec![Revision(77), one]))
+        .await
+        .expect("it was that one");
     outdated(define(store, "a", Expected::OneOf(vec![one])).await);
     outdated(define(store, "a", Expected::OneOf(vec![])).await);
     assert_eq!(store.definition(&name("a")).await.expect("read").expect("kept").revision, two);
-    assert!(matches!(store.undefine(&name("a"), Expected::OneOf(vec![one])).await, Err(StoreError::Outdated)));
+    assert!(matches!(
+        store.undefine(&name("a"), Expected::OneOf(vec![one])).await,
+        Err(StoreError::Outdated)
+    ));
     assert!(store.undefine(&name("a"), Expected::OneOf(vec![two])).await.expect("removed"));
     assert!(!store.undefine(&name("a"), Expected::Anything).await.expect("nothing to remove"));
-    assert!(matches!(store.undefine(&name("a"), Expected::Something).await, Err(StoreError::Outdated)));
+    assert!(matches!(
+        store.undefine(&name("a"), Expected::Something).await,
+        Err(StoreError::Outdated)
+    ));
     open.close().await;
 }
 
-pub(crate) async fn a_definition_that_is_made_again_is_not_taken_for_the_one_that_was_removed(place: &Place) {
+pub(crate) async fn a_definition_that_is_made_again_is_not_taken_for_the_one_that_was_removed(
+    place: &Place,
+) {
     let open = place.open();
     let first = define(&open.store, "a", Expected::Anything).await.expect("written");
     open.store.undefine(&name("a"), Expected::Anything).await.expect("removed");
@@ -70,7 +96,8 @@ pub(crate) async fn a_definition_that_is_made_again_is_not_taken_for_the_one_tha
 pub(crate) async fn of_many_who_write_over_the_same_revision_exactly_one_does(place: &Place) {
     let open = place.open();
     let first = define(&open.store, "a", Expected::Anything).await.expect("written");
-    let done = join_all((0..16).map(|_| define(&open.store, "a", Expected::OneOf(vec![first])))).await;
+    let done =
+        join_all((0..16).map(|_| define(&open.store, "a", Expected::OneOf(vec![first])))).await;
     assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1, "{done:?}");
     open.close().await;
 }

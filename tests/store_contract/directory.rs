@@ -97,7 +97,8 @@ async fn an_instance_keeps_the_id_that_it_was_given_first() {
     let dir = tempfile::tempdir().expect("a folder");
     let (first, second) = (InstanceId::new([1; 16]), InstanceId::new([2; 16]));
     for given in [first, second] {
-        let (store, _writer) = SqliteStore::open(dir.path(), Threads::Pool, given).expect("it opens");
+        let (store, _writer) =
+            SqliteStore::open(dir.path(), Threads::Pool, given).expect("it opens");
         assert_eq!(store.instance(), first);
     }
 }
@@ -118,7 +119,8 @@ async fn a_directory_that_cannot_be_written_is_refused() {
 async fn a_newer_schema_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().expect("a folder");
     with_one_job(dir.path()).await;
-    let newer = "INSERT INTO refinery_schema_history VALUES (999, 'later', '2030-01-01T00:00:00Z', '1')";
+    let newer =
+        "INSERT INTO refinery_schema_history VALUES (999, 'later', '2030-01-01T00:00:00Z', '1')";
     database(dir.path()).execute(newer, []).expect("it can be written");
     let before = fs::read(dir.path().join(FILE)).expect("it can be read");
     let refused = refusal(dir.path());
@@ -149,19 +151,30 @@ async fn a_file_that_is_damaged_is_refused() {
 async fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().expect("a folder");
     let other = database(dir.path());
-    other.execute_batch("CREATE TABLE jobs (mine TEXT); INSERT INTO jobs VALUES ('x')").expect("it can be written");
+    other
+        .execute_batch("CREATE TABLE jobs (mine TEXT); INSERT INTO jobs VALUES ('x')")
+        .expect("it can be written");
     assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
-    let kept: String = other.query_row("SELECT mine FROM jobs", [], |row| row.get(0)).expect("it can be read");
+    let kept: String =
+        other.query_row("SELECT mine FROM jobs", [], |row| row.get(0)).expect("it can be read");
     assert_eq!(kept, "x");
 }
 
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_said_to_be_damaged_and_whose_it_is() {
     let dir = tempfile::tempdir().expect("a folder");
-    for broken in ["spec = '{'", "status = 'gone'", "status = 'running'", "name = ''", "due_at = 9223372036854775807"] {
+    for broken in [
+        "spec = '{'",
+        "status = 'gone'",
+        "status = 'running'",
+        "name = ''",
+        "due_at = 9223372036854775807",
+    ] {
         let _ = fs::remove_file(dir.path().join(FILE));
         with_one_job(dir.path()).await;
-        database(dir.path()).execute(&format!("UPDATE jobs SET {broken}"), []).expect("it can be written");
+        database(dir.path())
+            .execute(&format!("UPDATE jobs SET {broken}"), [])
+            .expect("it can be written");
         let refused = refusal(dir.path());
         assert!(matches!(refused, OpenError::Damaged { .. }), "{broken}: {refused:?}");
         assert!(refused.to_string().contains(&id(1).to_string()), "{broken}: {refused}");
@@ -169,12 +182,15 @@ async fn a_row_that_cannot_be_read_is_said_to_be_damaged_and_whose_it_is() {
 }
 
 #[tokio::test]
-async fn a_row_of_history_that_cannot_be_read_keeps_nobody_from_working_and_is_said_to_be_damaged() {
+async fn a_row_of_history_that_cannot_be_read_keeps_nobody_from_working_and_is_said_to_be_damaged()
+{
     let dir = tempfile::tempdir().expect("a folder");
     for broken in ["spec = '{', status = 'missed'", "status = 'failed', detail = '{'"] {
         let _ = fs::remove_file(dir.path().join(FILE));
         with_one_job(dir.path()).await;
-        database(dir.path()).execute(&format!("UPDATE jobs SET {broken}"), []).expect("it can be written");
+        database(dir.path())
+            .execute(&format!("UPDATE jobs SET {broken}"), [])
+            .expect("it can be written");
         let open = open(dir.path());
         let failure = open.store.get(id(1)).await.expect_err("it cannot be read");
         assert!(matches!(failure, StoreError::Damaged(_)), "{broken}: {failure}");
@@ -194,8 +210,9 @@ async fn each_migration_makes_its_tables() {
         let rows = statement.query_map([], |row| row.get(0)).expect("it can be read");
         rows.collect::<Result<_, _>>().expect("it can be read")
     };
-    let tables =
-        names("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name");
+    let tables = names(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
+    );
     assert_eq!(
         tables,
         [
@@ -283,8 +300,9 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
         }
         journal_agrees(&open.store).await;
         open.close().await;
-        let verdict: String =
-            database(dir.path()).query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be read");
+        let verdict: String = database(dir.path())
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .expect("it can be read");
         assert_eq!(verdict, "ok");
     }
 }
@@ -302,7 +320,9 @@ fn read_until_killed(dir: &Path, lines: usize, acknowledged: &mut HashMap<JobId,
     for line in output.lines() {
         let line = line.expect("it is text");
         let mut words = line.split(' ');
-        let (Some("acknowledged"), Some(id), Some(version)) = (words.next(), words.next(), words.next()) else {
+        let (Some("acknowledged"), Some(id), Some(version)) =
+            (words.next(), words.next(), words.next())
+        else {
             continue;
         };
         let version = Version(version.parse().expect("a number"));
@@ -321,7 +341,10 @@ fn read_until_killed(dir: &Path, lines: usize, acknowledged: &mut HashMap<JobId,
 async fn journal_agrees(store: &Arc<dyn Store>) {
     let rows = journal(store).await;
     assert!(rows.windows(2).all(|pair| pair[0].seq < pair[1].seq));
-    assert_eq!(rows.last().map(|row| row.seq), Some(store.last_seq().await.expect("it can be read")));
+    assert_eq!(
+        rows.last().map(|row| row.seq),
+        Some(store.last_seq().await.expect("it can be read"))
+    );
     let mut last = HashMap::new();
     for row in &rows {
         let before = last.insert(row.job, row);
@@ -342,7 +365,8 @@ fn the_child_that_is_killed() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let (store, writer) =
-            SqliteStore::open(Path::new(&dir), Threads::Pool, InstanceId::new([7; 16])).expect("it opens");
+            SqliteStore::open(Path::new(&dir), Threads::Pool, InstanceId::new([7; 16]))
+                .expect("it opens");
         tokio::join!(writer.run(), join_all((0..16).map(|lane| write_for_ever(&store, lane))));
     });
 }
@@ -353,12 +377,19 @@ async fn write_for_ever(store: &SqliteStore, lane: u8) {
         let mut bytes = [lane; 16];
         bytes[..8].copy_from_slice(&n.to_be_bytes());
         bytes[8..10].copy_from_slice(&round.to_be_bytes());
-        let first = Job { id: JobId::from_bytes(bytes), ..job(0, json!({"env": {"LANE": lane.to_string()}})) };
+        let first = Job {
+            id: JobId::from_bytes(bytes),
+            ..job(0, json!({"env": {"LANE": lane.to_string()}}))
+        };
         store.insert(&first).await.expect("it is inserted");
         acknowledge(&first);
         let second = Job { version: first.version.next(), state: State::Pulling, ..first };
         store
-            .advance(&Job { version: Version(0), state: State::Scheduled, ..second.clone() }, &second, at(1))
+            .advance(
+                &Job { version: Version(0), state: State::Scheduled, ..second.clone() },
+                &second,
+                at(1),
+            )
             .await
             .expect("it is advanced");
         acknowledge(&second);
@@ -377,7 +408,8 @@ async fn a_backup_says_what_may_have_run_elsewhere_until_that_is_seen_to() {
     let (dir, copy) = (above.path().join("store"), above.path().join("backup"));
     let original = open(&dir);
     let due = |n, ms, state| Job { due_at: at(ms), ..with_state(n, json!({}), state) };
-    let over = every_state().into_iter().find(|state| state.status().map() == Map::History).expect("one");
+    let over =
+        every_state().into_iter().find(|state| state.status().map() == Map::History).expect("one");
     for job in [
         due(1, 500, State::Scheduled),
         due(2, 5_000, State::Scheduled),
@@ -392,7 +424,8 @@ async fn a_backup_says_what_may_have_run_elsewhere_until_that_is_seen_to() {
     back_up(&dir, &copy, at(1_000)).expect("it is written");
     original.close().await;
 
-    let restored = Restored { since: at(1_000), served_at: at(2_000), engine: Some(EngineId("A".to_owned())) };
+    let restored =
+        Restored { since: at(1_000), served_at: at(2_000), engine: Some(EngineId("A".to_owned())) };
     for served_at in [at(2_000), at(7_000)] {
         let served = open(&copy);
         assert_eq!(
@@ -406,7 +439,10 @@ async fn a_backup_says_what_may_have_run_elsewhere_until_that_is_seen_to() {
         assert_eq!(overtaken, [id(1), id(3), id(4)], "its own jobs are not among them");
         insert(
             &served.store,
-            Job { due_at: at(1_500), ..job(100 + u32::try_from(served_at.timestamp()).expect("small"), json!({})) },
+            Job {
+                due_at: at(1_500),
+                ..job(100 + u32::try_from(served_at.timestamp()).expect("small"), json!({}))
+            },
         )
         .await;
         served.close().await;

@@ -3,7 +3,9 @@
 use serde_json::Value;
 use tidetable::domain::container::Exit;
 use tidetable::domain::id::{Attempt, ContainerId, Digest, JobId, Timestamp, Version};
-use tidetable::domain::job::{End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait};
+use tidetable::domain::job::{
+    End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait,
+};
 
 /// So many milliseconds after 1970.
 pub(crate) fn at(ms: i64) -> Timestamp {
@@ -39,7 +41,11 @@ pub(crate) fn queued() -> State {
 }
 
 pub(crate) fn retrying() -> State {
-    State::Retrying(Setback { reason: Reason::ExitNonzero, error: "it ended with 3".to_owned(), exit_code: Some(3) })
+    State::Retrying(Setback {
+        reason: Reason::ExitNonzero,
+        error: "it ended with 3".to_owned(),
+        exit_code: Some(3),
+    })
 }
 
 /// At least one state of every status, with everything that such a state can hold, and with as little.
@@ -50,9 +56,15 @@ pub(crate) fn every_state() -> Vec<State> {
     let run = Run { container: ContainerId("c0ffee".to_owned()), started_at, image_digest };
     let bare = Run { image_digest: None, ..run.clone() };
     let stopping = |held, why| {
-        State::Stopping(Stopping { held, why, since: at(13), kill_at: (why == StopCause::Timeout).then(|| at(14)) })
+        State::Stopping(Stopping {
+            held,
+            why,
+            since: at(13),
+            kill_at: (why == StopCause::Timeout).then(|| at(14)),
+        })
     };
-    let end = |outcome| End { outcome, at: at(17), reason: None, error: None, run: None, exit: None };
+    let end =
+        |outcome| End { outcome, at: at(17), reason: None, error: None, run: None, exit: None };
     let failed = End {
         reason: Some(Reason::ExitNonzero),
         error: Some("it ended with 3, \"quoted\"\n\u{0}ü".to_owned()),

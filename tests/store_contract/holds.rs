@@ -23,21 +23,37 @@ fn held(hold: &Hold) -> State {
     State::Queued(Wait { reason: Reason::QueueFull, since: at(7), hold: Some(hold.clone()) })
 }
 
-pub(crate) async fn what_is_held_back_is_not_in_the_queue_and_comes_in_the_same_order(place: &Place) {
+pub(crate) async fn what_is_held_back_is_not_in_the_queue_and_comes_in_the_same_order(
+    place: &Place,
+) {
     let open = place.open();
     let (a, b) = (by_queue("a"), by_name("busybox", 1));
-    for (n, hold, priority, ms) in
-        [(1, &a, 0, 100), (2, &a, 5, 300), (3, &a, 5, 200), (4, &a, 0, 100), (5, &b, 5, 250), (6, &b, -1, 1)]
-    {
-        insert(&open.store, Job { due_at: at(ms), ..with_state(n, json!({"priority": priority}), held(hold)) }).await;
+    for (n, hold, priority, ms) in [
+        (1, &a, 0, 100),
+        (2, &a, 5, 300),
+        (3, &a, 5, 200),
+        (4, &a, 0, 100),
+        (5, &b, 5, 250),
+        (6, &b, -1, 1),
+    ] {
+        insert(
+            &open.store,
+            Job { due_at: at(ms), ..with_state(n, json!({"priority": priority}), held(hold)) },
+        )
+        .await;
     }
     insert(&open.store, with_state(9, json!({"priority": -9}), queued())).await;
     assert_eq!(ids(&open.store.queued(10).await.expect("read")), [id(9)]);
-    let first = async |wanted: &[(Hold, usize)], limit| ids(&open.store.held(wanted, limit).await.expect("read"));
+    let first = async |wanted: &[(Hold, usize)], limit| {
+        ids(&open.store.held(wanted, limit).await.expect("read"))
+    };
     let many = usize::MAX;
     assert_eq!(first(&[(a.clone(), many)], 10).await, [3, 2, 1, 4].map(id));
     assert_eq!(first(&[(a.clone(), 1)], 10).await, [id(3)]);
-    assert_eq!(first(&[(a.clone(), many), (b.clone(), many)], 10).await, [3, 5, 2, 1, 4, 6].map(id));
+    assert_eq!(
+        first(&[(a.clone(), many), (b.clone(), many)], 10).await,
+        [3, 5, 2, 1, 4, 6].map(id)
+    );
     assert_eq!(first(&[(a.clone(), many), (b.clone(), many)], 2).await, [3, 5].map(id));
     assert_eq!(first(&[(b.clone(), 1), (a.clone(), 1)], 10).await, [3, 5].map(id));
     assert_eq!(first(&[(by_queue("other"), many)], 10).await, []);
@@ -45,7 +61,9 @@ pub(crate) async fn what_is_held_back_is_not_in_the_queue_and_comes_in_the_same_
     open.close().await;
 }
 
-pub(crate) async fn a_job_that_is_let_go_or_moved_is_no_longer_under_its_hold_also_after_a_restart(place: &Place) {
+pub(crate) async fn a_job_that_is_let_go_or_moved_is_no_longer_under_its_hold_also_after_a_restart(
+    place: &Place,
+) {
     let open = place.open();
     let (a, b) = (by_queue("a"), by_name("busybox", 2));
     for n in 1..=4 {
@@ -57,7 +75,8 @@ pub(crate) async fn a_job_that_is_let_go_or_moved_is_no_longer_under_its_hold_al
     }
     open.close().await;
     let open = place.open();
-    let under = async |hold: &Hold| ids(&open.store.held(&[(hold.clone(), 9)], 9).await.expect("read"));
+    let under =
+        async |hold: &Hold| ids(&open.store.held(&[(hold.clone(), 9)], 9).await.expect("read"));
     assert_eq!((under(&a).await, under(&b).await), (vec![id(4)], vec![id(3)]));
     assert_eq!(ids(&open.store.queued(10).await.expect("read")), [id(1)]);
     for (n, state) in states {
@@ -69,7 +88,14 @@ pub(crate) async fn a_job_that_is_let_go_or_moved_is_no_longer_under_its_hold_al
 pub(crate) async fn every_hold_is_found_once_however_many_wait_under_it(place: &Place) {
     let open = place.open();
     let both = Hold { queue: by_queue("a").queue, ..by_name("library/x:1 y", 3) };
-    let all = [by_queue("a"), by_queue("a-b"), by_name("busybox", 1), by_name("busybox", 2), by_schedule("a"), both];
+    let all = [
+        by_queue("a"),
+        by_queue("a-b"),
+        by_name("busybox", 1),
+        by_name("busybox", 2),
+        by_schedule("a"),
+        both,
+    ];
     assert_eq!(open.store.holds(None, 10).await.expect("read"), []);
     for (n, hold) in (1..).zip(all.iter().chain(&all)) {
         insert(&open.store, with_state(n, json!({}), held(hold))).await;
@@ -94,7 +120,8 @@ pub(crate) async fn every_hold_is_found_once_however_many_wait_under_it(place: &
 pub(crate) async fn how_much_of_a_limit_is_taken_is_how_many_are_in_the_running_map(place: &Place) {
     let open = place.open();
     let in_queue = |queue: &str| json!({ "queue": queue });
-    let running = every_state().iter().filter(|state| state.status().map().as_str() == "running").count();
+    let running =
+        every_state().iter().filter(|state| state.status().map().as_str() == "running").count();
     for (n, state) in (1..).zip(every_state()) {
         insert(&open.store, with_state(n, in_queue("a"), state)).await;
     }
@@ -106,7 +133,8 @@ pub(crate) async fn how_much_of_a_limit_is_taken_is_how_many_are_in_the_running_
     insert(&open.store, named(91, "JOB_A", json!({}))).await;
     let queue = |name: &str| Limit::Queue(name.parse().expect("a name"));
     let name = |name: &str| Limit::Name(name.parse().expect("a name"));
-    let limits = [queue("a"), queue("b"), queue("c"), name("busybox"), name("JOB_A"), name("JOB_B")];
+    let limits =
+        [queue("a"), queue("b"), queue("c"), name("busybox"), name("JOB_A"), name("JOB_B")];
     let taken = open.store.taken(&limits).await.expect("read");
     assert_eq!(taken, [running, 1, 0, running, 2, 0]);
     assert!(open.store.taken(&[]).await.expect("read").is_empty());
@@ -129,7 +157,10 @@ pub(crate) async fn how_many_wait_is_counted_with_every_write_and_after_a_restar
     let second = advance(&open.store, &first, queued()).await;
     assert_eq!(open.store.waiting(), 2);
     let third = advance(&open.store, &second, State::Pulling).await;
-    assert!(open.store.advance(&second, &third, at(1)).await.is_err(), "it was decided on an older version");
+    assert!(
+        open.store.advance(&second, &third, at(1)).await.is_err(),
+        "it was decided on an older version"
+    );
     assert_eq!(open.store.waiting(), 1);
     open.close().await;
     let open = place.open();

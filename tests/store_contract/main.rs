@@ -172,9 +172,10 @@ async fn a_job_in_any_state_comes_back_as_it_went_in(place: &Place) {
     let mut jobs = Vec::new();
     for (n, state) in (1..).zip(every_state()) {
         seen.insert(state.status().as_str());
-        let spec =
-            json!({"command": ["sh", "-c", "ü'\""], "priority": -3, "start_deadline": "90s", "labels": {"a": "b"}});
-        jobs.push(insert(&open.store, Job { attempt: Attempt(n), ..with_state(n, spec, state) }).await);
+        let spec = json!({"command": ["sh", "-c", "ü'\""], "priority": -3, "start_deadline": "90s", "labels": {"a": "b"}});
+        jobs.push(
+            insert(&open.store, Job { attempt: Attempt(n), ..with_state(n, spec, state) }).await,
+        );
     }
     assert_eq!(seen.len(), Status::ALL.len(), "every status has a state here");
     for job in &jobs {
@@ -231,12 +232,21 @@ async fn of_many_transitions_at_once_exactly_one_wins(place: &Place) {
     let open = place.open();
     let first = insert(&open.store, job(1, json!({}))).await;
     let afters: Vec<Job> = (1..=16)
-        .map(|n| Job { version: first.version.next(), attempt: Attempt(n), state: State::Pulling, ..first.clone() })
+        .map(|n| Job {
+            version: first.version.next(),
+            attempt: Attempt(n),
+            state: State::Pulling,
+            ..first.clone()
+        })
         .collect();
     let done = join_all(afters.iter().map(|after| open.store.advance(&first, after, at(2)))).await;
-    let won: Vec<&Job> = afters.iter().zip(&done).filter(|(_, done)| done.is_ok()).map(|(after, _)| after).collect();
+    let won: Vec<&Job> =
+        afters.iter().zip(&done).filter(|(_, done)| done.is_ok()).map(|(after, _)| after).collect();
     assert_eq!(won.len(), 1, "{done:?}");
-    assert!(done.iter().filter(|done| matches!(done, Err(StoreError::Outdated))).count() == 15, "{done:?}");
+    assert!(
+        done.iter().filter(|done| matches!(done, Err(StoreError::Outdated))).count() == 15,
+        "{done:?}"
+    );
     assert_eq!(&get(&open.store, id(1)).await, won[0]);
     assert_eq!(journal(&open.store).await.len(), 2);
     open.close().await;
@@ -250,7 +260,8 @@ async fn every_transition_is_one_row_of_the_journal(place: &Place) {
         .into_iter()
         .find(|state| state.reason().is_some() && state.status() == Status::Failed)
         .expect("one");
-    let after = Job { version: first.version.next(), attempt: Attempt(1), state: ended, ..first.clone() };
+    let after =
+        Job { version: first.version.next(), attempt: Attempt(1), state: ended, ..first.clone() };
     open.store.advance(&first, &after, at(2)).await.expect("it is advanced");
     let rows = journal(&open.store).await;
     let row = |seq, ms, from, to, attempt, reason, exit_code, version| Transition {
@@ -331,12 +342,14 @@ async fn subscribers_get_every_transition_in_its_order(place: &Place) {
 
 async fn a_thousand_inserts_at_once_are_all_there_after_a_restart(place: &Place) {
     let open = place.open();
-    let jobs: Vec<Job> = (1..=1_000).map(|n| job(n, json!({"env": {"N": n.to_string()}}))).collect();
+    let jobs: Vec<Job> =
+        (1..=1_000).map(|n| job(n, json!({"env": {"N": n.to_string()}}))).collect();
     let done = join_all(jobs.iter().map(|job| open.store.insert(job))).await;
     assert!(done.iter().all(Result::is_ok));
     open.close().await;
     let open = place.open();
-    let stored = futures::stream::iter(&jobs).then(|job| get(&open.store, job.id)).collect::<Vec<_>>().await;
+    let stored =
+        futures::stream::iter(&jobs).then(|job| get(&open.store, job.id)).collect::<Vec<_>>().await;
     assert_eq!(stored, jobs);
     open.close().await;
 }

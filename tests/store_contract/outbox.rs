@@ -22,7 +22,9 @@ async fn first(store: &Arc<dyn Store>) -> Option<Letter> {
     store.first_letter(HERE, at(1_000)).await.expect("read")
 }
 
-pub(crate) async fn a_letter_is_written_with_the_end_that_it_tells_of_and_with_nothing_else(place: &Place) {
+pub(crate) async fn a_letter_is_written_with_the_end_that_it_tells_of_and_with_nothing_else(
+    place: &Place,
+) {
     let open = place.open();
     insert(&open.store, told(1)).await;
     assert_eq!(open.store.receivers().await.expect("read"), []);
@@ -41,7 +43,9 @@ pub(crate) async fn a_letter_is_written_with_the_end_that_it_tells_of_and_with_n
     open.close().await;
 }
 
-pub(crate) async fn letters_of_a_receiver_come_in_order_and_one_that_is_put_off_lets_the_next_go_first(place: &Place) {
+pub(crate) async fn letters_of_a_receiver_come_in_order_and_one_that_is_put_off_lets_the_next_go_first(
+    place: &Place,
+) {
     let open = place.open();
     for n in 1..=3 {
         insert(&open.store, told(n)).await;
@@ -52,7 +56,11 @@ pub(crate) async fn letters_of_a_receiver_come_in_order_and_one_that_is_put_off_
     assert_eq!((letter.job, letter.tries), (id(1), 0));
     open.store.put_letter_off(letter.id, at(10)).await.expect("written");
     assert_eq!(first(&open.store).await.map(|letter| letter.job), Some(id(2)));
-    assert_eq!(open.store.first_letter(HERE, at(4)).await.expect("read"), None, "nothing is due yet");
+    assert_eq!(
+        open.store.first_letter(HERE, at(4)).await.expect("read"),
+        None,
+        "nothing is due yet"
+    );
     for _ in 0..2 {
         let next = first(&open.store).await.expect("there is one");
         open.store.drop_letter(next.id).await.expect("written");

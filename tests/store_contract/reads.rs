@@ -50,7 +50,9 @@ pub(crate) async fn the_next_due_time_is_that_of_a_job_which_waits_for_it(place:
 
 pub(crate) async fn the_queue_is_by_priority_then_due_time_then_id(place: &Place) {
     let open = place.open();
-    for (n, priority, ms) in [(1, 0, 100), (2, 5, 300), (3, 5, 200), (4, -1, 1), (5, 0, 100), (6, 0, 50)] {
+    for (n, priority, ms) in
+        [(1, 0, 100), (2, 5, 300), (3, 5, 200), (4, -1, 1), (5, 0, 100), (6, 0, 50)]
+    {
         let waiting = with_state(n, json!({ "priority": priority }), queued());
         insert(&open.store, Job { due_at: at(ms), ..waiting }).await;
     }
@@ -97,7 +99,8 @@ pub(crate) async fn active_jobs_are_those_of_the_running_map(place: &Place) {
 pub(crate) async fn an_id_is_found_by_how_it_begins(place: &Place) {
     let open = place.open();
     let named = |hex: &str| Job { id: hex.parse().expect("an id"), ..job(1, json!({})) };
-    let (a, b, c) = ("00ff".to_owned() + &"0".repeat(28), "00ff1".to_owned() + &"f".repeat(27), "f".repeat(32));
+    let (a, b, c) =
+        ("00ff".to_owned() + &"0".repeat(28), "00ff1".to_owned() + &"f".repeat(27), "f".repeat(32));
     for hex in [&a, &b, &c] {
         insert(&open.store, named(hex)).await;
     }
@@ -122,7 +125,13 @@ pub(crate) async fn an_id_is_found_by_how_it_begins(place: &Place) {
     open.close().await;
 }
 
-async fn page(open: &Open, map: Map, filter: &Filter, after: Option<JobId>, limit: usize) -> Vec<JobId> {
+async fn page(
+    open: &Open,
+    map: Map,
+    filter: &Filter,
+    after: Option<JobId>,
+    limit: usize,
+) -> Vec<JobId> {
     let mut snapshot = open.store.snapshot().await.expect("a snapshot");
     ids(&snapshot.page(map, filter, after, limit).await.expect("a page"))
 }
@@ -144,7 +153,10 @@ pub(crate) async fn a_page_goes_on_after_the_last_and_keeps_to_its_map(place: &P
         expected.sort();
         let mut found = Vec::new();
         loop {
-            let jobs = snapshot.page(map, &Filter::default(), found.last().copied(), 7).await.expect("a page");
+            let jobs = snapshot
+                .page(map, &Filter::default(), found.last().copied(), 7)
+                .await
+                .expect("a page");
             found.extend(ids(&jobs));
             if jobs.len() < 7 {
                 break;
@@ -160,17 +172,27 @@ pub(crate) async fn a_filter_restricts_by_status_name_schedule_and_label(place: 
     let open = place.open();
     let odd = r#"a"b.c'$[0]"#;
     insert(&open.store, job(1, json!({"labels": {"team": "a"}}))).await;
-    insert(&open.store, Job { name: "other".parse().expect("a name"), ..job(2, json!({"labels": {"team": "b"}})) })
-        .await;
+    insert(
+        &open.store,
+        Job { name: "other".parse().expect("a name"), ..job(2, json!({"labels": {"team": "b"}})) },
+    )
+    .await;
     insert(&open.store, with_state(3, json!({"labels": {"team": "a"}}), queued())).await;
     insert(&open.store, job(4, json!({"labels": {odd: "x"}}))).await;
     insert(&open.store, with_state(5, json!({}), State::Pulling)).await;
-    let nightly = Origin { schedule: "nightly".parse().expect("a name"), generation: Generation(1), nominal: None };
-    insert(&open.store, Job { origin: Some(nightly), ..job(6, json!({"labels": {"team": "c"}})) }).await;
+    let nightly = Origin {
+        schedule: "nightly".parse().expect("a name"),
+        generation: Generation(1),
+        nominal: None,
+    };
+    insert(&open.store, Job { origin: Some(nightly), ..job(6, json!({"labels": {"team": "c"}})) })
+        .await;
     let schedule = |name: &str| Filter { schedule: Some(name.to_owned()), ..Filter::default() };
     let status = |status| Filter { status: Some(status), ..Filter::default() };
-    let label =
-        |name: &str, value: &str| Filter { label: Some((name.to_owned(), value.to_owned())), ..Filter::default() };
+    let label = |name: &str, value: &str| Filter {
+        label: Some((name.to_owned(), value.to_owned())),
+        ..Filter::default()
+    };
     let name = Filter { name: Some("other".to_owned()), ..Filter::default() };
     for (filter, expected) in [
         (Filter::default(), vec![1, 2, 3, 4, 6]),
@@ -191,7 +213,14 @@ pub(crate) async fn a_filter_restricts_by_status_name_schedule_and_label(place: 
         (Filter { schedule: Some("nightly".to_owned()), ..label("team", "c") }, vec![6]),
         (Filter { schedule: Some("nightly".to_owned()), ..label("team", "a") }, vec![]),
         (Filter { status: Some(Status::Queued), ..schedule("nightly") }, vec![]),
-        (Filter { name: Some("busybox".to_owned()), status: Some(Status::Queued), ..Filter::default() }, vec![3]),
+        (
+            Filter {
+                name: Some("busybox".to_owned()),
+                status: Some(Status::Queued),
+                ..Filter::default()
+            },
+            vec![3],
+        ),
     ] {
         let expected: Vec<JobId> = expected.into_iter().map(id).collect();
         assert_eq!(page(&open, Map::Scheduled, &filter, None, 10).await, expected, "{filter:?}");
@@ -201,9 +230,14 @@ pub(crate) async fn a_filter_restricts_by_status_name_schedule_and_label(place: 
     open.close().await;
 }
 
-pub(crate) async fn a_job_is_found_by_the_labels_that_it_has_now_in_the_map_that_it_is_in_now(place: &Place) {
+pub(crate) async fn a_job_is_found_by_the_labels_that_it_has_now_in_the_map_that_it_is_in_now(
+    place: &Place,
+) {
     let open = place.open();
-    let label = |value: &str| Filter { label: Some(("team".to_owned(), value.to_owned())), ..Filter::default() };
+    let label = |value: &str| Filter {
+        label: Some(("team".to_owned(), value.to_owned())),
+        ..Filter::default()
+    };
     let found = async |map, value: &str| page(&open, map, &label(value), None, 10).await;
     let mut job = insert(&open.store, job(1, json!({"labels": {"team": "a", "tier": "1"}}))).await;
     assert_eq!(found(Map::Scheduled, "a").await, [id(1)]);
@@ -225,7 +259,10 @@ pub(crate) async fn a_job_is_found_by_the_labels_that_it_has_now_in_the_map_that
         let after = Job { version: other.version.next(), spec, ..other.clone() };
         open.store.advance(&other, &after, at(9_000)).await.expect("it is advanced");
         other = after;
-        assert_eq!((found(Map::Scheduled, "a").await, found(Map::Scheduled, "b").await), (of_a, of_b));
+        assert_eq!(
+            (found(Map::Scheduled, "a").await, found(Map::Scheduled, "b").await),
+            (of_a, of_b)
+        );
     }
     open.close().await;
 }
@@ -243,9 +280,13 @@ pub(crate) async fn a_snapshot_sees_one_moment_while_writers_go_on(place: &Place
         insert(&open.store, job(n, json!({}))).await;
     }
     let first = snapshot.page(Map::Scheduled, &Filter::default(), None, 10).await.expect("a page");
-    let second = snapshot.page(Map::Scheduled, &Filter::default(), Some(id(10)), 100).await.expect("a page");
+    let second =
+        snapshot.page(Map::Scheduled, &Filter::default(), Some(id(10)), 100).await.expect("a page");
     assert_eq!([first, second].concat(), before);
-    assert_eq!(snapshot.page(Map::Running, &Filter::default(), None, 100).await.expect("a page"), []);
+    assert_eq!(
+        snapshot.page(Map::Running, &Filter::default(), None, 100).await.expect("a page"),
+        []
+    );
     drop(snapshot);
     assert_eq!(page(&open, Map::Running, &Filter::default(), None, 100).await.len(), 20);
     assert_eq!(page(&open, Map::Scheduled, &Filter::default(), None, 100).await.len(), 20);

@@ -75,7 +75,12 @@ pub(crate) async fn a_turn_is_there_whole_also_after_a_restart(place: &Place) {
     assert_eq!(jobs[1], next.jobs[0]);
     assert_eq!(journal(&open.store).await.len(), 2, "each job is told of");
     assert_eq!(ledger(&open.store, "a").await, [], "nothing is decided yet");
-    let said = open.store.said(&named("a"), Generation(1)).await.expect("read").expect("it said something");
+    let said = open
+        .store
+        .said(&named("a"), Generation(1))
+        .await
+        .expect("read")
+        .expect("it said something");
     assert_eq!((said.schedule, said.accepted_at), (schedule(json!({"max_runs": 7})), second(0)));
     open.close().await;
 }
@@ -86,7 +91,8 @@ pub(crate) async fn a_turn_that_was_decided_on_something_else_changes_nothing(pl
     let again = open.store.turn(first_turn("a", json!({}), second(1)), second(1)).await;
     assert!(is_outdated(again), "there is one already");
 
-    let [first, other] = [turn(&open.store, "a", second(10)).await, turn(&open.store, "a", second(10)).await];
+    let [first, other] =
+        [turn(&open.store, "a", second(10)).await, turn(&open.store, "a", second(10)).await];
     open.store.turn(first, second(10)).await.expect("it is written");
     let (before, lines) = (record(&open.store, "a").await, journal(&open.store).await.len());
     assert!(is_outdated(open.store.turn(other, second(10)).await));
@@ -94,7 +100,8 @@ pub(crate) async fn a_turn_that_was_decided_on_something_else_changes_nothing(pl
 
     // A job that it would take off was taken off by somebody else.
     let waits = waiting(&open.store, "a").await;
-    let deletion = record(&open.store, "a").await.change(&Change::Delete, &waits, second(11), &mut new_id);
+    let deletion =
+        record(&open.store, "a").await.change(&Change::Delete, &waits, second(11), &mut new_id);
     let canceled = waits[0].on(Event::Cancel, second(11)).expect("it can be");
     open.store.advance(&waits[0], &canceled, second(11)).await.expect("it is written");
     assert!(is_outdated(open.store.turn(deletion, second(11)).await));
@@ -121,14 +128,16 @@ pub(crate) async fn what_a_job_says_of_its_tick_is_written_with_it(place: &Place
         open.store.turn(next, second(10 * n)).await.expect("it is written");
     }
     let jobs = waiting(&open.store, "a").await;
-    for (job, event) in [(&jobs[0], Event::Claim(None)), (&jobs[1], Event::Cancel), (&jobs[2], Event::Claim(None))] {
+    for (job, event) in
+        [(&jobs[0], Event::Claim(None)), (&jobs[1], Event::Cancel), (&jobs[2], Event::Claim(None))]
+    {
         let after = job.on(event, second(30)).expect("it can be");
         open.store.advance(job, &after, second(30)).await.expect("it is written");
     }
     let told = |row: &LedgerRow| (row.first, row.outcome.expect("decided").as_str(), row.job);
     let rows: Vec<_> = ledger(&open.store, "a").await.iter().map(told).collect();
-    let expected =
-        [("ran", 2), ("skipped", 1), ("ran", 0)].map(|(outcome, n)| (jobs[n].due_at, outcome, Some(jobs[n].id)));
+    let expected = [("ran", 2), ("skipped", 1), ("ran", 0)]
+        .map(|(outcome, n)| (jobs[n].due_at, outcome, Some(jobs[n].id)));
     assert_eq!(rows, expected, "the latest first");
     let record = record(&open.store, "a").await;
     assert_eq!(
@@ -144,15 +153,25 @@ pub(crate) async fn schedules_are_looked_at_in_the_order_of_their_ticks(place: &
     for (name, every) in [("slow", "1h"), ("b", "20s"), ("a", "20s"), ("quick", "1s")] {
         put(&open.store, name, json!({"every": every})).await;
     }
-    let names = |found: Vec<ScheduleRecord>| found.into_iter().map(|it| it.name.to_string()).collect::<Vec<_>>();
+    let names = |found: Vec<ScheduleRecord>| {
+        found.into_iter().map(|it| it.name.to_string()).collect::<Vec<_>>()
+    };
     assert_eq!(open.store.next_look().await.expect("read"), Some(second(1)));
-    assert_eq!(names(open.store.to_look_at(second(0), 10).await.expect("read")), Vec::<String>::new());
-    assert_eq!(names(open.store.to_look_at(second(60), 10).await.expect("read")), ["quick", "a", "b"]);
+    assert_eq!(
+        names(open.store.to_look_at(second(0), 10).await.expect("read")),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        names(open.store.to_look_at(second(60), 10).await.expect("read")),
+        ["quick", "a", "b"]
+    );
     assert_eq!(names(open.store.to_look_at(second(60), 2).await.expect("read")), ["quick", "a"]);
     open.close().await;
 }
 
-pub(crate) async fn a_schedule_that_is_deleted_leaves_its_ledger_and_its_generations(place: &Place) {
+pub(crate) async fn a_schedule_that_is_deleted_leaves_its_ledger_and_its_generations(
+    place: &Place,
+) {
     let open = place.open();
     let put_at_first = put(&open.store, "a", json!({})).await;
     let waits = waiting(&open.store, "a").await;

@@ -64,11 +64,15 @@ impl World {
     /// A world whose engine takes as long as real ones do: what is asked of it is not known in the same instant.
     pub(crate) fn with_slow_engine(begin: i64) -> Self {
         let ms = Duration::from_millis;
-        Self::with_costs(begin, Costs { create: ms(20), start: ms(100), stop: ms(5), remove: ms(20), look: ms(2) })
+        Self::with_costs(
+            begin,
+            Costs { create: ms(20), start: ms(100), stop: ms(5), remove: ms(20), look: ms(2) },
+        )
     }
 
     fn with_costs(begin: i64, costs: Costs) -> Self {
-        let clock = Arc::new(VirtualClock { begun: Instant::now(), shown: AtomicI64::new(begin * 1_000) });
+        let clock =
+            Arc::new(VirtualClock { begun: Instant::now(), shown: AtomicI64::new(begin * 1_000) });
         let engine = SimulatedEngine::new(clock.clone(), Settings { costs, ..Settings::default() });
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         Self {
@@ -88,13 +92,18 @@ impl World {
     }
 
     /// The same; a story that cancels `stop` goes on while the service stops.
-    pub(crate) async fn live_until<T>(&mut self, stop: CancellationToken, story: impl AsyncFnOnce(Handle) -> T) -> T {
+    pub(crate) async fn live_until<T>(
+        &mut self,
+        stop: CancellationToken,
+        story: impl AsyncFnOnce(Handle) -> T,
+    ) -> T {
         for _ in 0..1_000 {
             tokio::task::yield_now().await;
         }
         self.lives += 1;
         let stopped = self.stopped.clone();
-        let (store, writer) = SqliteStore::open(self.dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
+        let (store, writer) =
+            SqliteStore::open(self.dir.path(), Threads::Inline, InstanceId::new([7; 16])).unwrap();
         let (scheduler, handle) = Scheduler::new(Parts {
             store: store.clone(),
             logs: Arc::new(LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap()),

@@ -75,7 +75,9 @@ pub struct OverlapView {
 impl ForecastView {
     /// This forecast.
     pub fn of(forecast: &Forecast) -> Self {
-        let seconds = |expected: Option<Duration>| expected.map(|expected| expected.as_millis() as f64 / 1_000.0);
+        let seconds = |expected: Option<Duration>| {
+            expected.map(|expected| expected.as_millis() as f64 / 1_000.0)
+        };
         let entry = |entry: &Entry| ForecastEntryView {
             due_at: rfc3339(entry.due_at),
             job_name: entry.job_name.to_string(),

@@ -45,7 +45,12 @@ pub(in crate::api) struct JobLine<'a> {
 
 impl<'a> JobLine<'a> {
     /// This job, whose id is this text, with times in this zone where they are the seed's.
-    pub(in crate::api) fn of(job: &'a Job, id: &'a str, zone: Tz, unreachable_since: Option<Timestamp>) -> Self {
+    pub(in crate::api) fn of(
+        job: &'a Job,
+        id: &'a str,
+        zone: Tz,
+        unreachable_since: Option<Timestamp>,
+    ) -> Self {
         let run = job.state.run();
         let end = job.state.end();
         let exit = end.and_then(|end| end.exit.as_ref());
@@ -67,7 +72,9 @@ impl<'a> JobLine<'a> {
             oom_killed: exit.map(|exit| exit.oom_killed).filter(|oom| *oom),
             attempt: job.attempt.0,
             image: fields.image.as_ref().map(|image| image.as_str()),
-            image_digest: run.and_then(|run| run.image_digest.as_ref()).map(|digest| digest.0.as_str()),
+            image_digest: run
+                .and_then(|run| run.image_digest.as_ref())
+                .map(|digest| digest.0.as_str()),
             schedule: job.origin.as_ref().map(|origin| origin.schedule.as_str()),
             labels: fields.labels.as_ref().map_or(&NO_LABELS, |labels| &labels.0),
             lateness_ms: run.map(|run| (run.started_at - job.due_at).num_milliseconds()),
@@ -150,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_job_is_written_into_a_listing_byte_for_byte_as_it_is_shown_on_its_own() {
-        let run = r#"{"container":"c","started_at":"2021-06-20T13:25:29Z","image_digest":"sha256:ab"}"#;
+        let run =
+            r#"{"container":"c","started_at":"2021-06-20T13:25:29Z","image_digest":"sha256:ab"}"#;
         let end = format!(
             r#"{{"at":"2021-06-20T13:25:30Z","reason":"oom_killed","error":"it \"died\"","run":{run},
             "exit":{{"code":137,"oom_killed":true,"at":"2021-06-20T13:25:30Z"}}}}"#

@@ -32,7 +32,9 @@ pub(super) fn limits(runs: &[Entry], max_running: usize, queues: &Queues) -> Vec
         of_names.entry(name).and_modify(|smallest| *smallest = most.min(*smallest)).or_insert(most);
     }
     let server = Limit { covers: Covers::All, most: max_running };
-    let queues = queues.iter().map(|(name, most)| Limit { covers: Covers::Queue(name.clone()), most: most.get() });
+    let queues = queues
+        .iter()
+        .map(|(name, most)| Limit { covers: Covers::Queue(name.clone()), most: most.get() });
     let names = of_names.into_iter().map(|(name, most)| Limit {
         covers: Covers::Name(name.clone()),
         most: usize::try_from(most).unwrap_or(usize::MAX),
@@ -108,7 +110,11 @@ struct Span {
 }
 
 impl<'a> Load<'a> {
-    pub(super) fn new(now: Timestamp, until: Timestamp, overlaps: &'a HashMap<ScheduleName, Overlap>) -> Self {
+    pub(super) fn new(
+        now: Timestamp,
+        until: Timestamp,
+        overlaps: &'a HashMap<ScheduleName, Overlap>,
+    ) -> Self {
         let (spans, last, crossings) = Default::default();
         Self { now, until, overlaps, spans, last, crossings }
     }
@@ -125,7 +131,8 @@ impl<'a> Load<'a> {
         let from = entry.due_at.max(self.now);
         let before = entry.schedule.as_ref().and_then(|schedule| self.last.get(schedule).copied());
         let span = Span { run, from, until: after(from, entry.expected) };
-        let Some(before) = before.and_then(|index| self.spans.get_mut(index)).filter(|before| before.until > from)
+        let Some(before) =
+            before.and_then(|index| self.spans.get_mut(index)).filter(|before| before.until > from)
         else {
             self.push(entry, span);
             return false;
@@ -137,7 +144,10 @@ impl<'a> Load<'a> {
             Some(Overlap::Skip) => {}
             Some(Overlap::QueueOne) if one_waits => {}
             Some(Overlap::QueueOne) => {
-                self.push(entry, Span { run, from: is_over, until: after(is_over, entry.expected) });
+                self.push(
+                    entry,
+                    Span { run, from: is_over, until: after(is_over, entry.expected) },
+                );
             }
             Some(Overlap::Replace) => {
                 before.until = from;
@@ -150,10 +160,15 @@ impl<'a> Load<'a> {
 
     /// The stretches in which this limit is exceeded.
     pub(super) fn pile_ups(&self, limit: &Limit, runs: &[Entry]) -> Vec<PileUp> {
-        let covered = self.spans.iter().filter(|span| runs.get(span.run).is_some_and(|run| limit.covers(run)));
+        let covered = self
+            .spans
+            .iter()
+            .filter(|span| runs.get(span.run).is_some_and(|run| limit.covers(run)));
         // Of what ends and begins at one instant, the end comes first.
-        let mut changes: Vec<(Timestamp, isize)> =
-            covered.flat_map(|span| [(span.from, 1), (span.until, -1)]).filter(|(at, _)| *at <= self.until).collect();
+        let mut changes: Vec<(Timestamp, isize)> = covered
+            .flat_map(|span| [(span.from, 1), (span.until, -1)])
+            .filter(|(at, _)| *at <= self.until)
+            .collect();
         changes.sort();
         let (mut found, mut open, mut running) = (Vec::new(), None::<PileUp>, 0_usize);
         for (at, change) in changes {
@@ -190,7 +205,9 @@ impl<'a> Load<'a> {
     }
 
     fn cross(&mut self, entry: &Entry) {
-        let Some((name, overlap)) = entry.schedule.as_ref().and_then(|name| self.overlaps.get_key_value(name)) else {
+        let Some((name, overlap)) =
+            entry.schedule.as_ref().and_then(|name| self.overlaps.get_key_value(name))
+        else {
             return;
         };
         let crossing = self.crossings.entry(name.clone()).or_insert_with(|| Crossing {
@@ -205,6 +222,7 @@ impl<'a> Load<'a> {
 }
 
 fn after(from: Timestamp, takes: Option<Duration>) -> Timestamp {
-    let takes = chrono::TimeDelta::from_std(takes.unwrap_or(UNKNOWN)).unwrap_or(chrono::TimeDelta::MAX);
+    let takes =
+        chrono::TimeDelta::from_std(takes.unwrap_or(UNKNOWN)).unwrap_or(chrono::TimeDelta::MAX);
     from.checked_add_signed(takes).unwrap_or(Timestamp::MAX_UTC)
 }

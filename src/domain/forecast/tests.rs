@@ -34,8 +34,13 @@ fn job(n: u8, name: &str, due: i64) -> Job {
 }
 
 fn at_work(n: u8, name: &str, since: i64, schedule: Option<&str>) -> Job {
-    let run = Run { container: ContainerId("c".to_owned()), started_at: at(since), image_digest: None };
-    let origin = |name: &str| Origin { schedule: name.parse().unwrap(), generation: Generation(1), nominal: None };
+    let run =
+        Run { container: ContainerId("c".to_owned()), started_at: at(since), image_digest: None };
+    let origin = |name: &str| Origin {
+        schedule: name.parse().unwrap(),
+        generation: Generation(1),
+        nominal: None,
+    };
     Job { state: State::Running(run), origin: schedule.map(origin), ..job(n, name, since) }
 }
 
@@ -64,7 +69,11 @@ fn dues(forecast: &Forecast) -> Vec<i64> {
 
 fn stretches(forecast: &Forecast) -> Vec<(i64, i64, usize)> {
     let minute = |time: Timestamp| (time - at(0)).num_minutes();
-    forecast.pile_ups.iter().map(|pile| (minute(pile.from), minute(pile.until), pile.peak)).collect()
+    forecast
+        .pile_ups
+        .iter()
+        .map(|pile| (minute(pile.from), minute(pile.until), pile.peak))
+        .collect()
 }
 
 #[test]
@@ -74,16 +83,25 @@ fn jobs_that_wait_and_ticks_that_have_no_job_yet_come_by_their_due_times() {
         ahead: Some(Ahead { nominal: at(30), job: JobId::from_bytes([9; 16]) }),
         ..every("half", 30, json!({}))
     });
-    for waiting in
-        [job(1, "other", 75), job(9, "work", 30), job(2, "late", -5), job(3, "far", 121), job(4, "edge", 120)]
-    {
+    for waiting in [
+        job(1, "other", 75),
+        job(9, "work", 30),
+        job(2, "late", -5),
+        job(3, "far", 121),
+        job(4, "edge", 120),
+    ] {
         draft.waits(&waiting);
     }
     let forecast = finish(draft, Some(7), 10);
     assert_eq!(dues(&forecast), [-5, 30, 60, 75, 90, 120, 120]);
     let jobs: Vec<bool> = forecast.entries.iter().map(|entry| entry.job.is_some()).collect();
-    assert_eq!(jobs, [true, true, false, true, false, true, false], "the next tick has its job, and is there once");
-    let expected: Vec<Option<Duration>> = forecast.entries.iter().take(3).map(|entry| entry.expected).collect();
+    assert_eq!(
+        jobs,
+        [true, true, false, true, false, true, false],
+        "the next tick has its job, and is there once"
+    );
+    let expected: Vec<Option<Duration>> =
+        forecast.entries.iter().take(3).map(|entry| entry.expected).collect();
     assert_eq!(expected, [None, Some(minutes(7)), Some(minutes(7))]);
     assert_eq!((forecast.truncated, forecast.until), (false, at(120)));
 }
@@ -98,8 +116,13 @@ fn a_schedule_has_no_ticks_where_it_is_paused_over_or_used_up() {
     assert_eq!(ticks(&every("a", 60, json!({}))), [60, 120, 180]);
     assert!(ticks(&every("a", 60, json!({"paused": true}))).is_empty());
     assert_eq!(ticks(&every("a", 60, json!({"end_at": at(120).to_rfc3339()}))), [60, 120]);
-    assert_eq!(ticks(&ScheduleRecord { runs: 3, ..every("a", 60, json!({"max_runs": 5})) }), [60, 120]);
-    assert!(ticks(&ScheduleRecord { runs: 5, ..every("a", 60, json!({"max_runs": 5})) }).is_empty());
+    assert_eq!(
+        ticks(&ScheduleRecord { runs: 3, ..every("a", 60, json!({"max_runs": 5})) }),
+        [60, 120]
+    );
+    assert!(
+        ticks(&ScheduleRecord { runs: 5, ..every("a", 60, json!({"max_runs": 5})) }).is_empty()
+    );
     let ahead = Some(Ahead { nominal: at(60), job: JobId::from_bytes([9; 16]) });
     let last_but_one = ScheduleRecord { runs: 3, ahead, ..every("a", 60, json!({"max_runs": 5})) };
     assert_eq!(ticks(&last_but_one), [120], "the job that is there counts");
@@ -111,8 +134,11 @@ fn jitter_puts_a_forecasts_tick_where_its_job_will_be() {
     let mut draft = draft(3);
     draft.schedule(&record);
     let forecast = finish(draft, None, 10);
-    let due =
-        |nominal| record.schedule.due_at(&record.name, super::super::recurrence::Tick { nominal, shifted: false });
+    let due = |nominal| {
+        record
+            .schedule
+            .due_at(&record.name, super::super::recurrence::Tick { nominal, shifted: false })
+    };
     let expected: Vec<Timestamp> =
         [at(60), at(120), at(180)].map(due).into_iter().filter(|due| *due <= at(180)).collect();
     assert_eq!(forecast.entries.iter().map(|entry| entry.due_at).collect::<Vec<_>>(), expected);
@@ -179,7 +205,10 @@ fn a_herd_of_which_nothing_is_known_piles_up_all_the_same() {
 #[test]
 fn a_queue_and_a_name_have_limits_of_their_own_also_by_their_definition() {
     let mut draft = draft(4);
-    let with = |n, name, spec: Value| Job { spec: serde_json::from_value(spec).unwrap(), ..job(n, name, 10) };
+    let with = |n, name, spec: Value| Job {
+        spec: serde_json::from_value(spec).unwrap(),
+        ..job(n, name, 10)
+    };
     for (n, name, spec) in [
         (1, "other", json!({"queue": "batch"})),
         (2, "work", json!({})),
@@ -189,11 +218,18 @@ fn a_queue_and_a_name_have_limits_of_their_own_also_by_their_definition() {
         draft.waits(&with(n, name, spec));
     }
     let definition = serde_json::from_value(json!({"queue": "batch", "max_parallel": 2})).unwrap();
-    let known = HashMap::from([("work".parse().unwrap(), Known { definition, expected: Some(minutes(5)) })]);
+    let known = HashMap::from([(
+        "work".parse().unwrap(),
+        Known { definition, expected: Some(minutes(5)) },
+    )]);
     let queues = Queues::from([("batch".parse().unwrap(), 2.try_into().unwrap())]);
     let forecast = draft.finish(&known, 3, &queues);
-    let found: Vec<_> = forecast.pile_ups.iter().map(|pile| (pile.limit.as_str(), pile.most, pile.peak)).collect();
-    assert_eq!(found, [("max_running", 3, 4), ("queues.batch", 2, 3), ("max_parallel of work", 1, 3)]);
+    let found: Vec<_> =
+        forecast.pile_ups.iter().map(|pile| (pile.limit.as_str(), pile.most, pile.peak)).collect();
+    assert_eq!(
+        found,
+        [("max_running", 3, 4), ("queues.batch", 2, 3), ("max_parallel of work", 1, 3)]
+    );
 }
 
 /// Every 30 minutes for two hours, and each run takes 40.
@@ -214,7 +250,10 @@ fn a_schedule_that_gets_in_its_own_way_says_so_and_counts_as_its_overlap_has_it(
     // 30–70, 70–110, 110–150; the one at 120 waits for 150.
     assert_eq!(in_its_own_way("queue_one"), (vec![false, true, true, true], 3, vec![]));
     assert_eq!(in_its_own_way("replace"), (vec![false, true, true, true], 3, vec![]));
-    assert_eq!(in_its_own_way("allow"), (vec![false, true, true, true], 3, vec![(60, 70, 2), (90, 100, 2)]));
+    assert_eq!(
+        in_its_own_way("allow"),
+        (vec![false, true, true, true], 3, vec![(60, 70, 2), (90, 100, 2)])
+    );
 }
 
 #[test]

@@ -30,7 +30,8 @@ struct Held {
 
 impl Held {
     fn new(schedule: Schedule) -> Self {
-        let record = ScheduleRecord::new("s".parse().expect("a name"), Generation(1), schedule, at(0));
+        let record =
+            ScheduleRecord::new("s".parse().expect("a name"), Generation(1), schedule, at(0));
         let mut held = Self { record: None, jobs: BTreeMap::new(), rows: BTreeMap::new(), ids: 0 };
         let turn = Turn::first(&record, at(0), &mut held.dice());
         held.write(turn);
@@ -104,7 +105,9 @@ impl Held {
         let rows = self.rows.values().cloned().chain(pause).filter(|row| row.first <= now);
         let every = |row: LedgerRow| {
             let has_own = row.job.is_some() && !row.covered;
-            (row.first.timestamp()..=row.last.timestamp()).step_by(600).map(move |second| (second, has_own))
+            (row.first.timestamp()..=row.last.timestamp())
+                .step_by(600)
+                .map(move |second| (second, has_own))
         };
         let mut ticks: Vec<(i64, bool)> = rows.flat_map(every).collect();
         ticks.sort_unstable();
@@ -181,7 +184,10 @@ proptest! {
 fn in_a_restored_backup_no_tick_that_passed_is_run() {
     let mut held = Held::new(schedule(json!({"catch_up": "all"})));
     held.look(at(3_000), true);
-    assert_eq!(held.ticks(at(3_000)), [(600, true), (1_200, false), (1_800, false), (2_400, false), (3_000, false)]);
+    assert_eq!(
+        held.ticks(at(3_000)),
+        [(600, true), (1_200, false), (1_800, false), (2_400, false), (3_000, false)]
+    );
     let reasons: Vec<_> = held.rows.values().filter_map(|row| row.reason).collect();
     assert!(reasons.iter().all(|reason| *reason == Reason::Restored), "{reasons:?}");
     let waiting: Vec<i64> = held.waiting().iter().map(|job| job.due_at.timestamp()).collect();
@@ -195,7 +201,8 @@ fn a_long_sleep_is_a_few_rows_and_one_run() {
     held.look(year, false);
     assert_eq!(held.rows.values().filter(|row| row.first <= year).count(), 3);
     held.start(year);
-    let own: Vec<i64> = held.ticks(year).into_iter().filter_map(|(second, own)| own.then_some(second)).collect();
+    let own: Vec<i64> =
+        held.ticks(year).into_iter().filter_map(|(second, own)| own.then_some(second)).collect();
     assert_eq!(own, [365 * 86_400], "the last one stands for all");
 }
 
@@ -204,7 +211,8 @@ fn a_change_does_not_fire_in_the_past_and_takes_the_job_to_come_along() {
     let mut held = Held::new(schedule(json!({})));
     held.look(at(600), false);
     held.change(&Change::Put(Box::new(schedule(json!({"every": "7m"})))), at(700));
-    let due = |held: &Held| held.waiting().iter().map(|job| job.due_at.timestamp()).collect::<Vec<_>>();
+    let due =
+        |held: &Held| held.waiting().iter().map(|job| job.due_at.timestamp()).collect::<Vec<_>>();
     assert_eq!(due(&held), [600, 700 + 420], "what is due already goes on as it was");
     held.change(&Change::Delete, at(800));
     assert_eq!((due(&held), held.record), (vec![], None));

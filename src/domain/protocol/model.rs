@@ -207,7 +207,9 @@ impl<'a> Moves<'a> {
                     self.push("process", "ends well", true, |w| w.engine.end(name, Ended::Well));
                     self.push("process", "ends badly", true, |w| w.engine.end(name, Ended::Badly));
                 }
-                Some(Stage::Removing) => self.push("engine", "has removed it", true, |w| w.engine.finish_removal(name)),
+                Some(Stage::Removing) => {
+                    self.push("engine", "has removed it", true, |w| w.engine.finish_removal(name))
+                }
                 Some(Stage::Created | Stage::Refused | Stage::Exited(_)) | None => {}
             }
         }
@@ -252,11 +254,16 @@ impl<'a> Moves<'a> {
                 w.engine.restart();
             });
             for id in self.from.engine.starts.each() {
-                self.push("engine", "is killed over a start, and knows nothing of it", false, |w| {
-                    w.left.restarts -= 1;
-                    w.engine.start_behind_its_back(id);
-                    w.engine.restart();
-                });
+                self.push(
+                    "engine",
+                    "is killed over a start, and knows nothing of it",
+                    false,
+                    |w| {
+                        w.left.restarts -= 1;
+                        w.engine.start_behind_its_back(id);
+                        w.engine.restart();
+                    },
+                );
             }
         }
         if left.forgets > 0 {
@@ -277,7 +284,10 @@ impl<'a> Moves<'a> {
     fn of_people_and_time(&mut self) {
         let left = self.from.left;
         for event in [Event::Cancel, Event::Stop(StopCause::Request, GRACE)] {
-            let Some(job) = self.book.on(self.from.disk, event).ok().filter(|_| left.requests > 0) else { continue };
+            let Some(job) = self.book.on(self.from.disk, event).ok().filter(|_| left.requests > 0)
+            else {
+                continue;
+            };
             self.push("somebody", "stops the job", false, |w| {
                 w.left.requests -= 1;
                 w.disk = job;
@@ -294,12 +304,19 @@ impl<'a> Moves<'a> {
             self.push("time", "passes the timeout", false, |w| {
                 w.left.timeouts -= 1;
                 w.time_is_up = true;
-                w.engine.truth.overran = w.engine.named[0].is_some_and(|thing| thing.stage == Stage::Running);
+                w.engine.truth.overran =
+                    w.engine.named[0].is_some_and(|thing| thing.stage == Stage::Running);
             });
         }
     }
 
-    fn push(&mut self, who: &'static str, does: &'static str, is_due: bool, change: impl FnOnce(&mut World)) {
+    fn push(
+        &mut self,
+        who: &'static str,
+        does: &'static str,
+        is_due: bool,
+        change: impl FnOnce(&mut World),
+    ) {
         let mut world = self.from;
         change(&mut world);
         world.driver = world.driver.filter(|driver| !self.is_done(driver));
@@ -379,7 +396,10 @@ fn sight(seen: Seen) -> Sight {
         Stage::Exited(how) => {
             // Events are written down at second 100: what a stop has ended, ended after that.
             let ended_at = if how == Ended::Stopped { at(120) } else { at(20) };
-            Phase::Exited { started_at: at(11), exit: Exit { code: how.code(), oom_killed: false, at: ended_at } }
+            Phase::Exited {
+                started_at: at(11),
+                exit: Exit { code: how.code(), oom_killed: false, at: ended_at },
+            }
         }
         Stage::Removing => Phase::Removing,
     };

@@ -123,8 +123,12 @@ fn ours(phase: Phase) -> Sight {
 const NOTHING: Hand = Hand { start_not_called: false, pulled: false, fenced: None };
 /// That of the process which has just written the intent.
 const WROTE_THE_INTENT: Hand = Hand { start_not_called: true, ..NOTHING };
-const HANDS: [Hand; 4] =
-    [NOTHING, WROTE_THE_INTENT, Hand { pulled: true, ..NOTHING }, Hand { pulled: true, ..WROTE_THE_INTENT }];
+const HANDS: [Hand; 4] = [
+    NOTHING,
+    WROTE_THE_INTENT,
+    Hand { pulled: true, ..NOTHING },
+    Hand { pulled: true, ..WROTE_THE_INTENT },
+];
 
 /// What is done by a process which has just found the job like this.
 fn found(job: &Job, sight: &Sight) -> Step {
@@ -169,7 +173,9 @@ fn claimed_no_intent_and_created_the_intent_comes_next() {
 fn claimed_no_intent_and_made_ahead_by_what_the_job_no_longer_is_it_goes() {
     let job = claimed();
     let made_by = |recipe: Recipe| match ours(created()) {
-        Sight::Present(container) => Sight::Present(Container { recipe: Some(recipe), ..container }),
+        Sight::Present(container) => {
+            Sight::Present(Container { recipe: Some(recipe), ..container })
+        }
         other => other,
     };
     assert_eq!(found(&job, &made_by(job.recipe())), Step::Record(Event::Intend(id("ours"))));
@@ -194,13 +200,19 @@ fn intent_and_created_never_started_fence() {
 #[test]
 fn intent_and_running_adopt() {
     assert_eq!(found(&intended(), &ours(running())), Step::Record(Event::Started(run())));
-    assert_eq!(found(&stopping(Held::Intent(intent())), &ours(running())), Step::Record(Event::Started(run())));
+    assert_eq!(
+        found(&stopping(Held::Intent(intent())), &ours(running())),
+        Step::Record(Event::Started(run()))
+    );
 }
 
 #[test]
 fn intent_and_exited_adopt_the_result() {
     assert_eq!(found(&intended(), &ours(exited())), Step::Collect(run(), exit()));
-    assert_eq!(found(&stopping(Held::Intent(intent())), &ours(exited())), Step::Collect(run(), exit()));
+    assert_eq!(
+        found(&stopping(Held::Intent(intent())), &ours(exited())),
+        Step::Collect(run(), exit())
+    );
 }
 
 #[test]
@@ -238,7 +250,8 @@ fn over_or_between_attempts_nothing_is_left_to_a_driver() {
 
 #[test]
 fn whoever_has_not_looked_looks_first() {
-    let jobs = [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))];
+    let jobs =
+        [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))];
     for job in jobs {
         assert_eq!(found(&job, &Sight::Unseen), Step::Look, "{:?}", job.state);
     }
@@ -259,7 +272,11 @@ fn intent_of_this_very_process_created_and_asked_to_stop_it_is_not_started_any_m
 fn a_failed_start_that_is_written_on_the_container_needs_no_fence() {
     for job in [claimed(), intended(), stopping(Held::Intent(intent()))] {
         let failed = |code| recorded(found(&job, &ours(refused_with(code))));
-        assert_eq!(failed(127), ("failed", Some(Reason::CommandNotFound)), "there is no such command");
+        assert_eq!(
+            failed(127),
+            ("failed", Some(Reason::CommandNotFound)),
+            "there is no such command"
+        );
         assert_eq!(failed(126), ("failed", Some(Reason::CommandNotFound)), "it may not be run");
         assert_eq!(failed(128), ("failed", Some(Reason::StartFailed)));
     }
@@ -268,7 +285,10 @@ fn a_failed_start_that_is_written_on_the_container_needs_no_fence() {
 #[test]
 fn a_foreign_container_under_our_name_fails_a_claimed_job_before_anything_is_started() {
     for claimed in [claimed(), job(State::Pulling)] {
-        assert_eq!(recorded(found(&claimed, &Sight::Foreign)), ("failed", Some(Reason::CreateFailed)));
+        assert_eq!(
+            recorded(found(&claimed, &Sight::Foreign)),
+            ("failed", Some(Reason::CreateFailed))
+        );
     }
 }
 
@@ -299,7 +319,9 @@ fn a_container_that_ran_and_shows_no_trace_of_it_is_not_the_one_that_ran() {
 
 #[test]
 fn one_that_is_being_removed_is_looked_at_again() {
-    for job in [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))] {
+    for job in
+        [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))]
+    {
         assert_eq!(found(&job, &ours(Phase::Removing)), Step::Look);
     }
 }
@@ -314,7 +336,11 @@ fn pull_always_pulls_before_it_creates_and_once_per_attempt() {
     let always = with(r#"{"image":"busybox","pull":"always"}"#, claimed());
     assert_eq!(found(&always, &Sight::Absent), Step::Record(Event::Pull));
     assert_eq!(step(&always, &Sight::Absent, Hand { pulled: true, ..NOTHING }), Step::Create);
-    assert_eq!(found(&always, &ours(created())), Step::Record(Event::Intend(id("ours"))), "it was pulled for this one");
+    assert_eq!(
+        found(&always, &ours(created())),
+        Step::Record(Event::Intend(id("ours"))),
+        "it was pulled for this one"
+    );
 }
 
 #[test]
@@ -358,18 +384,29 @@ fn outcomes() -> [Outcome; 7] {
 
 fn every_job() -> Vec<Job> {
     let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5), hold: None }));
-    let mut all = vec![job(State::Scheduled), queued, retrying(), job(State::Pulling), claimed(), intended(), runs()];
+    let mut all = vec![
+        job(State::Scheduled),
+        queued,
+        retrying(),
+        job(State::Pulling),
+        claimed(),
+        intended(),
+        runs(),
+    ];
     all.extend([stopping(Held::Intent(intent())), stopping(Held::Run(run()))]);
     all.extend(outcomes().map(over));
     let specs = [r#"{"pull":"always"}"#, r#"{"pull":"never"}"#, r#"{"keep_container":true}"#];
-    let others: Vec<_> = specs.iter().flat_map(|spec| all.iter().map(|job| with(spec, job.clone()))).collect();
+    let others: Vec<_> =
+        specs.iter().flat_map(|spec| all.iter().map(|job| with(spec, job.clone()))).collect();
     all.extend(others);
     all
 }
 
 fn every_sight() -> Vec<Sight> {
     let mut all = vec![Sight::Unseen, Sight::Absent, Sight::Foreign];
-    for phase in [created(), refused_with(127), refused_with(128), running(), exited(), Phase::Removing] {
+    for phase in
+        [created(), refused_with(127), refused_with(128), running(), exited(), Phase::Removing]
+    {
         all.extend([ours(phase.clone()), container("another", phase)]);
     }
     all
@@ -377,8 +414,9 @@ fn every_sight() -> Vec<Sight> {
 
 /// Every job, sight and hand, and what is done then.
 fn every_case() -> impl Iterator<Item = (Job, Sight, Hand, Step)> {
-    let cases =
-        every_job().into_iter().flat_map(|job| every_sight().into_iter().map(move |sight| (job.clone(), sight)));
+    let cases = every_job()
+        .into_iter()
+        .flat_map(|job| every_sight().into_iter().map(move |sight| (job.clone(), sight)));
     cases.flat_map(|(job, sight)| {
         HANDS.map(|hand| (job.clone(), sight.clone(), hand, step(&job, &sight, hand))).into_iter()
     })
@@ -399,7 +437,8 @@ fn start_is_only_called_on_the_untouched_container_of_an_intent_that_this_proces
 #[test]
 fn no_driver_removes_a_container_that_ran() {
     for (job, sight, _, next) in every_case() {
-        let never_ran = matches!(sight, Sight::Present(Container { phase: Phase::Created { .. }, .. }));
+        let never_ran =
+            matches!(sight, Sight::Present(Container { phase: Phase::Created { .. }, .. }));
         assert!(never_ran || !matches!(next, Step::Remove(_)), "{:?}", job.state);
     }
 }

@@ -75,7 +75,10 @@ pub fn settle(
     rules: CatchUpRules,
 ) -> impl Iterator<Item = Settled> {
     let before = |at: Timestamp, by: Duration| {
-        TimeDelta::from_std(by).ok().and_then(|by| at.checked_sub_signed(by)).unwrap_or(Timestamp::MIN_UTC)
+        TimeDelta::from_std(by)
+            .ok()
+            .and_then(|by| at.checked_sub_signed(by))
+            .unwrap_or(Timestamp::MIN_UTC)
     };
     let newest = timetable.latest(since, now).map(|tick| tick.nominal);
     let is_on_time = newest.is_some_and(|newest| newest >= before(now, ON_TIME + rules.jitter));
@@ -91,7 +94,10 @@ pub fn settle(
     };
     let too_old = stretch(since, window_from, Fate::OutsideWindow);
     let one_by_one = (rules.catch_up == CatchUp::All).then(|| {
-        let ticks = timetable.after(window_from).map(|tick| tick.nominal).take_while(move |at| *at <= others_until);
+        let ticks = timetable
+            .after(window_from)
+            .map(|tick| tick.nominal)
+            .take_while(move |at| *at <= others_until);
         ticks.map(|at| Settled { first: at, last: at, fate: Fate::CaughtUp })
     });
     let newest_fate = |newest: Timestamp| match rules.catch_up {
@@ -102,7 +108,9 @@ pub fn settle(
     };
     let together = match (rules.catch_up, newest) {
         (CatchUp::None, _) => stretch(window_from, others_until, Fate::NotCaughtUp),
-        (CatchUp::Last, Some(newest)) => stretch(window_from, others_until, Fate::CaughtUpBy(newest)),
+        (CatchUp::Last, Some(newest)) => {
+            stretch(window_from, others_until, Fate::CaughtUpBy(newest))
+        }
         (CatchUp::Last, None) | (CatchUp::All, _) => None,
     };
     let newest = newest.map(|at| Settled { first: at, last: at, fate: newest_fate(at) });

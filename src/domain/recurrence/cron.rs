@@ -50,10 +50,14 @@ pub struct CronExpr {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCron {
     /// The text is blank.
-    #[error("the cron expression is empty: write one such as `30 2 * * *` (at 02:30 every day) or `@daily`")]
+    #[error(
+        "the cron expression is empty: write one such as `30 2 * * *` (at 02:30 every day) or `@daily`"
+    )]
     Empty,
     /// The text has more than 512 characters.
-    #[error("the cron expression has {0} characters and may have {MAX_CHARS}: use ranges and steps, such as `*/5`")]
+    #[error(
+        "the cron expression has {0} characters and may have {MAX_CHARS}: use ranges and steps, such as `*/5`"
+    )]
     TooLong(usize),
     /// The text has too few or too many fields.
     #[error(
@@ -98,7 +102,9 @@ impl FromStr for CronExpr {
             [seconds, fields @ ..] if fields.len() == 5 => (*seconds, fields),
             other => return Err(BadCron::FieldCount(shown(text), other.len())),
         };
-        let field = |unit: Unit, text: &str| Field::parse(unit, text).map_err(|bad| BadCron::Field(unit.name(), bad));
+        let field = |unit: Unit, text: &str| {
+            Field::parse(unit, text).map_err(|bad| BadCron::Field(unit.name(), bad))
+        };
         let expr = Self {
             second: field(Unit::Second, seconds)?,
             minute: field(Unit::Minute, fields[0])?,
@@ -129,7 +135,11 @@ impl fmt::Display for CronExpr {
         if self.has_seconds() {
             write!(f, "{} ", self.second)?;
         }
-        write!(f, "{} {} {} {} {}", self.minute, self.hour, self.day_of_month, self.month, self.day_of_week)
+        write!(
+            f,
+            "{} {} {} {} {}",
+            self.minute, self.hour, self.day_of_month, self.month, self.day_of_week
+        )
     }
 }
 
@@ -194,13 +204,16 @@ impl CronExpr {
     }
 
     fn matches_date(&self, date: NaiveDate) -> bool {
-        date.year() <= LAST_YEAR && self.days_of(date.year(), date.month()).is_some_and(|days| days.has(date.day()))
+        date.year() <= LAST_YEAR
+            && self.days_of(date.year(), date.month()).is_some_and(|days| days.has(date.day()))
     }
 
     /// Whether any day matches. The calendar repeats after 400 years.
     fn ever_comes(&self) -> bool {
         let mut months = (2000..2400).flat_map(|year| (1..=12).map(move |month| (year, month)));
-        months.any(|(year, month)| self.days_of(year, month).is_some_and(|days| days != Set::default()))
+        months.any(|(year, month)| {
+            self.days_of(year, month).is_some_and(|days| days != Set::default())
+        })
     }
 
     /// The days of a month that match; `None` outside of the calendar.
@@ -225,7 +238,10 @@ struct Month {
 impl Month {
     fn of(year: i32, month: u32) -> Option<Self> {
         let first = NaiveDate::from_ymd_opt(year, month, 1)?;
-        Some(Self { length: u32::from(first.num_days_in_month()), first: first.weekday().num_days_from_sunday() })
+        Some(Self {
+            length: u32::from(first.num_days_in_month()),
+            first: first.weekday().num_days_from_sunday(),
+        })
     }
 
     /// All its days, as bits from 1.
@@ -256,14 +272,19 @@ impl Month {
 
     fn days_by_weekday(&self, field: &Field) -> u64 {
         const EVERY_SEVENTH: u64 = 1 | 1 << 7 | 1 << 14 | 1 << 21 | 1 << 28;
-        let plain = field.set.iter().fold(0, |days, weekday| days | EVERY_SEVENTH << self.first_of(weekday));
+        let plain = field
+            .set
+            .iter()
+            .fold(0, |days, weekday| days | EVERY_SEVENTH << self.first_of(weekday));
         field.items.iter().fold(plain, |days, item| {
             let day = match item {
                 Item::LastOf(weekday) => {
                     let first = self.first_of(u32::from(*weekday));
                     first + (self.length - first) / 7 * 7
                 }
-                Item::Nth(weekday, nth) => self.first_of(u32::from(*weekday)) + 7 * (u32::from(*nth) - 1),
+                Item::Nth(weekday, nth) => {
+                    self.first_of(u32::from(*weekday)) + 7 * (u32::from(*nth) - 1)
+                }
                 _ => return days,
             };
             days | 1 << day

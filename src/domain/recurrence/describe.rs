@@ -29,7 +29,8 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const WEEKDAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 impl Recurrence {
     /// What it means, such as `at 02:30 every day, Europe/Berlin time; …`.
@@ -45,10 +46,18 @@ impl Recurrence {
         match self {
             Self::Cron(expr, Zone::UTC) => format!("{} {}, UTC", times(expr), days(expr)),
             Self::Cron(expr, zone) => {
-                format!("{} {}, {zone} time{}", times(expr), days(expr), changed_clocks(expr, *zone))
+                format!(
+                    "{} {}, {zone} time{}",
+                    times(expr),
+                    days(expr),
+                    changed_clocks(expr, *zone)
+                )
             }
             Self::Every(period, anchor) => {
-                format!("every {period}, counted from {}", Timestamp::to_rfc3339_opts(anchor, SECONDS, true))
+                format!(
+                    "every {period}, counted from {}",
+                    Timestamp::to_rfc3339_opts(anchor, SECONDS, true)
+                )
             }
         }
     }
@@ -62,7 +71,10 @@ fn times(expr: &CronExpr) -> String {
     let count = hour.set.len() * minute.set.len() * second.set.len();
     if count <= LISTED_TIMES && !is_all(hour) {
         let starts = std::iter::successors(expr.next_time(0), |time| expr.next_time(time + 1));
-        return format!("at {}", listed(starts.map(|time| clock(time, expr.has_seconds())).collect()));
+        return format!(
+            "at {}",
+            listed(starts.map(|time| clock(time, expr.has_seconds())).collect())
+        );
     }
     // "Every second, every 5 minutes" would be read in two ways: then the minutes are listed.
     let minutes = match expr.has_seconds() && !is_all(minute) {
@@ -78,8 +90,14 @@ fn times(expr: &CronExpr) -> String {
     match (is_all(hour), hour.set.len()) {
         (true, _) if minutes.starts_with("every") => within,
         (true, _) => format!("{within} of every hour"),
-        (false, 1) => format!("{within} in the hour {}", listed(ranges(hour.set, |hour| format!("{hour:02}")))),
-        (false, _) => format!("{within} in the hours {}", listed(ranges(hour.set, |hour| format!("{hour:02}")))),
+        (false, 1) => format!(
+            "{within} in the hour {}",
+            listed(ranges(hour.set, |hour| format!("{hour:02}")))
+        ),
+        (false, _) => format!(
+            "{within} in the hours {}",
+            listed(ranges(hour.set, |hour| format!("{hour:02}")))
+        ),
     }
 }
 
@@ -87,7 +105,9 @@ fn times(expr: &CronExpr) -> String {
 fn part(field: &Field, unit: &str, size: u32) -> String {
     match field.items.as_slice() {
         [Item::Any] => format!("every {unit}"),
-        [Item::AnyStep(step)] if size.is_multiple_of(u32::from(*step)) => format!("every {step} {unit}s"),
+        [Item::AnyStep(step)] if size.is_multiple_of(u32::from(*step)) => {
+            format!("every {step} {unit}s")
+        }
         _ => at_each(field, unit),
     }
 }
@@ -125,7 +145,9 @@ fn dates(field: &Field) -> String {
             Item::FromLast(1) => dates.push("the last day but one".to_owned()),
             Item::FromLast(days) => dates.push(format!("the day {days} days before the last")),
             Item::LastWorkday => dates.push("the last workday".to_owned()),
-            Item::NearestWorkday(day) => dates.push(format!("the workday nearest to the {}", ordinal(u32::from(*day)))),
+            Item::NearestWorkday(day) => {
+                dates.push(format!("the workday nearest to the {}", ordinal(u32::from(*day))))
+            }
             _ => {}
         }
     }
@@ -144,7 +166,9 @@ fn weekdays(field: &Field) -> String {
     days.rotate_left(sunday_last);
     for item in &field.items {
         match item {
-            Item::LastOf(day) => days.push(format!("the last {} of the month", name(&WEEKDAYS, u32::from(*day)))),
+            Item::LastOf(day) => {
+                days.push(format!("the last {} of the month", name(&WEEKDAYS, u32::from(*day))))
+            }
             Item::Nth(day, nth) => {
                 days.push(format!(
                     "the {} {} of the month",
@@ -181,8 +205,12 @@ fn changed_clocks(expr: &CronExpr, zone: Zone) -> String {
             "; when the clock skips {} it runs at the first instant after, and when it shows it twice the first time only",
             said(time)
         ),
-        (None, Some(time), _) => format!("; when the clock shows {} twice it runs the first time only", said(time)),
-        (Some(_), None, false) => "; times that the clock skips become one run at the first instant after".to_owned(),
+        (None, Some(time), _) => {
+            format!("; when the clock shows {} twice it runs the first time only", said(time))
+        }
+        (Some(_), None, false) => {
+            "; times that the clock skips become one run at the first instant after".to_owned()
+        }
         (Some(_), Some(_), false) => {
             "; times that the clock skips become one run at the first instant after, and those \
                                       that it shows twice run the first time only"
@@ -227,7 +255,12 @@ fn listed(mut words: Vec<String>) -> String {
 }
 
 fn name(names: &[&str], number: u32) -> String {
-    usize::try_from(number).ok().and_then(|at| names.get(at)).copied().unwrap_or_default().to_owned()
+    usize::try_from(number)
+        .ok()
+        .and_then(|at| names.get(at))
+        .copied()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn ordinal(number: u32) -> String {
@@ -243,5 +276,9 @@ fn ordinal(number: u32) -> String {
 
 fn clock(time: u32, seconds: bool) -> String {
     let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-    if seconds { format!("{hour:02}:{minute:02}:{second:02}") } else { format!("{hour:02}:{minute:02}") }
+    if seconds {
+        format!("{hour:02}:{minute:02}:{second:02}")
+    } else {
+        format!("{hour:02}:{minute:02}")
+    }
 }

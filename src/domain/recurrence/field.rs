@@ -128,7 +128,8 @@ impl Set {
 impl Field {
     /// Reads a field.
     pub(super) fn parse(unit: Unit, text: &str) -> Result<Self, BadField> {
-        let items: Vec<Item> = text.split(',').map(|item| unit.item(item)).collect::<Result<_, _>>()?;
+        let items: Vec<Item> =
+            text.split(',').map(|item| unit.item(item)).collect::<Result<_, _>>()?;
         let set = Set(items.iter().fold(0, |all, item| all | unit.numbers(*item)));
         Ok(Self { items, set })
     }
@@ -140,7 +141,9 @@ impl Field {
 
     /// Whether it holds a step.
     pub(super) fn has_step(&self) -> bool {
-        self.items.iter().any(|item| matches!(item, Item::AnyStep(_) | Item::From(..) | Item::RangeStep(..)))
+        self.items
+            .iter()
+            .any(|item| matches!(item, Item::AnyStep(_) | Item::From(..) | Item::RangeStep(..)))
     }
 }
 
@@ -182,7 +185,9 @@ impl Unit {
 
     const fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Month => &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
+            Self::Month => &[
+                "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
+            ],
             Self::DayOfWeek => &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"],
             _ => &[],
         }
@@ -193,12 +198,16 @@ impl Unit {
             Self::Second | Self::Minute => {
                 "a number from 0 to 59, a range such as `0-29`, a step such as `*/15`, or `*`"
             }
-            Self::Hour => "a number from 0 to 23, a range such as `9-17`, a step such as `*/6`, or `*`",
+            Self::Hour => {
+                "a number from 0 to 23, a range such as `9-17`, a step such as `*/6`, or `*`"
+            }
             Self::DayOfMonth => {
                 "a number from 1 to 31, a range such as `1-7`, a step such as `*/2`, `L` for the last day, `LW` for the \
                  last workday, `15W` for the workday nearest to the 15th, or `*`"
             }
-            Self::Month => "a number from 1 to 12, a name such as `JAN`, a range such as `JUN-AUG`, or `*`",
+            Self::Month => {
+                "a number from 1 to 12, a name such as `JAN`, a range such as `JUN-AUG`, or `*`"
+            }
             Self::DayOfWeek => {
                 "a number from 0 (Sunday) to 7 (Sunday again), a name such as `MON`, a range such as `MON-FRI`, \
                  `MON#2` for the second Monday, `FRIL` for the last Friday, or `*`"
@@ -219,7 +228,9 @@ impl Unit {
         }
         if let Some((first, last)) = body.split_once('-') {
             let (first, last) = self.ends(self.number(text, first)?, self.number(text, last)?);
-            return Ok(step.map_or(Item::Range(first, last), |step| Item::RangeStep(first, last, step)));
+            return Ok(
+                step.map_or(Item::Range(first, last), |step| Item::RangeStep(first, last, step))
+            );
         }
         let first = self.number(text, body)?;
         let first = if first > self.top() { self.first() } else { first };
@@ -249,7 +260,11 @@ impl Unit {
                     } else if let Some(days) = text.strip_prefix("L-") {
                         let days = self.number(text, days)?;
                         if days == self.last() {
-                            return Err(BadField::Beyond { value: shown(text), first: 1, last: 30 });
+                            return Err(BadField::Beyond {
+                                value: shown(text),
+                                first: 1,
+                                last: 30,
+                            });
                         }
                         Item::FromLast(days)
                     } else {
@@ -298,7 +313,11 @@ impl Unit {
         text.parse::<u8>()
             .ok()
             .filter(|number| (self.first()..=self.last()).contains(number))
-            .ok_or_else(|| BadField::Beyond { value: shown(text), first: self.first(), last: self.last() })
+            .ok_or_else(|| BadField::Beyond {
+                value: shown(text),
+                first: self.first(),
+                last: self.last(),
+            })
     }
 
     /// The numbers that an item means, as bits; none for what depends on the month.
@@ -310,7 +329,11 @@ impl Unit {
             Item::From(first, step) => (first, self.top(), step),
             Item::Range(first, last) => (first, last, 1),
             Item::RangeStep(first, last, step) => (first, last, step),
-            Item::FromLast(_) | Item::LastWorkday | Item::NearestWorkday(_) | Item::LastOf(_) | Item::Nth(..) => {
+            Item::FromLast(_)
+            | Item::LastWorkday
+            | Item::NearestWorkday(_)
+            | Item::LastOf(_)
+            | Item::Nth(..) => {
                 return 0;
             }
         };

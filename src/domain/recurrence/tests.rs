@@ -23,7 +23,12 @@ fn cron(zone: &str, text: &str) -> Recurrence {
 fn walls(zone: &str, text: &str, after: &str, count: usize) -> Vec<String> {
     let tz = zone.parse::<Zone>().unwrap().tz();
     let shown = |tick: Tick| {
-        let wall = tick.nominal.with_timezone(&tz).format("%m-%d %H:%M:%S%z").to_string().replace(":00+", "+");
+        let wall = tick
+            .nominal
+            .with_timezone(&tz)
+            .format("%m-%d %H:%M:%S%z")
+            .to_string()
+            .replace(":00+", "+");
         wall.replace(":00-", "-") + if tick.shifted { "~" } else { "" }
     };
     cron(zone, text).after(utc(after)).take(count).map(shown).collect()
@@ -49,7 +54,10 @@ const NEW_YORK: &str = "America/New_York";
 #[case::just_before("59 1 * * 0", &["03-29 01:59+0100", "04-05 01:59+0200"])]
 #[case::just_after("0 3 * * 0", &["03-29 03:00+0200", "04-05 03:00+0200"])]
 #[case::seconds("59 59 2 * * 0", &["03-29 03:00+0200~", "04-05 02:59:59+0200"])]
-fn a_gap_makes_one_tick_of_all_that_a_fixed_schedule_loses_to_it(#[case] text: &str, #[case] expected: &[&str]) {
+fn a_gap_makes_one_tick_of_all_that_a_fixed_schedule_loses_to_it(
+    #[case] text: &str,
+    #[case] expected: &[&str],
+) {
     assert_walls(BERLIN, text, "2026-03-27T12:00:00Z", expected);
 }
 
@@ -58,7 +66,10 @@ fn a_gap_makes_one_tick_of_all_that_a_fixed_schedule_loses_to_it(#[case] text: &
 #[case::list("0,30 2 * * *", &["10-24 02:00+0200", "10-24 02:30+0200", "10-25 02:00+0200", "10-25 02:30+0200", "10-26 02:00+0100"])]
 #[case::range("0 1-3 * * 0", &["10-25 01:00+0200", "10-25 02:00+0200", "10-25 03:00+0100", "11-01 01:00+0100"])]
 #[case::first_after("0 3 * * *", &["10-24 03:00+0200", "10-25 03:00+0100", "10-26 03:00+0100"])]
-fn a_time_that_exists_twice_runs_a_fixed_schedule_the_first_time_only(#[case] text: &str, #[case] expected: &[&str]) {
+fn a_time_that_exists_twice_runs_a_fixed_schedule_the_first_time_only(
+    #[case] text: &str,
+    #[case] expected: &[&str],
+) {
     assert_walls(BERLIN, text, "2026-10-23T12:00:00Z", expected);
 }
 
@@ -71,7 +82,11 @@ fn a_time_that_exists_twice_runs_a_fixed_schedule_the_first_time_only(#[case] te
 #[case::stepped_range("15 1-3/1 * * *", "2026-03-28T23:30:00Z", &["03-29 01:15+0100", "03-29 03:15+0200", "03-30 01:15+0200"])]
 #[case::from_with_a_step("0 2/12 * * *", "2026-03-28T23:30:00Z", &["03-29 14:00+0200", "03-30 02:00+0200"])]
 #[case::seconds("30 59 * * * *", "2026-03-29T00:00:00Z", &["03-29 01:59:30+0100", "03-29 03:59:30+0200"])]
-fn an_interval_schedule_follows_real_time(#[case] text: &str, #[case] after: &str, #[case] expected: &[&str]) {
+fn an_interval_schedule_follows_real_time(
+    #[case] text: &str,
+    #[case] after: &str,
+    #[case] expected: &[&str],
+) {
     assert_walls(BERLIN, text, after, expected);
 }
 
@@ -80,7 +95,11 @@ fn an_interval_schedule_follows_real_time(#[case] text: &str, #[case] after: &st
 #[case("30 1 * * *", "2026-10-31T12:00:00Z", &["11-01 01:30-0400", "11-02 01:30-0500"])]
 #[case("30 * * * *", "2026-11-01T05:00:00Z", &["11-01 01:30-0400", "11-01 01:30-0500", "11-01 02:30-0500"])]
 #[case("@daily", "2026-03-07T12:00:00Z", &["03-08 00:00-0500", "03-09 00:00-0400"])]
-fn new_york_is_no_other_than_berlin(#[case] text: &str, #[case] after: &str, #[case] expected: &[&str]) {
+fn new_york_is_no_other_than_berlin(
+    #[case] text: &str,
+    #[case] after: &str,
+    #[case] expected: &[&str],
+) {
     assert_walls(NEW_YORK, text, after, expected);
 }
 
@@ -95,7 +114,8 @@ fn new_york_is_no_other_than_berlin(#[case] text: &str, #[case] after: &str, #[c
 #[case("Pacific/Apia", "30 2 * * *", "2011-12-29T00:00:00Z", &["12-29 02:30-1000", "12-31 00:00+1400~", "12-31 02:30+1400"])]
 #[case("Pacific/Apia", "0 0 * * *", "2011-12-29T00:00:00Z", &["12-29 00:00-1000", "12-31 00:00+1400", "01-01 00:00+1400"])]
 #[case("Pacific/Apia", "0 12 30 * *", "2011-12-01T00:00:00Z", &["12-31 00:00+1400~", "01-30 12:00+1400"])]
-#[case("Pacific/Apia", "0 * 30 12 *", "2011-12-01T00:00:00Z", &["12-30 00:00+1400", "12-30 01:00+1400"])] // a year later
+#[case("Pacific/Apia", "0 * 30 12 *", "2011-12-01T00:00:00Z", &["12-30 00:00+1400", "12-30 01:00+1400"])]
+// a year later
 // Morocco is an hour behind during Ramadan: back on 10 March 2024, forward again on 14 April.
 #[case("Africa/Casablanca", "30 2 * * *", "2024-03-09T12:00:00Z", &["03-10 02:30+0100", "03-11 02:30+0000"])]
 #[case("Africa/Casablanca", "30 2 * * *", "2024-04-13T12:00:00Z", &["04-14 03:00+0100~", "04-15 02:30+0100"])]
@@ -155,7 +175,11 @@ fn the_hard_zones_keep_the_same_two_rules(
 #[case::over_new_year("0 0 1 NOV-FEB/2 ?", "2026-01-02T00:00:00Z", &["2026-11-01", "2027-01-01", "2027-11-01"])]
 #[case::over_the_end("0 0 30-2 * *", "2026-02-03T00:00:00Z", &["2026-03-01", "2026-03-02", "2026-03-30", "2026-03-31"])]
 #[case::rare("0 0 29 2 */7", "2026-01-01T00:00:00Z", &["2032-02-29", "2060-02-29", "2088-02-29", "2128-02-29"])]
-fn days_are_those_of_the_calendar(#[case] text: &str, #[case] after: &str, #[case] expected: &[&str]) {
+fn days_are_those_of_the_calendar(
+    #[case] text: &str,
+    #[case] after: &str,
+    #[case] expected: &[&str],
+) {
     let days: Vec<String> = cron("UTC", text)
         .after(utc(after))
         .take(expected.len())
@@ -250,7 +274,10 @@ fn a_list_without_end_is_refused() {
 
 #[test]
 fn a_period_counts_from_its_anchor_in_real_time() {
-    let every = "every 90m".parse::<Rule>().unwrap().anchored(BERLIN.parse().unwrap(), utc("2026-03-28T23:15:00.250Z"));
+    let every = "every 90m"
+        .parse::<Rule>()
+        .unwrap()
+        .anchored(BERLIN.parse().unwrap(), utc("2026-03-28T23:15:00.250Z"));
     let next = |after: &str| every.next_after(utc(after)).map(|tick| tick.nominal);
     assert_eq!(next("2020-01-01T00:00:00Z"), Some(utc("2026-03-28T23:15:00.250Z")));
     assert_eq!(next("2026-03-28T23:15:00.250Z"), Some(utc("2026-03-29T00:45:00.250Z")));
@@ -263,7 +290,10 @@ fn nothing_is_due_after_the_year_9999_or_before_1970() {
     assert_eq!(cron("UTC", "* * * * *").next_after(utc("9999-12-31T23:59:00Z")), None);
     assert_eq!(cron("Pacific/Kiritimati", "* * * * *").next_after(Timestamp::MAX_UTC), None);
     assert_eq!(cron("UTC", "0 0 29 2 *").next_after(utc("9996-02-29T00:00:00Z")), None);
-    assert_eq!(cron("UTC", "* * * * *").next_after(Timestamp::MIN_UTC).unwrap().nominal, Timestamp::UNIX_EPOCH);
+    assert_eq!(
+        cron("UTC", "* * * * *").next_after(Timestamp::MIN_UTC).unwrap().nominal,
+        Timestamp::UNIX_EPOCH
+    );
     let every = "every 1d".parse::<Rule>().unwrap().anchored(Zone::UTC, Timestamp::UNIX_EPOCH);
     assert_eq!(every.next_after(utc("9999-12-31T00:00:00Z")), None);
     assert_eq!(every.next_after(Timestamp::MAX_UTC), None);
@@ -280,7 +310,10 @@ fn a_zone_is_read_in_any_case(#[case] text: &str, #[case] expected: &str) {
 #[test]
 fn what_is_no_zone_is_refused_with_a_sentence() {
     let refusal = "Mars/Olympus".parse::<Zone>().unwrap_err().to_string();
-    assert!(refusal.contains("`Mars/Olympus` is not a time zone") && refusal.contains("Europe/Berlin"), "{refusal}");
+    assert!(
+        refusal.contains("`Mars/Olympus` is not a time zone") && refusal.contains("Europe/Berlin"),
+        "{refusal}"
+    );
 }
 
 #[rstest]
@@ -311,13 +344,25 @@ fn what_is_no_zone_is_refused_with_a_sentence() {
 #[case("UTC", "*/10 * * * * *", "every 10 seconds every day, UTC")]
 #[case("UTC", "15 * * * * *", "at second 15 of every minute every day, UTC")]
 #[case("UTC", "*/10 5 * * * *", "every 10 seconds, at minute 5 of every hour every day, UTC")]
-#[case("UTC", "* */20 * * * *", "every second, at minutes 0, 20 and 40 of every hour every day, UTC")]
+#[case(
+    "UTC",
+    "* */20 * * * *",
+    "every second, at minutes 0, 20 and 40 of every hour every day, UTC"
+)]
 #[case("UTC", "15 30 2 * * *", "at 02:30:15 every day, UTC")]
 #[case("UTC", "@hourly", "at minute 0 of every hour every day, UTC")]
 #[case("UTC", "5,35 * * * *", "at minutes 5 and 35 of every hour every day, UTC")]
-#[case("UTC", "*/7 * * * *", "at minutes 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour every day, UTC")]
+#[case(
+    "UTC",
+    "*/7 * * * *",
+    "at minutes 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour every day, UTC"
+)]
 #[case("UTC", "0 */6 * * *", "at 00:00, 06:00, 12:00 and 18:00 every day, UTC")]
-#[case("UTC", "*/15 9-17 * * 1-5", "every 15 minutes in the hours 09 to 17 from Monday to Friday, UTC")]
+#[case(
+    "UTC",
+    "*/15 9-17 * * 1-5",
+    "every 15 minutes in the hours 09 to 17 from Monday to Friday, UTC"
+)]
 #[case("UTC", "* 9 * * *", "every minute in the hour 09 every day, UTC")]
 #[case("UTC", "0 22-2 * * *", "at minute 0 in the hours 00 to 02, 22 and 23 every day, UTC")]
 #[case("UTC", "@weekly", "at 00:00 on Sundays, UTC")]
@@ -335,11 +380,23 @@ fn what_is_no_zone_is_refused_with_a_sentence() {
     "at 00:00 on the last day, the last workday, the workday nearest to the 12th and \
     the day 3 days before the last of the month, UTC"
 )]
-#[case("UTC", "0 0 * * MON#2,5L", "at 00:00 on the 2nd Monday of the month and the last Friday of the month, UTC")]
+#[case(
+    "UTC",
+    "0 0 * * MON#2,5L",
+    "at 00:00 on the 2nd Monday of the month and the last Friday of the month, UTC"
+)]
 #[case("UTC", "0 0 13 * FRI", "at 00:00 on the 13th of the month and also on Fridays, UTC")]
-#[case("UTC", "0 0 */15 * MON", "at 00:00 on the 1st, the 16th and the 31st of the month, but only on Mondays, UTC")]
+#[case(
+    "UTC",
+    "0 0 */15 * MON",
+    "at 00:00 on the 1st, the 16th and the 31st of the month, but only on Mondays, UTC"
+)]
 #[case("UTC", "every 90m", "every 1h 30m, counted from 1970-01-01T00:00:00Z")]
-fn a_recurrence_says_in_english_what_it_means(#[case] zone: &str, #[case] text: &str, #[case] expected: &str) {
+fn a_recurrence_says_in_english_what_it_means(
+    #[case] zone: &str,
+    #[case] text: &str,
+    #[case] expected: &str,
+) {
     let rule: Rule = text.parse().unwrap();
     assert_eq!(rule.anchored(zone.parse().unwrap(), Timestamp::UNIX_EPOCH).describe(), expected);
 }
@@ -360,7 +417,10 @@ fn a_timetable_has_the_ticks_from_its_start_to_its_end() {
         assert_eq!(hours("2026-01-02T01:00:00Z"), [2, 3]);
         assert_eq!(hours("2026-01-02T03:00:00Z"), [0; 0]);
         assert_eq!(
-            bounded.latest(utc("2020-01-01T00:00:00Z"), utc("2030-01-01T00:00:00Z")).unwrap().nominal,
+            bounded
+                .latest(utc("2020-01-01T00:00:00Z"), utc("2030-01-01T00:00:00Z"))
+                .unwrap()
+                .nominal,
             end_at.unwrap()
         );
         assert_eq!(bounded.between(start_at.unwrap(), utc("2026-01-02T02:59:59Z")).count(), 2);
@@ -368,12 +428,22 @@ fn a_timetable_has_the_ticks_from_its_start_to_its_end() {
 }
 
 #[rstest]
-#[case("* * * * * *", "2025-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", Some("2026-01-01T00:00:00Z"))]
+#[case(
+    "* * * * * *",
+    "2025-01-01T00:00:00Z",
+    "2026-01-01T00:00:00.5Z",
+    Some("2026-01-01T00:00:00Z")
+)]
 #[case("0 0 29 2 *", "1970-01-01T00:00:00Z", "2026-01-01T00:00:00Z", Some("2024-02-29T00:00:00Z"))]
 #[case("30 2 * * *", "2026-01-01T02:30:00Z", "2026-01-02T02:30:00Z", Some("2026-01-02T02:30:00Z"))]
 #[case("30 2 * * *", "2026-01-01T02:30:00Z", "2026-01-02T02:29:59Z", None)]
 #[case("every 1s", "2026-01-01T00:00:00Z", "2026-01-01T00:00:02Z", Some("2026-01-01T00:00:02Z"))]
-#[case("every 1500ms", "2026-01-01T00:00:00Z", "2026-01-01T00:00:03.2Z", Some("2026-01-01T00:00:03Z"))]
+#[case(
+    "every 1500ms",
+    "2026-01-01T00:00:00Z",
+    "2026-01-01T00:00:03.2Z",
+    Some("2026-01-01T00:00:03Z")
+)]
 #[case("30 2 * * *", "2026-01-03T00:00:00Z", "2026-01-02T00:00:00Z", None)]
 fn the_latest_tick_is_found_from_both_ends(
     #[case] text: &str,
@@ -381,7 +451,10 @@ fn the_latest_tick_is_found_from_both_ends(
     #[case] until: &str,
     #[case] expected: Option<&str>,
 ) {
-    assert_eq!(timetable(text).latest(utc(after), utc(until)).map(|tick| tick.nominal), expected.map(utc));
+    assert_eq!(
+        timetable(text).latest(utc(after), utc(until)).map(|tick| tick.nominal),
+        expected.map(utc)
+    );
 }
 
 /// What became of an hourly schedule that was settled at 00:00 and looked at again then, in short.
@@ -412,12 +485,27 @@ fn fates(catch_up: CatchUp, window: &str, now: &str) -> String {
 #[case::last(CatchUp::Last, "24h", "2026-03-01T05:30:00Z", "1-4 by 5, 5-5 late")]
 #[case::none(CatchUp::None, "24h", "2026-03-01T05:30:00Z", "1-4 no, 5-5 no")]
 #[case::all(CatchUp::All, "24h", "2026-03-01T03:30:00Z", "1-1 late, 2-2 late, 3-3 late")]
-#[case::last_and_the_next_is_due_now(CatchUp::Last, "24h", "2026-03-01T05:00:00Z", "1-4 by 5, 5-5 runs")]
-#[case::none_and_the_next_is_due_now(CatchUp::None, "24h", "2026-03-01T05:00:00Z", "1-4 no, 5-5 runs")]
+#[case::last_and_the_next_is_due_now(
+    CatchUp::Last,
+    "24h",
+    "2026-03-01T05:00:00Z",
+    "1-4 by 5, 5-5 runs"
+)]
+#[case::none_and_the_next_is_due_now(
+    CatchUp::None,
+    "24h",
+    "2026-03-01T05:00:00Z",
+    "1-4 no, 5-5 runs"
+)]
 #[case::window_of_last(CatchUp::Last, "2h", "2026-03-01T05:30:00Z", "1-3 old, 4-4 by 5, 5-5 late")]
 #[case::window_of_all(CatchUp::All, "2h", "2026-03-01T05:30:00Z", "1-3 old, 4-4 late, 5-5 late")]
 #[case::window_of_none(CatchUp::None, "2h", "2026-03-01T05:30:00Z", "1-3 old, 4-4 no, 5-5 no")]
-#[case::the_windows_edge_is_within(CatchUp::All, "2h", "2026-03-01T05:00:00Z", "1-2 old, 3-3 late, 4-4 late, 5-5 runs")]
+#[case::the_windows_edge_is_within(
+    CatchUp::All,
+    "2h",
+    "2026-03-01T05:00:00Z",
+    "1-2 old, 3-3 late, 4-4 late, 5-5 runs"
+)]
 #[case::outside_of_a_short_window(CatchUp::Last, "10m", "2026-03-01T05:30:00Z", "1-4 old, 5-5 old")]
 #[case::no_window_at_all(CatchUp::All, "0s", "2026-03-01T05:00:00Z", "1-4 old, 5-5 runs")]
 #[case::a_clock_that_was_set_back(CatchUp::All, "24h", "2026-02-01T05:00:00Z", "")]
@@ -433,7 +521,11 @@ fn each_missed_tick_has_one_fate(
 #[test]
 fn a_year_of_missed_seconds_is_three_lines_and_still_every_tick_can_be_read() {
     let (since, now) = (utc("2025-01-01T00:00:00Z"), utc("2026-01-01T00:00:00Z"));
-    let rules = CatchUpRules { catch_up: CatchUp::Last, window: Duration::from_secs(86_400), jitter: Duration::ZERO };
+    let rules = CatchUpRules {
+        catch_up: CatchUp::Last,
+        window: Duration::from_secs(86_400),
+        jitter: Duration::ZERO,
+    };
     let timetable = timetable("* * * * * *");
     let settled: Vec<Settled> = settle(&timetable, since, now, rules).collect();
     let fates: Vec<Fate> = settled.iter().map(|settled| settled.fate).collect();
@@ -444,9 +536,17 @@ fn a_year_of_missed_seconds_is_three_lines_and_still_every_tick_can_be_read() {
 
 #[test]
 fn a_tick_that_waits_for_its_jitter_is_on_time() {
-    let rules = CatchUpRules { catch_up: CatchUp::None, window: Duration::ZERO, jitter: Duration::from_secs(600) };
-    let at =
-        |now: &str| settle(&timetable("0 * * * *"), utc("2026-03-01T00:00:00Z"), utc(now), rules).last().unwrap().fate;
+    let rules = CatchUpRules {
+        catch_up: CatchUp::None,
+        window: Duration::ZERO,
+        jitter: Duration::from_secs(600),
+    };
+    let at = |now: &str| {
+        settle(&timetable("0 * * * *"), utc("2026-03-01T00:00:00Z"), utc(now), rules)
+            .last()
+            .unwrap()
+            .fate
+    };
     assert_eq!(at("2026-03-01T01:11:00Z"), Fate::Runs);
     assert_eq!(at("2026-03-01T01:11:01Z"), Fate::OutsideWindow);
 }

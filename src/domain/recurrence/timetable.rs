@@ -24,7 +24,9 @@ impl Timetable {
     pub fn next_after(&self, after: Timestamp) -> Option<Tick> {
         let just_before = |start: Timestamp| start.checked_sub_signed(TimeDelta::nanoseconds(1));
         let after = self.start_at.and_then(just_before).map_or(after, |start| start.max(after));
-        self.recurrence.next_after(after).filter(|tick| self.end_at.is_none_or(|end| tick.nominal <= end))
+        self.recurrence
+            .next_after(after)
+            .filter(|tick| self.end_at.is_none_or(|end| tick.nominal <= end))
     }
 
     /// The ticks after this instant, in order.

@@ -21,7 +21,9 @@ pub struct Zone(Tz);
 
 /// Said when there is no zone of that name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a time zone: write a name of the IANA database, such as `Europe/Berlin`, or `UTC`")]
+#[error(
+    "`{0}` is not a time zone: write a name of the IANA database, such as `Europe/Berlin`, or `UTC`"
+)]
 pub struct NotAZone(String);
 
 impl Zone {
@@ -76,7 +78,9 @@ impl FromStr for Zone {
     fn from_str(text: &str) -> Result<Self, NotAZone> {
         let name = text.trim();
         let found = name.parse().ok();
-        let in_any_case = || chrono_tz::TZ_VARIANTS.into_iter().find(|zone| zone.name().eq_ignore_ascii_case(name));
+        let in_any_case = || {
+            chrono_tz::TZ_VARIANTS.into_iter().find(|zone| zone.name().eq_ignore_ascii_case(name))
+        };
         found.or_else(in_any_case).map(Self).ok_or_else(|| NotAZone(shown(text)))
     }
 }

@@ -97,7 +97,11 @@ fn intent() -> Intent {
 }
 
 fn run() -> Run {
-    Run { container: container(), started_at: at(11), image_digest: Some(Digest("sha256:1".to_owned())) }
+    Run {
+        container: container(),
+        started_at: at(11),
+        image_digest: Some(Digest("sha256:1".to_owned())),
+    }
 }
 
 fn exit(code: i32) -> Exit {
@@ -129,7 +133,11 @@ fn states() -> [State; 10] {
     [
         State::Scheduled,
         State::Queued(Wait { reason: Reason::NoSlot, since: at(5), hold: None }),
-        State::Retrying(Setback { reason: Reason::ExitNonzero, error: "a sentence".to_owned(), exit_code: Some(1) }),
+        State::Retrying(Setback {
+            reason: Reason::ExitNonzero,
+            error: "a sentence".to_owned(),
+            exit_code: Some(1),
+        }),
         State::Pulling,
         State::Starting(None),
         State::Starting(Some(intent())),
@@ -227,7 +235,11 @@ fn every_event_in_every_state_does_what_the_table_says() {
     let mut expected = rows(TABLE);
     let (_, columns) = expected.remove(0);
     let ended = columns.len() - 1;
-    assert_eq!(columns[..ended], states().map(|state| column(&state))[..ended], "the columns are the states");
+    assert_eq!(
+        columns[..ended],
+        states().map(|state| column(&state))[..ended],
+        "the columns are the states"
+    );
     let no_retries = spec("{}");
     let actual = events().map(|event| (row(&event), becomes(&no_retries, &event)));
     for (actual, expected) in actual.iter().zip(&expected) {
@@ -242,7 +254,8 @@ fn every_failure_that_is_worth_a_retry_does_what_the_second_table_says() {
     let with_retries = rows(TABLE_WITH_RETRIES).split_off(1);
     for event in events() {
         let name = row(&event);
-        let expected = with_retries.iter().chain(&rows(TABLE)).find(|(row, _)| *row == name).cloned();
+        let expected =
+            with_retries.iter().chain(&rows(TABLE)).find(|(row, _)| *row == name).cloned();
         assert_eq!(Some((name, becomes(&spec, &event))), expected);
     }
 }
@@ -267,11 +280,16 @@ fn a_refusal_says_the_state_and_the_event() {
 #[test]
 fn the_version_goes_up_by_one_with_every_change_and_nothing_else_of_the_order_changes() {
     for spec in [spec("{}"), retrying(EVERYTHING)] {
-        for (state, event) in states().iter().flat_map(|state| events().map(|event| (state.clone(), event))) {
+        for (state, event) in
+            states().iter().flat_map(|state| events().map(|event| (state.clone(), event)))
+        {
             let before = with(spec.clone(), state);
             let Ok(after) = before.on(event, now()) else { continue };
             assert_eq!(after.version, Version(before.version.0 + 1));
-            assert_eq!((after.id, &after.name, &after.spec), (before.id, &before.name, &before.spec));
+            assert_eq!(
+                (after.id, &after.name, &after.spec),
+                (before.id, &before.name, &before.spec)
+            );
             assert_eq!(after.created_at, before.created_at);
         }
     }
@@ -279,10 +297,13 @@ fn the_version_goes_up_by_one_with_every_change_and_nothing_else_of_the_order_ch
 
 #[test]
 fn only_a_claim_begins_an_attempt_only_a_restored_store_learns_of_one_and_only_a_retry_or_a_caller_moves_the_due_time()
-{
-    for (state, event) in states().iter().flat_map(|state| events().map(|event| (state.clone(), event))) {
+ {
+    for (state, event) in
+        states().iter().flat_map(|state| events().map(|event| (state.clone(), event)))
+    {
         let before = with(retrying(EVERYTHING), state);
-        let learned = matches!(event, Event::Adopt(..) | Event::MayHaveRun(..)).then_some(Attempt(2));
+        let learned =
+            matches!(event, Event::Adopt(..) | Event::MayHaveRun(..)).then_some(Attempt(2));
         let claims = matches!(event, Event::Claim(_));
         let is_asked_to = matches!(event, Event::Reschedule(_));
         let Ok(after) = before.on(event, now()) else { continue };
@@ -309,18 +330,28 @@ fn an_attempt_that_is_known_is_not_learned_of_again() {
         }
     }
     let present = Event::Adopt(Attempt(1), container());
-    assert!(job(State::Starting(None)).on(present, now()).is_ok(), "claimed, and of what came then nothing is known");
+    assert!(
+        job(State::Starting(None)).on(present, now()).is_ok(),
+        "claimed, and of what came then nothing is known"
+    );
 }
 
 #[test]
 fn a_job_that_is_held_back_says_by_what_and_one_that_is_let_go_does_not() {
     let hold = Event::Hold(Reason::QueueFull, hold());
     let held = job(State::Scheduled).on(hold.clone(), at(9)).expect("it waits");
-    assert_eq!((held.state.hold(), held.state.reason()), (Some(&self::hold()), Some(Reason::QueueFull)));
+    assert_eq!(
+        (held.state.hold(), held.state.reason()),
+        (Some(&self::hold()), Some(Reason::QueueFull))
+    );
     assert!(held.on(hold, at(10)).is_err(), "nothing would change");
-    let moved = held.on(Event::Hold(Reason::MaxParallel, Hold::default()), at(10)).expect("by something else");
+    let moved = held
+        .on(Event::Hold(Reason::MaxParallel, Hold::default()), at(10))
+        .expect("by something else");
     assert_eq!(moved.state.hold(), Some(&Hold::default()));
-    for event in [Event::Queue(Reason::NoSlot), Event::Claim(None), Event::Cancel, Event::Reschedule(at(77))] {
+    for event in
+        [Event::Queue(Reason::NoSlot), Event::Claim(None), Event::Cancel, Event::Reschedule(at(77))]
+    {
         assert_eq!(held.on(event, at(11)).expect("it waits").state.hold(), None);
     }
 }
@@ -332,20 +363,26 @@ fn a_job_that_is_given_another_date_waits_for_that_and_what_became_of_its_last_a
         assert_eq!(moved(state).due_at, at(77));
     }
     let [scheduled, queued, retrying, ..] = states();
-    assert_eq!((moved(scheduled.clone()).state, moved(queued).state), (scheduled.clone(), scheduled));
+    assert_eq!(
+        (moved(scheduled.clone()).state, moved(queued).state),
+        (scheduled.clone(), scheduled)
+    );
     assert_eq!(moved(retrying.clone()).state, retrying);
 }
 
 #[test]
 fn a_claim_can_bring_the_spec_that_its_name_stood_for() {
     let resolved = spec(r#"{"image":"busybox:1"}"#);
-    let claimed = job(State::Scheduled).on(Event::Claim(Some(Box::new(resolved.clone()))), now()).expect("it waits");
+    let claimed = job(State::Scheduled)
+        .on(Event::Claim(Some(Box::new(resolved.clone()))), now())
+        .expect("it waits");
     assert_eq!(claimed.spec, resolved);
 }
 
 #[test]
 fn an_intent_names_the_container_and_the_moment() {
-    let intended = job(State::Starting(None)).on(Event::Intend(container()), at(10)).expect("it is claimed");
+    let intended =
+        job(State::Starting(None)).on(Event::Intend(container()), at(10)).expect("it is claimed");
     assert_eq!(intended.state, State::Starting(Some(intent())));
 }
 
@@ -353,7 +390,10 @@ fn an_intent_names_the_container_and_the_moment() {
 
 /// The state after this ending of a job that ran.
 fn after(spec: &JobSpec, ending: Ending) -> State {
-    with(spec.clone(), State::Running(run())).on(Event::Exited(ending), now()).expect("it ran").state
+    with(spec.clone(), State::Running(run()))
+        .on(Event::Exited(ending), now())
+        .expect("it ran")
+        .state
 }
 
 /// Outcome, reason, and the sentence of an end.
@@ -371,7 +411,11 @@ fn exit_code_0_is_success_and_needs_no_reason() {
 
 #[test]
 fn any_other_exit_code_is_a_failure_that_says_the_code() {
-    let said = (Outcome::Failed, Some(Reason::ExitNonzero), "the process ended with exit code 1".to_owned());
+    let said = (
+        Outcome::Failed,
+        Some(Reason::ExitNonzero),
+        "the process ended with exit code 1".to_owned(),
+    );
     assert_eq!(verdict_of(ending(1)), said);
 }
 
@@ -406,7 +450,9 @@ fn a_process_that_survived_a_child_killed_for_memory_is_judged_by_its_own_code()
 #[test]
 fn an_end_by_exit_keeps_the_run_and_the_exit_and_is_dated_by_the_engine() {
     for code in [0, 1] {
-        let State::Ended(end) = after(&spec("{}"), ending(code)) else { panic!("no retries were asked for") };
+        let State::Ended(end) = after(&spec("{}"), ending(code)) else {
+            panic!("no retries were asked for")
+        };
         assert_eq!((end.run, end.exit, end.at), (Some(run()), Some(exit(code)), at(20)));
     }
 }
@@ -414,7 +460,10 @@ fn an_end_by_exit_keeps_the_run_and_the_exit_and_is_dated_by_the_engine() {
 #[test]
 fn an_end_without_evidence_keeps_what_was_known_of_the_run() {
     for held in [State::Running(run()), stopping(Held::Run(run()), StopCause::Timeout)] {
-        let lost = job(held).on(Event::Lost(failure(Reason::ContainerRemoved)), now()).expect("it ran").state;
+        let lost = job(held)
+            .on(Event::Lost(failure(Reason::ContainerRemoved)), now())
+            .expect("it ran")
+            .state;
         let State::Ended(end) = lost else { panic!("no retries were asked for") };
         assert_eq!((end.outcome, end.reason), (Outcome::Unknown, Some(Reason::ContainerRemoved)));
         assert_eq!((end.run, end.exit, end.at), (Some(run()), None, now()));
@@ -426,20 +475,31 @@ fn an_end_without_evidence_keeps_what_was_known_of_the_run() {
 #[test]
 fn a_stop_while_pulling_or_claimed_is_over_at_once_for_nothing_was_started() {
     for state in [State::Pulling, State::Starting(None)] {
-        let stopped = job(state).on(Event::Stop(StopCause::Request, GRACE), now()).expect("it is claimed").state;
+        let stopped = job(state)
+            .on(Event::Stop(StopCause::Request, GRACE), now())
+            .expect("it is claimed")
+            .state;
         assert_eq!(stopped, over(Outcome::Stopped, now(), None));
     }
 }
 
 #[test]
 fn a_stop_with_an_intent_waits_for_the_truth_and_still_adopts_a_start() {
-    let asked =
-        job(State::Starting(Some(intent()))).on(Event::Stop(StopCause::Request, GRACE), at(15)).expect("it starts");
+    let asked = job(State::Starting(Some(intent())))
+        .on(Event::Stop(StopCause::Request, GRACE), at(15))
+        .expect("it starts");
     assert_eq!(asked.state, stopping(Held::Intent(intent()), StopCause::Request));
     let adopted = asked.on(Event::Started(run()), now()).expect("the start took effect");
-    assert_eq!(adopted.state, stopping(Held::Run(run()), StopCause::Request), "since when it stops is kept");
+    assert_eq!(
+        adopted.state,
+        stopping(Held::Run(run()), StopCause::Request),
+        "since when it stops is kept"
+    );
     let over = adopted.on(exited(143), now()).expect("it ended").state;
-    assert_eq!((over.status(), over.exit_code(), over.run()), (Status::Stopped, Some(143), Some(&run())));
+    assert_eq!(
+        (over.status(), over.exit_code(), over.run()),
+        (Status::Stopped, Some(143), Some(&run()))
+    );
 }
 
 #[test]
@@ -449,12 +509,19 @@ fn stop_asked_again_only_brings_the_kill_nearer() {
         for (grace_s, kill_at) in [(0, Some(17)), (3, Some(20)), (8, None), (600, None)] {
             let grace = Duration::from_secs(grace_s);
             for why in [StopCause::Request, StopCause::Timeout] {
-                let again = job(stopping(held.clone(), why)).on(Event::Stop(StopCause::Request, grace), at(17));
+                let again = job(stopping(held.clone(), why))
+                    .on(Event::Stop(StopCause::Request, grace), at(17));
                 let kill = again.ok().map(|job| match job.state {
-                    State::Stopping(Stopping { kill_at, since, why: kept, .. }) => (kill_at, since, kept),
+                    State::Stopping(Stopping { kill_at, since, why: kept, .. }) => {
+                        (kill_at, since, kept)
+                    }
                     other => panic!("{other:?}"),
                 });
-                assert_eq!(kill, kill_at.map(|kill_at| (Some(at(kill_at)), at(15), why)), "{grace_s}");
+                assert_eq!(
+                    kill,
+                    kill_at.map(|kill_at| (Some(at(kill_at)), at(15), why)),
+                    "{grace_s}"
+                );
             }
         }
     }
@@ -467,8 +534,12 @@ fn stop_of_before_has_no_kill_until_asked_again() {
         Some(r#"{"held":{"run":{"container":"c","started_at":"2026-11-28T10:00:00Z"}},"why":"request","since":"2026-11-28T10:01:00Z"}"#),
     )
     .expect("what was written before is read");
-    let again = job(before).on(Event::Stop(StopCause::Request, Duration::ZERO), now()).expect("nearer than none");
-    assert!(matches!(again.state, State::Stopping(Stopping { kill_at: Some(at), .. }) if at == now()));
+    let again = job(before)
+        .on(Event::Stop(StopCause::Request, Duration::ZERO), now())
+        .expect("nearer than none");
+    assert!(
+        matches!(again.state, State::Stopping(Stopping { kill_at: Some(at), .. }) if at == now())
+    );
 }
 
 #[test]
@@ -483,7 +554,10 @@ fn a_stop_whose_container_never_ran_ends_stopped_without_a_run() {
 #[test]
 fn a_stop_of_a_container_that_vanished_is_unknown_and_not_stopped() {
     let held = stopping(Held::Intent(intent()), StopCause::Request);
-    let lost = job(held).on(Event::Lost(failure(Reason::StartAmbiguous)), now()).expect("it vanished").state;
+    let lost = job(held)
+        .on(Event::Lost(failure(Reason::StartAmbiguous)), now())
+        .expect("it vanished")
+        .state;
     assert_eq!((lost.status(), lost.reason()), (Status::Unknown, Some(Reason::StartAmbiguous)));
 }
 
@@ -491,7 +565,10 @@ fn a_stop_of_a_container_that_vanished_is_unknown_and_not_stopped() {
 fn a_timeout_outranks_retries_whatever_the_exit_code() {
     for code in [0, 1, 137] {
         let held = stopping(Held::Run(run()), StopCause::Timeout);
-        let over = with(retrying(r#"{"attempts":9}"#), held).on(exited(code), now()).expect("it ended").state;
+        let over = with(retrying(r#"{"attempts":9}"#), held)
+            .on(exited(code), now())
+            .expect("it ended")
+            .state;
         assert_eq!((over.status(), over.reason()), (Status::TimedOut, Some(Reason::Timeout)));
         assert_eq!(over.exit_code(), Some(code));
     }
@@ -502,7 +579,10 @@ fn an_end_before_the_stop_is_its_own() {
     let early = |code| Ending { exit: Exit { at: at(14), ..exit(code) }, ..ending(code) };
     let after = |why, ending| {
         let held = stopping(Held::Run(run()), why);
-        with(retrying(r#"{"attempts":9}"#), held).on(Event::Exited(ending), now()).expect("it ended").state
+        with(retrying(r#"{"attempts":9}"#), held)
+            .on(Event::Exited(ending), now())
+            .expect("it ended")
+            .state
     };
     for why in [StopCause::Request, StopCause::Timeout] {
         assert_eq!(after(why, early(0)).status(), Status::Succeeded);
@@ -512,21 +592,29 @@ fn an_end_before_the_stop_is_its_own() {
         );
     }
     let failed = after(StopCause::Request, early(3));
-    assert_eq!((failed.status(), failed.exit_code()), (Status::Failed, Some(3)), "and is not tried again");
+    assert_eq!(
+        (failed.status(), failed.exit_code()),
+        (Status::Failed, Some(3)),
+        "and is not tried again"
+    );
     assert_eq!(after(StopCause::Timeout, early(3)).status(), Status::Retrying);
 }
 
 #[test]
 fn a_run_that_was_seen_and_stopped_is_stopped_by_any_clock() {
-    let early = Ending { exit: Exit { at: at(14), ..exit(143) }, stop_was_called: true, ..ending(143) };
-    let over = job(stopping(Held::Run(run()), StopCause::Request)).on(Event::Exited(early), now()).expect("it ended");
+    let early =
+        Ending { exit: Exit { at: at(14), ..exit(143) }, stop_was_called: true, ..ending(143) };
+    let over = job(stopping(Held::Run(run()), StopCause::Request))
+        .on(Event::Exited(early), now())
+        .expect("it ended");
     assert_eq!(over.state.status(), Status::Stopped);
 }
 
 #[test]
 fn a_request_to_stop_outranks_retries_too() {
     let held = stopping(Held::Run(run()), StopCause::Request);
-    let over = with(retrying(r#"{"attempts":9}"#), held).on(exited(1), now()).expect("it ended").state;
+    let over =
+        with(retrying(r#"{"attempts":9}"#), held).on(exited(1), now()).expect("it ended").state;
     assert_eq!((over.status(), over.reason()), (Status::Stopped, None));
 }
 
@@ -540,7 +628,9 @@ fn failed_once_more(spec: &JobSpec, id: JobId, attempt: u32) -> Job {
 
 /// How long the job waits after its `attempt`-th attempt.
 fn wait(spec: &JobSpec, id: JobId, attempt: u32) -> Duration {
-    (failed_once_more(spec, id, attempt).due_at - now()).to_std().expect("the next attempt is later")
+    (failed_once_more(spec, id, attempt).due_at - now())
+        .to_std()
+        .expect("the next attempt is later")
 }
 
 fn id(random: u8) -> JobId {
@@ -550,10 +640,14 @@ fn id(random: u8) -> JobId {
 #[test]
 fn the_wait_before_a_retry_doubles_up_to_six_minutes() {
     let spec = retrying(r#"{"attempts":1000}"#);
-    for (attempt, seconds) in [(1, 10), (2, 20), (3, 40), (4, 80), (5, 160), (6, 320), (7, 360), (8, 360), (1000, 360)]
+    for (attempt, seconds) in
+        [(1, 10), (2, 20), (3, 40), (4, 80), (5, 160), (6, 320), (7, 360), (8, 360), (1000, 360)]
     {
         let (shortest, waited) = (Duration::from_secs(seconds), wait(&spec, id(7), attempt));
-        assert!(shortest <= waited && waited <= shortest * 11 / 10, "attempt {attempt}: {waited:?}");
+        assert!(
+            shortest <= waited && waited <= shortest * 11 / 10,
+            "attempt {attempt}: {waited:?}"
+        );
     }
 }
 
@@ -571,24 +665,34 @@ fn a_first_wait_that_is_longer_than_six_minutes_is_kept_and_not_doubled() {
 fn the_spread_of_the_waits_is_the_same_in_every_replay() {
     let spec = retrying(r#"{"attempts":9}"#);
     for attempt in 1..=9 {
-        assert_eq!(failed_once_more(&spec, id(7), attempt), failed_once_more(&spec, id(7), attempt));
+        assert_eq!(
+            failed_once_more(&spec, id(7), attempt),
+            failed_once_more(&spec, id(7), attempt)
+        );
     }
 }
 
 #[test]
 fn jobs_that_failed_together_do_not_all_come_back_together() {
     let spec = retrying(r#"{"attempts":9}"#);
-    let waits: std::collections::BTreeSet<_> = (0..=99).map(|random| wait(&spec, id(random), 1)).collect();
+    let waits: std::collections::BTreeSet<_> =
+        (0..=99).map(|random| wait(&spec, id(random), 1)).collect();
     assert!(waits.len() > 30, "100 jobs come back at {} moments", waits.len());
     let (first, last) = (waits.first().expect("some"), waits.last().expect("some"));
-    assert!(*last - *first > Duration::from_millis(800), "{first:?} to {last:?}: a tenth of 10 s is to be used");
+    assert!(
+        *last - *first > Duration::from_millis(800),
+        "{first:?} to {last:?}: a tenth of 10 s is to be used"
+    );
 }
 
 #[test]
 fn a_retry_remembers_what_went_wrong() {
     let next = failed_once_more(&retrying(r#"{"attempts":1}"#), id(7), 1);
     let error = "the process ended with exit code 1".to_owned();
-    assert_eq!(next.state, State::Retrying(Setback { reason: Reason::ExitNonzero, error, exit_code: Some(1) }));
+    assert_eq!(
+        next.state,
+        State::Retrying(Setback { reason: Reason::ExitNonzero, error, exit_code: Some(1) })
+    );
     assert_eq!(next.attempt, Attempt(1), "the next attempt begins with its claim");
 }
 
@@ -596,7 +700,10 @@ fn a_retry_remembers_what_went_wrong() {
 fn when_the_retries_are_used_up_the_job_has_failed() {
     let spec = retrying(r#"{"attempts":2}"#);
     let status = |attempt| failed_once_more(&spec, id(7), attempt).state.status();
-    assert_eq!([1, 2, 3, 4].map(status), [Status::Retrying, Status::Retrying, Status::Failed, Status::Failed]);
+    assert_eq!(
+        [1, 2, 3, 4].map(status),
+        [Status::Retrying, Status::Retrying, Status::Failed, Status::Failed]
+    );
 }
 
 /// Whether a job that asks for retries `on` these is tried again after the event.
@@ -628,14 +735,22 @@ fn unknown_is_retried_only_where_the_word_is_written() {
     assert!(is_retried(r#","on":["unknown"]"#, lost()));
     assert!(!is_retried(r#","on":["unknown"]"#, exited(1)));
     assert!(!is_retried("", lost()), "not by default");
-    assert!(!is_retried(r#","on":["start_ambiguous"]"#, lost()), "its reason alone is not consent to run twice");
+    assert!(
+        !is_retried(r#","on":["start_ambiguous"]"#, lost()),
+        "its reason alone is not consent to run twice"
+    );
 }
 
 #[test]
 fn without_retry_on_every_failure_is_retried_but_those_that_would_fail_again() {
-    let hopeless = [Reason::InvalidSpec, Reason::PolicyDenied, Reason::ImageNotFound, Reason::NoSuchJob];
+    let hopeless =
+        [Reason::InvalidSpec, Reason::PolicyDenied, Reason::ImageNotFound, Reason::NoSuchJob];
     for reason in Reason::ALL {
-        assert_eq!(is_retried("", Event::Failed(failure(*reason))), !hopeless.contains(reason), "{reason}");
+        assert_eq!(
+            is_retried("", Event::Failed(failure(*reason))),
+            !hopeless.contains(reason),
+            "{reason}"
+        );
     }
     assert!(!is_retried(r#","on":[]"#, exited(1)), "an empty list covers nothing");
 }
@@ -661,9 +776,17 @@ fn every_shape_of_state() -> Vec<State> {
         all.extend([stopping(Held::Intent(intent()), why), stopping(Held::Run(run()), why)]);
     }
     all.push(State::Running(Run { image_digest: None, ..run() }));
-    all.push(State::Retrying(Setback { reason: Reason::PullFailed, error: String::new(), exit_code: None }));
+    all.push(State::Retrying(Setback {
+        reason: Reason::PullFailed,
+        error: String::new(),
+        exit_code: None,
+    }));
     all.push(State::Queued(Wait { reason: Reason::QueueFull, since: at(5), hold: Some(hold()) }));
-    all.extend(Reason::ALL.iter().map(|reason| State::Queued(Wait { reason: *reason, since: at(5), hold: None })));
+    all.extend(
+        Reason::ALL
+            .iter()
+            .map(|reason| State::Queued(Wait { reason: *reason, since: at(5), hold: None })),
+    );
     for outcome in outcomes() {
         let killed = Ending { exit: Exit { oom_killed: true, ..exit(137) }, ..ending(137) };
         all.push(over(outcome, at(30), None));

@@ -19,16 +19,26 @@ pub(super) fn read(info: &Map<String, Value>, is_podman: bool) -> Abilities {
     lack(Lack::Swap, says_no("SwapLimit"));
     lack(Lack::Pids, says_no("PidsLimit"));
     let options = info.get("SecurityOptions").and_then(Value::as_array);
-    let has_not = |name: &str| options.is_some_and(|options| !options.iter().any(|option| is_named(option, name)));
+    let has_not = |name: &str| {
+        options.is_some_and(|options| !options.iter().any(|option| is_named(option, name)))
+    };
     lack(Lack::Seccomp, has_not("seccomp"));
     lack(Lack::AppArmor, has_not("apparmor"));
     lack(Lack::Selinux, has_not("selinux"));
     lack(Lack::Gpus, is_podman || !has_gpus(info));
     // Podman takes more processors than there are for no limit at all.
-    let cpus = info.get("NCPU").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    let cpus = info
+        .get("NCPU")
+        .and_then(Value::as_u64)
+        .and_then(|n| u32::try_from(n).ok())
+        .filter(|n| *n > 0);
     Abilities {
         cpus: cpus.filter(|_| !is_podman),
-        os: info.get("OSType").and_then(Value::as_str).filter(|os| !os.is_empty()).map(str::to_owned),
+        os: info
+            .get("OSType")
+            .and_then(Value::as_str)
+            .filter(|os| !os.is_empty())
+            .map(str::to_owned),
         lacks,
         keeps_containers: info.get("LiveRestoreEnabled") == Some(&Value::Bool(true)),
     }
@@ -44,7 +54,11 @@ fn is_named(option: &Value, name: &str) -> bool {
 fn has_gpus(info: &Map<String, Value>) -> bool {
     let runtime = info.get("Runtimes").is_none_or(|runtimes| runtimes.get("nvidia").is_some());
     let is_gpu = |device: &Value| device["ID"].as_str().is_some_and(|id| id.contains("/gpu"));
-    runtime || info.get("DiscoveredDevices").and_then(Value::as_array).is_some_and(|found| found.iter().any(is_gpu))
+    runtime
+        || info
+            .get("DiscoveredDevices")
+            .and_then(Value::as_array)
+            .is_some_and(|found| found.iter().any(is_gpu))
 }
 
 #[cfg(test)]
@@ -75,7 +89,8 @@ mod tests {
         with_gpus["Runtimes"]["nvidia"] = serde_json::json!({});
         assert!(!read_json(with_gpus, false).lacks.contains(&Lack::Gpus));
         let mut with_devices = docker.clone();
-        with_devices["DiscoveredDevices"] = serde_json::json!([{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]);
+        with_devices["DiscoveredDevices"] =
+            serde_json::json!([{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]);
         assert!(!read_json(with_devices, false).lacks.contains(&Lack::Gpus));
         let podman = read_json(docker, true);
         assert_eq!((podman.cpus, podman.lacks.contains(&Lack::Gpus)), (None, true));

@@ -37,7 +37,9 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// The scheme is none that an engine speaks.
-    #[error("`{0}` is no engine's address: write one like `unix:///var/run/docker.sock` or `tcp://host:2376`")]
+    #[error(
+        "`{0}` is no engine's address: write one like `unix:///var/run/docker.sock` or `tcp://host:2376`"
+    )]
     Unknown(String),
     /// A certificate is missing.
     #[error(
@@ -53,7 +55,9 @@ pub enum AddressError {
         wanted: &'static str,
     },
     /// A path that no socket can have.
-    #[error("`{0}` is no socket's path: it has to be absolute and at most {MAX_SOCKET_PATH_BYTES} bytes long")]
+    #[error(
+        "`{0}` is no socket's path: it has to be absolute and at most {MAX_SOCKET_PATH_BYTES} bytes long"
+    )]
     BadSocket(String),
     /// A variable whose value is not UTF-8.
     #[error(
@@ -67,17 +71,30 @@ impl Address {
     ///
     /// # Errors
     /// [`AddressError`].
-    pub fn find(host: Option<&str>, cert_path: Option<&Path>, tls_verify: Option<bool>) -> Result<Self, AddressError> {
+    pub fn find(
+        host: Option<&str>,
+        cert_path: Option<&Path>,
+        tls_verify: Option<bool>,
+    ) -> Result<Self, AddressError> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let text = |value: OsString| value.into_string().map_err(|_| AddressError::NotText("DOCKER_HOST"));
-        let host =
-            host.map(str::to_owned).map_or_else(|| variable("DOCKER_HOST").map(text).transpose(), |it| Ok(Some(it)))?;
-        let certificates = cert_path.map(Path::to_owned).or_else(|| variable("DOCKER_CERT_PATH").map(PathBuf::from));
-        let tls = tls_verify.unwrap_or_else(|| variable("DOCKER_TLS_VERIFY").is_some_and(|value| value != "0"));
+        let text =
+            |value: OsString| value.into_string().map_err(|_| AddressError::NotText("DOCKER_HOST"));
+        let host = host
+            .map(str::to_owned)
+            .map_or_else(|| variable("DOCKER_HOST").map(text).transpose(), |it| Ok(Some(it)))?;
+        let certificates = cert_path
+            .map(Path::to_owned)
+            .or_else(|| variable("DOCKER_CERT_PATH").map(PathBuf::from));
+        let tls = tls_verify
+            .unwrap_or_else(|| variable("DOCKER_TLS_VERIFY").is_some_and(|value| value != "0"));
         Self::parse(host.as_deref(), certificates, tls)
     }
 
-    fn parse(host: Option<&str>, certificates: Option<PathBuf>, tls: bool) -> Result<Self, AddressError> {
+    fn parse(
+        host: Option<&str>,
+        certificates: Option<PathBuf>,
+        tls: bool,
+    ) -> Result<Self, AddressError> {
         let Some(host) = host else { return Ok(Self::Unix(DEFAULT_SOCKET.into())) };
         let unknown = || AddressError::Unknown(host.to_owned());
         match host.split_once("://") {
@@ -85,7 +102,10 @@ impl Address {
             None if host.starts_with('/') => Self::socket(host),
             Some((scheme @ ("tcp" | "http" | "https"), place)) => {
                 let place = place.trim_end_matches('/');
-                if !place.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok()) {
+                if !place
+                    .rsplit_once(':')
+                    .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
+                {
                     return Err(unknown());
                 }
                 if tls || scheme == "https" {
@@ -106,7 +126,9 @@ impl Address {
     }
 
     fn with_tls(place: &str, certificates: Option<PathBuf>) -> Result<Self, AddressError> {
-        let certificates = certificates.or_else(|| Some(std::env::home_dir()?.join(".docker"))).unwrap_or_default();
+        let certificates = certificates
+            .or_else(|| Some(std::env::home_dir()?.join(".docker")))
+            .unwrap_or_default();
         check_certificates(&certificates)?;
         Ok(Self::Tls { host: place.to_owned(), certificates })
     }
@@ -114,12 +136,16 @@ impl Address {
     /// A client of the engine there. For a socket that does not exist yet there is none.
     pub(super) fn client(&self) -> Result<Docker, bollard::errors::Error> {
         match self {
-            Self::Unix(path) => {
-                Docker::connect_with_unix(&path.to_string_lossy(), NO_LIMIT_SECONDS, API_DEFAULT_VERSION)
-            }
-            Self::Tcp(place) => {
-                Docker::connect_with_http(&format!("tcp://{place}"), NO_LIMIT_SECONDS, API_DEFAULT_VERSION)
-            }
+            Self::Unix(path) => Docker::connect_with_unix(
+                &path.to_string_lossy(),
+                NO_LIMIT_SECONDS,
+                API_DEFAULT_VERSION,
+            ),
+            Self::Tcp(place) => Docker::connect_with_http(
+                &format!("tcp://{place}"),
+                NO_LIMIT_SECONDS,
+                API_DEFAULT_VERSION,
+            ),
             Self::Tls { host, certificates } => Docker::connect_with_ssl(
                 &format!("tcp://{host}"),
                 &certificates.join("key.pem"),
@@ -137,7 +163,8 @@ impl Address {
 fn check_certificates(folder: &Path) -> Result<(), AddressError> {
     for name in ["ca.pem", "cert.pem", "key.pem"] {
         let file = folder.join(name);
-        let text = std::fs::read(&file).map_err(|_| AddressError::NoCertificate(file.display().to_string()))?;
+        let text = std::fs::read(&file)
+            .map_err(|_| AddressError::NoCertificate(file.display().to_string()))?;
         let (good, wanted) = match name {
             "key.pem" => (PrivateKeyDer::from_pem_slice(&text).is_ok(), "private key"),
             _ => (CertificateDer::from_pem_slice(&text).is_ok(), "certificate"),
@@ -157,9 +184,13 @@ mod tests {
     fn an_address_is_a_socket_or_a_port() {
         let parse = |text| Address::parse(text, None, false);
         assert_eq!(parse(None), Ok(Address::Unix(DEFAULT_SOCKET.into())));
-        assert_eq!(parse(Some("unix:///run/podman.sock")), Ok(Address::Unix("/run/podman.sock".into())));
+        assert_eq!(
+            parse(Some("unix:///run/podman.sock")),
+            Ok(Address::Unix("/run/podman.sock".into()))
+        );
         assert_eq!(parse(Some("tcp://docker:2375")), Ok(Address::Tcp("docker:2375".to_owned())));
-        for wrong in ["docker", "ftp://docker:1", "tcp://docker", "tcp://:1", "tcp://docker:99999"] {
+        for wrong in ["docker", "ftp://docker:1", "tcp://docker", "tcp://:1", "tcp://docker:99999"]
+        {
             assert_eq!(parse(Some(wrong)), Err(AddressError::Unknown(wrong.to_owned())));
         }
         for wrong in ["relative".to_owned(), format!("/{}", "x".repeat(107))] {
@@ -170,8 +201,8 @@ mod tests {
 
     #[test]
     fn tls_without_its_certificates_is_said_at_once() {
-        let error =
-            Address::parse(Some("tcp://docker:2376"), Some("/nowhere".into()), true).expect_err("no certificates");
+        let error = Address::parse(Some("tcp://docker:2376"), Some("/nowhere".into()), true)
+            .expect_err("no certificates");
         assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
     }
 
@@ -179,7 +210,8 @@ mod tests {
     fn a_file_that_holds_no_certificate_is_said_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("ca.pem"), "nonsense").expect("written");
-        let error = Address::parse(Some("tcp://docker:2376"), Some(folder.path().into()), true).expect_err("no PEM");
+        let error = Address::parse(Some("tcp://docker:2376"), Some(folder.path().into()), true)
+            .expect_err("no PEM");
         assert!(error.to_string().contains("ca.pem`, and it holds no certificate"), "{error}");
     }
 }

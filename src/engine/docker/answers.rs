@@ -58,7 +58,9 @@ impl Fault {
     /// For calls that only read: an answer that is none says nothing about a container either.
     pub(super) fn into_no_answer(self) -> EngineError {
         match self {
-            Self::Said { status, message } => EngineError::NoAnswer(format!("it answered {status}: {message}")),
+            Self::Said { status, message } => {
+                EngineError::NoAnswer(format!("it answered {status}: {message}"))
+            }
             Self::Silent(why) => EngineError::NoAnswer(why),
         }
     }
@@ -81,7 +83,9 @@ impl Fault {
         match status {
             _ if self.is_no_such_container() => EngineError::NotFound,
             _ if self.is_conflict() => EngineError::Conflict(message),
-            _ if is_command_not_found(&message) => EngineError::Refused { reason: Reason::CommandNotFound, message },
+            _ if is_command_not_found(&message) => {
+                EngineError::Refused { reason: Reason::CommandNotFound, message }
+            }
             _ => EngineError::Refused { reason, message },
         }
     }
@@ -96,7 +100,11 @@ impl Fault {
             // A network, a volume driver, a container whose network is to be shared: named by the spec, not there.
             400 | 404 => EngineError::Refused { reason: Reason::InvalidSpec, message },
             // Podman says with 500 what Docker says with 400 and 404.
-            _ if contains(&message, &["network not found", "unknown capability", "no such container", "invalid"]) => {
+            _ if contains(
+                &message,
+                &["network not found", "unknown capability", "no such container", "invalid"],
+            ) =>
+            {
                 EngineError::Refused { reason: Reason::InvalidSpec, message }
             }
             _ => EngineError::Refused { reason: Reason::CreateFailed, message },
@@ -125,9 +133,10 @@ impl Fault {
     fn is_conflict(&self) -> bool {
         match self {
             Self::Said { status: 409, .. } => true,
-            Self::Said { status: 500, message } => {
-                contains(message, &["is already in use", "cannot remove container", "container state improper"])
-            }
+            Self::Said { status: 500, message } => contains(
+                message,
+                &["is already in use", "cannot remove container", "container state improper"],
+            ),
             Self::Said { .. } | Self::Silent(_) => false,
         }
     }
@@ -136,12 +145,19 @@ impl Fault {
 /// Of the image, not of a file in it: `exec: "x": executable file not found in $PATH`, `exec: "/x": permission denied`;
 /// Podman adds `… a command that was not found` or `OCI permission denied`. A mount's missing source reads much alike.
 pub(super) fn is_command_not_found(message: &str) -> bool {
-    contains(message, &["executable file not found", "command that was not found", "crun: executable"])
-        || (contains(message, &["exec: \"", "exec /", "exec `"])
-            && contains(
-                message,
-                &["no such file or directory", "permission denied", "is a directory", "not a directory"],
-            ))
+    contains(
+        message,
+        &["executable file not found", "command that was not found", "crun: executable"],
+    ) || (contains(message, &["exec: \"", "exec /", "exec `"])
+        && contains(
+            message,
+            &[
+                "no such file or directory",
+                "permission denied",
+                "is a directory",
+                "not a directory",
+            ],
+        ))
 }
 
 /// Whether an engine only says that it does not know how a step of its own went.
@@ -152,8 +168,10 @@ pub(super) fn lost_its_partner(message: &str) -> bool {
 /// Docker: `No such image: x`; for another platform, `image with reference x was found but does not match the specified
 /// platform`. Podman: `no such image: x: image not known`.
 fn is_missing_image(message: &str) -> bool {
-    contains(message, &["no such image", "image not known", "does not match the specified platform"])
-        || (contains(message, &["image"]) && contains(message, &["not found"]))
+    contains(
+        message,
+        &["no such image", "image not known", "does not match the specified platform"],
+    ) || (contains(message, &["image"]) && contains(message, &["not found"]))
 }
 
 fn contains(message: &str, words: &[&str]) -> bool {
@@ -164,7 +182,9 @@ fn contains(message: &str, words: &[&str]) -> bool {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match error {
-            Error::DockerResponseServerError { status_code, message } => Self::answered(status_code, &message),
+            Error::DockerResponseServerError { status_code, message } => {
+                Self::answered(status_code, &message)
+            }
             other => Self::Silent(chain(&other)),
         }
     }
@@ -203,7 +223,10 @@ mod tests {
     fn an_answer_is_told_apart_from_none() {
         assert!(matches!(Fault::from(Error::RequestTimeoutError), Fault::Silent(_)));
         for (status, message) in [
-            (500, "connection error: desc = \"transport: Error while dialing dial unix /run/x\": unavailable"),
+            (
+                500,
+                "connection error: desc = \"transport: Error while dialing dial unix /run/x\": unavailable",
+            ),
             (500, "context canceled"),
             (500, "failed to create shim task: context deadline exceeded: unknown"),
             (500, "error reading from server: EOF: unavailable"),
@@ -219,18 +242,33 @@ mod tests {
     #[test]
     fn a_refused_start_says_why() {
         for (status, message, expected) in [
-            (400, "exec: \"nosuch\": executable file not found in $PATH: unknown", Reason::CommandNotFound),
+            (
+                400,
+                "exec: \"nosuch\": executable file not found in $PATH: unknown",
+                Reason::CommandNotFound,
+            ),
             (400, "exec: \"/etc\": permission denied: unknown", Reason::CommandNotFound),
-            (500, "exec: \"/etc/passwd\": permission denied: OCI permission denied", Reason::CommandNotFound),
+            (
+                500,
+                "exec: \"/etc/passwd\": permission denied: OCI permission denied",
+                Reason::CommandNotFound,
+            ),
             (500, "statfs /nosuchdir/x: no such file or directory", Reason::StartFailed),
             (500, "driver failed programming external connectivity", Reason::StartFailed),
-            (500, "unable to find user nosuchuser: no matching entries in passwd file", Reason::StartFailed),
+            (
+                500,
+                "unable to find user nosuchuser: no matching entries in passwd file",
+                Reason::StartFailed,
+            ),
             (404, "network nosuchnet not found", Reason::StartFailed),
         ] {
             assert_eq!(reason(&started(status, message)), Some(expected), "{message}");
         }
         assert!(matches!(started(404, "No such container: x"), EngineError::NotFound));
-        assert!(matches!(started(409, "cannot start a paused container"), EngineError::Conflict(_)));
+        assert!(matches!(
+            started(409, "cannot start a paused container"),
+            EngineError::Conflict(_)
+        ));
     }
 
     #[test]
@@ -250,7 +288,11 @@ mod tests {
         for (status, message, expected) in [
             (400, "invalid CapAdd: unknown capability: \"CAP_NOSUCH\"", Reason::InvalidSpec),
             (500, "container create: \"CAP_NOSUCH\": unknown capability", Reason::InvalidSpec),
-            (500, "container create: unable to find network with name or ID x: network not found", Reason::InvalidSpec),
+            (
+                500,
+                "container create: unable to find network with name or ID x: network not found",
+                Reason::InvalidSpec,
+            ),
             (500, "mkdir /var/lib/docker/x: no space left on device", Reason::CreateFailed),
         ] {
             assert_eq!(reason(&created(status, message)), Some(expected), "{message}");
@@ -262,8 +304,7 @@ mod tests {
         ] {
             assert!(matches!(created(404, message), EngineError::NoSuchImage), "{message}");
         }
-        let taken =
-            "creating container storage: the container name \"x\" is already in use by 7: that name is already in use";
+        let taken = "creating container storage: the container name \"x\" is already in use by 7: that name is already in use";
         assert!(matches!(created(500, taken), EngineError::Conflict(_)));
         assert!(matches!(
             created(409, "Conflict. The container name \"/x\" is already in use"),

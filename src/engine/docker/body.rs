@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount as DockerMount, MountTmpfsOptions,
-    MountType, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount as DockerMount,
+    MountTmpfsOptions, MountType, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::secrets;
-use crate::domain::container::{LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_RECIPE, LABEL_SCHEDULE};
+use crate::domain::container::{
+    LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_RECIPE, LABEL_SCHEDULE,
+};
 use crate::domain::secret::Secret;
 use crate::domain::spec::{Gpus, Mount, SpecFields};
 use crate::domain::units::Bytes;
@@ -42,7 +44,8 @@ pub(super) fn create_body(launch: &Launch, json_file: bool) -> ContainerCreateBo
 /// up to the runtime.
 fn environment(launch: &Launch) -> Vec<String> {
     let mut all = launch.spec.fields().env.clone().unwrap_or_default().0;
-    let secret = |(name, value): &(String, Secret)| Some((name.clone(), value.as_variable()?.to_owned()));
+    let secret =
+        |(name, value): &(String, Secret)| Some((name.clone(), value.as_variable()?.to_owned()));
     all.extend(launch.secrets.iter().filter_map(secret));
     all.extend(launch.environment.iter().cloned());
     all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
@@ -62,7 +65,8 @@ fn labels(launch: &Launch) -> HashMap<String, String> {
 
 fn host_config(fields: &SpecFields, json_file: bool) -> HostConfig {
     const NANO: f64 = 1e9;
-    let bytes = |size: Option<Bytes>| size.map(|size| i64::try_from(size.as_u64()).unwrap_or(i64::MAX));
+    let bytes =
+        |size: Option<Bytes>| size.map(|size| i64::try_from(size.as_u64()).unwrap_or(i64::MAX));
     HostConfig {
         // Between 0.01 and 4096 processors: no cast here loses anything.
         nano_cpus: fields.cpus.map(|cpus| (cpus * NANO).round() as i64),
@@ -91,8 +95,12 @@ fn host_config(fields: &SpecFields, json_file: bool) -> HostConfig {
         extra_hosts: fields.extra_hosts.clone(),
         dns: fields.dns.clone(),
         mounts: Some(mounts(fields)),
-        log_config: json_file.then(|| HostConfigLogConfig { typ: Some("json-file".to_owned()), config: None }),
-        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        log_config: json_file
+            .then(|| HostConfigLogConfig { typ: Some("json-file".to_owned()), config: None }),
+        restart_policy: Some(RestartPolicy {
+            name: Some(RestartPolicyNameEnum::NO),
+            maximum_retry_count: None,
+        }),
         auto_remove: Some(false),
         ..Default::default()
     }
@@ -105,7 +113,12 @@ fn device_request(gpus: &Gpus) -> DeviceRequest {
         Gpus::Count(count) => (Some(i64::from(*count)), None),
         Gpus::Devices(devices) => (None, Some(devices.clone())),
     };
-    DeviceRequest { count, device_ids, capabilities: Some(vec![vec!["gpu".to_owned()]]), ..Default::default() }
+    DeviceRequest {
+        count,
+        device_ids,
+        capabilities: Some(vec![vec!["gpu".to_owned()]]),
+        ..Default::default()
+    }
 }
 
 fn mounts(fields: &SpecFields) -> Vec<DockerMount> {
@@ -178,7 +191,10 @@ mod tests {
         for (name, value) in process.as_object().expect("an object") {
             assert_eq!(&sent[name], value, "{name}");
         }
-        assert_eq!((&sent["Labels"]["team"], &sent["Labels"][LABEL_ATTEMPT]), (&"a".into(), &"1".into()));
+        assert_eq!(
+            (&sent["Labels"]["team"], &sent["Labels"][LABEL_ATTEMPT]),
+            (&"a".into(), &"1".into())
+        );
         assert_eq!(sent["Labels"][LABEL_SCHEDULE], "nightly");
         const MIB: u64 = 1024 * 1024;
         let host = serde_json::json!({
@@ -202,8 +218,14 @@ mod tests {
             serde_json::to_value(body(spec).host_config.expect("has one")).expect("JSON")["DeviceRequests"].clone()
         };
         let gpu = serde_json::json!([["gpu"]]);
-        assert_eq!(sent(r#"{"gpus":"all"}"#), serde_json::json!([{"Count": -1, "Capabilities": gpu}]));
-        assert_eq!(sent(r#"{"gpus":["0","1"]}"#), serde_json::json!([{"DeviceIDs": ["0", "1"], "Capabilities": gpu}]));
+        assert_eq!(
+            sent(r#"{"gpus":"all"}"#),
+            serde_json::json!([{"Count": -1, "Capabilities": gpu}])
+        );
+        assert_eq!(
+            sent(r#"{"gpus":["0","1"]}"#),
+            serde_json::json!([{"DeviceIDs": ["0", "1"], "Capabilities": gpu}])
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub(super) fn hints(
 ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
     let filters = format!(r#"{{"type":["container"],"label":["{LABEL_INSTANCE}={instance}"]}}"#);
     let since = since.timestamp().to_string();
-    let chunks = wire.open("/events", &[("since", &since), ("filters", &filters)]).map_err(Fault::into_no_answer)?;
+    let chunks = wire
+        .open("/events", &[("since", &since), ("filters", &filters)])
+        .map_err(Fault::into_no_answer)?;
     let reader = Reader { chunks, buffer: Vec::new() };
     Ok(stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
@@ -82,8 +84,14 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_read_however_they_are_cut_and_whatever_else_is_among_them() {
-        let text =
-            [event("start"), event("die"), "nonsense\n".to_owned(), event("something_new"), event("remove")].concat();
+        let text = [
+            event("start"),
+            event("die"),
+            "nonsense\n".to_owned(),
+            event("something_new"),
+            event("remove"),
+        ]
+        .concat();
         let chunks: Vec<_> = text.as_bytes().chunks(7).map(|chunk| Ok(chunk.to_vec())).collect();
         let mut reader = Reader { chunks: stream::iter(chunks).boxed(), buffer: Vec::new() };
         let hint = Hint { job: JOB.parse().expect("an id") };

@@ -27,14 +27,25 @@ const BLOCK_BYTES: usize = 256 * 1024;
 type Frames = BoxStream<'static, Result<LogOutput, Fault>>;
 
 /// The output of a container.
-pub(super) async fn logs(wire: &Wire, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError> {
+pub(super) async fn logs(
+    wire: &Wire,
+    container: &ContainerId,
+    follow: bool,
+) -> Result<LogStream, EngineError> {
     // A stream would say so only when it is read, a followed one perhaps never.
-    wire.read::<IgnoredAny>(&format!("/containers/{container}/json"), &[]).await.map_err(nothing_to_read)?;
-    let options = LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(follow).build();
+    wire.read::<IgnoredAny>(&format!("/containers/{container}/json"), &[])
+        .await
+        .map_err(nothing_to_read)?;
+    let options =
+        LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(follow).build();
     let client = wire.client().map_err(Fault::into_no_answer)?;
-    let frames: Frames = client.logs(&container.0, Some(options)).map(|frame| frame.map_err(Fault::from)).boxed();
+    let frames: Frames =
+        client.logs(&container.0, Some(options)).map(|frame| frame.map_err(Fault::from)).boxed();
     let reader = Reader { frames, follow, joiner: Joiner::default(), end: None };
-    Ok(stream::unfold(reader, |mut reader| async move { reader.next().await.map(|lines| (lines, reader)) }).boxed())
+    Ok(stream::unfold(reader, |mut reader| async move {
+        reader.next().await.map(|lines| (lines, reader))
+    })
+    .boxed())
 }
 
 fn nothing_to_read(fault: Fault) -> EngineError {
@@ -175,7 +186,8 @@ impl Joiner {
     /// What never got its end.
     fn finish(&mut self, ready: &mut Lines) {
         let left = [(Channel::Stdout, self.stdout.take()), (Channel::Stderr, self.stderr.take())];
-        let mut left: Vec<_> = left.into_iter().filter_map(|(channel, begun)| Some((channel, begun?))).collect();
+        let mut left: Vec<_> =
+            left.into_iter().filter_map(|(channel, begun)| Some((channel, begun?))).collect();
         left.sort_by_key(|(_, begun)| begun.at);
         for (channel, Begun { at, text }) in left {
             ready.push(Line { at, channel, text: &text, complete: false });
@@ -201,8 +213,10 @@ impl Second {
         if digits.is_empty() || digits.len() > 9 || !digits.iter().all(u8::is_ascii_digit) {
             return None;
         }
-        let nanos =
-            digits.iter().chain([b'0'; 9].iter().skip(digits.len())).fold(0, |n, d| n * 10 + u32::from(d - b'0'));
+        let nanos = digits
+            .iter()
+            .chain([b'0'; 9].iter().skip(digits.len()))
+            .fold(0, |n, d| n * 10 + u32::from(d - b'0'));
         Timestamp::from_timestamp(self.at, nanos)
     }
 }
@@ -230,13 +244,17 @@ mod tests {
         }
         joiner.finish(&mut ready);
         let first = |line: &Line<'_>| String::from_utf8_lossy(line.text).chars().take(1).collect();
-        ready.iter().map(|line| (line.text.len(), first(&line), line.channel, line.complete)).collect()
+        ready
+            .iter()
+            .map(|line| (line.text.len(), first(&line), line.channel, line.complete))
+            .collect()
     }
 
     #[test]
     fn however_a_long_line_was_cut_it_comes_in_the_same_pieces() {
         let x = |bytes: usize| "x".repeat(bytes);
-        let as_docker_cuts = lines(vec![stdout(&x(16_384)), stdout(&x(16_384)), stdout(&format!("{}\n", x(7_232)))]);
+        let as_docker_cuts =
+            lines(vec![stdout(&x(16_384)), stdout(&x(16_384)), stdout(&format!("{}\n", x(7_232)))]);
         let as_podman_cuts = lines(vec![
             stdout(&x(8_192)),
             stdout(&x(8_192)),
@@ -245,14 +263,18 @@ mod tests {
             stdout(&format!("{}\n", x(7_232))),
         ]);
         let piece = |bytes, complete| (bytes, "x".to_owned(), Channel::Stdout, complete);
-        assert_eq!(as_docker_cuts, [piece(16_384, false), piece(16_384, false), piece(7_232, true)]);
+        assert_eq!(
+            as_docker_cuts,
+            [piece(16_384, false), piece(16_384, false), piece(7_232, true)]
+        );
         assert_eq!(as_podman_cuts, as_docker_cuts);
         assert_eq!(lines(vec![stdout(&x(16_384)), stdout("\n")]), [piece(16_384, true)]);
     }
 
     #[test]
     fn a_line_that_was_written_with_pauses_is_one_line() {
-        let seen = lines(vec![stdout("a"), stderr("err\n"), stdout("b\n"), stdout("\n"), stderr("tail")]);
+        let seen =
+            lines(vec![stdout("a"), stderr("err\n"), stdout("b\n"), stdout("\n"), stderr("tail")]);
         assert_eq!(
             seen,
             [
@@ -268,7 +290,8 @@ mod tests {
     fn a_time_is_taken_off_to_the_nanosecond_and_text_is_left_as_it_is() {
         let mut joiner = Joiner::default();
         for _ in 0..2 {
-            let output = LogOutput::StdOut { message: [AT.as_bytes(), b" a b\0\xff\r\n"].concat().into() };
+            let output =
+                LogOutput::StdOut { message: [AT.as_bytes(), b" a b\0\xff\r\n"].concat().into() };
             let frame = joiner.read(&output).expect("a frame");
             assert_eq!(frame.at, Some(AT.parse().expect("a time")));
             assert_eq!((frame.text, frame.complete), (&b"a b\0\xff\r"[..], true));
@@ -278,7 +301,14 @@ mod tests {
     #[test]
     fn times_are_read_whatever_their_fraction() {
         let mut second = Second::default();
-        for text in [AT, AT, "2026-11-23T11:04:37Z", "2026-11-23T11:04:37.5Z", "2026-11-23T12:04:37.05+01:00", AT] {
+        for text in [
+            AT,
+            AT,
+            "2026-11-23T11:04:37Z",
+            "2026-11-23T11:04:37.5Z",
+            "2026-11-23T12:04:37.05+01:00",
+            AT,
+        ] {
             assert_eq!(second.read(text.as_bytes()), text.parse().ok(), "{text}");
         }
         for text in ["", "2026-11-23T11:04:37.Z", "2026-11-23T11:04:37.xZ", "2026-11-23"] {

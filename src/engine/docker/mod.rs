@@ -20,10 +20,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{
-    CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started,
+    CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress,
+    SecretFile, Started,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::domain::container::{Container, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner, Question, Testimony};
+use crate::domain::container::{
+    Container, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner, Question, Testimony,
+};
 use crate::domain::id::{ContainerId, ContainerName, Digest, EngineId, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
@@ -103,7 +106,10 @@ struct Info {
 impl Info {
     /// The engine's own clock.
     fn now(&self) -> Timestamp {
-        self.system_time.as_deref().and_then(|text| text.parse().ok()).unwrap_or_else(|| SystemClock.now())
+        self.system_time
+            .as_deref()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| SystemClock.now())
     }
 }
 
@@ -121,7 +127,8 @@ impl DockerEngine {
 
     async fn version(&self) -> Result<(Version, bool), Fault> {
         let version: Version = self.wire.read("/version", &[]).await?;
-        let is_podman = version.components.iter().any(|component| component.name.contains("Podman"));
+        let is_podman =
+            version.components.iter().any(|component| component.name.contains("Podman"));
         *self.is_podman.lock().unwrap_or_else(PoisonError::into_inner) = Some(is_podman);
         Ok((version, is_podman))
     }
@@ -154,17 +161,22 @@ impl DockerEngine {
             #[serde(default)]
             repo_digests: Option<Vec<String>>,
         }
-        if let Some(known) = self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(&image) {
+        if let Some(known) = self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(&image)
+        {
             return known.clone();
         }
         // The image may be gone from the engine, and its containers not.
-        let Ok(inspected) = self.wire.read::<Shown>(&format!("/images/{}/json", image.id), &[]).await else {
+        let Ok(inspected) =
+            self.wire.read::<Shown>(&format!("/images/{}/json", image.id), &[]).await
+        else {
             return Digest(image.id);
         };
         let all: Vec<(&str, &str)> =
             inspected.repo_digests.iter().flatten().filter_map(|d| d.split_once('@')).collect();
-        let own = all.iter().find(|(repository, _)| pull::is_of(repository, &image.name)).or(all.first());
-        let digest = Digest(own.map_or_else(|| image.id.clone(), |(_, digest)| (*digest).to_owned()));
+        let own =
+            all.iter().find(|(repository, _)| pull::is_of(repository, &image.name)).or(all.first());
+        let digest =
+            Digest(own.map_or_else(|| image.id.clone(), |(_, digest)| (*digest).to_owned()));
         let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
         if digests.len() >= DIGESTS {
             digests.clear();
@@ -240,7 +252,8 @@ impl Engine for DockerEngine {
     }
 
     async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError> {
-        match self.wire.read::<IgnoredAny>(&format!("/images/{}/json", image.with_tag()), &[]).await {
+        match self.wire.read::<IgnoredAny>(&format!("/images/{}/json", image.with_tag()), &[]).await
+        {
             Ok(_) => Ok(true),
             Err(fault) if fault.is_no_such_image() => Ok(false),
             Err(fault) => Err(fault.into_no_answer()),
@@ -272,7 +285,11 @@ impl Engine for DockerEngine {
         Ok(ContainerId(created.id))
     }
 
-    async fn provide(&self, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError> {
+    async fn provide(
+        &self,
+        container: &ContainerId,
+        files: &[SecretFile],
+    ) -> Result<(), EngineError> {
         secrets::put(&self.wire, container, files).await
     }
 
@@ -295,7 +312,8 @@ impl Engine for DockerEngine {
             format!("{LABEL_JOB}={job}"),
             format!("{LABEL_ATTEMPT}={attempt}"),
         ];
-        let found = self.labelled(&labels).await?.into_iter().filter(|listed| listed.owner == Some(*owner));
+        let found =
+            self.labelled(&labels).await?.into_iter().filter(|listed| listed.owner == Some(*owner));
         match found.max_by_key(Listed::progress) {
             Some(listed) => self.inspect(&listed.id).await,
             None => Ok(None),
@@ -309,7 +327,9 @@ impl Engine for DockerEngine {
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {
         // Whole seconds, upwards: half a second of grace is not none.
         let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-        let options = StopContainerOptionsBuilder::new().t(i32::try_from(seconds).unwrap_or(i32::MAX)).build();
+        let options = StopContainerOptionsBuilder::new()
+            .t(i32::try_from(seconds).unwrap_or(i32::MAX))
+            .build();
         let limit = Duration::from_secs(seconds).saturating_add(CALL_TIMEOUT);
         let stopped = self
             .wire
@@ -326,7 +346,9 @@ impl Engine for DockerEngine {
         let options = RemoveContainerOptionsBuilder::new().v(true).force(false).build();
         let removed = self
             .wire
-            .call(CALL_TIMEOUT, async |client| client.remove_container(&container.0, Some(options)).await)
+            .call(CALL_TIMEOUT, async |client| {
+                client.remove_container(&container.0, Some(options)).await
+            })
             .await
             .map_err(|fault| fault.into_refusal(Reason::StartFailed));
         match removed {
@@ -349,7 +371,10 @@ impl Engine for DockerEngine {
         self.labelled(&[format!("{LABEL_INSTANCE}={instance}")]).await
     }
 
-    async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
+    async fn events(
+        &self,
+        instance: InstanceId,
+    ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
         let since = self.info().await.map_err(Fault::into_no_answer)?.now();
         hints::hints(&self.wire, instance, since)
     }
@@ -360,12 +385,19 @@ impl Engine for DockerEngine {
         question: Question,
         since: Timestamp,
     ) -> Result<Testimony, EngineError> {
-        let answer = async { testimony::ask(&self.wire, self.log().await?, container, question, since).await };
+        let answer = async {
+            testimony::ask(&self.wire, self.log().await?, container, question, since).await
+        };
         answer.await.map_err(Fault::into_no_answer)
     }
 
-    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError> {
-        let answer = async { testimony::started(&self.wire, self.log().await?, instance, since).await };
+    async fn started(
+        &self,
+        instance: InstanceId,
+        since: Timestamp,
+    ) -> Result<Started, EngineError> {
+        let answer =
+            async { testimony::started(&self.wire, self.log().await?, instance, since).await };
         answer.await.map_err(Fault::into_no_answer)
     }
 }

@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::answers;
 use crate::domain::container::{
-    Exit, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_RECIPE, Owner, Phase, Recipe, StartRefusal, UNSEEN_END,
+    Exit, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_RECIPE, Owner, Phase, Recipe,
+    StartRefusal, UNSEEN_END,
 };
 use crate::domain::id::{Attempt, ContainerId, Timestamp};
 use crate::engine::Listed;
@@ -116,7 +117,10 @@ fn phase(state: &State, created_at: Timestamp) -> Phase {
 /// code 0, Podman 4 nothing. A Docker that was stopped over a start leaves `transport is closing: unavailable`, which says
 /// nothing of the process.
 fn refusal(state: &State) -> Option<StartRefusal> {
-    let message = state.error.clone().filter(|message| !message.is_empty() && !answers::lost_its_partner(message))?;
+    let message = state
+        .error
+        .clone()
+        .filter(|message| !message.is_empty() && !answers::lost_its_partner(message))?;
     let code = match i32::try_from(state.exit_code) {
         Ok(code) if code != 0 => code,
         _ if answers::is_command_not_found(&message) => 127,
@@ -127,8 +131,13 @@ fn refusal(state: &State) -> Option<StartRefusal> {
 
 fn exit(state: &State, started_at: Timestamp) -> Exit {
     let finished_at = state.finished_at.as_deref().and_then(instant);
-    let code = i32::try_from(state.exit_code).ok().filter(|code| *code >= 0 && finished_at.is_some());
-    Exit { code: code.unwrap_or(UNSEEN_END), oom_killed: state.oom_killed, at: finished_at.unwrap_or(started_at) }
+    let code =
+        i32::try_from(state.exit_code).ok().filter(|code| *code >= 0 && finished_at.is_some());
+    Exit {
+        code: code.unwrap_or(UNSEEN_END),
+        oom_killed: state.oom_killed,
+        at: finished_at.unwrap_or(started_at),
+    }
 }
 
 /// An engine's time; the year 1 is how it says "never".
@@ -184,13 +193,20 @@ mod tests {
 
     fn exited(code: i32, at: &str) -> Phase {
         let at = at.parse().expect("a time");
-        Phase::Exited { started_at: START.parse().expect("a time"), exit: Exit { code, oom_killed: false, at } }
+        Phase::Exited {
+            started_at: START.parse().expect("a time"),
+            exit: Exit { code, oom_killed: false, at },
+        }
     }
 
     #[test]
     fn a_container_that_never_started_is_created_whatever_it_is_called() {
         for word in ["created", "configured", "initialized", "something new"] {
-            assert_eq!(shown(word, 0, "", NEVER, NEVER), Phase::Created { refusal: None }, "{word}");
+            assert_eq!(
+                shown(word, 0, "", NEVER, NEVER),
+                Phase::Created { refusal: None },
+                "{word}"
+            );
         }
         let refusal = Some(StartRefusal { code: 127, message: "not found".to_owned() });
         assert_eq!(shown("created", 127, "not found", NEVER, NEVER), Phase::Created { refusal });

@@ -118,7 +118,9 @@ impl Pulls {
         let (sender, progress) = watch::channel(PullProgress::default());
         let registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let pull =
-            fetch(client.clone(), registries, image.clone(), platform.map(str::to_owned), sender).boxed().shared();
+            fetch(client.clone(), registries, image.clone(), platform.map(str::to_owned), sender)
+                .boxed()
+                .shared();
         if let Some(weak) = pull.downgrade() {
             underway.insert(key, Underway { pull: weak, progress: progress.clone() });
         }
@@ -149,20 +151,26 @@ async fn fetch(
         match tokio::time::timeout(registries.stall, news.next()).await {
             Ok(None) => return Ok(()),
             Ok(Some(Ok(info))) => {
-                if let Some(error) = info.error_detail.as_ref().and_then(|detail| detail.message.clone()) {
+                if let Some(error) =
+                    info.error_detail.as_ref().and_then(|detail| detail.message.clone())
+                {
                     return Err(refused(&image, &error));
                 }
                 layers.note(&info);
                 progress.send_replace(layers.progress());
             }
             Ok(Some(Err(
-                Error::DockerResponseServerError { message, .. } | Error::DockerStreamError { error: message },
+                Error::DockerResponseServerError { message, .. }
+                | Error::DockerStreamError { error: message },
             ))) => return Err(refused(&image, &message)),
             Ok(Some(Err(error))) => return Err(Fault::from(error).into_no_answer()),
             Err(_) => {
                 return Err(EngineError::Refused {
                     reason: Reason::PullFailed,
-                    message: format!("the pull of `{image}` made no progress for {} s", registries.stall.as_secs()),
+                    message: format!(
+                        "the pull of `{image}` made no progress for {} s",
+                        registries.stall.as_secs()
+                    ),
                 });
             }
         }
@@ -187,7 +195,14 @@ fn refused(image: &ImageRef, message: &str) -> EngineError {
     let lower = message.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     // First what hinders the way there: the rest may well be quoted in it.
-    let reason = if says(&["dial tcp", "no such host", "i/o timeout", "client.timeout", "tls: ", "x509: "]) {
+    let reason = if says(&[
+        "dial tcp",
+        "no such host",
+        "i/o timeout",
+        "client.timeout",
+        "tls: ",
+        "x509: ",
+    ]) {
         Reason::PullFailed
     } else if says(&[
         "repository does not exist",
@@ -199,12 +214,21 @@ fn refused(image: &ImageRef, message: &str) -> EngineError {
         "no such image",
     ]) {
         Reason::ImageNotFound
-    } else if says(&["unauthorized", "denied", "no basic auth", "authentication required", "incorrect username"]) {
+    } else if says(&[
+        "unauthorized",
+        "denied",
+        "no basic auth",
+        "authentication required",
+        "incorrect username",
+    ]) {
         Reason::PullDenied
     } else {
         Reason::PullFailed
     };
-    EngineError::Refused { reason, message: format!("`{image}` cannot be pulled: {}", message.trim()) }
+    EngineError::Refused {
+        reason,
+        message: format!("`{image}` cannot be pulled: {}", message.trim()),
+    }
 }
 
 /// Whether an image of this name is of this repository, however much of Docker's own registry is left out of either.
@@ -234,7 +258,8 @@ impl Layers {
         let layer = self.0.entry(id.clone()).or_default();
         layer.done = matches!(status.as_str(), "Pull complete" | "Already exists");
         if let (Some(detail), "Downloading") = (&info.progress_detail, status.as_str()) {
-            let count = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+            let count =
+                |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             (layer.bytes_done, layer.bytes) = (count(detail.current), count(detail.total));
         }
         if layer.done {
@@ -255,7 +280,8 @@ impl Layers {
 
 impl Login {
     async fn credentials(&self, registry: String) -> Result<DockerCredentials, EngineError> {
-        let password = tokio::time::timeout(HELPER, tokio::fs::read_to_string(&self.password_file)).await;
+        let password =
+            tokio::time::timeout(HELPER, tokio::fs::read_to_string(&self.password_file)).await;
         let why = match password {
             Ok(Ok(password)) => {
                 return Ok(DockerCredentials {
@@ -269,7 +295,9 @@ impl Login {
             Err(_) => "it could not be read in time".to_owned(),
         };
         warn!(%registry, file = %self.password_file.display(), %why, "no password for a registry");
-        let message = format!("the password for the registry `{registry}` cannot be read; the server's log says why");
+        let message = format!(
+            "the password for the registry `{registry}` cannot be read; the server's log says why"
+        );
         Err(EngineError::Refused { reason: Reason::PullDenied, message })
     }
 }
@@ -278,7 +306,11 @@ impl Login {
 /// and so is one that cannot be read: the registry then says what it wants.
 async fn credentials(registry: String) -> Option<DockerCredentials> {
     let found = tokio::task::spawn_blocking(move || {
-        let names = if registry == "docker.io" { vec![DOCKER_HUB.to_owned(), registry] } else { vec![registry] };
+        let names = if registry == "docker.io" {
+            vec![DOCKER_HUB.to_owned(), registry]
+        } else {
+            vec![registry]
+        };
         names.into_iter().find_map(|name| match docker_credential::get_credential(&name) {
             Ok(credential) => Some((name, credential)),
             Err(error) => {
@@ -295,9 +327,11 @@ async fn credentials(registry: String) -> Option<DockerCredentials> {
             serveraddress: Some(server),
             ..Default::default()
         },
-        DockerCredential::IdentityToken(token) => {
-            DockerCredentials { identitytoken: Some(token), serveraddress: Some(server), ..Default::default() }
-        }
+        DockerCredential::IdentityToken(token) => DockerCredentials {
+            identitytoken: Some(token),
+            serveraddress: Some(server),
+            ..Default::default()
+        },
     })
 }
 
@@ -311,7 +345,8 @@ fn unusable(error: &CredentialRetrievalError) -> &'static str {
         CredentialRetrievalError::HelperFailure { .. }
         | CredentialRetrievalError::HelperCommunicationError
         | CredentialRetrievalError::MalformedHelperResponse => "the credential helper failed",
-        CredentialRetrievalError::CredentialDecodingError | CredentialRetrievalError::CredentialMismatchError => {
+        CredentialRetrievalError::CredentialDecodingError
+        | CredentialRetrievalError::CredentialMismatchError => {
             "what is configured cannot be understood"
         }
     }
@@ -329,14 +364,27 @@ mod tests {
                 "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host",
                 Reason::PullFailed,
             ),
-            ("Get \"http://localhost:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", Reason::PullFailed),
-            ("manifest for x:1 not found: manifest unknown: manifest unknown", Reason::ImageNotFound),
-            ("no matching manifest for linux/s390x in the manifest list entries", Reason::ImageNotFound),
-            ("Get \"http://localhost:5000/v2/x/manifests/1\": no basic auth credentials", Reason::PullDenied),
+            (
+                "Get \"http://localhost:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
+                Reason::PullFailed,
+            ),
+            (
+                "manifest for x:1 not found: manifest unknown: manifest unknown",
+                Reason::ImageNotFound,
+            ),
+            (
+                "no matching manifest for linux/s390x in the manifest list entries",
+                Reason::ImageNotFound,
+            ),
+            (
+                "Get \"http://localhost:5000/v2/x/manifests/1\": no basic auth credentials",
+                Reason::PullDenied,
+            ),
             ("unauthorized: authentication required", Reason::PullDenied),
             ("toomanyrequests: You have reached your pull rate limit", Reason::PullFailed),
         ] {
-            let EngineError::Refused { reason, message: sentence } = refused(&image, message) else {
+            let EngineError::Refused { reason, message: sentence } = refused(&image, message)
+            else {
                 panic!("{message}")
             };
             assert_eq!(reason, expected, "{message}");
@@ -369,8 +417,15 @@ mod tests {
         ] {
             layers.note(&serde_json::from_str(line).expect("a line"));
         }
-        assert_eq!(layers.progress(), PullProgress { layers_done: 1, layers: 2, bytes_done: 5, bytes: 10 });
-        layers.note(&serde_json::from_str(r#"{"status":"Pull complete","id":"a"}"#).expect("a line"));
-        assert_eq!(layers.progress(), PullProgress { layers_done: 2, layers: 2, bytes_done: 10, bytes: 10 });
+        assert_eq!(
+            layers.progress(),
+            PullProgress { layers_done: 1, layers: 2, bytes_done: 5, bytes: 10 }
+        );
+        layers
+            .note(&serde_json::from_str(r#"{"status":"Pull complete","id":"a"}"#).expect("a line"));
+        assert_eq!(
+            layers.progress(),
+            PullProgress { layers_done: 2, layers: 2, bytes_done: 10, bytes: 10 }
+        );
     }
 }

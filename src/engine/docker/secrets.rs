@@ -23,14 +23,20 @@ pub(super) fn volume() -> Mount {
 }
 
 /// Copies the files into it. Done twice is done once.
-pub(super) async fn put(wire: &Wire, container: &ContainerId, files: &[SecretFile]) -> Result<(), EngineError> {
+pub(super) async fn put(
+    wire: &Wire,
+    container: &ContainerId,
+    files: &[SecretFile],
+) -> Result<(), EngineError> {
     let archive = archive(files).map_err(|error| EngineError::Refused {
         reason: Reason::CreateFailed,
         message: format!("its secrets cannot be packed: {error}"),
     })?;
     let options = UploadToContainerOptionsBuilder::new().path(SECRETS_DIR).build();
     wire.call(CALL_TIMEOUT, async |client| {
-        client.upload_to_container(&container.0, Some(options), bollard::body_full(archive.into())).await
+        client
+            .upload_to_container(&container.0, Some(options), bollard::body_full(archive.into()))
+            .await
     })
     .await
     .map_err(|fault: Fault| fault.into_refusal(Reason::CreateFailed))

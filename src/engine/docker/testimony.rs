@@ -84,10 +84,17 @@ pub(super) async fn started(
 /// What ended had started, though its start may have been pushed out of the log.
 fn started_in(events: &[Event], instance: InstanceId, since: Timestamp) -> Started {
     let since = since.timestamp_nanos_opt().unwrap_or(i64::MIN);
-    let mut started = Started { reaches_back: events.iter().any(|event| event.at <= since), ..Started::default() };
+    let mut started = Started {
+        reaches_back: events.iter().any(|event| event.at <= since),
+        ..Started::default()
+    };
     for event in events.iter().filter(|event| STARTED.contains(&event.action.as_str())) {
         let labels = event.actor.attributes.as_ref();
-        let Some(owner) = labels.and_then(observe::owner).filter(|owner| owner.instance == instance) else { continue };
+        let Some(owner) =
+            labels.and_then(observe::owner).filter(|owner| owner.instance == instance)
+        else {
+            continue;
+        };
         let last = started.attempts.entry(owner.job).or_default();
         *last = owner.attempt.max(*last);
     }
@@ -147,7 +154,9 @@ impl Log<'_> {
             return Testimony::Seen;
         }
         let removed = self.last(&["destroy", "remove"]);
-        let looked_at = removed.zip(window.num_nanoseconds()).map(|(removed, window)| removed.saturating_sub(window));
+        let looked_at = removed
+            .zip(window.num_nanoseconds())
+            .map(|(removed, window)| removed.saturating_sub(window));
         match looked_at {
             Some(looked_at) if self.reaches_back_to(looked_at) => Testimony::NotSeen,
             Some(_) | None => Testimony::CannotTell,
@@ -160,7 +169,9 @@ impl Log<'_> {
         match self.source {
             Source::Docker { .. } if started.is_some() => Testimony::Seen,
             // Whole since the daemon came up, or at least since the start: which was another daemon's, then.
-            Source::Docker { .. } if self.events.len() < SURELY_WHOLE || self.reaches_back_to(since) => {
+            Source::Docker { .. }
+                if self.events.len() < SURELY_WHOLE || self.reaches_back_to(since) =>
+            {
                 Testimony::NotSeen
             }
             Source::Podman if self.was_booted_after(started.unwrap_or(since)) => Testimony::NotSeen,
@@ -207,7 +218,11 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     /// A log of `(second, container, action)`, read for container `a`.
-    fn log<'c>(source: Source, container: &'c ContainerId, events: &[(i64, &str, &str)]) -> Log<'c> {
+    fn log<'c>(
+        source: Source,
+        container: &'c ContainerId,
+        events: &[(i64, &str, &str)],
+    ) -> Log<'c> {
         let event = |(second, id, action): &(i64, &str, &str)| Event {
             action: (*action).to_owned(),
             actor: Actor { id: (*id).to_owned(), attributes: None },
@@ -225,7 +240,8 @@ mod tests {
     /// Whether the engine that answers now is the one that started `a` in second 100.
     fn by_this_engine(source: Source, events: &[(i64, &str, &str)]) -> Testimony {
         let a = ContainerId("a".to_owned());
-        log(source, &a, events).started_by_this_engine(Timestamp::from_timestamp(100, 0).unwrap_or_default())
+        log(source, &a, events)
+            .started_by_this_engine(Timestamp::from_timestamp(100, 0).unwrap_or_default())
     }
 
     #[test]
@@ -234,10 +250,23 @@ mod tests {
             let never = [(99, "a", "create"), (140, "a", removal)];
             assert_eq!(before_removal(source, &never), Testimony::NotSeen);
             assert_eq!(before_removal(source, &never[..1]), Testimony::CannotTell, "no removal");
-            assert_eq!(before_removal(source, &never[1..]), Testimony::CannotTell, "nothing from before");
-            assert_eq!(before_removal(source, &[(131, "b", "create"), (140, "a", removal)]), Testimony::CannotTell);
-            assert_eq!(before_removal(source, &[(139, "a", "start"), (140, "a", removal)]), Testimony::Seen);
-            assert_eq!(before_removal(source, &[(139, "a", "die"), (140, "a", removal)]), Testimony::Seen);
+            assert_eq!(
+                before_removal(source, &never[1..]),
+                Testimony::CannotTell,
+                "nothing from before"
+            );
+            assert_eq!(
+                before_removal(source, &[(131, "b", "create"), (140, "a", removal)]),
+                Testimony::CannotTell
+            );
+            assert_eq!(
+                before_removal(source, &[(139, "a", "start"), (140, "a", removal)]),
+                Testimony::Seen
+            );
+            assert_eq!(
+                before_removal(source, &[(139, "a", "die"), (140, "a", removal)]),
+                Testimony::Seen
+            );
         }
     }
 
@@ -246,7 +275,10 @@ mod tests {
         let taken_down = [(111, "a", "kill"), (121, "a", "die"), (121, "a", "stop")];
         assert_eq!(by_this_engine(DOCKER, &[]), Testimony::NotSeen);
         assert_eq!(by_this_engine(DOCKER, &taken_down), Testimony::NotSeen);
-        assert_eq!(by_this_engine(DOCKER, &[(101, "a", "start"), (121, "a", "die")]), Testimony::Seen);
+        assert_eq!(
+            by_this_engine(DOCKER, &[(101, "a", "start"), (121, "a", "die")]),
+            Testimony::Seen
+        );
     }
 
     #[test]
@@ -255,14 +287,22 @@ mod tests {
         let full: Vec<_> = (0..200).map(|n| (130 + n, "net", "connect")).collect();
         assert_eq!(by_this_engine(DOCKER, &full), Testimony::CannotTell);
         assert_eq!(by_this_engine(DOCKER, &full[1..]), Testimony::NotSeen);
-        assert_eq!(by_this_engine(DOCKER, &[&[(99, "b", "die")], &full[1..]].concat()), Testimony::NotSeen);
+        assert_eq!(
+            by_this_engine(DOCKER, &[&[(99, "b", "die")], &full[1..]].concat()),
+            Testimony::NotSeen
+        );
     }
 
     #[test]
     fn of_an_instance_the_log_has_the_last_attempt_of_each_job_and_says_whether_it_reaches_back() {
         let (ours, other) = (InstanceId::new([1; 16]), InstanceId::new([2; 16]));
         let job = |n| JobId::from_bytes([n; 16]);
-        let event = |second: i64, action: &str, instance: InstanceId, job: JobId, attempt: u32| -> Event {
+        let event = |second: i64,
+                     action: &str,
+                     instance: InstanceId,
+                     job: JobId,
+                     attempt: u32|
+         -> Event {
             let labels = [(LABEL_INSTANCE, instance.to_string()), (LABEL_JOB, job.to_string())];
             let attempt = (LABEL_ATTEMPT, attempt.to_string());
             let attributes: HashMap<_, _> = labels.into_iter().chain([attempt]).collect();
@@ -287,11 +327,18 @@ mod tests {
     fn only_a_log_with_its_creation_is_that_of_the_daemon_that_created_it() {
         let a = ContainerId("a".to_owned());
         let created = |source, events: &[(i64, &str, &str)]| {
-            log(source, &a, events).created_by_this_engine(Timestamp::from_timestamp(100, 0).unwrap_or_default())
+            log(source, &a, events)
+                .created_by_this_engine(Timestamp::from_timestamp(100, 0).unwrap_or_default())
         };
         let full: Vec<_> = (0..200).map(|n| (130 + n, "net", "connect")).collect();
-        assert_eq!(created(DOCKER, &[(100, "a", "create"), (111, "a", "destroy")]), Testimony::Seen);
-        assert_eq!(created(DOCKER, &[(100, "b", "create"), (111, "a", "destroy")]), Testimony::NotSeen);
+        assert_eq!(
+            created(DOCKER, &[(100, "a", "create"), (111, "a", "destroy")]),
+            Testimony::Seen
+        );
+        assert_eq!(
+            created(DOCKER, &[(100, "b", "create"), (111, "a", "destroy")]),
+            Testimony::NotSeen
+        );
         assert_eq!(created(DOCKER, &full), Testimony::CannotTell);
         assert_eq!(created(Source::Podman, &[]), Testimony::Seen, "no daemon, no restart");
         assert_eq!(created(Source::Podman, &[(110, "", "refresh")]), Testimony::NotSeen);
@@ -299,9 +346,19 @@ mod tests {
 
     #[test]
     fn podmans_log_outlives_a_reboot_and_has_it() {
-        assert_eq!(by_this_engine(Source::Podman, &[(101, "a", "start"), (110, "a", "died")]), Testimony::Seen);
-        assert_eq!(by_this_engine(Source::Podman, &[(101, "a", "start"), (110, "", "refresh")]), Testimony::NotSeen);
-        assert_eq!(by_this_engine(Source::Podman, &[(110, "", "refresh")]), Testimony::NotSeen, "a log in memory");
+        assert_eq!(
+            by_this_engine(Source::Podman, &[(101, "a", "start"), (110, "a", "died")]),
+            Testimony::Seen
+        );
+        assert_eq!(
+            by_this_engine(Source::Podman, &[(101, "a", "start"), (110, "", "refresh")]),
+            Testimony::NotSeen
+        );
+        assert_eq!(
+            by_this_engine(Source::Podman, &[(110, "", "refresh")]),
+            Testimony::NotSeen,
+            "a log in memory"
+        );
         assert_eq!(by_this_engine(Source::Podman, &[]), Testimony::CannotTell, "no log at all");
     }
 }

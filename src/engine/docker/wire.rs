@@ -57,7 +57,11 @@ impl Wire {
     }
 
     /// Reads one answer.
-    pub(super) async fn read<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Fault> {
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Fault> {
         let bytes = self.read_bytes(path, query).await?;
         serde_json::from_slice(&bytes)
             .map_err(|e| Fault::Silent(format!("its answer to {path} cannot be understood: {e}")))
@@ -98,14 +102,18 @@ impl Wire {
         query: &[(&str, &str)],
     ) -> Result<BoxStream<'static, Result<Vec<u8>, Fault>>, Fault> {
         let target = format!("{path}{}", encoded(query));
-        let client = self.client()?.with_request_modifier(move |request| retarget(request, &target));
+        let client =
+            self.client()?.with_request_modifier(move |request| retarget(request, &target));
         let chunks = client.export_container("-");
         Ok(chunks.map(|chunk| chunk.map(|bytes| bytes.to_vec()).map_err(Fault::from)).boxed())
     }
 }
 
 /// Silence when it takes longer than `limit`.
-pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+pub(super) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer,
         Err(_) => Err(Fault::Silent(format!("no answer within {} s", limit.as_secs()))),
@@ -129,7 +137,9 @@ fn encoded(query: &[(&str, &str)]) -> String {
         out.push('=');
         for byte in value.bytes() {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(char::from(byte)),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                    out.push(char::from(byte))
+                }
                 _ => out.push_str(&format!("%{byte:02X}")),
             }
         }
@@ -152,7 +162,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_takes_too_long_has_no_answer() {
-        let never = within(Duration::from_millis(1), std::future::pending::<Result<(), Fault>>()).await;
+        let never =
+            within(Duration::from_millis(1), std::future::pending::<Result<(), Fault>>()).await;
         assert!(matches!(never, Err(Fault::Silent(_))));
     }
 
@@ -160,6 +171,9 @@ mod tests {
     async fn an_engine_that_is_not_there_yet_is_silent() {
         let wire = Wire::new(Address::Unix("/nonexistent/engine.sock".into()));
         let answer = wire.read::<serde_json::Value>("/version", &[]).await;
-        assert_eq!(answer, Err(Fault::Silent("Socket not found: /nonexistent/engine.sock".to_owned())));
+        assert_eq!(
+            answer,
+            Err(Fault::Silent("Socket not found: /nonexistent/engine.sock".to_owned()))
+        );
     }
 }

@@ -113,7 +113,9 @@ pub fn nth(call: Call, nth: usize, fault: Fault) -> Faults {
 
 /// The faults that this call can have.
 fn possible(call: Call, time: Duration) -> Vec<Fault> {
-    use Fault::{AnswerLost, DiskFull, DoneThenHang, Ends, Hang, Late, LostAndLate, NotDone, Phantom, Twice};
+    use Fault::{
+        AnswerLost, DiskFull, DoneThenHang, Ends, Hang, Late, LostAndLate, NotDone, Phantom, Twice,
+    };
     match call {
         Call::Create => vec![
             NotDone,
@@ -126,7 +128,15 @@ fn possible(call: Call, time: Duration) -> Vec<Fault> {
             DiskFull,
         ],
         Call::Start => {
-            vec![NotDone, AnswerLost, Late(time), LostAndLate(time), Hang(time), DoneThenHang(time), DiskFull]
+            vec![
+                NotDone,
+                AnswerLost,
+                Late(time),
+                LostAndLate(time),
+                Hang(time),
+                DoneThenHang(time),
+                DiskFull,
+            ]
         }
         Call::Stop | Call::Remove => {
             vec![NotDone, AnswerLost, Late(time), LostAndLate(time), Hang(time), DoneThenHang(time)]
@@ -135,7 +145,12 @@ fn possible(call: Call, time: Duration) -> Vec<Fault> {
         Call::Layer => vec![NotDone, Late(time), Hang(time), DiskFull, Ends],
         Call::Hint => vec![NotDone, Late(time), Twice, Ends],
         Call::Line => vec![NotDone, Late(time), Ends],
-        Call::Describe | Call::Inspect | Call::Logs | Call::List | Call::Events | Call::Testimony => {
+        Call::Describe
+        | Call::Inspect
+        | Call::Logs
+        | Call::List
+        | Call::Events
+        | Call::Testimony => {
             vec![NotDone, Late(time), Hang(time)]
         }
     }

@@ -69,7 +69,9 @@ impl Inner {
 
     /// All that has happened by now.
     fn settle(&mut self, now: Now) {
-        while let Some(due) = self.sent.first_entry().filter(|due| !self.paused && due.key().0 <= now.at) {
+        while let Some(due) =
+            self.sent.first_entry().filter(|due| !self.paused && due.key().0 <= now.at)
+        {
             let ((at, _), sent) = due.remove_entry();
             self.perform(sent, now.back_to(at));
         }
@@ -82,7 +84,9 @@ impl Inner {
         let world = &mut self.worlds[sent.world];
         world.settle(now);
         let answer = match sent.effect {
-            Effect::Create(launch) => world.create(&launch, Some(launch.owner), now, Who::Caller).map(Some),
+            Effect::Create(launch) => {
+                world.create(&launch, Some(launch.owner), now, Who::Caller).map(Some)
+            }
             Effect::Start(id) => world.start(&id, now, Who::Caller).map(|()| None),
             Effect::Remove(id) => world.remove(&id, now, Who::Caller).map(|()| None),
             Effect::Stop(id, grace) => {
@@ -179,7 +183,9 @@ impl SimulatedEngine {
         let takes = self.costs.of(call);
         let (after, hangs) = match self.fate(call)? {
             Fault::None => return self.heard(self.send(effect, takes)).await,
-            Fault::Late(late) => return self.heard(self.send(effect, takes.saturating_add(late))).await,
+            Fault::Late(late) => {
+                return self.heard(self.send(effect, takes.saturating_add(late))).await;
+            }
             Fault::AnswerLost => (takes, Duration::ZERO),
             Fault::LostAndLate(late) => (takes.saturating_add(late), Duration::ZERO),
             Fault::DoneThenHang(time) => (takes, time),
@@ -233,7 +239,9 @@ impl SimulatedEngine {
     fn refused(&self, effect: &Effect) -> Option<EngineError> {
         let message = "no space left on device".to_owned();
         match effect {
-            Effect::Create(_) => Some(EngineError::Refused { reason: Reason::CreateFailed, message }),
+            Effect::Create(_) => {
+                Some(EngineError::Refused { reason: Reason::CreateFailed, message })
+            }
             Effect::Start(id) => Some(self.look().0.world().refuse_start(id, message)),
             Effect::Stop(..) | Effect::Remove(_) => None,
         }

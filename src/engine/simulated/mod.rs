@@ -20,7 +20,10 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use self::line::{Effect, Inner, hang, lost, pass, wait_until};
-use super::{Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile, Started};
+use super::{
+    Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile,
+    Started,
+};
 use crate::clock::Clock;
 use crate::domain::abilities::Abilities;
 use crate::domain::container::{Container, Owner, Question, Testimony};
@@ -112,16 +115,25 @@ impl SimulatedEngine {
     }
 
     /// One layer after another.
-    async fn fetch(&self, connection: u64, progress: &(dyn Fn(PullProgress) + Send + Sync)) -> Result<(), EngineError> {
+    async fn fetch(
+        &self,
+        connection: u64,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<(), EngineError> {
         let (takes, layers) = LAYER;
-        let failed = |message: &str| EngineError::Refused { reason: Reason::PullFailed, message: message.to_owned() };
+        let failed = |message: &str| EngineError::Refused {
+            reason: Reason::PullFailed,
+            message: message.to_owned(),
+        };
         for layer in 1..=layers {
             match self.fate(Call::Layer)? {
                 Fault::Late(late) => pass(late).await,
                 Fault::Hang(time) | Fault::DoneThenHang(time) => return Err(hang(time).await),
                 Fault::DiskFull => return Err(failed("no space left on device")),
                 Fault::Ends => return Err(failed("unexpected end of a layer")),
-                Fault::NotDone | Fault::AnswerLost | Fault::LostAndLate(_) | Fault::Phantom(_) => return Err(lost()),
+                Fault::NotDone | Fault::AnswerLost | Fault::LostAndLate(_) | Fault::Phantom(_) => {
+                    return Err(lost());
+                }
                 Fault::None | Fault::Twice => {}
             }
             tokio::time::sleep(takes).await;
@@ -198,8 +210,13 @@ impl Engine for SimulatedEngine {
     }
 
     /// Nothing that runs here could read a file.
-    async fn provide(&self, container: &ContainerId, _files: &[SecretFile]) -> Result<(), EngineError> {
-        let is_there = self.ask(Call::Inspect, |world, _| world.news_of(container).is_some()).await?;
+    async fn provide(
+        &self,
+        container: &ContainerId,
+        _files: &[SecretFile],
+    ) -> Result<(), EngineError> {
+        let is_there =
+            self.ask(Call::Inspect, |world, _| world.news_of(container).is_some()).await?;
         if is_there { Ok(()) } else { Err(EngineError::NotFound) }
     }
 
@@ -224,7 +241,9 @@ impl Engine for SimulatedEngine {
         self.act(Call::Stop, Effect::Stop(container.clone(), grace)).await?;
         loop {
             self.awake(connection).await?;
-            let Some((seen, news, Some(ends))) = self.look().0.world().news_of(container) else { return Ok(()) };
+            let Some((seen, news, Some(ends))) = self.look().0.world().news_of(container) else {
+                return Ok(());
+            };
             wait_until(Some(ends), news.since(seen)).await;
         }
     }
@@ -236,16 +255,23 @@ impl Engine for SimulatedEngine {
     async fn logs(&self, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError> {
         let output = self.ask(Call::Logs, |world, now| world.output(container, now)).await?;
         let lines = output.ok_or(EngineError::NotFound)?.lines;
-        let all = || futures::stream::iter([Ok(lines.iter().map(LogLine::as_line).collect())]).boxed();
+        let all =
+            || futures::stream::iter([Ok(lines.iter().map(LogLine::as_line).collect())]).boxed();
         Ok(if follow { self.followed(container.clone()) } else { all() })
     }
 
     async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
         let all = self.ask(Call::List, |world, _| world.list()).await?;
-        Ok(all.into_iter().filter(|listed| listed.owner.is_some_and(|owner| owner.instance == instance)).collect())
+        Ok(all
+            .into_iter()
+            .filter(|listed| listed.owner.is_some_and(|owner| owner.instance == instance))
+            .collect())
     }
 
-    async fn events(&self, instance: InstanceId) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
+    async fn events(
+        &self,
+        instance: InstanceId,
+    ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
         let connection = self.look().0.connections;
         let seen = self.ask(Call::Events, |world, _| world.record.events()).await?;
         Ok(self.hints(instance, (connection, seen)))
@@ -260,7 +286,9 @@ impl Engine for SimulatedEngine {
         let (log, whole, reaches_back) =
             self.ask(Call::Testimony, |world, _| world.record.of(container, since)).await?;
         let (happened, covers) = match question {
-            Question::StartedBeforeRemoval => (Happened::Start, log.contains(&Happened::Destroy) && reaches_back),
+            Question::StartedBeforeRemoval => {
+                (Happened::Start, log.contains(&Happened::Destroy) && reaches_back)
+            }
             Question::StartedByThisEngine => (Happened::Start, whole),
             Question::CreatedByThisEngine => (Happened::Create, whole),
         };
@@ -271,7 +299,11 @@ impl Engine for SimulatedEngine {
         })
     }
 
-    async fn started(&self, instance: InstanceId, since: Timestamp) -> Result<Started, EngineError> {
+    async fn started(
+        &self,
+        instance: InstanceId,
+        since: Timestamp,
+    ) -> Result<Started, EngineError> {
         self.ask(Call::Testimony, |world, _| world.record.started(instance, since)).await
     }
 }

@@ -79,7 +79,12 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(keep_evidence: bool) -> Self {
-        Self { evidence: keep_evidence.then(Vec::new), log: VecDeque::new(), events: 0, restarted_at: 0 }
+        Self {
+            evidence: keep_evidence.then(Vec::new),
+            log: VecDeque::new(),
+            events: 0,
+            restarted_at: 0,
+        }
     }
 
     pub(super) fn note(&mut self, at: Instant, what: Evidence) {
@@ -122,7 +127,9 @@ impl Record {
 
     /// What the engine's own log has of starts of this instance's containers.
     pub(super) fn started(&self, instance: InstanceId, since: Timestamp) -> Started {
-        let mut kept = self.from(self.restarted_at.max(self.events.saturating_sub(EVENTS_KEPT as u64))).peekable();
+        let mut kept = self
+            .from(self.restarted_at.max(self.events.saturating_sub(EVENTS_KEPT as u64)))
+            .peekable();
         let reaches_back = kept.peek().is_some_and(|first| first.at <= since);
         let mut started = Started { reaches_back, ..Started::default() };
         for event in kept.filter(|event| matches!(event.what, Happened::Start | Happened::Die(_))) {
@@ -164,7 +171,10 @@ pub(super) fn runs(evidence: &[Evidence]) -> Vec<Run> {
                 ended: None,
             }),
             Happened::Die(code) => {
-                let open = runs.iter_mut().rev().find(|run| run.container == e.container && run.ended.is_none());
+                let open = runs
+                    .iter_mut()
+                    .rev()
+                    .find(|run| run.container == e.container && run.ended.is_none());
                 if let Some(run) = open {
                     run.ended = Some((e.at, code));
                 }

@@ -39,11 +39,16 @@ pub(super) struct Written {
 pub(super) struct NotFound(pub(super) String);
 
 /// What this command does in this environment.
-pub(super) fn plan(command: &[String], environment: &BTreeMap<String, String>) -> Result<Plan, NotFound> {
+pub(super) fn plan(
+    command: &[String],
+    environment: &BTreeMap<String, String>,
+) -> Result<Plan, NotFound> {
     let mut plan = Plan::default();
     match command {
         [] => plan.runs = IDLE,
-        [shell, flag, script, ..] if is_shell(shell) && flag == "-c" => run_script(&mut plan, script, environment),
+        [shell, flag, script, ..] if is_shell(shell) && flag == "-c" => {
+            run_script(&mut plan, script, environment)
+        }
         [shell] if is_shell(shell) => {}
         words => {
             if !is_known(&words[0]) {
@@ -60,7 +65,10 @@ fn is_shell(word: &str) -> bool {
 }
 
 fn is_known(word: &str) -> bool {
-    matches!(word.trim_start_matches("/bin/"), "true" | "false" | "echo" | "printf" | "sleep" | "exit" | "env" | "trap")
+    matches!(
+        word.trim_start_matches("/bin/"),
+        "true" | "false" | "echo" | "printf" | "sleep" | "exit" | "env" | "trap"
+    )
 }
 
 /// Runs a script's commands, one after another, until one exits or, after `&&`, one fails.
@@ -95,7 +103,12 @@ fn redirected(part: &str) -> (Channel, &str) {
     }
 }
 
-fn run_words(plan: &mut Plan, channel: Channel, words: &[String], environment: &BTreeMap<String, String>) {
+fn run_words(
+    plan: &mut Plan,
+    channel: Channel,
+    words: &[String],
+    environment: &BTreeMap<String, String>,
+) {
     let Some((name, arguments)) = words.split_first() else { return };
     plan.code = 0;
     match name.trim_start_matches("/bin/") {
@@ -106,7 +119,9 @@ fn run_words(plan: &mut Plan, channel: Channel, words: &[String], environment: &
         "trap" => plan.ignores_term = arguments.first().is_some_and(String::is_empty),
         "echo" => put(plan, channel, arguments.join(" "), true),
         "printf" => print(plan, channel, arguments.first().map(String::as_str).unwrap_or_default()),
-        "env" => environment.iter().for_each(|(name, value)| put(plan, channel, format!("{name}={value}"), true)),
+        "env" => environment
+            .iter()
+            .for_each(|(name, value)| put(plan, channel, format!("{name}={value}"), true)),
         other => {
             put(plan, Channel::Stderr, format!("sh: {other}: not found"), true);
             plan.code = 127;
@@ -130,7 +145,10 @@ fn print(plan: &mut Plan, channel: Channel, text: &str) {
 }
 
 fn seconds(text: Option<&String>) -> Duration {
-    let seconds = text.and_then(|text| text.parse::<f64>().ok()).filter(|s| s.is_finite() && *s >= 0.0).unwrap_or(0.0);
+    let seconds = text
+        .and_then(|text| text.parse::<f64>().ok())
+        .filter(|s| s.is_finite() && *s >= 0.0)
+        .unwrap_or(0.0);
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
@@ -203,10 +221,17 @@ mod tests {
 
     #[test]
     fn a_script_runs_one_command_after_another() {
-        let plan = planned(&["sh", "-c", "echo one $K; sleep 2 && echo two >&2; printf 'no end'; exit 7; echo never"]);
+        let plan = planned(&[
+            "sh",
+            "-c",
+            "echo one $K; sleep 2 && echo two >&2; printf 'no end'; exit 7; echo never",
+        ]);
         assert_eq!((plan.runs, plan.code), (Duration::from_secs(2), 7));
-        let said: Vec<(&str, Channel, u64, bool)> =
-            plan.output.iter().map(|w| (w.text.as_str(), w.channel, w.after.as_secs(), w.complete)).collect();
+        let said: Vec<(&str, Channel, u64, bool)> = plan
+            .output
+            .iter()
+            .map(|w| (w.text.as_str(), w.channel, w.after.as_secs(), w.complete))
+            .collect();
         assert_eq!(
             said,
             [
@@ -225,13 +250,17 @@ mod tests {
 
     #[test]
     fn a_command_that_an_image_would_not_have_is_not_found() {
-        assert_eq!(plan(&["frobnicate".to_owned()], &BTreeMap::new()), Err(NotFound("frobnicate".to_owned())));
+        assert_eq!(
+            plan(&["frobnicate".to_owned()], &BTreeMap::new()),
+            Err(NotFound("frobnicate".to_owned()))
+        );
         assert_eq!(planned(&["sh", "-c", "frobnicate"]).code, 127);
     }
 
     fn said(script: &str) -> Vec<(String, bool)> {
         let environment = BTreeMap::from([("Q".to_owned(), "it's \"so\" \\ $K".to_owned())]);
-        let plan = plan(&["sh".to_owned(), "-c".to_owned(), script.to_owned()], &environment).expect("it is known");
+        let plan = plan(&["sh".to_owned(), "-c".to_owned(), script.to_owned()], &environment)
+            .expect("it is known");
         plan.output.into_iter().map(|w| (w.text, w.complete)).collect()
     }
 
@@ -245,8 +274,9 @@ mod tests {
 
     #[test]
     fn a_redirection_needs_no_space_and_a_quoted_one_is_text() {
-        let channels =
-            |script: &str| planned(&["sh", "-c", script]).output.iter().map(|w| w.channel).collect::<Vec<_>>();
+        let channels = |script: &str| {
+            planned(&["sh", "-c", script]).output.iter().map(|w| w.channel).collect::<Vec<_>>()
+        };
         assert_eq!(
             channels("echo hi>&2; echo ho 1>&2; echo '>&2'"),
             [Channel::Stderr, Channel::Stderr, Channel::Stdout]
@@ -255,11 +285,17 @@ mod tests {
 
     #[test]
     fn a_line_is_one_however_it_was_written() {
-        assert_eq!(said("printf a; echo b; printf c"), [("ab".to_owned(), true), ("c".to_owned(), false)]);
+        assert_eq!(
+            said("printf a; echo b; printf c"),
+            [("ab".to_owned(), true), ("c".to_owned(), false)]
+        );
     }
 
     #[test]
     fn what_sleeps_for_ever_sleeps_no_longer_for_sleeping_twice() {
-        assert_eq!(planned(&["sh", "-c", "sleep 99999999999999999999; sleep 1"]).runs, Duration::MAX);
+        assert_eq!(
+            planned(&["sh", "-c", "sleep 99999999999999999999; sleep 1"]).runs,
+            Duration::MAX
+        );
     }
 }

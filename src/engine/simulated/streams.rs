@@ -23,9 +23,18 @@ impl SimulatedEngine {
     /// Lines as they are written, until the process ends.
     pub(super) fn followed(&self, container: ContainerId) -> LogStream {
         let connection = self.look().0.connections;
-        let lines =
-            Followed { engine: self.clone(), connection, container, given: 0, ready: VecDeque::new(), over: false };
-        futures::stream::unfold(lines, |mut lines| async move { lines.next().await.map(|line| (line, lines)) }).boxed()
+        let lines = Followed {
+            engine: self.clone(),
+            connection,
+            container,
+            given: 0,
+            ready: VecDeque::new(),
+            over: false,
+        };
+        futures::stream::unfold(lines, |mut lines| async move {
+            lines.next().await.map(|line| (line, lines))
+        })
+        .boxed()
     }
 
     /// Hints as things happen, until the connection breaks.
@@ -44,10 +53,9 @@ impl SimulatedEngine {
             late: BTreeSet::new(),
             over: false,
         };
-        futures::stream::unfold(
-            hints,
-            |mut hints| async move { hints.next().await.map(|job| (Ok(Hint { job }), hints)) },
-        )
+        futures::stream::unfold(hints, |mut hints| async move {
+            hints.next().await.map(|job| (Ok(Hint { job }), hints))
+        })
         .boxed()
     }
 }
@@ -105,7 +113,8 @@ impl Followed {
         }
         let paused = inner.paused;
         let world = inner.world();
-        let Some((output, (seen, news, _))) = world.output(&self.container, now).zip(world.news_of(&self.container))
+        let Some((output, (seen, news, _))) =
+            world.output(&self.container, now).zip(world.news_of(&self.container))
         else {
             return Found::Over;
         };
@@ -169,7 +178,9 @@ impl Hints {
             match inner.faults.as_mut().map_or(Fault::None, |faults| faults(Call::Hint)) {
                 Fault::None => self.ready.push_back(owner.job),
                 Fault::Twice => self.ready.extend([owner.job, owner.job]),
-                Fault::Late(late) => drop(self.late.insert((instant_after(now.at, late), owner.job))),
+                Fault::Late(late) => {
+                    drop(self.late.insert((instant_after(now.at, late), owner.job)))
+                }
                 Fault::Ends => {
                     self.over = true;
                     return Some(None);

@@ -29,8 +29,12 @@ impl Now {
 
     /// The look that would have been had a while ago.
     pub(super) fn back_to(self, at: Instant) -> Self {
-        let ago = chrono::Duration::from_std(self.at.saturating_duration_since(at)).unwrap_or_default();
-        Self { at: at.min(self.at), wall: self.wall.checked_sub_signed(ago).unwrap_or(Timestamp::MIN_UTC) }
+        let ago =
+            chrono::Duration::from_std(self.at.saturating_duration_since(at)).unwrap_or_default();
+        Self {
+            at: at.min(self.at),
+            wall: self.wall.checked_sub_signed(ago).unwrap_or(Timestamp::MIN_UTC),
+        }
     }
 
     /// What the wall clock showed at `at`, which was `after` something that it dated `since`. The dates agree to the
@@ -46,5 +50,8 @@ pub(super) fn instant_after(at: Instant, after: Duration) -> Instant {
 }
 
 pub(super) fn wall_after(at: Timestamp, after: Duration) -> Timestamp {
-    chrono::Duration::from_std(after).ok().and_then(|after| at.checked_add_signed(after)).unwrap_or(Timestamp::MAX_UTC)
+    chrono::Duration::from_std(after)
+        .ok()
+        .and_then(|after| at.checked_add_signed(after))
+        .unwrap_or(Timestamp::MAX_UTC)
 }

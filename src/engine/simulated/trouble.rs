@@ -126,7 +126,10 @@ impl SimulatedEngine {
         let (mut inner, now) = self.look();
         let world = inner.world();
         let idle: Vec<_> = world.list().into_iter().filter(|listed| !listed.running).collect();
-        let pruned = idle.iter().filter(|listed| world.remove(&listed.id, now, Who::SomebodyElse).is_ok()).count();
+        let pruned = idle
+            .iter()
+            .filter(|listed| world.remove(&listed.id, now, Who::SomebodyElse).is_ok())
+            .count();
         drop(inner);
         self.tell();
         pruned
@@ -165,9 +168,14 @@ impl SimulatedEngine {
     ///
     /// # Errors
     /// `Conflict` when the name is taken.
-    pub fn create_behind_back(&self, launch: &Launch, labelled: bool) -> Result<ContainerId, EngineError> {
+    pub fn create_behind_back(
+        &self,
+        launch: &Launch,
+        labelled: bool,
+    ) -> Result<ContainerId, EngineError> {
         let (mut inner, now) = self.look();
-        let created = inner.world().create(launch, labelled.then_some(launch.owner), now, Who::SomebodyElse);
+        let created =
+            inner.world().create(launch, labelled.then_some(launch.owner), now, Who::SomebodyElse);
         drop(inner);
         self.tell();
         created
@@ -185,7 +193,8 @@ impl SimulatedEngine {
     /// Empty where the settings do not keep it.
     pub fn evidence(&self) -> Vec<Evidence> {
         let (inner, _) = self.look();
-        let mut all: Vec<_> = inner.worlds.iter().flat_map(|world| world.record.evidence()).collect();
+        let mut all: Vec<_> =
+            inner.worlds.iter().flat_map(|world| world.record.evidence()).collect();
         // Each engine's own are in order; the sort is stable.
         all.sort_by_key(|(at, _)| *at);
         all.into_iter().map(|(_, evidence)| evidence.clone()).collect()

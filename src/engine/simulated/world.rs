@@ -126,7 +126,8 @@ impl World {
         let fields = launch.spec.fields();
         let mut environment = fields.env.clone().unwrap_or_default().0;
         let secret = |value: &Secret| value.as_variable().unwrap_or_default().to_owned();
-        environment.extend(launch.secrets.iter().map(|(name, value)| (name.clone(), secret(value))));
+        environment
+            .extend(launch.secrets.iter().map(|(name, value)| (name.clone(), secret(value))));
         environment.extend(launch.environment.iter().cloned());
         let words = |words: &Option<Words>| words.clone().unwrap_or_default().0;
         let container = Simulated {
@@ -148,11 +149,17 @@ impl World {
     }
 
     pub(super) fn has(&self, image: &ImageRef) -> bool {
-        !begins(image, "no-such-") && (!begins(image, "pull-") || self.pulled.contains(&image.with_tag()))
+        !begins(image, "no-such-")
+            && (!begins(image, "pull-") || self.pulled.contains(&image.with_tag()))
     }
 
     /// As real engines do: a container that has exited runs again, one that runs is left alone.
-    pub(super) fn start(&mut self, id: &ContainerId, now: Now, who: Who) -> Result<(), EngineError> {
+    pub(super) fn start(
+        &mut self,
+        id: &ContainerId,
+        now: Now,
+        who: Who,
+    ) -> Result<(), EngineError> {
         let container = self.containers.get_mut(id).ok_or(EngineError::NotFound)?;
         if container.runs() {
             return Ok(());
@@ -166,7 +173,13 @@ impl World {
         };
         let before = container.output(now.at).lines;
         let ends = instant_after(now.at, plan.runs);
-        let process = Process { started: now.at, started_at: now.wall, ends, code: plan.code, ended_at: None };
+        let process = Process {
+            started: now.at,
+            started_at: now.wall,
+            ends,
+            code: plan.code,
+            ended_at: None,
+        };
         container.written = before;
         container.process = Some(process);
         container.news.tell();
@@ -179,7 +192,9 @@ impl World {
     /// The engine tries to start it, and cannot; it writes that down on the container.
     pub(super) fn refuse_start(&mut self, id: &ContainerId, message: String) -> EngineError {
         match self.containers.get_mut(id) {
-            Some(container) if container.process.is_none() => container.refuse(128, Reason::StartFailed, message),
+            Some(container) if container.process.is_none() => {
+                container.refuse(128, Reason::StartFailed, message)
+            }
             Some(_) => EngineError::Refused { reason: Reason::StartFailed, message },
             None => EngineError::NotFound,
         }
@@ -187,7 +202,11 @@ impl World {
 
     /// Sends the stop signal, and the kill after the grace.
     pub(super) fn stop(&mut self, id: &ContainerId, grace: Duration, now: Now) {
-        let ignores = self.containers.get(id).and_then(|c| c.plan.as_ref().ok()).is_some_and(|plan| plan.ignores_term);
+        let ignores = self
+            .containers
+            .get(id)
+            .and_then(|c| c.plan.as_ref().ok())
+            .is_some_and(|plan| plan.ignores_term);
         let killed = ignores || grace < STOPS_WITHIN;
         let (after, code) = if killed { (grace, 137) } else { (STOPS_WITHIN, 143) };
         self.end_by(id, instant_after(now.at, after), code);
@@ -202,7 +221,12 @@ impl World {
         }
     }
 
-    pub(super) fn remove(&mut self, id: &ContainerId, now: Now, who: Who) -> Result<(), EngineError> {
+    pub(super) fn remove(
+        &mut self,
+        id: &ContainerId,
+        now: Now,
+        who: Who,
+    ) -> Result<(), EngineError> {
         let Some(container) = self.containers.get(id) else { return Ok(()) };
         if container.runs() {
             return Err(EngineError::Conflict("it runs".to_owned()));
@@ -263,7 +287,11 @@ impl World {
     /// What was told of a container up to now, where there will be more, and when its process ends, if it runs.
     pub(super) fn news_of(&self, id: &ContainerId) -> Option<(u64, Arc<News>, Option<Instant>)> {
         let container = self.containers.get(id)?;
-        let ends = container.process.as_ref().filter(|process| process.ended_at.is_none()).map(|process| process.ends);
+        let ends = container
+            .process
+            .as_ref()
+            .filter(|process| process.ended_at.is_none())
+            .map(|process| process.ends);
         let seen = *container.news.look();
         Some((seen, container.news.clone(), ends))
     }
@@ -283,7 +311,11 @@ impl World {
     /// A process that runs ends then, unless it does by itself before.
     fn end_by(&mut self, id: &ContainerId, at: Instant, code: i32) {
         let Some(container) = self.containers.get_mut(id) else { return };
-        let Some(process) = container.process.as_mut().filter(|p| p.ended_at.is_none() && at < p.ends) else { return };
+        let Some(process) =
+            container.process.as_mut().filter(|p| p.ended_at.is_none() && at < p.ends)
+        else {
+            return;
+        };
         self.ends.remove(&(process.ends, id.clone()));
         (process.ends, process.code) = (at, code);
         self.ends.insert((at, id.clone()));
@@ -316,10 +348,13 @@ impl Simulated {
     fn phase(&self) -> Phase {
         match &self.process {
             None => Phase::Created { refusal: self.refusal.clone() },
-            Some(Process { started_at, ended_at: None, .. }) => Phase::Running { started_at: *started_at },
-            Some(Process { started_at, ended_at: Some(at), code, .. }) => {
-                Phase::Exited { started_at: *started_at, exit: Exit { code: *code, oom_killed: false, at: *at } }
+            Some(Process { started_at, ended_at: None, .. }) => {
+                Phase::Running { started_at: *started_at }
             }
+            Some(Process { started_at, ended_at: Some(at), code, .. }) => Phase::Exited {
+                started_at: *started_at,
+                exit: Exit { code: *code, oom_killed: false, at: *at },
+            },
         }
     }
 
@@ -330,7 +365,14 @@ impl Simulated {
 
     fn evidence(&self, id: &ContainerId, what: Happened, at: Timestamp, who: Who) -> Evidence {
         let by_somebody_else = who == Who::SomebodyElse;
-        Evidence { at, container: id.clone(), name: self.name.clone(), owner: self.owner, what, by_somebody_else }
+        Evidence {
+            at,
+            container: id.clone(),
+            name: self.name.clone(),
+            owner: self.owner,
+            what,
+            by_somebody_else,
+        }
     }
 
     /// Lines as an engine has them: whole, or, once the process has ended, what was left of one.
@@ -349,7 +391,8 @@ impl Simulated {
             }
         }
         let coming = plan.output.iter().map(|w| w.after).find(|after| *after > lasted);
-        let next = coming.map_or(process.ends, |after| instant_after(process.started, after).min(process.ends));
+        let next = coming
+            .map_or(process.ends, |after| instant_after(process.started, after).min(process.ends));
         Output { lines, goes_on: !ended, next: (!ended).then_some(next) }
     }
 }

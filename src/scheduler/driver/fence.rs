@@ -41,7 +41,9 @@ impl Driver {
         }
         let started = self.ask(&intent, Question::StartedBeforeRemoval, looked_at).await?;
         let found = match started {
-            Testimony::NotSeen if self.is_same_engine(&intent, created_at).await? => Fenced::NeverStarted,
+            Testimony::NotSeen if self.is_same_engine(&intent, created_at).await? => {
+                Fenced::NeverStarted
+            }
             Testimony::NotSeen | Testimony::Seen | Testimony::CannotTell => Fenced::Ambiguous,
         };
         info!(job = %self.job.id, ?found, "its container is fenced");
@@ -53,7 +55,8 @@ impl Driver {
     /// The intent may be older than the last `start` that was waited for: that one counts.
     async fn settle(&self, intent: &Intent) -> Result<(), Setback> {
         let asked_at = intent.at.max(self.unheard_since);
-        let settled = chrono::Duration::from_std(SETTLE).map_or(asked_at, |settle| asked_at + settle);
+        let settled =
+            chrono::Duration::from_std(SETTLE).map_or(asked_at, |settle| asked_at + settle);
         tokio::select! {
             biased;
             () = self.until(settled) => Ok(()),
@@ -78,7 +81,12 @@ impl Driver {
     }
 
     /// Asks until there is an answer: the container is out of reach, and only the log can tell now.
-    async fn ask(&self, intent: &Intent, question: Question, since: Timestamp) -> Result<Testimony, Setback> {
+    async fn ask(
+        &self,
+        intent: &Intent,
+        question: Question,
+        since: Timestamp,
+    ) -> Result<Testimony, Setback> {
         loop {
             match self.shared.engine.testimony(&intent.container, question, since).await {
                 Ok(testimony) => return Ok(testimony),
@@ -89,7 +97,11 @@ impl Driver {
 
     /// Asks at once whether the engine is the one that created the container: its log is short, and does not tell for
     /// long. From then on the connection vouches for it.
-    async fn call_witness(&mut self, intent: &Intent, created_at: Timestamp) -> Result<(), Setback> {
+    async fn call_witness(
+        &mut self,
+        intent: &Intent,
+        created_at: Timestamp,
+    ) -> Result<(), Setback> {
         if self.is_vouched_for(&intent.container) {
             return Ok(());
         }
@@ -108,7 +120,11 @@ impl Driver {
     }
 
     /// Whether the engine that shows no trace of a start is the one that was asked to start it.
-    async fn is_same_engine(&self, intent: &Intent, created_at: Timestamp) -> Result<bool, Setback> {
+    async fn is_same_engine(
+        &self,
+        intent: &Intent,
+        created_at: Timestamp,
+    ) -> Result<bool, Setback> {
         Ok(match self.ask(intent, Question::CreatedByThisEngine, created_at).await? {
             Testimony::Seen => true,
             Testimony::NotSeen => false,

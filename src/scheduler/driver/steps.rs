@@ -46,7 +46,10 @@ impl Driver {
     fn note_whether_alive(&self, looked_at: Timestamp) {
         let alive = &self.seat.alive;
         match &self.sight {
-            Sight::Present(Container { phase: Phase::Created { .. } | Phase::Running { .. }, .. }) => {
+            Sight::Present(Container {
+                phase: Phase::Created { .. } | Phase::Running { .. },
+                ..
+            }) => {
                 self.shared.saw_alive(&self.job, alive, looked_at);
             }
             Sight::Absent | Sight::Foreign if self.is_only_claimed() => {
@@ -76,22 +79,35 @@ impl Driver {
     }
 
     fn image(&self) -> Result<ImageRef, Setback> {
-        self.job.spec.fields().image.clone().ok_or_else(|| Setback::Again("it was claimed without an image".to_owned()))
+        self.job
+            .spec
+            .fields()
+            .image
+            .clone()
+            .ok_or_else(|| Setback::Again("it was claimed without an image".to_owned()))
     }
 
     pub(super) async fn pull(&mut self) -> Result<(), Setback> {
         let image = self.image()?;
         let seat = self.seat.clone();
-        let report =
-            move |progress| *seat.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
+        let report = move |progress| {
+            *seat.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                Some(progress)
+        };
         match self.fetch(&image, &report).await? {
             Ok(()) => {
                 self.hand.pulled = true;
                 self.record(Event::Pulled).await
             }
-            Err(EngineError::Refused { reason, message }) => self.record(Self::failed(reason, message)).await,
+            Err(EngineError::Refused { reason, message }) => {
+                self.record(Self::failed(reason, message)).await
+            }
             Err(EngineError::NoSuchImage | EngineError::NotFound) => {
-                self.record(Self::failed(Reason::ImageNotFound, format!("there is no image `{image}`"))).await
+                self.record(Self::failed(
+                    Reason::ImageNotFound,
+                    format!("there is no image `{image}`"),
+                ))
+                .await
             }
             Err(other @ (EngineError::NoAnswer(_) | EngineError::Conflict(_))) => Err(other.into()),
         }
@@ -103,7 +119,11 @@ impl Driver {
         image: &ImageRef,
         report: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<Result<(), EngineError>, Setback> {
-        let mut pull = pin!(self.shared.engine.pull(image, self.job.spec.fields().platform.as_deref(), report));
+        let mut pull = pin!(self.shared.engine.pull(
+            image,
+            self.job.spec.fields().platform.as_deref(),
+            report
+        ));
         loop {
             tokio::select! {
                 biased;
@@ -136,7 +156,9 @@ impl Driver {
             return Ok(());
         }
         if !self.shared.health.look().is_up() {
-            return Err(Setback::Again("the engine went away before the container was created".to_owned()));
+            return Err(Setback::Again(
+                "the engine went away before the container was created".to_owned(),
+            ));
         }
         match self.shared.engine.create(&launch).await {
             // Looked at before the intent: the answer may be older than what somebody else did.
@@ -146,14 +168,19 @@ impl Driver {
             }
             Err(EngineError::Conflict(message)) => self.conflict(message).await,
             Err(EngineError::NoSuchImage) => self.without_image(&image).await,
-            Err(EngineError::Refused { reason, message }) => self.record(Self::failed(reason, message)).await,
+            Err(EngineError::Refused { reason, message }) => {
+                self.record(Self::failed(reason, message)).await
+            }
             Err(other @ (EngineError::NoAnswer(_) | EngineError::NotFound)) => Err(other.into()),
         }
     }
 
     /// Puts its secrets into a container that is about to get an intent: whoever made it may have died before it did
     /// this, and after the intent it is too late. Says why that cannot be done.
-    pub(super) async fn provide(&self, container: &ContainerId) -> Result<Option<Failure>, Setback> {
+    pub(super) async fn provide(
+        &self,
+        container: &ContainerId,
+    ) -> Result<Option<Failure>, Setback> {
         let files = match self.shared.rules().catalog.secrets.files(&self.job.spec).await {
             Ok(files) if files.is_empty() => return Ok(None),
             Ok(files) => files,
@@ -161,7 +188,9 @@ impl Driver {
         };
         match self.shared.engine.provide(container, &files).await {
             Ok(()) => Ok(None),
-            Err(EngineError::Refused { reason, message }) => Ok(Some(Failure::new(reason, message))),
+            Err(EngineError::Refused { reason, message }) => {
+                Ok(Some(Failure::new(reason, message)))
+            }
             Err(other) => Err(other.into()),
         }
     }
@@ -228,7 +257,9 @@ impl Driver {
                 self.learn_how_long_it_took(called_at);
                 Ok(())
             }
-            Err(EngineError::NotFound | EngineError::Conflict(_) | EngineError::NoSuchImage) => self.look().await,
+            Err(EngineError::NotFound | EngineError::Conflict(_) | EngineError::NoSuchImage) => {
+                self.look().await
+            }
             Err(EngineError::Refused { reason, message }) => {
                 self.look().await?;
                 match &self.sight {
@@ -279,7 +310,8 @@ impl Driver {
         match &self.sight {
             Sight::Present(Container { phase: Phase::Running { .. }, .. }) => {
                 let (rules, now) = (self.shared.rules(), self.shared.clock.now());
-                self.record(rules.catalog.policy.stop(&self.job, StopCause::Timeout, None, now)).await
+                self.record(rules.catalog.policy.stop(&self.job, StopCause::Timeout, None, now))
+                    .await
             }
             Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
         }
@@ -340,11 +372,21 @@ impl Driver {
     /// Records the end. Until its output is kept the container stays.
     pub(super) async fn collect(&mut self, run: Run, exit: Exit) -> Result<(), Setback> {
         let by_engine_restart = self.is_engines_doing(&run, &exit).await?;
-        if by_engine_restart && exit.code == UNSEEN_END && self.engine_keeps_containers() && !self.is_only_claimed() {
+        if by_engine_restart
+            && exit.code == UNSEEN_END
+            && self.engine_keeps_containers()
+            && !self.is_only_claimed()
+        {
             let said = "its process ended while its engine was away, which keeps containers running meanwhile and did not see how this one ended";
             return self.record(Event::Lost(Failure::new(Reason::EngineRestarted, said))).await;
         }
-        self.record(Event::Exited(Ending { run, exit, by_engine_restart, stop_was_called: self.stop_was_called })).await
+        self.record(Event::Exited(Ending {
+            run,
+            exit,
+            by_engine_restart,
+            stop_was_called: self.stop_was_called,
+        }))
+        .await
     }
 
     /// With live-restore a process that the engine found dead may well have ended by itself.
@@ -364,7 +406,11 @@ impl Driver {
             return Ok(false);
         }
         let question = Question::StartedByThisEngine;
-        let testimony = self.shared.engine.testimony(&run.container, question, run.started_at - LOG_MARGIN).await?;
+        let testimony = self
+            .shared
+            .engine
+            .testimony(&run.container, question, run.started_at - LOG_MARGIN)
+            .await?;
         Ok(testimony == Testimony::NotSeen)
     }
 

@@ -87,7 +87,11 @@ async fn wanted(shared: &Shared, job: &Job) -> Result<Option<Job>, StoreError> {
     Ok(job.on(Event::Claim(Some(Box::new(spec))), now).ok())
 }
 
-async fn take_back(shared: &Shared, work: &mut Work, container: &ContainerId) -> Result<(), Setback> {
+async fn take_back(
+    shared: &Shared,
+    work: &mut Work,
+    container: &ContainerId,
+) -> Result<(), Setback> {
     match shared.engine.remove(container).await {
         Ok(()) | Err(EngineError::NotFound) => {}
         Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),
@@ -124,7 +128,8 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
     };
     match made {
         Ok(container) => {
-            work.staged = Some(Staged { container, recipe: Some(launch.recipe), aimed: aimed(claimed) });
+            work.staged =
+                Some(Staged { container, recipe: Some(launch.recipe), aimed: aimed(claimed) });
             Ok(None)
         }
         Err(EngineError::Conflict(_)) => match shared.engine.find(&launch.owner).await? {
@@ -134,7 +139,9 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
                 Ok(None)
             }
         },
-        Err(EngineError::NoSuchImage) if claimed.spec.fields().pull != Some(PullPolicy::Never) => Ok(Some(claimed)),
+        Err(EngineError::NoSuchImage) if claimed.spec.fields().pull != Some(PullPolicy::Never) => {
+            Ok(Some(claimed))
+        }
         Err(failure) => Err(failure.into()),
     }
 }

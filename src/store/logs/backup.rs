@@ -10,7 +10,11 @@ use super::file_of;
 use crate::domain::id::{Attempt, JobId};
 
 /// Copies what was kept of these attempts, and says how many files that were. Not every attempt has one.
-pub(in crate::store) fn back_up(from: &Path, to: &Path, attempts: &[(JobId, u32)]) -> io::Result<u64> {
+pub(in crate::store) fn back_up(
+    from: &Path,
+    to: &Path,
+    attempts: &[(JobId, u32)],
+) -> io::Result<u64> {
     fs::create_dir(to)?;
     let mut copied = 0;
     for (job, last) in attempts {

@@ -27,13 +27,22 @@ mod tests {
     fn a_line_of_container_runtimes_is_read() {
         let at = Timestamp::from_timestamp_nanos(1_475_712_973_000_000_001);
         let line = |text, complete| Some(Line { at, channel: Channel::Stderr, text, complete });
-        assert_eq!(parse(b"2016-10-06T00:16:13.000000001Z stderr F  two  words \n"), line(b" two  words ", true));
+        assert_eq!(
+            parse(b"2016-10-06T00:16:13.000000001Z stderr F  two  words \n"),
+            line(b" two  words ", true)
+        );
         assert_eq!(parse(b"2016-10-06T00:16:13.000000001Z stderr P \n"), line(b"", false));
     }
 
     #[test]
     fn what_was_not_written_so_is_no_line() {
-        for other in ["", "\n", "x\n", "2016-10-06T00:16:13Z stdout F text", "2016-10-06T00:16:13Z stdin F text\n"] {
+        for other in [
+            "",
+            "\n",
+            "x\n",
+            "2016-10-06T00:16:13Z stdout F text",
+            "2016-10-06T00:16:13Z stdin F text\n",
+        ] {
             assert_eq!(parse(other.as_bytes()), None, "{other:?}");
         }
     }

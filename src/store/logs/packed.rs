@@ -60,7 +60,9 @@ impl Packer {
     pub(super) fn add(&mut self, line: Line<'_>) {
         let at = line.at.timestamp_nanos_opt().unwrap_or(0);
         let channel = if line.channel == Channel::Stderr { STDERR } else { 0 };
-        let fits = |(begun, time): (u8, i64)| begun & STDERR == channel && (0..NANOS_PER_MILLI).contains(&(at - time));
+        let fits = |(begun, time): (u8, i64)| {
+            begun & STDERR == channel && (0..NANOS_PER_MILLI).contains(&(at - time))
+        };
         if self.text.len() >= RUN_BYTES || !self.run.is_some_and(fits) {
             self.end_run();
             self.begin_run(channel, at);
@@ -158,7 +160,8 @@ impl Unpacker {
             return Err(broken("a line has no end"));
         }
         for text in self.text.split_inclusive(|byte| *byte == b'\n') {
-            let (text, complete) = text.strip_suffix(b"\n").map_or((text, false), |text| (text, true));
+            let (text, complete) =
+                text.strip_suffix(b"\n").map_or((text, false), |text| (text, true));
             lines.push(Line { at, channel, text, complete });
         }
         // A line without an end that is also without a text.
@@ -171,7 +174,8 @@ impl Unpacker {
 
 /// The end of a file: what is kept in it.
 pub(super) fn tail(kept: Kept) -> Vec<u8> {
-    let numbers = [kept.lines, kept.bytes, u64::from(kept.truncated)].map(u64::to_le_bytes).concat();
+    let numbers =
+        [kept.lines, kept.bytes, u64::from(kept.truncated)].map(u64::to_le_bytes).concat();
     let sum = Sha256::digest(&numbers);
     [&TAIL[..], &numbers, &sum[..8]].concat()
 }
@@ -269,17 +273,22 @@ mod tests {
     #[test]
     fn many_short_lines_take_little_more_than_their_text() {
         for (nanos, most) in [(250, 1.01), (10_000, 1.05), (400_000, 1.8)] {
-            let lines: Vec<_> = (0..100_000).map(|n| line(n * nanos, Channel::Stdout, "y", true)).collect();
+            let lines: Vec<_> =
+                (0..100_000).map(|n| line(n * nanos, Channel::Stdout, "y", true)).collect();
             let (packed, back) = (packed(&lines), unpacked(&packed(&lines)));
             assert!(packed.len() as f64 <= 200_000.0 * most + 8_192.0, "{nanos}: {}", packed.len());
             let off = |(a, b): (&LogLine, &LogLine)| (a.at - b.at).num_nanoseconds();
-            assert!(lines.iter().zip(&back).all(|pair| matches!(off(pair), Some(0..NANOS_PER_MILLI))));
+            assert!(
+                lines.iter().zip(&back).all(|pair| matches!(off(pair), Some(0..NANOS_PER_MILLI)))
+            );
         }
     }
 
     #[test]
     fn long_lines_keep_their_nanoseconds() {
-        let lines: Vec<_> = (0..10_000).map(|n| line(n * 1_234_567, Channel::Stdout, &"x".repeat(100), true)).collect();
+        let lines: Vec<_> = (0..10_000)
+            .map(|n| line(n * 1_234_567, Channel::Stdout, &"x".repeat(100), true))
+            .collect();
         assert_eq!(unpacked(&packed(&lines)), lines);
     }
 

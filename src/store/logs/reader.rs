@@ -67,7 +67,8 @@ fn is_packed(file: &mut File) -> io::Result<bool> {
 }
 
 fn tail_of(file: &mut File, length: u64) -> io::Result<Option<Kept>> {
-    let Some(begin) = length.checked_sub(TAIL_BYTES).filter(|begin| *begin >= HEAD.len() as u64) else {
+    let Some(begin) = length.checked_sub(TAIL_BYTES).filter(|begin| *begin >= HEAD.len() as u64)
+    else {
         return Ok(None);
     };
     let mut tail = Vec::new();
@@ -82,7 +83,9 @@ impl Reader {
         let mut lines = Lines::default();
         let read = match &mut self.format {
             Format::Lines => read_lines(&mut self.text, &mut lines),
-            Format::Packed(unpacker, kept, seen) => read_runs(&mut self.text, &mut lines, unpacker, *kept, seen),
+            Format::Packed(unpacker, kept, seen) => {
+                read_runs(&mut self.text, &mut lines, unpacker, *kept, seen)
+            }
         };
         (lines, read.err())
     }
@@ -102,7 +105,11 @@ fn read_runs(
         if !goes_on {
             // The last line may be ours: it says that the rest was dropped.
             let whole = kept.is_some_and(|kept| *seen == kept.lines + u64::from(kept.truncated));
-            return if whole { Ok(()) } else { Err(broken("it has not the lines that were written")) };
+            return if whole {
+                Ok(())
+            } else {
+                Err(broken("it has not the lines that were written"))
+            };
         }
     }
     Ok(())

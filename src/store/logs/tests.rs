@@ -41,8 +41,10 @@ async fn read(logs: &LogStore) -> Vec<LogLine> {
 #[tokio::test]
 async fn what_is_kept_comes_back_byte_for_byte() {
     let (_dir, logs) = store();
-    let mut lines = vec![line(b"hello", true), line(b"", true), line(&[0, 255, b'\r', b' ', b' '], true)];
-    lines.extend((0..5_000).map(|n| line(format!("line {n} {}", "x".repeat(100)).as_bytes(), true)));
+    let mut lines =
+        vec![line(b"hello", true), line(b"", true), line(&[0, 255, b'\r', b' ', b' '], true)];
+    lines
+        .extend((0..5_000).map(|n| line(format!("line {n} {}", "x".repeat(100)).as_bytes(), true)));
     lines.push(line(b"no end", false));
     keep(&logs, &lines, u64::MAX).await;
     assert_eq!(read(&logs).await, lines);
@@ -74,7 +76,13 @@ async fn a_reader_gets_no_more_than_the_limit() {
         let all = vec![line(text, true); 5_000];
         for limit in [0, 1, 1_000, 4_999] {
             let kept = keep(&logs, &all, limit).await;
-            let shown: u64 = read(&logs).await.iter().rev().skip(1).map(|line| line.as_line().shown_bytes()).sum();
+            let shown: u64 = read(&logs)
+                .await
+                .iter()
+                .rev()
+                .skip(1)
+                .map(|line| line.as_line().shown_bytes())
+                .sum();
             assert!(kept.truncated && shown == kept.bytes && shown <= limit, "{limit}: {shown}");
             assert!(limit - shown <= text.len() as u64, "{limit}: {shown}");
         }
@@ -89,7 +97,10 @@ async fn nothing_is_read_beyond_the_limit() {
         taken.fetch_add(1, Ordering::Relaxed);
         Ok::<_, ()>(block(&[line(b"y", true)]))
     });
-    let kept = logs.keep(id(), Attempt(1), endless, 100).await.unwrap_or_else(|_| panic!("it can be kept"));
+    let kept = logs
+        .keep(id(), Attempt(1), endless, 100)
+        .await
+        .unwrap_or_else(|_| panic!("it can be kept"));
     assert_eq!((kept.lines, kept.truncated, taken.load(Ordering::Relaxed)), (50, true, 51));
 }
 
@@ -99,13 +110,19 @@ async fn short_lines_are_no_larger_on_disk() {
     for (count, nanos) in [(1_000, 50_000), (500_000, 250), (20_000, 1_500_000)] {
         let lines: Vec<LogLine> = (0..count)
             .map(|n: i64| {
-                let at = Timestamp::from_timestamp_nanos(1_700_000_000_000_000_000 + n * nanos + n * n % 997);
+                let at = Timestamp::from_timestamp_nanos(
+                    1_700_000_000_000_000_000 + n * nanos + n * n % 997,
+                );
                 LogLine { at, ..line(b"y", true) }
             })
             .collect();
         let kept = keep(&logs, &lines, u64::MAX).await;
         let on_disk = fs::metadata(logs.path(id(), Attempt(1))).expect("it is there").len();
-        assert!(on_disk <= kept.bytes + 200, "{count} lines, {nanos} ns apart: {on_disk} for {}", kept.bytes);
+        assert!(
+            on_disk <= kept.bytes + 200,
+            "{count} lines, {nanos} ns apart: {on_disk} for {}",
+            kept.bytes
+        );
         assert_eq!(read(&logs).await.len() as i64, count);
     }
 }
@@ -116,7 +133,8 @@ async fn files_of_the_last_format_are_read() {
     let file = logs.path(id(), Attempt(1));
     fs::create_dir(file.parent().expect("a shelf")).expect("it can be made");
     let text = "2021-06-20T13:25:28.123456789Z stdout F hello\n2021-06-20T13:25:28.123456789Z stdout P no end\n";
-    fs::write(&file, zstd::encode_all(text.as_bytes(), 3).expect("it can be packed")).expect("it can be written");
+    fs::write(&file, zstd::encode_all(text.as_bytes(), 3).expect("it can be packed"))
+        .expect("it can be written");
     assert_eq!(read(&logs).await, [line(b"hello", true), line(b"no end", false)]);
     assert_eq!(logs.summary(id(), Attempt(1)).await.expect("it can be read"), Some(None));
     drop(dir);
@@ -168,12 +186,15 @@ async fn damaged(logs: &LogStore) -> (usize, StoreError) {
 #[tokio::test]
 async fn of_a_damaged_file_what_can_be_read_is_read_and_then_it_is_said_to_be_damaged() {
     let (_dir, logs) = store();
-    let lines: Vec<LogLine> =
-        (0..200_000_u32).map(|n| line(format!("{:08x}", n.wrapping_mul(2_654_435_761)).as_bytes(), true)).collect();
+    let lines: Vec<LogLine> = (0..200_000_u32)
+        .map(|n| line(format!("{:08x}", n.wrapping_mul(2_654_435_761)).as_bytes(), true))
+        .collect();
     keep(&logs, &lines, u64::MAX).await;
     let file = logs.path(id(), Attempt(1));
     let whole = fs::read(&file).expect("it is there");
-    for (length, least) in [(whole.len() - 3, 100_000), (whole.len() / 2, 10_000), (40, 0), (5, 0), (0, 0)] {
+    for (length, least) in
+        [(whole.len() - 3, 100_000), (whole.len() / 2, 10_000), (40, 0), (5, 0), (0, 0)]
+    {
         fs::write(&file, &whole[..length]).expect("it can be written");
         let (count, failure) = damaged(&logs).await;
         assert!(matches!(failure, StoreError::Damaged(_)), "{failure:?}");

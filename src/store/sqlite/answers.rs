@@ -10,7 +10,8 @@ use crate::domain::id::Timestamp;
 
 const GET: &str = "SELECT body, answer FROM answers WHERE request = ?1 AND at > ?2";
 /// One that is too old may still be there.
-const PUT: &str = "INSERT OR REPLACE INTO answers (request, body, answer, at) VALUES (?1, ?2, ?3, ?4)";
+const PUT: &str =
+    "INSERT OR REPLACE INTO answers (request, body, answer, at) VALUES (?1, ?2, ?3, ?4)";
 /// Some with every write: as many go as come, and no write is long.
 const FORGET: &str = "DELETE FROM answers WHERE request IN
      (SELECT request FROM answers INDEXED BY answers_by_age WHERE at <= ?1 ORDER BY at LIMIT 16)";
@@ -31,7 +32,11 @@ pub(super) fn get(
         .map_err(failed)
 }
 
-pub(super) fn put(connection: &Connection, answer: &Answer, at: Timestamp) -> Result<(), StoreError> {
+pub(super) fn put(
+    connection: &Connection,
+    answer: &Answer,
+    at: Timestamp,
+) -> Result<(), StoreError> {
     let row = params![answer.request.0, answer.body, answer.text, at.timestamp_millis()];
     prepared(connection, PUT)?.execute(row).map(|_| ()).map_err(failed)
 }

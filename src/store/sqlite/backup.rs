@@ -33,7 +33,11 @@ pub(in crate::store) struct Copied {
 ///
 /// # Errors
 /// [`StoreError::Full`] for `to`, [`StoreError::Damaged`] when the copy does not hang together.
-pub(in crate::store) fn back_up(dir: &Path, to: &Path, at: Timestamp) -> Result<Copied, StoreError> {
+pub(in crate::store) fn back_up(
+    dir: &Path,
+    to: &Path,
+    at: Timestamp,
+) -> Result<Copied, StoreError> {
     let from = open::reader(&dir.join(FILE)).map_err(failed)?;
     let file = to.join(FILE);
     let mut copy = Connection::open(&file).map_err(failed)?;
@@ -72,7 +76,8 @@ fn mark(copy: &mut Connection, at: Timestamp) -> rusqlite::Result<()> {
 fn copied(copy: &Connection) -> rusqlite::Result<Copied> {
     let jobs: i64 = copy.query_row("SELECT count(*) FROM jobs", [], |row| row.get(0))?;
     let mut statement = copy.prepare("SELECT id, attempt FROM jobs WHERE attempt > 0")?;
-    let attempts = statement.query_map([], |row| Ok((JobId::from_bytes(row.get(0)?), row.get(1)?)))?;
+    let attempts =
+        statement.query_map([], |row| Ok((JobId::from_bytes(row.get(0)?), row.get(1)?)))?;
     let attempts = attempts.collect::<Result<_, Error>>()?;
     Ok(Copied { jobs: u64::try_from(jobs).unwrap_or(0), attempts })
 }
@@ -101,7 +106,9 @@ fn moment(connection: &Connection, key: &str) -> Result<Option<Timestamp>, Store
 
 /// The jobs in here that may have run elsewhere by then.
 pub(super) fn overtaken(connection: &Connection, by: Timestamp) -> Result<Vec<JobId>, StoreError> {
-    let last = queries::meta(connection, BACKUP_ROW)?.and_then(|row| row.parse::<i64>().ok()).unwrap_or(i64::MAX);
+    let last = queries::meta(connection, BACKUP_ROW)?
+        .and_then(|row| row.parse::<i64>().ok())
+        .unwrap_or(i64::MAX);
     queries::overtaken(connection, by, last)
 }
 

@@ -18,8 +18,18 @@ use crate::domain::id::{InstanceId, JobId};
 use crate::domain::job::{Job, Map, Status};
 
 /// The tables.
-const TABLES: [&str; 10] =
-    ["meta", "jobs", "journal", "definitions", "schedules", "generations", "ledger", "answers", "job_labels", "outbox"];
+const TABLES: [&str; 10] = [
+    "meta",
+    "jobs",
+    "journal",
+    "definitions",
+    "schedules",
+    "generations",
+    "ledger",
+    "answers",
+    "job_labels",
+    "outbox",
+];
 /// How many of SQLite's own findings are asked for.
 const FINDINGS: usize = 20;
 
@@ -71,7 +81,9 @@ fn tables(connection: &Connection, report: &mut Report) -> Result<(), StoreError
     }
     let instance = queries::meta(connection, "instance")?;
     if instance.is_none_or(|id| id.parse::<InstanceId>().is_err()) {
-        report.found("its instance id is gone or cannot be read: with it, containers are found again");
+        report.found(
+            "its instance id is gone or cannot be read: with it, containers are found again",
+        );
     }
     let journal = journal(connection, report)?;
     jobs(connection, journal, report)?;
@@ -88,7 +100,9 @@ fn tables(connection: &Connection, report: &mut Report) -> Result<(), StoreError
 }
 
 fn structure(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
-    for sql in [format!("PRAGMA integrity_check({FINDINGS})"), "PRAGMA foreign_key_check".to_owned()] {
+    for sql in
+        [format!("PRAGMA integrity_check({FINDINGS})"), "PRAGMA foreign_key_check".to_owned()]
+    {
         let mut statement = connection.prepare(&sql).map_err(failed)?;
         let mut lines = statement.query([]).map_err(failed)?;
         while let Some(line) = lines.next().map_err(failed)? {
@@ -132,13 +146,18 @@ fn all_schedules(connection: &Connection, report: &mut Report) -> Result<(), Sto
     }
     let rows = schedules::loose_rows(connection)?;
     if rows > 0 {
-        report.found(format!("{rows} rows of the ledger name a job that is not there, or not theirs"));
+        report.found(format!(
+            "{rows} rows of the ledger name a job that is not there, or not theirs"
+        ));
     }
     Ok(())
 }
 
 /// The last row of each job; every one before it follows from the one before that.
-fn journal(connection: &Connection, report: &mut Report) -> Result<HashMap<JobId, Transition>, StoreError> {
+fn journal(
+    connection: &Connection,
+    report: &mut Report,
+) -> Result<HashMap<JobId, Transition>, StoreError> {
     let mut statement = connection
         .prepare("SELECT seq, at, job, job_name, from_status, to_status, attempt, reason, exit_code, version FROM journal ORDER BY seq")
         .map_err(failed)?;
@@ -167,7 +186,9 @@ fn journal(connection: &Connection, report: &mut Report) -> Result<HashMap<JobId
 
 /// Versions have no gap, each status is left as it was entered, and only a claim begins another attempt.
 fn follows(row: &Transition, before: Option<&Transition>) -> bool {
-    let Some(before) = before else { return row.version.0 == 0 && row.from.is_none() && row.attempt == 0 };
+    let Some(before) = before else {
+        return row.version.0 == 0 && row.from.is_none() && row.attempt == 0;
+    };
     let claimed = before.to.map() == Map::Scheduled && row.to == Status::Starting;
     row.version == before.version.next()
         && row.from == Some(before.to)
@@ -180,7 +201,10 @@ fn jobs(
     mut journal: HashMap<JobId, Transition>,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let sql = format!("SELECT {}, priority, start_deadline, queue, hold FROM jobs ORDER BY rowid", rows::JOB_COLUMNS);
+    let sql = format!(
+        "SELECT {}, priority, start_deadline, queue, hold FROM jobs ORDER BY rowid",
+        rows::JOB_COLUMNS
+    );
     let mut statement = connection.prepare(&sql).map_err(failed)?;
     let mut found = statement.query([]).map_err(failed)?;
     while let Some(row) = found.next().map_err(failed)? {
@@ -189,10 +213,15 @@ fn jobs(
         match rows::job(row) {
             Ok(job) => {
                 let right = rows::JobRow::of(&job)?;
-                let columns = |row: &Row<'_>| Ok((row.get(12)?, row.get(13)?, row.get(14)?, row.get(15)?));
-                if columns(row).map_err(failed)? != (right.priority, right.start_deadline, right.queue, right.hold) {
+                let columns =
+                    |row: &Row<'_>| Ok((row.get(12)?, row.get(13)?, row.get(14)?, row.get(15)?));
+                if columns(row).map_err(failed)?
+                    != (right.priority, right.start_deadline, right.queue, right.hold)
+                {
                     let id = job.id;
-                    report.found(format!("job {id}: its priority, start deadline, queue or hold is not what it says"));
+                    report.found(format!(
+                        "job {id}: its priority, start deadline, queue or hold is not what it says"
+                    ));
                 }
                 compare(&job, last.as_ref(), report);
             }
@@ -210,11 +239,13 @@ fn compare(job: &Job, last: Option<&Transition>, report: &mut Report) {
     let Some(last) = last else {
         return report.found(format!("job {id} is not in the journal"));
     };
-    let (stands, said) = ((job.version, job.state.status(), job.attempt.0), (last.version, last.to, last.attempt));
+    let (stands, said) =
+        ((job.version, job.state.status(), job.attempt.0), (last.version, last.to, last.attempt));
     if job.name.as_str() != last.job_name
         || (job.state.reason(), job.state.exit_code()) != (last.reason, last.exit_code)
     {
-        report.found(format!("job {id}: its name, reason or exit code is not what the journal says"));
+        report
+            .found(format!("job {id}: its name, reason or exit code is not what the journal says"));
     }
     if stands != said {
         report.found(format!(
@@ -229,8 +260,13 @@ fn compare(job: &Job, last: Option<&Transition>, report: &mut Report) {
 /// # Errors
 /// [`StoreError::Damaged`] with the first thing that is wrong.
 pub(super) fn pages(connection: &Connection) -> Result<(), StoreError> {
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
-    if verdict == "ok" { Ok(()) } else { Err(StoreError::Damaged(verdict.trim().replace('\n', " "))) }
+    let verdict: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(StoreError::Damaged(verdict.trim().replace('\n', " ")))
+    }
 }
 
 /// That every job which is not over can be read, and every schedule. One that cannot would keep the others from being started, for what is
@@ -257,7 +293,10 @@ fn next_status(connection: &Connection, after: &str) -> Result<Option<String>, S
 }
 
 fn of_status(connection: &Connection, status: &str) -> Result<(), StoreError> {
-    let sql = format!("SELECT {} FROM jobs INDEXED BY jobs_by_status WHERE status = ?1", rows::JOB_COLUMNS);
+    let sql = format!(
+        "SELECT {} FROM jobs INDEXED BY jobs_by_status WHERE status = ?1",
+        rows::JOB_COLUMNS
+    );
     let mut statement = connection.prepare(&sql).map_err(failed)?;
     let mut found = statement.query([status]).map_err(failed)?;
     while let Some(row) = found.next().map_err(failed)? {

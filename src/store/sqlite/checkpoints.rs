@@ -34,7 +34,11 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     /// Takes them over from the writer's connection.
-    pub(super) fn new(writer: &mut Connection, path: PathBuf, threads: Threads) -> rusqlite::Result<Self> {
+    pub(super) fn new(
+        writer: &mut Connection,
+        path: PathBuf,
+        threads: Threads,
+    ) -> rusqlite::Result<Self> {
         let pages = Arc::new(AtomicUsize::new(0));
         let seen = pages.clone();
         // In place of SQLite's own checkpoints.
@@ -42,7 +46,14 @@ impl Checkpoints {
             seen.store(usize::try_from(pages).unwrap_or(0), Ordering::Release);
             Ok(())
         }))?;
-        Ok(Self { path, threads, pages, next_at: PAGES, connection: None, under_way: JoinSet::new() })
+        Ok(Self {
+            path,
+            threads,
+            pages,
+            next_at: PAGES,
+            connection: None,
+            under_way: JoinSet::new(),
+        })
     }
 
     /// To be called between two commits: whether the writer has to copy what is left ([`copy`]) before the next.
@@ -103,7 +114,8 @@ impl Checkpoints {
 
 /// Puts into the database what is committed and no reader still needs as it was, and waits for nobody.
 pub(super) fn copy(connection: &Connection) {
-    let _fails_as_a_commit_would = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    let _fails_as_a_commit_would =
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
 }
 
 #[cfg(test)]
@@ -114,8 +126,11 @@ mod tests {
     fn database(dir: &std::path::Path) -> (Connection, Checkpoints) {
         let path = dir.join("db");
         let mut writer = Connection::open(&path).expect("it opens");
-        writer.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").expect("it can be written");
-        let checkpoints = Checkpoints::new(&mut writer, path, Threads::Pool).expect("they are taken over");
+        writer
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
+            .expect("it can be written");
+        let checkpoints =
+            Checkpoints::new(&mut writer, path, Threads::Pool).expect("they are taken over");
         (writer, checkpoints)
     }
 
@@ -149,7 +164,9 @@ mod tests {
         let (writer, mut checkpoints) = database(dir.path());
         let reader = Connection::open(dir.path().join("db")).expect("it opens");
         let count = |of: &Connection| -> usize {
-            let count: i64 = of.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("it can be read");
+            let count: i64 = of
+                .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+                .expect("it can be read");
             usize::try_from(count).expect("a count")
         };
         reader.execute_batch("BEGIN").expect("it begins");

@@ -88,7 +88,11 @@ pub(super) fn get(connection: &Connection, name: &str) -> Result<Option<Definiti
     Ok(read(connection, GET, [name])?.pop())
 }
 
-pub(super) fn page(connection: &Connection, after: &str, limit: usize) -> Result<Vec<Definition>, StoreError> {
+pub(super) fn page(
+    connection: &Connection,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Definition>, StoreError> {
     read(connection, PAGE, params![after, limit_of(limit)])
 }
 
@@ -100,24 +104,40 @@ pub(super) fn put(
     at: Timestamp,
 ) -> Written<Revision> {
     meet(connection, name, expected)?;
-    prepared(connection, PUT)?.execute(params![name.as_str(), spec, at.timestamp_millis()]).map_err(failed)?;
+    prepared(connection, PUT)?
+        .execute(params![name.as_str(), spec, at.timestamp_millis()])
+        .map_err(failed)?;
     Ok((Revision(rows::unsigned(connection.last_insert_rowid())), None))
 }
 
-pub(super) fn remove(connection: &Connection, name: &JobName, expected: &Expected<Revision>) -> Written<bool> {
+pub(super) fn remove(
+    connection: &Connection,
+    name: &JobName,
+    expected: &Expected<Revision>,
+) -> Written<bool> {
     meet(connection, name, expected)?;
     let removed = prepared(connection, REMOVE)?.execute([name.as_str()]).map_err(failed)?;
     Ok((removed > 0, None))
 }
 
-fn meet(connection: &Connection, name: &JobName, expected: &Expected<Revision>) -> Result<(), StoreError> {
-    let found: Option<i64> =
-        prepared(connection, REVISION)?.query_row([name.as_str()], |row| row.get(0)).optional().map_err(failed)?;
+fn meet(
+    connection: &Connection,
+    name: &JobName,
+    expected: &Expected<Revision>,
+) -> Result<(), StoreError> {
+    let found: Option<i64> = prepared(connection, REVISION)?
+        .query_row([name.as_str()], |row| row.get(0))
+        .optional()
+        .map_err(failed)?;
     let found = found.map(|revision| Revision(rows::unsigned(revision)));
     if expected.is_met_by(found) { Ok(()) } else { Err(StoreError::Outdated) }
 }
 
-fn read(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Definition>, StoreError> {
+fn read(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Vec<Definition>, StoreError> {
     let mut statement = prepared(connection, sql)?;
     let mut found = statement.query(params).map_err(failed)?;
     let mut definitions = Vec::new();
@@ -130,12 +150,16 @@ fn read(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<D
 /// The definition in a row of `revision, name, spec, changed_at`.
 pub(super) fn definition(row: &Row<'_>) -> Result<Definition, StoreError> {
     let name: String = row.get(1).map_err(failed)?;
-    let damaged = |what: &str| StoreError::Damaged(format!("the definition `{name}`: its {what} cannot be read"));
+    let damaged = |what: &str| {
+        StoreError::Damaged(format!("the definition `{name}`: its {what} cannot be read"))
+    };
     let spec: String = row.get(2).map_err(failed)?;
     Ok(Definition {
         revision: Revision(rows::unsigned(row.get(0).map_err(failed)?)),
         name: name.parse().map_err(|_| damaged("name"))?,
-        spec: serde_json::from_str(&spec).map(JobSpec::accepted_before).map_err(|_| damaged("spec"))?,
+        spec: serde_json::from_str(&spec)
+            .map(JobSpec::accepted_before)
+            .map_err(|_| damaged("spec"))?,
         changed_at: rows::instant(row.get(3).map_err(failed)?).ok_or_else(|| damaged("time"))?,
     })
 }

@@ -26,14 +26,20 @@ const BY_NAME: &str = "SELECT count(*) FROM jobs INDEXED BY jobs_running_by_name
 pub(super) const FIXED: [&str; 4] = [NEXT_HOLD, FIRST, IN_QUEUE, BY_NAME];
 
 /// Up to `limit` holds after this one, in the order of their texts.
-pub(super) fn holds(connection: &Connection, after: Option<&Hold>, limit: usize) -> Result<Vec<Hold>, StoreError> {
+pub(super) fn holds(
+    connection: &Connection,
+    after: Option<&Hold>,
+    limit: usize,
+) -> Result<Vec<Hold>, StoreError> {
     let mut statement = prepared(connection, NEXT_HOLD)?;
     let mut last = after.map(text).transpose()?.unwrap_or_default();
     let mut found = Vec::new();
     while found.len() < limit {
-        let next: Option<String> = statement.query_row([&last], |row| row.get(0)).optional().map_err(failed)?;
+        let next: Option<String> =
+            statement.query_row([&last], |row| row.get(0)).optional().map_err(failed)?;
         let Some(next) = next else { break };
-        let unreadable = |error| StoreError::Damaged(format!("the hold `{next}` cannot be read: {error}"));
+        let unreadable =
+            |error| StoreError::Damaged(format!("the hold `{next}` cannot be read: {error}"));
         found.push(serde_json::from_str(&next).map_err(unreadable)?);
         last = next;
     }
@@ -41,14 +47,19 @@ pub(super) fn holds(connection: &Connection, after: Option<&Hold>, limit: usize)
 }
 
 /// Of the first so many under each hold, the `limit` that go first.
-pub(super) fn held(connection: &Connection, wanted: &[(Hold, usize)], limit: usize) -> Result<Vec<Job>, StoreError> {
+pub(super) fn held(
+    connection: &Connection,
+    wanted: &[(Hold, usize)],
+    limit: usize,
+) -> Result<Vec<Job>, StoreError> {
     // One moment, so that what comes first is still held when it is read.
     let _moment = connection.unchecked_transaction().map_err(failed)?;
     let mut first: Vec<(i64, i64, [u8; 16])> = Vec::new();
     let mut statement = prepared(connection, FIRST)?;
     for (hold, most) in wanted {
         let params = params![text(hold)?, limit_of((*most).min(limit))];
-        let found = statement.query_map(params, |row| Ok((-row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)));
+        let found = statement
+            .query_map(params, |row| Ok((-row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)));
         for key in found.map_err(failed)? {
             first.push(key.map_err(failed)?);
         }
@@ -66,12 +77,14 @@ pub(super) fn taken(connection: &Connection, limits: &[Limit]) -> Result<Vec<usi
             Limit::Queue(queue) => (IN_QUEUE, queue.as_str()),
             Limit::Name(name) => (BY_NAME, name.as_str()),
         };
-        let count: i64 = prepared(connection, sql)?.query_row([key], |row| row.get(0)).map_err(failed)?;
+        let count: i64 =
+            prepared(connection, sql)?.query_row([key], |row| row.get(0)).map_err(failed)?;
         Ok(usize::try_from(count).unwrap_or(0))
     };
     limits.iter().map(count).collect()
 }
 
 fn text(hold: &Hold) -> Result<String, StoreError> {
-    rows::hold_text(hold).map_err(|error| StoreError::Failed(format!("a hold cannot be written: {error}")))
+    rows::hold_text(hold)
+        .map_err(|error| StoreError::Failed(format!("a hold cannot be written: {error}")))
 }

@@ -81,7 +81,11 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`OpenError`]: the directory cannot be written, is in use, or holds what this version cannot read.
-    pub fn open(dir: &Path, threads: Threads, id_if_new: InstanceId) -> Result<(Arc<Self>, Writer), OpenError> {
+    pub fn open(
+        dir: &Path,
+        threads: Threads,
+        id_if_new: InstanceId,
+    ) -> Result<(Arc<Self>, Writer), OpenError> {
         let lock = DirLock::take(dir)?;
         let mut opened = open::open(dir, id_if_new)?;
         let path = dir.join(FILE);
@@ -90,7 +94,8 @@ impl SqliteStore {
             path: dir.display().to_string(),
             detail: failed(error).to_string(),
         })?;
-        let place = Place::new(dir, &path, opened.user_version).map_err(|error| OpenError::of_io(dir, &error))?;
+        let place = Place::new(dir, &path, opened.user_version)
+            .map_err(|error| OpenError::of_io(dir, &error))?;
         let place = Arc::new(place);
         let (commands, waiting) = mpsc::channel(writer::WAITING);
         let told = Told {
@@ -102,7 +107,14 @@ impl SqliteStore {
             transitions: broadcast::Sender::new(TRANSITIONS_BUFFERED),
             watches: Watches::default(),
         };
-        let writer = Writer::new(opened.connection, waiting, threads, checkpoints, told.clone(), place.clone());
+        let writer = Writer::new(
+            opened.connection,
+            waiting,
+            threads,
+            checkpoints,
+            told.clone(),
+            place.clone(),
+        );
         let store = Self {
             instance: opened.instance,
             threads,
@@ -146,15 +158,20 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<Option<Transition>, StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.write_many(move |connection| work(connection).map(|done| done.into_iter().collect())).await
+        self.write_many(move |connection| work(connection).map(|done| done.into_iter().collect()))
+            .await
     }
 
     async fn write_many(
         &self,
         work: impl FnOnce(&Connection) -> writer::Done + Send + 'static,
     ) -> Result<(), StoreError> {
-        let commands =
-            self.commands.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
+        let commands = self
+            .commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or(StoreError::Closed)?;
         writer::submit(&commands, Box::new(work)).await
     }
 
@@ -196,7 +213,12 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn insert_once(&self, job: &Job, answer: &Answer, since: Timestamp) -> Result<Option<Answer>, StoreError> {
+    async fn insert_once(
+        &self,
+        job: &Job,
+        answer: &Answer,
+        since: Timestamp,
+    ) -> Result<Option<Answer>, StoreError> {
         let (row, answer, at) = (rows::JobRow::of(job)?, answer.clone(), job.created_at);
         let transition = rows::transition(None, job, at);
         self.write_and_tell(move |connection| {
@@ -211,7 +233,11 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn answer(&self, request: RequestKey, since: Timestamp) -> Result<Option<Answer>, StoreError> {
+    async fn answer(
+        &self,
+        request: RequestKey,
+        since: Timestamp,
+    ) -> Result<Option<Answer>, StoreError> {
         self.read(move |connection| answers::get(connection, request, since)).await
     }
 
@@ -284,7 +310,11 @@ impl Store for SqliteStore {
         self.read(move |connection| queries::backlog(connection, most)).await
     }
 
-    async fn queued_past_deadline(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+    async fn queued_past_deadline(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError> {
         self.read(move |connection| queries::queued_past_deadline(connection, now, limit)).await
     }
 
@@ -300,7 +330,10 @@ impl Store for SqliteStore {
             .run(move || {
                 let borrowed = borrowing.borrow(permit)?;
                 // A read is what fixes the moment: `BEGIN` alone does not.
-                borrowed.connection.execute_batch("BEGIN; SELECT 1 FROM meta LIMIT 1;").map_err(failed)?;
+                borrowed
+                    .connection
+                    .execute_batch("BEGIN; SELECT 1 FROM meta LIMIT 1;")
+                    .map_err(failed)?;
                 Ok::<_, StoreError>(borrowed)
             })
             .await
@@ -329,7 +362,11 @@ impl Store for SqliteStore {
     }
 
     async fn restored(&self, now: Timestamp) -> Result<Option<Restored>, StoreError> {
-        if self.read(move |connection| queries::meta(connection, backup::BACKUP_AT)).await?.is_none() {
+        if self
+            .read(move |connection| queries::meta(connection, backup::BACKUP_AT))
+            .await?
+            .is_none()
+        {
             return Ok(None);
         }
         self.write(move |connection| backup::note_served(connection, now).map(|()| None)).await?;
@@ -347,14 +384,19 @@ impl Store for SqliteStore {
     async fn definition(&self, name: &JobName) -> Result<Option<Definition>, StoreError> {
         let Some(unchanged) = self.told.undefined.look(name.as_str()) else { return Ok(None) };
         let sought = name.clone();
-        let found = self.read(move |connection| definitions::get(connection, sought.as_str())).await?;
+        let found =
+            self.read(move |connection| definitions::get(connection, sought.as_str())).await?;
         if found.is_none() {
             self.told.undefined.note(name.as_str(), unchanged);
         }
         Ok(found)
     }
 
-    async fn definitions(&self, after: Option<&JobName>, limit: usize) -> Result<Vec<Definition>, StoreError> {
+    async fn definitions(
+        &self,
+        after: Option<&JobName>,
+        limit: usize,
+    ) -> Result<Vec<Definition>, StoreError> {
         // Nothing comes before the empty name.
         let after = after.map(ToString::to_string).unwrap_or_default();
         self.read(move |connection| definitions::page(connection, &after, limit)).await
@@ -367,8 +409,9 @@ impl Store for SqliteStore {
         expected: Expected<Revision>,
         at: Timestamp,
     ) -> Result<Revision, StoreError> {
-        let spec = serde_json::to_string(spec)
-            .map_err(|error| StoreError::Failed(format!("the definition `{name}` cannot be written: {error}")))?;
+        let spec = serde_json::to_string(spec).map_err(|error| {
+            StoreError::Failed(format!("the definition `{name}` cannot be written: {error}"))
+        })?;
         let (name, undefined) = (name.clone(), self.told.undefined.clone());
         self.write_and_tell(move |connection| {
             undefined.touch();
@@ -377,9 +420,14 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn undefine(&self, name: &JobName, expected: Expected<Revision>) -> Result<bool, StoreError> {
+    async fn undefine(
+        &self,
+        name: &JobName,
+        expected: Expected<Revision>,
+    ) -> Result<bool, StoreError> {
         let name = name.clone();
-        self.write_and_tell(move |connection| definitions::remove(connection, &name, &expected)).await
+        self.write_and_tell(move |connection| definitions::remove(connection, &name, &expected))
+            .await
     }
 
     async fn engine(&self) -> Result<Option<EngineId>, StoreError> {
@@ -388,6 +436,9 @@ impl Store for SqliteStore {
 
     async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError> {
         let engine = engine.to_string();
-        self.write(move |connection| queries::set_meta(connection, "engine", &engine).map(|()| None)).await
+        self.write(move |connection| {
+            queries::set_meta(connection, "engine", &engine).map(|()| None)
+        })
+        .await
     }
 }

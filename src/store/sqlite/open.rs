@@ -55,7 +55,9 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
         check::pages(&connection).map_err(refused)?;
     }
     configure(&connection).map_err(failed).map_err(refused)?;
-    if let Schema::Newer { found, known } = Schema::of(&connection).map_err(failed).map_err(refused)? {
+    if let Schema::Newer { found, known } =
+        Schema::of(&connection).map_err(failed).map_err(refused)?
+    {
         return Err(OpenError::Newer { path, found, known });
     }
     migrate(&mut connection).map_err(refused)?;
@@ -93,7 +95,9 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         let cause = error.source().and_then(|source| source.downcast_ref::<rusqlite::Error>());
         match cause.and_then(rusqlite::Error::sqlite_error_code) {
             Some(ErrorCode::DiskFull) => StoreError::Full,
-            Some(ErrorCode::ReadOnly | ErrorCode::SystemIoFailure) => StoreError::Failed(error.to_string()),
+            Some(ErrorCode::ReadOnly | ErrorCode::SystemIoFailure) => {
+                StoreError::Failed(error.to_string())
+            }
             // Also what is not as its migration left it, and a database of somebody else's.
             Some(_) | None => StoreError::Damaged(error.to_string()),
         }
@@ -133,7 +137,8 @@ pub(super) enum Schema {
 
 impl Schema {
     pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
-        let known = migrations::runner().get_migrations().iter().map(|m| m.version()).max().unwrap_or(0);
+        let known =
+            migrations::runner().get_migrations().iter().map(|m| m.version()).max().unwrap_or(0);
         let (found, known) = (last_migration(connection)?, i64::from(known));
         Ok(match found {
             _ if found > known => Self::Newer { found, known },
@@ -153,13 +158,19 @@ fn last_migration(connection: &Connection) -> rusqlite::Result<i64> {
     if tables == 0 {
         return Ok(0);
     }
-    connection.query_row("SELECT coalesce(max(version), 0) FROM refinery_schema_history", [], |row| row.get(0))
+    connection.query_row(
+        "SELECT coalesce(max(version), 0) FROM refinery_schema_history",
+        [],
+        |row| row.get(0),
+    )
 }
 
 /// A connection that only reads.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     common(&connection)?;
     Ok(connection)
 }
@@ -174,7 +185,9 @@ fn common(connection: &Connection) -> rusqlite::Result<()> {
 /// Whose containers are whose is decided by this id, so it is made once and never again.
 fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId, StoreError> {
     if let Some(known) = queries::meta(connection, "instance")? {
-        return known.parse().map_err(|error| StoreError::Damaged(format!("its instance id cannot be read: {error}")));
+        return known.parse().map_err(|error| {
+            StoreError::Damaged(format!("its instance id cannot be read: {error}"))
+        });
     }
     if queries::last_seq(connection).map_err(failed)? > 0 {
         return Err(StoreError::Damaged("its instance id is gone".to_owned()));
@@ -193,11 +206,17 @@ mod tests {
     fn a_store_of_an_earlier_version_is_checked_as_far_as_it_can_be_and_opened() {
         let dir = tempfile::tempdir().expect("a folder");
         let mut connection = Connection::open(dir.path().join(FILE)).expect("a file");
-        migrations::runner().set_target(Target::Version(1)).run(&mut connection).expect("the first schema");
+        migrations::runner()
+            .set_target(Target::Version(1))
+            .run(&mut connection)
+            .expect("the first schema");
         drop(connection);
         let look = || crate::store::check::check(dir.path()).expect("it can be read");
         let before = look();
-        assert!(before.whole && before.notes.concat().contains("an earlier version wrote it (schema 1"), "{before}");
+        assert!(
+            before.whole && before.notes.concat().contains("an earlier version wrote it (schema 1"),
+            "{before}"
+        );
         drop(open(dir.path(), InstanceId::new([7; 16])).expect("it opens"));
         let after = look();
         assert!(after.whole && after.notes.is_empty(), "{after}");
@@ -206,7 +225,10 @@ mod tests {
     #[test]
     fn what_waited_for_the_run_before_it_in_an_older_store_is_held_back_in_a_new_one() {
         let mut connection = Connection::open_in_memory().expect("memory");
-        migrations::runner().set_target(Target::Version(4)).run(&mut connection).expect("the older schema");
+        migrations::runner()
+            .set_target(Target::Version(4))
+            .run(&mut connection)
+            .expect("the older schema");
         for (n, reason) in [(1, "overlap"), (2, "no_slot")] {
             let job = "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, attempt, status, detail, schedule)
                 VALUES (randomblob(16), 0, 'busybox', '{}', ?1, 1, 0, 0, 'queued', json_object('reason', ?2, 'since', 7), 'nightly')";
@@ -214,8 +236,9 @@ mod tests {
         }
         migrate(&mut connection).expect("it is brought up to ours");
         let held = |column: &str| -> Vec<Option<String>> {
-            let mut statement =
-                connection.prepare(&format!("SELECT {column} FROM jobs ORDER BY created_at")).expect("SQL");
+            let mut statement = connection
+                .prepare(&format!("SELECT {column} FROM jobs ORDER BY created_at"))
+                .expect("SQL");
             let rows = statement.query_map([], |row| row.get(0)).expect("rows");
             rows.collect::<Result<_, _>>().expect("they can be read")
         };
@@ -227,7 +250,10 @@ mod tests {
     #[test]
     fn jobs_that_were_there_before_their_labels_had_a_table_are_found_by_them() {
         let mut connection = Connection::open_in_memory().expect("memory");
-        migrations::runner().set_target(Target::Version(5)).run(&mut connection).expect("the older schema");
+        migrations::runner()
+            .set_target(Target::Version(5))
+            .run(&mut connection)
+            .expect("the older schema");
         for (n, spec) in [
             (1, r#"{"labels":{"team":"a"}}"#),
             (2, r#"{"labels":{"team":"b"},"command":["labels"]}"#),

@@ -21,7 +21,8 @@ const RECEIVERS: &str = "WITH RECURSIVE receivers (name) AS (
          SELECT min(receiver) FROM outbox
          UNION ALL SELECT (SELECT min(receiver) FROM outbox WHERE receiver > name) FROM receivers WHERE name IS NOT NULL)
      SELECT name, (SELECT min(due_at) FROM outbox WHERE receiver = name) FROM receivers WHERE name IS NOT NULL";
-const FIRST: &str = "SELECT id, url, job, seq, body, made_at, tries FROM outbox INDEXED BY outbox_by_receiver
+const FIRST: &str =
+    "SELECT id, url, job, seq, body, made_at, tries FROM outbox INDEXED BY outbox_by_receiver
      WHERE receiver = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT 1";
 const DROP: &str = "DELETE FROM outbox WHERE id = ?1";
 const PUT_OFF: &str = "UPDATE outbox SET tries = tries + 1, due_at = ?2 WHERE id = ?1";
@@ -46,7 +47,11 @@ impl Letters {
     }
 
     /// Writes them; the transition is in the journal, and has its place.
-    pub(super) fn put(&self, connection: &Connection, transition: &Transition) -> Result<(), StoreError> {
+    pub(super) fn put(
+        &self,
+        connection: &Connection,
+        transition: &Transition,
+    ) -> Result<(), StoreError> {
         if self.urls.is_empty() {
             return Ok(());
         }
@@ -54,7 +59,9 @@ impl Letters {
         let (job, seq) = (*transition.job.as_bytes(), number(transition.seq.0));
         let mut statement = prepared(connection, ADD)?;
         for url in &self.urls {
-            statement.execute(params![url.receiver(), url.as_str(), job, seq, body, at]).map_err(failed)?;
+            statement
+                .execute(params![url.receiver(), url.as_str(), job, seq, body, at])
+                .map_err(failed)?;
         }
         Ok(())
     }
@@ -84,13 +91,20 @@ impl Outbox for SqliteStore {
     async fn receivers(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
         self.read(|connection| {
             let mut statement = prepared(connection, RECEIVERS)?;
-            let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
-            found.map(|row| row.map_err(failed).and_then(|(name, at)| Ok((name, time(at)?)))).collect()
+            let found =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
+            found
+                .map(|row| row.map_err(failed).and_then(|(name, at)| Ok((name, time(at)?))))
+                .collect()
         })
         .await
     }
 
-    async fn first_letter(&self, receiver: &str, now: Timestamp) -> Result<Option<Letter>, StoreError> {
+    async fn first_letter(
+        &self,
+        receiver: &str,
+        now: Timestamp,
+    ) -> Result<Option<Letter>, StoreError> {
         let receiver = receiver.to_owned();
         self.read(move |connection| {
             let mut statement = prepared(connection, FIRST)?;
@@ -125,7 +139,9 @@ impl Outbox for SqliteStore {
 
     async fn put_letter_off(&self, id: i64, until: Timestamp) -> Result<(), StoreError> {
         self.write(move |connection| {
-            prepared(connection, PUT_OFF)?.execute([id, until.timestamp_millis()]).map_err(failed)?;
+            prepared(connection, PUT_OFF)?
+                .execute([id, until.timestamp_millis()])
+                .map_err(failed)?;
             Ok(None)
         })
         .await
@@ -133,5 +149,6 @@ impl Outbox for SqliteStore {
 }
 
 fn time(millis: i64) -> Result<Timestamp, StoreError> {
-    instant(millis).ok_or_else(|| StoreError::Damaged("a time of the outbox cannot be read".to_owned()))
+    instant(millis)
+        .ok_or_else(|| StoreError::Damaged("a time of the outbox cannot be read".to_owned()))
 }

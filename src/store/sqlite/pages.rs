@@ -48,16 +48,23 @@ pub(super) fn page(
 }
 
 /// How long the last runs of this name took that succeeded.
-pub(super) fn runs(connection: &Connection, name: &JobName, limit: usize) -> Result<Vec<Duration>, StoreError> {
+pub(super) fn runs(
+    connection: &Connection,
+    name: &JobName,
+    limit: usize,
+) -> Result<Vec<Duration>, StoreError> {
     let mut statement = queries::prepared(connection, RUNS)?;
-    let mut found = statement.query(params![name.as_str(), queries::limit_of(limit)]).map_err(failed)?;
+    let mut found =
+        statement.query(params![name.as_str(), queries::limit_of(limit)]).map_err(failed)?;
     let mut runs = Vec::new();
     while let Some(row) = found.next().map_err(failed)? {
         let detail: Option<String> = row.get(0).map_err(failed)?;
         // One that cannot be read says nothing of the next one.
         let state = State::from_parts(Status::Succeeded, detail.as_deref()).ok();
         let took = |state: &State| match state {
-            State::Ended(End { run: Some(run), exit: Some(exit), .. }) => (exit.at - run.started_at).to_std().ok(),
+            State::Ended(End { run: Some(run), exit: Some(exit), .. }) => {
+                (exit.at - run.started_at).to_std().ok()
+            }
             _ => None,
         };
         runs.extend(state.as_ref().and_then(took));
@@ -86,7 +93,8 @@ fn page_sql(map: Map, filter: &Filter) -> String {
     }
     if filter.label.is_some() {
         let (key, value) = (parameter("l.key"), parameter("l.value"));
-        let status = filter.status.map(|status| format!(" AND status = '{status}'")).unwrap_or_default();
+        let status =
+            filter.status.map(|status| format!(" AND status = '{status}'")).unwrap_or_default();
         return format!(
             "SELECT {JOB_COLUMNS} FROM job_labels AS l CROSS JOIN jobs ON jobs.id = l.job
              WHERE l.map = '{}' AND l.job > ?1{key}{value}{conditions}{status} ORDER BY l.job LIMIT ?2",
@@ -98,9 +106,12 @@ fn page_sql(map: Map, filter: &Filter) -> String {
         Filter { name: Some(_), .. } => "jobs_by_name",
         Filter { .. } => "jobs_by_status",
     };
-    let wanted = |status: &&Status| status.map() == map && filter.status.is_none_or(|only| only == **status);
+    let wanted =
+        |status: &&Status| status.map() == map && filter.status.is_none_or(|only| only == **status);
     let of_status = |status: &Status| {
-        format!("SELECT {JOB_COLUMNS} FROM jobs INDEXED BY {index} WHERE status = '{status}' AND id > ?1{conditions}")
+        format!(
+            "SELECT {JOB_COLUMNS} FROM jobs INDEXED BY {index} WHERE status = '{status}' AND id > ?1{conditions}"
+        )
     };
     let of_each: Vec<String> = Status::ALL.iter().filter(wanted).map(of_status).collect();
     format!("{} ORDER BY 1 LIMIT ?2", of_each.join(" UNION ALL "))
@@ -115,7 +126,8 @@ pub(super) fn built() -> Vec<String> {
     for (map, status) in maps.into_iter().chain(statuses) {
         for which in 0..8 {
             let text = |bit: u8| (which & bit != 0).then(String::new);
-            let filter = Filter { status, name: text(1), schedule: text(2), label: text(4).zip(text(4)) };
+            let filter =
+                Filter { status, name: text(1), schedule: text(2), label: text(4).zip(text(4)) };
             built.push(page_sql(map, &filter));
         }
     }

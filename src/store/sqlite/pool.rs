@@ -46,8 +46,10 @@ impl SqliteSnapshot {
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         // A call that was dropped half-way took the connection along: the moment is gone.
-        let borrowed =
-            self.borrowed.take().ok_or_else(|| StoreError::Failed("the snapshot was given up".to_owned()))?;
+        let borrowed = self
+            .borrowed
+            .take()
+            .ok_or_else(|| StoreError::Failed("the snapshot was given up".to_owned()))?;
         let read = self.threads.run(move || {
             let answer = query(&borrowed.connection);
             (borrowed, answer)
@@ -75,9 +77,16 @@ impl Snapshot for SqliteSnapshot {
         self.read(move |connection| queries::due(connection, until, limit)).await
     }
 
-    async fn runs(&mut self, names: &[JobName], limit: usize) -> Result<Vec<Vec<Duration>>, StoreError> {
+    async fn runs(
+        &mut self,
+        names: &[JobName],
+        limit: usize,
+    ) -> Result<Vec<Vec<Duration>>, StoreError> {
         let names = names.to_vec();
-        self.read(move |connection| names.iter().map(|name| pages::runs(connection, name, limit)).collect()).await
+        self.read(move |connection| {
+            names.iter().map(|name| pages::runs(connection, name, limit)).collect()
+        })
+        .await
     }
 
     async fn schedules(

@@ -19,19 +19,20 @@ const ADVANCE: &str = "UPDATE jobs SET version = ?2, spec = ?3, due_at = ?4, pri
 const JOURNAL: &str =
     "INSERT INTO journal (at, job, job_name, from_status, to_status, attempt, reason, exit_code, version)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const JOURNAL_AFTER: &str = "SELECT seq, at, job, job_name, from_status, to_status, attempt, reason, exit_code, version
+const JOURNAL_AFTER: &str =
+    "SELECT seq, at, job, job_name, from_status, to_status, attempt, reason, exit_code, version
      FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 const PREFIX: &str = "SELECT id FROM jobs WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
-const NEXT_DUE: &str = "SELECT min(due_at) FROM jobs INDEXED BY jobs_due WHERE status IN ('scheduled', 'retrying')";
+const NEXT_DUE: &str =
+    "SELECT min(due_at) FROM jobs INDEXED BY jobs_due WHERE status IN ('scheduled', 'retrying')";
 const UPCOMING: &str = "SELECT due_at, id FROM jobs INDEXED BY jobs_due
      WHERE status IN ('scheduled', 'retrying') AND due_at > ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3";
 const ACTIVE: &str = "SELECT id FROM jobs INDEXED BY jobs_by_status
      WHERE status IN ('pulling', 'starting', 'running', 'stopping')";
-const ADD_WAITING: &str = "UPDATE meta SET value = CAST(value AS INTEGER) + ?1 WHERE key = 'waiting'";
-const WAITING: &str =
-    "SELECT count(*) FROM jobs INDEXED BY jobs_by_status WHERE status IN ('scheduled', 'queued', 'retrying')";
-const BACKLOG: &str =
-    "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_by_status WHERE status = 'queued' LIMIT ?1)";
+const ADD_WAITING: &str =
+    "UPDATE meta SET value = CAST(value AS INTEGER) + ?1 WHERE key = 'waiting'";
+const WAITING: &str = "SELECT count(*) FROM jobs INDEXED BY jobs_by_status WHERE status IN ('scheduled', 'queued', 'retrying')";
+const BACKLOG: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_by_status WHERE status = 'queued' LIMIT ?1)";
 const META: &str = "SELECT value FROM meta WHERE key = ?1";
 const SET_META: &str = "INSERT INTO meta (key, value) VALUES (?1, ?2)
      ON CONFLICT (key) DO UPDATE SET value = excluded.value";
@@ -68,11 +69,18 @@ fn deadline_sql() -> String {
     )
 }
 
-pub(super) fn prepared<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
+pub(super) fn prepared<'c>(
+    connection: &'c Connection,
+    sql: &str,
+) -> Result<CachedStatement<'c>, StoreError> {
     connection.prepare_cached(sql).map_err(failed)
 }
 
-pub(super) fn jobs(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Job>, StoreError> {
+pub(super) fn jobs(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Vec<Job>, StoreError> {
     let mut statement = prepared(connection, sql)?;
     let mut found = statement.query(params).map_err(failed)?;
     let mut jobs = Vec::new();
@@ -107,7 +115,11 @@ pub(super) fn insert(connection: &Connection, row: &JobRow) -> Result<(), StoreE
     Ok(())
 }
 
-pub(super) fn advance(connection: &Connection, row: &JobRow, from: Version) -> Result<(), StoreError> {
+pub(super) fn advance(
+    connection: &Connection,
+    row: &JobRow,
+    from: Version,
+) -> Result<(), StoreError> {
     let id = row.id.as_bytes();
     let changed = prepared(connection, ADVANCE)?
         .execute(params![
@@ -149,7 +161,10 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), StoreError> {
 }
 
 /// Writes a transition down, and gives it its place.
-pub(super) fn journal(connection: &Connection, transition: Transition) -> Result<Transition, StoreError> {
+pub(super) fn journal(
+    connection: &Connection,
+    transition: Transition,
+) -> Result<Transition, StoreError> {
     let t = &transition;
     prepared(connection, JOURNAL)?
         .execute(params![
@@ -168,7 +183,11 @@ pub(super) fn journal(connection: &Connection, transition: Transition) -> Result
     Ok(Transition { seq, ..transition })
 }
 
-pub(super) fn journal_after(connection: &Connection, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
+pub(super) fn journal_after(
+    connection: &Connection,
+    after: Seq,
+    limit: usize,
+) -> Result<Vec<Transition>, StoreError> {
     let mut statement = prepared(connection, JOURNAL_AFTER)?;
     let mut found = statement.query(params![number(after.0), limit_of(limit)]).map_err(failed)?;
     let mut transitions = Vec::new();
@@ -191,8 +210,14 @@ pub(super) fn get(connection: &Connection, id: JobId) -> Result<Option<Job>, Sto
     Ok(jobs(connection, &get_sql(), [id.as_bytes()])?.pop())
 }
 
-pub(super) fn ids_with_prefix(connection: &Connection, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
-    let Some((from, to)) = padded(prefix, '0').zip(padded(prefix, 'f')) else { return Ok(Vec::new()) };
+pub(super) fn ids_with_prefix(
+    connection: &Connection,
+    prefix: &str,
+    limit: usize,
+) -> Result<Vec<JobId>, StoreError> {
+    let Some((from, to)) = padded(prefix, '0').zip(padded(prefix, 'f')) else {
+        return Ok(Vec::new());
+    };
     ids(connection, PREFIX, params![from.as_bytes(), to.as_bytes(), limit_of(limit)])
 }
 
@@ -208,7 +233,11 @@ fn ids(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<Jo
     found.map(|bytes| bytes.map(JobId::from_bytes).map_err(failed)).collect()
 }
 
-pub(super) fn due(connection: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
+pub(super) fn due(
+    connection: &Connection,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Job>, StoreError> {
     jobs(connection, &due_sql(), params![now.timestamp_millis(), limit_of(limit)])
 }
 
@@ -225,11 +254,15 @@ pub(super) fn upcoming(
         .map_err(failed)?
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed)?;
-    Ok(found.into_iter().filter_map(|(at, id)| Some((rows::instant(at)?, JobId::from_bytes(id)))).collect())
+    Ok(found
+        .into_iter()
+        .filter_map(|(at, id)| Some((rows::instant(at)?, JobId::from_bytes(id))))
+        .collect())
 }
 
 pub(super) fn next_due(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
-    let millis: Option<i64> = prepared(connection, NEXT_DUE)?.query_row([], |row| row.get(0)).map_err(failed)?;
+    let millis: Option<i64> =
+        prepared(connection, NEXT_DUE)?.query_row([], |row| row.get(0)).map_err(failed)?;
     Ok(millis.and_then(rows::instant))
 }
 
@@ -257,12 +290,15 @@ pub(super) fn waiting(connection: &Connection) -> Result<usize, StoreError> {
 
 /// The same, counted: a million in some tens of milliseconds.
 pub(super) fn count_waiting(connection: &Connection) -> Result<usize, StoreError> {
-    let count: i64 = prepared(connection, WAITING)?.query_row([], |row| row.get(0)).map_err(failed)?;
+    let count: i64 =
+        prepared(connection, WAITING)?.query_row([], |row| row.get(0)).map_err(failed)?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
 pub(super) fn backlog(connection: &Connection, most: usize) -> Result<usize, StoreError> {
-    let count: i64 = prepared(connection, BACKLOG)?.query_row([limit_of(most)], |row| row.get(0)).map_err(failed)?;
+    let count: i64 = prepared(connection, BACKLOG)?
+        .query_row([limit_of(most)], |row| row.get(0))
+        .map_err(failed)?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
@@ -271,7 +307,11 @@ pub(super) fn add_waiting(connection: &Connection, more: i64) -> Result<(), Stor
     prepared(connection, ADD_WAITING)?.execute([more]).map(|_| ()).map_err(failed)
 }
 
-pub(super) fn overtaken(connection: &Connection, by: Timestamp, last_row: i64) -> Result<Vec<JobId>, StoreError> {
+pub(super) fn overtaken(
+    connection: &Connection,
+    by: Timestamp,
+    last_row: i64,
+) -> Result<Vec<JobId>, StoreError> {
     ids(connection, OVERTAKEN, params![by.timestamp_millis(), last_row])
 }
 
@@ -300,7 +340,8 @@ mod tests {
 
     /// The plan of a query, a line a step.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("the query is right");
+        let mut statement =
+            connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("the query is right");
         let parameters = vec![rusqlite::types::Null; statement.parameter_count()];
         let steps = statement
             .query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3))
@@ -355,9 +396,13 @@ mod tests {
         for sql in built.chain(fixed) {
             for step in plan(&connection, sql) {
                 // In the order of its own index, and only as far as the limit; one row for each receiver.
-                let bounded = ["SCAN jobs USING INDEX jobs_queued", "SCAN receivers", "SCAN (subquery-1)"];
+                let bounded =
+                    ["SCAN jobs USING INDEX jobs_queued", "SCAN receivers", "SCAN (subquery-1)"];
                 let bounded = bounded.contains(&step.as_str());
-                assert!(bounded || !(step.contains("SCAN") || step.contains("TEMP B-TREE")), "{step}\n{sql}");
+                assert!(
+                    bounded || !(step.contains("SCAN") || step.contains("TEMP B-TREE")),
+                    "{step}\n{sql}"
+                );
             }
         }
     }

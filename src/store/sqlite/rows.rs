@@ -11,8 +11,7 @@ use crate::domain::ledger::{Generation, Origin};
 use crate::domain::spec::JobSpec;
 
 /// The columns of a job, in the order in which [`job`] reads them.
-pub(super) const JOB_COLUMNS: &str =
-    "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal";
+pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal";
 
 /// A job as it is bound to a statement.
 pub(super) struct JobRow {
@@ -36,8 +35,9 @@ pub(super) struct JobRow {
 
 impl JobRow {
     pub(super) fn of(job: &Job) -> Result<Self, StoreError> {
-        let unwritable =
-            |error: serde_json::Error| StoreError::Failed(format!("job {} cannot be written: {error}", job.id));
+        let unwritable = |error: serde_json::Error| {
+            StoreError::Failed(format!("job {} cannot be written: {error}", job.id))
+        };
         let origin = job.origin.as_ref();
         Ok(Self {
             id: job.id,
@@ -85,7 +85,9 @@ pub(super) fn job(row: &Row<'_>) -> Result<Job, StoreError> {
         id,
         version: Version(unsigned(row.get(1).map_err(failed)?)),
         name: text(row, 2)?.parse().map_err(|_| damaged("name"))?,
-        spec: serde_json::from_str(text(row, 3)?).map(JobSpec::accepted_before).map_err(|_| damaged("spec"))?,
+        spec: serde_json::from_str(text(row, 3)?)
+            .map(JobSpec::accepted_before)
+            .map_err(|_| damaged("spec"))?,
         created_at: instant(row.get(4).map_err(failed)?).ok_or_else(|| damaged("time"))?,
         due_at: instant(row.get(5).map_err(failed)?).ok_or_else(|| damaged("due time"))?,
         attempt: Attempt(row.get(6).map_err(failed)?),
@@ -99,7 +101,10 @@ fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
     row.get_ref(column).and_then(|text| Ok(text.as_str()?)).map_err(failed)
 }
 
-fn origin(row: &Row<'_>, damaged: &dyn Fn(&str) -> StoreError) -> Result<Option<Origin>, StoreError> {
+fn origin(
+    row: &Row<'_>,
+    damaged: &dyn Fn(&str) -> StoreError,
+) -> Result<Option<Origin>, StoreError> {
     let Some(schedule) = row.get::<_, Option<String>>(9).map_err(failed)? else { return Ok(None) };
     let nominal: Option<i64> = row.get(11).map_err(failed)?;
     Ok(Some(Origin {

@@ -24,21 +24,28 @@ const UPDATE: &str = "UPDATE schedules SET version = ?2, generation = ?3, fields
          ahead = ?7, ahead_job = ?8, look_at = ?9, config_paused = ?10, config_file = ?11, config_aside = ?12, failed = ?13
      WHERE name = ?1 AND version = ?14 AND runs = ?15 AND failed = ?16";
 const DELETE: &str = "DELETE FROM schedules WHERE name = ?1 AND version = ?2";
-const NEXT_LOOK: &str = "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
+const NEXT_LOOK: &str =
+    "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
 const DECLARED: &str = "SELECT name FROM schedules INDEXED BY schedules_declared
      WHERE config_paused IS NOT NULL AND name > ?1 ORDER BY name LIMIT ?2";
 /// Walks the schedules of config files, when the first of them are new to a file. Whoever read one before reads it again.
-const OWN: &str = "UPDATE schedules INDEXED BY schedules_declared SET config_file = ?1, version = version + 1
+const OWN: &str =
+    "UPDATE schedules INDEXED BY schedules_declared SET config_file = ?1, version = version + 1
      WHERE config_paused IS NOT NULL AND (config_file IS NULL OR (?2 AND config_file IS NOT ?1))";
 /// A turn that leaves the schedule as it was finds it there.
-const SAY: &str = "INSERT INTO generations (schedule, generation, fields, accepted_at) VALUES (?1, ?2, ?3, ?4)
+const SAY: &str =
+    "INSERT INTO generations (schedule, generation, fields, accepted_at) VALUES (?1, ?2, ?3, ?4)
      ON CONFLICT (schedule, generation) DO NOTHING";
-const SAID: &str = "SELECT fields, accepted_at FROM generations WHERE schedule = ?1 AND generation = ?2";
+const SAID: &str =
+    "SELECT fields, accepted_at FROM generations WHERE schedule = ?1 AND generation = ?2";
 const LAST_GENERATION: &str = "SELECT max(generation) FROM generations WHERE schedule = ?1";
-const ADD_ROW: &str = "INSERT INTO ledger (schedule, generation, first, last, late, outcome, reason, job, covered)
+const ADD_ROW: &str =
+    "INSERT INTO ledger (schedule, generation, first, last, late, outcome, reason, job, covered)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const DROP_ROW: &str = "DELETE FROM ledger WHERE schedule = ?1 AND generation = ?2 AND first = ?3 AND outcome IS NULL";
-const LATE: &str = "UPDATE ledger SET late = 1 WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
+const DROP_ROW: &str =
+    "DELETE FROM ledger WHERE schedule = ?1 AND generation = ?2 AND first = ?3 AND outcome IS NULL";
+const LATE: &str =
+    "UPDATE ledger SET late = 1 WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
 const DECIDE: &str =
     "UPDATE ledger SET outcome = CASE WHEN ?4 = 'ran' AND late THEN 'caught_up' ELSE ?4 END, reason = ?5
      WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
@@ -107,20 +114,33 @@ pub(super) fn ledger_sql() -> String {
 impl ScheduleStore for SqliteStore {
     async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
         let name = name.clone();
-        self.read(move |connection| Ok(records(connection, &one_sql(), [name.as_str()])?.pop())).await
-    }
-
-    async fn to_look_at(&self, now: Timestamp, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError> {
-        self.read(move |connection| records(connection, &look_sql(), params![now.timestamp_millis(), limit_of(limit)]))
+        self.read(move |connection| Ok(records(connection, &one_sql(), [name.as_str()])?.pop()))
             .await
     }
 
-    async fn declared(&self, after: Option<&ScheduleName>, limit: usize) -> Result<Vec<ScheduleName>, StoreError> {
+    async fn to_look_at(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ScheduleRecord>, StoreError> {
+        self.read(move |connection| {
+            records(connection, &look_sql(), params![now.timestamp_millis(), limit_of(limit)])
+        })
+        .await
+    }
+
+    async fn declared(
+        &self,
+        after: Option<&ScheduleName>,
+        limit: usize,
+    ) -> Result<Vec<ScheduleName>, StoreError> {
         let after = after.map(ToString::to_string).unwrap_or_default();
         self.read(move |connection| {
             let mut statement = prepared(connection, DECLARED)?;
-            let names = statement.query_map(params![after, limit_of(limit)], |row| row.get::<_, String>(0));
-            let damaged = |name: &str| StoreError::Damaged(format!("`{name}` cannot be a schedule's name"));
+            let names =
+                statement.query_map(params![after, limit_of(limit)], |row| row.get::<_, String>(0));
+            let damaged =
+                |name: &str| StoreError::Damaged(format!("`{name}` cannot be a schedule's name"));
             let read = |name: rusqlite::Result<String>| {
                 let name = name.map_err(failed)?;
                 name.parse().map_err(|_| damaged(&name))
@@ -132,7 +152,8 @@ impl ScheduleStore for SqliteStore {
 
     async fn own_declared(&self, file: &str, all: bool) -> Result<(), StoreError> {
         let file = file.to_owned();
-        self.write(move |connection| execute(connection, OWN, params![file, all]).map(|_| None)).await
+        self.write(move |connection| execute(connection, OWN, params![file, all]).map(|_| None))
+            .await
     }
 
     async fn next_look(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -144,11 +165,16 @@ impl ScheduleStore for SqliteStore {
         .await
     }
 
-    async fn said(&self, name: &ScheduleName, generation: Generation) -> Result<Option<Said>, StoreError> {
+    async fn said(
+        &self,
+        name: &ScheduleName,
+        generation: Generation,
+    ) -> Result<Option<Said>, StoreError> {
         let name = name.clone();
         self.read(move |connection| {
             let mut statement = prepared(connection, SAID)?;
-            let mut found = statement.query(params![name.as_str(), number(generation.0)]).map_err(failed)?;
+            let mut found =
+                statement.query(params![name.as_str(), number(generation.0)]).map_err(failed)?;
             let Some(row) = found.next().map_err(failed)? else { return Ok(None) };
             let damaged = || {
                 StoreError::Damaged(format!(
@@ -168,7 +194,8 @@ impl ScheduleStore for SqliteStore {
         let name = name.clone();
         self.read(move |connection| {
             let mut statement = prepared(connection, LAST_GENERATION)?;
-            let last: Option<i64> = statement.query_row([name.as_str()], |row| row.get(0)).map_err(failed)?;
+            let last: Option<i64> =
+                statement.query_row([name.as_str()], |row| row.get(0)).map_err(failed)?;
             Ok(Generation(last.map_or(0, unsigned)))
         })
         .await
@@ -192,8 +219,8 @@ impl ScheduleStore for SqliteStore {
     ) -> Result<Vec<LedgerRow>, StoreError> {
         let name = name.clone();
         self.read(move |connection| {
-            let (first, generation) =
-                before.map_or((i64::MAX, i64::MAX), |(first, g)| (first.timestamp_millis(), number(g.0)));
+            let (first, generation) = before
+                .map_or((i64::MAX, i64::MAX), |(first, g)| (first.timestamp_millis(), number(g.0)));
             let mut statement = prepared(connection, &ledger_sql())?;
             let params = params![name.as_str(), first, generation, limit_of(limit)];
             let found = statement.query_map(params, |row| Ok(ledger_row(row))).map_err(failed)?;
@@ -204,7 +231,11 @@ impl ScheduleStore for SqliteStore {
 }
 
 /// Up to `limit` schedules by name, after this one.
-pub(super) fn page(connection: &Connection, after: &str, limit: usize) -> Result<Vec<ScheduleRecord>, StoreError> {
+pub(super) fn page(
+    connection: &Connection,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<ScheduleRecord>, StoreError> {
     records(connection, &page_sql(), params![after, limit_of(limit)])
 }
 
@@ -216,7 +247,8 @@ struct JobRows {
 
 impl JobRows {
     fn of(turn: &Turn) -> Result<Self, StoreError> {
-        let ended = turn.ended.iter().map(|(before, after)| Ok((before.version, JobRow::of(after)?)));
+        let ended =
+            turn.ended.iter().map(|(before, after)| Ok((before.version, JobRow::of(after)?)));
         Ok(Self {
             ended: ended.collect::<Result<_, StoreError>>()?,
             made: turn.jobs.iter().map(JobRow::of).collect::<Result<_, StoreError>>()?,
@@ -226,12 +258,21 @@ impl JobRows {
 
 /// All of a turn. Rows are dropped before their jobs end, and new ones come after: what a job that is taken off says of
 /// its tick is then said to nobody.
-fn write(connection: &Connection, turn: &Turn, jobs: JobRows, at: Timestamp) -> Result<Vec<Transition>, StoreError> {
+fn write(
+    connection: &Connection,
+    turn: &Turn,
+    jobs: JobRows,
+    at: Timestamp,
+) -> Result<Vec<Transition>, StoreError> {
     let name = turn.name.as_str();
     write_record(connection, turn)?;
     for (sql, ticks) in [(DROP_ROW, &turn.dropped), (LATE, &turn.late)] {
         for (generation, first) in ticks {
-            execute(connection, sql, params![name, number(generation.0), first.timestamp_millis()])?;
+            execute(
+                connection,
+                sql,
+                params![name, number(generation.0), first.timestamp_millis()],
+            )?;
         }
     }
     let mut news = Vec::with_capacity(jobs.ended.len() + jobs.made.len());
@@ -243,10 +284,21 @@ fn write(connection: &Connection, turn: &Turn, jobs: JobRows, at: Timestamp) -> 
         news.push(transition);
     }
     for row in &turn.rows {
-        let (outcome, reason) = (row.outcome.map(TickOutcome::as_str), row.reason.map(Reason::as_str));
+        let (outcome, reason) =
+            (row.outcome.map(TickOutcome::as_str), row.reason.map(Reason::as_str));
         let (first, last) = (row.first.timestamp_millis(), row.last.timestamp_millis());
         let job = row.job.map(|job| *job.as_bytes());
-        let params = params![name, number(row.generation.0), first, last, row.late, outcome, reason, job, row.covered];
+        let params = params![
+            name,
+            number(row.generation.0),
+            first,
+            last,
+            row.late,
+            outcome,
+            reason,
+            job,
+            row.covered
+        ];
         execute(connection, ADD_ROW, params)?;
     }
     for (job, row) in turn.jobs.iter().zip(&jobs.made) {
@@ -262,10 +314,12 @@ fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> 
         (None, None) => 1,
         (None, Some(from)) => execute(connection, DELETE, params![name, number(from.0)])?,
         (Some(after), from) => {
-            let fields = serde_json::to_string(&after.schedule)
-                .map_err(|error| StoreError::Failed(format!("schedule {name} cannot be written: {error}")))?;
+            let fields = serde_json::to_string(&after.schedule).map_err(|error| {
+                StoreError::Failed(format!("schedule {name} cannot be written: {error}"))
+            })?;
             let (version, generation) = (number(after.version.0), number(after.generation.0));
-            let (accepted, settled) = (after.accepted_at.timestamp_millis(), after.settled.timestamp_millis());
+            let (accepted, settled) =
+                (after.accepted_at.timestamp_millis(), after.settled.timestamp_millis());
             let ahead = after.ahead.map(|ahead| ahead.nominal.timestamp_millis());
             let ahead_job = after.ahead.map(|ahead| *ahead.job.as_bytes());
             let look_at = after.look_at.map(|at| at.timestamp_millis());
@@ -274,8 +328,16 @@ fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> 
                 Source::Api => (None, None, None),
                 Source::Config { paused, file, aside } => (Some(*paused), file.as_deref(), *aside),
             };
-            let mut params: Vec<&dyn ToSql> = vec![&name, &version, &generation, &fields, &accepted, &settled];
-            params.extend([&ahead as &dyn ToSql, &ahead_job, &look_at, &config_paused, &config_file, &config_aside]);
+            let mut params: Vec<&dyn ToSql> =
+                vec![&name, &version, &generation, &fields, &accepted, &settled];
+            params.extend([
+                &ahead as &dyn ToSql,
+                &ahead_job,
+                &look_at,
+                &config_paused,
+                &config_file,
+                &config_aside,
+            ]);
             match from {
                 None => execute(connection, INSERT, &params[..])?,
                 Some(from) => {
@@ -316,7 +378,11 @@ pub(super) fn note(
     Ok(())
 }
 
-fn records(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<ScheduleRecord>, StoreError> {
+fn records(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Vec<ScheduleRecord>, StoreError> {
     let mut statement = prepared(connection, sql)?;
     let mut found = statement.query(params).map_err(failed)?;
     let mut records = Vec::new();
@@ -329,9 +395,11 @@ fn records(connection: &Connection, sql: &str, params: impl Params) -> Result<Ve
 /// The schedule in a row of [`COLUMNS`].
 fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
     let name: String = row.get(0).map_err(failed)?;
-    let damaged = |what: &str| StoreError::Damaged(format!("schedule {name}: its {what} cannot be read"));
+    let damaged =
+        |what: &str| StoreError::Damaged(format!("schedule {name}: its {what} cannot be read"));
     let number = |column| row.get::<_, i64>(column).map_err(failed);
-    let time = |column| row.get::<_, Option<i64>>(column).map(|at| at.and_then(instant)).map_err(failed);
+    let time =
+        |column| row.get::<_, Option<i64>>(column).map(|at| at.and_then(instant)).map_err(failed);
     let job: Option<[u8; 16]> = row.get(7).map_err(failed)?;
     let fields: String = row.get(3).map_err(failed)?;
     let config_paused: Option<bool> = row.get(11).map_err(failed)?;
@@ -342,7 +410,9 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
         schedule: serde_json::from_str(&fields).map_err(|_| damaged("fields"))?,
         accepted_at: time(4)?.ok_or_else(|| damaged("time"))?,
         settled: time(5)?.ok_or_else(|| damaged("time"))?,
-        ahead: time(6)?.zip(job).map(|(nominal, job)| Ahead { nominal, job: JobId::from_bytes(job) }),
+        ahead: time(6)?
+            .zip(job)
+            .map(|(nominal, job)| Ahead { nominal, job: JobId::from_bytes(job) }),
         look_at: time(8)?,
         runs: unsigned(number(9)?),
         failed: number(10)? != 0,
@@ -353,7 +423,9 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
 
 fn ledger_row(row: &Row<'_>) -> Result<LedgerRow, StoreError> {
     let damaged = || StoreError::Damaged("a row of the ledger cannot be read".to_owned());
-    let time = |column| row.get::<_, i64>(column).map_err(failed).and_then(|at| instant(at).ok_or_else(damaged));
+    let time = |column| {
+        row.get::<_, i64>(column).map_err(failed).and_then(|at| instant(at).ok_or_else(damaged))
+    };
     let outcome: Option<String> = row.get(4).map_err(failed)?;
     let reason: Option<String> = row.get(5).map_err(failed)?;
     let job: Option<[u8; 16]> = row.get(6).map_err(failed)?;
@@ -362,7 +434,9 @@ fn ledger_row(row: &Row<'_>) -> Result<LedgerRow, StoreError> {
         first: time(1)?,
         last: time(2)?,
         late: row.get(3).map_err(failed)?,
-        outcome: outcome.map(|word| TickOutcome::from_word(&word).ok_or_else(damaged)).transpose()?,
+        outcome: outcome
+            .map(|word| TickOutcome::from_word(&word).ok_or_else(damaged))
+            .transpose()?,
         reason: reason.map(|word| Reason::from_word(&word).ok_or_else(damaged)).transpose()?,
         job: job.map(JobId::from_bytes),
         covered: row.get(7).map_err(failed)?,

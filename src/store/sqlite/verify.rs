@@ -33,9 +33,14 @@ impl SqliteStore {
             return Ok(());
         }
         let file = self.dir.join(FILE);
-        let connection = self.threads.run(move || open::reader(&file).map_err(failed)).await.map_err(broken)??;
+        let connection = self
+            .threads
+            .run(move || open::reader(&file).map_err(failed))
+            .await
+            .map_err(broken)??;
         let _interrupts = Interrupting(connection.get_interrupt_handle());
-        let read = move || check::pages(&connection).and_then(|()| check::what_is_to_run(&connection));
+        let read =
+            move || check::pages(&connection).and_then(|()| check::what_is_to_run(&connection));
         self.threads.run(read).await.map_err(broken)?
     }
 }

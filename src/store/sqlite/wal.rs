@@ -124,9 +124,13 @@ mod tests {
     /// The log of five commits, as a process that is killed leaves it, and how long a frame is.
     fn log(dir: &Path) -> (PathBuf, Vec<u8>, usize) {
         let connection = Connection::open(dir.join("live")).expect("it opens");
-        connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)").expect("it can be written");
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x)")
+            .expect("it can be written");
         for _ in 0..4 {
-            connection.execute("INSERT INTO t VALUES (randomblob(10000))", []).expect("it can be written");
+            connection
+                .execute("INSERT INTO t VALUES (randomblob(10000))", [])
+                .expect("it can be written");
         }
         let bytes = fs::read(dir.join("live-wal")).expect("there is a log");
         (dir.join("wal"), bytes, FRAME_HEADER + 4_096)

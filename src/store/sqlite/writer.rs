@@ -163,7 +163,9 @@ fn write(connection: &mut Connection, commands: Vec<Command>, place: &Place) -> 
     let (works, replies): (Vec<Work>, Vec<Reply>) =
         commands.into_iter().map(|command| (command.work, command.reply)).unzip();
     match commit(connection, works, || place.look()) {
-        Ok(done) => Written { replies: replies.into_iter().zip(done).collect(), kept: place.look() },
+        Ok(done) => {
+            Written { replies: replies.into_iter().zip(done).collect(), kept: place.look() }
+        }
         Err(failure) => {
             let replies = replies.into_iter().map(|reply| (reply, Err(failure.clone()))).collect();
             Written { replies, kept: Err(failure) }
@@ -176,8 +178,12 @@ fn commit(
     works: Vec<Work>,
     is_there: impl FnOnce() -> Result<(), StoreError>,
 ) -> Result<Vec<Done>, StoreError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let done = works.into_iter().map(|work| apply(&transaction, work)).collect::<Result<Vec<Done>, StoreError>>()?;
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let done = works
+        .into_iter()
+        .map(|work| apply(&transaction, work))
+        .collect::<Result<Vec<Done>, StoreError>>()?;
     let more: i64 = done.iter().flatten().flatten().map(waits_more).sum();
     if more != 0 {
         queries::add_waiting(&transaction, more)?;
@@ -199,7 +205,12 @@ fn apply(transaction: &Connection, work: Work) -> Result<Done, StoreError> {
     let done = work(transaction);
     match &done {
         Ok(_) => queries::release(transaction)?,
-        Err(failure @ (StoreError::Full | StoreError::Damaged(_) | StoreError::Gone(_) | StoreError::Closed)) => {
+        Err(
+            failure @ (StoreError::Full
+            | StoreError::Damaged(_)
+            | StoreError::Gone(_)
+            | StoreError::Closed),
+        ) => {
             return Err(failure.clone());
         }
         // On some errors SQLite undoes the whole transaction by itself; what followed would be outside of any.
@@ -217,7 +228,9 @@ mod tests {
 
     fn memory() -> Connection {
         let connection = Connection::open_in_memory().expect("memory");
-        connection.execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT").expect("the schema is right");
+        connection
+            .execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT")
+            .expect("the schema is right");
         connection
     }
 
@@ -226,7 +239,9 @@ mod tests {
     }
 
     fn stored(connection: &Connection) -> i64 {
-        connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("it can be read")
+        connection
+            .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+            .expect("it can be read")
     }
 
     fn works(list: Vec<fn(&Connection) -> Done>) -> Vec<Work> {
@@ -237,11 +252,20 @@ mod tests {
     fn a_command_that_fails_half_way_is_undone_and_the_others_are_not() {
         let mut connection = memory();
         let half: fn(&Connection) -> Done = |c| put(c, 2).and(Err(StoreError::Outdated));
-        let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), half, |c| put(c, 1).map(|()| Vec::new()), |c| {
-            put(c, 3).map(|()| Vec::new())
-        }]);
+        let batch = works(vec![
+            |c| put(c, 1).map(|()| Vec::new()),
+            half,
+            |c| put(c, 1).map(|()| Vec::new()),
+            |c| put(c, 3).map(|()| Vec::new()),
+        ]);
         let done = commit(&mut connection, batch, || Ok(())).expect("the batch is committed");
-        assert!(matches!(done[..], [Ok(_), Err(StoreError::Outdated), Err(StoreError::Failed(_)), Ok(_)]), "{done:?}");
+        assert!(
+            matches!(
+                done[..],
+                [Ok(_), Err(StoreError::Outdated), Err(StoreError::Failed(_)), Ok(_)]
+            ),
+            "{done:?}"
+        );
         assert_eq!(stored(&connection), 2);
     }
 
@@ -270,7 +294,9 @@ mod tests {
             c.execute_batch("INSERT OR ROLLBACK INTO t VALUES (1)").map_err(failed)?;
             Ok(Vec::new())
         };
-        let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), undone, |c| put(c, 5).map(|()| Vec::new())]);
+        let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), undone, |c| {
+            put(c, 5).map(|()| Vec::new())
+        }]);
         assert!(matches!(commit(&mut connection, batch, || Ok(())), Err(StoreError::Failed(_))));
         assert_eq!(stored(&connection), 0);
     }

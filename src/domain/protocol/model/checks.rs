@@ -69,7 +69,15 @@ fn two_crashes_and_two_lost_answers_among_all_other_faults() {
 
 #[test]
 fn a_full_disk_a_forgotten_log_a_deadline_and_a_timeout_change_nothing_of_that() {
-    let faults = Faults { crashes: 1, silences: 1, forgets: 1, full_disks: 1, deadlines: 1, timeouts: 1, ..NONE };
+    let faults = Faults {
+        crashes: 1,
+        silences: 1,
+        forgets: 1,
+        full_disks: 1,
+        deadlines: 1,
+        timeouts: 1,
+        ..NONE
+    };
     holds("disk, log, deadline, timeout", Plan { faults, ..CALM });
     holds("two of each", Plan { faults: Faults { crashes: 2, silences: 2, ..NONE }, ..CALM });
 }
@@ -94,8 +102,12 @@ fn output_is_kept_after_the_end_whatever_comes_between() {
     let faults = Faults { crashes: 1, silences: 1, ..NONE };
     let search = holds("kept output", Plan { spec, faults, ..CALM });
     // The next attempt does not wait for it.
-    assert!(search.saw(|world, job| !world.kept[0] && job.attempt.0 == 2 && world.driver.is_some()));
-    assert!(search.saw(|world, job| job.is_over() && !world.kept[0] && world.engine.named[0].is_some()));
+    assert!(
+        search.saw(|world, job| !world.kept[0] && job.attempt.0 == 2 && world.driver.is_some())
+    );
+    assert!(
+        search.saw(|world, job| job.is_over() && !world.kept[0] && world.engine.named[0].is_some())
+    );
 }
 
 #[test]
@@ -103,13 +115,16 @@ fn a_container_that_is_to_be_kept_is_kept_and_no_other_is() {
     let spec = r#"{"image":"busybox","keep_container":true}"#;
     let faults = Faults { crashes: 1, silences: 1, requests: 1, ..NONE };
     let search = holds("kept", Plan { spec, faults, ..CALM });
-    assert!(search.saw(|world, job| job.is_over() && world.driver.is_none() && world.engine.named[0].is_some()));
+    assert!(search.saw(|world, job| job.is_over()
+        && world.driver.is_none()
+        && world.engine.named[0].is_some()));
 }
 
 #[test]
 fn an_image_that_has_to_be_pulled_changes_nothing_of_that() {
     // With crashes and lost answers: `a_create_that_arrives_while_the_image_is_pulled_does_not_hold_the_job_up`.
-    let faults = Faults { restarts: 1, removals: 1, full_disks: 1, requests: 1, deadlines: 1, ..NONE };
+    let faults =
+        Faults { restarts: 1, removals: 1, full_disks: 1, requests: 1, deadlines: 1, ..NONE };
     holds("pull missing", Plan { image: false, faults, ..CALM });
     holds("pull always", Plan { spec: r#"{"image":"busybox","pull":"always"}"#, faults, ..CALM });
     let never = Plan { spec: r#"{"image":"busybox","pull":"never"}"#, image: false, ..CALM };
@@ -119,16 +134,21 @@ fn an_image_that_has_to_be_pulled_changes_nothing_of_that() {
 #[test]
 fn where_the_settle_time_holds_only_a_log_with_a_gap_leaves_it_open_whether_it_ran() {
     let faults = Faults { crashes: 2, silences: 2, requests: 1, ..NONE };
-    let ambiguous = |job: &crate::domain::job::Job| job.state.reason() == Some(Reason::StartAmbiguous);
+    let ambiguous =
+        |job: &crate::domain::job::Job| job.state.reason() == Some(Reason::StartAmbiguous);
     let whole = holds("settled", Plan { settle_holds: true, faults, ..CALM });
     assert!(!whole.saw(|_, job| ambiguous(job)));
-    let with_a_gap = Plan { settle_holds: true, faults: Faults { crashes: 1, forgets: 1, ..NONE }, ..CALM };
+    let with_a_gap =
+        Plan { settle_holds: true, faults: Faults { crashes: 1, forgets: 1, ..NONE }, ..CALM };
     assert!(holds("settled, and a log with a gap", with_a_gap).saw(|_, job| ambiguous(job)));
 }
 
 #[test]
 fn with_a_log_as_docker_is_asked_it_is_the_settle_time_that_prevents_a_second_start() {
-    for faults in [Faults { forgets: 1, ..CRASHES_AND_SILENCES }, Faults { restarts: 1, ..CRASHES_AND_SILENCES }] {
+    for faults in [
+        Faults { forgets: 1, ..CRASHES_AND_SILENCES },
+        Faults { restarts: 1, ..CRASHES_AND_SILENCES },
+    ] {
         let plan = Plan { as_docker: true, settle_holds: true, faults, ..CALM };
         assert!(Search::through(&plan, |broken| broken == Broken::SecondStart).is_ok());
     }
@@ -223,7 +243,8 @@ fn a_container_that_is_removed_before_its_output_is_kept_takes_it_along() {
 #[test]
 fn an_engine_that_was_killed_over_a_start_does_not_know_of_it_and_a_second_one_is_found() {
     let faults = Faults { restarts: 1, silences: 1, ..NONE };
-    let plan = Plan { as_docker: true, settle_holds: true, faults, ..without(Rule::AskWhoCreatedIt) };
+    let plan =
+        Plan { as_docker: true, settle_holds: true, faults, ..without(Rule::AskWhoCreatedIt) };
     way_to(Broken::SecondStart, plan);
 }
 
@@ -238,14 +259,19 @@ fn a_create_that_arrives_while_the_image_is_pulled_does_not_hold_the_job_up() {
 
 #[test]
 fn with_a_log_as_docker_is_asked_nothing_is_started_twice() {
-    for faults in [Faults { silences: 1, forgets: 1, ..NONE }, Faults { silences: 1, restarts: 1, ..NONE }] {
+    for faults in
+        [Faults { silences: 1, forgets: 1, ..NONE }, Faults { silences: 1, restarts: 1, ..NONE }]
+    {
         holds("a log with the removal", Plan { as_docker: true, faults, ..CALM });
     }
 }
 
 #[test]
 fn a_fence_that_asks_twice_for_the_removal_waits_for_it_before_it_asks_the_log() {
-    holds("a removal under way", Plan { as_docker: true, faults: Faults { crashes: 1, silences: 1, ..NONE }, ..CALM });
+    holds(
+        "a removal under way",
+        Plan { as_docker: true, faults: Faults { crashes: 1, silences: 1, ..NONE }, ..CALM },
+    );
 }
 
 #[test]

@@ -130,7 +130,9 @@ impl Moves<'_> {
     fn sight(&self, driver: &Driver, job: &Job) -> Sight {
         let sight = super::sight(driver.sight);
         match (sight, meant(job)) {
-            (Sight::Present(container), Some(id)) if self.plan.without == Some(Rule::CompareIds) => {
+            (Sight::Present(container), Some(id))
+                if self.plan.without == Some(Rule::CompareIds) =>
+            {
                 Sight::Present(Container { id: container_id(id), ..container })
             }
             (sight, _) => sight,
@@ -140,7 +142,11 @@ impl Moves<'_> {
     /// The container that a call by this id reaches.
     fn reached(&self, driver: &Driver, id: Id) -> Id {
         let here = self.from.engine.named[self.name(driver)];
-        if self.plan.without == Some(Rule::CompareIds) { here.map_or(id, |thing| thing.id) } else { id }
+        if self.plan.without == Some(Rule::CompareIds) {
+            here.map_or(id, |thing| thing.id)
+        } else {
+            id
+        }
     }
 
     fn name(&self, driver: &Driver) -> usize {
@@ -168,7 +174,9 @@ impl Moves<'_> {
         match next {
             Step::Rest => {}
             Step::Look => self.look(driver, Then::Decide),
-            Step::Record(Event::Intend(id)) if self.plan.without == Some(Rule::IntendBeforeStarting) => {
+            Step::Record(Event::Intend(id))
+                if self.plan.without == Some(Rule::IntendBeforeStarting) =>
+            {
                 self.start(driver, number(&id));
             }
             Step::Record(event) => self.write("writes down what it knows", driver, event),
@@ -178,7 +186,9 @@ impl Moves<'_> {
             Step::Fence(intent) if self.plan.without == Some(Rule::FenceBeforeStartingAgain) => {
                 self.start(driver, number(&intent.container));
             }
-            Step::Fence(intent) => self.settle(driver, self.reached(&driver, number(&intent.container))),
+            Step::Fence(intent) => {
+                self.settle(driver, self.reached(&driver, number(&intent.container)))
+            }
             Step::Watch => self.watch(driver),
             Step::Stop(id) => self.stop(driver, number(&id)),
             Step::Collect(_, exit) => self.collect(driver, exit.code),
@@ -197,10 +207,19 @@ impl Moves<'_> {
             _ if being_removed => At::Reread,
             Then::Taken if here.is_none() => At::Reread,
             Then::Stopped if stage == Some(Stage::Running) => At::Reread,
-            Then::Refused if matches!(stage, Some(Stage::Created | Stage::Refused)) => At::Write(Finding::StartFailed),
-            Then::Fence(id) if here == Some(Thing { id, stage: Stage::Created }) => self.fence_with(id),
+            Then::Refused if matches!(stage, Some(Stage::Created | Stage::Refused)) => {
+                At::Write(Finding::StartFailed)
+            }
+            Then::Fence(id) if here == Some(Thing { id, stage: Stage::Created }) => {
+                self.fence_with(id)
+            }
             Then::TimeIsUp if stage == Some(Stage::Running) => At::Write(Finding::TimeIsUp),
-            Then::Decide | Then::Taken | Then::Refused | Then::Stopped | Then::Fence(_) | Then::TimeIsUp => At::Top,
+            Then::Decide
+            | Then::Taken
+            | Then::Refused
+            | Then::Stopped
+            | Then::Fence(_)
+            | Then::TimeIsUp => At::Top,
         };
         // A log as Docker's is asked from this look on: what it lost before does not matter.
         let from_here = matches!(then, Then::Fence(_)) && self.plan.as_docker;
@@ -217,7 +236,9 @@ impl Moves<'_> {
         let pulled = Driver { pulled: true, ..driver.to(At::Write(Finding::Pulled)) };
         self.drive("pulls", pulled, |w| w.engine.image = true);
         self.silence("gets no answer to pull", driver.to(At::Reread), |_| {});
-        self.silence("gets no answer to pull, which is done", driver.to(At::Reread), |w| w.engine.image = true);
+        self.silence("gets no answer to pull, which is done", driver.to(At::Reread), |w| {
+            w.engine.image = true
+        });
     }
 
     fn create(&mut self, driver: Driver) {
@@ -225,7 +246,9 @@ impl Moves<'_> {
             return self.write("is too late", driver, Event::MissDeadline);
         }
         let name = self.name(&driver);
-        self.unanswered("asks to create, without an answer", driver.to(At::Reread), |w| w.engine.creates[name] += 1);
+        self.unanswered("asks to create, without an answer", driver.to(At::Reread), |w| {
+            w.engine.creates[name] += 1
+        });
         let mut engine = self.from.engine;
         let never = self.book.job(driver.job).spec.fields().pull == Some(PullPolicy::Never);
         let at = match engine.create(name) {
@@ -243,7 +266,9 @@ impl Moves<'_> {
         let driver = Driver { start_not_called: driver.start_not_called && !marks, ..driver };
         let is_failure = self.plan.without == Some(Rule::NoAnswerIsNoFailure);
         let unanswered = if is_failure { At::Write(Finding::StartFailed) } else { At::Reread };
-        self.unanswered("asks to start, without an answer", driver.to(unanswered), |w| w.engine.starts.add(id));
+        self.unanswered("asks to start, without an answer", driver.to(unanswered), |w| {
+            w.engine.starts.add(id)
+        });
         for (says, can_run) in [("starts", true), ("cannot start", false)] {
             let mut engine = self.from.engine;
             let then = match engine.start(id, can_run) {
@@ -263,14 +288,17 @@ impl Moves<'_> {
 
     fn stop(&mut self, driver: Driver, id: Id) {
         self.silence("gets no answer to stop", driver.to(At::Reread), |_| {});
-        self.silence("gets no answer to stop, which is done", driver.to(At::Reread), |w| w.engine.stop(id));
+        self.silence("gets no answer to stop, which is done", driver.to(At::Reread), |w| {
+            w.engine.stop(id)
+        });
         self.drive("stops", driver.to(At::Look(Then::Stopped)), |w| w.engine.stop(id));
     }
 
     /// Asks of a killed process whether the engine that answers is the one that started it. After a restart it is not, or
     /// cannot tell.
     fn collect(&mut self, driver: Driver, code: i32) {
-        let exited = |by_engine_restart| driver.to(At::Write(Finding::Exited { by_engine_restart }));
+        let exited =
+            |by_engine_restart| driver.to(At::Write(Finding::Exited { by_engine_restart }));
         self.drive("sees the end", exited(false), |_| {});
         if code == 137 && !matches!(self.book.job(driver.job).state, State::Stopping(_)) {
             self.silence("is not told whose doing it was", driver.to(At::Reread), |_| {});
@@ -289,7 +317,8 @@ impl Moves<'_> {
 
     /// The container is there and untouched.
     fn fence_with(&self, id: Id) -> At {
-        let asks_first = matches!(self.plan.without, Some(Rule::RemoveBeforeAsking | Rule::RemoveInTheFence));
+        let asks_first =
+            matches!(self.plan.without, Some(Rule::RemoveBeforeAsking | Rule::RemoveInTheFence));
         if asks_first { At::Ask(id) } else { At::PutOutOfReach(id) }
     }
 
@@ -313,12 +342,16 @@ impl Moves<'_> {
             Testimony::NotSeen if self.plan.without == Some(Rule::RemoveBeforeAsking) => {
                 driver.to(At::PutOutOfReach(id))
             }
-            Testimony::NotSeen => {
-                Driver { sight: Seen::Absent, fenced: Some((id, Fenced::NeverStarted)), ..driver.to(At::Top) }
-            }
-            Testimony::Seen | Testimony::CannotTell => {
-                Driver { sight: Seen::Absent, fenced: Some((id, Fenced::Ambiguous)), ..driver.to(At::Top) }
-            }
+            Testimony::NotSeen => Driver {
+                sight: Seen::Absent,
+                fenced: Some((id, Fenced::NeverStarted)),
+                ..driver.to(At::Top)
+            },
+            Testimony::Seen | Testimony::CannotTell => Driver {
+                sight: Seen::Absent,
+                fenced: Some((id, Fenced::Ambiguous)),
+                ..driver.to(At::Top)
+            },
         };
         self.drive("asks the log", driver, |_| {});
     }
@@ -340,7 +373,9 @@ impl Moves<'_> {
                 Step::Collect(run, exit) => {
                     Event::Exited(Ending { run, exit, by_engine_restart, stop_was_called: false })
                 }
-                other => unreachable!("nothing that it holds has changed since it was to collect: {other:?}"),
+                other => unreachable!(
+                    "nothing that it holds has changed since it was to collect: {other:?}"
+                ),
             },
         };
         self.write("writes down what it found", driver, event);
@@ -348,7 +383,11 @@ impl Moves<'_> {
 
     /// One transition. A disk that says it failed may have written it.
     fn write(&mut self, says: &'static str, driver: Driver, event: Event) {
-        let event = if self.from.late && matches!(event, Event::Intend(_)) { Event::MissDeadline } else { event };
+        let event = if self.from.late && matches!(event, Event::Intend(_)) {
+            Event::MissDeadline
+        } else {
+            event
+        };
         let container = if let Event::Intend(id) = &event { Some(number(id)) } else { None };
         let again = driver.to(At::Reread);
         let Ok(job) = self.book.on(driver.job, event) else {
@@ -368,12 +407,17 @@ impl Moves<'_> {
         self.full_disk("finds the disk full", again, |_| {});
         self.full_disk("hears of a write that it failed, which it did not", again, commit);
         let knows = container.is_some() && self.plan.without != Some(Rule::KnowWhatWasNotCalled);
-        self.drive(says, Driver { job, start_not_called: knows, fenced: None, ..driver.to(At::Top) }, commit);
+        self.drive(
+            says,
+            Driver { job, start_not_called: knows, fenced: None, ..driver.to(At::Top) },
+            commit,
+        );
     }
 
     /// In the real one a job that is too late and was changed meanwhile is looked at once more before it is read again.
     fn reread(&mut self, driver: Driver) {
-        let same_attempt = self.book.job(driver.job).attempt == self.book.job(self.from.disk).attempt;
+        let same_attempt =
+            self.book.job(driver.job).attempt == self.book.job(self.from.disk).attempt;
         let fresh = Driver::found(self.from.disk);
         let driver = if same_attempt {
             let Driver { start_not_called, pulled, fenced, .. } = driver;
@@ -381,7 +425,8 @@ impl Moves<'_> {
         } else {
             fresh
         };
-        let claimed = matches!(self.book.job(driver.job).state, State::Pulling | State::Starting(None));
+        let claimed =
+            matches!(self.book.job(driver.job).state, State::Pulling | State::Starting(None));
         let at = if claimed && self.from.late { At::Write(Finding::TooLate) } else { At::Top };
         self.drive("reads the job again", driver.to(at), |_| {});
     }
@@ -390,10 +435,13 @@ impl Moves<'_> {
 /// The container that the job's state names.
 fn meant(job: &Job) -> Option<Id> {
     match &job.state {
-        State::Starting(Some(intent)) | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
+        State::Starting(Some(intent))
+        | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
             Some(number(&intent.container))
         }
-        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => Some(number(&run.container)),
+        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => {
+            Some(number(&run.container))
+        }
         State::Scheduled
         | State::Queued(_)
         | State::Retrying(_)

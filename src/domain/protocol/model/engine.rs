@@ -177,7 +177,9 @@ impl Engine {
                 self.named[name] = Some(Thing { id, stage: Stage::Refused });
                 Start::Refused
             }
-            Some(Stage::Refused | Stage::Exited(_) | Stage::Running | Stage::Removing) | None => Start::LookAtIt,
+            Some(Stage::Refused | Stage::Exited(_) | Stage::Running | Stage::Removing) | None => {
+                Start::LookAtIt
+            }
         }
     }
 
@@ -200,7 +202,9 @@ impl Engine {
     pub(super) fn remove(&mut self, id: Id, plan: &Plan) -> Removal {
         let Some(name) = self.name_of(id) else { return Removal::Done };
         match self.named[name].map(|thing| thing.stage) {
-            Some(Stage::Running) if plan.without == Some(Rule::NeverForce) => self.truth.murder = true,
+            Some(Stage::Running) if plan.without == Some(Rule::NeverForce) => {
+                self.truth.murder = true
+            }
             Some(Stage::Running) => return Removal::Conflict,
             Some(Stage::Removing) if plan.as_docker => return Removal::UnderWay,
             Some(Stage::Created | Stage::Refused | Stage::Exited(_) | Stage::Removing) | None => {}
@@ -259,7 +263,8 @@ impl Engine {
     /// engine which was asked to start it, or it proves nothing.
     pub(super) fn testimony_of_a_start(&self, id: Id, plan: &Plan) -> Testimony {
         let is_its_own = !self.inherited.has(id) || plan.without == Some(Rule::AskWhoCreatedIt);
-        let covers = is_its_own && !self.forgot.has(id) && (!plan.as_docker || self.log_of_removals.has(id));
+        let covers =
+            is_its_own && !self.forgot.has(id) && (!plan.as_docker || self.log_of_removals.has(id));
         match (self.log.has(id), covers) {
             (true, _) => Testimony::Seen,
             (false, true) => Testimony::NotSeen,

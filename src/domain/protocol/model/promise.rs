@@ -46,14 +46,23 @@ pub(super) fn broken(world: &World, book: &Book, plan: &Plan) -> Vec<Broken> {
     check((0..ATTEMPTS).all(|name| may_run(world, job, name)), Broken::RunsUnseen);
     check(!truth.murder, Broken::Murder);
     check(!truth.output_lost, Broken::OutputLost);
-    check((0..ATTEMPTS).all(|name| !world.kept[name] || has_ended(job, name)), Broken::KeptBeforeTheEnd);
+    check(
+        (0..ATTEMPTS).all(|name| !world.kept[name] || has_ended(job, name)),
+        Broken::KeptBeforeTheEnd,
+    );
     check(!world.refused, Broken::Refused);
     check(world.engine.made < TOO_MANY_CONTAINERS, Broken::OneAfterTheOther);
     if let State::Ended(end) = &job.state {
         check(is_true(world, job, end), Broken::WrongEnd);
-        check(end.outcome != Outcome::Unknown || is_unknown(world, book, end), Broken::UnknownWithoutNeed);
+        check(
+            end.outcome != Outcome::Unknown || is_unknown(world, book, end),
+            Broken::UnknownWithoutNeed,
+        );
         if plan.strict {
-            check(end.outcome != Outcome::Unknown || nobody_knew(world, book, end), Broken::UnknownThoughItKnew);
+            check(
+                end.outcome != Outcome::Unknown || nobody_knew(world, book, end),
+                Broken::UnknownThoughItKnew,
+            );
             check(end.outcome != Outcome::TimedOut || truth.overran, Broken::TimedOutThoughItEnded);
         }
     }
@@ -73,7 +82,9 @@ pub(super) fn is_at_rest(world: &World, book: &Book) -> bool {
     let keep = job.spec.fields().keep_container == Some(true);
     let stays = |stage, is_kept| keep && is_kept && matches!(stage, Stage::Exited(_));
     let things = world.engine.named.iter().zip(world.kept);
-    let gone = things.filter_map(|(thing, kept)| Some((thing.as_ref()?, kept))).all(|(it, kept)| stays(it.stage, kept));
+    let gone = things
+        .filter_map(|(thing, kept)| Some((thing.as_ref()?, kept)))
+        .all(|(it, kept)| stays(it.stage, kept));
     job.is_over() && world.driver.is_none() && gone
 }
 
@@ -82,10 +93,11 @@ fn may_run(world: &World, job: &Job, name: usize) -> bool {
     let runs = world.engine.named[name].filter(|thing| thing.stage == Stage::Running);
     let Some(thing) = runs else { return true };
     let named = match &job.state {
-        State::Starting(Some(intent)) | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
-            &intent.container
+        State::Starting(Some(intent))
+        | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => &intent.container,
+        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => {
+            &run.container
         }
-        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => &run.container,
         State::Scheduled
         | State::Queued(_)
         | State::Retrying(_)
@@ -105,8 +117,12 @@ fn is_true(world: &World, job: &Job, end: &End) -> bool {
     match (end.outcome, &end.exit) {
         (Outcome::Unknown, exit) => exit.is_none(),
         // With retries an earlier attempt may have run.
-        (Outcome::Canceled | Outcome::Missed, _) => job.spec.retry().attempts() > 0 || truth.starts[0] == 0,
-        (Outcome::Succeeded | Outcome::Failed | Outcome::TimedOut | Outcome::Stopped, None) => truth.starts[name] == 0,
+        (Outcome::Canceled | Outcome::Missed, _) => {
+            job.spec.retry().attempts() > 0 || truth.starts[0] == 0
+        }
+        (Outcome::Succeeded | Outcome::Failed | Outcome::TimedOut | Outcome::Stopped, None) => {
+            truth.starts[name] == 0
+        }
         (outcome, Some(exit)) => {
             let how = truth.ended[name];
             truth.starts[name] == 1
@@ -133,7 +149,8 @@ fn is_unknown(world: &World, book: &Book, end: &End) -> bool {
         Some(Reason::ContainerRemoved) => was_removed,
         Some(Reason::StartAmbiguous) => {
             let engine = &world.engine;
-            was_removed && (truth.began.has(id) || engine.forgot.has(id) || engine.inherited.has(id))
+            was_removed
+                && (truth.began.has(id) || engine.forgot.has(id) || engine.inherited.has(id))
         }
         _ => false,
     }

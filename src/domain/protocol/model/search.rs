@@ -44,11 +44,13 @@ impl Book {
 
     fn write(&mut self, job: Job) -> JobNo {
         let detail = job.state.detail().expect("strings, numbers and times");
-        let (status, next) = (job.state.status(), JobNo::try_from(self.jobs.len()).expect("few are different"));
+        let (status, next) =
+            (job.state.status(), JobNo::try_from(self.jobs.len()).expect("few are different"));
         match self.numbers.entry((job.attempt.0, status, detail)) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(place) => {
-                let state = State::from_parts(status, place.key().2.as_deref()).expect("we wrote it");
+                let state =
+                    State::from_parts(status, place.key().2.as_deref()).expect("we wrote it");
                 self.jobs.push(Job { state, ..job });
                 *place.insert(next)
             }
@@ -68,15 +70,22 @@ pub(super) struct Search {
 
 impl Search {
     /// Visits every state. Ends early, with the way to it, where a promise is broken that is looked for.
-    pub(super) fn through(plan: &Plan, looks_for: impl Fn(Broken) -> bool) -> Result<Self, (Broken, String)> {
+    pub(super) fn through(
+        plan: &Plan,
+        looks_for: impl Fn(Broken) -> bool,
+    ) -> Result<Self, (Broken, String)> {
         let mut book = Book::default();
         let first = World::at_first(plan, &mut book);
         let begin = Move { who: "somebody", does: "submits the job", is_due: true };
-        let mut search = Self { book, worlds: vec![first], ways: vec![(0, begin)], due: vec![Vec::new()] };
-        let mut known: HashMap<World, usize, BuildHasherDefault<Quick>> = HashMap::from_iter([(first, 0)]);
+        let mut search =
+            Self { book, worlds: vec![first], ways: vec![(0, begin)], due: vec![Vec::new()] };
+        let mut known: HashMap<World, usize, BuildHasherDefault<Quick>> =
+            HashMap::from_iter([(first, 0)]);
         let mut visited = 0;
         while let Some(world) = search.worlds.get(visited).copied() {
-            if let Some(broken) = broken(&world, &search.book, plan).into_iter().find(|broken| looks_for(*broken)) {
+            if let Some(broken) =
+                broken(&world, &search.book, plan).into_iter().find(|broken| looks_for(*broken))
+            {
                 return Err((broken, search.way_to(visited)));
             }
             for (step, next) in Moves::of(plan, &mut search.book, world) {
@@ -87,7 +96,8 @@ impl Search {
                     search.worlds.len() - 1
                 });
                 if step.is_due && number != visited {
-                    search.due[number].push(u32::try_from(visited).expect("fewer states than that"));
+                    search.due[number]
+                        .push(u32::try_from(visited).expect("fewer states than that"));
                 }
             }
             visited += 1;
@@ -112,7 +122,9 @@ impl Search {
         let mut todo: Vec<usize> = (0..self.worlds.len()).filter(at_rest).collect();
         while let Some(number) = todo.pop() {
             if !std::mem::replace(&mut leads[number], true) {
-                todo.extend(self.due[number].iter().map(|from| *from as usize).filter(|from| !leads[*from]));
+                todo.extend(
+                    self.due[number].iter().map(|from| *from as usize).filter(|from| !leads[*from]),
+                );
             }
         }
         match leads.iter().position(|leads| !leads) {
@@ -136,10 +148,19 @@ impl Search {
     fn line(&self, step: Move, world: &World) -> String {
         let job = self.book.job(world.disk);
         let mut line = format!("{} {}", step.who, step.does);
-        let on_disk =
-            if job.state == State::Starting(None) { "claimed".to_owned() } else { job.state.status().to_string() };
+        let on_disk = if job.state == State::Starting(None) {
+            "claimed".to_owned()
+        } else {
+            job.state.status().to_string()
+        };
         let reason = job.state.reason().map(|reason| format!("/{reason}")).unwrap_or_default();
-        let engine: Vec<_> = world.engine.named.iter().flatten().map(|t| format!("{} {:?}", t.id, t.stage)).collect();
+        let engine: Vec<_> = world
+            .engine
+            .named
+            .iter()
+            .flatten()
+            .map(|t| format!("{} {:?}", t.id, t.stage))
+            .collect();
         let _ = write!(line, "  [{on_disk}{reason} | {}]", engine.join(", "));
         line
     }

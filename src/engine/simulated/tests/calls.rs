@@ -14,8 +14,12 @@ async fn a_container_runs_as_long_as_its_script_says_and_again_when_started_agai
     bench.engine.start(&id).await.expect("it runs again");
     sleep(ms(2_000)).await;
     bench.engine.remove(&id).await.expect("it is removed");
-    let lasted = |run: Run| run.ended.map(|(at, code)| ((at - run.started_at).num_milliseconds(), code));
-    assert_eq!(bench.engine.runs().into_iter().map(lasted).collect::<Vec<_>>(), [Some((2_000, 7)), Some((2_000, 7))]);
+    let lasted =
+        |run: Run| run.ended.map(|(at, code)| ((at - run.started_at).num_milliseconds(), code));
+    assert_eq!(
+        bench.engine.runs().into_iter().map(lasted).collect::<Vec<_>>(),
+        [Some((2_000, 7)), Some((2_000, 7))]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -27,7 +31,10 @@ async fn a_stop_ends_what_listens_at_once_and_kills_what_does_not_after_the_grac
     bench.engine.stop(&listens, ms(5_000)).await.expect("it stops");
     assert_eq!((bench.stands(1).await.as_str(), began.elapsed() < ms(100)), ("exited 143", true));
     bench.engine.stop(&deaf, ms(5_000)).await.expect("it is killed");
-    assert_eq!((bench.stands(2).await.as_str(), began.elapsed() >= ms(5_000)), ("exited 137", true));
+    assert_eq!(
+        (bench.stands(2).await.as_str(), began.elapsed() >= ms(5_000)),
+        ("exited 137", true)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +96,10 @@ async fn a_late_call_has_the_answer_of_what_it_then_found() {
     let id = bench.run(1, "sleep 60").await;
     conflicts(bench.engine.remove(&id).await);
 
-    let bench = with(Settings { faults: Some(nth(Call::Create, 1, Fault::Late(ms(50)))), ..Settings::default() });
+    let bench = with(Settings {
+        faults: Some(nth(Call::Create, 1, Fault::Late(ms(50)))),
+        ..Settings::default()
+    });
     bench.create(1, "true").await;
     conflicts(bench.engine.create(&launch(1, "true")).await);
 
@@ -145,7 +155,8 @@ async fn an_image_to_pull_is_there_when_its_layers_are() {
     assert_eq!(began.elapsed(), ms(1_000));
     well.engine.create(&launch).await.expect("it is there");
 
-    let half = with(Settings { faults: Some(nth(Call::Layer, 2, Fault::Ends)), ..Settings::default() });
+    let half =
+        with(Settings { faults: Some(nth(Call::Layer, 2, Fault::Ends)), ..Settings::default() });
     refused(pull(&half).await, Reason::PullFailed);
     assert!(matches!(half.engine.create(&launch).await, Err(EngineError::NoSuchImage)));
     pull(&half).await.expect("the second time it comes");
@@ -205,7 +216,15 @@ async fn followed_lines_come_in_their_time_and_the_unfinished_last_one_does_not(
     }
     assert_eq!(said, [("one".to_owned(), 0), ("two".to_owned(), 1)]);
     assert_eq!(began.elapsed(), ms(2_000));
-    let all = bench.engine.logs(&id, false).await.expect("output").next().await.expect("all").expect("lines");
+    let all = bench
+        .engine
+        .logs(&id, false)
+        .await
+        .expect("output")
+        .next()
+        .await
+        .expect("all")
+        .expect("lines");
     let last = all.iter().next_back().expect("a line");
     assert_eq!((all.len(), last.text, last.complete), (3, &b"three"[..], false));
 }

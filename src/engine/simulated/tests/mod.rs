@@ -19,7 +19,9 @@ struct TestClock {
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         let began = Timestamp::from_timestamp(1_800_000_000, 0).expect("a time");
-        began + self.began.elapsed() + chrono::Duration::seconds(self.set_by_seconds.load(Ordering::Relaxed))
+        began
+            + self.began.elapsed()
+            + chrono::Duration::seconds(self.set_by_seconds.load(Ordering::Relaxed))
     }
 }
 
@@ -33,7 +35,10 @@ fn bench() -> Bench {
 }
 
 fn with(settings: Settings) -> Bench {
-    let clock = Arc::new(TestClock { began: tokio::time::Instant::now(), set_by_seconds: AtomicI64::new(0) });
+    let clock = Arc::new(TestClock {
+        began: tokio::time::Instant::now(),
+        set_by_seconds: AtomicI64::new(0),
+    });
     Bench { engine: SimulatedEngine::new(clock.clone(), settings), clock }
 }
 
@@ -48,7 +53,8 @@ fn ours() -> InstanceId {
 
 fn launch(job: u8, command: &str) -> Launch {
     let job = JobId::from_bytes([job; 16]);
-    let spec = serde_json::from_value(serde_json::json!({"command": ["sh", "-c", command]})).expect("a spec");
+    let spec = serde_json::from_value(serde_json::json!({"command": ["sh", "-c", command]}))
+        .expect("a spec");
     Launch {
         name: ContainerName::of(job, Attempt(1)),
         owner: Owner { instance: ours(), job, attempt: Attempt(1) },
@@ -81,7 +87,11 @@ impl Bench {
     }
 
     async fn phase(&self, job: u8) -> Option<Phase> {
-        self.engine.named(&launch(job, "true").name).await.expect("an answer").map(|container| container.phase)
+        self.engine
+            .named(&launch(job, "true").name)
+            .await
+            .expect("an answer")
+            .map(|container| container.phase)
     }
 
     /// `created`, `running`, its exit code, or `gone`.
@@ -101,7 +111,10 @@ impl Bench {
     }
 
     /// What the hints that come within a second are about.
-    async fn hints_within_a_second(&self, hints: &mut BoxStream<'static, Result<Hint, EngineError>>) -> Vec<u8> {
+    async fn hints_within_a_second(
+        &self,
+        hints: &mut BoxStream<'static, Result<Hint, EngineError>>,
+    ) -> Vec<u8> {
         let mut jobs = Vec::new();
         let until = tokio::time::Instant::now() + ms(1_000);
         while let Ok(Some(hint)) = tokio::time::timeout_at(until, hints.next()).await {
@@ -120,5 +133,8 @@ fn conflicts<T: std::fmt::Debug>(answer: Result<T, EngineError>) {
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, EngineError>, with: Reason) {
-    assert!(matches!(&answer, Err(EngineError::Refused { reason, .. }) if *reason == with), "{answer:?}");
+    assert!(
+        matches!(&answer, Err(EngineError::Refused { reason, .. }) if *reason == with),
+        "{answer:?}"
+    );
 }

@@ -4,7 +4,9 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_goes_down_keeps_ends_or_loses_what_runs() {
-    for (toll, then) in [(Toll::Kept, "running"), (Toll::Ended, "exited 137"), (Toll::Lost, "exited 255")] {
+    for (toll, then) in
+        [(Toll::Kept, "running"), (Toll::Ended, "exited 137"), (Toll::Lost, "exited 255")]
+    {
         let bench = bench();
         bench.run(1, "sleep 60").await;
         let mut hints = bench.engine.events(ours()).await.expect("a stream");
@@ -26,7 +28,12 @@ async fn an_engine_that_goes_down_keeps_ends_or_loses_what_runs() {
             Toll::Lost => Some(5),
         };
         assert_eq!(dead_for, dated, "{toll:?}");
-        let ended = bench.engine.evidence().last().map(|e| (e.at, e.what != Happened::Start)).expect("evidence");
+        let ended = bench
+            .engine
+            .evidence()
+            .last()
+            .map(|e| (e.at, e.what != Happened::Start))
+            .expect("evidence");
         assert_eq!(ended.1, toll != Toll::Kept, "the evidence has what the engine did not see");
     }
 }
@@ -36,13 +43,19 @@ async fn a_restarted_engine_remembers_containers_and_no_events() {
     let bench = bench();
     let since = bench.clock.now();
     let id = bench.run(1, "sleep 60").await;
-    let asked = async |bench: &Bench, question| bench.engine.testimony(&id, question, since).await.expect("an answer");
+    let asked = async |bench: &Bench, question| {
+        bench.engine.testimony(&id, question, since).await.expect("an answer")
+    };
     assert_eq!(asked(&bench, Question::StartedByThisEngine).await, Testimony::Seen);
     assert_eq!(asked(&bench, Question::CreatedByThisEngine).await, Testimony::Seen);
     bench.engine.restart(true);
     assert_eq!(asked(&bench, Question::StartedByThisEngine).await, Testimony::NotSeen);
     assert_eq!(asked(&bench, Question::CreatedByThisEngine).await, Testimony::NotSeen);
-    let before_removal = bench.engine.testimony(&id, Question::StartedBeforeRemoval, since).await.expect("an answer");
+    let before_removal = bench
+        .engine
+        .testimony(&id, Question::StartedBeforeRemoval, since)
+        .await
+        .expect("an answer");
     assert_eq!(before_removal, Testimony::CannotTell);
 }
 
@@ -56,7 +69,8 @@ async fn a_log_that_was_overrun_cannot_tell() {
         let other = bench.create(job, "true").await;
         bench.engine.remove(&other).await.expect("it is removed");
     }
-    let told = bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer");
+    let told =
+        bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer");
     assert_eq!(told, Testimony::CannotTell);
 }
 
@@ -69,15 +83,27 @@ async fn a_log_with_the_removal_in_it_need_not_reach_back_to_the_start() {
     sleep(ms(1_000)).await;
     bench.engine.restart(false);
     bench.engine.remove(&id).await.expect("it is removed");
-    let asked = bench.engine.testimony(&id, Question::StartedBeforeRemoval, since).await.expect("an answer");
-    assert_eq!(asked, Testimony::CannotTell, "the log begins after the instant that is asked about");
+    let asked = bench
+        .engine
+        .testimony(&id, Question::StartedBeforeRemoval, since)
+        .await
+        .expect("an answer");
+    assert_eq!(
+        asked,
+        Testimony::CannotTell,
+        "the log begins after the instant that is asked about"
+    );
 
     let bench = self::bench();
     let id = bench.create(1, "true").await;
     sleep(ms(1_000)).await;
     let since = bench.clock.now();
     bench.engine.remove(&id).await.expect("it is removed");
-    let asked = bench.engine.testimony(&id, Question::StartedBeforeRemoval, since).await.expect("an answer");
+    let asked = bench
+        .engine
+        .testimony(&id, Question::StartedBeforeRemoval, since)
+        .await
+        .expect("an answer");
     assert_eq!(asked, Testimony::NotSeen);
 }
 
@@ -204,7 +230,8 @@ async fn what_others_do_is_told_apart_in_the_evidence() {
 async fn a_container_without_labels_is_nobodys_and_takes_its_name() {
     let bench = bench();
     bench.engine.create_behind_back(&launch(1, "true"), false).expect("it is created");
-    let container = bench.engine.named(&launch(1, "").name).await.expect("an answer").expect("it is there");
+    let container =
+        bench.engine.named(&launch(1, "").name).await.expect("an answer").expect("it is there");
     assert_eq!(container.owner, None);
     assert!(bench.engine.list(ours()).await.expect("an answer").is_empty());
     conflicts(bench.engine.create(&launch(1, "true")).await);
@@ -218,7 +245,10 @@ async fn a_clock_that_is_set_moves_no_container() {
     sleep(ms(2_000)).await;
     assert_eq!(bench.stands(1).await, "exited 0");
     bench.clock.set_by_seconds.store(-3_600, Ordering::Relaxed);
-    assert_eq!((bench.stands(1).await.as_str(), bench.stands(2).await.as_str()), ("exited 0", "running"));
+    assert_eq!(
+        (bench.stands(1).await.as_str(), bench.stands(2).await.as_str()),
+        ("exited 0", "running")
+    );
     bench.clock.set_by_seconds.store(3_600, Ordering::Relaxed);
     assert_eq!(bench.stands(2).await, "running");
     sleep(ms(8_000)).await;

@@ -48,8 +48,10 @@ impl World {
 
     /// The last container that was made for this job.
     pub(in crate::engine::simulated) fn container_of(&self, job: JobId) -> Option<ContainerId> {
-        let of_job =
-            self.containers.iter().filter_map(|(id, c)| c.owner.filter(|o| o.job == job).map(|o| (o.attempt, id)));
+        let of_job = self
+            .containers
+            .iter()
+            .filter_map(|(id, c)| c.owner.filter(|o| o.job == job).map(|o| (o.attempt, id)));
         of_job.max().map(|(_, id)| id.clone())
     }
 }
