@@ -2,29 +2,34 @@
 #
 #   docker build -t tidetable .
 #
-# Bases are arguments, so that it builds where no registry is reachable (scripts/image-offline.sh makes the first one):
-#   RUST_IMAGE     a Rust toolchain on Alpine or Debian; it comes to a musl binary on either, for the machine's own architecture
-#   RUNTIME_IMAGE  what the binary is put on: nothing, by default
-# No BuildKit syntax here: Debian's Docker has the classic builder.
+# The bases are arguments, so the image builds without a registry (scripts/image-offline.sh makes
+# the first one):
+#   RUST_IMAGE     a Rust toolchain on Alpine or Debian; builds a musl binary on either, for the
+#                  machine's own architecture
+#   RUNTIME_IMAGE  the base of the final image: empty by default
+# This file uses no BuildKit syntax: Debian's Docker has the classic builder.
 #
-# To run it beside the host's engine. The container's user is not root, so it is given the group of the socket:
+# To run it with the host's engine, give the container the group of the socket, since its user is
+# not root:
 #
 #   docker run -d --name tidetable -p 127.0.0.1:8888:8888 -v tidetable-data:/data \
-#       -v /var/run/docker.sock:/var/run/docker.sock --group-add "$(stat -c %g /var/run/docker.sock)" \
-#       -v "$PWD/token:/run/secrets/tidetable_token:ro" -e TIDETABLE_TOKEN_FILE=/run/secrets/tidetable_token tidetable
+#       -v /var/run/docker.sock:/var/run/docker.sock \
+#       --group-add "$(stat -c %g /var/run/docker.sock)" \
+#       -v "$PWD/token:/run/secrets/tidetable_token:ro" \
+#       -e TIDETABLE_TOKEN_FILE=/run/secrets/tidetable_token tidetable
 #
-# It listens on every address of the container, and refuses to without a token file (readable by uid 65532) or
-# --allow-anonymous. compose.yaml says the same as a compose file.
+# The server listens on every address of the container. It refuses to do so without a token file
+# (readable by uid 65532) or --allow-anonymous. compose.yaml describes the same container.
 
 ARG RUST_IMAGE=rust:1.95-alpine
 ARG RUNTIME_IMAGE=scratch
 
 FROM ${RUST_IMAGE} AS build
-# By which what is left of this stage can be found and removed.
+# The label by which leftovers of this stage can be found and removed.
 LABEL tidetable.build=true
 WORKDIR /src
 COPY . .
-# musl, because a static glibc looks names up through libraries that are not in the image.
+# The target is musl: a static glibc resolves names through libraries that are not in the image.
 RUN set -eu; \
     host="$(rustc -vV | sed -n 's/^host: //p')"; \
     target="${host%%-*}-unknown-linux-musl"; \

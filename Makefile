@@ -1,30 +1,44 @@
-# make demo     see it work: containers scheduled, run, and told about, in a minute after the build
-# make test     every test, on a real Docker and a real Podman
-# make simulate SEEDS=100000   as many stories of the simulation as one likes; SEED=7 repeats one and prints its trace
-# make check    what CI runs: formatting, lints, documentation, tests, the container image
-# make torture  servers, engines and networks killed at length: half an hour (SEED=7 repeats a plan, ARGS="NAME" takes one)
-# make soak     mixed load with kills for an hour (MINUTES=60), and whether anything has grown; samples in target/soak.csv
-# make bench    all that is measured on an engine, beside its limits and peers: `make bench-NAME` is one of it, tables on stderr, JSON on stdout
-# make bench-lateness  how late a job starts beside a bare `start`, and beside other schedulers (WAITING=1000000, JOBS=200)
-# make bench-herd      how fast 200 jobs due at one instant are worked off beside the engine's API at its best (HERD=200)
-# make bench-aim  whether jobs with `aim` begin at their due time, and none before it (AIM=1000)
-# make bench-overhead  the service's processor time for 1,000 jobs beside the engine's (OVERHEAD=1000)
-# make bench-read      what GET /jobs of 1,000 to a million jobs, one job and a page take beside the same from memory
-# make bench-watch     what jobs that run, followers of output and callers in `wait` cost in processor time and memory (REAL=200)
-# make bench-submit    durable submits a second, beside HTTP and the disk alone; with a million jobs waiting beside none (WAITING=, REQUESTS=)
-# make bench-remember  memory, start-up and disk for a million jobs beside none
-# make bench-recovery  how long a new scheduler takes to know again what 10,000 jobs in flight do
-# make scale    a store with a million jobs reads as little as one with a few (JOBS=1000000)
-# make bench-scale  what a million jobs cost: start, POST, GET, a page, lateness, beside an empty store
-# make build    the release binary: target/release/tidetable
-# make image    the container image, with whatever `docker` reaches
-# make clean    stops engines that a killed run left, and removes target/
+# make demo      shows it work: containers scheduled, run and reported, a minute after the build
+# make test      every test, on a real Docker and a real Podman
+# make simulate SEEDS=100000   that many random runs of the simulation; SEED=7 repeats one and
+#                prints its trace
+# make check     the checks of CI: formatting, lints, documentation, tests, the container image
+# make torture   kills servers, engines and networks for half an hour (SEED=7 repeats a plan,
+#                ARGS="NAME" selects one run)
+# make soak      mixed load with kills for an hour (MINUTES=60), and a check that nothing has grown;
+#                samples in target/soak.csv
+# make bench     all measurements on an engine, compared with its limits and with other schedulers;
+#                `make bench-NAME` makes one of them; tables on stderr, JSON on stdout
+# make bench-lateness  the lateness of a start, compared with a bare `start` and with other
+#                schedulers (WAITING=1000000, JOBS=200)
+# make bench-herd      the time for 200 jobs due at one instant, compared with the engine's API at
+#                its best (HERD=200)
+# make bench-aim       checks that jobs with `aim` begin at their due time, and none before it
+#                (AIM=1000)
+# make bench-overhead  the service's processor time for 1,000 jobs, compared with the engine's
+#                (OVERHEAD=1000)
+# make bench-read      the time of GET /jobs with 1,000 to a million jobs, of one job and of a page,
+#                compared with the same from memory
+# make bench-watch     the processor time and memory for running jobs, followers of output and
+#                callers in `wait` (REAL=200)
+# make bench-submit    durable submits per second, compared with HTTP and the disk alone; with a
+#                million jobs waiting, compared with none (WAITING=, REQUESTS=)
+# make bench-remember  memory, start-up and disk for a million jobs, compared with none
+# make bench-recovery  the time until a new scheduler knows the state of 10,000 jobs in flight
+# make scale     checks that a store with a million jobs reads as little as a small one
+#                (JOBS=1000000)
+# make bench-scale     the cost of a million jobs: start, POST, GET, a page, lateness, compared with
+#                an empty store
+# make build     the release binary: target/release/tidetable
+# make image     the container image, on the engine that `docker` reaches
+# make clean     stops engines that a killed run left, and removes target/
 #
-# demo and test need a Rust toolchain and a Debian or Ubuntu machine with root, or an engine that is already there; they
-# see to everything else and put it back. `make test ARGS="--test api"` runs a part.
+# demo and test need a Rust toolchain, and a Debian or Ubuntu machine with root or an engine that
+# exists. They provide everything else, and restore the machine. `make test ARGS="--test api"` runs
+# a part.
 
 IMAGE ?= tidetable:latest
-# Arguments for `docker build`, such as IMAGE_ARGS="--build-arg RUST_IMAGE=…".
+# The arguments for `docker build`, such as IMAGE_ARGS="--build-arg RUST_IMAGE=…".
 IMAGE_ARGS ?=
 ARGS ?=
 SEEDS ?= 100000

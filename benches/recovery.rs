@@ -1,9 +1,12 @@
-//! How long a new scheduler takes to know again what 10,000 jobs in flight do.
+//! Measures how long a new scheduler takes to rediscover the state of 10,000 jobs in flight.
 //!
-//! Over the simulated engine, in real time: the scheduler of 10,000 running jobs is dropped as a crash drops it; half of
-//! them end while nobody looks; then another one starts on the same disk. A table on stderr, JSON on stdout: `make
-//! bench-recovery`. The engine answers at once here, so this is what the scheduler and its disk take; a real one adds its
-//! own time for each inspection.
+//! The benchmark runs over the simulated engine in real time. It drops the scheduler of 10,000
+//! running jobs as a crash would. Half of the jobs end while no scheduler runs, and then another
+//! scheduler starts on the same disk. The table goes to stderr, JSON to stdout: `make
+//! bench-recovery`.
+//!
+//! The simulated engine answers at once, so the figures are the time of the scheduler and its disk.
+//! A real engine adds its own time for each inspect.
 
 #![expect(
     clippy::unwrap_used,
@@ -36,14 +39,15 @@ use tidetable::store::threads::Threads;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How many jobs are in flight.
+/// The number of jobs in flight.
 const JOBS: usize = 10_000;
-/// How long the half runs that ends while nobody looks: time enough for all to be started.
+/// The run time of the jobs that end while no scheduler runs, in seconds. All jobs must start
+/// within it.
 const SHORT: u64 = 60;
-/// And the other half.
+/// The run time of the other half, in seconds.
 const LONG: u64 = 3_600;
 
-/// The simulated engine, and which containers were looked at.
+/// The simulated engine, with a record of the containers that were inspected.
 struct Watched {
     engine: SimulatedEngine,
     looked_at: Mutex<HashSet<String>>,
@@ -137,7 +141,7 @@ impl Engine for Watched {
     }
 }
 
-/// A scheduler at work.
+/// A running scheduler with its store.
 struct Life {
     handle: Handle,
     store: Arc<SqliteStore>,
@@ -164,7 +168,8 @@ impl Life {
         Self { handle, store, task }
     }
 
-    /// Drops it as it is, and waits until its lock on the directory is gone.
+    /// Drops the scheduler without a shutdown, and waits until its lock on the directory is
+    /// released.
     async fn crash(self) {
         self.task.abort();
         let _aborted = self.task.await;

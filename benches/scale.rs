@@ -1,7 +1,9 @@
-//! What a million jobs cost: the same questions to an empty store and to a full one, side by side.
+//! Measures the cost of a million jobs: the same calls to an empty store and to a full one, side by
+//! side.
 //!
-//! The binary is not in the way: store, scheduler and API over the simulated engine, in real time, in this process. A table on
-//! stderr, JSON on stdout: `make bench-scale` (`JOBS=1000000`).
+//! The store, the scheduler and the API run in this process, in real time, over the simulated
+//! engine. The binary is left out. The table goes to stderr, JSON to stdout: `make bench-scale`
+//! (`JOBS=1000000`).
 
 #![expect(
     clippy::unwrap_used,
@@ -34,15 +36,15 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use vast::Vast;
 
-/// How many jobs are posted one after the other, and how many are read back.
+/// The number of jobs that are posted one after the other, and then read back.
 const POSTS: usize = 3_000;
-/// How often each page is read.
+/// The number of reads of each page.
 const PAGES: usize = 100;
-/// How many jobs are fired, and how far from each other they are due.
+/// The number of jobs that are started at their due times, and the time between two of them.
 const FIRED: usize = 200;
 const APART: Duration = Duration::from_millis(20);
 
-/// One life of the service: what took how many milliseconds.
+/// Runs the service once, and returns the milliseconds that each step took.
 async fn live(dir: &Path, jobs: u32) -> BTreeMap<&'static str, f64> {
     vast::build(dir, Vast { jobs, history: jobs / 10, schedules: jobs / 100 }, SystemClock.now());
     let mut took = BTreeMap::new();
@@ -115,7 +117,7 @@ async fn live(dir: &Path, jobs: u32) -> BTreeMap<&'static str, f64> {
     took
 }
 
-/// How much later than due jobs were started.
+/// Returns the lateness of jobs that were started.
 async fn fire(api: &Router) -> Vec<Duration> {
     let mut ids = Vec::new();
     for n in 0..FIRED {
@@ -185,7 +187,7 @@ async fn main() {
     eprintln!("{:<28} {:>10} {:>10} {:>6}", "ms", "empty", "full", "ratio");
     for (what, empty) in &lives[0] {
         let full = lives[1][what];
-        // A small store is checked when it is opened.
+        // A small store is checked when it is opened, so its later check takes no time.
         let ratio = if *empty < 0.01 { "-".to_owned() } else { format!("{:.2}", full / empty) };
         eprintln!("{:<28} {empty:>10.3} {full:>10.3} {ratio:>6}", &what[2..]);
     }

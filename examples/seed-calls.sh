@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The calls of the API that this one grew out of, word for word, against a server that runs.
+# Makes the calls of the original service's API, word for word, against a running server.
 #
 #   examples/seed-calls.sh [BASE_URL]       default localhost:8888
 set -euo pipefail
@@ -15,18 +15,18 @@ call() {
     printf '\n'
 }
 
-# Redirects to /jobs: all jobs, in three maps.
+# Redirects to /jobs, which lists all jobs in three maps.
 call --location --request GET "$url/"
 call --location --request GET "$url/jobs"
 
-# A job name or an image, and a relative or absolute date.
+# Takes a job name or an image, and a relative or absolute date.
 answer=$(call --location --request POST "$url/job" --form 'job_name="JOB_A"' --form 'date="30s"')
 printf '%s\n' "$answer"
 id=$(sed -n 's/.*with id \([0-9a-f]\{32\}\) will be scheduled.*/\1/p' <<<"$answer")
 
-# One job.
+# Shows one job.
 call --location --request GET "$url/job/$id"
 
-# Off the schedule: it moves to the history, as canceled.
+# Cancels the job: it moves to the history.
 call --location --request DELETE "$url/job/$id"
 call --location --request GET "$url/jobs"

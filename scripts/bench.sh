@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Owns `make bench`: sees to an engine and to the peers, measures, and puts all back. Arguments go to the benchmark: what it is to
-# measure. The figures are on stdout, as JSON; the tables, and all else, on stderr.
+# Implements `make bench`: provides an engine and the other schedulers for comparison, runs the
+# benchmark, and restores the machine. Arguments go to the benchmark and select its measurements.
+# The figures go to stdout as JSON, the tables and everything else to stderr.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -23,7 +24,8 @@ main() {
     cargo bench --locked --quiet --bench measure -- "$@"
 }
 
-# Without them the benchmark goes on, and its tables lack a row.
+# Installs the other schedulers. If one is missing, the benchmark continues, and its tables lack a
+# row.
 need_peers() {
     if [ -z "${PEERS:-}" ] && have python3; then
         if python3 -m venv "$PEERS_DIR" >&2 && "$PEERS_DIR/bin/pip" -q install 'apscheduler<4' docker >&2; then
@@ -37,7 +39,8 @@ need_peers() {
     need_ofelia OFELIA_NETRESEARCH netresearch
 }
 
-# need_ofelia VARIABLE OWNER: that names a program, or go can have its newest release.
+# need_ofelia VARIABLE OWNER: makes VARIABLE name a program, if necessary by installing the newest
+# release with go.
 need_ofelia() {
     local -n program=$1
     if [ -z "${program:-}" ]; then

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Owns `make demo`: a real server, a real engine, and curl. Each command is printed before what it really answered, and each
-# answer is held against what it should be: the demo fails where the product does. It takes about 40 s after the build and
-# puts everything back, also after ctrl-C: the server and its data directory go, an engine that was found stays as it was.
-# TIDETABLE_BIN names a binary to show instead of building one.
+# Implements `make demo`: a real server, a real engine, and curl. Prints each command and then its
+# real answer, and compares each answer with the expected one: the demo fails if the product does.
+# It takes about 40 s after the build. At the end, also after ctrl-C, it stops the server and
+# removes its data directory; an engine that was found stays as it was. TIDETABLE_BIN names a
+# binary to show, instead of building one.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -50,9 +51,9 @@ prepare() {
     WORK=$(mktemp -d)
 }
 
-# A --form of curl ends at a semicolon: what holds one is said in JSON.
+# A --form of curl ends at a semicolon, so values with a semicolon are sent as JSON.
 
-# --- the story --------------------------------------------------------------------------------------------------------
+# --- the story ------------------------------------------------------------------------------------
 
 the_seeds_own_calls() {
     local id
@@ -171,9 +172,10 @@ where_next() {
 NEXT
 }
 
-# --- the server -------------------------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------------------
 
-# start_server ADDRESS: from an empty directory with a configuration of its own, so that nothing of the machine's is read.
+# start_server ADDRESS: starts it in an empty directory with its own configuration, so it reads
+# nothing of the machine's.
 start_server() {
     local variable
     for variable in "${!TIDETABLE_@}"; do
@@ -197,7 +199,7 @@ start_server() {
 
 ready_or_gone() { grep -q '^listening on ' "$WORK/ready" || gone "$SERVER"; }
 
-# --- showing ----------------------------------------------------------------------------------------------------------
+# --- showing --------------------------------------------------------------------------------------
 
 if [ -t 1 ]; then
     BOLD=$'\e[1m' DIM=$'\e[2m' BLUE=$'\e[34m' RED=$'\e[31m' PLAIN=$'\e[0m'
@@ -208,7 +210,7 @@ fi
 title() { printf '\n%s── %s %s\n' "$BOLD" "$*" "$PLAIN"; }
 note() { printf '\n%s# %s%s\n' "$DIM" "$*" "$PLAIN"; }
 
-# A command as one would type it.
+# Prints a command as a person would type it.
 show_command() {
     local word line=
     for word in "$@"; do
@@ -225,7 +227,7 @@ show_command() {
     printf '\n%s$%s%s\n' "$BLUE" "$line" "$PLAIN"
 }
 
-# run COMMAND...: shows it, runs it, shows its answer and keeps that in OUT.
+# run COMMAND...: shows the command, runs it, shows its answer, and stores the answer in OUT.
 run() {
     show_command "$@"
     [ "$1" != curl ] || set -- curl --silent --show-error --max-time 30 "${@:2}"
@@ -233,7 +235,7 @@ run() {
     pretty <<<"$OUT"
 }
 
-# JSON, indented; anything else as it is.
+# Indents JSON, and prints other text unchanged.
 pretty() {
     awk '
         function pad(n) { return sprintf("%" (n * 2) "s", "") }
@@ -257,9 +259,10 @@ pretty() {
         }'
 }
 
-# --- looking ----------------------------------------------------------------------------------------------------------
+# --- looking --------------------------------------------------------------------------------------
 
-# The id in the last answer, which also goes to the list of jobs whose containers are removed in the end.
+# Prints the id in the last answer, and appends it to the list of jobs: put_back removes their
+# containers.
 new_job() {
     local id
     id=$(sed -n 's/.*"id":"\([0-9a-f]\{32\}\)".*/\1/p' <<<"$OUT")
@@ -268,7 +271,8 @@ new_job() {
     echo "$id"
 }
 
-# expect PATTERN: the last answer holds it. A pattern of several lines is looked for line by line.
+# expect PATTERN: fails unless the last answer contains it. Each line of the pattern is searched
+# separately.
 expect() {
     local line
     while read -r line; do
@@ -276,7 +280,7 @@ expect() {
     done <<<"$1"
 }
 
-# map_of ID: the map of /jobs which holds the job.
+# map_of ID: prints the name of the map of /jobs that contains the job.
 map_of() {
     local all
     all=$(curl --silent --max-time 10 "$URL/jobs" | pretty)
@@ -297,21 +301,21 @@ expect_map() {
 
 until_map() {
     wait_for 25 is_in "$1" "$2" || true
-    # In the running map a job is first pulling and starting.
+    # The running map also contains jobs that are still pulling or starting.
     [ "$2" != running ] || wait_for 25 has_status "$1" running || true
     expect_map "$@"
 }
 
 has_status() { [ "$(status_of "$1")" = "$2" ]; }
 
-# filters={"label":["tidetable.job=ID"]}
+# The encoded form of filters={"label":["tidetable.job=ID"]}.
 filter_of() { printf 'filters=%%7B%%22label%%22%%3A%%5B%%22tidetable.job%%3D%s%%22%%5D%%7D' "$1"; }
 
 ask_engine_for() { api GET "/containers/json?all=1&$(filter_of "$1")"; }
 
 first_container() { sed -nE 's/^[^"]*"Id":"([0-9a-f]{12}).*/\1/p' <<<"$OUT"; }
 
-# What the engine itself says, past the server.
+# Shows the engine's own answer, without asking the server.
 containers_of() {
     local filter
     filter="all=1&$(filter_of "$1")"
@@ -333,7 +337,7 @@ fail() {
     exit 1
 }
 
-# --- putting back -----------------------------------------------------------------------------------------------------
+# --- putting back ---------------------------------------------------------------------------------
 
 put_back() {
     local code=$? id container

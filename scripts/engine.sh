@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Owns the Docker engine that `make demo` and `make test` run against.
+# Provides the Docker engine for `make demo` and `make test`.
 #
-#   eval "$(scripts/engine.sh ensure)"     an engine is reachable; prints DOCKER_HOST=…
-#   scripts/engine.sh image                that engine has busybox:latest, without any registry
-#   scripts/engine.sh within COMMAND...    runs it on the network of that engine: there are its ports of loopback
-#   scripts/engine.sh release              stops and removes what the two above started and made, and only that
+#   eval "$(scripts/engine.sh ensure)"     makes an engine reachable; prints DOCKER_HOST=…
+#   scripts/engine.sh image                gives that engine busybox:latest, without any registry
+#   scripts/engine.sh within COMMAND...    runs it on the engine's network, to reach its loopback
+#   scripts/engine.sh release              stops and removes only what ensure and image made
 #
-# The engine at DOCKER_HOST or at the default socket is used as it is and left as it was. Where none answers, on Debian or
-# Ubuntu as root, docker.io is installed and a dockerd of our own started: data, sockets and pid file in
-# $TIDETABLE_ENGINE_DIR (target/engine), a cgroup and network and mount namespaces of its own, so that it meets no other
-# engine on the machine and leaves no trace. Its containers reach each other, and nothing beyond.
+# Uses the engine at DOCKER_HOST or at the default socket as it is, and leaves it as it was. If none
+# answers, on Debian or Ubuntu as root, installs docker.io and starts a dockerd of its own. That
+# dockerd keeps its data, sockets and pid file in $TIDETABLE_ENGINE_DIR (target/engine), and has a
+# cgroup and network and mount namespaces of its own. So it affects no other engine on the machine
+# and leaves no trace. Its containers reach each other, and nothing else.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -34,7 +35,7 @@ main() {
     esac
 }
 
-# --- ensure ---------------------------------------------------------------------------------------------------------
+# --- ensure ---------------------------------------------------------------------------------------
 
 ensure() {
     local host
@@ -59,7 +60,7 @@ start_our_own() {
     if ! have dockerd; then
         can_install || die "install Docker and start it, or point DOCKER_HOST at an engine."
         install_docker
-        # The package may have started the machine's own service; then that is the engine.
+        # The package may have started the machine's own service; then use that engine.
         if wait_for 3 answers "$DEFAULT_SOCKET"; then
             say "the docker service that came with the package is running; using it"
             return
@@ -85,7 +86,7 @@ install_docker() {
     apt_install "${packages[@]}"
 }
 
-# A dockerd of ours that is still starting gets the time for it; one that hangs is ended.
+# Waits for a dockerd of ours that is still starting, and ends one that hangs.
 end_unresponsive() {
     local pid
     for pid in $(our_processes dockerd); do
@@ -96,7 +97,8 @@ end_unresponsive() {
     forget_stale_pid
 }
 
-# dockerd refuses to start while any process has the number in its pid file, be it dockerd or not.
+# Removes stale pid files: dockerd refuses to start while any process has the number in its pid
+# file, even if that process is not a dockerd.
 forget_stale_pid() {
     local file
     for file in "$RUN/dockerd.pid" "$RUN/exec/containerd/containerd.pid"; do
@@ -107,7 +109,7 @@ forget_stale_pid() {
     done
 }
 
-# try_start WORDS [FLAG...]
+# try_start WORDS [FLAG...]: starts our dockerd with these flags; WORDS describe them in messages.
 try_start() {
     local words=$1
     shift
@@ -127,14 +129,14 @@ try_start() {
     return 1
 }
 
-# It answers, or it has given up.
+# Succeeds once the engine answers or its process has ended.
 settled() { answers "$OUR_HOST" || gone "$LAUNCHED"; }
 
 prepare_state() {
     mkdir -p "$STATE/data" "$RUN"
     chmod 700 "$STATE"
-    # A file of our own, since the machine's /etc/docker/daemon.json may contradict our flags. Up to version 24, dockerd
-    # would keep its identity in /etc/docker, too.
+    # Uses its own configuration file, since the machine's /etc/docker/daemon.json may contradict
+    # our flags. Up to version 24, dockerd would also keep its identity in /etc/docker.
     if grep -qa deprecated-key-path "$(command -v dockerd)"; then
         printf '{"deprecated-key-path": "%s"}\n' "$STATE/key.json"
     else
@@ -142,7 +144,7 @@ prepare_state() {
     fi >"$STATE/daemon.json"
 }
 
-# within COMMAND...: an engine that was found is where we are.
+# within COMMAND...: enters the network of our own engine; any other engine is on the current one.
 within() {
     local pid
     if [ "$(find_engine)" = "$OUR_HOST" ]; then
@@ -151,7 +153,7 @@ within() {
     exec "$@"
 }
 
-# --- image ----------------------------------------------------------------------------------------------------------
+# --- image ----------------------------------------------------------------------------------------
 
 image() {
     local host
@@ -167,7 +169,7 @@ image_id() { api GET "/images/$IMAGE/json" 2>/dev/null | grep -o '"Id":"[^"]*"' 
 
 import_image() {
     same_architecture && busybox_root "$STATE/rootfs" || return 1
-    # changes=ENV PATH=/bin, changes=CMD ["sh"]
+    # The encoded form of changes=ENV PATH=/bin, changes=CMD ["sh"].
     tar -C "$STATE/rootfs" --owner=0 --group=0 --numeric-owner -c . |
         api POST "/images/create?fromSrc=-&repo=${IMAGE%:*}&tag=${IMAGE#*:}&changes=ENV%20PATH%3D%2Fbin&changes=CMD%20%5B%22sh%22%5D" \
             --header 'Content-Type: application/x-tar' --data-binary @- >/dev/null
@@ -175,7 +177,7 @@ import_image() {
     [ -n "$(image_id)" ] && say "made $IMAGE from Debian's static busybox"
 }
 
-# An engine elsewhere may not run what this machine runs.
+# Compares architectures: an engine on another machine may not run this machine's binaries.
 same_architecture() {
     local theirs ours
     theirs=$(api GET /version | grep -o '"Arch":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
@@ -189,7 +191,7 @@ pull_image() {
     [ -n "$(image_id)" ]
 }
 
-# --- release --------------------------------------------------------------------------------------------------------
+# --- release --------------------------------------------------------------------------------------
 
 release() {
     [ -d "$STATE" ] || [ -d "$RUN" ] || return 0
@@ -200,7 +202,7 @@ release() {
     rm -f "$STATE.lock"
 }
 
-# From an engine that was found. Ours goes as a whole.
+# Removes our image from an engine that was found. Our own engine is removed as a whole.
 remove_image() {
     local host id
     { read -r host && read -r id; } 2>/dev/null <"$IMAGE_NOTE" || return 0
@@ -215,7 +217,7 @@ stop_our_own() {
     say "stopping the dockerd that was started here, with all that is in it"
     if answers "$OUR_HOST"; then remove_containers; fi
     for pid in $(our_processes dockerd); do end_process "$pid" "$STOP_SECONDS"; done
-    # What a dockerd that was killed could not take with it.
+    # Ends the processes that a killed dockerd could not end.
     for pid in $(our_processes containerd 'containerd-shim*'); do end_process "$pid" 5; done
     end_cgroup "$OUR_CGROUP"
 }

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Owns the proof that a run of the tests changes nothing of the machine and of an engine that was there before.
+# Proves that a run of the tests changes nothing of the machine and of an engine that was there
+# before.
 #
-#   scripts/host.sh snapshot               prints how the machine is, a line for each thing
-#   scripts/host.sh compare FILE           fails, and says what is different, if it is not as in that file any more
+#   scripts/host.sh snapshot               prints the state of the machine, one line for each thing
+#   scripts/host.sh compare FILE           fails and prints the differences if the state has changed
 #
-# Others may use the machine meanwhile. So what comes and goes with containers (their veth pairs, rules, mounts) is left
-# out; whether a link is up is what it was told, not whether anybody is connected; and of mounts, and of what an engine
-# holds, a new thing counts only if it is named as ours are.
+# Other programs may use the machine meanwhile. For this reason, a snapshot leaves out things that
+# come and go with containers (their veth pairs, rules, mounts). A link counts as up if it is
+# configured so, whether or not anything is connected. A new mount, and a new object of an engine,
+# counts only if its name has the form of ours.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -36,7 +38,7 @@ compare() {
     return 1
 }
 
-# Index, name, flags, and the bridge it belongs to.
+# Prints the index, name and flags of each link, and its bridge.
 links() {
     ip -o -d link show | grep -Ev ' veth ' |
         sed -nE 's/^([0-9]+): ([^:@]+)(@[^:]+)?: <([^>]*)> (.*)$/\2 \1 \4 \5/p' | while read -r name index flags rest; do
@@ -45,12 +47,12 @@ links() {
     done
 }
 
-# Of those that somebody gave, not those that the kernel gives when a link comes up.
+# Prints configured addresses, and leaves out those that the kernel assigns when a link comes up.
 addresses() {
     ip -o address show | awk '$2 !~ /^veth/ && $0 !~ /scope link|temporary/ { print "address", $2, $3, $4 }'
 }
 
-# Without counts, and without those for the address of a single container.
+# Prints rules without counters, and leaves out rules for the address of a single container.
 rules() {
     local program
     for program in iptables-save ip6tables-save; do
@@ -76,7 +78,8 @@ mounts() {
         grep -Ev '^mount (/run/user|/media|/snap)/' 
 }
 
-# What is in the folders of engines, to the byte; their names in /run, and their cgroups.
+# Prints a checksum of every file in the configuration folders of engines, the entries of engines
+# in /run, and their cgroups.
 files() {
     local file
     for file in $(find /etc/docker /etc/containers -type f 2>/dev/null); do
@@ -88,7 +91,8 @@ files() {
     find /sys/fs/cgroup -maxdepth 2 -type d -regextype egrep -regex '.*/(docker|libpod_parent|kubepods)' -printf 'cgroup %p\n'
 }
 
-# Of the engine that was found, unless it is ours. A container that removes itself when it ends may do so.
+# Prints the objects of the engine that was found, unless it is ours. Leaves out containers that
+# remove themselves when they end.
 engine() {
     local host
     for host in ${DOCKER_HOST:+"$DOCKER_HOST"} unix:///var/run/docker.sock; do
@@ -111,7 +115,7 @@ things() {
     names_of /volumes Name | sed 's/^/volume /'
 }
 
-# names_of PATH FIELD
+# names_of PATH FIELD: prints the values of FIELD in the engine's answer, sorted.
 names_of() { api GET "$1" | grep -o "\"$2\":\"[^\"]*\"" | cut -d '"' -f 4 | sort -u || true; }
 
 main "$@"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Owns the builder base for the Dockerfile where no registry is reachable: an image made of this machine's own Rust toolchain,
-# of the Debian packages a musl build needs, and of the crates that cargo has already fetched. It needs Debian or Ubuntu with
-# root (packages that are missing are installed) and rustup.
+# Makes the builder base for the Dockerfile without a registry: an image of this machine's own Rust
+# toolchain, of the Debian packages that a musl build needs, and of the crates that cargo has
+# fetched. Needs rustup, and Debian or Ubuntu with root (it installs missing packages).
 #
 #   scripts/image-offline.sh [NAME]     default tidetable-builder:local
 #   docker build --network none --build-arg RUST_IMAGE=NAME .
@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$ROOT"
 
 readonly IMAGE=${1:-tidetable-builder:local}
-# What the build's steps run, with all that these packages depend on.
+# The programs that the build's steps run. Their dependencies are added.
 readonly PACKAGES=(dash coreutils sed findutils gcc libc6-dev musl-tools ca-certificates)
 DOCKER_HOST=${DOCKER_HOST:-unix:///var/run/docker.sock}
 
@@ -36,7 +36,8 @@ main() {
     import "$sysroot" "$cargo_home" <"$list"
 }
 
-# The files of the packages without their documentation, and the links that dpkg does not know of.
+# Prints the files of the packages without their documentation, and the links that dpkg does not
+# list.
 list_packages() {
     local package
     for package in $(closure "${PACKAGES[@]}"); do dpkg -L "$package"; done |
@@ -59,7 +60,8 @@ existing_files() {
     done
 }
 
-# rustc and cargo, and the standard library for the machine itself (build scripts) and for the target.
+# Prints rustc, cargo, and the standard libraries for this machine (for build scripts) and for the
+# target.
 list_toolchain() {
     local host
     host=$(rustc -vV | sed -n 's/^host: //p')
@@ -68,10 +70,10 @@ list_toolchain() {
     find "$1/lib/rustlib/$host/lib" "$1/lib/rustlib/$host/bin" "$1/lib/rustlib/$2" \( -type f -o -type l \)
 }
 
-# The index and the packed crates; cargo unpacks them again.
+# Prints the index and the packed crates; cargo unpacks them again.
 list_crates() { find "$1/registry/index" "$1/registry/cache" -type f; }
 
-# The toolchain goes to /rust and the crates to /cargo, whatever they are called here.
+# Packs the toolchain as /rust and the crates as /cargo, whatever their names are here.
 import() {
     local changes answer
     changes='changes=ENV%20PATH%3D/rust/bin:/usr/bin:/bin&changes=ENV%20CARGO_HOME%3D/cargo&changes=ENV%20CARGO_NET_OFFLINE%3Dtrue'

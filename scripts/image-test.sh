@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Holds the container image to what is said of it: it builds without a registry, is small, holds the binary and certificates
-# alone, runs as a user without rights, is found healthy, and runs a job on the engine whose socket it is given.
+# Tests the container image: it builds without a registry, is small, contains only the binary and
+# certificates, runs as an unprivileged user, becomes healthy, and runs a job on the engine of its
+# socket.
 #
-# `make check` runs it after the tests. What it makes on the engine it removes; an engine of its own it stops.
+# `make check` runs this script after the tests. It removes everything that it makes on the engine,
+# and stops an engine that it started.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -50,7 +52,7 @@ holds_nothing_else() {
     user=$(docker image inspect --format '{{.Config.User}}' "$IMAGE")
     [ "$user" = 65532:65532 ] || die "the image runs as '$user'"
     docker create --name "$NAME" "$IMAGE" >/dev/null
-    # dev, etc/hosts and the like are made by the engine for each container, empty.
+    # The engine creates dev, etc/hosts and the like for each container, as empty files.
     files=$(docker export "$NAME" | tar --list --verbose | awk '$1 ~ /^-/ && $3 > 0 {print $6}' | sort | tr '\n' ' ')
     docker rm --volumes "$NAME" >/dev/null
     [ "$files" = "etc/ssl/certs/ca-certificates.crt tidetable " ] || die "the image holds: $files"
@@ -80,7 +82,7 @@ runs_a_job() {
     say "its container ran a job on the engine whose socket it was given"
 }
 
-# Its port is on the loopback of the engine's network.
+# Calls the server from the engine's network: its port is on the loopback there.
 ask() { scripts/engine.sh within curl --silent "$@"; }
 
 is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$NAME")" = healthy ]; }

@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# What the scripts beside this one share: speaking to the person, installing Debian packages, calling an
-# engine over its HTTP API with curl, and finding what one of our own engines left on the machine. Sourced, never run.
+# Shared functions of the scripts in this folder: messages, installation of Debian packages, calls
+# to an engine's HTTP API with curl, and the search for leftovers of our own engines. Sourced, never
+# run.
 
 # shellcheck disable=SC2034 # for the scripts that source this
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 NAME=$(basename "$0")
 
-# Everything for a person goes to stderr: the stdout of engine.sh and podman.sh is for the caller to eval.
+# Messages go to stderr: callers eval the stdout of engine.sh and podman.sh.
 say() { printf '%s: %s\n' "$NAME" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
@@ -14,7 +15,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" = 0 ]; }
 can_install() { is_root && have apt-get && have dpkg; }
 
-# apt_install PACKAGE...: from the distribution's own archive, and quietly, unless it fails.
+# apt_install PACKAGE...: installs from the distribution's own archive, quietly unless it fails.
 apt_install() {
     local log
     log=$(mktemp)
@@ -27,7 +28,7 @@ apt_install() {
     rm -f "$log"
 }
 
-# Several tries, because another apt-get on the machine holds the lock for as long as it works.
+# Tries several times, because another apt-get on the machine may hold the lock.
 apt_retry() {
     local try
     local -a arguments
@@ -40,7 +41,8 @@ apt_retry() {
     return 1
 }
 
-# need COMMAND PACKAGE: the command is there afterwards, or one sentence says what is missing.
+# need COMMAND PACKAGE: makes the command available, or fails with a sentence that names the missing
+# one.
 need() {
     have "$1" && return 0
     can_install || die "'$1' is missing: install it (Debian and Ubuntu: apt-get install $2) and run this again."
@@ -48,7 +50,7 @@ need() {
     have "$1" || die "'$1' is still missing after installing $2."
 }
 
-# need_toolchain: cargo, a rustc that is new enough, and the C compiler that the bundled SQLite is built with.
+# need_toolchain: checks for cargo, a recent rustc, and the C compiler for the bundled SQLite.
 need_toolchain() {
     local wanted found
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
@@ -60,7 +62,8 @@ need_toolchain() {
     have cc || need gcc build-essential
 }
 
-# api METHOD PATH [CURL ARGUMENT...]: one call to the engine at $DOCKER_HOST; prints its answer, fails on an HTTP error.
+# api METHOD PATH [CURL ARGUMENT...]: calls the engine at $DOCKER_HOST; prints its answer, fails on
+# an HTTP error.
 api() {
     local method=$1 path=$2 host=${DOCKER_HOST:?} certs=${DOCKER_CERT_PATH:-$HOME/.docker}
     local -a to
@@ -79,10 +82,10 @@ api() {
     curl --silent --fail --noproxy '*' --request "$method" "$@" "${to[@]}"
 }
 
-# answers HOST: whether an engine is there.
+# answers HOST: succeeds if an engine answers there within 5 seconds.
 answers() { DOCKER_HOST=$1 api GET /_ping --max-time 5 >/dev/null 2>&1; }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
+# wait_for SECONDS COMMAND...: repeats the command until it succeeds; fails after SECONDS.
 wait_for() {
     local end=$((SECONDS + $1))
     shift
@@ -92,25 +95,28 @@ wait_for() {
     done
 }
 
-# state_of DIR: sets STATE, a short id of it, and RUN, where sockets go. A unix socket's path may have 107 bytes
-# and engines put long names below theirs, so a state directory deep in the tree gets its sockets under /run.
+# state_of DIR: sets STATE, ID (a short id of it), and RUN, the directory of sockets. The path of a
+# unix socket may have 107 bytes, and engines append long names. So a long state directory gets its
+# sockets under /run.
 state_of() {
     STATE=$(realpath -m "$1" 2>/dev/null) || STATE=$PWD/${1#"$PWD/"}
     ID=$(printf '%s' "$STATE" | cksum | cut -d ' ' -f 1)
     RUN=$STATE/run
     [ "${#STATE}" -le 50 ] || RUN=/run/tidetable-$ID
-    export STATE RUN # for what is started apart
+    export STATE RUN # for commands in namespaces
 }
 
-# One script at a time touches a state directory. The lock is let go when the script ends, however it ends.
+# Lets only one script at a time touch a state directory. The lock is released when the script ends,
+# in any way.
 lock_state() {
     mkdir -p "$(dirname "$STATE")"
     exec 8>"$STATE.lock"
     flock 8
 }
 
-# in_background LOG COMMAND...: its own session, so that ctrl-C reaches the script and not the engine, and none of
-# our open files, so that nobody waits for an engine who waits for the end of a pipe or of a lock.
+# in_background LOG COMMAND...: starts it in its own session, so ctrl-C reaches the script and not
+# the engine. Closes our open files first: otherwise programs that wait for the end of a pipe or a
+# lock would wait for the engine.
 in_background() {
     local log=$1 fd
     shift
@@ -125,8 +131,9 @@ in_background() {
     LAUNCHED=$!
 }
 
-# our_processes PATTERN...: pids of the programs so named that were started for this state directory, told by its path among
-# their arguments. Pid files lie after a kill -9; this does not.
+# our_processes PATTERN...: prints the pids of programs with these names that were started for this
+# state directory, identified by its path in their arguments. Pid files are wrong after a kill -9;
+# arguments are not.
 our_processes() {
     local dir program word
     local -a argv
@@ -143,7 +150,8 @@ our_processes() {
     done
 }
 
-# processes_of TEXT: pids of the programs that have it among their arguments, but for this script and those above it.
+# processes_of TEXT: prints the pids of programs with this text in their arguments, except this
+# script.
 processes_of() {
     local dir pid
     for dir in /proc/[0-9]*; do
@@ -154,7 +162,7 @@ processes_of() {
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
-# end_process PID SECONDS: asks, waits, then insists.
+# end_process PID SECONDS: sends SIGTERM, waits, then sends SIGKILL.
 end_process() {
     kill -TERM "$1" 2>/dev/null || return 0
     wait_for "$2" gone "$1" && return 0
@@ -162,7 +170,7 @@ end_process() {
     wait_for 5 gone "$1" || true
 }
 
-# unmount_below DIR: what an engine left mounted, innermost first.
+# unmount_below DIR: unmounts everything that an engine left mounted there, innermost first.
 unmount_below() {
     local _1 _2 _3 _4 point rest
     while read -r _1 _2 _3 _4 point rest; do
@@ -172,8 +180,9 @@ unmount_below() {
     done
 }
 
-# remember_absent PATH...: engines write to a few places whatever their flags say. What was not there before, and only
-# that, remove_absent takes away again: files as they are, directories once they are empty. Parents come first.
+# remember_absent PATH...: records the paths that do not exist yet. Engines write to a few places
+# whatever their flags say. remove_absent removes only the recorded paths: files as they are,
+# directories if they are empty. Name parents first.
 remember_absent() {
     local path
     for path in "$@"; do
@@ -189,9 +198,10 @@ remove_absent() {
     done
 }
 
-# A command in network and mount namespaces of its own: "${APART[@]}" COMMAND... Links, addresses, firewall rules and forwarding of the
-# machine are out of its reach, so is /run but for $RUN, with a containerd in it; and what it mounts goes with it. Not by
-# `ip netns exec`, which mounts another /sys: dockerd would miss its cgroups there.
+# The prefix for a command in its own network and mount namespaces: "${APART[@]}" COMMAND... The
+# command cannot change the machine's links, addresses, firewall rules and forwarding. It does not
+# see /run, which may contain a containerd, except for $RUN. Its mounts end with it. `ip netns exec`
+# is no alternative: it mounts another /sys, in which dockerd would miss its cgroups.
 #
 # shellcheck disable=SC2034,SC2016 # for the caller; the shell in there expands it
 readonly APART=(unshare --net --mount --propagation slave sh -ec '
@@ -201,7 +211,7 @@ readonly APART=(unshare --net --mount --propagation slave sh -ec '
     case $RUN in /run/*) mkdir "$RUN" && mount -n --bind "$STATE/hidden" "$RUN" ;; esac
     exec "$@"' apart)
 
-# need_apart: whether the machine lets us have such.
+# need_apart: fails unless the machine allows such namespaces.
 need_apart() {
     local said
     need unshare util-linux
@@ -211,7 +221,7 @@ need_apart() {
         die "this machine has no network and mount namespaces for us ($said), and without them another engine here could lose its network: point DOCKER_HOST at an engine you may use."
 }
 
-# end_cgroup NAME: kills what is left in that cgroup, in every hierarchy, and removes it.
+# end_cgroup NAME: kills all processes in that cgroup, in every hierarchy, and removes it.
 end_cgroup() {
     local dir pids
     for dir in /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1"; do
@@ -223,8 +233,9 @@ end_cgroup() {
     done
 }
 
-# static_busybox: prints the path of a statically linked busybox, fetched from Debian's archive (not installed: that
-# could replace the machine's own) where the machine has none. Fails where neither is possible.
+# static_busybox: prints the path of a statically linked busybox. If the machine has none, fetches
+# one from Debian's archive, without installing it: that could replace the machine's own. Fails if
+# neither is possible.
 static_busybox() {
     local deb
     if is_static /bin/busybox; then echo /bin/busybox; return; fi
@@ -238,10 +249,11 @@ static_busybox() {
     is_static "$STATE/busybox/bin/busybox" && echo "$STATE/busybox/bin/busybox"
 }
 
-# A dynamic executable names its loader (ld-linux, ld-musl) in its first pages.
+# Checks for the name of a loader (ld-linux, ld-musl), which a dynamic executable has in its first
+# pages.
 is_static() { [ -x "$1" ] && ! head -c 4096 "$1" | grep -qa '/ld-'; }
 
-# busybox_root DIR: the root file system of our image: one static file and its links.
+# busybox_root DIR: makes the root file system of our image, one static file and its links.
 busybox_root() {
     local busybox applet
     busybox=$(static_busybox) || return 1

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Owns the Podman engine that `make test` holds beside Docker under the same contract.
+# Provides the Podman engine that `make test` checks against the same contract as Docker.
 #
-#   eval "$(scripts/podman.sh ensure)"     its API answers and it has busybox:latest; prints TIDETABLE_TEST_PODMAN=…
-#   scripts/podman.sh release              ends it and removes all that it made
+#   eval "$(scripts/podman.sh ensure)"     provides it and busybox; prints TIDETABLE_TEST_PODMAN=…
+#   scripts/podman.sh release              stops it and removes everything that it made
 #
-# A socket named by $TIDETABLE_TEST_PODMAN that answers is used as it is. Else `podman system service` is started with
-# everything private: storage, sockets and configuration in $TIDETABLE_PODMAN_DIR (target/podman), network and mounts in
-# namespaces of its own. The machine's own containers, images and containers.conf are neither read nor written. On Debian
-# and Ubuntu as root, missing packages are installed; `podman.sh install` does that alone.
+# If the socket in $TIDETABLE_TEST_PODMAN answers, uses it as it is. Otherwise starts `podman system
+# service` with everything private: storage, sockets and configuration in $TIDETABLE_PODMAN_DIR
+# (target/podman), network and mounts in their own namespaces. Neither reads nor writes the
+# machine's own containers, images and containers.conf. On Debian and Ubuntu as root, installs
+# missing packages; `podman.sh install` does only that.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 readonly START_SECONDS=30
-# The name under which Podman's Docker-compatible API looks for `busybox:latest`.
+# The name by which Podman's Docker-compatible API looks for `busybox:latest`.
 readonly IMAGE=docker.io/library/busybox:latest
 
 state_of "${TIDETABLE_PODMAN_DIR:-$ROOT/target/podman}"
@@ -28,7 +29,7 @@ main() {
     esac
 }
 
-# podman, on our storage and by our configuration: where the service is, if it runs.
+# Runs podman with our storage and configuration, in the namespaces of the service if it is running.
 ours() {
     local service
     local -a there=("${APART[@]}")
@@ -38,7 +39,7 @@ ours() {
         "${there[@]}" podman --root "$STATE/data" --runroot "$RUN/storage" --storage-driver "$(cat "$STATE/driver")" "$@"
 }
 
-# --- ensure ---------------------------------------------------------------------------------------------------------
+# --- ensure ---------------------------------------------------------------------------------------
 
 ensure() {
     local host=${TIDETABLE_TEST_PODMAN:-$OUR_HOST}
@@ -74,7 +75,7 @@ start_our_own() {
     say "started podman system service: pid $LAUNCHED, $OUR_HOST"
 }
 
-# It answers, or it has given up.
+# Succeeds once the engine answers or its process has ended.
 settled() { answers "$OUR_HOST" || gone "$LAUNCHED"; }
 
 install_podman() {
@@ -97,7 +98,7 @@ install_network() {
     apt_install "$2"
 }
 
-# Podman 5 knows netavark only.
+# Checks the version: Podman 5 supports netavark only.
 with_cni() { [ "$(podman --version | grep -o '[0-9]*' | head -n 1)" -lt 5 ]; }
 
 cni_plugins() {
@@ -110,7 +111,7 @@ cni_plugins() {
 configure() {
     mkdir -p "$STATE"/{data,net.d,runtime} "$RUN"
     chmod 700 "$STATE"
-    # Podman has one cgroup for all its containers, whoever started them.
+    # Podman uses one cgroup for all its containers, of all users.
     local cgroups
     for cgroups in /sys/fs/cgroup /sys/fs/cgroup/*/; do
         remember_absent "${cgroups%/}/libpod_parent" "${cgroups%/}/libpod_parent/conmon"
@@ -123,8 +124,9 @@ configure() {
     choose_driver
 }
 
-# Podman's API asks for 1048576 open files and processes for each container that names no limit. Without CAP_SYS_RESOURCE
-# nobody may raise the machine's limit, root neither, so there the runtime is runc behind a filter that drops the request.
+# Chooses the runtime. Podman's API asks for 1048576 open files and processes for each container
+# without a limit. Without CAP_SYS_RESOURCE, nobody may raise the machine's limit, not even root;
+# then the runtime is runc behind a filter that drops the request.
 write_runtime() {
     local runc
     runc=$(command -v runc)
@@ -151,8 +153,8 @@ may_raise_limits() {
     (((0x$effective >> 24) & 1))
 }
 
-# The default network of Podman, with addresses out of the range that is set aside for tests. Its containers reach each
-# other only.
+# Writes Podman's default network, with addresses from the range that is reserved for tests. Its
+# containers reach only each other.
 write_network() {
     with_cni || return 0
     cat >"$STATE/net.d/87-podman.conflist" <<CNI
@@ -172,7 +174,8 @@ write_network() {
 CNI
 }
 
-# runc, because crun refuses machines that mount both generations of cgroups.
+# Writes the configuration. Uses runc, because crun refuses machines that mount both generations of
+# cgroups.
 write_containers_conf() {
     cat >"$STATE/containers.conf" <<CONF
 [containers]
@@ -199,12 +202,12 @@ CONF
     fi >>"$STATE/containers.conf"
 }
 
-# As with Docker, a registry on this machine needs no TLS: the tests start one.
+# Allows registries on this machine without TLS, as Docker does: the tests start one.
 write_registries_conf() {
     printf '[[registry]]\nlocation = "127.0.0.1"\ninsecure = true\n' >"$STATE/registries.conf"
 }
 
-# Once chosen it stays: the storage remembers it.
+# Chooses the storage driver once: the storage remembers it.
 choose_driver() {
     local driver
     [ ! -e "$STATE/driver" ] || return 0
@@ -227,7 +230,7 @@ load_image() {
     say "made busybox:latest from Debian's static busybox"
 }
 
-# --- release --------------------------------------------------------------------------------------------------------
+# --- release --------------------------------------------------------------------------------------
 
 release() {
     local pid

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Owns `make test`: sees to a Rust toolchain, a registry, a Docker and a Podman engine, each with the image the tests use, runs every
-# test against them, and puts all back, also after ctrl-C. Arguments go to `cargo test`. The exit code is that of cargo test; and it is 1
-# where the tests passed, but the machine, or an engine that was there before, is not as it was: host.sh says what is different.
+# Implements `make test`: provides a Rust toolchain, a registry, a Docker engine and a Podman engine
+# with the image for the tests, runs every test against them, and restores the machine, also after
+# ctrl-C. Arguments go to `cargo test`. The exit code is that of cargo test. It is 1 if the tests
+# passed but the machine, or an engine that was there before, has changed: host.sh prints the
+# differences.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -13,13 +15,13 @@ WORK=
 main() {
     need_toolchain
     need curl curl
-    need openssl openssl # the tests make certificates for an engine behind TLS
-    need dockerd docker.io # and run a daemon of their own there
+    need openssl openssl # for certificates of an engine with TLS
+    need dockerd docker.io # the tests start daemons of their own
     need docker docker.io
-    need ip iproute2 # on a network of its own
-    need iptables iptables # that is cut
+    need ip iproute2 # each daemon has its own network
+    need iptables iptables # some tests cut that network
     need nsenter util-linux
-    need python3 python3 # an oracle for recurrences, that has its zones from the system
+    need python3 python3 # an oracle for recurrences, with the time zones of the system
     need_zones
     one_at_a_time
     need_registry
@@ -27,14 +29,15 @@ main() {
     trap put_back EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    # All that the tests make is below this. Short, since sockets are in there.
+    # All files of the tests are below this folder. The path is short, since it contains sockets.
     WORK=$(mktemp -d /tmp/tt-XXXXXX)
     scripts/host.sh snapshot >"$WORK/host"
     ensure_engines
     run_tests "$@"
 }
 
-# Two runs in one directory would share engines, and the first to end would take them from the other.
+# Lets one run at a time use this directory: two would share engines, and the first to end would
+# take them from the other.
 one_at_a_time() {
     have flock || return 0
     mkdir -p target
@@ -51,7 +54,8 @@ need_zones() {
     apt_install tzdata
 }
 
-# The tests start a registry of their own. It is extracted, not installed: the package would start a service.
+# Provides the registry program, of which the tests start their own processes. Extracts the package
+# without installing it: installed, it would start a service.
 need_registry() {
     local dir=$PWD/target/registry
     export TIDETABLE_TEST_REGISTRY
@@ -77,7 +81,7 @@ ensure_engines() {
     say "Docker at $DOCKER_HOST, Podman at $TIDETABLE_TEST_PODMAN"
 }
 
-# In a session of its own, so that a signal ends cargo, the tests and the servers that they started, all together.
+# Runs cargo in a session of its own, so a signal ends cargo, the tests and their servers together.
 run_tests() {
     TMPDIR=$WORK setsid cargo test --locked --no-fail-fast "$@" </dev/null 9>&- &
     TESTS=$!
@@ -98,7 +102,7 @@ put_back() {
     exit "$code"
 }
 
-# What tests that were killed could not take away themselves: all of it is known by a path below $WORK.
+# Removes the leftovers of killed tests: all of them are identified by a path below $WORK.
 sweep() {
     local pid dir
     for pid in $(processes_of "$WORK/"); do kill -KILL "$pid" 2>/dev/null || true; done
@@ -110,8 +114,9 @@ sweep() {
     unmount_below "$WORK"
 }
 
-# sweep_engine HOST: the containers of the servers whose logs are there, the networks and volumes that are named like a folder
-# there, and the images of the registries that had their configuration there.
+# sweep_engine HOST: removes the containers of servers with logs below $WORK, the networks and
+# volumes that are named like a folder there, and the images of registries that were configured
+# there.
 sweep_engine() {
     local id name port
     local -x DOCKER_HOST=$1

@@ -1,4 +1,5 @@
-//! The one place where everything meets: a config in, a running service out.
+//! Assembles the service: turns a checked config into a running [`Service`]. All modules meet only
+//! here.
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
@@ -32,28 +33,32 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::threads::Threads;
 use crate::supervise::{Parts, Signals};
 
-/// How long requests that are under way may take when the server stops. Those that wait for a job's end would never.
+/// The time that open requests get to finish when the server stops. Requests that wait for a job's
+/// end would otherwise keep the server from stopping.
 const REQUEST_GRACE: Duration = Duration::from_secs(3);
 
-/// How often the data directory is looked at where nothing is written.
+/// The interval between checks of the data directory, so that its loss is noticed even without
+/// writes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A service that is up: it listens, and runs when [`Service::run`] does.
+/// A service that listens, with its parts already running. [`Service::run`] supervises them.
 pub(crate) struct Service {
     address: SocketAddr,
     parts: Parts,
     deadline: Duration,
-    /// Holds the config file, so that no second server runs its schedules.
+    /// The lock on the config file, which keeps a second server from running the file's schedules.
+    /// `None` if no lock is held.
     _claim: Option<File>,
 }
 
 impl Service {
-    /// Opens the store, connects the engine (which may be away), and listens.
+    /// Opens the store, connects the engine (which may be unreachable), and listens.
     ///
     /// # Errors
-    /// When the data directory cannot be used, the engine's address is none, or the address is taken.
+    /// Fails when the data directory cannot be used, the engine's address is invalid, or the listen
+    /// address is taken.
     pub(crate) async fn start(args: ServeArgs, config: Config) -> anyhow::Result<Self> {
-        // First: from here on it ends nobody.
+        // SIGHUP no longer ends the process from here on, so this comes first.
         let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
         let stop = CancellationToken::new();
         let dice = Dice::from_system();
@@ -100,7 +105,7 @@ impl Service {
         });
         let (watched, stopped) = (store.clone(), stop.clone());
         parts.add("the watch over the data directory", async move {
-            // The store tells the log.
+            // The store writes the log line itself.
             while stopped.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
                 let _ = watched.is_there().await;
             }
@@ -108,7 +113,7 @@ impl Service {
         });
         let notifier = Notifier::new(store.clone(), Arc::new(SystemClock))?;
         parts.add("the scheduler and the API", async move {
-            // The store closes when nobody is left who would read or write.
+            // The store closes last, when no reader or writer is left.
             let beside =
                 futures::future::join(notifier.run(stop.clone()), reloader.run(stop.clone()));
             let served = serve_http(listener, router, writers, stop.clone());
@@ -119,21 +124,22 @@ impl Service {
         Ok(Self { address, parts, deadline: config.shutdown_deadline, _claim: claim })
     }
 
-    /// Where it listens: with port 0, the port that was given.
+    /// Returns the address that the server listens on. Port 0 in the config becomes the assigned
+    /// port here.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Runs until a signal.
+    /// Runs until a signal arrives, then stops all parts.
     ///
     /// # Errors
-    /// When a part ended by itself.
+    /// Fails when a part ended by itself.
     pub(crate) async fn run(self, signals: Signals) -> anyhow::Result<()> {
         self.parts.run(signals, self.deadline).await
     }
 }
 
-/// Makes what a config says count, while the service runs.
+/// Returns the function that applies a reloaded config while the service runs.
 fn follow(
     handle: Handle,
     docker: Option<Arc<docker::DockerEngine>>,
@@ -150,7 +156,8 @@ fn follow(
     }
 }
 
-/// The engine; and the same as what it is, where it can be told more while it is at work.
+/// The engine, and the same engine by its concrete type, for settings that can change at run time.
+/// The second is `None` for the simulated engine.
 type Connected = (Arc<dyn Engine>, Option<Arc<docker::DockerEngine>>);
 
 fn connect_engine(config: &Config, dice: &Dice) -> anyhow::Result<Connected> {
@@ -166,7 +173,8 @@ fn connect_engine(config: &Config, dice: &Dice) -> anyhow::Result<Connected> {
             (engine.clone(), Some(engine))
         }
         EngineChoice::Simulated => {
-            // What happened would be remembered for ever; and no two lives have the same containers.
+            // The simulated engine would otherwise keep the evidence of every event without limit.
+            // A random seed gives each process its own containers.
             let settings = Settings {
                 seed: u64::from_le_bytes(dice.bytes()),
                 keep_evidence: false,
@@ -193,8 +201,8 @@ fn registries(config: &Config, place: &EngineSection) -> docker::Registries {
     }
 }
 
-/// Locks the config file, and says whether another server has it. A file system without locks keeps nobody from it, and
-/// neither does `--adopt-config`.
+/// Locks the config file, and returns the lock and whether another server holds it. On a file
+/// system without locks, and with `--adopt-config`, the file counts as free.
 fn claim(config: &Config) -> (Option<File>, bool) {
     let file = config.file.as_ref().filter(|_| !config.adopt_config);
     let Some(file) = file.and_then(|file| File::open(&file.path).ok()) else {
@@ -224,7 +232,7 @@ fn catalog(config: &Config, is_in_use: bool) -> Catalog {
         secrets: config.secrets.clone(),
         schedules: config.schedules.clone(),
         file: Origin {
-            // Each path has its own text, also one that is no text.
+            // Each path becomes a text of its own, even a path that is not UTF-8.
             path: config
                 .file
                 .as_ref()
@@ -254,8 +262,8 @@ async fn serve_http(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let stopping = stop.clone();
-    // An answer in two pieces would wait for the caller's acknowledgement of the first, which comes 40 ms later. Where that cannot be
-    // had, it waits.
+    // Without `TCP_NODELAY`, an answer in two pieces waits for the caller's acknowledgement of the
+    // first piece, which comes 40 ms later. A connection that refuses the option keeps that delay.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     let serving = axum::serve(listener, router)
         .with_graceful_shutdown(async move { stopping.cancelled().await });

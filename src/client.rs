@@ -1,4 +1,5 @@
-//! A typed client of the HTTP API. The command line is built on it; programs may use it as it is.
+//! A typed client of the HTTP API. The command line is built on it, and other programs may use it
+//! as well.
 
 use std::time::Duration;
 
@@ -14,16 +15,16 @@ use crate::api::wire::{
     ReadyView, ScheduleView, SchedulesView, VersionView,
 };
 
-/// Where a server is unless told otherwise.
+/// The address of the server if none is given.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8888";
-/// How long a connection may take.
+/// The longest time that a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may take that is not one to wait for.
+/// The longest time that an answer may take, for all calls except `wait` and `logs`.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long one `wait` call asks the server to wait.
+/// The time that one `wait` call asks the server to wait.
 const WAIT_SLICE: Duration = Duration::from_secs(10 * 60);
 
-/// A server, and what is needed to call it.
+/// A client of one server, with the token that it sends.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -31,41 +32,41 @@ pub struct Client {
     token: Option<String>,
 }
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server's address is none.
+    /// The server's address is not a URL with a host.
     #[error("`{0}` is not a server's address: write one like {DEFAULT_SERVER}")]
     BadAddress(String),
-    /// The server refused, and said why.
+    /// The server refused the call and gave a reason.
     #[error("{}", .0.detail)]
     Refused(Box<Problem>),
-    /// No server answered.
+    /// The connection failed, or no answer came in time.
     #[error("no server answers at {server}: {cause}")]
     Unreachable {
-        /// Where.
+        /// The address that was called.
         server: String,
-        /// Why.
+        /// The innermost cause of the error.
         cause: String,
     },
-    /// The answer began and did not come to its end.
+    /// The answer began but did not arrive completely.
     #[error("the answer of {server} was cut off, so it is not whole: {cause}")]
     CutOff {
-        /// Where.
+        /// The address that was called.
         server: String,
-        /// Why.
+        /// The innermost cause of the error.
         cause: String,
     },
-    /// What answered is no tidetable.
+    /// The answer is not one of a tidetable server.
     #[error("what answers at {0} is no tidetable server")]
     Strange(String),
 }
 
 impl Client {
-    /// A client of the server at `http://host:port`.
+    /// Creates a client of the server at `http://host:port`. Does not connect yet.
     ///
     /// # Errors
-    /// [`ClientError::BadAddress`].
+    /// Returns [`ClientError::BadAddress`] for an invalid address.
     pub fn new(server: &str, token: Option<String>) -> Result<Self, ClientError> {
         let written =
             if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
@@ -80,25 +81,24 @@ impl Client {
         Ok(Self { http, server: written.trim_end_matches('/').to_owned(), token })
     }
 
-    /// Submits a job: `job_name`, `date`, and fields of a spec beside them.
+    /// Submits a job: `job_name`, `date`, and the fields of a spec.
     ///
     /// # Errors
-    /// [`ClientError`], as of every call here.
+    /// Returns a [`ClientError`], as every call here does.
     pub async fn submit(&self, job: &Value) -> Result<DoneView, ClientError> {
         self.json(self.request(Method::POST, "/job").json(job)).await
     }
 
-    /// The three maps, filtered by this query.
+    /// Returns the three maps, filtered by the query.
     pub async fn jobs(&self, query: &[(&str, &str)]) -> Result<JobsView, ClientError> {
         self.json(self.request(Method::GET, "/jobs").query(query)).await
     }
 
-    /// One job.
     pub async fn job(&self, id: &str) -> Result<JobView, ClientError> {
         self.json(self.request(Method::GET, &format!("/job/{id}"))).await
     }
 
-    /// The job when it is over, however long that takes.
+    /// Waits until the job is over, without a time limit, and returns it.
     pub async fn wait(&self, id: &str) -> Result<JobView, ClientError> {
         let path = format!("/job/{id}/wait");
         let slice = WAIT_SLICE.as_secs().to_string();
@@ -119,34 +119,32 @@ impl Client {
         self.json(self.request(Method::DELETE, &format!("/job/{id}"))).await
     }
 
-    /// Stops a running job, within this grace if one is given; one that was asked before is killed.
+    /// Stops a running job, within `grace` if one is given. A second call kills the job.
     pub async fn stop(&self, id: &str, grace: Option<&str>) -> Result<DoneView, ClientError> {
         let grace: Vec<(&str, &str)> = grace.iter().map(|grace| ("grace", *grace)).collect();
         self.json(self.request(Method::POST, &format!("/job/{id}/stop")).query(&grace)).await
     }
 
-    /// The definitions there are.
     pub async fn definitions(&self) -> Result<DefinitionsView, ClientError> {
         self.json(self.request(Method::GET, "/definitions")).await
     }
 
-    /// Writes a definition, in place of the one of that name.
+    /// Writes a definition, and replaces one with the same name.
     pub async fn define(&self, name: &str, spec: &Value) -> Result<NotedView, ClientError> {
         self.json(self.request(Method::PUT, &definition(name)).json(spec)).await
     }
 
-    /// Removes a definition.
     pub async fn undefine(&self, name: &str) -> Result<NotedView, ClientError> {
         self.json(self.request(Method::DELETE, &definition(name))).await
     }
 
-    /// Runs what a job ran once more: a new job, due now or at this date.
+    /// Submits a new job that runs the same as job `id`, due at `date`. `None`: due now.
     pub async fn rerun(&self, id: &str, date: Option<&str>) -> Result<DoneView, ClientError> {
         let date: Vec<(&str, &str)> = date.iter().map(|date| ("date", *date)).collect();
         self.json(self.request(Method::POST, &format!("/job/{id}/rerun")).form(&date)).await
     }
 
-    /// What a job wrote, as it comes.
+    /// Streams the output of a job as it arrives.
     pub async fn logs(
         &self,
         id: &str,
@@ -164,23 +162,24 @@ impl Client {
         }))
     }
 
-    /// What a recurrence or a date means: `cron`, `every` or `date`, and `time_zone`, `from`, `count`.
+    /// Explains a recurrence or a date: `cron`, `every` or `date`, with `time_zone`, `from` and
+    /// `count`.
     pub async fn preview(&self, question: &Value) -> Result<PreviewView, ClientError> {
         self.json(self.request(Method::POST, "/preview").json(question)).await
     }
 
-    /// What will run when over the next hours, and where it piles up.
+    /// Returns the runs of the next `hours` and the times at which too many coincide. `None`: the
+    /// server's default.
     pub async fn forecast(&self, hours: Option<u16>) -> Result<ForecastView, ClientError> {
         let hours: Vec<(&str, u16)> = hours.map(|hours| ("hours", hours)).into_iter().collect();
         self.json(self.request(Method::GET, "/forecast").query(&hours)).await
     }
 
-    /// All schedules.
     pub async fn schedules(&self) -> Result<SchedulesView, ClientError> {
         self.json(self.request(Method::GET, "/schedules")).await
     }
 
-    /// Makes or changes a schedule.
+    /// Creates or changes a schedule.
     pub async fn put_schedule(
         &self,
         name: &str,
@@ -189,12 +188,11 @@ impl Client {
         self.json(self.of_schedule(Method::PUT, name, None)?.json(fields)).await
     }
 
-    /// Deletes a schedule.
     pub async fn delete_schedule(&self, name: &str) -> Result<(), ClientError> {
         self.answer(self.of_schedule(Method::DELETE, name, None)?).await.map(drop)
     }
 
-    /// Pauses a schedule, or lets it go on.
+    /// Pauses or resumes a schedule.
     pub async fn pause_schedule(
         &self,
         name: &str,
@@ -204,12 +202,12 @@ impl Client {
         self.json(self.of_schedule(Method::POST, name, Some(action))?).await
     }
 
-    /// A job of a schedule, now.
+    /// Submits a job of a schedule, due now.
     pub async fn trigger_schedule(&self, name: &str) -> Result<DoneView, ClientError> {
         self.json(self.of_schedule(Method::POST, name, Some("trigger"))?).await
     }
 
-    /// When a schedule is due next.
+    /// Returns the next `n` due times of a schedule. `None`: the server's default.
     pub async fn next_of_schedule(
         &self,
         name: &str,
@@ -219,12 +217,12 @@ impl Client {
         self.json(self.of_schedule(Method::GET, name, Some("next"))?.query(&n)).await
     }
 
-    /// What became of the latest ticks of a schedule.
+    /// Returns the outcome of a schedule's latest ticks.
     pub async fn ledger(&self, name: &str) -> Result<LedgerView, ClientError> {
         self.json(self.of_schedule(Method::GET, name, Some("ledger"))?).await
     }
 
-    /// A call about one schedule, whatever is in its name.
+    /// Builds a call about one schedule. The name is escaped, so it may hold any character.
     fn of_schedule(
         &self,
         method: Method,
@@ -240,17 +238,19 @@ impl Client {
         Ok(self.request(method, url.path()))
     }
 
-    /// Whether jobs that are due are started.
+    /// Returns the server's readiness: whether it starts jobs that are due.
+    ///
+    /// # Errors
+    /// Returns [`ClientError::Refused`] when the server is not ready.
     pub async fn ready(&self) -> Result<ReadyView, ClientError> {
         self.json(self.request(Method::GET, "/readyz")).await
     }
 
-    /// Whether the server answers.
+    /// Checks that the server answers.
     pub async fn healthy(&self) -> Result<(), ClientError> {
         self.answer(self.request(Method::GET, "/healthz")).await.map(|_| ())
     }
 
-    /// The server's version.
     pub async fn version(&self) -> Result<VersionView, ClientError> {
         self.json(self.request(Method::GET, "/version")).await
     }
@@ -283,7 +283,7 @@ impl Client {
         let body = response.bytes().await.map_err(|error| self.cut_off(&error))?;
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
-            // `readyz` says why it is not ready with 503.
+            // `readyz` answers 503 with its reason in a body of its own.
             Err(_) => match serde_json::from_slice::<ReadyView>(&body) {
                 Ok(ready) => Err(ClientError::Refused(Box::new(Problem::new(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -304,13 +304,13 @@ impl Client {
     }
 }
 
-/// The path of a definition: its name may hold any sign.
+/// Returns the path of a definition. The name is escaped, because it may hold any character.
 fn definition(name: &str) -> String {
     let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
     format!("/definition/{}", name.replace('+', "%20"))
 }
 
-/// The innermost cause says most: `connection refused`.
+/// Returns the innermost cause of an error, which says most: `connection refused`.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,5 +1,5 @@
-//! The one place where the time is read and the one source of randomness. Everything else is handed a [`Clock`] and
-//! a [`Dice`], so that a whole service can run in virtual time, from a seed.
+//! The only module that reads the time or draws random numbers. All others are handed a [`Clock`]
+//! and a [`Dice`], so a whole service can run in virtual time and be repeated from a seed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use rand::{RngExt, SeedableRng};
 
 use crate::domain::id::Timestamp;
 
-/// Tells the wall-clock time, which may jump.
+/// A source of the wall-clock time, which may jump.
 pub trait Clock: Send + Sync + 'static {
-    /// Now, UTC, to the millisecond.
+    /// Returns the time now, in UTC, to the millisecond.
     fn now(&self) -> Timestamp;
 
-    /// Waits for an instant, as exactly as it can be done, and for as long as it is away now: a clock that is set meanwhile
-    /// changes nothing.
+    /// Waits for an instant as exactly as possible. The length of the wait is fixed when it begins,
+    /// so setting the clock meanwhile has no effect.
     fn reach(&self, instant: Timestamp) -> BoxFuture<'static, ()> {
         let left = (instant - self.now()).to_std().unwrap_or_default();
         async move {
@@ -30,11 +30,12 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
-/// The runtime's timers know milliseconds and come up to one late; this much before it, a thread of its own takes over, which
-/// the kernel wakes to some tens of microseconds.
+/// The lead with which a thread takes over from the runtime's timers. The timers count in
+/// milliseconds and fire up to one late; the kernel wakes a thread within some tens of
+/// microseconds.
 const TIMERS: Duration = Duration::from_millis(2);
 
-/// The system's clock.
+/// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -52,7 +53,7 @@ impl Clock for SystemClock {
             }
             let rest = deadline.saturating_duration_since(Instant::now());
             if !rest.is_zero() {
-                // It only sleeps: there is nothing to be told of it.
+                // The thread only sleeps, so it returns nothing worth checking.
                 let _ = tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await;
             }
         }
@@ -60,22 +61,22 @@ impl Clock for SystemClock {
     }
 }
 
-/// Random bytes.
+/// A random number generator that threads share.
 #[derive(Debug)]
 pub struct Dice(Mutex<StdRng>);
 
 impl Dice {
-    /// Seeded by the system.
+    /// Returns a generator that the operating system seeds.
     pub fn from_system() -> Self {
         Self(Mutex::new(rand::make_rng()))
     }
 
-    /// Seeded by this number: the same numbers in the same order each time.
+    /// Returns a generator with this seed. Equal seeds give the same numbers in the same order.
     pub fn from_seed(seed: u64) -> Self {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
     }
 
-    /// The next random bytes.
+    /// Draws the next `N` random bytes.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).random()
     }

@@ -1,9 +1,11 @@
-//! What the server is told: flags, then the environment, then the config file, then defaults, in that order of strength.
+//! The server's configuration. Precedence: flag, environment variable, config file, default.
 //!
-//! [`ServeArgs`] is the form on the command line and in the environment, [`FileConfig`] the form in TOML; [`Config`] is
-//! both together, checked, and can only be had through [`Config::load`]. A mistake is one sentence that names the key,
-//! shows the value and says what would be right. This is also where the door is kept shut: an address beyond loopback
-//! wants a token file, or to be told in so many words that everybody may call.
+//! [`ServeArgs`] holds flags and variables, and [`FileConfig`] holds the TOML file. [`Config`] is
+//! both, merged and checked; only [`Config::load`] creates one. An error is one sentence that names
+//! the key, shows the value and gives a correct example.
+//!
+//! This module also refuses an open server: an address beyond loopback needs a token file or
+//! `--allow-anonymous`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,41 +34,43 @@ mod queues;
 pub use elsewhere::RegistryLogin;
 pub use file::ConfigFile;
 
-/// Where the server listens unless told otherwise.
+/// The address to listen on if none is given.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8888";
-/// Where a config file is looked for unless one is named.
+/// The paths to search for a config file, in this order, if none is named.
 pub const DEFAULT_FILES: [&str; 2] = ["./tidetable.toml", "/etc/tidetable/config.toml"];
-/// The shortest token that is taken for one.
+/// The length of the shortest token that is accepted, in bytes.
 const SHORTEST_TOKEN: usize = 16;
 
-/// The flags of `tidetable serve`. Each is also `TIDETABLE_…` in the environment and a key in the config file.
+/// The flags of `tidetable serve`. Each is also a variable `TIDETABLE_…`, and each but `config` and
+/// `adopt_config` is a key of the config file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
     /// Address to listen on [default: 127.0.0.1:8888; port 0: any free one]
     #[arg(long, env = "TIDETABLE_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
-    /// Folder for the state and the logs of jobs [default: /var/lib/tidetable as root, else in your state folder]
+    /// Folder for the state and the logs of jobs [default: /var/lib/tidetable as root, else in your
+    /// state folder]
     #[arg(long, env = "TIDETABLE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Config file [default: ./tidetable.toml or /etc/tidetable/config.toml, where there is one]
+    /// Config file [default: ./tidetable.toml or /etc/tidetable/config.toml, if present]
     #[arg(long, env = "TIDETABLE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// What runs containers: docker (also Podman's socket) or simulated [default: docker]
+    /// Engine that runs containers: docker (also Podman's socket) or simulated [default: docker]
     #[arg(long, env = "TIDETABLE_ENGINE", value_name = "NAME")]
     pub engine: Option<String>,
-    /// Where the state is kept [default: sqlite, in the data directory]
+    /// Store for the state [default: sqlite, in the data directory]
     #[arg(long, env = "TIDETABLE_STORE", value_name = "URL")]
     pub store: Option<String>,
-    /// Zone of dates without an offset [default: the system's]
+    /// Time zone of dates without an offset [default: the system's]
     #[arg(long, env = "TIDETABLE_TIME_ZONE", value_name = "ZONE")]
     pub time_zone: Option<String>,
-    /// File with the tokens that may call, one a line
+    /// File with the accepted tokens, one per line
     #[arg(long, env = "TIDETABLE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Let everybody who can reach the address call without a token
+    /// Accept calls without a token, even from other machines
     #[arg(long, env = "TIDETABLE_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub allow_anonymous: Option<bool>,
-    /// Name under which the server may be called without a token, beside localhost; may be repeated
+    /// Host name, besides localhost, that is accepted without a token; may be repeated
     #[arg(
         long = "allowed-host",
         env = "TIDETABLE_ALLOWED_HOSTS",
@@ -74,21 +78,21 @@ pub struct ServeArgs {
         value_name = "NAME"
     )]
     pub allowed_hosts: Option<Vec<String>>,
-    /// How many jobs may run at once [default: 256]
+    /// Largest number of jobs that run at once [default: 256]
     #[arg(long, env = "TIDETABLE_MAX_RUNNING", value_name = "N")]
     pub max_running: Option<usize>,
-    /// Take the engine that answers now for ours, though another one was known
+    /// Accept the engine that answers now, even if another one was known before
     #[arg(long, env = "TIDETABLE_ACCEPT_NEW_ENGINE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub accept_new_engine: Option<bool>,
-    /// Give the schedules of the config file that was read before to the one that is read now
+    /// Move the schedules of the previous config file to this one
     #[arg(long, env = "TIDETABLE_ADOPT_CONFIG", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub adopt_config: Option<bool>,
-    /// How long a stopping server may take for the steps in hand [default: 30s]
+    /// Longest time for a stopping server to finish its current steps [default: 30s]
     #[arg(long, env = "TIDETABLE_SHUTDOWN_DEADLINE", value_name = "DURATION")]
     pub shutdown_deadline: Option<String>,
 }
 
-/// The config file.
+/// The config file in its TOML form, not yet checked.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FileConfig {
@@ -126,78 +130,79 @@ struct LimitsSection {
     stage_ahead: Option<Span>,
 }
 
-/// One `[engines.NAME]`: where that engine is. For `docker`, it outranks `DOCKER_HOST` and its like.
+/// The section `[engines.NAME]`: the address of that engine. For `docker`, it ranks above
+/// `DOCKER_HOST` and related variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineSection {
-    /// `unix:///var/run/docker.sock`, `tcp://host:2376`.
+    /// The engine's address: `unix:///var/run/docker.sock` or `tcp://host:2376`.
     pub host: Option<String>,
-    /// Folder with `ca.pem`, `cert.pem` and `key.pem`.
+    /// The folder with `ca.pem`, `cert.pem` and `key.pem`.
     pub cert_path: Option<PathBuf>,
-    /// Whether TLS is used and the engine's certificate checked.
+    /// True to use TLS and check the engine's certificate.
     pub tls_verify: Option<bool>,
-    /// How long a pull may show no progress before it is given up.
+    /// The longest time that a pull may show no progress before it is abandoned. `None`: the
+    /// default of the engine.
     pub pull_stall: Option<Span>,
 }
 
-/// Which engine.
+/// The engine that runs containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineChoice {
-    /// Docker, or Podman's socket.
+    /// Docker, or Podman through its socket.
     Docker(EngineSection),
-    /// The simulated one.
+    /// The simulated engine, which runs no real containers.
     Simulated,
 }
 
-/// What the server does, checked.
+/// The checked configuration of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where it listens.
+    /// The address to listen on. Port 0: any free port.
     pub listen: SocketAddr,
-    /// Where its state is.
+    /// The folder with the state and the logs of jobs.
     pub data_dir: PathBuf,
-    /// What runs containers.
     pub engine: EngineChoice,
-    /// The zone of dates without an offset.
+    /// The time zone of dates without an offset.
     pub zone: Tz,
-    /// Tokens that may call; none: no token is asked for.
+    /// The tokens that callers may use. Empty: no token is required.
     pub tokens: Vec<String>,
-    /// Names beside loopback under which it may be called without a token.
+    /// Host names, besides loopback, that are accepted without a token.
     pub allowed_hosts: Vec<String>,
-    /// Whether everybody may call who can reach it.
+    /// True if anybody may call without a token, even from other machines.
     pub allow_anonymous: bool,
-    /// Named templates.
+    /// The definitions in the config file: templates of jobs, by name.
     pub definitions: BTreeMap<String, JobSpec>,
-    /// How many jobs of each queue may run at once.
+    /// The limit of running jobs for each queue.
     pub queues: Queues,
-    /// Recurrences, each with its zone.
+    /// The schedules in the config file, each with a time zone.
     pub schedules: BTreeMap<ScheduleName, Schedule>,
-    /// What a caller may ask for.
+    /// The rules that a job request has to satisfy.
     pub policy: Policy,
-    /// Where secrets come from.
+    /// The files and variables that secrets come from, by name.
     pub secrets: SecretSources,
-    /// Who we are at registries.
+    /// The logins for image registries, by `HOST:PORT`.
     pub registries: BTreeMap<String, RegistryLogin>,
-    /// Numbers of the scheduler.
+    /// The numeric limits of the scheduler.
     pub settings: Settings,
-    /// Whether schedules of another config file become this one's.
+    /// True if schedules of another config file move to this one.
     pub adopt_config: bool,
-    /// How long a stopping server may take.
+    /// The longest time that a stopping server may take. Default: 30 s.
     pub shutdown_deadline: Duration,
-    /// The config file that was read.
+    /// The config file that was read. `None`: no file was named or found.
     pub file: Option<ConfigFile>,
 }
 
-/// Said when the server is told something that cannot be.
+/// A mistake in the configuration, as one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 
 impl Config {
-    /// Flags and environment, laid over the file, laid over the defaults.
+    /// Reads the config file, merges flags and environment over it, and checks the result.
     ///
     /// # Errors
-    /// [`ConfigError`], one sentence.
+    /// Returns a [`ConfigError`] with one sentence.
     pub fn load(args: ServeArgs) -> Result<Self, ConfigError> {
         let file = ConfigFile::find(args.config.as_deref())?;
         let from_file =
@@ -205,10 +210,11 @@ impl Config {
         Self::merge(args, from_file, file)
     }
 
-    /// The data directory alone, for those who only look at it: whatever else the file may say.
+    /// Returns the data directory alone, for commands that only read it. The other keys of the file
+    /// are not checked.
     ///
     /// # Errors
-    /// [`ConfigError`] when there is a file that cannot be read.
+    /// Returns a [`ConfigError`] when a config file exists but cannot be read or parsed.
     pub fn data_dir(flag: Option<PathBuf>, config: Option<&Path>) -> Result<PathBuf, ConfigError> {
         if let Some(dir) = flag {
             return Ok(dir);
@@ -292,7 +298,8 @@ fn check_store(url: Option<&str>) -> Result<(), ConfigError> {
     }
 }
 
-/// A scheduler with an engine's socket is root on its host, so it is not left open by an oversight.
+/// Refuses an address beyond loopback that has neither tokens nor `--allow-anonymous`. A scheduler
+/// with an engine's socket is root on its host, so it must not be open by accident.
 fn check_door(listen: SocketAddr, tokens: &[String], anonymous: bool) -> Result<(), ConfigError> {
     let guarded = listen.ip().is_loopback() || !tokens.is_empty() || anonymous;
     if guarded {
@@ -313,7 +320,7 @@ fn read_tokens(path: &Path) -> Result<Vec<String>, ConfigError> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(str::to_owned)
         .collect();
-    // A header holds no other characters, so nobody could ever send another token.
+    // A header can hold no other characters, so a caller could never send any other token.
     let is_visible = |token: &str| token.bytes().all(|byte| byte.is_ascii_graphic());
     match tokens.iter().find(|token| token.len() < SHORTEST_TOKEN || !is_visible(token)) {
         Some(_) => wrong(format!(
@@ -360,7 +367,8 @@ fn settings(
     })
 }
 
-/// Without roles one policy holds for everybody; another name would be a policy that nobody has.
+/// Returns the policy `default`. There are no roles, so this policy holds for every caller. Another
+/// name is an error, because that policy would hold for no caller.
 fn policy(mut policies: BTreeMap<String, Policy>) -> Result<Policy, ConfigError> {
     let default = policies.remove("default").unwrap_or_default();
     match policies.keys().next() {
@@ -381,7 +389,7 @@ fn zone(name: Option<&str>) -> Result<Tz, ConfigError> {
             },
             Ok,
         ),
-        // An image without zone data has no local zone: then it is UTC.
+        // An image without zone data has no local zone, so UTC is the default there.
         None => Ok(std::env::var("TZ")
             .ok()
             .or_else(|| iana_time_zone::get_timezone().ok())
@@ -416,7 +424,6 @@ fn default_data_dir() -> PathBuf {
     }
 }
 
-/// Whether this process runs as root.
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
@@ -440,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_outranks_the_file_and_the_file_the_default() {
+    fn precedence_is_flag_then_file_then_default() {
         let file = "[server]\nlisten = '127.0.0.1:1'\ntime_zone = 'Europe/Berlin'\n[limits]\nmax_running = 3";
         let config =
             merged(flag(|a| a.listen = Some("127.0.0.1:2".into())), file).expect("is right");
@@ -455,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_beyond_loopback_wants_a_token_file_or_to_be_told() {
+    fn a_public_address_needs_tokens_or_allow_anonymous() {
         for address in ["0.0.0.0:8888", "10.0.0.1:8888", "[::]:8888"] {
             let open = flag(|a| a.listen = Some(address.into()));
             assert!(
@@ -470,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named_and_what_would_be_right_is_said() {
+    fn errors_name_the_mistake_and_a_correct_value() {
         for (toml, said) in [
             ("[server]\nlisten = 'nowhere'", "127.0.0.1:8888"),
             ("[server]\ntime_zone = 'Berlin'", "Europe/Berlin"),
@@ -512,14 +519,14 @@ mod tests {
     }
 
     #[test]
-    fn definitions_and_the_policy_come_from_the_file() {
+    fn definitions_and_policy_come_from_the_file() {
         let config = merged(ServeArgs::default(), "[definitions.JOB_A]\nimage = 'busybox:latest'\ncommand = 'echo hello'\n[policies.default]\nallow_mounts = ['/srv']").expect("is right");
         assert!(config.definitions.contains_key("JOB_A"));
         assert_eq!(config.policy.allow_mounts, ["/srv"]);
     }
 
     #[test]
-    fn a_path_in_the_file_is_meant_from_where_the_file_is() {
+    fn paths_are_relative_to_the_config_file() {
         let dir = tempfile::tempdir().expect("a folder");
         std::fs::write(dir.path().join("env"), "A=1").expect("a file");
         let toml =
@@ -534,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_is_right() {
+    fn the_example_config_is_valid() {
         let config = merged(ServeArgs::default(), include_str!("../examples/tidetable.toml"))
             .expect("is right");
         assert!(!config.queues.is_empty() && config.policy.queues.is_some());

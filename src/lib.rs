@@ -1,36 +1,41 @@
 //! Tidetable runs container images when they are due.
 //!
-//! You post a job name and a date over REST; at that date a container of that image starts on a real engine; its status
-//! moves through three maps, *scheduled*, *running* and *history*; and everything that happened is there to see
-//! afterwards. A job that was acknowledged is on disk, each attempt starts at most one container at most once, and a
-//! job that did not run says why.
+//! A caller posts a job name and a date over REST. At that date, a container of that image starts
+//! on a real engine. The job moves through three maps: *scheduled*, *running* and *history*. Every
+//! event of a job stays visible afterwards.
 //!
-//! # The house
+//! An acknowledged job is on disk. Each attempt starts at most one container, at most once. A job
+//! that did not run says why.
+//!
+//! # Architecture
 //!
 //! ```text
-//! main → cli → app, supervise, reload, notify  the binary; where everything meets
+//! main → cli → app, supervise, reload, notify  the binary, where all modules meet
 //!         └──→ client                         the command line is a client of the API
-//! api                                         HTTP: requests in, domain types through, JSON out
-//! scheduler                                   due → claim → create → start → watch → finish; and the same after a crash
-//! store │ engine                              what is on disk │ what runs containers; they do not know each other
-//! domain                                      pure: no clock, no I/O; the promise as two tables
+//! api              HTTP: requests in, domain types through, JSON out
+//! scheduler        due → claim → create → start → watch → finish; the same path after a crash
+//! store │ engine   the state on disk │ the container engines; neither knows the other
+//! domain           pure: no clock, no I/O; the guarantees, as two tables
 //! ```
 //!
-//! A room knows only rooms below it (`tests/house.rs` holds that). To read the promise, read two files:
-//! [`domain::transition`], the one function that moves a job, and [`domain::protocol`], the one function that says what
-//! to do next, given what is on disk and what the engine has. Normal life and recovery both go through them.
+//! A module uses only modules below it (`tests/house.rs` checks this). To check the guarantees,
+//! read two files. [`domain::transition`] holds the one function that moves a job.
+//! [`domain::protocol`] holds the one function that chooses the next step from the stored state and
+//! the observed state. Normal operation and recovery both use them.
 //!
 //! # How a job flows
 //!
-//! 1. [`api`] reads `POST /job` into a [`scheduler::Order`]; the [`scheduler::Handle`] resolves its name, asks the
-//!    policy, and writes it to the [`store`]. The answer leaves when it is on disk.
-//! 2. The scheduler's stager has the engine pull and create what is due soon; its dispatcher asks the store what is due, and
-//!    claims it.
-//! 3. A driver takes the claimed job step by step: each step is one call to the [`engine`], and what it showed is on
-//!    disk before the next.
-//! 4. When the process has ended, its output is kept, its result is written down, and then the container is removed.
+//! 1. [`api`] reads `POST /job` into a [`scheduler::Order`]. The [`scheduler::Handle`] resolves
+//!    the job name, checks the policy, and writes the job to the [`store`]. The answer leaves when
+//!    the job is on disk.
+//! 2. The scheduler's stager has the engine pull images and create containers for jobs that are
+//!    due soon. The dispatcher asks the store for due jobs and claims them.
+//! 3. A driver takes the claimed job through its steps. Each step is one call to the [`engine`],
+//!    and its result is on disk before the next step.
+//! 4. When the container's process has ended, the driver keeps its output, records the result, and
+//!    then removes the container.
 //!
-//! `docs/architecture.md` says why it is built so, and where a new engine, store or endpoint goes.
+//! `docs/architecture.md` gives the reasons, and says where a new engine, store or endpoint goes.
 
 pub mod api;
 mod app;

@@ -1,11 +1,12 @@
-//! The binary: everything is in the library; this only turns its result into an exit code.
+//! The binary. It turns the library's result into an exit code; everything else is in the library.
 
 use std::process::ExitCode;
 
 use tidetable::cli::Cli;
 
 fn main() -> ExitCode {
-    // One TLS provider for the engine's connection and the client's, chosen before either is made.
+    // The engine's connection and the client's share one TLS provider, so it is installed before
+    // either exists.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     match Cli::read().run() {
         Ok(code) => ExitCode::from(code),

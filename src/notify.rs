@@ -1,12 +1,14 @@
-//! Tells those whom `notify` of a spec names that a job has ended.
+//! Delivers job-end notifications to the URLs in a spec's `notify`.
 //!
-//! What is to be told is in the store's outbox, written together with the end; this sends it and takes it out, in this order:
-//! every letter is told at least once, and one that was told twice has the same `Idempotency-Key`. Nothing waits for it: a
-//! receiver that is slow or away costs the jobs nothing.
+//! The store writes a notification to its outbox together with the job's end. This module sends it,
+//! then removes it from the outbox. Every notification is thus delivered at least once, and a
+//! repeated one has the same `Idempotency-Key`. No job waits for a delivery, so a slow or
+//! unreachable receiver does not delay jobs.
 //!
-//! Each receiver (a host and port) is told one letter after the other, in the order in which the jobs ended. One that does not
-//! answer rests, and everything for it waits in order. One that refuses a letter is told the next; that letter rests. What
-//! could not be told for a day is given up. No redirect is followed: it would lead past the policy.
+//! Each receiver (a host and port) gets one notification at a time, in the order in which jobs
+//! ended. A receiver that does not answer is left alone for a while, and its notifications wait in
+//! order. A receiver that rejects one is sent the next, and the rejected one waits. A notification
+//! that failed for a day is abandoned. No redirect is followed, because it would bypass the policy.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,27 +25,27 @@ use crate::domain::id::Timestamp;
 use crate::store::outbox::Letter;
 use crate::store::{Store, StoreError};
 
-/// How many receivers are told something at once.
+/// The number of receivers that are served at the same time.
 const AT_ONCE: usize = 16;
-/// How long one call may take in all.
+/// The longest time that one call may take in all.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The first rest after a failure, doubled with each in a row.
+/// The first pause after a failure. Each further failure in a row doubles it.
 const FIRST_REST: Duration = Duration::from_secs(1);
-/// The longest rest of a receiver that does not answer.
+/// The longest pause for a receiver that does not answer.
 const LONGEST_REST: Duration = Duration::from_secs(5 * 60);
-/// The longest rest of a letter that was refused.
+/// The longest pause for a notification that was rejected.
 const LONGEST_PUT_OFF: Duration = Duration::from_secs(60 * 60);
-/// For how long it is tried to tell something.
+/// The age at which a failing notification is abandoned.
 const GIVEN_UP_AFTER: chrono::Duration = chrono::Duration::hours(24);
-/// How often the outbox is looked at though no job was seen to end.
+/// The interval between checks of the outbox while no job ends.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Sends what is in the outbox.
+/// The task that sends the notifications in the outbox.
 pub(crate) struct Notifier {
     sender: Arc<Sender>,
-    /// Receivers that do not answer, until when they are left alone, and how often in a row they did not.
+    /// Receivers that do not answer: the end of the pause, and the number of failures in a row.
     resting: HashMap<String, (Instant, u32)>,
-    /// Receivers that are being told something, each by one task.
+    /// Receivers that are being served, each by one task.
     busy: HashMap<tokio::task::Id, String>,
     tasks: JoinSet<Told>,
 }
@@ -54,21 +56,21 @@ struct Sender {
     http: reqwest::Client,
 }
 
-/// How it went with one receiver.
+/// The result of serving one receiver.
 enum Told {
-    /// There is nothing more for now.
+    /// No more notifications are due.
     All,
-    /// It does not answer.
+    /// The receiver did not answer.
     NoAnswer,
-    /// The outbox cannot be read or written; that is said already.
+    /// The outbox cannot be read or written. The error is logged already.
     NoStore,
 }
 
 impl Notifier {
-    /// Of this store.
+    /// Creates a notifier for the outbox of `store`.
     ///
     /// # Errors
-    /// When there can be no TLS on this machine.
+    /// Fails when TLS cannot be set up on this machine.
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> reqwest::Result<Self> {
         let redirects = reqwest::redirect::Policy::none();
         let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(redirects).build()?;
@@ -76,19 +78,20 @@ impl Notifier {
         Ok(Self { sender, resting: HashMap::new(), busy: HashMap::new(), tasks: JoinSet::new() })
     }
 
-    /// Sends until told to stop. What is on its way then is sent once more by the next start.
+    /// Sends notifications until `stop` is cancelled. A delivery under way at that moment is
+    /// repeated after the next start.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut transitions = self.sender.store.subscribe();
         loop {
             let nap = self.round().await.unwrap_or_else(|failure| {
-                // The store says by itself that its data directory is gone.
+                // The store itself logs the loss of its data directory.
                 if !matches!(failure, StoreError::Gone(_)) {
                     error!(error = %failure, "the outbox cannot be read; trying again");
                 }
                 LOOK_EVERY
             });
             let ended = async {
-                // Missing some says only that there were many.
+                // A missed transition only means that there were many.
                 while transitions.recv().await.is_ok_and(|transition| !transition.is_end()) {}
             };
             tokio::select! {
@@ -101,8 +104,8 @@ impl Notifier {
         }
     }
 
-    /// Gives every receiver to whom something is to be told a task, as far as there are some. Gives how long nothing is to be
-    /// done.
+    /// Spawns a task for each receiver that has a due notification, up to [`AT_ONCE`] tasks.
+    /// Returns how long to sleep until the next round.
     async fn round(&mut self) -> Result<Duration, StoreError> {
         let (now, instant) = (self.sender.clock.now(), Instant::now());
         let mut nap = LOOK_EVERY;
@@ -164,7 +167,7 @@ impl Sender {
         }
     }
 
-    /// Whether the next is worth a call.
+    /// Sends one notification. Returns whether to send the next one to this receiver now.
     async fn tell(&self, receiver: &str, letter: Letter) -> Result<bool, StoreError> {
         let call = self.http.post(&letter.url).header(CONTENT_TYPE, "application/json");
         let call = call.header("Idempotency-Key", format!("{}-{}", letter.job, letter.seq.0));
@@ -175,7 +178,7 @@ impl Sender {
             debug!(%job, receiver, "notified");
             return Ok(true);
         }
-        // Neither the path nor the query is said: they may be as good as a password.
+        // The path and the query are not logged: they may hold a secret.
         let why = match &answer {
             Ok(status) => format!("it answers {status}"),
             Err(failure) if failure.is_timeout() => "it did not answer in time".to_owned(),
@@ -195,7 +198,8 @@ impl Sender {
         Ok(answer.is_ok())
     }
 
-    /// What was told is not told again because the disk is full: until there is room, nobody else comes to this receiver.
+    /// Removes a notification, and retries while the disk is full, so that a full disk does not
+    /// cause a second delivery. This receiver gets nothing else meanwhile.
     async fn take_out(&self, id: i64) -> Result<(), StoreError> {
         loop {
             match self.store.drop_letter(id).await {
@@ -219,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rest_is_doubled_with_each_failure_in_a_row_up_to_the_longest() {
+    fn each_failure_doubles_the_pause_up_to_longest() {
         let rests: Vec<u64> =
             [0, 1, 2, 8, 9, u32::MAX].map(|n| doubled(n, LONGEST_REST).as_secs()).into();
         assert_eq!(rests, [1, 2, 4, 256, 300, 300]);

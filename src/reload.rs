@@ -1,12 +1,12 @@
-//! The config file, read again while the server runs: on SIGHUP, and when it has changed.
+//! Reloads the config file while the server runs: on SIGHUP, and when the file has changed.
 //!
-//! All of it or nothing: a file with a mistake, or one that changes what only a restart can, leaves everything as it was,
-//! with one line in the log that says why. What was read is what the file says, laid under the same flags and variables as
-//! at the start.
+//! A reload applies completely or not at all. A file with a mistake, or with a change that needs a
+//! restart, changes nothing and logs one line with the reason. The new file ranks below the same
+//! flags and variables as at the start.
 //!
-//! The text is compared, not the file's date: editors put a new file in its place, Kubernetes another link, and some file
-//! systems keep no date worth the name. It has to be the same twice in a row, so that a file that is still being written is
-//! not taken for one whose rest was deleted.
+//! The text is compared, not the file's date. Editors replace the file, Kubernetes replaces a link,
+//! and some file systems keep no reliable date. The text must be equal in two checks in a row, so
+//! that a half-written file is not taken for one with deleted entries.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,23 +18,23 @@ use tracing::{error, info};
 use crate::config::{Config, ConfigError, ServeArgs};
 use crate::store::threads::Threads;
 
-/// How often the file is looked at.
+/// The interval between checks of the file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Reads the config again.
+/// The task that reloads the config.
 pub(crate) struct Reloader {
     args: ServeArgs,
     config: Config,
     hangup: Signal,
-    /// Makes a new config count.
+    /// Applies a new config to the running service.
     apply: Box<dyn Fn(&Config) + Send>,
 }
 
-/// What a look at the file showed: its text, or why there is none.
+/// The result of reading the file: its text, or the error.
 type Look = Result<String, String>;
 
 impl Reloader {
-    /// Of a server with these flags that runs by this config.
+    /// Creates a reloader for a server that was started with these flags and runs with this config.
     pub(crate) fn new(
         args: ServeArgs,
         config: Config,
@@ -44,7 +44,7 @@ impl Reloader {
         Self { args, config, hangup, apply: Box::new(apply) }
     }
 
-    /// Reads it again whenever that is worth it, until told to stop.
+    /// Reloads the file on each signal and each change, until `stop` is cancelled.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let Some(file) = self.config.file.clone() else { return self.without_a_file(stop).await };
         let mut tried: Look = Ok(file.text);
@@ -75,7 +75,7 @@ impl Reloader {
         }
     }
 
-    /// What was read, or where nothing could be, what was seen.
+    /// Loads and applies the config. Returns the text that was loaded, or `seen` if loading failed.
     async fn read_again(&mut self, path: PathBuf, seen: Look) -> Look {
         let args = ServeArgs { config: Some(path), ..self.args.clone() };
         match Threads::Pool.run(move || Config::load(args)).await {
@@ -115,7 +115,7 @@ fn refuse(mistake: &ConfigError) {
     error!(error = %mistake, "the config file was read again, and nothing was changed");
 }
 
-/// Nothing when the runtime is going down.
+/// Reads the file. Returns `None` when the runtime is shutting down.
 async fn look(path: PathBuf) -> Option<Look> {
     Threads::Pool
         .run(move || std::fs::read_to_string(path).map_err(|error| error.to_string()))

@@ -1,7 +1,7 @@
-//! Signals, and tasks with an owner.
+//! Handles signals and supervises the tasks of the service.
 //!
-//! Every part of the service runs as a task of one set. A part that ends before it was told to stops the whole, loudly:
-//! half a service is worse than none, and a restart loses nothing.
+//! Every part of the service runs as a task of one set. A part that ends before it was stopped ends
+//! the whole service with an error. Half a service is worse than none, and a restart loses nothing.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-/// SIGTERM and SIGINT.
+/// A listener for SIGTERM and SIGINT.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Listens for the signals from now on.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// Fails when the system refuses.
     pub(crate) fn listen() -> anyhow::Result<Self> {
         let on = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
@@ -31,7 +31,7 @@ impl Signals {
         })
     }
 
-    /// The next one.
+    /// Waits for the next signal.
     async fn next(&mut self) {
         tokio::select! {
             biased;
@@ -52,7 +52,7 @@ impl Parts {
         Self { tasks: JoinSet::new(), stop }
     }
 
-    /// Adds a part that runs until `stop` is cancelled.
+    /// Spawns a part that runs until `stop` is cancelled.
     pub(crate) fn add(
         &mut self,
         name: &'static str,
@@ -61,11 +61,11 @@ impl Parts {
         self.tasks.spawn(async move { (name, part.await) });
     }
 
-    /// Runs until a signal, or until a part ends by itself; then stops all, within the deadline. A second signal leaves
-    /// at once.
+    /// Runs until a signal arrives or a part ends by itself, then stops all parts within the
+    /// deadline. A second signal ends the process at once.
     ///
     /// # Errors
-    /// When a part ended by itself or broke.
+    /// Fails when a part ended by itself or panicked.
     pub(crate) async fn run(
         mut self,
         mut signals: Signals,

@@ -1,12 +1,12 @@
-//! A value that others wait for. Like tokio's `watch`, but those who wait are woken in the order in which they began to,
-//! and not in a random one: one seed is one story.
+//! A value that tasks can wait on, like tokio's `watch`. Waiters are woken in FIFO order instead of
+//! a random order, which keeps simulation runs reproducible.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The value, and who waits for it to change.
+/// A value, with the tasks that wait for it to change.
 #[derive(Debug, Default)]
 pub(crate) struct Watched<T> {
     value: Mutex<T>,
@@ -19,12 +19,13 @@ impl<T> Watched<T> {
         Self { value: Mutex::new(value), changes: AtomicU64::new(0), changed: Notify::new() }
     }
 
-    /// The value as it is now. Not to be held across an await.
+    /// Returns the value, locked. The lock must not be held across an await.
     pub(crate) fn look(&self) -> MutexGuard<'_, T> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the value, and wakes those who wait when `change` says that it did.
+    /// Changes the value, and wakes the waiters if `change` returns true. Returns the result of
+    /// `change`.
     pub(crate) fn change(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         let mut value = self.look();
         let changed = change(&mut value);
@@ -36,30 +37,31 @@ impl<T> Watched<T> {
         changed
     }
 
-    /// How often it has changed: the same number says that it is the same as then, and was all the time.
+    /// Returns the number of changes so far. An equal number later means that the value did not
+    /// change in between.
     pub(crate) fn changes(&self) -> u64 {
         let _as_of_one_moment = self.look();
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// Waits until this holds of the value.
+    /// Waits until `holds` is true for the value.
     pub(crate) async fn until(&self, holds: impl Fn(&T) -> bool) {
         loop {
             let changed = self.changed.notified();
             if holds(&self.look()) {
                 return;
             }
-            // `notify_waiters` reaches whoever asked before it, polled or not.
+            // `notify_waiters` wakes every future that was created before it, polled or not.
             changed.await;
         }
     }
 }
 
-/// A count of what happened, for those who only want to know that something did.
+/// A count of changes, for tasks that only need to know that something changed.
 pub(crate) type News = Watched<u64>;
 
 impl News {
-    /// Something happened.
+    /// Counts one change and wakes the waiters.
     pub(crate) fn tell(&self) {
         self.change(|count| {
             *count += 1;
@@ -67,7 +69,7 @@ impl News {
         });
     }
 
-    /// Waits until something has happened since the count was this.
+    /// Waits until the count differs from `seen`.
     pub(crate) async fn since(&self, seen: u64) {
         self.until(|count| *count != seen).await;
     }
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn those_who_wait_are_woken_in_the_order_in_which_they_came() {
+    async fn waiters_are_woken_in_fifo_order() {
         let (watched, (woken, mut order)) = (Arc::new(Watched::new(0)), mpsc::unbounded_channel());
         for n in 0..20 {
             let (watched, woken) = (watched.clone(), woken.clone());
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_happened_before_the_wait_is_not_waited_for() {
+    async fn a_change_before_the_wait_returns_at_once() {
         let news = News::default();
         let seen = *news.look();
         news.tell();

@@ -1,5 +1,5 @@
-//! The API as a caller meets it, against the binary on the simulated engine: the seed's calls, what follows from them,
-//! and every kind of bad input.
+//! The API as a caller sees it, against the binary on the simulated engine: the calls of the
+//! original service, the calls added since, and every kind of bad input.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -15,7 +15,7 @@ fn maps(server: &Server) -> Value {
 }
 
 #[test]
-fn the_root_leads_to_the_three_maps() {
+fn root_redirects_to_the_three_maps() {
     let server = Server::simulated();
     let root = server.get("/");
     assert_eq!((root.status, root.header("location")), (307, Some("/jobs")));
@@ -23,7 +23,7 @@ fn the_root_leads_to_the_three_maps() {
 }
 
 #[test]
-fn a_job_is_posted_in_each_of_the_three_kinds_of_body_and_answered_with_the_seeds_sentence() {
+fn all_three_body_formats_submit_a_job() {
     let server = Server::simulated();
     let multipart = "--x\r\ncontent-disposition: form-data; name=\"job_name\"\r\n\r\n\"JOB_A\"\r\n--x\r\ncontent-disposition: form-data; name=\"date\"\r\n\r\n30s\r\n--x--\r\n";
     for answer in [
@@ -56,7 +56,7 @@ fn a_job_is_posted_in_each_of_the_three_kinds_of_body_and_answered_with_the_seed
 }
 
 #[test]
-fn an_absolute_date_is_said_back_in_the_seeds_format() {
+fn absolute_date_is_returned_in_classic_format() {
     let server = Server::simulated();
     let said = server.post_form("/job", "job_name=busybox&date=2099-06-20T13:25").json();
     assert!(
@@ -69,7 +69,7 @@ fn an_absolute_date_is_said_back_in_the_seeds_format() {
     assert_eq!(said["scheduled_to"], "20-06-2099 13:25:00");
 }
 
-/// Gives a job another date: now.
+/// Changes the date of a job to now.
 fn run_now(server: &Server, id: &str) {
     let headers = [("content-type", "application/json")];
     let answer = server.call("PATCH", &format!("/job/{id}"), &headers, br#"{"date": "now"}"#);
@@ -77,12 +77,13 @@ fn run_now(server: &Server, id: &str) {
 }
 
 #[test]
-fn a_job_goes_through_the_three_maps() {
+fn job_moves_through_the_three_maps() {
     let server = Server::simulated();
     let submit = |command: &str| {
         server.submit(json!({"job_name": "busybox", "date": "1h", "command": command, "labels": {"team": "a"}}))
     };
-    // One is over by itself, at once; the other is there to be looked at until it is stopped.
+    // One job ends by itself at once; the other runs until it is stopped, so the test can look at
+    // it.
     let ids = ["true", "sleep 3600"].map(|command| {
         let id = submit(command);
         assert_eq!(maps(&server)["scheduled"][&id]["status"], "scheduled");
@@ -108,7 +109,7 @@ fn a_job_goes_through_the_three_maps() {
 }
 
 #[test]
-fn a_canceled_job_is_history_and_canceling_again_is_a_conflict() {
+fn canceled_job_is_in_history_and_stays_canceled() {
     let server = Server::simulated();
     let id = server.submit(json!({"job_name": "busybox", "date": "1h"}));
     assert_eq!(server.delete(&format!("/job/{id}")).status, 200);
@@ -117,7 +118,7 @@ fn a_canceled_job_is_history_and_canceling_again_is_a_conflict() {
 }
 
 #[test]
-fn a_job_is_canceled_by_path_by_query_and_by_form() {
+fn job_is_canceled_by_path_query_or_form() {
     let server = Server::simulated();
     let id = || server.submit(json!({"job_name": "busybox", "date": "1h"}));
     assert_eq!(server.delete(&format!("/job/{}", id())).status, 200);
@@ -137,7 +138,7 @@ fn a_job_is_canceled_by_path_by_query_and_by_form() {
 }
 
 #[test]
-fn deleting_a_running_job_names_the_call_that_stops_it_and_that_stops_it() {
+fn deleting_a_running_job_names_the_stop_call() {
     let server = Server::simulated();
     let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
     server.until(&id, "running");
@@ -150,7 +151,7 @@ fn deleting_a_running_job_names_the_call_that_stops_it_and_that_stops_it() {
 }
 
 #[test]
-fn a_job_that_waits_has_nothing_to_stop() {
+fn stopping_a_waiting_job_is_refused() {
     let server = Server::simulated();
     let id = server.submit(json!({"job_name": "busybox", "date": "1h"}));
     let problem =
@@ -159,7 +160,7 @@ fn a_job_that_waits_has_nothing_to_stop() {
 }
 
 #[test]
-fn a_failure_says_what_it_was() {
+fn failed_job_has_status_reason_and_exit_code() {
     let server = Server::simulated();
     for (job, status, reason, code) in [
         (
@@ -196,7 +197,7 @@ fn a_failure_says_what_it_was() {
 }
 
 #[test]
-fn a_failed_attempt_is_tried_again_as_often_as_the_job_says() {
+fn failed_job_is_retried_as_often_as_requested() {
     let server = Server::simulated();
     let id = server.submit(
         json!({"job_name": "busybox", "date": "now", "command": "false", "retry": {"attempts": 2, "delay": "100ms"}}),
@@ -206,7 +207,7 @@ fn a_failed_attempt_is_tried_again_as_often_as_the_job_says() {
 }
 
 #[test]
-fn a_definition_of_the_config_is_run_by_its_name_with_the_jobs_own_fields_over_it() {
+fn job_fields_override_the_config_definition() {
     let config = "[definitions.JOB_A]\nimage = 'busybox'\ncommand = ['sh', '-c', 'echo $A $B']\nenv = { A = 'one', B = 'two' }";
     let server = Server::start(&["--engine", "simulated"], config, &[]);
     let id = server.submit(json!({"job_name": "JOB_A", "date": "now", "env": {"B": "three"}}));
@@ -215,7 +216,7 @@ fn a_definition_of_the_config_is_run_by_its_name_with_the_jobs_own_fields_over_i
 }
 
 #[test]
-fn slots_are_kept_to_and_the_more_urgent_go_first() {
+fn full_slots_queue_jobs_by_priority() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
     let first =
         server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
@@ -233,7 +234,7 @@ fn slots_are_kept_to_and_the_more_urgent_go_first() {
 }
 
 #[test]
-fn a_job_that_cannot_start_by_its_deadline_is_missed() {
+fn job_past_its_start_deadline_is_missed() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
     let first =
         server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 3600"}));
@@ -245,9 +246,9 @@ fn a_job_that_cannot_start_by_its_deadline_is_missed() {
 }
 
 #[test]
-fn logs_come_as_text_as_events_and_as_json_live_and_kept() {
+fn logs_work_in_all_formats_live_and_stored() {
     let server = Server::simulated();
-    // It is followed from before its start.
+    // The follower connects before the job starts.
     let id = server.submit(json!({"job_name": "busybox", "date": "1h", "command": ["sh", "-c", "echo one; echo two >&2; sleep 1; printf 'no end'"]}));
     let live = std::thread::scope(|scope| {
         let live = scope.spawn(|| server.get(&format!("/job/{id}/logs?follow=true")));
@@ -257,7 +258,7 @@ fn logs_come_as_text_as_events_and_as_json_live_and_kept() {
     assert_eq!(
         live.text(),
         "one\ntwo\nno end",
-        "a followed stream has the last line, too, though it has no end"
+        "a followed stream includes a last line without a line end"
     );
     let kept = |query: &str| server.get(&format!("/job/{id}/logs{query}")).text();
     assert_eq!(kept(""), live.text());
@@ -280,7 +281,7 @@ fn logs_come_as_text_as_events_and_as_json_live_and_kept() {
 }
 
 #[test]
-fn a_job_tells_how_its_output_stands() {
+fn job_shows_the_state_of_its_output() {
     let server = Server::simulated();
     let submit = |date, command: &str| {
         server.submit(json!({"job_name": "busybox", "date": date, "command": command}))
@@ -309,7 +310,7 @@ fn a_job_tells_how_its_output_stands() {
 }
 
 #[test]
-fn wait_answers_with_the_job_as_it_is_when_the_time_is_up() {
+fn wait_returns_the_unfinished_job_after_its_timeout() {
     let server = Server::simulated();
     let id = server.submit(json!({"job_name": "busybox", "date": "1h"}));
     let answer = server.get(&format!("/job/{id}/wait?timeout=100ms"));
@@ -318,7 +319,7 @@ fn wait_answers_with_the_job_as_it_is_when_the_time_is_up() {
 }
 
 #[test]
-fn an_id_may_be_shortened_as_long_as_it_is_one_jobs() {
+fn unique_id_prefix_finds_the_job() {
     let server = Server::simulated();
     let one = server.submit(json!({"job_name": "busybox", "date": "1h"}));
     assert_eq!(server.get(&format!("/job/{}", &one[..20])).json()["id"], one);
@@ -330,7 +331,7 @@ fn an_id_may_be_shortened_as_long_as_it_is_one_jobs() {
 }
 
 #[test]
-fn the_listing_is_filtered_paged_and_not_sent_twice() {
+fn job_list_supports_filters_pages_and_etags() {
     let server = Server::simulated();
     for n in 0..7 {
         server.submit(json!({"job_name": format!("job-{}", n % 2), "date": "1h", "labels": {"n": n.to_string()}}));
@@ -390,7 +391,7 @@ fn the_listing_is_filtered_paged_and_not_sent_twice() {
 }
 
 #[test]
-fn a_listing_is_compressed_for_who_asks_and_its_tag_goes_for_both() {
+fn job_list_is_compressed_on_request_keeping_etag() {
     let server = Server::simulated();
     for n in 0..300 {
         server.submit(json!({"job_name": "busybox", "date": "1h", "labels": {"n": n.to_string()}}));
@@ -422,13 +423,13 @@ fn a_listing_is_compressed_for_who_asks_and_its_tag_goes_for_both() {
 }
 
 #[test]
-fn what_is_written_line_by_line_or_has_a_strong_tag_is_not_compressed() {
+fn streams_and_strong_etag_answers_are_not_compressed() {
     let server = Server::simulated();
     let id =
         server.submit(json!({"job_name": "busybox", "date": "now", "command": ["sh", "-c", "echo here; sleep 3600"]}));
     server.until(&id, "running");
     for accept in ["text/plain", "text/event-stream", "application/x-ndjson"] {
-        // Headers alone: the job goes on, and its first line is there before it ends.
+        // Reads the head and the first lines only: the job is still running.
         let first = first_bytes(&server, &format!("/job/{id}/logs?follow=true"), accept);
         assert!(first.contains("here") && !first.contains("gzip"), "{accept}: {first}");
     }
@@ -444,7 +445,7 @@ fn what_is_written_line_by_line_or_has_a_strong_tag_is_not_compressed() {
     assert_eq!(definition.header("content-encoding"), None);
 }
 
-/// What comes of an answer that goes on, up to the first line of it.
+/// Returns the head and the beginning of an endless answer, up to the first line of its body.
 fn first_bytes(server: &Server, path: &str, accept: &str) -> String {
     let address = server.url().strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -465,7 +466,7 @@ fn first_bytes(server: &Server, path: &str, accept: &str) -> String {
 }
 
 #[test]
-fn what_is_wrong_with_a_job_is_said_and_nothing_is_kept() {
+fn invalid_job_is_refused_and_not_stored() {
     let server = Server::simulated();
     let json = |body: Value| server.post_json("/job", &body);
     let raw =
@@ -539,7 +540,7 @@ fn what_is_wrong_with_a_job_is_said_and_nothing_is_kept() {
 }
 
 #[test]
-fn a_path_or_a_method_that_is_not_there_is_a_problem_too() {
+fn unknown_path_or_method_returns_a_problem() {
     let server = Server::simulated();
     server.get("/nowhere").assert_problem(404, "no_such_path");
     let answer = server.call("PUT", "/jobs", &[], b"");
@@ -549,7 +550,7 @@ fn a_path_or_a_method_that_is_not_there_is_a_problem_too() {
 }
 
 #[test]
-fn a_web_page_cannot_use_the_server_behind_its_visitors_back() {
+fn cross_site_requests_are_refused() {
     let server = Server::simulated();
     let form = |headers: &[(&str, &str)]| {
         let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
@@ -563,7 +564,7 @@ fn a_web_page_cannot_use_the_server_behind_its_visitors_back() {
 }
 
 #[test]
-fn with_a_token_file_only_a_token_opens_the_door() {
+fn token_file_makes_a_token_mandatory() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens");
     std::fs::write(&file, "# ours\n0123456789abcdef0123456789abcdef\n").unwrap();
@@ -588,7 +589,7 @@ fn with_a_token_file_only_a_token_opens_the_door() {
 }
 
 #[test]
-fn the_server_says_how_it_is() {
+fn health_version_and_readiness_are_served() {
     let server = Server::simulated();
     assert_eq!(server.get("/healthz").json(), json!({"status": "ok"}));
     assert_eq!(server.get("/version").json()["name"], "tidetable");
@@ -596,13 +597,14 @@ fn the_server_says_how_it_is() {
 }
 
 #[test]
-fn of_a_herd_that_is_due_at_one_instant_the_most_urgent_goes_first() {
+fn highest_priority_of_simultaneous_jobs_starts_first() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
-    // However long it takes to submit them: none has its turn before that is taken off.
+    // A job that holds the only slot keeps the others waiting, however long their submission takes.
     let before =
         server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
     server.until(&before, "running");
-    // Where the due time comes before all are submitted, it was too early: a date in the past is refused.
+    // A date in the past is refused, so a due time that passes during the submission was too early:
+    // try a later one.
     let urgent = [3, 15, 60, 240].into_iter().find_map(|seconds| {
         let due = chrono::Utc::now() + chrono::Duration::seconds(seconds);
         let job = |priority: i32| json!({"job_name": "busybox", "date": due.to_rfc3339(), "priority": priority});

@@ -1,4 +1,5 @@
-//! What a caller may change about a job that is there: its date, while it waits; and one that was, run once more.
+//! The changes that a caller may make: a new date for a waiting job, a rerun of a finished one, and
+//! a stop. Includes idempotency keys.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -15,7 +16,7 @@ fn patch(server: &Server, id: &str, body: &Value) -> Answer {
 }
 
 #[test]
-fn a_job_that_waits_is_given_another_date_and_runs_then() {
+fn waiting_job_gets_a_new_date_and_runs() {
     let mut server = Server::simulated();
     let id = server.submit(json!({"job_name": "busybox", "date": "1h"}));
     let answer = patch(&server, &id, &json!({"date": "20-06-2099 13:25:28"}));
@@ -37,7 +38,7 @@ fn a_job_that_waits_is_given_another_date_and_runs_then() {
 }
 
 #[test]
-fn a_job_that_waits_for_a_slot_is_put_off() {
+fn queued_job_can_be_postponed() {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
     let first =
         server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
@@ -48,7 +49,7 @@ fn a_job_that_waits_for_a_slot_is_put_off() {
 }
 
 #[test]
-fn a_job_that_runs_or_is_over_keeps_its_date() {
+fn running_or_finished_job_refuses_a_new_date() {
     let server = Server::simulated();
     let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
     server.until(&id, "running");
@@ -63,7 +64,7 @@ fn a_job_that_runs_or_is_over_keeps_its_date() {
 }
 
 #[test]
-fn what_is_wrong_with_a_new_date_is_said_and_the_old_one_stays() {
+fn invalid_new_date_leaves_the_job_unchanged() {
     let server = Server::simulated();
     let id = server.submit(json!({"job_name": "busybox", "date": "1h"}));
     let before = server.get(&format!("/job/{id}")).json();
@@ -82,7 +83,7 @@ fn what_is_wrong_with_a_new_date_is_said_and_the_old_one_stays() {
 }
 
 #[test]
-fn a_job_is_run_once_more_as_it_was_resolved_whatever_became_of_its_definition() {
+fn rerun_uses_the_spec_as_resolved_originally() {
     let server = Server::simulated();
     let put = |word: &str| {
         let spec = json!({"image": "busybox", "command": ["echo", word]}).to_string();
@@ -143,7 +144,7 @@ fn scheduled(server: &Server) -> usize {
 }
 
 #[test]
-fn a_request_with_a_key_that_comes_again_is_answered_as_the_first_time_also_after_a_crash() {
+fn repeated_idempotency_key_replays_answer_after_crash() {
     let mut server = Server::simulated();
     let body = json!({"job_name": "JOB_A", "date": "1h", "env": {"A": "1", "B": "2"}});
     let first = post(&server, "k", &body);
@@ -171,7 +172,7 @@ fn a_request_with_a_key_that_comes_again_is_answered_as_the_first_time_also_afte
 }
 
 #[test]
-fn of_many_equal_requests_at_once_one_makes_a_job_and_all_get_its_answer() {
+fn concurrent_requests_with_one_key_create_one_job() {
     let server = Server::simulated();
     let body = json!({"job_name": "busybox", "date": "1h"});
     let answers: Vec<Answer> = std::thread::scope(|scope| {
@@ -188,7 +189,7 @@ fn of_many_equal_requests_at_once_one_makes_a_job_and_all_get_its_answer() {
 }
 
 #[test]
-fn a_key_is_its_callers_and_a_request_that_was_refused_does_not_use_it_up() {
+fn keys_are_per_caller_and_survive_refused_requests() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens");
     let tokens = ["a".repeat(32), "b".repeat(32)];
@@ -208,7 +209,7 @@ fn a_key_is_its_callers_and_a_request_that_was_refused_does_not_use_it_up() {
 }
 
 #[test]
-fn a_key_that_is_none_is_refused() {
+fn invalid_idempotency_key_is_refused() {
     let server = Server::simulated();
     let body = json!({"job_name": "busybox", "date": "1h"});
     for key in ["", &"x".repeat(256), "ü"] {
@@ -217,7 +218,7 @@ fn a_key_that_is_none_is_refused() {
     assert_eq!(scheduled(&server), 0);
 }
 
-/// A job that runs, and ignores the request to stop for as long as it may.
+/// Starts a job that ignores SIGTERM for its whole `stop_grace`.
 fn deaf(server: &Server) -> String {
     let command = json!(["sh", "-c", "trap '' TERM; sleep 3600"]);
     let id = server.submit(
@@ -228,7 +229,7 @@ fn deaf(server: &Server) -> String {
 }
 
 #[test]
-fn stop_is_hurried_by_a_second_one_or_its_grace() {
+fn second_stop_or_short_grace_kills_at_once() {
     let server = Server::simulated();
     let stop =
         |id: &str, query: &str| server.call("POST", &format!("/job/{id}/stop{query}"), &[], b"");
@@ -246,7 +247,7 @@ fn stop_is_hurried_by_a_second_one_or_its_grace() {
 }
 
 #[test]
-fn grace_beyond_the_policy_is_refused() {
+fn stop_grace_beyond_policy_is_refused() {
     let server = Server::start(
         &["--engine", "simulated"],
         "[policies.default]\nmax_stop_grace = '15m'",

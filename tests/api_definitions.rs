@@ -1,5 +1,5 @@
-//! Definitions as a caller meets them: written, seen, run, changed under a caller's eyes, removed; and those of the
-//! config file, which the API shows and does not touch.
+//! Definitions as a caller sees them: written, read, run, changed concurrently, and removed. Also
+//! the definitions of the config file, which the API shows and refuses to change.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -24,7 +24,8 @@ fn output(server: &Server, id: &str) -> String {
     server.get(&format!("/job/{id}/logs")).text()
 }
 
-/// A server with one slot, and the job that has it: what is posted now waits until that is stopped.
+/// Starts a server with one slot, and a job that occupies it: later jobs wait until that job is
+/// stopped.
 fn busy() -> (Server, String) {
     let server = Server::start(&["--engine", "simulated", "--max-running", "1"], "", &[]);
     let first =
@@ -34,7 +35,7 @@ fn busy() -> (Server, String) {
 }
 
 #[test]
-fn a_definition_is_written_seen_run_and_removed() {
+fn definition_is_written_read_run_and_removed() {
     let mut server = Server::simulated();
     let written = put(&server, "JOB_A", &echo("one"), &[]);
     assert_eq!(
@@ -54,7 +55,7 @@ fn a_definition_is_written_seen_run_and_removed() {
         (&json!("busybox"), &json!(false), &json!(tag))
     );
     let said = server.post_form("/job", "job_name=JOB_A&date=now").json();
-    assert_eq!(said["warning"], Value::Null, "the name stands for something");
+    assert_eq!(said["warning"], Value::Null, "the name is defined");
     assert_eq!(output(&server, said["id"].as_str().unwrap()), "one\n");
     assert_eq!(put(&server, "JOB_A", &echo("two"), &[]).status, 200);
     assert_eq!(server.delete("/definition/JOB_A").status, 200);
@@ -64,7 +65,7 @@ fn a_definition_is_written_seen_run_and_removed() {
 }
 
 #[test]
-fn a_change_or_a_removal_changes_nothing_that_was_accepted() {
+fn definition_change_or_removal_keeps_accepted_jobs() {
     let (server, first) = busy();
     put(&server, "JOB_A", &echo("one"), &[]);
     put(&server, "JOB_B", &echo("gone"), &[]);
@@ -82,7 +83,7 @@ fn a_change_or_a_removal_changes_nothing_that_was_accepted() {
 }
 
 #[test]
-fn a_name_that_is_defined_after_the_job_was_posted_is_resolved_when_it_is_due() {
+fn name_defined_after_submission_resolves_when_due() {
     let (server, first) = busy();
     let id = server.submit(json!({"job_name": "JOB_A", "date": "now", "env": {"B": "own"}}));
     let spec = json!({"image": "busybox", "command": ["sh", "-c", "echo $A $B"], "env": {"A": "its", "B": "x"}});
@@ -96,7 +97,7 @@ fn a_name_that_is_defined_after_the_job_was_posted_is_resolved_when_it_is_due() 
 }
 
 #[test]
-fn a_definition_is_written_only_over_the_one_that_was_seen() {
+fn stale_precondition_refuses_definition_change() {
     let server = Server::simulated();
     let spec = echo("x");
     put(&server, "a", &spec, &[("if-match", "*")]).assert_problem(412, "definition_changed");
@@ -119,7 +120,7 @@ fn a_definition_is_written_only_over_the_one_that_was_seen() {
 }
 
 #[test]
-fn a_definition_of_the_config_file_is_shown_and_not_touched() {
+fn config_definition_is_shown_and_read_only() {
     let config = "[definitions.JOB_A]\nimage = 'busybox'\ncommand = ['echo', 'config']";
     let server = Server::start(&["--engine", "simulated"], config, &[]);
     let seen = server.get("/definition/JOB_A");
@@ -133,7 +134,7 @@ fn a_definition_of_the_config_file_is_shown_and_not_touched() {
 }
 
 #[test]
-fn what_is_wrong_with_a_definition_is_said_and_nothing_is_kept() {
+fn invalid_definition_is_refused_and_not_stored() {
     let config = "[policies.default]\nallow_users = ['1000']\nallow_networks = ['inner']";
     let server = Server::start(&["--engine", "simulated"], config, &[]);
     for (spec, status, code) in [
@@ -157,14 +158,15 @@ fn what_is_wrong_with_a_definition_is_said_and_nothing_is_kept() {
     raw("/definition/a", "text/plain", b"image=a").assert_problem(415, "unsupported_media_type");
     raw("/definition/a%1b", "application/json", b"{}").assert_problem(400, "invalid_name");
     assert_eq!(server.get("/definitions").json(), json!({"definitions": {}}));
-    // Who and where may be left to the job.
+    // A definition may leave out the user and the network: the policy checks them when a job is
+    // submitted.
     assert_eq!(put(&server, "a", &json!({"image": "a"}), &[]).status, 201);
     server.post_form("/job", "job_name=a&date=1h").assert_problem(403, "policy_denied");
     assert_eq!(server.post_form("/job", "job_name=a&date=1h&user=1000&network=inner").status, 201);
 }
 
 #[test]
-fn the_command_line_writes_lists_and_removes_definitions_of_any_name() {
+fn command_line_manages_definitions_of_any_name() {
     let server = Server::simulated();
     let name = "team/app 100%+?";
     let applied = server.cli(&["definition", "apply", name, "-f", "-"], &echo("x").to_string());

@@ -1,5 +1,5 @@
-//! Bytes that are not UTF-8, wherever the API takes text: each is refused, the field at fault is named, and nothing is
-//! scheduled.
+//! Bytes that are not UTF-8, everywhere the API takes text: the answer refuses them and names the
+//! field, and no job is scheduled.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -49,7 +49,7 @@ fn assert_refused(answer: &Answer, field: &str) {
 }
 
 #[test]
-fn a_form_that_is_no_text_is_refused() {
+fn form_with_invalid_utf8_is_refused() {
     let server = Server::simulated();
     for (more, field) in [
         (&b"command=echo --format=\xe4"[..], "command"),
@@ -71,7 +71,7 @@ fn a_form_that_is_no_text_is_refused() {
 }
 
 #[test]
-fn a_part_that_is_no_text_is_refused() {
+fn multipart_with_invalid_utf8_is_refused() {
     let server = Server::simulated();
     assert_refused(&multipart(&server, part(b"command", b"", b"echo \xae")), "command");
     let file = b"; filename=\"a.txt\"\r\ncontent-type: text/plain; charset=iso-8859-1";
@@ -81,7 +81,7 @@ fn a_part_that_is_no_text_is_refused() {
 }
 
 #[test]
-fn text_beyond_ascii_is_taken_as_it_is() {
+fn non_ascii_text_is_accepted() {
     let server = Server::simulated();
     let mark = "\u{feff}echo ä".as_bytes();
     for answer in [
@@ -94,7 +94,7 @@ fn text_beyond_ascii_is_taken_as_it_is() {
 }
 
 #[test]
-fn json_that_is_no_text_is_refused() {
+fn json_with_invalid_utf8_is_refused() {
     let server = Server::simulated();
     let post =
         |body: &[u8]| server.call("POST", "/job", &[("content-type", "application/json")], body);
@@ -115,7 +115,7 @@ fn json_that_is_no_text_is_refused() {
 }
 
 #[test]
-fn a_path_or_query_that_is_no_text_is_refused() {
+fn path_or_query_with_invalid_utf8_is_refused() {
     let server = Server::simulated();
     for (path, field) in [
         ("/schedule/%ff", "name"),
@@ -135,7 +135,7 @@ fn a_path_or_query_that_is_no_text_is_refused() {
 }
 
 #[test]
-fn a_header_that_is_no_text_is_refused() {
+fn non_ascii_header_is_refused() {
     let server = Server::simulated();
     let key = server.call("POST", "/job", &[("idempotency-key", "ä")], b"job_name=busybox&date=1h");
     key.assert_problem(400, "invalid_header");
@@ -145,7 +145,7 @@ fn a_header_that_is_no_text_is_refused() {
 }
 
 #[test]
-fn an_argument_that_is_no_text_is_refused() {
+fn argument_with_invalid_utf8_is_refused() {
     use std::os::unix::ffi::OsStrExt as _;
     let server = Server::simulated();
     let ran = std::process::Command::new(common::binary())
@@ -157,7 +157,7 @@ fn an_argument_that_is_no_text_is_refused() {
 }
 
 #[test]
-fn a_token_that_nobody_can_send_is_refused() {
+fn token_file_with_unsendable_token_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens");
     for content in [

@@ -1,5 +1,5 @@
-//! `tidetable backup`: whole or not there at all, of one moment, while a server takes jobs as fast as it can. What becomes
-//! of a backup that is served is in `tests/restore.rs`.
+//! `tidetable backup` of a server that accepts jobs as fast as it can: the backup is complete or
+//! does not exist, and shows one moment. `tests/restore.rs` tests a restored backup.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -43,14 +43,14 @@ fn submit(server: &Server, date: &str, script: &str) -> String {
     server.submit(json!({"job_name": "busybox", "date": date, "command": ["sh", "-c", script]}))
 }
 
-/// What is beside a folder and is none of the test's.
+/// Lists unfinished backups in a folder.
 fn left_over(above: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(above).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.to_string_lossy().contains("unfinished")).collect()
 }
 
 #[test]
-fn beside_a_server_under_load_a_backup_has_every_job_that_was_acknowledged_before_it_began() {
+fn backup_under_load_has_all_acknowledged_jobs() {
     let server = Arc::new(Server::simulated());
     let acknowledged: Arc<Mutex<Vec<String>>> = Arc::default();
     let stop = Arc::new(AtomicBool::new(false));
@@ -71,7 +71,7 @@ fn beside_a_server_under_load_a_backup_has_every_job_that_was_acknowledged_befor
         .collect();
     let mut backups = Vec::new();
     for n in 0..5 {
-        // The load goes on, however fast the machine is.
+        // Waits for more load, however fast the machine is.
         let before = eventually("there is a load", || {
             let acknowledged = acknowledged.lock().unwrap();
             (acknowledged.len() > 20 * (n + 1)).then(|| acknowledged.clone())
@@ -92,11 +92,12 @@ fn beside_a_server_under_load_a_backup_has_every_job_that_was_acknowledged_befor
     assert_eq!(left_over(server.dir()), Vec::<PathBuf>::new());
 }
 
-/// That a backup is whole, is a data directory, and has these jobs; and the output of those that was kept.
+/// Checks that a backup is intact, works as a data directory, has the jobs in `ids`, and has the
+/// output of the jobs in `kept`.
 fn assert_holds(backup: &Path, ids: &[String], kept: &[String]) {
     assert_eq!(fs::metadata(backup).unwrap().permissions().mode() & 0o777, 0o700);
     let files = fs::read_dir(backup).unwrap().count();
-    assert_eq!(files, 2, "one file and one folder, and nothing that has to be put together first");
+    assert_eq!(files, 2, "a backup is one file and one folder, ready to serve");
     assert_whole(backup);
     let served = Server::simulated_on(backup.to_owned());
     let jobs = served.get("/jobs").json();
@@ -111,7 +112,7 @@ fn assert_holds(backup: &Path, ids: &[String], kept: &[String]) {
 }
 
 #[test]
-fn a_backup_says_what_is_in_it() {
+fn backup_reports_its_content() {
     let server = Server::simulated();
     let done = submit(&server, "now", "echo hello");
     server.kept(&done);
@@ -124,7 +125,7 @@ fn a_backup_says_what_is_in_it() {
 }
 
 #[test]
-fn a_server_that_was_killed_can_be_backed_up_and_so_can_a_backup() {
+fn killed_server_and_backup_can_be_backed_up() {
     let mut server = Server::simulated();
     let done = submit(&server, "now", "echo hello");
     server.kept(&done);
@@ -137,7 +138,7 @@ fn a_server_that_was_killed_can_be_backed_up_and_so_can_a_backup() {
 }
 
 #[test]
-fn a_backup_replaces_nothing() {
+fn backup_refuses_an_existing_destination() {
     let server = Server::simulated();
     let (folder, file) = (server.dir().join("folder"), server.dir().join("file"));
     fs::create_dir(&folder).unwrap();
@@ -170,7 +171,7 @@ fn a_backup_replaces_nothing() {
 }
 
 #[test]
-fn a_store_that_is_damaged_is_no_backup() {
+fn backup_of_a_damaged_store_is_refused() {
     let mut server = Server::simulated();
     (0..50).for_each(|_| drop(submit(&server, "1h", "true")));
     let to = server.dir().join("backup");
@@ -189,7 +190,7 @@ fn a_store_that_is_damaged_is_no_backup() {
 }
 
 #[test]
-fn a_backup_that_is_killed_is_not_there_and_one_that_is_there_is_whole() {
+fn killed_backup_is_complete_or_does_not_exist() {
     let server = Server::simulated();
     for n in 0..300 {
         let pad = "x".repeat(3_000);

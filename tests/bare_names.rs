@@ -1,5 +1,5 @@
-//! A bare name that is neither a definition nor an image of the engine: whoever wrote it is warned, and a policy can refuse
-//! it.
+//! Bare names that are neither a definition nor an image on the engine: the server warns, and a
+//! policy can refuse them.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -28,7 +28,7 @@ fn warns(answer: &Answer) -> bool {
 }
 
 #[test]
-fn a_bare_name_that_is_nothing_is_warned_of() {
+fn unknown_bare_name_causes_a_warning() {
     let server = ready("");
     let later = |name: &str| json!({"job_name": name, "date": "1h"});
     assert!(warns(&server.post_json("/job", &later("no-such-vacum"))));
@@ -51,7 +51,7 @@ fn a_bare_name_that_is_nothing_is_warned_of() {
 }
 
 #[test]
-fn a_bare_name_in_the_config_is_in_the_log() {
+fn unknown_bare_name_in_config_is_logged() {
     let config = "[schedules.s]\njob_name = 'no-such-vacum'\ncron = '@daily'\n[definitions.d]\nimage = 'no-such-d'";
     let server = ready(config);
     for name in ["no-such-vacum", "no-such-d"] {
@@ -65,7 +65,7 @@ fn a_bare_name_in_the_config_is_in_the_log() {
 }
 
 #[test]
-fn a_policy_can_ask_for_the_registry() {
+fn policy_can_require_a_registry_in_names() {
     let server = ready(
         "[policies.default]\nrequire_registry = true\n[definitions.JOB_A]\nimage = 'busybox'",
     );

@@ -1,4 +1,5 @@
-//! Which config file a server reads, and what becomes of the schedules of another one: started elsewhere, or twice.
+//! The choice of the config file, and the schedules of another config file: a server started in
+//! another folder, and two servers at once.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -52,7 +53,7 @@ impl Here {
         })
     }
 
-    /// The schedule is paused, and every place that can say why does.
+    /// Checks that the schedule is paused, and that every place that can show the reason does.
     fn assert_aside(&self, said: &str) {
         eventually("it is set aside", || {
             (self.hourly()["pause_reason"] == "config_file").then_some(())
@@ -92,7 +93,8 @@ impl Drop for Here {
     }
 }
 
-/// A folder with a config file, one without, and room for data beside them.
+/// Creates a folder with a config file and one without. The returned directory has room for data
+/// too.
 fn folders() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
     let all = tempfile::tempdir().unwrap();
     let (with, without) = (all.path().join("with"), all.path().join("without"));
@@ -103,7 +105,7 @@ fn folders() -> (tempfile::TempDir, std::path::PathBuf, std::path::PathBuf) {
 }
 
 #[test]
-fn a_start_elsewhere_pauses_and_deletes_nothing() {
+fn missing_config_file_pauses_and_deletes_nothing() {
     let (all, with, without) = folders();
     let data = all.path().join("data");
     Here::start(&with, &data, &[]).assert_runs();
@@ -116,7 +118,7 @@ fn a_start_elsewhere_pauses_and_deletes_nothing() {
 }
 
 #[test]
-fn another_file_takes_over_only_when_told() {
+fn another_config_file_takes_over_only_when_adopted() {
     let (all, with, without) = folders();
     let data = all.path().join("data");
     Here::start(&with, &data, &[]).assert_runs();
@@ -127,7 +129,7 @@ fn another_file_takes_over_only_when_told() {
 }
 
 #[test]
-fn the_same_file_without_a_schedule_deletes_it() {
+fn schedule_removed_from_the_file_is_deleted() {
     let (all, with, _) = folders();
     let data = all.path().join("data");
     Here::start(&with, &data, &[]).assert_runs();
@@ -137,7 +139,7 @@ fn the_same_file_without_a_schedule_deletes_it() {
 }
 
 #[test]
-fn a_second_server_does_not_run_the_same_schedules() {
+fn second_server_does_not_run_the_same_schedules() {
     let (all, with, _) = folders();
     let first = Here::start(&with, &all.path().join("data"), &[]);
     first.assert_runs();

@@ -1,4 +1,5 @@
-//! Schedules of the config file as a caller meets them: shown, run, paused, and changed in the file alone.
+//! Schedules of the config file as a caller sees them: shown, run and paused by the API, and
+//! changed only in the file.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -14,7 +15,7 @@ fn server(config: &str) -> Server {
     Server::start(&["--engine", "simulated"], config, &[])
 }
 
-/// Starts it again with this config file.
+/// Kills the server, and starts it with this config file.
 fn again(server: &mut Server, config: &str) {
     server.kill();
     std::fs::write(server.dir().join("config.toml"), config).unwrap();
@@ -26,7 +27,7 @@ fn put(server: &Server, name: &str, schedule: &Value) -> common::Answer {
     server.call("PUT", &format!("/schedule/{name}"), &headers, schedule.to_string().as_bytes())
 }
 
-/// The schedule, once it is the file's.
+/// Waits until the schedule belongs to the config file, and returns it.
 fn declared(server: &Server, name: &str) -> Value {
     eventually(&format!("{name} is declared"), || {
         let schedule = server.get(&format!("/schedule/{name}")).json();
@@ -35,7 +36,7 @@ fn declared(server: &Server, name: &str) -> Value {
 }
 
 #[test]
-fn a_schedule_of_the_config_file_is_shown_runs_and_is_not_touched() {
+fn config_schedule_runs_and_is_read_only() {
     let mut server = server(NIGHTLY);
     let seen = declared(&server, "nightly");
     assert_eq!((&seen["time_zone"], &seen["cron"]), (&json!("UTC"), &json!("30 2 * * *")));
@@ -50,11 +51,11 @@ fn a_schedule_of_the_config_file_is_shown_runs_and_is_not_touched() {
     assert_eq!(server.wait(triggered["id"].as_str().unwrap())["status"], "succeeded");
 
     again(&mut server, NIGHTLY);
-    assert_eq!(declared(&server, "nightly"), seen, "a restart changes nothing of it");
+    assert_eq!(declared(&server, "nightly"), seen, "a restart leaves the schedule unchanged");
 }
 
 #[test]
-fn a_pause_outlasts_a_restart_and_a_change_is_a_new_generation() {
+fn pause_survives_restart_and_change_starts_new_generation() {
     let mut server = server(NIGHTLY);
     declared(&server, "nightly");
     assert_eq!(server.post_form("/schedule/nightly/pause", "").json()["paused"], true);
@@ -72,7 +73,7 @@ fn a_pause_outlasts_a_restart_and_a_change_is_a_new_generation() {
         (server.get("/schedules").json() == json!({"schedules": {}})).then_some(())
     });
     assert_eq!(server.get("/jobs").json()["scheduled"], json!({}));
-    // The name is free again.
+    // The deletion has freed the name.
     assert_eq!(
         put(&server, "nightly", &json!({"job_name": "busybox", "cron": "@daily"})).status,
         201
@@ -80,7 +81,7 @@ fn a_pause_outlasts_a_restart_and_a_change_is_a_new_generation() {
 }
 
 #[test]
-fn a_callers_schedule_becomes_the_files_where_it_declares_the_name_and_others_are_left_alone() {
+fn config_file_takes_over_only_schedules_it_declares() {
     let mut server = server("");
     let mine = json!({"job_name": "busybox", "every": "1h", "spec": {"command": "true"}});
     assert_eq!(put(&server, "nightly", &mine).json()["source"], "api");
@@ -94,7 +95,7 @@ fn a_callers_schedule_becomes_the_files_where_it_declares_the_name_and_others_ar
 }
 
 #[test]
-fn a_job_that_would_not_run_is_said_in_the_log() {
+fn schedule_with_unrunnable_job_is_logged() {
     let config = "[schedules.a]\njob_name = 'NOBODY'\ncron = '@daily'\n
         [schedules.b]\njob_name = 'busybox'\ncron = '@daily'\nspec = { privileged = true }\n
         [schedules.c]\njob_name = 'busybox'\ncron = '@daily'\nspec = { secrets = ['pw'] }\n

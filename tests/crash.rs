@@ -1,7 +1,7 @@
-//! The promise on a real engine: the server is killed, and nothing is lost and nothing runs twice.
+//! The promise on a real engine: after a kill of the server, no job is lost and none runs twice.
 //!
-//! Containers leave evidence of their own: each writes a line into a folder of the host when it begins and one when it
-//! ends. What counts is whether history agrees with that, not with itself.
+//! Containers leave evidence of their own: each appends a line to a file on the host when it begins
+//! and one when it ends. History has to agree with that file, not only with itself.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -15,8 +15,8 @@ use common::daemon::Daemon;
 use common::{IMAGE, Server, Tidy, eventually};
 use serde_json::{Value, json};
 
-/// A server whose jobs may write into a folder of evidence, and an engine of its own: a fence goes by the engine's log of
-/// events, which is short, and no log of an engine that others use as well.
+/// A server with jobs that may write into a folder of evidence, and an engine that no other test
+/// uses. A fence depends on the engine's event log, which is short.
 struct Scene {
     server: Server,
     daemon: Daemon,
@@ -31,12 +31,12 @@ impl Scene {
         Self { server: daemon.server(&config), daemon, evidence }
     }
 
-    /// A job that writes down its beginning and its end, and then exits with this code.
+    /// Submits a job that writes its beginning and its end, and then exits with this code.
     fn job(&self, date: &str, code: i32) -> String {
         self.submit(date, "true", code)
     }
 
-    /// One that does not end before it is let go.
+    /// Submits a job that runs until [`Scene::let_go`].
     fn job_that_waits(&self, code: i32) -> String {
         self.submit("now", "until [ -e /evidence/go-$TIDETABLE_JOB_ID ]; do sleep 0.1; done", code)
     }
@@ -58,7 +58,7 @@ impl Scene {
         std::fs::read_to_string(self.evidence.path().join(id)).unwrap_or_default()
     }
 
-    /// That the job ran once, whole, and that history says so.
+    /// Checks that the job ran once from beginning to end, and that history agrees.
     fn assert_ran_once(&self, id: &str, code: i32) {
         let job = self.server.wait(id);
         assert_eq!(self.wrote(id), "begin\nend\n", "{job}\n{}", self.server.log());
@@ -67,7 +67,7 @@ impl Scene {
         assert_eq!(self.server.get(&format!("/job/{id}/logs")).text(), format!("said {id}\n"));
     }
 
-    /// How many of this server's containers are on the engine.
+    /// Counts the containers of this server on the engine.
     fn containers(&self) -> usize {
         let label = format!("label=tidetable.instance={}", self.server.instance());
         self.daemon.docker_says(&["ps", "-aq", "--filter", &label]).lines().count()
@@ -75,7 +75,7 @@ impl Scene {
 }
 
 #[test]
-fn a_job_runs_on_the_real_engine_and_its_container_is_gone_afterwards() {
+fn job_runs_on_docker_and_its_container_disappears() {
     let scene = Scene::new();
     let id = scene.job("now", 7);
     scene.assert_ran_once(&id, 7);
@@ -83,7 +83,7 @@ fn a_job_runs_on_the_real_engine_and_its_container_is_gone_afterwards() {
 }
 
 #[test]
-fn after_kill_dash_nine_what_runs_is_adopted_what_ended_has_its_result_and_what_waits_still_runs() {
+fn killed_server_adopts_running_ended_and_waiting_jobs() {
     let mut scene = Scene::new();
     let (long, short) = (scene.job_that_waits(3), scene.job_that_waits(4));
     scene.server.until(&long, "running");
@@ -100,7 +100,7 @@ fn after_kill_dash_nine_what_runs_is_adopted_what_ended_has_its_result_and_what_
     scene.assert_ran_once(&due_meanwhile, 0);
     assert!(
         scene.server.wait(&due_meanwhile)["lateness_ms"].as_i64().unwrap() > 500,
-        "how late it was is said"
+        "the job shows its lateness"
     );
     scene.let_go(&long);
     scene.assert_ran_once(&long, 3);
@@ -116,7 +116,7 @@ fn after_kill_dash_nine_what_runs_is_adopted_what_ended_has_its_result_and_what_
 }
 
 #[test]
-fn killed_again_and_again_at_any_moment_every_job_runs_once() {
+fn every_job_runs_once_despite_repeated_kills() {
     let mut scene = Scene::new();
     let jobs: Vec<String> =
         (0..12).map(|n| scene.submit(&format!("{}ms", n * 350), "sleep 0.3", n % 3)).collect();
@@ -127,7 +127,8 @@ fn killed_again_and_again_at_any_moment_every_job_runs_once() {
     }
     for (id, n) in jobs.iter().zip(0..) {
         let job = scene.server.wait(id);
-        // Killed between the intent and the start, a job is fenced: it starts half a minute late, but once.
+        // A job is fenced if the kill hits between its intent and its start: it starts half a
+        // minute late, but once.
         assert_ne!(job["status"], "unknown", "{job}");
         scene.assert_ran_once(id, n % 3);
     }
@@ -135,7 +136,7 @@ fn killed_again_and_again_at_any_moment_every_job_runs_once() {
 }
 
 #[test]
-fn a_server_that_is_asked_to_stop_leaves_its_containers_running() {
+fn stopped_server_leaves_its_containers_running() {
     let mut scene = Scene::new();
     let id = scene.job_that_waits(0);
     scene.server.until(&id, "running");
@@ -149,7 +150,7 @@ fn a_server_that_is_asked_to_stop_leaves_its_containers_running() {
 }
 
 #[test]
-fn a_container_that_somebody_removed_leaves_unknown_and_no_second_run() {
+fn removed_container_gives_unknown_and_no_second_run() {
     let scene = Scene::new();
     let id = scene.job_that_waits(0);
     eventually("it has begun", || (scene.wrote(&id) == "begin\n").then_some(()));
@@ -189,7 +190,7 @@ fn renamed_container_is_stopped_and_adopted() {
 }
 
 #[test]
-fn what_is_not_ours_is_not_touched() {
+fn foreign_container_is_left_alone() {
     let mut scene = Scene::new();
     let stranger = scene.daemon.docker_says(&[
         "create",
@@ -212,7 +213,7 @@ fn what_is_not_ours_is_not_touched() {
 }
 
 #[test]
-fn a_server_starts_without_its_engine_and_goes_on_when_it_comes() {
+fn server_starts_without_engine_and_continues_with_it() {
     let (dir, daemon) = (tempfile::tempdir().unwrap(), Daemon::start());
     let socket = dir.path().join("engine.sock");
     let host = format!("unix://{}", socket.display());
@@ -232,7 +233,7 @@ fn a_server_starts_without_its_engine_and_goes_on_when_it_comes() {
 }
 
 #[test]
-fn limits_and_settings_arrive_in_the_container() {
+fn limits_and_settings_reach_the_container() {
     let scene = Scene::new();
     let script = "echo $(id -u) $(pwd) $(hostname) $(cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null); touch /x 2>/dev/null || echo read-only";
     let id = scene.server.submit(json!({"job_name": IMAGE, "date": "now", "command": ["sh", "-c", script], "user": "1000", "workdir": "/tmp",
@@ -245,7 +246,7 @@ fn limits_and_settings_arrive_in_the_container() {
 }
 
 #[test]
-fn on_podman_a_job_survives_the_servers_death_just_the_same() {
+fn podman_job_survives_a_killed_server() {
     let podman = std::env::var("TIDETABLE_TEST_PODMAN")
         .expect("TIDETABLE_TEST_PODMAN says where Podman is: run `make test`");
     let folder = tempfile::tempdir().unwrap();
@@ -270,7 +271,7 @@ fn on_podman_a_job_survives_the_servers_death_just_the_same() {
 }
 
 #[test]
-fn a_data_directory_has_one_server_at_a_time() {
+fn data_directory_allows_one_server_at_a_time() {
     let server = Server::simulated();
     let (code, said) =
         serve(&["--engine", "simulated", "--data-dir", server.data_dir().to_str().unwrap()]);
@@ -279,7 +280,7 @@ fn a_data_directory_has_one_server_at_a_time() {
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_used_is_refused_with_a_sentence() {
+fn unusable_data_directory_is_refused_with_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "x").unwrap();
@@ -295,7 +296,7 @@ fn a_data_directory_that_cannot_be_used_is_refused_with_a_sentence() {
     refused(&damaged, "is damaged");
 }
 
-/// How a server ends that should not start, and what it says.
+/// Runs a server that should refuse to start, and returns its exit code and its standard error.
 fn serve(flags: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(common::binary())
         .args(["serve", "--listen", "127.0.0.1:0"])
@@ -306,7 +307,7 @@ fn serve(flags: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn an_open_door_is_refused_before_anything_else() {
+fn public_address_without_token_file_is_refused() {
     let (code, said) = serve(&["--listen", "0.0.0.0:0"]);
     assert_eq!(code, Some(2), "a flag given twice is a mistake of its own: {said}");
     let output = Command::new(common::binary())
@@ -318,7 +319,7 @@ fn an_open_door_is_refused_before_anything_else() {
 }
 
 #[test]
-fn the_command_line_runs_waits_shows_and_says_how_it_went() {
+fn command_line_runs_follows_and_reports_a_job() {
     let daemon = Daemon::start();
     let server = daemon.server("");
     let tidetable = |arguments: &[&str]| {

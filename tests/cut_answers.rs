@@ -1,5 +1,6 @@
-//! An answer that is given up is cut off, and never ended as if it were whole: over real sockets, with a reader that
-//! stalls, output that is damaged, a server that stops, and our own client at the other end.
+//! Answers that the server gives up: it cuts the connection, so no partial answer looks complete.
+//! Uses real sockets, with a reader that stalls, damaged output, a server that stops, and our own
+//! client.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -29,11 +30,12 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Small, so that an answer does not fit into what the system holds of a connection.
+/// The size of socket buffers, in bytes. Small, so an answer does not fit into the buffers of the
+/// system.
 const SOCKET_BYTES: u32 = 16 * 1024;
-/// More than the system, the server and its channel hold together.
+/// More jobs than fit into the buffers of the system, the server and its channel together.
 const JOBS: usize = 2_000;
-/// How a whole body in chunks ends.
+/// The end of a complete body in chunks.
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 /// The API in this process, on a socket with small buffers.
@@ -73,7 +75,7 @@ impl Lab {
         Self { address, handle, writers, _dir: dir }
     }
 
-    /// Jobs that are far off, with labels that do not compress.
+    /// Submits jobs for the far future, with labels that do not compress.
     async fn fill(&self) {
         let due_at = self.handle.now() + chrono::Duration::days(300);
         let submit = |number: usize| async move {
@@ -86,7 +88,7 @@ impl Lab {
         futures::future::join_all((0..JOBS).map(submit)).await;
     }
 
-    /// A request whose answer is not read yet.
+    /// Sends a request, and does not read the answer yet.
     async fn ask(&self, path: &str, headers: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(SOCKET_BYTES).unwrap();
@@ -105,7 +107,7 @@ impl Lab {
     }
 }
 
-/// A thousand hexadecimal digits that no other number gives.
+/// Returns about a thousand hexadecimal digits that differ for every number.
 fn noise(number: usize) -> String {
     let mut state = number as u64 + 1;
     (0..63).fold(String::new(), |mut digits, _| {
@@ -116,7 +118,7 @@ fn noise(number: usize) -> String {
     })
 }
 
-/// All that comes until the connection is closed, however that is.
+/// Reads until the connection is closed or reset.
 async fn rest_of(mut stream: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _closed_or_reset = stream.read_to_end(&mut bytes).await;
@@ -127,7 +129,8 @@ async fn a_reader_that_stalls_gets(headers: &str) -> Vec<u8> {
     let lab = Lab::new(Duration::from_millis(100)).await;
     lab.fill().await;
     let stream = lab.ask("/jobs", headers).await;
-    // One byte shows that the answer has begun; nothing more is read until its writer has given up.
+    // One readable byte shows that the answer has begun. The rest stays unread until the writer has
+    // given up.
     stream.readable().await.unwrap();
     lab.writers.close();
     lab.writers.wait().await;
@@ -135,14 +138,14 @@ async fn a_reader_that_stalls_gets(headers: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn listing_of_a_stalled_reader_is_cut_off() {
+async fn job_list_of_a_stalled_reader_is_cut() {
     let bytes = a_reader_that_stalls_gets("").await;
     assert!(bytes.starts_with(b"HTTP/1.1 200 OK"));
     assert!(!bytes.ends_with(LAST_CHUNK), "{} bytes, ended as if whole", bytes.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn compressed_listing_of_a_stalled_reader_is_cut_off() {
+async fn compressed_list_of_a_stalled_reader_is_cut() {
     let bytes = a_reader_that_stalls_gets("accept-encoding: gzip\r\n").await;
     let head = String::from_utf8_lossy(&bytes[..400]).into_owned();
     assert!(head.contains("content-encoding: gzip"), "{head}");
@@ -150,7 +153,7 @@ async fn compressed_listing_of_a_stalled_reader_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn listing_of_a_reader_that_reads_is_whole() {
+async fn job_list_of_an_active_reader_is_complete() {
     let lab = Lab::new(Duration::from_secs(60)).await;
     lab.fill().await;
     for headers in ["", "accept-encoding: gzip\r\n"] {
@@ -159,7 +162,7 @@ async fn listing_of_a_reader_that_reads_is_whole() {
     }
 }
 
-/// What a raw client reads of `path` until the connection is closed.
+/// Sends a plain HTTP request, and returns all bytes until the connection is closed.
 fn raw(server: &Server, path: &str, headers: &str) -> Vec<u8> {
     let address = server.url().strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -171,7 +174,7 @@ fn raw(server: &Server, path: &str, headers: &str) -> Vec<u8> {
     bytes
 }
 
-/// A job whose kept output breaks off after a while.
+/// Creates a job with stored output that breaks off in the middle.
 fn with_damaged_output(server: &Server) -> String {
     let lines: String =
         (0..200).fold(String::new(), |lines, number| lines + &noise(number)[..500] + "\n");
@@ -186,7 +189,7 @@ fn with_damaged_output(server: &Server) -> String {
 }
 
 #[test]
-fn damaged_output_is_cut_off_in_every_format() {
+fn damaged_output_is_cut_in_every_format() {
     let server = Server::simulated();
     let id = with_damaged_output(&server);
     let path = format!("/job/{id}/logs");
@@ -201,7 +204,7 @@ fn damaged_output_is_cut_off_in_every_format() {
 }
 
 #[test]
-fn command_line_says_that_output_broke_off() {
+fn command_line_reports_incomplete_output() {
     let server = Server::simulated();
     let id = with_damaged_output(&server);
     let ended = server.cli(&["logs", &id], "");
@@ -210,7 +213,7 @@ fn command_line_says_that_output_broke_off() {
 }
 
 #[test]
-fn followed_output_is_cut_off_by_the_servers_end() {
+fn server_stop_cuts_followed_output() {
     let mut server = Server::simulated();
     let id =
         server.submit(json!({"job_name": "busybox", "date": "now", "command": ["sh", "-c", "echo begun; sleep 600"]}));
@@ -225,7 +228,7 @@ fn followed_output_is_cut_off_by_the_servers_end() {
     assert!(bytes.starts_with(b"HTTP/1.1 200 OK") && !bytes.ends_with(LAST_CHUNK));
 }
 
-/// The address of a server that answers each request with the beginning of a body.
+/// Starts a server that answers each request with an incomplete body, and returns its address.
 fn one_that_breaks_off() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -241,7 +244,7 @@ fn one_that_breaks_off() -> String {
 }
 
 #[test]
-fn command_line_fails_on_a_cut_listing() {
+fn command_line_fails_on_a_cut_job_list() {
     let address = one_that_breaks_off();
     let ended =
         std::process::Command::new(binary()).args(["--server", &address, "ls"]).output().unwrap();

@@ -1,8 +1,8 @@
-//! A Docker daemon of the tests' own, over TCP with TLS: the wiring of docker-in-docker, and what becomes of jobs when the
-//! daemon is killed, restarted, or replaced.
+//! A Docker daemon of the tests' own, over TCP with TLS as in docker-in-docker: jobs while the
+//! daemon is killed, restarted or replaced.
 //!
-//! Wants root and Debian's docker.io, as `make test` sees to. The daemon is stopped and its mounts are undone however a
-//! test ends.
+//! Needs root and Debian's docker.io; `make test` provides both. However a test ends, the daemon is
+//! stopped and its mounts are removed.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -19,7 +19,7 @@ fn job(command: &str) -> serde_json::Value {
 }
 
 #[test]
-fn a_job_runs_over_tcp_with_tls() {
+fn job_runs_over_tcp_with_tls() {
     let daemon = Daemon::over_tls(false);
     let server = daemon.server("");
     let id = server.submit(job("echo over TLS; exit 3"));
@@ -28,7 +28,7 @@ fn a_job_runs_over_tcp_with_tls() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_ends_its_containers_and_the_jobs_say_that_it_was_the_engine() {
+fn jobs_of_a_killed_daemon_report_engine_restarted() {
     let mut daemon = Daemon::over_tls(false);
     let server = daemon.server("");
     let id = server.submit(job("sleep 3600"));
@@ -47,11 +47,11 @@ fn a_daemon_that_is_killed_ends_its_containers_and_the_jobs_say_that_it_was_the_
         (&json!("failed"), &json!("engine_restarted")),
         "{over}"
     );
-    assert_eq!(server.wait(&waiting)["status"], "succeeded", "what waited goes on");
+    assert_eq!(server.wait(&waiting)["status"], "succeeded", "a waiting job continues");
 }
 
 #[test]
-fn with_live_restore_a_container_survives_the_daemon_and_has_its_own_exit_code() {
+fn live_restore_container_survives_and_keeps_exit_code() {
     let (mut daemon, folder) = (Daemon::over_tls(true), tempfile::tempdir().unwrap());
     let server = daemon
         .server(&format!("[policies.default]\nallow_mounts = ['{}']", folder.path().display()));
@@ -72,13 +72,13 @@ fn with_live_restore_a_container_survives_the_daemon_and_has_its_own_exit_code()
 }
 
 #[test]
-fn another_daemon_at_the_same_address_is_not_worked_with() {
+fn another_daemon_at_the_address_is_refused() {
     let mut daemon = Daemon::over_tls(false);
     let server = daemon.server("");
     let id = server.submit(job("sleep 3600"));
     server.until(&id, "running");
     daemon.kill();
-    // Another identity, and nothing of what was there.
+    // The second daemon has another identity, and none of the first one's containers.
     daemon.data = "another-data";
     daemon.up();
     eventually("readiness says so", || {
@@ -89,6 +89,6 @@ fn another_daemon_at_the_same_address_is_not_worked_with() {
     assert_eq!(
         server.get(&format!("/job/{id}")).json()["status"],
         "running",
-        "what cannot be seen is not given up"
+        "a job on the other daemon is not given up"
     );
 }

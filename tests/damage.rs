@@ -1,5 +1,6 @@
-//! A store that is damaged: what `tidetable check` says of it, and that the server refuses it with a sentence, or goes on
-//! where that is safe. The engine is the simulated one; the files, the server and the command are real.
+//! Damaged stores: `tidetable check` has to report the damage. The server refuses the store with a
+//! sentence, or continues where that is safe. The engine is simulated; the files, the server and
+//! the command are real.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -20,7 +21,7 @@ use vast::Vast;
 
 const FILE: &str = "tidetable.db";
 
-/// A server that has run some jobs and has others to run.
+/// A server with finished jobs and waiting jobs.
 struct Scene {
     server: Server,
     done: Vec<String>,
@@ -43,7 +44,7 @@ impl Scene {
         Self { server, done, waiting }
     }
 
-    /// One whose server was asked to stop: all is in the database.
+    /// Creates a scene and stops its server gracefully: all data is in the database file.
     fn stopped() -> Self {
         let mut scene = Self::new();
         assert!(scene.server.terminate().success());
@@ -51,7 +52,7 @@ impl Scene {
         scene
     }
 
-    /// One whose server was killed: most is in the write-ahead log.
+    /// Creates a scene and kills its server: most data is in the write-ahead log.
     fn killed() -> Self {
         let mut scene = Self::new();
         scene.server.kill();
@@ -63,7 +64,7 @@ impl Scene {
         self.server.data_dir().join(name)
     }
 
-    /// Changes a file's bytes.
+    /// Changes the bytes of a file.
     fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let path = self.path(name);
         let mut bytes = fs::read(&path).unwrap();
@@ -76,12 +77,12 @@ impl Scene {
         assert!(changed > 0, "{sql}");
     }
 
-    /// The kept log of a job.
+    /// Returns the path of a job's stored output.
     fn kept(&self, id: &str) -> String {
         format!("logs/{}/{id}-1.log.zst", &id[30..])
     }
 
-    /// What `tidetable check` says, and whether that is that all is well.
+    /// Runs `tidetable check`. Returns whether it found the store intact, and its output.
     fn check(&self, flags: &[&str]) -> (bool, String) {
         let mut command = Command::new(common::binary());
         command.arg("check").arg("--data-dir").arg(self.server.data_dir()).args(flags);
@@ -100,16 +101,17 @@ impl Scene {
         );
     }
 
-    /// The server does not come up, says why and what to do, and changes nothing.
+    /// Checks that the server refuses to start, gives the reason and the remedy, and changes no
+    /// file.
     fn assert_refused(&mut self, expected: &str) {
         let before = contents(&self.server.data_dir());
         let said = self.server.try_up().expect_err("it is refused");
         assert!(said.contains("is damaged") && said.contains(expected), "{expected}: {said}");
         assert!(said.contains("tidetable check") && said.contains("restore a backup"), "{said}");
-        assert_eq!(contents(&self.server.data_dir()), before, "it was refused, and changed");
+        assert_eq!(contents(&self.server.data_dir()), before, "the refused store was changed");
     }
 
-    /// The server comes up, and whatever waits is there.
+    /// Checks that the server starts, and that the waiting jobs are still there.
     fn assert_served(&mut self) {
         self.server.up();
         for id in &self.waiting {
@@ -121,14 +123,14 @@ impl Scene {
     }
 }
 
-/// The database and its log; what is beside them is rebuilt by whoever comes.
+/// Reads the database and its write-ahead log. SQLite rebuilds the files beside them.
 fn contents(dir: &Path) -> Vec<Option<Vec<u8>>> {
     [FILE, "tidetable.db-wal"]
         .map(|name| fs::read(dir.join(name)).ok().filter(|bytes| !bytes.is_empty()))
         .to_vec()
 }
 
-/// Where the root of a table or index is in the file.
+/// Returns the offset of the root page of a table or index in the file.
 fn root_of(dir: &Path, name: &str) -> usize {
     let connection = Connection::open(dir.join(FILE)).unwrap();
     let root: i64 = connection
@@ -138,7 +140,7 @@ fn root_of(dir: &Path, name: &str) -> usize {
 }
 
 #[test]
-fn a_store_that_is_whole_is_said_to_be_whole_beside_a_server_after_a_kill_and_after_a_stop() {
+fn check_finds_intact_store_running_killed_and_stopped() {
     let mut scene = Scene::new();
     let expected = "is whole: 42 jobs, ";
     let (whole, said) = scene.check(&[]);
@@ -161,7 +163,7 @@ fn a_store_that_is_whole_is_said_to_be_whole_beside_a_server_after_a_kill_and_af
 }
 
 #[test]
-fn where_there_is_no_store_that_is_said() {
+fn check_without_a_store_fails() {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new(common::binary())
         .arg("check")
@@ -175,7 +177,7 @@ fn where_there_is_no_store_that_is_said() {
 }
 
 #[test]
-fn a_file_that_is_no_database_any_more_is_refused() {
+fn overwritten_database_header_is_refused() {
     let mut scene = Scene::stopped();
     scene.damage(FILE, |bytes| bytes[..100].fill(0xa5));
     scene.assert_found("not a database");
@@ -183,7 +185,7 @@ fn a_file_that_is_no_database_any_more_is_refused() {
 }
 
 #[test]
-fn a_file_that_was_cut_short_is_refused() {
+fn truncated_database_is_refused() {
     let mut scene = Scene::stopped();
     scene.damage(FILE, |bytes| bytes.truncate(bytes.len() / 2 / 4_096 * 4_096));
     scene.assert_found("the database cannot be read on");
@@ -191,7 +193,7 @@ fn a_file_that_was_cut_short_is_refused() {
 }
 
 #[test]
-fn bytes_that_fell_over_in_the_table_or_the_index_of_jobs_are_refused() {
+fn damaged_jobs_table_or_index_is_refused() {
     for name in ["jobs", "jobs_by_status", "jobs_due"] {
         let mut scene = Scene::stopped();
         let root = root_of(&scene.server.data_dir(), name);
@@ -203,13 +205,13 @@ fn bytes_that_fell_over_in_the_table_or_the_index_of_jobs_are_refused() {
 }
 
 #[test]
-fn a_log_of_writes_that_lost_what_was_acknowledged_is_refused_though_sqlite_would_take_it() {
+fn damaged_wal_is_refused_though_sqlite_accepts_it() {
     for at in [20, 60_000] {
         let mut scene = Scene::killed();
         scene.damage("tidetable.db-wal", |bytes| bytes[at] ^= 0x01);
         scene.assert_found("of the write-ahead log");
         scene.assert_refused("of the write-ahead log");
-        // By itself, SQLite would forget what was committed behind that.
+        // SQLite alone would silently drop every commit after the damaged frame.
         let jobs = Connection::open(scene.path(FILE)).and_then(|database| {
             database.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0))
         });
@@ -218,7 +220,7 @@ fn a_log_of_writes_that_lost_what_was_acknowledged_is_refused_though_sqlite_woul
 }
 
 #[test]
-fn a_job_that_is_to_run_and_cannot_be_read_is_refused_by_its_name() {
+fn unreadable_waiting_job_is_named_and_refused() {
     let mut scene = Scene::stopped();
     let id = scene.waiting[4].clone();
     scene.sql(&format!("UPDATE jobs SET spec = '{{' WHERE id = x'{id}'"));
@@ -227,8 +229,7 @@ fn a_job_that_is_to_run_and_cannot_be_read_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_store_too_large_to_be_read_before_it_is_served_is_read_meanwhile_and_given_up_when_it_is_damaged()
- {
+fn large_damaged_store_is_detected_in_the_background() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().join("data");
     fs::create_dir(&data_dir).unwrap();
@@ -242,7 +243,7 @@ fn a_store_too_large_to_be_read_before_it_is_served_is_read_meanwhile_and_given_
         "UPDATE jobs SET spec = '{' WHERE id = (SELECT max(id) FROM jobs WHERE name = 'name-007')";
     assert_eq!(database.execute(last, []).unwrap(), 1);
     drop(database);
-    // It may be found before or after the server says that it is ready.
+    // The server may find the damage before or after it reports that it is ready.
     let _may_be_up = server.try_up();
     let said = common::eventually("the server has stopped and said why", || {
         let said = server.log();
@@ -259,7 +260,7 @@ fn a_store_too_large_to_be_read_before_it_is_served_is_read_meanwhile_and_given_
 }
 
 #[test]
-fn a_job_that_is_over_and_cannot_be_read_keeps_no_other_from_running() {
+fn unreadable_finished_job_does_not_block_others() {
     let mut scene = Scene::stopped();
     let id = scene.done[4].clone();
     scene.sql(&format!("UPDATE jobs SET detail = '{{' WHERE id = x'{id}'"));
@@ -270,7 +271,7 @@ fn a_job_that_is_over_and_cannot_be_read_keeps_no_other_from_running() {
 }
 
 #[test]
-fn a_journal_with_a_gap_and_a_job_that_stands_elsewhere_are_found() {
+fn check_finds_journal_gaps_and_inconsistent_jobs() {
     let scene = Scene::stopped();
     let (gap, elsewhere, gone) = (&scene.done[1], &scene.waiting[1], &scene.waiting[2]);
     scene.sql(&format!("DELETE FROM journal WHERE job = x'{gap}' AND version = 1"));
@@ -296,7 +297,7 @@ fn a_journal_with_a_gap_and_a_job_that_stands_elsewhere_are_found() {
 }
 
 #[test]
-fn kept_output_that_is_damaged_or_cut_short_is_found_and_the_rest_is_served() {
+fn damaged_output_is_found_and_the_rest_served() {
     let mut scene = Scene::stopped();
     let (flipped, cut) = (scene.done[2].clone(), scene.done[3].clone());
     scene.damage(&scene.kept(&flipped), |bytes| *bytes.last_mut().unwrap() ^= 0x01);
@@ -308,7 +309,7 @@ fn kept_output_that_is_damaged_or_cut_short_is_found_and_the_rest_is_served() {
 }
 
 #[test]
-fn what_a_crash_left_unfinished_is_a_note_and_no_damage() {
+fn unfinished_files_are_a_note_not_damage() {
     let mut scene = Scene::stopped();
     let beside = scene.path(&(scene.kept(&scene.done[0]) + ".7.unfinished"));
     fs::write(&beside, "half").unwrap();
@@ -318,10 +319,10 @@ fn what_a_crash_left_unfinished_is_a_note_and_no_damage() {
     assert!(!beside.exists());
 }
 
-/// One bit at a time, all through the file: where it is not found, every job is there, in its state, in its attempt, and
-/// the journal is whole; what it changed is unused room, a time, or a text.
+/// Flips one bit at a time, throughout the file. Undetected flips must leave every job, its status,
+/// its attempt and the journal unchanged: they hit unused space, a time, or a text.
 #[test]
-fn a_single_bit_that_fell_over_is_found_or_moves_no_job() {
+fn flipped_bit_is_found_or_changes_no_job() {
     let scene = Scene::stopped();
     let dir = scene.server.data_dir();
     let path = scene.path(FILE);
@@ -341,7 +342,8 @@ fn a_single_bit_that_fell_over_is_found_or_moves_no_job() {
     assert!(found > whole.len() / 149 / 20, "of {} only {found} were found", whole.len() / 149);
 }
 
-/// What decides, of every job and every transition; or nothing where it cannot be read.
+/// Reads the columns that decide about each job and each transition. Returns `None` if they cannot
+/// be read.
 fn dump(dir: &Path) -> Option<Vec<String>> {
     let connection = Connection::open(dir.join(FILE)).ok()?;
     let mut rows = Vec::new();

@@ -1,5 +1,5 @@
-//! A data directory that is deleted or exchanged under a running server: the server notices, promises nothing more, and
-//! goes on when everything is back.
+//! A data directory that is deleted or replaced under a running server: the server notices, accepts
+//! no more work, and continues when the directory is back.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -16,7 +16,8 @@ fn database(server: &Server) -> PathBuf {
     server.data_dir().join("tidetable.db")
 }
 
-/// A write is refused, readiness is red, and the log has one line that says what to do.
+/// Checks that writes are refused, that readiness fails, and that the log has one line with the
+/// remedy.
 fn assert_gone(server: &Server) {
     let job = json!({"job_name": "busybox", "date": "1h"});
     let problem = server.post_json("/job", &job).assert_problem(500, "store_gone");
@@ -45,7 +46,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_deleted_folder_is_noticed() {
+fn deleted_data_directory_is_noticed() {
     let server = Server::simulated();
     assert_there(&server);
     fs::remove_dir_all(server.data_dir()).unwrap();
@@ -54,7 +55,7 @@ fn a_deleted_folder_is_noticed() {
 }
 
 #[test]
-fn an_idle_server_notices_too() {
+fn idle_server_notices_deleted_data_directory() {
     let server = Server::simulated();
     fs::remove_dir_all(server.data_dir()).unwrap();
     eventually("the log says so", || {
@@ -63,7 +64,7 @@ fn an_idle_server_notices_too() {
 }
 
 #[test]
-fn an_exchanged_folder_is_noticed_and_put_back() {
+fn replaced_data_directory_is_noticed_and_can_return() {
     let mut server = Server::simulated();
     let kept = assert_there(&server);
     let aside = server.dir().join("aside");
@@ -90,7 +91,7 @@ fn an_exchanged_folder_is_noticed_and_put_back() {
 }
 
 #[test]
-fn a_file_that_is_deleted_is_noticed() {
+fn deleted_file_is_noticed() {
     for file in ["tidetable.db", "tidetable.db-wal", "tidetable.db-shm", "lock"] {
         let server = Server::simulated();
         assert_there(&server);
@@ -100,7 +101,7 @@ fn a_file_that_is_deleted_is_noticed() {
 }
 
 #[test]
-fn a_database_that_is_exchanged_is_noticed() {
+fn replaced_database_file_is_noticed() {
     let server = Server::simulated();
     assert_there(&server);
     let other = server.dir().join("other.db");
@@ -110,7 +111,7 @@ fn a_database_that_is_exchanged_is_noticed() {
 }
 
 #[test]
-fn a_backup_laid_over_is_noticed() {
+fn database_overwritten_by_a_backup_is_noticed() {
     let server = Server::simulated();
     assert_there(&server);
     let backup = server.dir().join("backup");
@@ -125,7 +126,7 @@ fn a_backup_laid_over_is_noticed() {
 }
 
 #[test]
-fn a_copy_of_before_the_start_laid_over_is_noticed() {
+fn database_overwritten_by_an_old_copy_is_noticed() {
     let mut server = Server::simulated();
     assert_there(&server);
     server.terminate();
@@ -136,7 +137,7 @@ fn a_copy_of_before_the_start_laid_over_is_noticed() {
 }
 
 #[test]
-fn a_server_that_stops_leaves_what_took_its_place() {
+fn stopping_server_leaves_replacement_files_alone() {
     let mut server = Server::simulated();
     assert_there(&server);
     for suffix in ["", "-wal", "-shm"] {
@@ -151,7 +152,7 @@ fn a_server_that_stops_leaves_what_took_its_place() {
     }
 }
 
-/// What is mounted over the folder. Unmounted when the test is over, however that ended.
+/// A file system mounted over the folder. Unmounted when the test is over, however it ends.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -173,7 +174,7 @@ impl Drop for Mount {
 }
 
 #[test]
-fn a_file_system_mounted_over_it_is_noticed() {
+fn mount_over_the_data_directory_is_noticed() {
     let server = Server::simulated();
     assert_there(&server);
     let mount = Mount::over(&server.data_dir());
@@ -183,7 +184,7 @@ fn a_file_system_mounted_over_it_is_noticed() {
 }
 
 #[test]
-fn a_deleted_folder_of_output_is_made_anew() {
+fn deleted_output_folder_is_created_again() {
     let server = Server::simulated();
     let run = || {
         let id =
@@ -193,7 +194,7 @@ fn a_deleted_folder_of_output_is_made_anew() {
     };
     let before = run();
     assert!(before.contains("hello"), "{before}");
-    // Whichever shelf the next one goes to.
+    // Removes all folders of output, because the next job may use any of them.
     fs::remove_dir_all(server.data_dir().join("logs")).unwrap();
     assert_eq!(run(), before);
     assert!(server.log().contains("the folder of kept output is gone"), "{}", server.log());

@@ -1,7 +1,7 @@
-//! A disk without room, for real: the data directory is on a small file system that the test fills.
+//! A full disk, for real: the data directory is on a small file system that the test fills.
 //!
-//! New work is refused with a sentence, nothing that was acknowledged is lost, what can be read still can, and all goes
-//! on when there is room. Mounting one wants root, as `make test` has it.
+//! New work is refused with a sentence, no acknowledged job is lost, and reads still work. The
+//! server continues once there is room. Mounting the file system needs root, as `make test` has it.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use common::{Server, eventually};
 use serde_json::{Value, json};
 
-/// Room for the store, and for what is kept of a few jobs.
+/// The size of the disk: enough for the store and for the output of a few jobs.
 const DISK: &str = "size=6m";
-/// More output than fits into what is left when the store refuses; it does not compress.
+/// The number of lines of output. They do not compress, and need more space than is left when the
+/// store refuses.
 const WORDS: usize = 3_000;
 
-/// A small disk. Unmounted when the test is over, however that ended.
+/// A small file system. Unmounted when the test is over, however it ends.
 struct Disk {
     place: tempfile::TempDir,
 }
@@ -46,7 +47,7 @@ impl Disk {
         self.path().join("ballast")
     }
 
-    /// Takes all the room there is, to the last byte.
+    /// Fills the disk to the last byte.
     fn fill(&self) {
         let mut ballast = File::options().create(true).append(true).open(self.ballast()).unwrap();
         for size in [64 * 1024, 4 * 1024, 1] {
@@ -65,7 +66,7 @@ impl Drop for Disk {
     }
 }
 
-/// A server on a disk of its own. It is killed before the disk goes.
+/// A server on a disk of its own. The server is killed before the disk is unmounted.
 struct Scene {
     server: Server,
     disk: Disk,
@@ -82,8 +83,8 @@ impl Scene {
             .submit(json!({"job_name": "busybox", "date": date, "command": ["sh", "-c", script]}))
     }
 
-    /// Fills the disk, and submits until that is refused: there may be room left inside the store's own files. Gives those
-    /// that were accepted on the way.
+    /// Fills the disk, and submits jobs until one is refused. The store's own files may have room
+    /// left, so returns the jobs that were accepted before.
     fn fill_until_refused(&self) -> Vec<String> {
         self.disk.fill();
         let order = json!({"job_name": "busybox", "date": "1h", "env": {"PAD": "x".repeat(3_000)}});
@@ -114,7 +115,7 @@ impl Scene {
         }
     }
 
-    /// What is not finished, anywhere below the data directory.
+    /// Lists unfinished files below the folder of output.
     fn unfinished(&self) -> Vec<PathBuf> {
         let shelves = fs::read_dir(self.server.data_dir().join("logs")).unwrap();
         let files = shelves.flat_map(|shelf| fs::read_dir(shelf.unwrap().path()).unwrap());
@@ -125,7 +126,8 @@ impl Scene {
     }
 }
 
-/// A script that takes so long, and whose output no compression makes small; and what it writes.
+/// Returns a script that takes this many seconds and writes output that no compression makes small,
+/// and that output.
 fn long_output(seconds: u64) -> (String, String) {
     let word = |n: usize| {
         uuid::Uuid::from_u128(
@@ -137,12 +139,14 @@ fn long_output(seconds: u64) -> (String, String) {
 }
 
 #[test]
-fn a_full_disk_refuses_new_work_and_loses_nothing() {
-    // The disk has to be full before the job ends: where it was not, there was too little time for that.
-    assert!([3, 20, 120].into_iter().any(full_disk_holds), "in two minutes the disk was not full");
+fn full_disk_refuses_new_work_and_loses_nothing() {
+    // The disk has to be full before the job ends. If it was not, the test tries again with more
+    // time.
+    assert!([3, 20, 120].into_iter().any(full_disk_holds), "the disk was not full in two minutes");
 }
 
-/// The test, with so many seconds until the job ends and another is due. False where the disk was not full by then.
+/// Runs the test with this many seconds until the job ends; another job is due a second later.
+/// Returns false if the disk was not full in time.
 fn full_disk_holds(seconds: u64) -> bool {
     let scene = Scene::new();
     let (script, output) = long_output(seconds);
@@ -161,7 +165,7 @@ fn full_disk_holds(seconds: u64) -> bool {
         return false;
     }
 
-    // Everything that can be read still can, and what cannot be written stays as it is.
+    // Reads still work, and a state that cannot be written stays unchanged.
     std::thread::sleep(Duration::from_secs(seconds + 3));
     scene.assert_there_and_scheduled(&waiting);
     scene.assert_there_and_scheduled(&accepted);
@@ -181,14 +185,14 @@ fn full_disk_holds(seconds: u64) -> bool {
         "it says so now and then: {lines} lines"
     );
 
-    // When there is room, all goes on by itself.
+    // The server continues by itself once there is room.
     scene.disk.make_room();
     let job = scene.server.wait(&running);
     assert_eq!((&job["status"], &job["exit_code"]), (&json!("failed"), &json!(3)), "{job}");
     assert_eq!(scene.server.get(&format!("/job/{running}/logs")).text(), output);
     let job = scene.server.wait(&due_meanwhile);
     assert_eq!((&job["status"], &job["attempt"]), (&json!("succeeded"), &json!(1)), "{job}");
-    assert!(job["lateness_ms"].as_i64().unwrap() > 1_000, "how late it was is said: {job}");
+    assert!(job["lateness_ms"].as_i64().unwrap() > 1_000, "the job shows its lateness: {job}");
     for id in [&running, &due_meanwhile] {
         scene.server.kept(id);
     }
@@ -199,7 +203,7 @@ fn full_disk_holds(seconds: u64) -> bool {
 }
 
 #[test]
-fn killed_on_a_full_disk_the_server_comes_up_for_reading_and_goes_on_when_there_is_room() {
+fn server_killed_on_full_disk_restarts_and_continues() {
     let mut scene = Scene::new();
     let done = scene.submit("now", "echo before");
     assert_eq!(scene.server.wait(&done)["status"], "succeeded");
@@ -223,11 +227,11 @@ fn killed_on_a_full_disk_the_server_comes_up_for_reading_and_goes_on_when_there_
 }
 
 #[test]
-fn a_backup_for_which_there_is_no_room_leaves_nothing_behind() {
+fn backup_without_room_leaves_nothing_behind() {
     let scene = Scene::new();
     (0..50).for_each(|_| drop(scene.submit("1h", "true")));
     scene.disk.fill();
-    // Room for a folder, but not for the database.
+    // Makes room for a folder, but not for the database.
     let ballast = File::options().write(true).open(scene.disk.ballast()).unwrap();
     ballast.set_len(ballast.metadata().unwrap().len() - 50_000).unwrap();
     let mut command = Command::new(common::binary());
@@ -244,7 +248,7 @@ fn a_backup_for_which_there_is_no_room_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_new_store_on_a_full_disk_is_refused_with_a_sentence_and_made_when_there_is_room() {
+fn new_store_on_a_full_disk_is_refused() {
     let disk = Disk::new();
     disk.fill();
     let mut command = Command::new(common::binary());

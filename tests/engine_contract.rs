@@ -1,7 +1,7 @@
-//! What every engine has to do, held against Docker, Podman and the simulated engine.
+//! The contract of every engine, checked against Docker, Podman and the simulated engine.
 //!
-//! A test that finds no engine fails: `make test` sees to Docker and Podman. Each case makes containers of an instance of
-//! its own, and removes them however it ends.
+//! A test that finds no engine fails: `make test` provides Docker and Podman. Each case creates
+//! containers under its own instance id, and removes them however it ends.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -22,20 +22,21 @@ use tidetable::engine::docker::{Address, connect};
 use tidetable::engine::simulated::SimulatedEngine;
 use tidetable::engine::{Engine, EngineError, Launch};
 
-/// An engine under test, and what is made on it.
+/// An engine under test, with the means to use it.
 struct Bench {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
     renamer: Renamer,
     instance: InstanceId,
     dice: Dice,
-    /// A folder that containers of a real engine see: none of them ends there before it is let go.
+    /// A folder that containers of a real engine mount: containers started by `run_until_let_go`
+    /// end only after a file appears in it. `None` for the simulated engine.
     folder: Option<tempfile::TempDir>,
-    /// Where it is nobody else's.
+    /// The daemon, if this test alone uses it.
     _daemon: Option<Daemon>,
 }
 
-/// Time as tokio has it, which stands still while there is something to do.
+/// A clock that follows tokio's time, which stands still while there is work to do.
 struct VirtualClock(tokio::time::Instant);
 
 impl Clock for VirtualClock {
@@ -45,10 +46,10 @@ impl Clock for VirtualClock {
     }
 }
 
-/// Who gives a container another name, as somebody else would.
+/// A way to rename a container from outside the project.
 #[derive(Clone)]
 enum Renamer {
-    /// The engine's own command line.
+    /// The command line of the engine, and the engine's address.
     Program(&'static str, String),
     Simulated(SimulatedEngine),
 }
@@ -58,7 +59,7 @@ impl Bench {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let (dice, folder) = (Dice::from_system(), tempfile::tempdir().unwrap());
         let instance = InstanceId::new(dice.bytes());
-        // By this, containers are found though the run was killed.
+        // `make test` finds the containers of a killed run by this file.
         std::fs::write(folder.path().join("log"), format!("instance={instance}\n")).unwrap();
         Self {
             engine: Arc::new(connect(Address::find(Some(host), None, None).unwrap())),
@@ -71,7 +72,7 @@ impl Bench {
         }
     }
 
-    /// Gives the container a name that has nothing to do with its job.
+    /// Renames the container to a name that is unrelated to its job.
     async fn rename(&self, id: &ContainerId) {
         let name = format!("renamed-{}", &id.0[..16]);
         match &self.renamer {
@@ -89,7 +90,7 @@ impl Bench {
         Self::real(&common::docker_host(), None)
     }
 
-    /// An engine whose log of events, which is short, nobody else fills.
+    /// Returns an engine that no other test uses, since its event log is short.
     fn docker_alone() -> Self {
         let daemon = Daemon::start();
         Self::real(&daemon.host(), Some(daemon))
@@ -101,7 +102,7 @@ impl Bench {
         Self::real(&host, None)
     }
 
-    /// In virtual time.
+    /// Returns a simulated engine in virtual time.
     fn simulated() -> Self {
         let (clock, dice) =
             (Arc::new(VirtualClock(tokio::time::Instant::now())), Dice::from_system());
@@ -119,7 +120,8 @@ impl Bench {
         }
     }
 
-    /// Runs a container that exits with this code, two seconds later and not before it is let go.
+    /// Runs a container that exits with this code, two seconds later and not before
+    /// [`Bench::let_go`].
     async fn run_until_let_go(&self, code: i32) -> Launch {
         let Some(folder) = &self.folder else {
             return self.run(&format!("sleep 2; exit {code}")).await.0;
@@ -139,7 +141,7 @@ impl Bench {
         }
     }
 
-    /// Waits until a container has written this line.
+    /// Waits until the container has written this line.
     async fn until_said(&self, id: &ContainerId, line: &str) {
         let end = tokio::time::Instant::now() + common::PATIENCE;
         while !self.output(id, false).await.iter().any(|said| said.text == line.as_bytes()) {
@@ -183,7 +185,7 @@ impl Bench {
         self.engine.find(&launch.owner).await.expect("an answer").expect("it is there")
     }
 
-    /// The container when its process has ended.
+    /// Waits until the process of the container has ended, and returns the container.
     async fn ended(&self, launch: &Launch) -> Container {
         let end = tokio::time::Instant::now() + common::PATIENCE;
         loop {
@@ -215,7 +217,7 @@ impl Bench {
     }
 }
 
-/// Runs a case, clears away what it made, and then says how it went.
+/// Runs a case, removes its containers, and then reports its result.
 async fn hold<F: Future<Output = ()> + Send + 'static>(
     bench: Bench,
     case: impl FnOnce(Arc<Bench>) -> F,
@@ -252,48 +254,48 @@ macro_rules! suite {
 
 suite! {
     every engine: {
-    it_says_who_it_is_the_same_each_time,
-    creating_does_not_start,
-    creating_twice_conflicts_and_keeps_the_first,
-    a_container_is_found_by_id_labels_and_name,
-    a_renamed_container_is_found_by_id_and_labels,
-    a_started_container_runs_and_then_has_its_exit_code_and_times,
-    a_command_that_is_not_there_is_refused_and_the_container_says_so,
-    an_image_that_is_not_there_is_told_apart_from_other_failures,
-    an_image_is_looked_up_without_a_pull,
-    a_pull_of_what_is_nowhere_is_refused_with_a_reason,
-    what_is_not_there_is_none_and_removing_it_is_no_error,
-    removing_what_runs_conflicts_and_harms_nothing,
-    a_container_is_asked_to_stop_and_then_killed,
-    stopping_what_does_not_run_is_no_error,
-    a_listing_shows_this_instance_alone,
-    an_end_is_hinted_at,
-    output_comes_in_order_on_its_channel_and_to_its_last_byte,
+    describe_returns_the_same_identity_each_time,
+    create_does_not_start,
+    second_create_conflicts_and_keeps_the_first,
+    container_is_found_by_id_labels_and_name,
+    renamed_container_is_found_by_id_and_labels,
+    exited_container_has_exit_code_and_times,
+    unknown_command_is_refused_and_never_runs,
+    create_with_missing_image_returns_no_such_image,
+    has_image_does_not_pull,
+    pull_of_unknown_image_has_a_reason,
+    inspect_missing_returns_none_and_remove_missing_succeeds,
+    removing_a_running_container_conflicts,
+    stop_kills_after_the_grace,
+    stopping_an_idle_container_succeeds,
+    list_shows_only_this_instance,
+    events_report_the_end_of_a_container,
+    output_is_ordered_by_channel_and_complete,
     followed_output_ends_with_the_container,
-    output_of_what_is_not_there_is_not_there,
-    environment_and_labels_arrive,
+    output_of_a_missing_container_is_not_found,
+    environment_and_labels_reach_the_container,
     pulls_of_one_image_share_one_answer,
-    starting_what_has_exited_runs_it_again,
+    starting_an_exited_container_runs_it_again,
     }
     by its log: {
-    the_log_tells_a_container_that_ran_from_one_that_never_did,
-    what_this_engine_started_it_was_seen_to,
-    its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_reaches,
+    event_log_shows_whether_a_container_ran,
+    event_log_shows_creation_and_start_by_engine,
+    event_log_shows_removed_attempts_and_its_reach,
     }
     with a real shell: {
-    a_container_that_heeds_the_request_to_stop_ends_by_itself,
-    followed_output_is_the_fetched_one_but_for_a_last_line_without_an_end,
-    a_line_of_any_length_comes_in_pieces_of_one_size,
+    container_that_handles_the_signal_ends_itself,
+    followed_output_equals_fetched_up_to_unterminated_line,
+    long_line_comes_in_pieces_of_one_size,
     }
 }
 
-async fn it_says_who_it_is_the_same_each_time(bench: Arc<Bench>) {
+async fn describe_returns_the_same_identity_each_time(bench: Arc<Bench>) {
     let first = bench.engine.describe().await.expect("an answer");
     assert!(!first.id.0.is_empty() && !first.version.is_empty());
     assert_eq!(bench.engine.describe().await.expect("an answer"), first);
 }
 
-async fn creating_does_not_start(bench: Arc<Bench>) {
+async fn create_does_not_start(bench: Arc<Bench>) {
     let (launch, id) = bench.create("true").await;
     let container = bench.look(&launch).await;
     assert_eq!(
@@ -302,13 +304,13 @@ async fn creating_does_not_start(bench: Arc<Bench>) {
     );
 }
 
-async fn creating_twice_conflicts_and_keeps_the_first(bench: Arc<Bench>) {
+async fn second_create_conflicts_and_keeps_the_first(bench: Arc<Bench>) {
     let (launch, id) = bench.create("true").await;
     assert!(matches!(bench.engine.create(&launch).await, Err(EngineError::Conflict(_))));
     assert_eq!(bench.look(&launch).await.id, id);
 }
 
-async fn a_container_is_found_by_id_labels_and_name(bench: Arc<Bench>) {
+async fn container_is_found_by_id_labels_and_name(bench: Arc<Bench>) {
     let (launch, id) = bench.create("true").await;
     let (other, _) = bench.create("true").await;
     let by_id = bench.engine.inspect(&id).await.expect("an answer").expect("it is there");
@@ -323,7 +325,7 @@ async fn a_container_is_found_by_id_labels_and_name(bench: Arc<Bench>) {
     );
 }
 
-async fn a_renamed_container_is_found_by_id_and_labels(bench: Arc<Bench>) {
+async fn renamed_container_is_found_by_id_and_labels(bench: Arc<Bench>) {
     let (launch, id) = bench.run("sleep 30").await;
     bench.rename(&id).await;
     for seen in [bench.engine.inspect(&id).await, bench.engine.find(&launch.owner).await] {
@@ -340,7 +342,7 @@ async fn a_renamed_container_is_found_by_id_and_labels(bench: Arc<Bench>) {
     assert!(second != id && found.id == id, "of two, the one that runs is found");
 }
 
-async fn a_started_container_runs_and_then_has_its_exit_code_and_times(bench: Arc<Bench>) {
+async fn exited_container_has_exit_code_and_times(bench: Arc<Bench>) {
     let launch = bench.run_until_let_go(7).await;
     let Phase::Running { started_at } = bench.look(&launch).await.phase else { panic!("it runs") };
     bench.let_go().await;
@@ -351,7 +353,7 @@ async fn a_started_container_runs_and_then_has_its_exit_code_and_times(bench: Ar
     assert!((exit.at - started_at).num_milliseconds() >= 1_900, "{exit:?} {started_at}");
 }
 
-async fn a_command_that_is_not_there_is_refused_and_the_container_says_so(bench: Arc<Bench>) {
+async fn unknown_command_is_refused_and_never_runs(bench: Arc<Bench>) {
     let launch = bench.launch(serde_json::json!({"command": ["frobnicate"]}));
     let id = bench.engine.create(&launch).await.expect("it can be created");
     let refused = bench.engine.start(&id).await;
@@ -363,13 +365,13 @@ async fn a_command_that_is_not_there_is_refused_and_the_container_says_so(bench:
     assert!(matches!(phase, Phase::Created { .. }), "it never ran: {phase:?}");
 }
 
-async fn an_image_that_is_not_there_is_told_apart_from_other_failures(bench: Arc<Bench>) {
+async fn create_with_missing_image_returns_no_such_image(bench: Arc<Bench>) {
     let launch = bench.launch(serde_json::json!({"image": "no-such-image-here:1"}));
     let created = bench.engine.create(&launch).await;
     assert!(matches!(created, Err(EngineError::NoSuchImage)), "{created:?}");
 }
 
-async fn an_image_is_looked_up_without_a_pull(bench: Arc<Bench>) {
+async fn has_image_does_not_pull(bench: Arc<Bench>) {
     let has = async |name: &str| {
         bench.engine.has_image(&name.parse().unwrap()).await.expect("it answers")
     };
@@ -379,7 +381,7 @@ async fn an_image_is_looked_up_without_a_pull(bench: Arc<Bench>) {
     );
 }
 
-async fn a_pull_of_what_is_nowhere_is_refused_with_a_reason(bench: Arc<Bench>) {
+async fn pull_of_unknown_image_has_a_reason(bench: Arc<Bench>) {
     let pulled = bench.engine.pull(&"no-such-image-here:1".parse().unwrap(), None, &|_| {}).await;
     assert!(
         matches!(
@@ -393,7 +395,7 @@ async fn a_pull_of_what_is_nowhere_is_refused_with_a_reason(bench: Arc<Bench>) {
     );
 }
 
-async fn what_is_not_there_is_none_and_removing_it_is_no_error(bench: Arc<Bench>) {
+async fn inspect_missing_returns_none_and_remove_missing_succeeds(bench: Arc<Bench>) {
     let (launch, id) = bench.create("true").await;
     bench.engine.remove(&id).await.expect("it can be removed");
     assert_eq!(bench.engine.inspect(&id).await.expect("an answer"), None);
@@ -404,14 +406,14 @@ async fn what_is_not_there_is_none_and_removing_it_is_no_error(bench: Arc<Bench>
     assert!(matches!(bench.engine.start(&id).await, Err(EngineError::NotFound)));
 }
 
-async fn removing_what_runs_conflicts_and_harms_nothing(bench: Arc<Bench>) {
+async fn removing_a_running_container_conflicts(bench: Arc<Bench>) {
     let (launch, id) = bench.run("sleep 3600").await;
     let removed = bench.engine.remove(&id).await;
     assert!(matches!(removed, Err(EngineError::Conflict(_))), "{removed:?}");
     assert!(matches!(bench.look(&launch).await.phase, Phase::Running { .. }));
 }
 
-async fn a_container_is_asked_to_stop_and_then_killed(bench: Arc<Bench>) {
+async fn stop_kills_after_the_grace(bench: Arc<Bench>) {
     let (deaf, id) = bench.run("trap '' TERM; echo ready; sleep 3600; sleep 3600").await;
     bench.until_said(&id, "ready").await;
     bench.engine.stop(&id, Duration::from_secs(1)).await.expect("it can be stopped");
@@ -419,7 +421,7 @@ async fn a_container_is_asked_to_stop_and_then_killed(bench: Arc<Bench>) {
     assert_eq!(exit.code, 137);
 }
 
-async fn a_container_that_heeds_the_request_to_stop_ends_by_itself(bench: Arc<Bench>) {
+async fn container_that_handles_the_signal_ends_itself(bench: Arc<Bench>) {
     let (heeds, id) =
         bench.run("trap 'exit 5' TERM; echo ready; while true; do sleep 1; done").await;
     bench.until_said(&id, "ready").await;
@@ -430,7 +432,7 @@ async fn a_container_that_heeds_the_request_to_stop_ends_by_itself(bench: Arc<Be
     assert_eq!(exit.code, 5);
 }
 
-async fn stopping_what_does_not_run_is_no_error(bench: Arc<Bench>) {
+async fn stopping_an_idle_container_succeeds(bench: Arc<Bench>) {
     let (launch, id) = bench.create("exit 3").await;
     bench.engine.stop(&id, Duration::from_secs(1)).await.expect("what never ran needs no stop");
     assert_eq!(bench.look(&launch).await.phase, Phase::Created { refusal: None });
@@ -443,7 +445,7 @@ async fn stopping_what_does_not_run_is_no_error(bench: Arc<Bench>) {
     assert_eq!(exit.code, 3);
 }
 
-async fn a_listing_shows_this_instance_alone(bench: Arc<Bench>) {
+async fn list_shows_only_this_instance(bench: Arc<Bench>) {
     let (created, _) = bench.create("true").await;
     let (running, _) = bench.run("sleep 3600").await;
     let stranger = Bench {
@@ -469,7 +471,7 @@ async fn a_listing_shows_this_instance_alone(bench: Arc<Bench>) {
     );
 }
 
-async fn an_end_is_hinted_at(bench: Arc<Bench>) {
+async fn events_report_the_end_of_a_container(bench: Arc<Bench>) {
     let mut hints = bench.engine.events(bench.instance).await.expect("a stream");
     let (launch, _) = bench.run("sleep 1").await;
     let ended = async {
@@ -485,7 +487,7 @@ async fn an_end_is_hinted_at(bench: Arc<Bench>) {
     tokio::time::timeout(common::PATIENCE, ended).await.expect("a hint in time");
 }
 
-async fn output_comes_in_order_on_its_channel_and_to_its_last_byte(bench: Arc<Bench>) {
+async fn output_is_ordered_by_channel_and_complete(bench: Arc<Bench>) {
     let (launch, id) = bench.run("echo one; sleep 1; echo two >&2; sleep 1; printf 'no end'").await;
     bench.ended(&launch).await;
     let lines = bench.output(&id, false).await;
@@ -506,7 +508,7 @@ async fn followed_output_ends_with_the_container(bench: Arc<Bench>) {
     assert_eq!(lines.iter().map(|line| &line.text[..]).collect::<Vec<_>>(), [b"one", b"two"]);
 }
 
-async fn followed_output_is_the_fetched_one_but_for_a_last_line_without_an_end(bench: Arc<Bench>) {
+async fn followed_output_equals_fetched_up_to_unterminated_line(bench: Arc<Bench>) {
     let script = "echo a; echo; printf 'b\\r\\n'; printf part; sleep 1; echo ' of a line'; printf '\\303\\274 \\000.\\n'; sleep 1; printf tail";
     let (launch, id) = bench.run(script).await;
     let mut followed =
@@ -517,13 +519,14 @@ async fn followed_output_is_the_fetched_one_but_for_a_last_line_without_an_end(b
     let expected: [&[u8]; 6] =
         [b"a", b"", b"b\r", b"part of a line", "\u{fc} \0.".as_bytes(), b"tail"];
     assert_eq!(texts, expected);
-    // An engine may know of a last line without an end only when it has the whole output.
+    // An engine may learn of a last line without a line end only after it has read the whole
+    // output.
     followed.retain(|line| line.complete);
     assert_eq!(followed[..], fetched[..5]);
     assert!(!fetched[5].complete);
 }
 
-async fn a_line_of_any_length_comes_in_pieces_of_one_size(bench: Arc<Bench>) {
+async fn long_line_comes_in_pieces_of_one_size(bench: Arc<Bench>) {
     const PIECE: usize = 16 * 1024;
     let kib = "i=0; while [ $i -lt 20 ]; do printf %01024d 0; i=$((i+1)); done";
     let (launch, id) = bench.run(&format!("{kib}; {kib}; echo; echo short")).await;
@@ -540,7 +543,7 @@ async fn a_line_of_any_length_comes_in_pieces_of_one_size(bench: Arc<Bench>) {
     }
 }
 
-async fn output_of_what_is_not_there_is_not_there(bench: Arc<Bench>) {
+async fn output_of_a_missing_container_is_not_found(bench: Arc<Bench>) {
     let (_, id) = bench.create("true").await;
     bench.engine.remove(&id).await.expect("it can be removed");
     for follow in [false, true] {
@@ -549,7 +552,7 @@ async fn output_of_what_is_not_there_is_not_there(bench: Arc<Bench>) {
     }
 }
 
-async fn environment_and_labels_arrive(bench: Arc<Bench>) {
+async fn environment_and_labels_reach_the_container(bench: Arc<Bench>) {
     let launch = bench.launch(serde_json::json!({"command": ["sh", "-c", "echo $K $TIDETABLE_JOB_ID"], "env": {"K": "V"}, "labels": {"team": "a"}}));
     let id = bench.engine.create(&launch).await.expect("it can be created");
     bench.engine.start(&id).await.expect("it can be started");
@@ -560,7 +563,7 @@ async fn environment_and_labels_arrive(bench: Arc<Bench>) {
     );
 }
 
-async fn the_log_tells_a_container_that_ran_from_one_that_never_did(bench: Arc<Bench>) {
+async fn event_log_shows_whether_a_container_ran(bench: Arc<Bench>) {
     let (_, never) = bench.create("true").await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let since = bench.clock.now();
@@ -576,7 +579,7 @@ async fn the_log_tells_a_container_that_ran_from_one_that_never_did(bench: Arc<B
     assert_eq!(unknown, Testimony::CannotTell, "a log without its removal proves nothing");
 }
 
-async fn what_this_engine_started_it_was_seen_to(bench: Arc<Bench>) {
+async fn event_log_shows_creation_and_start_by_engine(bench: Arc<Bench>) {
     let (launch, id) = bench.run("exit 3").await;
     let Phase::Exited { started_at, .. } = bench.ended(&launch).await.phase else {
         panic!("it has ended")
@@ -590,9 +593,7 @@ async fn what_this_engine_started_it_was_seen_to(bench: Arc<Bench>) {
     assert_eq!(testimony, Testimony::Seen);
 }
 
-async fn its_log_has_who_was_started_though_they_are_gone_and_says_how_far_it_reaches(
-    bench: Arc<Bench>,
-) {
+async fn event_log_shows_removed_attempts_and_its_reach(bench: Arc<Bench>) {
     let long_ago = bench.clock.now() - chrono::Duration::days(10_000);
     let (never, id) = bench.create("true").await;
     bench.engine.remove(&id).await.expect("it can be removed");
@@ -627,8 +628,8 @@ async fn pulls_of_one_image_share_one_answer(bench: Arc<Bench>) {
     assert_eq!(one.to_string(), other.to_string());
 }
 
-/// This is why `start` is called once for each intent, and no more.
-async fn starting_what_has_exited_runs_it_again(bench: Arc<Bench>) {
+/// Explains the rule of one `start` call for each intent: a second call would run the job twice.
+async fn starting_an_exited_container_runs_it_again(bench: Arc<Bench>) {
     let (launch, id) = bench.run("echo ran").await;
     bench.ended(&launch).await;
     bench.engine.start(&id).await.expect("engines do that");

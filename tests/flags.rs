@@ -1,4 +1,5 @@
-//! Flags and variables of clients, given to a server: none is taken for something that protects it.
+//! Client flags and variables given to a server: the server takes none of them for its own
+//! protection.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -7,7 +8,7 @@ mod common;
 use common::{Server, binary};
 
 #[test]
-fn a_clients_token_does_not_start_a_server() {
+fn client_token_flag_is_refused_by_serve() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new(binary());
     command.args([
@@ -28,7 +29,7 @@ fn a_clients_token_does_not_start_a_server() {
 }
 
 #[test]
-fn a_clients_variables_start_a_server_with_a_warning() {
+fn client_variables_only_warn_a_server() {
     let variables =
         [("TIDETABLE_TOKEN", "0123456789abcdef"), ("TIDETABLE_SERVER", "http://127.0.0.1:1")];
     let server = Server::start(&["--engine", "simulated"], "", &variables);

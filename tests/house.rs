@@ -1,11 +1,12 @@
-//! The house keeps its order: a room uses only rooms below it, and every file says what it owns.
+//! Architecture rules: a module uses only modules below it, and every file states in its header
+//! what it owns.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms, and which others each may use. What is not listed here may not be used.
+/// The top-level modules, each with the modules that it may use. All other uses are forbidden.
 const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &["domain"]),
@@ -70,7 +71,7 @@ fn all() -> Vec<(String, PathBuf, String)> {
 }
 
 #[test]
-fn a_room_uses_only_rooms_below_it() {
+fn modules_use_only_modules_below_them() {
     for (room, path, text) in all() {
         if matches!(room.as_str(), "lib" | "main") {
             continue;
@@ -78,7 +79,7 @@ fn a_room_uses_only_rooms_below_it() {
         let (_, allowed) = ROOMS
             .iter()
             .find(|(name, _)| *name == room)
-            .unwrap_or_else(|| panic!("{} is in no room", path.display()));
+            .unwrap_or_else(|| panic!("{} is in no listed module", path.display()));
         for used in text.split("crate::").skip(1) {
             let used: String =
                 used.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
@@ -93,7 +94,7 @@ fn a_room_uses_only_rooms_below_it() {
 }
 
 #[test]
-fn the_domain_has_no_clock_no_die_and_no_runtime() {
+fn domain_has_no_clock_rng_or_runtime() {
     for (_, path, text) in all().into_iter().filter(|(room, ..)| room == "domain") {
         for forbidden in [
             "tokio",
@@ -110,28 +111,30 @@ fn the_domain_has_no_clock_no_die_and_no_runtime() {
 }
 
 #[test]
-fn the_time_is_read_in_one_place() {
+fn only_the_clock_module_reads_the_time() {
     for (_, path, text) in all() {
         assert!(path.ends_with("clock.rs") || !text.contains("Utc::now()"), "{}", path.display());
     }
 }
 
 #[test]
-fn every_file_says_what_it_owns_and_is_one_that_can_be_read() {
+fn every_file_has_a_header_and_readable_length() {
     for (_, path, text) in all() {
         assert!(text.starts_with("//!"), "{} does not say what it owns", path.display());
-        // Tables of cases and the model are read by looking something up, not from end to end.
+        // Readers look up single entries in tables of cases and in the model, so their length does
+        // not matter.
         if path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "model") {
             continue;
         }
         let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
-        assert!(lines <= 460, "{} has {lines} lines: are there two rooms in it?", path.display());
+        assert!(lines <= 460, "{} has {lines} lines: does it own two things?", path.display());
     }
 }
 
-/// `select!` rolls a die of its own, and one seed would be more than one story.
+/// Requires `biased`: without it, `select!` draws random numbers of its own, and one seed would no
+/// longer give one run.
 #[test]
-fn a_choice_between_futures_is_made_in_order() {
+fn every_select_is_biased() {
     for (_, path, text) in all() {
         for choice in text.split("tokio::select! {").skip(1) {
             assert!(
@@ -143,9 +146,10 @@ fn a_choice_between_futures_is_made_in_order() {
     }
 }
 
-/// A dockerd without a bridge deletes the `docker0` that it finds on its network, whoever's that is.
+/// Requires a network namespace: a dockerd without a bridge deletes any `docker0` that it finds on
+/// its network.
 #[test]
-fn every_dockerd_is_started_on_a_network_of_its_own() {
+fn every_dockerd_starts_in_its_own_network() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = [sources(&root.join("tests")), sources(&root.join("benches"))].concat();
     files.extend(fs::read_dir(root.join("scripts")).unwrap().map(|entry| entry.unwrap().path()));

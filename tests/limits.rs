@@ -1,4 +1,4 @@
-//! Queues and limits as callers meet them: on the simulated engine, and over a restart.
+//! Queues and limits as callers see them, on the simulated engine and across a restart.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -16,7 +16,7 @@ fn later() -> Value {
 }
 
 #[test]
-fn a_queue_that_the_config_does_not_name_is_accepted_with_a_warning() {
+fn undeclared_queue_is_accepted_with_a_warning() {
     let server = server("[queues.known]\nmax_running = 1");
     for (queue, warned) in [("known", false), ("other", true)] {
         let answer =
@@ -31,7 +31,7 @@ fn a_queue_that_the_config_does_not_name_is_accepted_with_a_warning() {
 }
 
 #[test]
-fn a_queue_that_the_policy_does_not_name_is_refused() {
+fn queue_outside_the_policy_is_refused() {
     let server = server("[policies.default]\nqueues = ['etl']");
     let problem =
         server.post_json("/job", &json!({"job_name": "busybox", "date": "1h", "queue": "other"}));
@@ -45,7 +45,7 @@ fn a_queue_that_the_policy_does_not_name_is_refused() {
 }
 
 #[test]
-fn what_is_wrong_with_a_queue_or_a_limit_is_said() {
+fn invalid_queue_or_limit_names_the_field() {
     let server = server("");
     for (field, value) in
         [("queue", json!("a b")), ("queue", json!("")), ("max_parallel", json!(0))]
@@ -61,7 +61,7 @@ fn what_is_wrong_with_a_queue_or_a_limit_is_said() {
 }
 
 #[test]
-fn when_as_many_wait_as_may_one_more_is_refused_also_after_a_restart() {
+fn max_waiting_refuses_more_jobs_even_after_restart() {
     let mut server = server("[policies.default]\nmax_waiting = 2");
     let first = server.submit(later());
     server.submit(later());
@@ -84,7 +84,7 @@ fn when_as_many_wait_as_may_one_more_is_refused_also_after_a_restart() {
 }
 
 #[test]
-fn of_many_that_come_at_once_never_more_are_accepted_than_may_wait() {
+fn concurrent_submissions_never_exceed_max_waiting() {
     let server = server("[policies.default]\nmax_waiting = 5");
     let accepted: usize = std::thread::scope(|scope| {
         let post = || usize::from(server.post_json("/job", &later()).status == 201);

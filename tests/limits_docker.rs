@@ -1,5 +1,6 @@
-//! Queues and `max_parallel` on a real engine, while the server is killed: each container writes down that it begins and
-//! that it ends, into one file for all, and in that file never more are at work than may be.
+//! Queues and `max_parallel` on a real engine, while the server is killed. Each container appends
+//! its beginning and its end to one shared file. At no point of that file may more containers run
+//! than the limit allows.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -11,7 +12,8 @@ use common::daemon::Daemon;
 use common::{IMAGE, Server, eventually};
 use serde_json::{Value, json};
 
-/// A server whose jobs may write into a folder of evidence, and an engine of its own, whose log nobody else fills.
+/// A server with jobs that may write into a folder of evidence, and an engine that no other test
+/// uses.
 struct Scene {
     server: Server,
     _daemon: Daemon,
@@ -28,12 +30,12 @@ impl Scene {
         Self { server: daemon.server(&config), _daemon: daemon, evidence }
     }
 
-    /// A job that takes a second, and writes into this file.
+    /// Submits a job that takes a second and writes into this file.
     fn submit(&self, file: &str, limits: &Value) -> String {
         self.submit_that(file, "sleep 1", limits)
     }
 
-    /// A job that does this between its beginning and its end.
+    /// Submits a job that does `work` between its beginning and its end.
     fn submit_that(&self, file: &str, work: &str, limits: &Value) -> String {
         let script = format!(
             "echo begin $TIDETABLE_JOB_ID >> /evidence/{file}; {work}; echo end >> /evidence/{file}"
@@ -45,7 +47,8 @@ impl Scene {
         self.server.submit(job)
     }
 
-    /// How many wrote at the most between their beginning and their end, and in which order they began.
+    /// Returns the highest number of containers between beginning and end at once, and the jobs in
+    /// the order of their beginnings.
     fn wrote(&self, file: &str) -> (usize, Vec<String>) {
         let text = std::fs::read_to_string(self.evidence.path().join(file)).unwrap();
         let (mut now, mut most, mut begun) = (0, 0, Vec::new());
@@ -64,10 +67,9 @@ impl Scene {
 }
 
 #[test]
-fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the_server_is_killed()
-{
+fn kills_never_exceed_queue_or_name_limits() {
     let mut scene = Scene::new();
-    // Two hold on until both are at work: so many may be.
+    // Two jobs run on until both have begun, so the test sees that the limit of two is reached.
     let hold = "until [ -e /evidence/go ]; do sleep 0.1; done";
     let queue = json!({"queue": "etl"});
     let mut etl: Vec<String> = (0..2).map(|_| scene.submit_that("etl", hold, &queue)).collect();
@@ -85,7 +87,7 @@ fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the
     for id in &etl {
         assert_eq!(scene.server.wait(id)["status"], "succeeded");
     }
-    // Nothing else of this name runs now.
+    // No other job of this name is running now.
     let single: Vec<String> =
         (0..4).map(|_| scene.submit("single", &json!({"max_parallel": 1}))).collect();
     for id in &single {
@@ -101,7 +103,7 @@ fn never_more_containers_of_a_queue_or_a_name_are_at_work_than_may_be_though_the
 }
 
 #[test]
-fn of_those_that_a_full_queue_holds_back_the_higher_priority_goes_first_and_others_do_not_wait() {
+fn full_queue_runs_by_priority_without_blocking_others() {
     let scene = Scene::new();
     let full =
         json!({"queue": "etl", "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"]});
@@ -115,7 +117,7 @@ fn of_those_that_a_full_queue_holds_back_the_higher_priority_goes_first_and_othe
     let other = scene.submit("other", &json!({"priority": -9}));
     assert_eq!(scene.server.wait(&other)["status"], "succeeded");
     assert_eq!(scene.server.get(&format!("/job/{high}")).json()["status"], "queued");
-    // One place, so that one has to go first.
+    // Frees one place, so one of the two has to go first.
     scene.server.post_form(&format!("/job/{}/stop", busy[0]), "");
     scene.server.wait(&low);
     scene.server.wait(&high);

@@ -1,5 +1,5 @@
-//! Queues, `max_parallel` and overlap at once, over restarts: the service on the simulated engine, in virtual time. How many
-//! ran at once is asked of the engine.
+//! Queues, `max_parallel` and overlap together, over restarts: the service on the simulated engine,
+//! in virtual time. The engine tells how many containers ran at once.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -21,7 +21,7 @@ mod world;
 
 use world::World;
 
-/// The full hour at which these stories begin.
+/// The full hour at which these runs begin, in seconds since 1970.
 const BEGIN: i64 = 1_700_002_800;
 
 impl World {
@@ -36,7 +36,7 @@ impl World {
         self.catalog.definitions.insert(name.to_owned(), serde_json::from_value(spec).unwrap());
     }
 
-    /// The runs of these jobs, in the order in which they began.
+    /// Returns the runs of these jobs, ordered by start.
     fn runs_of(&self, jobs: &[JobId]) -> Vec<(JobId, Run)> {
         let of_job = |run: Run| Some((run.owner?.job, run)).filter(|(job, _)| jobs.contains(job));
         let mut runs: Vec<(JobId, Run)> =
@@ -45,7 +45,7 @@ impl World {
         runs
     }
 
-    /// How many of these ran at one instant, at most.
+    /// Returns the largest number of these jobs that ran at one instant.
     fn most_at_once(&self, jobs: &[JobId]) -> usize {
         let mut changes = Vec::new();
         for (_, run) in self.runs_of(jobs) {
@@ -62,13 +62,13 @@ impl World {
         usize::try_from(most).unwrap()
     }
 
-    /// In which order they began, as places in the list.
+    /// Returns the order of starts, as positions in `jobs`.
     fn order(&self, jobs: &[JobId]) -> Vec<usize> {
         let place = |id: JobId| jobs.iter().position(|other| *other == id).unwrap();
         self.runs_of(jobs).into_iter().map(|(id, _)| place(id)).collect()
     }
 
-    /// That each ran once, and the store hangs together.
+    /// Checks that each job ran once and the store is intact.
     fn each_ran_once(&self, jobs: &[JobId]) {
         let mut runs: BTreeMap<JobId, usize> = jobs.iter().map(|id| (*id, 0)).collect();
         self.runs_of(jobs).iter().for_each(|(id, _)| *runs.get_mut(id).unwrap() += 1);
@@ -77,14 +77,14 @@ impl World {
     }
 }
 
-/// A job that runs so many seconds.
+/// Returns the spec of a job that runs `seconds`.
 fn sleeps(seconds: u64, fields: Value) -> Value {
     let mut spec = json!({"command": format!("sleep {seconds}")});
     spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     spec
 }
 
-/// Submits a job that is due in so many milliseconds.
+/// Submits a job that is due in `after_ms` milliseconds.
 async fn submit(handle: &Handle, name: &str, after_ms: i64, spec: Value) -> JobId {
     let due_at = handle.now() + chrono::Duration::milliseconds(after_ms);
     let order =
@@ -107,7 +107,7 @@ async fn stands(handle: &Handle, id: JobId) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn never_more_of_a_queue_run_at_once_than_may_and_each_runs_once_through_restarts() {
+async fn queue_limit_holds_over_restarts() {
     let mut world = World::with_limits(16, json!({"etl": 3}));
     let jobs = world
         .live(async |handle| {
@@ -126,12 +126,12 @@ async fn never_more_of_a_queue_run_at_once_than_may_and_each_runs_once_through_r
         world.live(async |_| tokio::time::sleep(Duration::from_millis(ms)).await).await;
     }
     world.live(async |_| sleep(120).await).await;
-    assert_eq!(world.most_at_once(&jobs), 3, "all of the room is used, and no more");
+    assert_eq!(world.most_at_once(&jobs), 3, "the capacity is used in full and never exceeded");
     world.each_ran_once(&jobs);
 }
 
 #[tokio::test(start_paused = true)]
-async fn never_more_of_a_name_run_at_once_than_each_of_them_allows() {
+async fn max_parallel_limits_running_jobs_of_a_name() {
     let mut world = World::with_limits(16, json!({}));
     let (mut limited, mut others) = (Vec::new(), Vec::new());
     world
@@ -160,7 +160,7 @@ async fn never_more_of_a_name_run_at_once_than_each_of_them_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_runs_of_a_name_counts_whether_or_not_it_has_a_limit_itself() {
+async fn max_parallel_counts_running_jobs_without_a_limit() {
     let mut world = World::with_limits(16, json!({}));
     let waits = world
         .live(async |handle| {
@@ -180,7 +180,7 @@ async fn what_runs_of_a_name_counts_whether_or_not_it_has_a_limit_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
+async fn five_thousand_waiting_jobs_delay_no_others() {
     const HERD: usize = 5_000;
     let mut world = World::with_limits(4, json!({"etl": 1}));
     let (herd, others) = world
@@ -200,7 +200,7 @@ async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
             herd.push(first);
             sleep(30).await;
             let queued = handle.store().queued(HERD).await.unwrap();
-            assert_eq!(queued.len(), 0, "all of the herd is put aside");
+            assert_eq!(queued.len(), 0, "the whole herd waits in its group");
             let mut others = Vec::new();
             for n in 0..20 {
                 others.push(
@@ -217,7 +217,7 @@ async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
     }
     world.each_ran_once(&others);
     assert_eq!(world.runs_of(&herd).len(), 1);
-    // Each was put aside once, and a further life does not do it again.
+    // Each job joined its wait group once, and the next process does not repeat it.
     let transitions =
         world.live(async |handle| handle.store().journal(Seq(0), 1_000_000).await.unwrap()).await;
     let queued =
@@ -226,12 +226,12 @@ async fn five_thousand_that_wait_for_a_full_queue_delay_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_are_let_go_go_by_priority_then_due_time_then_id_whatever_held_them() {
+async fn released_jobs_start_by_priority_due_time_id() {
     let mut world = World::with_limits(16, json!({"one": 1}));
     let jobs = world
         .live(async |handle| {
             let busy = submit(&handle, "alpine", 0, sleeps(10, json!({"queue": "one"}))).await;
-            // So that some are held by their name, and others by the queue.
+            // Some jobs wait because of their name, others because of the queue.
             submit(&handle, "busybox", 0, sleeps(9, json!({}))).await;
             sleep(1).await;
             let mut jobs = vec![busy];
@@ -257,7 +257,7 @@ async fn those_that_are_let_go_go_by_priority_then_due_time_then_id_whatever_hel
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_several_limits_each_holds_and_nobody_starves() {
+async fn all_limits_hold_and_no_job_starves() {
     let mut world = World::with_limits(16, json!({"etl": 2}));
     let names = ["busybox", "alpine", "debian"];
     let mut jobs: Vec<Vec<JobId>> = vec![Vec::new(); names.len()];
@@ -265,7 +265,7 @@ async fn of_several_limits_each_holds_and_nobody_starves() {
         .live(async |handle| {
             for n in 0..24 {
                 let fields = json!({"queue": "etl", "max_parallel": 1});
-                // The first name's are the most and the first.
+                // The first name has the most and the earliest jobs.
                 let which = if n < 14 { 0 } else { 1 + n % 2 };
                 jobs[which].push(submit(&handle, names[which], 0, sleeps(2, fields)).await);
             }
@@ -279,7 +279,7 @@ async fn of_several_limits_each_holds_and_nobody_starves() {
         world.live(async |handle| handle.store().journal(Seq(0), 10_000).await.unwrap()).await;
     for id in &all {
         let queued = transitions.iter().filter(|t| t.to == Status::Queued && t.job == *id).count();
-        assert!(queued <= 2, "{queued} times queued: moved to and fro between what holds it");
+        assert!(queued <= 2, "queued {queued} times: moved back and forth between wait groups");
     }
     for of_name in &jobs {
         assert_eq!(world.most_at_once(of_name), 1, "of a name");
@@ -291,7 +291,7 @@ async fn of_several_limits_each_holds_and_nobody_starves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_whose_other_limit_has_room_passes_those_of_its_name_that_wait_for_a_queue() {
+async fn job_with_free_queue_overtakes_blocked_namesakes() {
     let mut world = World::with_limits(16, json!({"full": 1, "free": 1}));
     world
         .live(async |handle| {
@@ -319,7 +319,7 @@ async fn one_whose_other_limit_has_room_passes_those_of_its_name_that_wait_for_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tick_that_is_to_wait_for_the_run_before_it_runs_behind_a_herd_and_holds_nobody_up() {
+async fn tick_waiting_for_previous_run_delays_no_others() {
     let mut world = World::with_limits(3, json!({"etl": 1}));
     let ran = world
         .live(async |handle| {
@@ -345,7 +345,7 @@ async fn a_tick_that_is_to_wait_for_the_run_before_it_runs_behind_a_herd_and_hol
     let late = world.runs_of(&ran.1).last().unwrap().1.started_at;
     assert!(
         (late - world.runs_of(&ran.1)[0].1.started_at).num_seconds() < 150,
-        "they were held up"
+        "unrelated jobs were delayed"
     );
     let all: Vec<JobId> =
         world.engine.runs().into_iter().filter_map(|run| Some(run.owner?.job)).collect();
@@ -355,7 +355,7 @@ async fn a_tick_that_is_to_wait_for_the_run_before_it_runs_behind_a_herd_and_hol
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_deadline_holds_for_those_that_are_held_back() {
+async fn start_deadline_applies_to_waiting_jobs() {
     let mut world = World::with_limits(16, json!({"etl": 1}));
     let spec = |fields: Value| sleeps(60, fields);
     let late = world
@@ -378,7 +378,7 @@ async fn a_start_deadline_holds_for_those_that_are_held_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_the_config_takes_away_or_widens_lets_those_go_that_it_held() {
+async fn removed_or_raised_limit_releases_waiting_jobs() {
     let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
@@ -400,7 +400,7 @@ async fn a_limit_that_the_config_takes_away_or_widens_lets_those_go_that_it_held
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_config_that_is_read_again_lets_those_go_that_it_no_longer_holds_and_holds_others() {
+async fn reloaded_queues_release_and_limit_jobs() {
     let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
@@ -427,11 +427,11 @@ async fn a_config_that_is_read_again_lets_those_go_that_it_no_longer_holds_and_h
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_whose_definition_is_read_when_it_is_due_is_held_by_what_that_says() {
+async fn late_definition_sets_the_limits_of_its_job() {
     let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
-            // Names of nothing, yet.
+            // These names have no definition yet.
             let mut jobs = Vec::new();
             for name in ["JOB_A", "JOB_A", "JOB_B", "JOB_B"] {
                 jobs.push(submit(&handle, name, 2_000, json!({})).await);
@@ -459,7 +459,7 @@ async fn a_job_whose_definition_is_read_when_it_is_due_is_held_by_what_that_says
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_gives_its_place_to_others_and_takes_it_again_like_them() {
+async fn retry_frees_its_queue_place_while_it_waits() {
     let mut world = World::with_limits(16, json!({"etl": 1}));
     let jobs = world
         .live(async |handle| {
@@ -476,7 +476,7 @@ async fn a_retry_gives_its_place_to_others_and_takes_it_again_like_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_held_back_can_be_canceled_and_put_off() {
+async fn waiting_job_can_be_canceled_and_rescheduled() {
     let mut world = World::with_limits(16, json!({"etl": 1}));
     world
         .live(async |handle| {
@@ -497,7 +497,7 @@ async fn one_that_is_held_back_can_be_canceled_and_put_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_policys_max_running_holds_where_it_is_less_than_the_servers() {
+async fn lower_max_running_of_the_policy_applies() {
     let mut world = World::with_limits(16, json!({}));
     world.catalog.policy = Policy { max_running: NonZeroUsize::new(2), ..Policy::default() };
     let jobs = world

@@ -1,7 +1,9 @@
-//! Another engine on the machine: whatever the tests and the scripts start, it keeps its networks and what it holds.
+//! Another engine on the machine: it keeps its networks and containers, whatever the tests and
+//! scripts start.
 //!
-//! A daemon with a network of its own stands for the machine with its engine. Nothing of what is started on that network
-//! may be there afterwards, and nothing else may be gone: `scripts/host.sh` compares, as it does after `make test`.
+//! A daemon with a network of its own stands for the machine with its engine. Everything that
+//! starts on that network has to be gone afterwards, and nothing else may be missing.
+//! `scripts/host.sh` compares, as it does after `make test`.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -13,7 +15,7 @@ use std::process::{Command, Output};
 use common::IMAGE;
 use common::daemon::Daemon;
 
-/// A machine with an engine that runs a container of somebody's.
+/// A machine with an engine that runs a container of another user.
 struct Neighbour {
     daemon: Daemon,
     folder: tempfile::TempDir,
@@ -39,7 +41,7 @@ impl Neighbour {
         succeeded(command.args(arguments).env("DOCKER_HOST", self.daemon.host()))
     }
 
-    /// Runs one of the scripts, which are to find no engine.
+    /// Runs one of the scripts in an environment in which it finds no engine.
     fn script(&self, name: &str, arguments: &[&str]) -> Output {
         let mut command = self.daemon.beside(script(name).to_str().unwrap());
         command.env("DOCKER_HOST", "unix:///nowhere.sock").env_remove("TIDETABLE_TEST_PODMAN");
@@ -105,9 +107,9 @@ fn daemons_of_tests_leave_another_engine_alone() {
     neighbour.assert_undisturbed();
 }
 
-/// A test that cannot fail is none.
+/// Proves that the comparison of `scripts/host.sh` can fail.
 #[test]
-fn a_lost_bridge_is_noticed() {
+fn host_comparison_notices_a_lost_bridge() {
     let neighbour = Neighbour::new();
     succeeded(neighbour.daemon.beside("ip").args(["link", "delete", "docker0"]));
     let mut command = neighbour.daemon.beside(script("host.sh").to_str().unwrap());

@@ -1,5 +1,5 @@
-//! Those who are told when a job has ended, by a receiver that writes down what it is told: at least once, in order, through
-//! kills, and at nobody's cost.
+//! Notifications of job ends, with a receiver that records its calls: delivered at least once, in
+//! order, through kills, and without delaying jobs or other receivers.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use common::{Server, eventually};
 use serde_json::{Value, json};
 
-/// What a receiver was told.
+/// A call that the receiver got.
 #[derive(Clone, Debug)]
 struct Call {
     path: String,
@@ -23,16 +23,16 @@ struct Call {
     body: Value,
 }
 
-/// How it answers; `200` when nothing is prepared.
+/// The answer of the receiver. Without a prepared answer, the receiver returns 200.
 #[derive(Clone, Debug)]
 enum Reply {
     Status(u16),
     Redirect(String),
-    /// Reads, and says nothing.
+    /// Reads the request, and never answers.
     Nothing,
 }
 
-/// An HTTP server of a few lines. It ends with its test.
+/// A small HTTP server. Stops at the end of its test.
 struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -43,9 +43,9 @@ struct Receiver {
 struct Shared {
     calls: Mutex<Vec<Call>>,
     replies: Mutex<VecDeque<Reply>>,
-    /// Connections that are not answered.
+    /// Connections without an answer.
     held: Mutex<Vec<TcpStream>>,
-    /// How many of these were open at once, at the most.
+    /// The highest number of connections in `held` that were open at once.
     most_held: AtomicUsize,
     is_over: AtomicBool,
 }
@@ -133,7 +133,7 @@ impl Shared {
             Some(Reply::Redirect(to)) => (307, format!("location: {to}\r\n")),
             Some(Reply::Nothing) => {
                 let mut held = self.held.lock().unwrap();
-                // Those that the caller has given up are closed.
+                // Drops connections that the caller has closed.
                 held.retain(is_open);
                 held.push(stream);
                 self.most_held.fetch_max(held.len(), Ordering::Relaxed);
@@ -152,7 +152,7 @@ fn is_open(stream: &TcpStream) -> bool {
     matches!(stream.peek(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
-/// A server whose callers may notify this receiver, below `/hook`.
+/// Starts a server with callers that may notify these receivers, below `/hook`.
 fn server(receivers: &[&Receiver], more: &str) -> Server {
     let prefixes: Vec<String> = receivers.iter().map(|receiver| receiver.url("/hook")).collect();
     let config = format!("[policies.default]\nallow_notify = {}\n{more}", json!(prefixes));
@@ -168,7 +168,7 @@ fn failing(url: &str) -> Value {
 }
 
 #[test]
-fn an_end_is_told_once_with_what_became_of_the_job() {
+fn job_end_is_notified_once_with_its_result() {
     let receiver = Receiver::new(&[]);
     let server = server(&[&receiver], "");
     let url = receiver.url("/hook/a?b=c");
@@ -185,9 +185,9 @@ fn an_end_is_told_once_with_what_became_of_the_job() {
         "reason": "exit_nonzero", "exit_code": 1, "id": id, "status": "failed", "error": over["error"], "attempt": 1,
     });
     let mut body = call.body;
-    // By our clock, where the job's own end is by the engine's.
+    // `at` is a time of our clock; the job's own end is a time of the engine's clock.
     body["at"] = expected["at"].clone();
-    // It may have ended before it was seen to run.
+    // The job may end before the server sees it running.
     assert!(body["from"] == "starting" || body["from"] == "running", "{body}");
     body["from"] = expected["from"].clone();
     assert_eq!(body, expected);
@@ -202,7 +202,7 @@ fn an_end_is_told_once_with_what_became_of_the_job() {
 }
 
 #[test]
-fn what_is_refused_is_tried_again_and_holds_up_nothing_else() {
+fn rejected_notification_is_retried_without_blocking_others() {
     let receiver = Receiver::new(&[Reply::Status(500), Reply::Status(200)]);
     let server = server(&[&receiver], "");
     server.wait(&server.submit(failing(&receiver.url("/hook/first"))));
@@ -218,7 +218,7 @@ fn what_is_refused_is_tried_again_and_holds_up_nothing_else() {
 }
 
 #[test]
-fn a_receiver_that_is_away_is_told_in_order_when_it_is_back() {
+fn returning_receiver_gets_notifications_in_order() {
     let address = Receiver::new(&[]).address;
     let down = Receiver { address, shared: Arc::default(), thread: None };
     let server = server(&[&down], "");
@@ -237,7 +237,7 @@ fn a_receiver_that_is_away_is_told_in_order_when_it_is_back() {
 }
 
 #[test]
-fn a_receiver_that_does_not_answer_holds_up_neither_jobs_nor_others() {
+fn silent_receiver_blocks_neither_jobs_nor_other_receivers() {
     let (slow, quick) = (Receiver::new(&vec![Reply::Nothing; 100]), Receiver::new(&[]));
     let server = server(&[&slow, &quick], "");
     for _ in 0..20 {
@@ -252,9 +252,8 @@ fn a_receiver_that_does_not_answer_holds_up_neither_jobs_nor_others() {
 }
 
 #[test]
-fn a_server_that_is_killed_before_it_was_heard_tells_it_again_and_what_was_heard_is_not_told_again()
-{
-    // Not heard in this life, however often it is tried in it.
+fn only_unconfirmed_notifications_repeat_after_a_kill() {
+    // Prepares enough unanswered calls for all retries of the first process.
     let receiver = Receiver::new(&vec![Reply::Nothing; 1_000]);
     let mut server = server(&[&receiver], "");
     let id = server.submit(failing(&receiver.url("/hook")));
@@ -266,8 +265,8 @@ fn a_server_that_is_killed_before_it_was_heard_tells_it_again_and_what_was_heard
     server.up();
     let again = receiver.until(before + 1).pop().unwrap();
     assert_eq!((&again.key, &again.body), (&first.key, &first.body));
-    // One more that is told for sure: what was there before it would have been told before it. Heard is not written down yet;
-    // killed in between, it would tell it again.
+    // Waits for one more delivery: all earlier notifications would have come before it. A kill
+    // before the store records the delivery would repeat it.
     let told = |server: &Server| {
         let id = server.submit(failing(&receiver.url("/hook")));
         eventually("it is written down", || {
@@ -286,7 +285,7 @@ fn a_server_that_is_killed_before_it_was_heard_tells_it_again_and_what_was_heard
 }
 
 #[test]
-fn no_redirect_is_followed() {
+fn notification_redirect_is_not_followed() {
     let inner = Receiver::new(&[]);
     let receiver = Receiver::new(&[Reply::Redirect(inner.url("/admin"))]);
     let server = server(&[&receiver], "");
@@ -296,12 +295,12 @@ fn no_redirect_is_followed() {
     let log = server.log();
     assert!(
         log.contains("it answers 307") && !log.contains("/hook"),
-        "a path may be as good as a password: {log}"
+        "the log shows a path, which may contain a secret: {log}"
     );
 }
 
 #[test]
-fn callers_notify_whom_the_policy_allows_and_the_config_file_whom_it_likes() {
+fn policy_limits_receivers_of_callers_not_config() {
     let receiver = Receiver::new(&[]);
     let elsewhere = receiver.url("/elsewhere");
     let config = format!(
@@ -355,7 +354,7 @@ fn callers_notify_whom_the_policy_allows_and_the_config_file_whom_it_likes() {
 }
 
 #[test]
-fn a_job_that_is_taken_off_with_its_schedule_is_told_to_those_who_ask_for_that() {
+fn job_canceled_with_its_schedule_is_notified() {
     let receiver = Receiver::new(&[]);
     let server = server(&[&receiver], "");
     let notify = json!({"url": receiver.url("/hook"), "on": ["canceled"]});

@@ -1,5 +1,5 @@
-//! Output and ends: that nothing waits for output, and that no output is lost by that. On the simulated engine, in virtual
-//! time, with streams of output that are stuck.
+//! Output and ends: nothing waits for output, and no output is lost because of that. The service
+//! runs on the simulated engine, in virtual time, with output streams that are stuck.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -24,10 +24,10 @@ mod world;
 use world::World;
 
 const BEGIN: i64 = 1_700_002_800;
-/// Longer than anything that does not wait for output takes, and shorter than what does.
+/// Longer than everything that does not wait for output, and shorter than anything that does.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Whether the engine gives output, and how often it was asked.
+/// Blocks the engine's output, and counts the calls for it.
 #[derive(Default)]
 struct Valve {
     is_stuck: AtomicBool,
@@ -40,7 +40,7 @@ impl Valve {
     }
 }
 
-/// A world whose engine gives no output until the valve is opened.
+/// Returns a world with an engine that gives no output until the valve is opened.
 fn stuck() -> (World, Arc<Valve>) {
     let mut world = World::new(BEGIN);
     let valve = Arc::new(Valve { is_stuck: true.into(), asked: 0.into() });
@@ -94,7 +94,7 @@ fn says(script: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_does_not_wait_for_output() {
+async fn job_ends_without_waiting_for_output() {
     let (mut world, valve) = stuck();
     let engine = world.engine.clone();
     world
@@ -120,7 +120,7 @@ async fn an_end_does_not_wait_for_output() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kill_before_output_is_kept_loses_none() {
+async fn kill_before_output_is_stored_loses_none() {
     let (mut world, valve) = stuck();
     let engine = world.engine.clone();
     let job = world
@@ -144,7 +144,7 @@ async fn a_kill_before_output_is_kept_loses_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_stops_leaves_output_to_the_next() {
+async fn stopping_server_leaves_output_to_the_next() {
     let (mut world, valve) = stuck();
     let (stop, stopped) = (CancellationToken::new(), world.stopped.clone());
     let job = world
@@ -166,7 +166,7 @@ async fn a_server_that_stops_leaves_output_to_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_attempt_does_not_wait_for_output() {
+async fn next_attempt_starts_without_waiting_for_output() {
     let (mut world, valve) = stuck();
     let engine = world.engine.clone();
     let mut order = says("echo no; exit 3");
@@ -189,7 +189,7 @@ async fn the_next_attempt_does_not_wait_for_output() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_stays_is_read_once() {
+async fn kept_container_is_read_once() {
     let (mut world, valve) = stuck();
     valve.open();
     let engine = world.engine.clone();
@@ -209,7 +209,7 @@ async fn a_container_that_stays_is_read_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn output_is_shown_to_its_end_before_it_is_kept() {
+async fn output_is_readable_to_its_end_before_storing() {
     for follow in [true, false] {
         let mut world = World::new(BEGIN);
         let faults = Some(nth(Call::Logs, 0, Fault::Hang(Duration::from_secs(600))));
@@ -229,7 +229,7 @@ async fn output_is_shown_to_its_end_before_it_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limit_holds_before_output_is_kept() {
+async fn log_limit_holds_before_output_is_stored() {
     let (mut world, _) = stuck();
     let faults = Some(nth(Call::Logs, 0, Fault::Hang(Duration::from_secs(600))));
     world.engine =

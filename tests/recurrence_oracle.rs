@@ -1,10 +1,11 @@
-//! Ticks of cron schedules, held against an oracle that shares nothing with them: Python, looking at the system's zones
-//! minute by minute through whole years (`tests/recurrence/oracle.py`; second by second around changes where an
-//! expression has seconds).
+//! Ticks of cron schedules, compared with an oracle that shares no code with them.
 //!
-//! Years that are past, in which the zone's clocks did something: there the database in the binary and the system's
-//! agree, whichever is newer. `CASES=1000 cargo test --test recurrence_oracle` takes more expressions for each zone,
-//! `SEED=7 …` others; what fails prints the line that repeats it.
+//! The oracle is Python (`tests/recurrence/oracle.py`). It reads the system's zone data minute by
+//! minute through whole years, and second by second around changes if an expression has seconds.
+//!
+//! The years are past, and the zone's clocks changed in them, so the zone data in the binary and
+//! the system's agree, whichever is newer. `CASES=1000 cargo test --test recurrence_oracle` takes
+//! more expressions for each zone, `SEED=7 …` others. A failure prints the command that repeats it.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -21,7 +22,7 @@ mod recurrence;
 
 use recurrence::ask;
 
-/// Zones, each with a year in which its clocks were worth watching.
+/// Zones, each with a year of notable clock changes.
 const YEARS: &[(&str, i32)] = &[
     ("Europe/Berlin", 2024),
     ("America/New_York", 2024),
@@ -63,7 +64,7 @@ const YEARS: &[(&str, i32)] = &[
     ("America/Nuuk", 2023),         // a gap that was kept
 ];
 
-/// What every zone is asked, beside random expressions: the shapes that other crons get wrong.
+/// The expressions that every zone is asked besides random ones: shapes that other crons get wrong.
 const ALWAYS: &[&str] = &[
     "@daily",
     "30 2 * * *",
@@ -82,11 +83,12 @@ const ALWAYS: &[&str] = &[
     "0 */20 */2 * * *",
 ];
 
-/// Random expressions for each zone, unless `CASES` says otherwise: with 38 zones, more than a thousand.
+/// The number of random expressions for each zone; `CASES` overrides it. The 38 zones get more than
+/// a thousand.
 const CASES: usize = 27;
 
 #[test]
-fn every_tick_of_whole_years_is_where_an_independent_oracle_has_it() {
+fn ticks_of_whole_years_match_an_independent_oracle() {
     if let Ok(case) = std::env::var("ORACLE") {
         return repeat(&case);
     }
@@ -123,7 +125,7 @@ fn every_tick_of_whole_years_is_where_an_independent_oracle_has_it() {
     assert!(compared.1 > compared.0, "and most of them have ticks");
 }
 
-/// One case again: `ORACLE='Europe/Berlin 2024 30 2 * * *'`.
+/// Repeats one case: `ORACLE='Europe/Berlin 2024 30 2 * * *'`.
 fn repeat(case: &str) {
     let mut words = case.splitn(3, ' ');
     let (zone, year, text) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
@@ -136,7 +138,7 @@ fn seed_of(zone: &str, year: i32) -> u64 {
     })
 }
 
-/// Compares all ticks of these expressions; returns how many expressions and ticks that were.
+/// Compares all ticks of these expressions. Returns the numbers of expressions and ticks.
 fn compare(zone: &str, year: i32, expressions: &[String]) -> (usize, usize) {
     let zone: Zone = zone.parse().unwrap();
     let whole_year = (start_of(year), start_of(year + 1));
@@ -183,7 +185,8 @@ fn difference(zone: Zone, ours: &[i64], oracle: &[i64]) -> Option<String> {
     ))
 }
 
-/// Whoever asks at an odd moment, in the middle of a fold for one, has to get the same tick as who saw the last one.
+/// Asks for the next tick at odd moments, for example in the middle of a fold. The answer must be
+/// the same as after the previous tick.
 fn mistake(ours: &Recurrence, oracle: &[i64], changes: &[i64]) -> Option<String> {
     let moments = changes.iter().flat_map(|change| (change - 5_400..change + 7_200).step_by(787));
     moments.into_iter().find_map(|at| {
@@ -194,7 +197,7 @@ fn mistake(ours: &Recurrence, oracle: &[i64], changes: &[i64]) -> Option<String>
     })
 }
 
-/// What we make of an expression; nothing when it never comes.
+/// Parses an expression; `None` if it never comes.
 fn recurrence(zone: Zone, text: &str) -> Option<Recurrence> {
     match text.parse::<CronExpr>() {
         Ok(expr) => Some(Recurrence::Cron(expr, zone)),
@@ -203,7 +206,7 @@ fn recurrence(zone: Zone, text: &str) -> Option<Recurrence> {
     }
 }
 
-/// Our ticks from the beginning of the span and before its end.
+/// Returns our ticks from the beginning of the span to before its end.
 fn due(recurrence: &Recurrence, (start, end): (i64, i64)) -> Vec<i64> {
     recurrence
         .after(DateTime::from_timestamp(start - 1, 0).unwrap())
@@ -212,7 +215,7 @@ fn due(recurrence: &Recurrence, (start, end): (i64, i64)) -> Vec<i64> {
         .collect()
 }
 
-/// The minutes of a span in which the zone's clocks are changed, and one at which they are not.
+/// Returns the instants of a span at which the zone's clocks change, and one at which they do not.
 fn changes(zone: Zone, (start, end): (i64, i64)) -> Vec<i64> {
     let offset = |at: i64| {
         zone.tz().offset_from_utc_datetime(&Utc.timestamp_opt(at, 0).unwrap().naive_utc()).fix()
@@ -226,7 +229,7 @@ fn start_of(year: i32) -> i64 {
     NaiveDate::from_ymd_opt(year, 1, 1).unwrap().and_hms_opt(0, 0, 0).unwrap().and_utc().timestamp()
 }
 
-/// A random expression, mostly about the hours in which clocks are changed.
+/// Returns a random expression, mostly about the hours in which clocks change.
 fn expression(rng: &mut StdRng) -> String {
     let hours = hours(rng);
     let minutes = minutes(rng);

@@ -1,7 +1,7 @@
-//! Images from a private registry: a real one, with a password, on a loopback port of its own.
+//! Images from a private registry: a real one with a password, on a loopback port of its own.
 //!
-//! Wants Debian's docker-registry, as `make test` sees to. The registry is ended and its images are removed from the
-//! engines however a test ends.
+//! Needs Debian's docker-registry; `make test` provides it. However a test ends, the registry is
+//! stopped and its images are removed from the engines.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -20,17 +20,18 @@ use common::{IMAGE, Server, Tidy, eventually};
 use serde_json::{Value, json};
 
 const USER: &str = "harbour";
-/// In base64 it has what the two alphabets differ in.
+/// The password. Its base64 form contains characters in which the two alphabets differ.
 const PASSWORD: &str = "a?b>c~d/e+f";
-/// `htpasswd -nbB`.
+/// The output of `htpasswd -nbB` for this user and password.
 const HTPASSWD: &str = "harbour:$2b$05$abcdefghijklmnopqrstuuKScRYi3L6U99r4fSMhTrPyzb.rOfCTG\n";
-/// Where its answers come to a halt: the image is known by then, and not here.
+/// The number of bytes per connection after which the proxy halts: enough for the manifest, too few
+/// for the image.
 const HALT_BYTES: usize = 64 * 1024;
 
 /// A registry, and the engine that pulls from it.
 ///
-/// An engine finds it on its own loopback. So one process of it runs on the network of each engine that pushes or pulls, all
-/// on one folder.
+/// Each engine looks for the registry on its own loopback. For this reason, one registry process
+/// runs on the network of each engine that pushes or pulls. The processes share one folder.
 struct Registry {
     children: Vec<Child>,
     dir: tempfile::TempDir,
@@ -50,7 +51,7 @@ impl Registry {
     }
 
     fn start(engine: String) -> Self {
-        // Somebody else may take the port that was free a moment ago.
+        // Another program may take the port after it was found free.
         (0..10)
             .find_map(|_| Self::try_start(&engine))
             .expect("a port that is free where the engines are")
@@ -85,7 +86,7 @@ impl Registry {
         Some(registry)
     }
 
-    /// Runs it on the network that the test is on; nothing where its port is taken there.
+    /// Runs a registry process on the current network. Returns `None` if its port is taken there.
     fn serve(&mut self) -> Option<()> {
         let log =
             std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
@@ -120,12 +121,13 @@ impl Registry {
         format!("{}/{}/{name}:1", self.host(), self.team())
     }
 
-    /// In all its images' names, and in no other registry's.
+    /// Returns a name component that all images of this registry have, and those of no other
+    /// registry.
     fn team(&self) -> String {
         format!("team-{}", self.port)
     }
 
-    /// A folder for DOCKER_CONFIG with this login.
+    /// Creates a folder for `DOCKER_CONFIG` with this login.
     fn log_in(&self, folder: &str, user: &str, password: &str) {
         std::fs::create_dir_all(self.path(folder)).unwrap();
         let login = base64(format!("{user}:{password}").as_bytes());
@@ -148,7 +150,8 @@ impl Registry {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Pushes busybox with a layer of this many bytes that no engine has, and gives the digest that the registry has of it.
+    /// Pushes busybox with a layer of `bytes` random bytes that no engine has. Returns the digest
+    /// that the registry assigned.
     fn push(&self, name: &str, bytes: usize) -> String {
         let builder = common::docker_host();
         let docker = |arguments: &[&str]| self.docker(&builder, arguments);
@@ -168,7 +171,7 @@ impl Registry {
         std::fs::read_to_string(self.path(&link)).unwrap()
     }
 
-    /// How often this image's manifest was fetched.
+    /// Counts the fetches of this image's manifest.
     fn fetches(&self, name: &str) -> usize {
         let log = std::fs::read_to_string(self.path("log")).unwrap();
         log.lines()
@@ -179,7 +182,7 @@ impl Registry {
             .count()
     }
 
-    /// A server with this config, and logins where DOCKER_CONFIG says.
+    /// Starts a server with this config, and with the logins in the folder `docker_config`.
     fn server(&self, config: &str, docker_config: &str) -> Tidy {
         let folder = self.path(docker_config);
         let environment = [
@@ -190,7 +193,7 @@ impl Registry {
         Tidy { server: Server::start(&[], config, &environment), engine: self.engine.clone() }
     }
 
-    /// A server whose config file has the password in this file.
+    /// Starts a server with a config file that reads the password from this file.
     fn logged_in(&self, password_file: &str) -> Tidy {
         self.server(&self.login_section(&self.host(), password_file), "nothing")
     }
@@ -256,7 +259,7 @@ fn assert_ended(over: &Value, status: &str, reason: Value) {
     assert_eq!((&over["status"], &over["reason"]), (&json!(status), &reason), "{over}");
 }
 
-fn logins_open_the_door_and_what_ran_has_the_registrys_digest(registry: &Registry) {
+fn login_pulls_image_and_reports_registry_digest(registry: &Registry) {
     let (one, other) = (registry.push("one", 100), registry.push("other", 100));
     let by_config = registry.logged_in("password");
     let over = run(&by_config, &registry.image("one"), json!({}));
@@ -273,9 +276,7 @@ fn logins_open_the_door_and_what_ran_has_the_registrys_digest(registry: &Registr
     }
 }
 
-fn without_the_right_password_a_pull_is_denied_and_what_is_not_there_is_not_found(
-    registry: &Registry,
-) {
+fn wrong_password_and_missing_image_are_distinguished(registry: &Registry) {
     registry.push("guarded", 100);
     registry.log_in("mistaken", USER, "not-the-password");
     for server in [
@@ -302,7 +303,7 @@ fn without_the_right_password_a_pull_is_denied_and_what_is_not_there_is_not_foun
     );
 }
 
-fn a_login_that_is_changed_in_the_config_file_counts_for_the_next_pull(registry: &Registry) {
+fn changed_login_applies_to_the_next_pull(registry: &Registry) {
     registry.push("later", 100);
     let server = registry.logged_in("wrong");
     assert_ended(
@@ -317,7 +318,7 @@ fn a_login_that_is_changed_in_the_config_file_counts_for_the_next_pull(registry:
     assert_ended(&run(&server, &registry.image("later"), json!({})), "succeeded", Value::Null);
 }
 
-fn many_who_want_one_image_at_once_pull_it_once(registry: &Registry) {
+fn concurrent_jobs_share_one_pull(registry: &Registry) {
     registry.push("lonely", 4 << 20);
     registry.push("wanted", 4 << 20);
     let server = registry.logged_in("password");
@@ -327,12 +328,12 @@ fn many_who_want_one_image_at_once_pull_it_once(registry: &Registry) {
     for id in &ids {
         assert_ended(&server.wait(id), "succeeded", Value::Null);
     }
-    // Podman fetches the manifest of the first image that has this layout twice.
+    // Podman fetches the manifest twice for the first image with this layout.
     let (once, together) = (registry.fetches("lonely"), registry.fetches("wanted"));
     assert!((1..=once).contains(&together), "{together} times, where one pull takes {once}");
 }
 
-fn a_pull_policy_says_whether_to_look_for_a_newer_one(registry: &Registry) {
+fn pull_policy_decides_about_newer_images(registry: &Registry) {
     let server = registry.logged_in("password");
     let image = registry.image("moving");
     let first = registry.push("moving", 100);
@@ -342,7 +343,8 @@ fn a_pull_policy_says_whether_to_look_for_a_newer_one(registry: &Registry) {
         json!("image_not_found"),
     );
     assert_eq!(run(&server, &image, json!({}))["image_digest"], json!(first));
-    // Where the builder is the engine, building takes the tag along, and then it is pulled as if it were not there.
+    // If the engine is also the builder, `push` removes the tag, and the image would be pulled as
+    // missing. The tag `kept` brings it back.
     registry.docker(&registry.engine, &["tag", &image, &registry.image("kept")]);
     let second = registry.push("moving", 200);
     registry.docker(&registry.engine, &["tag", &registry.image("kept"), &image]);
@@ -351,7 +353,7 @@ fn a_pull_policy_says_whether_to_look_for_a_newer_one(registry: &Registry) {
     assert_eq!(run(&server, &image, json!({"pull": "never"}))["image_digest"], json!(second));
 }
 
-fn a_pull_that_makes_no_progress_is_given_up_and_tried_again(registry: &Registry) {
+fn stalled_pull_is_abandoned_and_retried(registry: &Registry) {
     registry.push("large", 8 << 20);
     let halts = Arc::new(AtomicBool::new(true));
     let port = proxy(registry, halts.clone());
@@ -376,7 +378,8 @@ fn a_pull_that_makes_no_progress_is_given_up_and_tried_again(registry: &Registry
     assert!(over["attempt"].as_u64().unwrap() > 1, "{over}");
 }
 
-/// Passes everything on to the registry, for its engine; while it `halts`, of each connection only so many bytes.
+/// Forwards connections to the registry, on the network of its engine. While `halts` is set,
+/// forwards only the first [`HALT_BYTES`] of each connection's answers.
 fn proxy(registry: &Registry, halts: Arc<AtomicBool>) -> u16 {
     let (to, _inside) = (registry.port, Inside::of_engine(&registry.engine));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -413,10 +416,10 @@ macro_rules! on_both {
 }
 
 on_both! {
-    logins_open_the_door_and_what_ran_has_the_registrys_digest,
-    without_the_right_password_a_pull_is_denied_and_what_is_not_there_is_not_found,
-    a_login_that_is_changed_in_the_config_file_counts_for_the_next_pull,
-    many_who_want_one_image_at_once_pull_it_once,
-    a_pull_policy_says_whether_to_look_for_a_newer_one,
-    a_pull_that_makes_no_progress_is_given_up_and_tried_again,
+    login_pulls_image_and_reports_registry_digest,
+    wrong_password_and_missing_image_are_distinguished,
+    changed_login_applies_to_the_next_pull,
+    concurrent_jobs_share_one_pull,
+    pull_policy_decides_about_newer_images,
+    stalled_pull_is_abandoned_and_retried,
 }

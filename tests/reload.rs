@@ -1,4 +1,5 @@
-//! The config file, read again while the server runs: all of it or nothing, and nobody is disturbed.
+//! Reloads of the config file while the server runs: a reload applies the whole file or nothing,
+//! and disturbs no running job.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -20,7 +21,7 @@ fn path(server: &Server) -> PathBuf {
     server.dir().join("config.toml")
 }
 
-/// Another file in the place of this one, as editors do it.
+/// Replaces the config file by a rename, as editors do.
 fn replace(server: &Server, config: &str) {
     let beside = server.dir().join("config.toml.new");
     std::fs::write(&beside, config).unwrap();
@@ -31,7 +32,7 @@ fn hang_up(server: &Server) {
     signal(server.pid().unwrap(), "HUP");
 }
 
-/// How often the log has this.
+/// Counts the occurrences of `what` in the log.
 fn said(server: &Server, what: &str) -> usize {
     server.log().matches(what).count()
 }
@@ -45,7 +46,7 @@ fn names(server: &Server, what: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_changed_file_counts_without_a_signal_and_the_log_says_what_has_changed() {
+fn changed_file_is_reloaded_and_changes_are_logged() {
     let schedule = "[schedules.a]\njob_name = 'A'\ncron = '@daily'";
     let server = server("[definitions.A]\nimage = 'busybox'\n[definitions.B]\nimage = 'busybox'");
     let waits = server.submit(json!({"job_name": "B", "date": "1h"}));
@@ -57,11 +58,12 @@ fn a_changed_file_counts_without_a_signal_and_the_log_says_what_has_changed() {
     assert_eq!(
         server.get(&format!("/job/{waits}")).json()["image"],
         "busybox",
-        "it keeps what it was resolved to"
+        "a waiting job keeps its resolved image"
     );
     assert_eq!(server.get("/definition/A").json()["image"], "busybox:2");
 
-    // Written in place, too, and by way of a link, as Kubernetes has it.
+    // The server also notices a file that is written in place, and one behind a symbolic link as in
+    // Kubernetes.
     std::fs::write(path(&server), "[definitions.D]\nimage = 'busybox'").unwrap();
     eventually("it is read again", || (names(&server, "definitions") == ["D"]).then_some(()));
     eventually("the schedule is gone", || names(&server, "schedules").is_empty().then_some(()));
@@ -72,7 +74,7 @@ fn a_changed_file_counts_without_a_signal_and_the_log_says_what_has_changed() {
 }
 
 #[test]
-fn a_file_with_a_mistake_changes_nothing_and_is_said_once() {
+fn invalid_file_changes_nothing_and_is_logged_once() {
     let server = server("[definitions.A]\nimage = 'busybox'");
     replace(&server, "[definitions.B]\nimage = 'busybox'\n[definitions.C]\nimage = 'UPPER'");
     until_said(&server, "nothing was changed");
@@ -87,12 +89,12 @@ fn a_file_with_a_mistake_changes_nothing_and_is_said_once() {
 }
 
 #[test]
-fn what_wants_a_restart_is_named_and_nothing_is_changed() {
+fn restart_only_key_is_named_and_nothing_changes() {
     let server = server("[definitions.A]\nimage = 'busybox'");
     let config =
         "[server]\nlisten = '127.0.0.1:1'\nallowed_hosts = ['x']\ntime_zone = 'Europe/Berlin'";
     replace(&server, &format!("[definitions.B]\nimage = 'busybox'\n{config}"));
-    // Where to listen, and the zone, are said by flags, which outrank the file.
+    // The flags set the address and the time zone, and outrank the file.
     until_said(&server, "keys=\"server.allowed_hosts\"");
     assert_eq!(names(&server, "definitions"), ["A"]);
     replace(
@@ -107,7 +109,7 @@ fn what_wants_a_restart_is_named_and_nothing_is_changed() {
 }
 
 #[test]
-fn flags_and_the_environment_outrank_a_file_that_is_read_again() {
+fn flags_and_environment_outrank_a_reloaded_file() {
     let server = Server::start(&[&SIMULATED[..], &["--max-running", "1"]].concat(), "", &[]);
     let first =
         server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 600"}));
@@ -120,7 +122,7 @@ fn flags_and_the_environment_outrank_a_file_that_is_read_again() {
 }
 
 #[test]
-fn more_room_is_used_at_once_and_less_ends_nobody() {
+fn lowering_max_running_keeps_running_jobs() {
     let server = server("[limits]\nmax_running = 1");
     let long = json!({"job_name": "busybox", "date": "now", "command": "sleep 600"});
     let [first, second] = [0, 1].map(|_| server.submit(long.clone()));
@@ -138,14 +140,14 @@ fn more_room_is_used_at_once_and_less_ends_nobody() {
     assert_eq!(
         server.get(&format!("/job/{third}")).json()["status"],
         "queued",
-        "there is one too many still"
+        "one job too many is still running"
     );
     assert_eq!(server.post_form(&format!("/job/{second}/stop"), "").status, 200);
     server.until(&third, "running");
 }
 
 #[test]
-fn a_policy_counts_for_what_is_posted_and_for_what_is_due_from_then_on() {
+fn changed_policy_applies_to_new_and_due_jobs() {
     let server = server("");
     let mine = json!({"job_name": "busybox", "date": "1h", "memory": "64MiB"});
     let waits = server.submit(mine.clone());
@@ -161,7 +163,7 @@ fn a_policy_counts_for_what_is_posted_and_for_what_is_due_from_then_on() {
 }
 
 #[test]
-fn a_hangup_ends_no_server_and_reads_the_file_again_at_once() {
+fn sighup_reloads_the_file_at_once() {
     let mut server = server("");
     for _ in 0..5 {
         hang_up(&server);
@@ -172,7 +174,7 @@ fn a_hangup_ends_no_server_and_reads_the_file_again_at_once() {
 }
 
 #[test]
-fn a_hangup_ends_no_server_that_has_no_file() {
+fn sighup_without_a_file_does_nothing() {
     use std::io::{BufRead as _, BufReader};
     let dir = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new(common::binary());
@@ -202,10 +204,10 @@ fn a_hangup_ends_no_server_that_has_no_file() {
     );
 }
 
-/// Of two files that contradict each other, a request meets one or the other, and never a part of each.
+/// Alternates between two contradicting files: each request meets one of them, and never a mix of
+/// both.
 #[test]
-fn jobs_that_are_posted_while_the_file_changes_all_the_time_meet_one_of_its_states_and_none_is_lost()
- {
+fn jobs_during_reloads_meet_one_file_state() {
     let config = |tag: u32, most: u32| {
         format!(
             "[definitions.A]\nimage = 'busybox:{tag}'\ncommand = 'true'\n[policies.default]\nallow_images = ['busybox:{tag}', 'other:*']\n[limits]\nmax_running = {most}\nmax_starting = {most}"
@@ -227,7 +229,7 @@ fn jobs_that_are_posted_while_the_file_changes_all_the_time_meet_one_of_its_stat
         let post = |name: &str, date: &str| {
             let job = json!({"job_name": name, "date": date, "command": "true"});
             let answer = server.post_json("/job", &job);
-            // Not asserted here: a panic would leave the other thread going.
+            // The main thread asserts: a panic here would leave the other thread running.
             (answer.status, answer.json()["id"].as_str().map(str::to_owned))
         };
         let end = std::time::Instant::now() + common::PATIENCE;

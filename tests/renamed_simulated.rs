@@ -1,5 +1,5 @@
-//! A container of ours that somebody renames is found all the same: by the id on disk and by its labels. The service on
-//! the simulated engine, in virtual time, over restarts.
+//! A renamed container of ours is still found, by its stored id and by its labels. The service runs
+//! on the simulated engine, in virtual time, over restarts.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -58,7 +58,7 @@ async fn output(handle: &Handle, id: JobId) -> String {
         .collect()
 }
 
-/// Until the job's container is there.
+/// Waits until the job's container exists.
 async fn made(world_engine: &tidetable::engine::simulated::SimulatedEngine, id: JobId) {
     while world_engine.container_of(id).is_none() {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -92,13 +92,13 @@ async fn renamed_container_ends_with_its_own_result() {
             let id = submit(&handle, 0, says_and_exits(100)).await;
             until_running(&handle, id).await;
             rename(&engine, id);
-            // Over some sweeps, each of which has it looked at.
+            // The run spans several sweeps, and each inspects the container.
             assert_own_end(&end(&handle, id).await);
             assert_eq!(output(&handle, id).await, "said");
             tokio::time::sleep(Duration::from_secs(60)).await;
         })
         .await;
-    assert!(world.engine.containers().is_empty(), "it was cleared away");
+    assert!(world.engine.containers().is_empty(), "the container is removed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +178,7 @@ async fn stranger_under_the_old_name_is_left_alone() {
         .await;
 }
 
-/// What somebody else makes under the name of the job's container.
+/// Returns a foreign container under the name of the job's container.
 fn launch(job: &Job) -> Launch {
     Launch {
         name: ContainerName::of(job.id, job.attempt),
@@ -198,7 +198,8 @@ fn launch(job: &Job) -> Launch {
 
 #[tokio::test(start_paused = true)]
 async fn staged_container_renamed_while_down_is_used() {
-    // Found by the sweep while it waits, and by the driver when it is due as the server starts.
+    // The sweep finds the container while its job waits; the driver finds it if the job is due as
+    // the server starts.
     for down_s in [2, 30] {
         let mut world = World::new(BEGIN);
         let engine = world.engine.clone();

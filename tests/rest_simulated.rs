@@ -1,6 +1,8 @@
-//! The dispatcher rests until something is due, and what is accepted meanwhile neither disturbs it for nothing nor is overlooked: the
-//! service on the simulated engine, in virtual time. The store works on the thread of the test, so what this thread reads is what the
-//! store reads.
+//! The dispatcher sleeps until a job is due. Jobs accepted meanwhile neither wake it needlessly nor
+//! are overlooked.
+//!
+//! The service runs on the simulated engine, in virtual time. The store works on the test's thread,
+//! so the bytes that this thread reads are the store's.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -15,7 +17,7 @@ mod world;
 use world::World;
 
 const BEGIN: i64 = 1_700_002_800;
-/// How many jobs are accepted.
+/// The number of accepted jobs.
 const JOBS: usize = 50;
 
 async fn submit(handle: &Handle, in_ms: i64) -> JobId {
@@ -24,13 +26,13 @@ async fn submit(handle: &Handle, in_ms: i64) -> JobId {
     handle.submit(Order { name: "busybox".parse().unwrap(), spec, due_at }).await.unwrap().job.id
 }
 
-/// The bytes that this thread has read.
+/// Returns the number of bytes that this thread has read.
 fn bytes_read() -> u64 {
     let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
     io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
 
-/// What is read while jobs are accepted that are due so long after, one each millisecond.
+/// Returns the bytes read while jobs due in `in_ms` are accepted, one each millisecond.
 async fn read_for(in_ms: i64) -> u64 {
     let mut world = World::new(BEGIN);
     world
@@ -47,7 +49,7 @@ async fn read_for(in_ms: i64) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_far_off_does_not_make_the_dispatcher_look() {
+async fn distant_job_does_not_wake_the_dispatcher() {
     let (near, far) = (read_for(500).await, read_for(3_600_000).await);
     assert!(
         far * 2 < near,
@@ -56,13 +58,13 @@ async fn a_job_that_is_far_off_does_not_make_the_dispatcher_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_due_before_the_dispatcher_would_look_again_is_started_in_time() {
+async fn job_due_during_dispatcher_sleep_starts_on_time() {
     let mut world = World::new(BEGIN);
     let late = world
         .live(async |handle| {
             let mut late = Vec::new();
             for n in 0..JOBS {
-                // At another moment of its rest each time, and due at another one.
+                // Each job arrives at another moment of the sleep, and is due at another one.
                 tokio::time::sleep(Duration::from_millis(2_000 + 37 * n as u64)).await;
                 let id = submit(&handle, 23 * n as i64 % 999).await;
                 let job = handle.wait(id, Duration::from_secs(60)).await.unwrap();

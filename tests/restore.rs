@@ -1,7 +1,8 @@
-//! A backup is served in place of a server that had gone on, on a real engine: nothing runs twice.
+//! A restored backup of a server that had continued after the backup, on a real engine: nothing
+//! runs twice.
 //!
-//! Containers leave evidence of their own, as in `tests/crash.rs`: each writes a line into a folder of the host when it
-//! begins and one when it ends.
+//! Containers leave evidence of their own, as in `tests/crash.rs`: each appends a line to a file on
+//! the host when it begins and one when it ends.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -15,12 +16,12 @@ use common::daemon::Daemon;
 use common::{IMAGE, Server, eventually};
 use serde_json::{Value, json};
 
-/// How the queues stand: a job of one that is full waits, for however long.
+/// Queue limits with one place in each queue. A job of a full queue waits, for any length of time.
 const SHUT: &str = "[queues.first]\nmax_running = 1\n[queues.second]\nmax_running = 1\n";
 const FIRST_OPEN: &str = "[queues.first]\nmax_running = 9\n[queues.second]\nmax_running = 1\n";
 
-/// A server whose jobs may write into a folder of evidence, and an engine of its own: what ran since a backup is told by the
-/// engine's log of events, which is short, and no log of an engine that others use as well.
+/// A server with jobs that may write into a folder of evidence, and an engine that no other test
+/// uses. The engine's event log, which is short, shows the jobs that ran after the backup.
 struct Scene {
     server: Server,
     daemon: Daemon,
@@ -35,7 +36,7 @@ impl Scene {
         scene
     }
 
-    /// Has the server read this config.
+    /// Writes this config, and waits until the server has read it.
     fn configure(&self, queues: &str) {
         let beside = self.server.dir().join("config.toml.new");
         let config = format!(
@@ -49,17 +50,17 @@ impl Scene {
         eventually("the config is read", || (read(&self.server.log()) > before).then_some(()));
     }
 
-    /// A job that writes down its beginning and its end.
+    /// Submits a job that writes its beginning and its end.
     fn job(&self, date: &str) -> String {
         self.submit(json!({"date": date}), "true")
     }
 
-    /// One that waits for a place in this queue.
+    /// Submits a job that waits for a place in this queue.
     fn job_of(&self, queue: &str) -> String {
         self.submit(json!({"date": "now", "queue": queue}), "true")
     }
 
-    /// One of this queue, that does not end before it is let go.
+    /// Submits a job of this queue that runs until [`Scene::let_go`].
     fn long_job_of(&self, queue: &str) -> String {
         self.submit(
             json!({"date": "now", "queue": queue}),
@@ -67,7 +68,7 @@ impl Scene {
         )
     }
 
-    /// Gives a job that waits for its date another one.
+    /// Changes the date of a waiting job to now.
     fn run_now(&self, id: &str) {
         let headers = [("content-type", "application/json")];
         let changed =
@@ -94,7 +95,7 @@ impl Scene {
         fs::read_to_string(self.evidence.path().join(id)).unwrap_or_default()
     }
 
-    /// Takes a backup.
+    /// Takes a backup into a folder from which [`Scene::restore`] takes it.
     fn back_up(&self) {
         let mut command = Command::new(common::binary());
         command
@@ -104,14 +105,14 @@ impl Scene {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Puts the backup in the place of what it was taken from.
+    /// Replaces the data directory by the backup, and starts the server.
     fn restore(&mut self) {
         fs::remove_dir_all(self.server.data_dir()).unwrap();
         fs::rename(self.server.dir().join("backup"), self.server.data_dir()).unwrap();
         self.server.up();
     }
 
-    /// That the job ran once, whole, whatever history says.
+    /// Checks that the job ran once from beginning to end, whatever history shows, and returns it.
     fn over_after_one_run(&self, id: &str) -> Value {
         let job = self.server.wait(id);
         assert_eq!(self.wrote(id), "begin\nend\n", "{job}\n{}", self.server.log());
@@ -130,7 +131,7 @@ impl Scene {
         job
     }
 
-    /// Its containers on the engine; with this label more, if there is one.
+    /// Lists the server's containers on the engine that have this label too.
     fn containers(&self, label: &str) -> String {
         let instance = format!("label=tidetable.instance={}", self.server.instance());
         self.daemon.docker_says(&[
@@ -145,9 +146,9 @@ impl Scene {
 }
 
 #[test]
-fn a_backup_that_is_served_runs_nothing_again_that_ran_since_it_was_taken() {
+fn restored_backup_runs_nothing_twice() {
     let mut scene = Scene::new();
-    // The engine's log has to reach further back than the backup, by more than clocks may differ.
+    // The engine's event log has to reach back past the backup by more than clocks may differ.
     let known = scene.job("now");
     scene.assert_has_its_result(&known);
     std::thread::sleep(Duration::from_secs(6));
@@ -183,10 +184,11 @@ fn a_backup_that_is_served_runs_nothing_again_that_ran_since_it_was_taken() {
     });
     scene.restore();
 
-    // What the engine still has is adopted, whatever the backup knew of it.
+    // Containers that the engine still has are adopted, whatever the backup knew of them.
     assert_eq!(scene.server.until(&runs_now, "running")["attempt"], 1);
     scene.assert_has_its_result(&exits_meanwhile);
-    // What is gone from the engine and was started, by the engine's own log, is not run again.
+    // Jobs that the event log shows as started, and that have no container any more, do not run
+    // again.
     for id in [&finished, &moved_ahead] {
         let job = scene.over_after_one_run(id);
         assert_eq!(
@@ -196,7 +198,7 @@ fn a_backup_that_is_served_runs_nothing_again_that_ran_since_it_was_taken() {
         );
         assert!(job["error"].as_str().unwrap().contains("restored backup"), "{job}");
     }
-    // What was not started, by the same log, runs late.
+    // Jobs that the event log does not show as started run late.
     assert_eq!(scene.server.get(&format!("/job/{due_meanwhile}")).json()["status"], "queued");
     scene.let_go(&runs_on);
     let job = scene.assert_has_its_result(&due_meanwhile);
@@ -211,14 +213,14 @@ fn a_backup_that_is_served_runs_nothing_again_that_ran_since_it_was_taken() {
     assert_eq!(
         scene.server.get(&format!("/job/{accepted_since}")).status,
         404,
-        "the backup cannot know of it"
+        "the backup is older than this job"
     );
     eventually("all containers are gone", || {
         scene.containers("tidetable.job").is_empty().then_some(())
     });
     assert_eq!(scene.server.get(&format!("/job/{known}")).json()["status"], "failed");
 
-    // It is seen to once: served again, it is a store like any other.
+    // Reconciliation happens once: after the next start, the store is like any other.
     scene.server.kill();
     let said = scene.server.log().matches("restored backup").count();
     scene.server.up();

@@ -1,10 +1,13 @@
-//! A backup is served while the server that it was taken from had gone on: over the simulated engine, in virtual time, from
-//! a seed.
+//! A backup is served after its original server went on: over the simulated engine, in virtual
+//! time, from a seed.
 //!
-//! Each seed is a story: jobs are submitted; at some moment a backup is taken, by the very code of `tidetable backup`; the
-//! server goes on for a while, with those jobs and new ones, and dies; the engine may be restarted, or its log may
-//! overflow; then the backup is served, killed in mid-step a few times, and left in peace. What counts is the engine's own
-//! record. `SEEDS=10000 cargo test --test restore_simulated` runs more; `SEED=7 …` repeats one.
+//! Each seed is a random run. Jobs are submitted, and at some moment the code of `tidetable backup`
+//! takes a backup. The server goes on for a while, with the same and new jobs, and dies. The engine
+//! may be restarted, or its event log may overflow. Then the backup is served, killed in mid-step a
+//! few times, and left in peace.
+//!
+//! The checks use the engine's own record. `SEEDS=10000 cargo test --test restore_simulated` runs
+//! more; `SEED=7 …` repeats one.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -29,9 +32,9 @@ use tidetable::store::{Filter, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How many seeds are run unless told otherwise.
+/// The default number of seeds; `SEEDS` overrides it.
 const SEEDS: u64 = 60;
-/// More jobs than the engine's log has room for.
+/// More jobs than the engine's event log has room for.
 const FLOOD: usize = 70;
 
 /// Virtual time as a wall clock.
@@ -51,9 +54,9 @@ struct Story {
     engine: SimulatedEngine,
     dir: tempfile::TempDir,
     lives: u64,
-    /// Acknowledged before the backup began.
+    /// Jobs acknowledged before the backup began.
     before: Vec<JobId>,
-    /// Whether the engine's log has all that happened since well before the backup.
+    /// Set while the engine's event log reaches back to well before the backup.
     log_can_tell: bool,
 }
 
@@ -68,7 +71,7 @@ impl Story {
         let engine =
             SimulatedEngine::new(clock.clone(), Settings { seed, costs, ..Settings::default() });
         let rng = StdRng::seed_from_u64(seed);
-        // In memory where there is such a place: how long a disk takes is of no interest here.
+        // The folder is in memory, if possible: the speed of a disk does not matter here.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         Self { seed, rng, clock, engine, dir, lives: 0, before: Vec::new(), log_can_tell: true }
     }
@@ -81,7 +84,7 @@ impl Story {
                 self.engine.restart(self.rng.random_bool(0.5));
                 self.log_can_tell = false;
             }
-            // Nobody serves it for a while, in which some jobs become due.
+            // Nobody serves the backup for a while, and some jobs become due.
             1 => tokio::time::sleep(Duration::from_secs(20)).await,
             _ => {}
         }
@@ -94,13 +97,13 @@ impl Story {
         self.hold(&jobs, &copy);
     }
 
-    /// The server that the backup is taken from: it lives on after that, and then dies in the middle of whatever it does.
+    /// Runs the original server: it takes the backup, goes on, and dies in the middle of its work.
     async fn original(&mut self, original: &Path, copy: &Path) {
         let (handle, running) = self.scheduler(original).await;
         let life = async {
             let first = self.order(None, "true");
             handle.submit(first).await.unwrap();
-            // The log is to reach further back than the backup by more than clocks may differ.
+            // The event log must reach back beyond the backup by more than clocks may differ.
             tokio::time::sleep(Duration::from_secs(8)).await;
             for _ in 0..self.rng.random_range(1..12) {
                 let order = self.random_order();
@@ -168,7 +171,7 @@ impl Story {
                     assert_eq!(
                         handle.store().restored(handle.now()).await.unwrap(),
                         None,
-                        "seed {seed}: it is seen to"
+                        "seed {seed}: the restored mark is cleared"
                     );
                     return jobs;
                 }
@@ -182,7 +185,7 @@ impl Story {
     }
 
     async fn scheduler(&mut self, dir: &Path) -> (Handle, impl Future<Output = ()> + use<>) {
-        // The tasks of the last life are gone once the runtime has come round to them.
+        // The tasks of the last process are gone once the runtime has polled them.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -199,14 +202,14 @@ impl Story {
             settings: Default::default(),
         });
         let running = async move {
-            // Kept here, so that the lock goes with this life.
+            // The store is held here, so its lock is released together with this process.
             let _store = store;
             tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
         };
         (handle, running)
     }
 
-    /// What the restored history says, held against the engine's own record of both servers' doing.
+    /// Compares the restored history with the engine's own record of both servers.
     fn hold(&self, jobs: &[Job], dir: &Path) {
         let seed = self.seed;
         let report = check(dir).unwrap();
@@ -217,7 +220,7 @@ impl Story {
             let attempts = runs.entry(owner.job).or_default();
             attempts.entry(owner.attempt.0).or_default().push(run.ended.map(|(_, code)| code));
         }
-        // Who asks for another attempt of what is unknown says that it may run twice.
+        // A caller that asks for a retry of an unknown end accepts that the job may run twice.
         let consents = |id: &JobId| jobs.iter().any(|job| job.id == *id && consents(job));
         for (job, attempts) in runs.iter().filter(|(id, _)| self.log_can_tell || !consents(id)) {
             for (attempt, ends) in attempts {
@@ -250,11 +253,11 @@ impl Story {
                         "seed {seed}: {job:?}"
                     )
                 }
-                // Where the log can tell, this is only said of what ran.
+                // If the event log reaches back far enough, only a job that ran gets this reason.
                 Outcome::Unknown if end.reason == Some(Reason::Restored) => {
                     assert!(!self.log_can_tell || ran_with.is_some(), "seed {seed}: {job:?}");
                 }
-                // A container that was only made ahead looks like one whose start is not over yet.
+                // A container that was only created ahead looks like one with a pending start.
                 Outcome::Unknown => {
                     assert!(!self.log_can_tell || ran_with.is_some(), "seed {seed}: {job:?}")
                 }
@@ -289,7 +292,7 @@ fn run(seed: u64) {
 }
 
 #[test]
-fn a_backup_that_is_served_runs_nothing_again_that_ran_since() {
+fn restored_backup_repeats_no_run() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,

@@ -1,4 +1,4 @@
-//! Schedules as a caller meets them, against the binary on the simulated engine.
+//! Schedules as a caller sees them, against the binary on the simulated engine.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -8,7 +8,7 @@ use common::Server;
 use serde_json::{Value, json};
 
 #[test]
-fn a_preview_says_what_a_recurrence_means_and_when_it_is_due_over_a_change_of_clocks() {
+fn preview_describes_a_recurrence_across_clock_changes() {
     let server = Server::simulated();
     let nightly = json!({"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "from": "2026-03-27T12:00:00Z", "count": 3});
     let preview = server.post_json("/preview", &nightly).json();
@@ -34,7 +34,7 @@ fn a_preview_says_what_a_recurrence_means_and_when_it_is_due_over_a_change_of_cl
 }
 
 #[test]
-fn a_preview_that_makes_no_sense_is_refused_by_field() {
+fn invalid_preview_names_the_field() {
     let server = Server::simulated();
     for (question, field) in [
         (json!({}), "cron"),
@@ -62,7 +62,7 @@ fn put(server: &Server, name: &str, schedule: &Value, headers: &[(&str, &str)]) 
 }
 
 #[test]
-fn the_next_tick_of_a_schedule_is_a_job_on_the_scheduled_map() {
+fn next_tick_is_a_scheduled_job() {
     let server = Server::simulated();
     let answer =
         put(&server, "nightly", &json!({"job_name": "busybox", "cron": "30 2 * * *"}), &[]);
@@ -71,7 +71,7 @@ fn the_next_tick_of_a_schedule_is_a_job_on_the_scheduled_map() {
     let job = server.get(&format!("/job/{}", said["next_job"].as_str().unwrap())).json();
     assert_eq!((&job["schedule"], &job["status"]), (&json!("nightly"), &json!("scheduled")));
     assert_eq!(job["due_at"], said["next_due_at"]);
-    assert_eq!(said["time_zone"], "UTC", "what was left out is filled in");
+    assert_eq!(said["time_zone"], "UTC", "the default time zone is filled in");
     assert_eq!(
         server.get("/schedules").json()["schedules"]["nightly"],
         server.get("/schedule/nightly").json()
@@ -84,7 +84,7 @@ fn the_next_tick_of_a_schedule_is_a_job_on_the_scheduled_map() {
 }
 
 #[test]
-fn a_changed_schedule_has_one_job_to_come_and_the_one_before_is_taken_off() {
+fn changed_schedule_replaces_its_next_job() {
     let server = Server::simulated();
     let nightly = json!({"job_name": "busybox", "cron": "30 2 * * *"});
     let first = put(&server, "a", &nightly, &[]).json()["next_job"].clone();
@@ -116,7 +116,7 @@ fn a_changed_schedule_has_one_job_to_come_and_the_one_before_is_taken_off() {
 }
 
 #[test]
-fn a_triggered_job_runs_now_and_is_no_tick() {
+fn triggered_job_runs_now_and_is_no_tick() {
     let server = Server::simulated();
     put(
         &server,
@@ -132,7 +132,7 @@ fn a_triggered_job_runs_now_and_is_no_tick() {
 }
 
 #[test]
-fn a_schedule_that_makes_no_sense_is_refused_and_there_is_none() {
+fn invalid_schedule_is_refused_and_not_stored() {
     let server = Server::simulated();
     for (schedule, field) in [
         (json!({"job_name": "busybox"}), "cron"),
@@ -161,7 +161,7 @@ fn a_schedule_that_makes_no_sense_is_refused_and_there_is_none() {
 }
 
 #[test]
-fn schedules_are_listed_by_name_in_pages_and_not_sent_twice() {
+fn schedule_list_is_sorted_paged_and_has_etags() {
     let server = Server::simulated();
     let names: Vec<String> = (0..300).map(|n| format!("s{n:03}")).collect();
     for name in &names {
@@ -188,7 +188,8 @@ fn schedules_are_listed_by_name_in_pages_and_not_sent_twice() {
     let again = |tag: &str| server.call("GET", "/schedules", &[("if-none-match", tag)], b"").status;
     let tag = all.header("etag").unwrap().to_owned();
     assert_eq!(again(&tag), 304);
-    // What moves no job, too: a pause takes its job off, and a change in the pause is the schedule's alone.
+    // The tag also changes without a new job: a pause removes the next job, and a change during the
+    // pause touches only the schedule.
     server.post_form("/schedule/s000/pause", "");
     let paused = server.get("/schedules").header("etag").unwrap().to_owned();
     assert_eq!((again(&tag), again(&paused)), (200, 304));
@@ -197,7 +198,7 @@ fn schedules_are_listed_by_name_in_pages_and_not_sent_twice() {
 }
 
 #[test]
-fn the_forecast_has_jobs_and_ticks_and_warns_where_they_pile_up() {
+fn forecast_lists_jobs_and_ticks_and_warns() {
     let server = Server::start(&["--engine", "simulated"], "[limits]\nmax_running = 2\n", &[]);
     let done = server.submit(json!({"job_name": "busybox", "date": "now", "command": "sleep 1"}));
     server.wait(&done);
@@ -236,7 +237,7 @@ fn the_forecast_has_jobs_and_ticks_and_warns_where_they_pile_up() {
 }
 
 #[test]
-fn the_command_line_applies_one_schedule_or_a_file_of_several_and_says_what_became_of_them() {
+fn command_line_applies_and_manages_schedules() {
     let server = Server::simulated();
     let said = |arguments: &[&str], input: &str| {
         let output = server.cli(&[&["schedule"], arguments].concat(), input);

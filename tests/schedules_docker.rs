@@ -1,5 +1,5 @@
-//! A schedule on a real engine, while the server is killed: every tick is in the ledger once, and each run that it tells of
-//! has written its evidence once.
+//! A schedule on a real engine, while the server is killed: every tick is in the ledger once, and
+//! each run in the ledger has written its evidence once.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -14,10 +14,11 @@ use common::daemon::Daemon;
 use common::{IMAGE, Server, eventually};
 use serde_json::{Value, json};
 
-/// Moments at which the server is killed, in milliseconds after it came up: on a tick, off it, and in between.
+/// The moments of the kills, in milliseconds after the start: on a tick, off a tick, and in
+/// between.
 const KILLS: [u64; 6] = [1_500, 700, 2_950, 1_010, 400, 2_200];
 
-/// A server, and an engine of its own, whose log nobody else fills.
+/// A server, and an engine that no other test uses, since its event log is short.
 struct Scene {
     server: Server,
     _daemon: Daemon,
@@ -25,7 +26,7 @@ struct Scene {
 }
 
 #[test]
-fn each_tick_runs_once_and_is_in_the_ledger_once_though_the_server_is_killed() {
+fn each_tick_runs_once_despite_kills() {
     let (evidence, daemon) = (tempfile::tempdir().unwrap(), Daemon::start());
     let policy = format!("[policies.default]\nallow_mounts = ['{}']", evidence.path().display());
     let mut scene = Scene { server: daemon.server(&policy), _daemon: daemon, evidence };

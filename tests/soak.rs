@@ -1,10 +1,12 @@
-//! A soak: mixed load with kills for as long as one likes, and afterwards memory, file handles, threads, containers and
-//! disk as they were.
+//! A soak test: mixed load with kills for any length of time. Afterwards memory, file handles,
+//! threads, containers and disk have to be as before.
 //!
-//! The first half is rough: the server is killed and replaced, the engine is killed and restarted. In the second half the
-//! server is left alone (a restart would hide what leaks) while its engine still comes and goes; between its beginning
-//! and its end, both at rest, nothing may have grown. Disk grows with history, so it is compared per job. `make soak`
-//! takes an hour (`MINUTES=60`), and leaves its samples in `target/soak.csv`; without it, a minute.
+//! The first half injects faults: the server is killed and replaced, the engine is killed and
+//! restarted. The second half leaves the server alone, because a restart would hide a leak; its
+//! engine still restarts in a long soak. Between the beginning and the end of the second half, both
+//! at rest, nothing may have grown. Disk grows with history, so it is compared per job. `make soak`
+//! takes an hour (`MINUTES=60`) and writes its samples to `target/soak.csv`; otherwise the load
+//! lasts 24 seconds, the test about a minute.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -25,19 +27,21 @@ use common::scene::{Caller, Load, Scene};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-/// What a server at rest may have more of after a while. Memory: glibc's eight arenas for each core keep what each once
-/// needed (of 106 MB that it held after an hour, 25 were in use). Threads: a pool keeps them for some seconds.
+/// The growth that is allowed for a server at rest. Memory: each of glibc's eight arenas per core
+/// keeps the most it ever needed (of 106 MB held after an hour, 25 were in use). Threads: a pool
+/// keeps idle ones for some seconds.
 const SLACK_KIB: u64 = 48 * 1024;
 const SLACK_FILES: u64 = 4;
 const SLACK_THREADS: u64 = 8;
-/// The database's log is written back from four mebibytes on, a little later under load.
+/// The most bytes of write-ahead log. The store checkpoints it at 4 MiB, a little later under load.
 const MOST_WAL: u64 = 16 << 20;
-/// Threads and connections that nobody uses are given up after less. A short soak does not wait so long.
+/// The pause before a sample at rest. Idle threads and connections are closed sooner. A short soak
+/// waits a third of it.
 const QUIET: Duration = Duration::from_secs(15);
-/// How often a sample is taken.
+/// The interval between samples.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 
-/// What the server uses at one moment.
+/// The resources that the server uses at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     rss_kib: u64,
@@ -85,7 +89,7 @@ fn size(path: &Path) -> u64 {
     fs::read_dir(path).map_or(0, |entries| entries.flatten().map(|entry| size(&entry.path())).sum())
 }
 
-/// The soak as it goes.
+/// A running soak test.
 struct Soak {
     scene: Scene,
     load: Load,
@@ -94,7 +98,7 @@ struct Soak {
     csv: fs::File,
     sampled: Instant,
     restarts: usize,
-    /// What those who followed output found wrong with it.
+    /// Jobs with followed output that was wrong.
     misread: Arc<Mutex<Vec<String>>>,
 }
 
@@ -116,7 +120,7 @@ impl Soak {
         Self { scene, load, half, began: now, csv, sampled: now, restarts: 0, misread }
     }
 
-    /// A half of it, in which this is done every now and then.
+    /// Runs one half of the soak, and calls `trouble` at intervals.
     fn go_on(&mut self, mut trouble: impl FnMut(&mut Self)) {
         let every = (self.half / 8).clamp(Duration::from_secs(4), Duration::from_secs(40));
         let (begin, mut next) = (Instant::now(), Instant::now() + every);
@@ -125,7 +129,7 @@ impl Soak {
             if self.sampled.elapsed() >= SAMPLE_EVERY {
                 self.sample();
             }
-            // No trouble so late that a fence would outlast a short soak by much.
+            // The last quarter is without faults, so no fence outlasts a short soak by much.
             if Instant::now() >= next && begin.elapsed() < self.half * 3 / 4 {
                 trouble(self);
                 next = Instant::now() + every;
@@ -140,7 +144,7 @@ impl Soak {
         sample
     }
 
-    /// Lets everything come to its end, and looks at what the server needs then.
+    /// Waits until every job is over and the server is idle, and takes a sample.
     fn rest(&mut self) -> Sample {
         self.load.pause(true);
         self.scene.rest();
@@ -168,7 +172,7 @@ fn is_long(half: Duration) -> bool {
     half > Duration::from_secs(60)
 }
 
-/// All that people do, in about the measure in which they do it.
+/// Returns a random job from a mix of all kinds.
 fn mixed(rng: &mut StdRng) -> Work {
     let plain = Work::plain(rng);
     match rng.random_range(0..20) {
@@ -182,7 +186,7 @@ fn mixed(rng: &mut StdRng) -> Work {
     }
 }
 
-/// Somebody who cares for a job: stops it, cancels it, waits for it, or follows its output.
+/// Acts on a job as its caller: stops it, cancels it, waits for it, or follows its output.
 fn attend(caller: &Caller, job: &Posted, misread: &Arc<Mutex<Vec<String>>>) {
     let (caller, misread, work) = (caller.clone(), misread.clone(), job.work.clone());
     let Some(id) = job.id.clone() else { return };
@@ -204,7 +208,7 @@ fn attend(caller: &Caller, job: &Posted, misread: &Arc<Mutex<Vec<String>>>) {
     });
 }
 
-/// Calls until the job is over.
+/// Repeats the call until the job is over.
 fn insist(caller: &Caller, id: &str, method: &str, path: &str) {
     loop {
         sleep(Duration::from_millis(700));
@@ -216,7 +220,7 @@ fn insist(caller: &Caller, id: &str, method: &str, path: &str) {
     }
 }
 
-/// What has grown between two moments of rest, and should not have: all but history.
+/// Lists the resources that grew between two samples at rest and should not have. History may grow.
 fn grown(before: &Sample, after: &Sample) -> Vec<&'static str> {
     eprintln!("soak: at rest before: {before:?}\nsoak: at rest after:  {after:?}");
     let per_job = (
@@ -239,7 +243,7 @@ fn grown(before: &Sample, after: &Sample) -> Vec<&'static str> {
 }
 
 #[test]
-fn after_a_mixed_load_with_kills_nothing_has_grown_but_history() {
+fn only_history_grows_under_load_with_kills() {
     let minutes: f64 = std::env::var("MINUTES").map_or(0.4, |minutes| minutes.parse().unwrap());
     let mut soak = Soak::begin(Duration::from_secs_f64(minutes * 30.0));
     let mut replaced = 0;
@@ -258,7 +262,7 @@ fn after_a_mixed_load_with_kills_nothing_has_grown_but_history() {
         }
     });
     let mut after = soak.rest();
-    // What is only slow to go, on a machine that does other things as well, has time for it.
+    // Resources that are released slowly on a busy machine get time for it.
     let end = Instant::now() + PATIENCE;
     while !grown(&before, &after).is_empty() && Instant::now() < end {
         sleep(Duration::from_secs(2));

@@ -1,5 +1,5 @@
-//! What is put on the engine ahead of its time: that it is there, that it is what the job needs, that it is taken back when it
-//! is of no use, and that it never runs before it is due. On the simulated engine, in virtual time.
+//! Containers created ahead of time: they exist, fit the job, are removed when useless, and never
+//! start before the due time. The service runs on the simulated engine, in virtual time.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -20,7 +20,7 @@ mod world;
 use world::World;
 
 const BEGIN: i64 = 1_700_002_800;
-/// How long before a job is due its container is made.
+/// The time between a container's creation and its job's due time.
 const AHEAD: Duration = Duration::from_secs(15);
 
 impl World {
@@ -30,7 +30,7 @@ impl World {
         world
     }
 
-    /// One whose engine has this go wrong, the first time.
+    /// Returns a world with an engine that has this fault in the first such call.
     fn where_wrong(call: Call, fault: Fault) -> Self {
         let mut world = Self::staging();
         let faults = Some(nth(call, 0, fault));
@@ -39,7 +39,7 @@ impl World {
         world
     }
 
-    /// What happened to the containers of a job, and at which second of the story.
+    /// Returns the events of a job's containers, with the second of each.
     fn story(&self, job: JobId) -> Vec<(Happened, i64)> {
         let of_job = |it: &Evidence| it.owner.is_some_and(|owner| owner.job == job);
         let second = |at: Timestamp| at.timestamp() - BEGIN;
@@ -52,7 +52,7 @@ impl World {
     }
 }
 
-/// Accepts a job that is due in so many seconds.
+/// Submits a job that is due in `seconds`.
 async fn submit(handle: &Handle, seconds: i64, spec: Value) -> JobId {
     submit_as(handle, "busybox", seconds, spec).await
 }
@@ -73,7 +73,7 @@ async fn ends(handle: &Handle, job: JobId) -> Status {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_is_there_before_its_job_is_due_and_starts_when_it_is() {
+async fn container_is_created_ahead_and_starts_when_due() {
     let mut world = World::staging();
     let (soon, later) = world
         .live(async |handle| {
@@ -95,7 +95,7 @@ async fn a_container_is_there_before_its_job_is_due_and_starts_when_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_made_ahead_where_the_config_says_so() {
+async fn config_can_turn_staging_off() {
     let mut world = World::staging();
     world.settings.stage_ahead = Duration::ZERO;
     let job = world
@@ -109,7 +109,7 @@ async fn nothing_is_made_ahead_where_the_config_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_canceled_leaves_nothing_on_the_engine() {
+async fn canceled_job_leaves_nothing_on_the_engine() {
     let mut world = World::staging();
     let job = world
         .live(async |handle| {
@@ -124,7 +124,7 @@ async fn a_job_that_is_canceled_leaves_nothing_on_the_engine() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_put_off_gives_its_container_back_and_has_another_when_it_is_due_again() {
+async fn rescheduled_job_gets_a_new_container() {
     let mut world = World::staging();
     let job = world
         .live(async |handle| {
@@ -145,11 +145,11 @@ async fn a_job_that_is_put_off_gives_its_container_back_and_has_another_when_it_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definition_that_changes_at_the_last_moment_is_what_runs() {
+async fn definition_changed_at_last_moment_runs() {
     let mut world = World::staging();
     let (job, exit_code) = world
         .live(async |handle| {
-            // A name that stands for nothing when the job is accepted is looked up when it is due.
+            // A name without a definition at acceptance is resolved when the job is due.
             let job = submit_as(&handle, "NIGHTLY", 5, json!({})).await;
             let mut rules = Rules::default();
             for code in [3, 7] {
@@ -178,7 +178,7 @@ async fn a_definition_that_changes_at_the_last_moment_is_what_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_is_not_there_is_pulled_ahead() {
+async fn missing_image_is_pulled_ahead() {
     let mut world = World::staging();
     let job = world
         .live(async |handle| {
@@ -200,7 +200,7 @@ async fn an_image_that_is_not_there_is_pulled_ahead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_be_another_when_the_job_is_due_is_not_fetched_before() {
+async fn pull_always_is_not_staged() {
     let mut world = World::staging();
     let job = world
         .live(async |handle| {
@@ -213,7 +213,7 @@ async fn what_may_be_another_when_the_job_is_due_is_not_fetched_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_life_takes_what_was_made_ahead_and_removes_what_is_of_no_use() {
+async fn next_process_uses_or_removes_staged_containers() {
     let mut world = World::where_wrong(Call::Remove, Fault::Hang(Duration::from_secs(60)));
     let (runs, off) = world
         .live(async |handle| {
@@ -223,7 +223,7 @@ async fn the_next_life_takes_what_was_made_ahead_and_removes_what_is_of_no_use()
             (runs, off)
         })
         .await;
-    // It is put off, and the server is killed before it has taken the container back.
+    // The job is rescheduled, and the server is killed before it removes the container.
     world
         .live(async |handle| {
             handle.reschedule(off, handle.now() + chrono::TimeDelta::seconds(600)).await.unwrap();
@@ -245,7 +245,7 @@ async fn the_next_life_takes_what_was_made_ahead_and_removes_what_is_of_no_use()
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_is_made_ahead_than_can_run() {
+async fn staging_is_limited_to_max_running() {
     let mut world = World::staging();
     world.settings.max_running = 3;
     let jobs = world
@@ -277,7 +277,7 @@ async fn no_more_is_made_ahead_than_can_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_is_still_being_made_when_its_job_is_due_is_waited_for() {
+async fn due_job_waits_for_pending_create() {
     let mut world = World::where_wrong(Call::Create, Fault::Late(Duration::from_secs(4)));
     let job = world
         .live(async |handle| {
@@ -290,7 +290,7 @@ async fn a_container_that_is_still_being_made_when_its_job_is_due_is_waited_for(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_schedule_that_is_paused_takes_its_container_back() {
+async fn pausing_a_schedule_removes_its_staged_container() {
     let mut world = World::staging();
     let name = "tick".parse().unwrap();
     world
@@ -308,13 +308,13 @@ async fn a_schedule_that_is_paused_takes_its_container_back() {
     assert_eq!(what, [Happened::Create, Happened::Destroy]);
 }
 
-/// How many milliseconds after it was due the job's process began.
+/// Returns the delay of the job's process after its due time, in milliseconds.
 fn late(job: &Job) -> i64 {
     (job.state.run().unwrap().started_at - job.due_at).num_milliseconds()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_aims_begins_when_it_is_due_once_it_is_known_how_long_a_start_takes() {
+async fn aimed_job_begins_on_time_after_measured_starts() {
     let mut world = World::staging();
     let costs = Costs {
         start: Duration::from_millis(160),
@@ -350,7 +350,7 @@ async fn a_job_that_aims_begins_when_it_is_due_once_it_is_known_how_long_a_start
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_aims_is_stopped_and_not_canceled_once_its_start_was_called() {
+async fn aimed_job_is_stopped_after_start_was_called() {
     let mut world = World::staging();
     let costs = Costs { start: Duration::from_millis(500), ..Costs::default() };
     world.engine =
@@ -374,7 +374,7 @@ async fn a_job_that_aims_is_stopped_and_not_canceled_once_its_start_was_called()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_aims_and_comes_at_the_last_moment_is_aimed_all_the_same() {
+async fn late_submitted_job_is_still_aimed() {
     let mut world = World::staging();
     let costs = Costs { start: Duration::from_millis(400), ..Costs::default() };
     world.engine =
@@ -385,7 +385,7 @@ async fn a_job_that_aims_and_comes_at_the_last_moment_is_aimed_all_the_same() {
                 let job = submit(&handle, 1, json!({"command": "true"})).await;
                 ends(&handle, job).await;
             }
-            // The dispatcher has gone to rest for a second, and would look again after the `start` was to be called.
+            // The dispatcher sleeps for a second and would wake after the time of the `start` call.
             tokio::time::sleep(Duration::from_millis(100)).await;
             let job = submit(&handle, 1, json!({"command": "true", "aim": true})).await;
             late(&handle.wait(job, Duration::from_secs(60)).await.unwrap())

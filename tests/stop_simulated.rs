@@ -1,5 +1,5 @@
-//! A process that ignores the request to stop ends when its grace does, and no later: the service on the simulated
-//! engine, in virtual time, over restarts.
+//! A process that ignores the stop request ends with its grace period, no later: the service on the
+//! simulated engine, in virtual time, over restarts.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -16,7 +16,7 @@ use world::World;
 
 const BEGIN: i64 = 1_700_002_800;
 
-/// Runs for an hour, whoever asks it to stop.
+/// Returns the spec of a job that runs for an hour and ignores stop requests.
 fn deaf(fields: Value) -> Value {
     let mut spec = json!({"command": ["sh", "-c", "trap '' TERM; sleep 3600"]});
     spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -40,7 +40,7 @@ async fn until(handle: &Handle, id: JobId, status: Status) {
     }
 }
 
-/// How the job ended, and how long after its start, in seconds.
+/// Returns the status, the exit code, and the seconds from start to end.
 async fn end(handle: &Handle, id: JobId) -> (Status, Option<i32>, i64) {
     let job: Job = handle.wait(id, Duration::from_secs(7_200)).await.unwrap();
     let run = job.state.run().unwrap();
@@ -57,7 +57,7 @@ fn grace(text: &str) -> Option<tidetable::domain::units::Span> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn max_timeout_ends_what_has_an_endless_grace() {
+async fn max_timeout_ends_a_job_with_endless_grace() {
     let mut world = World::new(BEGIN);
     world.catalog.policy = toml::from_str("max_timeout = '2s'").unwrap();
     let seen = world
@@ -98,7 +98,7 @@ async fn second_stop_kills_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn grace_of_one_stop_outranks_the_jobs() {
+async fn grace_of_a_stop_overrides_the_jobs_grace() {
     for (of_the_stop, lasts) in [("0s", 0), ("7s", 7), ("5m", 300)] {
         let mut world = World::new(BEGIN);
         let seen = world
@@ -131,7 +131,7 @@ async fn later_grace_never_delays_the_kill() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn timeouts_stop_can_be_hurried() {
+async fn stop_request_shortens_grace_after_timeout() {
     let mut world = World::new(BEGIN);
     let seen = world
         .live(async |handle| {
@@ -146,7 +146,7 @@ async fn timeouts_stop_can_be_hurried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn grace_goes_on_over_a_restart() {
+async fn grace_continues_over_a_restart() {
     for (fields, by_request, status, lasts) in [
         (json!({"stop_grace": "2m"}), true, Status::Stopped, 120),
         (json!({"stop_grace": "2m", "timeout": "10s"}), false, Status::TimedOut, 130),
@@ -163,7 +163,8 @@ async fn grace_goes_on_over_a_restart() {
                 id
             })
             .await;
-        // What a server was killed over is not sent again by itself: each start asks for what is left.
+        // A stop call lost in a kill is not repeated by itself: each new process sends one for the
+        // remaining grace.
         sleep(20).await;
         let seen = world.live(async |handle| end(&handle, id).await).await;
         assert_eq!(seen, (status, Some(137), lasts));

@@ -1,9 +1,10 @@
-//! Torture on real engines: whatever is killed, frozen or cut off, nothing is lost and nothing runs twice.
+//! Torture tests on real engines: after kills, freezes and network cuts, no job is lost and none
+//! runs twice.
 //!
-//! Jobs that leave evidence of their own are submitted all the time, while the server is killed at random moments, and
-//! its engine is killed, frozen and cut off; then all is left in peace, and history is held against the evidence. By
-//! default a short form of two stories is told; `make torture` tells them all, at length. `SEED=7` repeats a plan, as
-//! far as the engines do.
+//! A thread submits jobs that leave evidence, while the server is killed at random moments, and its
+//! engine is killed, frozen and cut off. Once every job is over, history is compared with the
+//! evidence. By default two of the runs take place, in a short form; `make torture` runs all of
+//! them at full length. `SEED=7` repeats a plan, as far as the engines allow.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -17,31 +18,32 @@ use common::evidence::{Allowed, Work};
 use common::scene::Scene;
 use rand::RngExt;
 
-/// What can be done while jobs start, run and end.
+/// The faults that can be injected while jobs start, run and end.
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
-    /// The server is killed.
+    /// Kills the server, and starts it again.
     Server,
-    /// The engine is killed, and started again.
+    /// Kills the engine, and starts it again.
     Engine,
-    /// The engine stands still for a while.
+    /// Freezes the engine for a while.
     Frozen,
-    /// The network to the engine is cut for a while.
+    /// Cuts the network to the engine for a while.
     Network,
 }
 
-/// How much of it.
+/// The length of a run.
 struct Size {
     jobs: usize,
     troubles: usize,
-    /// Between one job and the next, in milliseconds: the long form is not to pile up what the engine cannot run.
+    /// The pause between two jobs, in milliseconds. The long form pauses longer, so jobs do not
+    /// pile up beyond the engine's capacity.
     pause: u64,
-    /// The longest that an engine is away, in milliseconds.
+    /// The longest absence of the engine, in milliseconds.
     away: u64,
 }
 
 impl Size {
-    /// Short, unless `TORTURE=full`.
+    /// Returns the short form, or the full form if `TORTURE=full`.
     fn of(short: (usize, usize), full: (usize, usize)) -> Self {
         let is_full = std::env::var("TORTURE").is_ok_and(|size| size == "full");
         let ((jobs, troubles), pause, away) =
@@ -50,7 +52,7 @@ impl Size {
     }
 }
 
-/// Tells one story, and fails where the promise was broken.
+/// Performs one run, and fails if the promise was broken.
 fn torture(story: &str, daemon: Daemon, troubles: &[Trouble], size: Size, allowed: Allowed) {
     let seed = std::env::var("SEED")
         .map_or_else(|_| rand::random_range(0..1_000_000), |seed| seed.parse().unwrap());
@@ -94,7 +96,8 @@ fn strike(scene: &mut Scene, trouble: Trouble, away: u64) {
     }
 }
 
-/// The engine is away. Half of the time the server dies over that; now and then it takes longer than a fence waits.
+/// Waits while the engine is away. Half of the time also kills the server; now and then waits
+/// longer than a fence.
 fn meanwhile(scene: &mut Scene, away: u64) {
     scene.nap(0..away);
     if scene.rng.random_bool(0.5) {
@@ -107,7 +110,7 @@ fn meanwhile(scene: &mut Scene, away: u64) {
 }
 
 #[test]
-fn the_server_is_killed_at_any_moment() {
+fn server_is_killed_at_random_moments() {
     torture(
         "server killed",
         Daemon::start(),
@@ -118,7 +121,7 @@ fn the_server_is_killed_at_any_moment() {
 }
 
 #[test]
-fn everything_is_killed_frozen_and_cut_off() {
+fn server_and_engine_are_killed_frozen_and_cut() {
     let allowed = Allowed { engine_restarted: true, engine_killed: true };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
     torture(
@@ -132,7 +135,7 @@ fn everything_is_killed_frozen_and_cut_off() {
 
 #[test]
 #[ignore = "long: `make torture`"]
-fn everything_is_killed_frozen_and_cut_off_with_live_restore() {
+fn all_faults_with_live_restore() {
     let allowed = Allowed { engine_killed: true, ..Allowed::default() };
     let troubles = [Trouble::Server, Trouble::Engine, Trouble::Frozen, Trouble::Network];
     torture(
@@ -146,7 +149,7 @@ fn everything_is_killed_frozen_and_cut_off_with_live_restore() {
 
 #[test]
 #[ignore = "long: `make torture`"]
-fn the_engine_is_killed_and_takes_its_containers_along() {
+fn engine_is_killed_with_its_containers() {
     let allowed = Allowed { engine_restarted: true, engine_killed: true };
     torture(
         "engine killed",
@@ -159,7 +162,7 @@ fn the_engine_is_killed_and_takes_its_containers_along() {
 
 #[test]
 #[ignore = "long: `make torture`"]
-fn the_engine_is_killed_and_its_containers_run_on() {
+fn engine_is_killed_and_containers_survive() {
     let allowed = Allowed { engine_killed: true, ..Allowed::default() };
     let size = Size::of((40, 4), (300, 15));
     torture(
@@ -173,14 +176,14 @@ fn the_engine_is_killed_and_its_containers_run_on() {
 
 #[test]
 #[ignore = "long: `make torture`"]
-fn the_engine_stands_still() {
+fn engine_is_frozen() {
     let size = Size::of((40, 4), (300, 15));
     torture("engine frozen", Daemon::over_tls(false), &[Trouble::Frozen], size, Allowed::default());
 }
 
 #[test]
 #[ignore = "long: `make torture`"]
-fn the_network_to_the_engine_is_cut() {
+fn network_to_the_engine_is_cut() {
     let size = Size::of((40, 4), (300, 15));
     torture("network cut", Daemon::over_tls(false), &[Trouble::Network], size, Allowed::default());
 }

@@ -1,5 +1,6 @@
-# A peer at its best: APScheduler's timer, the engine's own library without the inspections of its friendlier half, and threads enough.
-# Reads lines of [[key, due in nanoseconds], ...].
+# A peer at its best settings: APScheduler's timer, the engine's own library at its low level (which
+# skips the inspects of the high level), and enough threads. Reads lines of [[key, due in
+# nanoseconds], ...].
 import datetime
 import json
 import sys

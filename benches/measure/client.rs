@@ -1,4 +1,5 @@
-//! HTTP/1.1 as bare as it goes, so that the caller costs as little as it can: one connection that is kept, and a body that is counted.
+//! A minimal HTTP/1.1 client, so that the caller costs little. It keeps one connection open, and
+//! only counts the bytes of a body.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{PATIENCE, Server};
 
-/// As much as is read at once.
+/// The size of one read, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 pub struct Client {
@@ -14,7 +15,7 @@ pub struct Client {
     line: String,
 }
 
-/// An answer whose body is still to be read.
+/// The head of an answer. The body is still unread.
 pub struct Head {
     pub status: u16,
     pub etag: String,
@@ -26,7 +27,7 @@ enum Length {
     Chunked,
 }
 
-/// How a body came: its first byte and its last, after the request.
+/// The arrival of a body: the times of its first and last byte after the request, and its size.
 #[derive(Clone, Copy)]
 pub struct Came {
     pub first_byte: Duration,
@@ -39,7 +40,7 @@ impl Client {
         Self::with_buffer(server, BUFFER_BYTES)
     }
 
-    /// One of a great many.
+    /// Creates a client with a small buffer, for use in large numbers.
     pub fn small(server: &Server) -> Self {
         Self::with_buffer(server, 4 * 1024)
     }
@@ -76,7 +77,7 @@ impl Client {
         }
     }
 
-    /// A whole answer, of which only the size is kept.
+    /// Reads a whole answer, and keeps only its size and times.
     pub fn get(&mut self, path: &str, headers: &str) -> (Head, Came) {
         let begun = Instant::now();
         let head = self.send("GET", path, headers);
@@ -97,7 +98,7 @@ impl Client {
         (head, Came { first_byte: first_byte.unwrap_or(total), total, bytes })
     }
 
-    /// The next piece of a body that is shown as it comes; none when it is over.
+    /// Returns the next piece of a streamed body. `None` at its end.
     pub fn next(&mut self, head: &Head) -> Option<Vec<u8>> {
         let mut piece = vec![0; self.piece(head, 0)?];
         self.reader.read_exact(&mut piece).unwrap();

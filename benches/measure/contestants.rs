@@ -1,7 +1,7 @@
-//! Who is measured: the limit, the service, and peers at their best settings.
+//! The subjects of the measurements: the limit, the service, and peers at their best settings.
 //!
-//! All get the same: keys, and when each is due. The limit is the engine's API, called at that instant by a timer of the kernel, for a
-//! container that is there already.
+//! Every subject gets the same keys and due times. The limit is a call of the engine's API at the
+//! due time, by a timer of the kernel, for a container that exists already.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -18,20 +18,21 @@ use crate::lab::{LABEL, Lab, now_ns, until};
 use crate::ofelia::Ofelia;
 use crate::vast::{self, Vast};
 
-/// A program for the peer that is a library of another language.
+/// The program that drives a peer in Python.
 const APSCHEDULER: &str = include_str!("apscheduler.py");
-/// All are told this much ahead, and so much more for each job: more than it takes to tell.
+/// The lead between the last submission and the due time, and the further lead for each job. Both
+/// exceed the time that a submission takes.
 const LEAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(30));
-/// Once nothing has been heard of any container for so long, a peer will not start what it has not started.
+/// The time without an event of any container after which a peer is taken to start no more jobs.
 const SILENCE: Duration = Duration::from_secs(15);
-/// What the driver says of its steps, for the profile.
+/// The log filter that makes the driver log its steps, for the profile.
 const LOG: &str = "info,tidetable::scheduler::driver=debug";
 
 pub enum Contestant {
-    /// `start` of a container that was made before.
+    /// The `start` of a container that was created before.
     PreparedStart,
     Tidetable(Tidetable),
-    /// What `cron` and `systemd-run` do, with a timer that is exact.
+    /// The commands of `cron` and `systemd-run`, with an exact timer.
     DockerRun,
     ApScheduler(ApScheduler),
     Ofelia(Ofelia),
@@ -48,17 +49,18 @@ impl Contestant {
         }
     }
 
-    /// Whether it is here for comparison: not what the ratios are about.
+    /// Returns whether the subject is only here for comparison, so that no ratio is about it.
     pub fn is_peer(&self) -> bool {
         !matches!(self, Self::PreparedStart | Self::Tidetable(_))
     }
 
-    /// Whether what it is told can be due at whole seconds only.
+    /// Returns whether the subject accepts due times in whole seconds only.
     pub fn knows_only_seconds(&self) -> bool {
         matches!(self, Self::Ofelia(_))
     }
 
-    /// Makes what has to be there before these are due.
+    /// Creates everything that has to exist before the jobs are due. Returns an item for each job,
+    /// or none.
     pub async fn prepare(&self, lab: &Lab, keys: &[String]) -> Vec<String> {
         match self {
             Self::PreparedStart => lab.create_all(keys).await,
@@ -67,7 +69,7 @@ impl Contestant {
         }
     }
 
-    /// Has each of these started when it is due.
+    /// Arranges that each job starts at its due time.
     pub fn plan(&self, lab: &Lab, keys: &[String], due: &[i64], prepared: Vec<String>) {
         match self {
             Self::PreparedStart => {
@@ -84,7 +86,8 @@ impl Contestant {
         }
     }
 
-    /// Those of these that it has started, or ever will.
+    /// Waits for the starts, and returns the keys of the jobs that started. A peer may never start
+    /// some of them.
     pub async fn ran(&self, lab: &Lab, keys: &[String]) -> Vec<String> {
         if self.is_peer() {
             lab.wait_until_silence(keys, SILENCE, |life| life.started).await;
@@ -94,7 +97,7 @@ impl Contestant {
         keys.iter().filter(|key| lab.life(key).started.is_some()).cloned().collect()
     }
 
-    /// Whether containers of its jobs are there until they are put away.
+    /// Returns whether the containers of ended jobs stay until they are removed.
     pub fn leaves_containers(&self) -> bool {
         match self {
             Self::PreparedStart => true,
@@ -103,7 +106,7 @@ impl Contestant {
         }
     }
 
-    /// Puts away what would stay. The containers of these have ended.
+    /// Removes everything that would stay. The containers of these jobs have ended.
     pub async fn end(&self, lab: &Lab, keys: &[String]) {
         match self {
             Self::PreparedStart => lab.clear(keys).await,
@@ -116,13 +119,14 @@ impl Contestant {
     }
 }
 
-/// A whole second that is far enough ahead for so many jobs to be told.
+/// Returns a whole second that leaves enough time to submit this many jobs.
 pub fn soon(jobs: usize) -> i64 {
     const SECOND: i64 = 1_000_000_000;
     (now_ns() + nanos(LEAD.0) + nanos(LEAD.1) * count_of(jobs)) / SECOND * SECOND + SECOND
 }
 
-/// Figures of jobs that were due before all was told say nothing.
+/// Warns if the jobs were due before all were submitted, because their figures would be
+/// meaningless.
 pub fn warn_if_late(due: i64, name: &str) {
     if now_ns() >= due {
         eprintln!("{name} was told too late: its figures say nothing");
@@ -163,7 +167,7 @@ fn docker_run(lab: &Lab, label: &str) -> Command {
     command
 }
 
-/// `xargs -P`, which starts with the first; gives when.
+/// Runs `xargs -P`, which starts with the first key at once. Returns the time of its begin.
 pub fn xargs(lab: &Lab, keys: &[String], concurrency: usize) -> i64 {
     let run = docker_run(lab, &format!("{LABEL}={{}}"));
     let mut xargs = Command::new("xargs");
@@ -179,13 +183,14 @@ pub fn xargs(lab: &Lab, keys: &[String], concurrency: usize) -> i64 {
     begun
 }
 
-/// The service, as a process.
+/// The service, as a process of its own.
 pub struct Tidetable {
     name: String,
     pub server: Server,
-    /// Whether its jobs are to begin at their due time, not to be started then.
+    /// True if jobs have `aim`: their processes should be running at the due time, not started
+    /// then.
     pub aims: bool,
-    /// The jobs that were submitted: id, key and due time.
+    /// The submitted jobs: id, key, and due time in nanoseconds.
     pub jobs: Mutex<Vec<(String, String, i64)>>,
 }
 
@@ -194,7 +199,7 @@ impl Tidetable {
         Self::start(lab, "tidetable", LOG)
     }
 
-    /// One in whose store so many others wait.
+    /// Creates a service with this many other jobs waiting in its store.
     pub fn among(lab: &Lab, waiting: u32) -> Self {
         let mut service = Self::start(lab, &format!("tidetable, {waiting} waiting"), LOG);
         service.server.terminate();
@@ -207,14 +212,14 @@ impl Tidetable {
         service
     }
 
-    /// One whose jobs have `aim`.
+    /// Creates a service that submits its jobs with `aim`.
     pub fn aiming(lab: &Lab) -> Self {
         let mut service = Self::start(lab, "tidetable, aim", LOG);
         service.aims = true;
         service
     }
 
-    /// One that says no more than usual.
+    /// Creates a service with the usual log level.
     pub fn quiet(lab: &Lab) -> Self {
         Self::start(lab, "tidetable", "info")
     }
@@ -247,7 +252,7 @@ impl Drop for Tidetable {
     }
 }
 
-/// APScheduler with the engine's own library, as a process.
+/// APScheduler with the engine's own Python library, as a process.
 pub struct ApScheduler {
     name: String,
     child: Child,
@@ -255,7 +260,7 @@ pub struct ApScheduler {
 }
 
 impl ApScheduler {
-    /// With so many threads to run jobs in.
+    /// Starts the process with this many threads for jobs.
     pub fn new(lab: &Lab, python: &Path, threads: usize) -> Self {
         let mut child = Command::new(python)
             .args(["-u", "-c", APSCHEDULER, IMAGE, &lab.network, LABEL, &threads.to_string()])

@@ -1,6 +1,8 @@
-//! A herd: many jobs due at one instant, until all have ended and until all their containers are gone.
+//! Measures a herd: many jobs due at one instant, until all have ended and all their containers are
+//! gone.
 //!
-//! The limits are found first (`raw.rs`). Then they and the service take turns, and who begins changes; each peer has one turn.
+//! The limits are found first (`raw.rs`). The limits and the service then take turns, in a changing
+//! order. Each peer has one turn.
 
 use serde_json::{Map, Value, json};
 
@@ -15,11 +17,12 @@ use crate::{machine, plot, profile};
 enum Worker {
     Limit(Way),
     Xargs(usize),
-    /// Told before what is due at the instant.
+    /// A subject that gets its jobs before the instant.
     Told(Contestant),
 }
 
-/// How many were started at all, and seconds until all of them had ended and were gone; of who leaves them there, not the latter.
+/// The number of jobs that started, and the seconds until all had ended and were gone. `gone` is
+/// `None` for a subject that leaves its containers.
 #[derive(Clone, Copy)]
 struct Took {
     ran: usize,
@@ -59,7 +62,7 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
     report
 }
 
-/// The limits first.
+/// Returns the subjects, with the limits first.
 fn workers(lab: &Lab, found: &Found, options: &Options) -> Vec<Worker> {
     let at_once = found.everything.starts;
     let mut told = vec![Contestant::Tidetable(Tidetable::new(lab))];
@@ -145,12 +148,12 @@ fn rows(
     Value::Object(rows.iter().map(|(name, row)| (name.clone(), row.json(&rows[0].1))).collect())
 }
 
-/// Jobs a second, by the median of its turns.
+/// Returns the jobs per second, as the median of the turns.
 fn rate(took: &[Took]) -> f64 {
     Figures::of(&took.iter().map(|took| took.ran as f64 / took.ended).collect::<Vec<_>>()).median
 }
 
-/// Each beside both limits, which are the first two.
+/// Prints each rate relative to both limits, which are the first two.
 fn print_rates(rates: &[(String, f64)]) {
     eprintln!(
         "\n| herd | jobs a second | beside the limit | beside the limit of containers made before |"

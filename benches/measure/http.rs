@@ -1,7 +1,8 @@
-//! A light HTTP client: one prepared request, sent again and again over connections that stay open.
+//! A light HTTP client that sends one prepared request repeatedly over open connections.
 //!
-//! It shares the processors with the server it loads, so it does as little as can be: one thread, no library between it and the
-//! socket, and of an answer only its status and its length are read.
+//! The client shares the processors with the server under load, so it does little. It runs on one
+//! thread, uses the socket without a library, and reads only the status and the length of an
+//! answer.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,10 +12,10 @@ use futures::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// An answer that takes longer is none.
+/// The longest time that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is sent, and the status it is answered with.
+/// A prepared request, and the status that its answer must have.
 pub struct Request {
     bytes: Vec<u8>,
     status: u16,
@@ -31,13 +32,14 @@ impl Request {
     }
 }
 
-/// How it went: how long each request took, in milliseconds, and how many were answered a second.
+/// The result of a load: the time of each request in milliseconds, and the answers per second.
 pub struct Answered {
     pub each_ms: Vec<f64>,
     pub a_second: f64,
 }
 
-/// Sends so many of these, over so many connections at once, and before it a tenth as many that do not count.
+/// Sends `count` requests over this many connections at once. A tenth as many are sent before it
+/// and not counted.
 pub fn load(url: &str, request: &Request, connections: usize, count: usize) -> Answered {
     let address = url.strip_prefix("http://").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -49,7 +51,8 @@ pub fn load(url: &str, request: &Request, connections: usize, count: usize) -> A
         let a_second = each_ms.len() as f64 / begun.elapsed().as_secs_f64();
         Ok::<_, io::Error>(Answered { each_ms, a_second })
     };
-    // The caller is itself a task; a runtime cannot be entered from within another on one thread.
+    // The caller is itself a task. A thread cannot enter a runtime within another one, so this uses
+    // a new thread.
     std::thread::scope(|scope| scope.spawn(|| runtime.block_on(loading)).join().unwrap()).unwrap()
 }
 
@@ -109,7 +112,7 @@ impl Connection {
     }
 }
 
-/// How long an answer is with its head, once all of the head is there.
+/// Returns the length of an answer with its head, or `None` while the head is incomplete.
 fn length(answer: &[u8]) -> Option<usize> {
     const LENGTH: &[u8] = b"\r\ncontent-length: ";
     let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")?;

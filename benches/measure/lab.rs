@@ -1,8 +1,10 @@
-//! The engine under measurement, and what its own events say of the benchmark's containers.
+//! A probe of the engine under measurement. It records the engine's events for the benchmark's
+//! containers.
 //!
-//! Each container, whoever makes it, carries a key in a label, or, made by a peer that knows no labels, in a name of the image that only it
-//! uses. Of each key the first start, the end and the removal are kept, by the
-//! engine's clock, in nanoseconds: everybody is judged by the same witness.
+//! Each container carries a key in a label. A peer that cannot set labels gets an image name of its
+//! own for each container, and that name carries the key. For each key, the probe keeps the first
+//! start, the end and the removal, by the engine's clock in nanoseconds. All subjects are thus
+//! measured by the same clock.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,14 +21,14 @@ use tokio::sync::watch;
 
 use crate::common::IMAGE;
 
-/// The label that has a container's key.
+/// The label that holds a container's key.
 pub const LABEL: &str = "bench.key";
-/// Before a key, in the name of an image.
+/// The prefix of a key in an image name.
 const ALIAS: &str = "bench/";
-/// How long an engine may do nothing that was waited for.
+/// The longest time without an event while events are expected.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What an engine said of one container, in nanoseconds since 1970.
+/// The engine's events for one container, in nanoseconds since 1970. `None`: no such event yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Life {
     pub started: Option<i64>,
@@ -34,22 +36,23 @@ pub struct Life {
     pub removed: Option<i64>,
 }
 
-/// An engine, and a listener to its events.
+/// An engine, with a listener to its events.
 pub struct Lab {
     pub docker: Docker,
     pub network: String,
-    /// Tells this run's containers from those of any other.
+    /// The prefix of this run's keys, which separates them from other runs.
     run: String,
     lives: Arc<Mutex<HashMap<String, Life>>>,
     heard: watch::Receiver<u64>,
 }
 
-/// The wall clock, in nanoseconds.
+/// Returns the wall-clock time in nanoseconds since 1970.
 pub fn now_ns() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
 }
 
-/// Waits for an instant of the wall clock, as exactly as the kernel can: the runtime's own timers know milliseconds.
+/// Waits for an instant of the wall clock with the precision of the kernel. The runtime's own
+/// timers count in milliseconds.
 pub async fn until(instant_ns: i64) {
     let wait = move || {
         std::thread::sleep(Duration::from_nanos(u64::try_from(instant_ns - now_ns()).unwrap_or(0)))
@@ -66,7 +69,7 @@ impl Lab {
         tokio::spawn(listen(docker.clone(), lives.clone(), tell));
         let run = format!("{}-{}", std::process::id(), now_ns());
         let lab = Self { docker, network: network.to_owned(), run, lives, heard };
-        // The listener's request has left when it has heard of one container; the engine is warm then, too.
+        // The listener is connected once it has reported a container. The engine is also warm then.
         let probe = lab.key("probe", 0);
         while lab.life(&probe).removed.is_none() {
             let id = lab.create(&probe).await;
@@ -78,12 +81,12 @@ impl Lab {
         lab
     }
 
-    /// A key that nobody else has.
+    /// Returns a key that is unique across runs.
     pub fn key(&self, whose: &str, number: usize) -> String {
         format!("{}/{whose}/{number}", self.run)
     }
 
-    /// A container that is ready to be started.
+    /// Creates a container that is ready to start, and returns its id.
     pub async fn create(&self, key: &str) -> String {
         let body = ContainerCreateBody {
             image: Some(IMAGE.to_owned()),
@@ -99,7 +102,7 @@ impl Lab {
         self.docker.create_container(Some(options), body).await.unwrap().id
     }
 
-    /// Gives the image one more name.
+    /// Adds a name for the image, which carries the key.
     pub async fn name_image(&self, key: &str) {
         let options = TagImageOptionsBuilder::default().repo(&alias(key)).tag("latest").build();
         self.docker.tag_image(IMAGE, Some(options)).await.unwrap();
@@ -114,13 +117,13 @@ impl Lab {
         self.docker.remove_container(id, Some(options)).await.unwrap();
     }
 
-    /// Such a container for each of these.
+    /// Creates a container for each key, and returns their ids.
     pub async fn create_all(&self, keys: &[String]) -> Vec<String> {
         let one = |key: String| async move { self.create(&key).await };
         futures::stream::iter(keys.to_vec()).map(one).buffered(2).collect().await
     }
 
-    /// Removes the containers of these that are still there.
+    /// Removes the containers of these keys that still exist.
     pub async fn clear(&self, keys: &[String]) {
         let filters = HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
@@ -131,7 +134,7 @@ impl Lab {
                 .is_some_and(|key| keys.contains(&key))
             {
                 let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-                // The engine may be removing it itself.
+                // The engine may be removing the container itself.
                 let _gone =
                     self.docker.remove_container(&container.id.unwrap(), Some(options)).await;
             }
@@ -142,7 +145,7 @@ impl Lab {
         self.lives.lock().unwrap().get(key).copied().unwrap_or_default()
     }
 
-    /// When this had happened to each of these.
+    /// Waits until the event has happened for each key, and returns its times.
     pub async fn wait(
         &self,
         keys: &[String],
@@ -160,7 +163,8 @@ impl Lab {
         seen
     }
 
-    /// When this had happened to each of these, or to those it happened to before nothing was heard of any container for so long.
+    /// Waits until the event has happened for each key, or no event of any container came for
+    /// `silence`. Returns the times; `None` for a key without the event.
     pub async fn wait_until_silence(
         &self,
         keys: &[String],
@@ -180,7 +184,7 @@ impl Lab {
     }
 }
 
-/// A name of the image that only the container of this key uses.
+/// Returns the image name that only the container of this key uses.
 pub fn alias(key: &str) -> String {
     format!("{ALIAS}{key}")
 }

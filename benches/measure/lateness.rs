@@ -1,9 +1,12 @@
-//! Lateness: from the due time to the engine's own start event.
+//! Measures lateness: the time from the due time to the engine's own start event.
 //!
-//! Everybody has a turn of some jobs. At one a second, those that the ratios are about share their turns: each has its own part of every
-//! second, which is long enough for a container to come and go, and the parts change with each turn. At ten a second each has turns of
-//! its own, and who begins changes. A turn is over when all its containers are gone, so that nobody pays for another's. Its first second
-//! is not counted: the engine has been idle before it.
+//! Every subject has turns of several jobs. At one job per second, the subjects of the ratios share
+//! their turns. Each has its own part of every second, long enough for a container to start and
+//! end, and the parts change with each turn. At ten per second, each subject has turns of its own,
+//! in a changing order.
+//!
+//! A turn is over when all its containers are gone, so that no subject is slowed by another. The
+//! first second of a turn is not counted, because the engine was idle before it.
 
 use std::time::Duration;
 
@@ -16,12 +19,12 @@ use crate::ofelia::Ofelia;
 use crate::report::{Figures, table};
 use crate::{machine, plot, profile};
 
-/// Between one turn and the next.
+/// The pause between two turns.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Threads of a peer: as many as are ever in flight here.
+/// The number of threads of a peer: as many as are ever in flight here.
 const THREADS: usize = 32;
 
-/// At one a second and at ten.
+/// Measures at one job per second and at ten.
 pub async fn run(lab: &Lab, options: &Options) -> Value {
     let all = contestants(lab, options);
     let mut report = Map::new();
@@ -32,7 +35,8 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
     json!(report)
 }
 
-/// Jobs with `aim`, in the number that it takes to see that none is early; beside the limit, a fifth as many.
+/// Measures jobs with `aim`, enough of them to show that none starts early. The limit gets a fifth
+/// as many.
 pub async fn aim(lab: &Lab, options: &Options) -> Value {
     const RATE: usize = 4;
     let all = [Contestant::PreparedStart, Contestant::Tidetable(Tidetable::aiming(lab))];
@@ -42,7 +46,7 @@ pub async fn aim(lab: &Lab, options: &Options) -> Value {
     Value::Object(at(lab, &all, RATE, jobs, options).await)
 }
 
-/// At so many a second: tables, a plot, and the same as JSON.
+/// Measures at one rate. Prints tables, draws a plot, and returns the same as JSON.
 async fn at(
     lab: &Lab,
     all: &[Contestant],
@@ -84,7 +88,7 @@ async fn at(
     report
 }
 
-/// The limit first.
+/// Returns the subjects, with the limit first.
 fn contestants(lab: &Lab, options: &Options) -> Vec<Contestant> {
     let mut all = vec![Contestant::PreparedStart, Contestant::Tidetable(Tidetable::new(lab))];
     if options.waiting > 0 {
@@ -106,7 +110,7 @@ fn contestants(lab: &Lab, options: &Options) -> Vec<Contestant> {
     all
 }
 
-/// How late the jobs of each were, in milliseconds.
+/// Returns the lateness of each subject's jobs in milliseconds.
 async fn measure(
     lab: &Lab,
     all: &[Contestant],
@@ -132,7 +136,7 @@ async fn measure(
     late
 }
 
-/// One turn of these, which share its seconds.
+/// Runs one turn of these subjects, which share its seconds.
 async fn measure_turn(
     lab: &Lab,
     all: &[Contestant],
@@ -165,7 +169,8 @@ async fn measure_turn(
     tokio::time::sleep(PAUSE).await;
 }
 
-/// How late each of these was, when all are over and gone; nothing of those that a peer did not start at all.
+/// Returns the lateness of each job in milliseconds, once all containers are gone. `None` for a job
+/// that a peer did not start.
 async fn lateness(lab: &Lab, who: &Contestant, keys: &[String], due: &[i64]) -> Vec<Option<f64>> {
     let ran = who.ran(lab, keys).await;
     if ran.len() < keys.len() {
@@ -180,7 +185,8 @@ async fn lateness(lab: &Lab, who: &Contestant, keys: &[String], due: &[i64]) -> 
     keys.iter().zip(due).map(late).collect()
 }
 
-/// When each is due, of those that have this part of each period; where only seconds are known, all of a second at its beginning.
+/// Returns the due times of the jobs in this part of each period. A subject that accepts only
+/// seconds gets all jobs of a second at its beginning.
 fn due_times(
     who: &Contestant,
     base: i64,

@@ -1,4 +1,4 @@
-//! On what it was measured: said with the figures, which mean nothing without it.
+//! Describes the machine and the engine. Figures mean nothing without this description.
 
 use std::process::Command;
 
@@ -34,18 +34,18 @@ fn first_line(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
 
-/// How many want the processors, over the last one, five and fifteen minutes.
+/// Returns the load averages over the last 1, 5 and 15 minutes.
 pub fn load() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// The version of the engine's own client, where there is one.
+/// Returns the version of the engine's own client. `None` if it is not installed.
 pub fn docker_client() -> Option<String> {
     said("docker", &["version", "--format", "{{.Client.Version}}"])
 }
 
-/// What a program says, on one line.
+/// Returns the output of a program on one line. `None` if the program fails.
 pub fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)

@@ -1,21 +1,34 @@
-//! What the service costs, beside the limit and beside peers: one module for each question.
+//! Measures the cost of the service beside the limit and beside peers, with one module for each
+//! question.
 //!
-//! The server is a process of its own that is spoken to over HTTP. `lateness`, `herd`, `overhead` and `aim` ask what the service adds to
-//! the engine at `DOCKER_HOST`; what is measured is what the engine's own events say, for everybody: the same image, network and machine,
-//! in turns within one run. Beside it: the limit, which is the engine's API called with nothing around it, and peers. Tables on stderr,
-//! JSON on stdout, plots in `PLOTS` (target/bench).
+//! The server is a process of its own, and the benchmark calls it over HTTP. `lateness`, `herd`,
+//! `overhead` and `aim` measure the service's addition to the engine at `DOCKER_HOST`. For every
+//! subject, the figures come from the engine's own events. All subjects have the same image,
+//! network and machine, in turns within one run. The limit is the engine's API, called with nothing
+//! around it. Tables go to stderr, JSON to stdout, and plots to `PLOTS` (target/bench).
 //!
-//! `submit`, `remember` and `read` ask what accepting, keeping and showing jobs costs; they need no engine.
+//! `submit`, `remember` and `read` measure the cost of accepting, keeping and showing jobs. They
+//! need no engine.
 //!
-//! `make bench`, or `make bench-NAME` for one of them. From the environment: `REQUESTS` (20000 a turn: `submit`), `JOBS` (200) and `PEER_JOBS` (20) at either rate, `WAITING`
-//! (1000000: so many jobs in a second server's store), `AIM` (0; 1: jobs with `aim` beside the others; `make bench-aim`: so many, 1000),
-//! `HERD` (200), `OVERHEAD` (1000 jobs), `ROUNDS` (4 and 3), `NETWORK` (host: the fastest there is), `PEERS` (a Python that has
-//! APScheduler and docker), `OFELIA` and `OFELIA_NETRESEARCH` (programs), `SHORT=1` (whether it works, no figures).
+//! Run `make bench`, or `make bench-NAME` for one of them. Environment variables, with defaults:
 //!
-//! `make bench-read` needs no engine: `SIZES` (1000,100000,1000000: jobs in the stores that are read), `ROUNDS` (5). `make bench-watch`:
-//! `IDLE` (30: seconds that a server is left at rest), `REAL` (200: containers that are watched).
+//! - `REQUESTS` (20000): requests in a turn of `submit`
+//! - `JOBS` (200) and `PEER_JOBS` (20): jobs at either rate
+//! - `WAITING` (1000000): jobs in the store of a second server, and in the large store of `submit`
+//!   and `remember`
+//! - `AIM` (0): 1 adds jobs with `aim` to the others; for `make bench-aim` their number (1000)
+//! - `HERD` (200): jobs due at one instant
+//! - `OVERHEAD` (1000): jobs with counted processor time
+//! - `ROUNDS` (4 turns, 3 herds, 5 rounds of `read`)
+//! - `NETWORK` (host, the fastest there is)
+//! - `PEERS`: a Python with APScheduler and docker
+//! - `OFELIA` and `OFELIA_NETRESEARCH`: programs
+//! - `SIZES` (1000,100000,1000000): jobs in the stores of `read`
+//! - `IDLE` (30): seconds that a server of `watch` is left at rest
+//! - `REAL` (200): containers that `watch` watches
+//! - `SHORT=1`: only checks that everything works, without usable figures
 //!
-//! `cargo test` runs all of it in the short form: every figure is there, whatever it is.
+//! `cargo test` runs everything in the short form, and checks that every figure exists.
 
 #![allow(
     unreachable_pub,
@@ -53,58 +66,58 @@ mod submit;
 mod vast;
 mod watch;
 
-/// All that can be measured.
+/// The names of all measurements.
 const ALL: [&str; 8] =
     ["lateness", "aim", "herd", "overhead", "submit", "remember", "read", "watch"];
 
-/// How long it is measured.
+/// The size and duration of the measurements.
 pub struct Options {
-    /// Jobs at one a second, and at ten a second; without any, that rate is left out.
+    /// The jobs at one per second, and at ten per second. 0 leaves that rate out.
     pub jobs: [usize; 2],
-    /// Jobs of a peer, at either rate.
+    /// The jobs of a peer, at either rate.
     pub peer_jobs: usize,
-    /// Jobs that wait in the store of a second server; none: there is no second one.
+    /// The jobs that wait in the store of a second server. 0: no second server.
     pub waiting: u32,
-    /// Jobs that are due at one instant.
+    /// The jobs that are due at one instant.
     pub herd: usize,
-    /// Whether jobs with `aim` are measured beside the others.
+    /// True to measure jobs with `aim` beside the others.
     pub aims: bool,
-    /// How many of them where they are all that is measured.
+    /// The jobs with `aim` in the measurement of `aim` alone.
     pub aim: usize,
-    /// Jobs whose processor time is counted.
+    /// The jobs with counted processor time.
     pub overhead: usize,
-    /// Jobs in the large store of those that ask what many of them cost.
+    /// The jobs in the large store of the measurements that need one.
     pub many: u32,
-    /// Requests of a turn over the most connections.
+    /// The requests of a turn over the largest number of connections.
     pub requests: usize,
-    /// In how many turns a rate's jobs are split.
+    /// The number of turns into which the jobs of a rate are split.
     pub turns: usize,
-    /// How often each works off the herd.
+    /// The number of times that each subject works off the herd.
     pub herds: usize,
-    /// How many starts at once are tried in search of the limit.
+    /// The numbers of simultaneous starts to try in the search of the limit.
     pub concurrencies: Vec<usize>,
-    /// What all containers are on.
+    /// The network of all containers.
     pub network: String,
-    /// A Python with the peers' packages.
+    /// A Python with the packages of the peers. `None`: without these peers.
     pub python: Option<PathBuf>,
-    /// Both Ofelias, or those that are there.
+    /// The Ofelia programs. Empty: without these peers.
     pub ofelias: Vec<PathBuf>,
-    /// Where plots go; none: there are none.
+    /// The folder for plots. `None`: no plots.
     pub plots: Option<PathBuf>,
-    /// How many jobs are in the stores that are read.
+    /// The numbers of jobs in the stores that are read.
     pub sizes: Vec<u32>,
-    /// How often all of a store is read.
+    /// The number of times that each whole store is read.
     pub rounds: usize,
-    /// For how long it is polled.
+    /// The duration of the polling by callers.
     pub polled: Duration,
-    /// How many single jobs are read.
+    /// The number of single jobs that are read.
     pub reads: usize,
-    /// How much is watched.
+    /// The size and duration of `watch`.
     pub watched: watch::Watched,
 }
 
 impl Options {
-    /// As long as it takes to see that everything works.
+    /// Returns the smallest options with which every measurement runs.
     pub fn short() -> Self {
         let (jobs, turns, herds, concurrencies) = ([2, 0], 1, 1, vec![4]);
         let (waiting, herd, overhead, network) = (1_000, 8, 10, "none".to_owned());
@@ -177,7 +190,8 @@ impl Options {
     }
 }
 
-/// Measures these, and gives what was seen. An engine is needed only by those that ask one.
+/// Runs these measurements and returns their figures. Connects to an engine only for a measurement
+/// that needs one.
 pub async fn run(what: &[&str], options: &Options) -> Value {
     let mut report = Map::from_iter([("machine".to_owned(), machine::describe())]);
     let mut lab = None;
@@ -207,7 +221,7 @@ fn sizes(list: String) -> Vec<u32> {
     list.split(',').map(|size| size.parse().unwrap()).collect()
 }
 
-/// The engine, which is asked who it is when it is first needed.
+/// Returns the engine. The first call connects to it and describes it.
 async fn engine<'a>(
     lab: &'a mut Option<lab::Lab>,
     report: &mut Map<String, Value>,
@@ -226,7 +240,7 @@ async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let wanted: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|wanted| !wanted.starts_with("--")).collect();
-    // cargo says `--bench` to every benchmark, and not to a test.
+    // cargo passes `--bench` to every benchmark, but not to a test.
     if arguments.iter().any(|argument| argument == "--bench") {
         println!(
             "{}",
@@ -237,7 +251,7 @@ async fn main() {
     }
 }
 
-/// As a test, which a filter may leave out, as it does with others.
+/// Runs as a test. A filter may leave out measurements, as with other tests.
 async fn every_row_has_figures(filters: &[&str]) {
     let asked = |what: &&str| filters.is_empty() || filters.contains(what);
     let asked: Vec<&str> = ALL.into_iter().filter(asked).collect();

@@ -1,9 +1,12 @@
 //! Two peers that are programs of their own: Ofelia, and netresearch's Ofelia.
 //!
-//! Both know dates only as cron has them, in whole seconds, and read them from a file when they start. Each job gets the one second that
-//! it is due in, of one day of the year, and the program is ended when the turn is over. Neither can have a container of its own on the
-//! network `host`, so there are two ways to have a job run: from an image, on the engine's own network; and, at its best, by starting a
-//! container that was made before, on the network that everybody has.
+//! Both accept only cron dates in whole seconds, and read them from a file when they start. Each
+//! job gets the one second in which it is due, on one day of the year. The program is ended after
+//! its turn.
+//!
+//! Neither program can create a container on the network `host`. A job therefore has two variants.
+//! It runs from an image on the engine's default network. Or, at its best, it starts a container
+//! that was created before on the common network.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,11 +21,12 @@ use tempfile::NamedTempFile;
 use crate::lab::{Lab, alias};
 use crate::machine::said;
 
-/// netresearch's looks for containers with labels, unless told otherwise: nobody else does, so it need not either.
+/// The arguments for netresearch's Ofelia. By default it watches for containers with labels. No
+/// other subject does so, and therefore it need not either.
 const NETRESEARCH_AT_ITS_BEST: [&str; 3] =
     ["--docker-no-poll", "--docker-events=false", "--log-level=error"];
 
-/// How long it may be silent before it removes a container that has ended.
+/// The longest silence before the removal of a container that has ended.
 const REMOVAL: Duration = Duration::from_secs(5);
 
 pub struct Ofelia {
@@ -34,7 +38,7 @@ pub struct Ofelia {
 }
 
 impl Ofelia {
-    /// One that starts containers that were made before, and one that makes them.
+    /// Returns both variants: with containers that were created before, and from an image.
     pub fn both(program: &Path) -> [Self; 2] {
         [true, false].map(|prepared| {
             let path = program.to_str().unwrap();
@@ -64,7 +68,8 @@ impl Ofelia {
         self.prepared
     }
 
-    /// What has to be there before a job is due; gives what each is to start.
+    /// Creates everything that has to exist before a job is due. Returns the config lines of each
+    /// job.
     pub async fn prepare(&self, lab: &Lab, keys: &[String]) -> Vec<String> {
         let one = |key: String| async move {
             if self.prepared {
@@ -80,12 +85,12 @@ impl Ofelia {
         futures::stream::iter(keys.to_vec()).map(one).buffered(2).collect().await
     }
 
-    /// Starts it with these jobs.
+    /// Starts the program with these jobs.
     pub fn plan(&self, keys: &[String], due: &[i64], what: &[String]) {
         let mut config = NamedTempFile::new().unwrap();
         for ((key, due), what) in keys.iter().zip(due).zip(what) {
             let schedule = cron(*due);
-            // netresearch's names the container after the job.
+            // netresearch's Ofelia names the container after the job.
             let name = format!("bench-{}", key.replace('/', "."));
             write!(config, "[job-run \"{name}\"]\nschedule = {schedule}\n{what}\n").unwrap();
         }
@@ -100,7 +105,8 @@ impl Ofelia {
         *self.daemon.lock().unwrap() = Some((child, config));
     }
 
-    /// Ends it when it has removed what it made, and puts away what was prepared.
+    /// Ends the program after it has removed its containers, and removes everything that was
+    /// prepared.
     pub async fn end(&self, lab: &Lab, keys: &[String]) {
         if !self.prepared {
             lab.wait_until_silence(keys, REMOVAL, |life| life.removed).await;
@@ -127,7 +133,7 @@ impl Drop for Ofelia {
     }
 }
 
-/// What the original says of itself, at the end of its help.
+/// Returns the commit that the original Ofelia prints at the end of its help.
 fn commit(program: &str) -> String {
     let help =
         Command::new(program).args(["daemon", "--help"]).output().expect("OFELIA names a program");
@@ -141,7 +147,7 @@ fn commit(program: &str) -> String {
         .to_owned()
 }
 
-/// A second of a day of every year.
+/// Returns the cron expression of one second on one day of every year.
 fn cron(due: i64) -> String {
     let at = DateTime::from_timestamp_nanos(due);
     format!("{} {} {} {} {} *", at.second(), at.minute(), at.hour(), at.day(), at.month())

@@ -1,7 +1,8 @@
-//! Overhead: the service's processor time for each job beside the engine's.
+//! Measures overhead: the service's processor time for each job, relative to the engine's.
 //!
-//! Short jobs at a steady rate, everything counted from the first submission until the last container is gone. The same containers by
-//! raw calls, in turns with it, say what of the engine's own time is the service's doing.
+//! Short jobs run at a steady rate. Everything counts, between the first submission and the removal
+//! of the last container. The same containers run by raw calls in turns with the service. The
+//! difference is the part of the engine's own time that the service causes.
 
 use std::time::Duration;
 
@@ -12,13 +13,13 @@ use crate::contestants::{Tidetable, count_of, nanos, soon};
 use crate::lab::{Lab, until};
 use crate::processor::{self, Engine};
 
-/// From one job to the next.
+/// The time between two jobs.
 const PERIOD: Duration = Duration::from_millis(100);
 const TURNS: usize = 2;
-/// Of so many jobs, one by raw calls.
+/// The divisor for the number of jobs that are run by raw calls.
 const RAW_SHARE: usize = 5;
 
-/// Seconds of processor time for so many jobs.
+/// The processor time for this many jobs, in seconds.
 #[derive(Clone, Copy, Default)]
 struct Spent {
     jobs: usize,
@@ -63,7 +64,7 @@ async fn measure(
         )
     };
     let before = spent();
-    // The later ones are told while the first are run.
+    // Later jobs are submitted while the first ones run.
     let first = soon(0);
     let due: Vec<i64> = (0..jobs).map(|n| first + nanos(PERIOD) * count_of(n)).collect();
     match service {
@@ -75,7 +76,7 @@ async fn measure(
     Spent { jobs, service: after.0 - before.0, engine: after.1 - before.1 }
 }
 
-/// Each is created, started and removed by a call.
+/// Creates, starts and removes each container by one call each.
 async fn run_raw(lab: &Lab, keys: &[String], due: &[i64]) {
     let one = |(key, due): (&String, &i64)| {
         let (key, due) = (key.clone(), *due);

@@ -1,4 +1,4 @@
-//! The plots, as SVG.
+//! Draws the plots as SVG.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (900, 500);
 
-/// How large a share of the jobs was started within how many milliseconds.
+/// Draws the share of jobs that started within a number of milliseconds.
 pub fn shares(file: &Path, rows: &[(String, Vec<f64>)]) {
     let most = rows.iter().flat_map(|(_, late)| late).copied().fold(1.0, f64::max);
     let root = canvas(file);
@@ -40,10 +40,11 @@ pub fn shares(file: &Path, rows: &[(String, Vec<f64>)]) {
     root.present().unwrap();
 }
 
-/// A name, and points.
+/// A name with its points.
 pub type Line = (String, Vec<(f64, f64)>);
 
-/// Jobs a second: the engine's API by how many starts are made at once, and each of these.
+/// Draws jobs per second: the engine's API by the number of simultaneous starts, and each subject
+/// as a level line.
 pub fn rates(file: &Path, search: Vec<Line>, rows: &[(String, f64)]) {
     let tried = || search.iter().flat_map(|(_, points)| points);
     let most = tried()
@@ -75,7 +76,7 @@ pub fn rates(file: &Path, search: Vec<Line>, rows: &[(String, f64)]) {
     root.present().unwrap();
 }
 
-/// What grows with how much there is, both on a logarithmic scale.
+/// Draws quantities that grow with the number of jobs, on logarithmic axes.
 pub fn growth(file: &Path, x: &str, y: &str, lines: &[(String, Vec<(f64, f64)>)]) {
     let points = || lines.iter().flat_map(|(_, points)| points).copied();
     let range = |of: fn((f64, f64)) -> f64| {

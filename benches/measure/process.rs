@@ -1,32 +1,33 @@
-//! What the kernel says of the server's process: its processor time and its memory.
+//! Reads the processor time and memory of the server's process from the kernel.
 
 use std::time::Duration;
 
 use crate::common::Server;
 
-/// Of a kernel's tick; the same on every Linux.
+/// The kernel's ticks in a second, the same on every Linux.
 const TICKS_A_SECOND: f64 = 100.0;
-/// A server that has used less than this for so long has nothing left to do of its own accord.
+/// The processor time in seconds, and the period. A server that uses less in this period has
+/// finished its background work.
 const CALM: (f64, Duration) = (0.02, Duration::from_millis(500));
 const CALM_LOOKS: usize = 120;
 
-/// Seconds of processor time since its start.
+/// Returns the processor time since the start, in seconds.
 pub fn cpu_s(server: &Server) -> f64 {
     let stat = read(server, "stat");
-    // The name, in brackets, may hold anything.
+    // The name, in brackets, may contain any character.
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
     let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
     (ticks(11) + ticks(12)) / TICKS_A_SECOND
 }
 
-/// Memory of a process, in MiB.
+/// The memory of a process, in MiB.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Memory {
-    /// All that it has in memory, the program itself included.
+    /// The memory in use, the program itself included.
     pub resident: f64,
-    /// Of that, what is not a file's.
+    /// The part of `resident` that does not belong to a file.
     pub own: f64,
-    /// The most it had since its start, or since [`forget_peak`].
+    /// The largest `resident` since the start, or since [`forget_peak`].
     pub peak: f64,
 }
 
@@ -39,7 +40,7 @@ pub fn forget_peak(server: &Server) {
     std::fs::write(path(server, "clear_refs"), "5").unwrap();
 }
 
-/// Waits until it is idle: after its start it reads a large store once as a whole.
+/// Waits until the server is idle. After its start, a server reads a large store completely once.
 pub fn calm(server: &Server) {
     for _ in 0..CALM_LOOKS {
         let before = cpu_s(server);

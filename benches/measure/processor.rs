@@ -1,14 +1,16 @@
-//! Whose processor time it was: that of one process, and that of an engine with all that it starts.
+//! Counts processor time: of one process, and of an engine with all processes that it starts.
 //!
-//! A shim is nobody's child, and runc is its own: only a control group sees them all. So dockerd and containerd are put into one while
-//! they are measured, and back afterwards. Where that cannot be, it is the two of them with the children they have reaped.
+//! A shim is a child of neither daemon, and runc is a child of its shim, so only a control group
+//! covers all of them. dockerd and containerd are moved into a control group for the measurement,
+//! and back afterwards. Where this is not possible, only both processes and the children that they
+//! have reaped are counted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
 
-/// Clock ticks a second, in what Linux says to programs.
+/// The clock ticks in a second, as Linux reports times to programs.
 const TICKS: f64 = 100.0;
 
 /// An engine on this machine.
@@ -18,7 +20,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Who listens at this socket, and its containerd. Nothing of an engine elsewhere.
+    /// Returns the process that listens at this socket, with its containerd. `None` for an engine
+    /// on another machine.
     pub async fn at(docker_host: &str) -> Option<Self> {
         let socket = UnixStream::connect(docker_host.strip_prefix("unix://")?).await.ok()?;
         let dockerd = u32::try_from(socket.peer_cred().ok()?.pid()?).ok()?;
@@ -33,7 +36,7 @@ impl Engine {
         Some(Self { pids, group })
     }
 
-    /// What `seconds` counts.
+    /// Returns the names of the processes that `seconds` covers.
     pub fn counted(&self) -> &'static str {
         match self.group {
             Some(_) => "dockerd, containerd, shims, runc",
@@ -51,20 +54,20 @@ impl Engine {
     }
 }
 
-/// Seconds that this process has had, without its children.
+/// Returns the processor time of this process in seconds, without its children.
 pub fn seconds(pid: u32) -> f64 {
     stat(pid).map_or(0.0, |stat| ticks(&stat, 11..13))
 }
 
-/// A control group of the benchmark's own, below the root of those that count processor time.
+/// A control group of the benchmark, below the root of the groups that count processor time.
 struct Group {
     folder: PathBuf,
-    /// Where its processes were.
+    /// The group in which the processes were before.
     before: PathBuf,
 }
 
 impl Group {
-    /// Of these processes, if this machine lets us.
+    /// Moves these processes into a new group. `None` if this machine does not allow it.
     fn of(pids: &[u32]) -> Option<Self> {
         let of_v1 = ["cpuacct", "cpu,cpuacct"]
             .into_iter()
@@ -106,7 +109,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         for pid in fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default().lines()
         {
-            // It may have ended.
+            // The process may have ended.
             let _gone = fs::write(self.before.join("cgroup.procs"), pid);
         }
         if let Err(error) = fs::remove_dir(&self.folder) {
@@ -132,7 +135,8 @@ fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
 }
 
-/// The fields after the name, which may have spaces: the state is the first.
+/// Returns the fields after the process name, which may contain spaces. The first field is the
+/// state.
 fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())

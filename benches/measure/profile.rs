@@ -1,4 +1,5 @@
-//! Where the service's time goes: the driver says in its log which step it takes when, and a step lasts until the next.
+//! Shows how the service spends its time. The driver logs each step when the step begins, and a
+//! step lasts until the next.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,10 +10,10 @@ use crate::contestants::Tidetable;
 use crate::lab::Lab;
 use crate::report::Figures;
 
-/// What each step took, in milliseconds, in the order in which they are taken.
+/// The duration of each step in milliseconds, in the order of the steps.
 pub type Steps = Vec<(String, Figures)>;
 
-/// From the due time to the engine's own start event.
+/// Returns the steps between the due time and the engine's own start event.
 pub fn to_start(lab: &Lab, service: &Tidetable) -> Steps {
     let said = said(service);
     let mut took = Took::default();
@@ -29,7 +30,7 @@ pub fn to_start(lab: &Lab, service: &Tidetable) -> Steps {
     took.steps()
 }
 
-/// Everything, from the claim to the end.
+/// Returns all steps, between the claim and the end.
 pub fn all(service: &Tidetable) -> Steps {
     let mut took = Took::default();
     for steps in said(service).values() {
@@ -84,7 +85,7 @@ impl Took {
     }
 }
 
-/// Each job's steps, with when they began.
+/// Reads each job's steps from the log, with the time at which each began.
 fn said(service: &Tidetable) -> HashMap<String, Vec<(i64, String)>> {
     let mut said: HashMap<String, Vec<(i64, String)>> = HashMap::new();
     for line in service.server.log().lines() {
@@ -100,7 +101,7 @@ fn said(service: &Tidetable) -> HashMap<String, Vec<(i64, String)>> {
     said
 }
 
-/// `Record(Intend(ContainerId("…")))` is `Record Intend`.
+/// Shortens a step: `Record(Intend(ContainerId("…")))` becomes `Record Intend`.
 fn name(step: &str) -> String {
     let words: Vec<&str> = step
         .split(|letter: char| !letter.is_alphanumeric())

@@ -1,8 +1,12 @@
-//! The limit of a herd: the engine's API called as is fastest here, which is found by search.
+//! The limit of a herd: the engine's API, called in the fastest way on this machine. A search finds
+//! that way.
 //!
-//! Creating and starting are two queues with a number at once of their own. The end of each is heard in the one stream of events, and
-//! containers are removed when all have ended, or each when it has. There are two limits. A herd that nobody knew of before has everything
-//! to do at its instant; of one that was known, what is to run can be there already, and only the starts are left.
+//! Creates and starts are two queues, each with its own number of simultaneous calls. The end of
+//! each container is read from the one stream of events. Containers are removed when all have
+//! ended, or each one when it has ended.
+//!
+//! There are two limits. For a herd that was unknown before, all work falls on its instant. For a
+//! herd that was known, the containers can exist already, and only the starts remain.
 
 use serde_json::{Map, Value, json};
 
@@ -13,24 +17,24 @@ use crate::Options;
 use crate::lab::{Lab, now_ns};
 use crate::plot::Line;
 
-/// Removals at once. They cost the engine little.
+/// The number of simultaneous removals. They cost the engine little.
 const REMOVALS: usize = 8;
 
-/// One way to work off a herd.
+/// A way to work off a herd.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Way {
-    /// So many creates at once; none: the containers are there before.
+    /// The number of simultaneous creates. `None`: the containers exist before the instant.
     pub creates: Option<usize>,
     pub starts: usize,
-    /// Each is removed when it has ended, not all at last.
+    /// True to remove each container when it has ended, instead of all at the end.
     pub removes_early: bool,
 }
 
-/// What the search has found.
+/// The result of the search.
 pub struct Found {
     pub everything: Way,
     pub prepared: Way,
-    /// Every way that was tried, with jobs a second.
+    /// Every way that was tried, with its jobs per second.
     tried: Vec<(Way, f64)>,
 }
 
@@ -48,7 +52,8 @@ impl Way {
         }
     }
 
-    /// Gives when it began. All have ended and are gone afterwards.
+    /// Works off the herd, and returns the time of its begin. Afterwards all containers have ended
+    /// and are gone.
     pub async fn work_off(self, lab: &Lab, keys: &[String]) -> i64 {
         let prepared = if self.creates.is_none() { lab.create_all(keys).await } else { Vec::new() };
         let (made, to_start) = unbounded_channel();
@@ -118,8 +123,9 @@ fn received<T>(receiver: UnboundedReceiver<T>) -> impl futures::Stream<Item = T>
     })
 }
 
-/// First how many starts at once, then how many creates beside them, then whether to remove early. The best two of either kind are tried
-/// again, so that luck is not the limit.
+/// Searches the number of simultaneous starts, then that of creates, and then whether to remove
+/// early. The best two ways of either kind are tried again, so that the limit is not the result of
+/// luck.
 pub async fn search(lab: &Lab, options: &Options) -> Found {
     let mut search = Search { lab, jobs: options.herd.div_ceil(2), tried: Vec::new() };
     for starts in &options.concurrencies {
@@ -176,7 +182,7 @@ impl Search<'_> {
         self.tried.push((way, rate));
     }
 
-    /// The ways of a kind, the best first, each by the mean of its tries.
+    /// Returns the ways of a kind, the best first, by the mean of their rates.
     fn best(&self, kind: impl Fn(&Way) -> bool) -> Vec<Way> {
         let mut ways: Vec<(Way, f64)> =
             means(&self.tried).into_iter().filter(|(way, _)| kind(way)).collect();
@@ -215,7 +221,8 @@ impl Found {
         })
     }
 
-    /// Jobs a second by how many starts are made at once, a line for each number of creates.
+    /// Returns jobs per second by the number of simultaneous starts, with a line for each number of
+    /// creates.
     pub fn lines(&self) -> Vec<Line> {
         let means = means(&self.tried);
         let of = |creates: Option<usize>| {

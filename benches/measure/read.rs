@@ -1,7 +1,9 @@
-//! Reading: all of `GET /jobs` at three sizes, what a caller that polls costs, one job, and a page.
+//! Measures reads: the whole of `GET /jobs` at three sizes, the cost of a caller that polls, one
+//! job, and a page.
 //!
-//! The limit of a listing is the same JSON from memory, without store or HTTP, on one thread: of the jobs as the service has them in
-//! memory, through the API's own shape; and of that shape made before, which is the serializer alone. Limit and service take turns.
+//! The limit of a listing is the same JSON written from memory on one thread, without store and
+//! HTTP. One limit writes the service's jobs through the API's own view. The other writes views
+//! that exist already, which is the serializer alone. Limit and service take turns.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -24,30 +26,31 @@ use crate::report::{Figures, markdown};
 use crate::vast::{self, Vast};
 use crate::{plot, process};
 
-/// So many jobs are in memory for the limit, and are written again and again: more than any cache holds.
+/// The number of jobs in memory for the limit, more than any cache holds. They are written
+/// repeatedly.
 const IN_MEMORY: usize = 100_000;
-/// Of ten jobs one is over.
+/// The divisor for the number of jobs that are over: a tenth of all jobs.
 const OVER: u32 = 10;
-/// Callers at once that poll.
+/// The numbers of callers that poll at the same time.
 const POLLERS: [usize; 2] = [1, 16];
 const PAGE: usize = 100;
 
-/// What was seen at one size.
+/// The figures for one size of the store.
 struct Seen {
     jobs: u32,
-    /// Listings, as they are and with gzip.
+    /// The listings, plain and with gzip.
     plain: Vec<Came>,
     gzip: Vec<Came>,
-    /// Seconds for the same from jobs in memory, and from views in memory.
+    /// The seconds for the same JSON from jobs in memory, and from views in memory.
     jobs_s: Vec<f64>,
     views_s: Vec<f64>,
-    /// MiB before a listing, and at most during it.
+    /// The memory in MiB before a listing, and its peak during the listing.
     idle_mib: f64,
     peak_mib: f64,
     peak_gzip_mib: f64,
-    /// Answers 304 a second, by how many ask.
+    /// The 304 answers per second, for each number of callers.
     unchanged: Vec<f64>,
-    /// Milliseconds.
+    /// The time of one read in milliseconds.
     job_ms: Figures,
     page_ms: Figures,
 }
@@ -126,7 +129,7 @@ fn measure(jobs: u32, options: &Options) -> Seen {
     }
 }
 
-/// The first jobs of the store, as many as the limit has in memory.
+/// Returns the first jobs of the store, as many as the limit keeps in memory.
 fn in_memory(place: &Path) -> Vec<Job> {
     let (store, _writer) =
         SqliteStore::open(place, Threads::Inline, InstanceId::new([7; 16])).unwrap();
@@ -146,7 +149,7 @@ fn in_memory(place: &Path) -> Vec<Job> {
     tokio::runtime::Handle::current().block_on(read)
 }
 
-/// The id of the waiting job of this number, as the store was built.
+/// Returns the id of the waiting job with this number, as the store was built.
 fn id(number: usize) -> String {
     format!("01{number:030x}")
 }
@@ -159,7 +162,7 @@ fn list(client: &mut Client, server: &Server, headers: &str, most_mib: &mut f64)
     came
 }
 
-/// Seconds until so many of these were written as one object, as a listing has them.
+/// Returns the seconds for writing this many jobs as one object, in the form of a listing.
 fn written<'a, T, V: serde::Serialize>(
     jobs: u32,
     these: &'a [T],
@@ -178,7 +181,7 @@ fn written<'a, T, V: serde::Serialize>(
     begun.elapsed().as_secs_f64()
 }
 
-/// Answers 304 a second that so many callers get.
+/// Returns the 304 answers per second that this many callers get.
 fn poll(server: &Server, callers: usize, during: Duration) -> f64 {
     let etag = Client::new(server).get(&format!("/jobs?limit={PAGE}"), "").0.etag;
     let asks = |_| {
@@ -201,7 +204,7 @@ fn poll(server: &Server, callers: usize, during: Duration) -> f64 {
     f64::from(answers) / during.as_secs_f64()
 }
 
-/// What each of these takes, one after the other, in milliseconds.
+/// Measures the time of each path, one after the other, in milliseconds.
 fn asked(client: &mut Client, paths: impl Iterator<Item = String>) -> Figures {
     let took: Vec<f64> = paths
         .map(|path| {
@@ -226,7 +229,7 @@ fn median(values: &[f64]) -> f64 {
 }
 
 impl Seen {
-    /// How fast a listing is beside the same from memory: 1 is as fast.
+    /// Returns the speed of a listing relative to the same JSON from memory. 1 is equally fast.
     fn beside(&self, limit_s: &[f64]) -> f64 {
         median(limit_s) * 1_000.0 / median(&totals_ms(&self.plain))
     }

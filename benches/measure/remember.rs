@@ -1,9 +1,13 @@
-//! Remember: what jobs cost that are not looked at. Memory, the time from a start to the first answer, and the disk, for none, a thousand,
-//! a hundred thousand and a million jobs that wait, for a million that are over, and for ten thousand that run.
+//! Measures the footprint of jobs that are not read: memory, time from a start to the first answer,
+//! and disk.
 //!
-//! Each is a server of its own, started again in every turn; who begins changes. The first answers are those to `GET /healthz` and to
-//! `GET /jobs?limit=1`, from before the process is there. Memory is read when 1,000 jobs were listed and then asked for one by one, and
-//! what a start leaves to be done beside the service is done.
+//! The stores hold no jobs, a thousand, a hundred thousand and a million that wait, a million that
+//! are over, or ten thousand that run. Each store has a server of its own, which is started again
+//! in every turn, in a changing order.
+//!
+//! The first answers are `GET /healthz` and `GET /jobs?limit=1`, measured from before the process
+//! exists. Memory is read after 1,000 jobs were listed and read one by one, and the background work
+//! of the start is done.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,15 +28,15 @@ const LISTED: usize = 1_000;
 const RUNNING: &str = r#"{"job_name": "busybox", "date": "now", "command": ["sleep", "36000"]}"#;
 const WAITING: &str = r#"{"job_name": "busybox", "date": "30h", "command": ["true"]}"#;
 
-/// A store of one size, and what was seen of it.
+/// A store of one size, with its figures.
 struct Size {
     name: String,
     jobs: u32,
     server: Server,
-    /// Milliseconds to the first answer of each kind, of each turn.
+    /// The milliseconds to the first answer of each kind, for each turn.
     healthz: Vec<f64>,
     page: Vec<f64>,
-    /// A submit over one connection, p50 and p99 of each turn.
+    /// The time of a submit over one connection, for each turn.
     submit: Vec<Figures>,
     disk: u64,
     memory: Option<Memory>,
@@ -65,8 +69,9 @@ impl Size {
         Self::of(format!("{} {status}", waiting + over), waiting + over, server)
     }
 
-    /// Running, and killed over it. The engine dies with its server, so that all are found to be gone after the next start: that is
-    /// more work than to find them running.
+    /// Creates a store of running jobs, and kills its server. The engine dies with the server, so
+    /// the next start finds every container gone. This is more work than to find the containers
+    /// running.
     fn running(jobs: u32) -> Self {
         let config = format!("[limits]\nmax_running = {jobs}\nmax_starting = 256");
         let server = Server::start(&["--engine", "simulated"], &config, &[]);
@@ -105,7 +110,7 @@ impl Size {
         }
     }
 
-    /// One start, and what follows it.
+    /// Starts the server once for each kind of first answer, and measures everything that follows.
     fn start(&mut self, submits: usize) {
         let first = |server: &mut Server, path: &str| {
             server.kill();
@@ -133,7 +138,7 @@ impl Size {
     }
 }
 
-/// The bytes of the database and its log.
+/// Returns the size of the database and its log, in bytes.
 fn used(dir: &Path) -> u64 {
     let file = |name: String| std::fs::metadata(dir.join(name)).map_or(0, |file| file.len());
     file(FILE.to_owned()) + file(format!("{FILE}-wal"))
@@ -141,7 +146,7 @@ fn used(dir: &Path) -> u64 {
 
 fn table(sizes: &[Size]) -> Value {
     let empty = &sizes[0];
-    // Beside the same turn's empty store.
+    // Each value is compared with the empty store in the same turn.
     let beside = |of: &[f64], empty: &[f64]| {
         Figures::of(&of.iter().zip(empty).map(|(of, empty)| of / empty).collect::<Vec<_>>()).median
     };

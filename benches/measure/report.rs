@@ -1,8 +1,8 @@
-//! Figures of a row of measurements, and the table that sets them beside the limit.
+//! Figures of a series of measurements, and the table that compares them with the limit.
 
 use serde_json::{Value, json};
 
-/// What is kept of many measurements, in their unit.
+/// The summary of many measurements, in their unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
     pub count: usize,
@@ -16,7 +16,8 @@ impl Figures {
     pub fn of(values: &[f64]) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        // The smallest that so many are not above: of a hundred, the p99 is the one but last.
+        // The nearest rank: the smallest value that at least `percent` of the values do not exceed.
+        // The p99 of a hundred values is the second largest.
         let at = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
         Self { count: sorted.len(), min: sorted[0], median: at(50), p99: at(99), max: at(100) }
     }
@@ -31,7 +32,7 @@ impl Figures {
     }
 }
 
-/// Prints the rows, each beside the first, which is the limit, as Markdown.
+/// Prints the rows as Markdown, each relative to the first row, which is the limit.
 pub fn table(title: &str, rows: &[(String, Figures)]) {
     let Some((_, limit)) = rows.first() else { return };
     let width = rows
@@ -57,7 +58,7 @@ pub fn table(title: &str, rows: &[(String, Figures)]) {
     }
 }
 
-/// Prints rows of cells as they go into a document.
+/// Prints a Markdown table of cells for a document.
 pub fn markdown(what: &str, columns: &[String], rows: &[(String, Vec<String>)]) {
     eprintln!("\n| {what} | {} |\n|---|{}", columns.join(" | "), "---|".repeat(columns.len()));
     for (name, cells) in rows {

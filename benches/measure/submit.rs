@@ -1,9 +1,11 @@
-//! Submit: durable `POST /job` a second, and how long one takes, over 1, 16 and 64 connections.
+//! Measures submits: durable `POST /job` per second and the time of one, over 1, 16 and 64
+//! connections.
 //!
-//! Two servers, one with an empty store and one with a million jobs that wait. Beside them two limits: the same server's routes that
-//! only parse and answer (the same request, refused for its date; `POST /preview`; the faster counts), which is what HTTP can do here, and
-//! the same rows written by SQLite with nothing around it, in batches, which is what the disk can do. In turns; ratios are those of
-//! one turn, and of these the median.
+//! There are two servers: with an empty store, and with a million jobs that wait. They are compared
+//! with two limits. The limit of HTTP is the same server's calls that only parse and answer: the
+//! same request, refused for its date, or `POST /preview`; the faster one counts. The limit of the
+//! disk is the same rows, written by SQLite alone in batches. All take turns. A ratio compares
+//! values of one turn, and the median over the turns is shown.
 
 use std::time::Instant;
 
@@ -20,7 +22,7 @@ use crate::report::Figures;
 use crate::vast::{self, Vast};
 use crate::{Options, process};
 
-/// How many connections; of the requests of the last, so many parts fall to each.
+/// The numbers of connections, each with the divisor for its number of requests.
 const CONNECTIONS: [(usize, usize); 3] = [(1, 8), (16, 2), (64, 1)];
 
 const JOB: &str = r#"{"job_name": "busybox:latest", "date": "30h", "command": ["true"]}"#;
@@ -29,7 +31,7 @@ const PAST_JOB: &str =
     r#"{"job_name": "busybox:latest", "date": "20-06-2021 13:25:28", "command": ["true"]}"#;
 const DATE: &str = r#"{"date": "30h"}"#;
 
-/// Who answers what.
+/// A request, with the store that it goes to and the expected status.
 struct Row {
     name: &'static str,
     store: Store,
@@ -63,7 +65,7 @@ const ROWS: [Row; 5] = [
         status: 201,
     },
 ];
-/// Of these, the first two parse only; and the one that the others are set beside.
+/// The rows that only parse. `EMPTY` is the row with which the others are compared.
 const PARSES: std::ops::Range<usize> = 0..2;
 const EMPTY: usize = 2;
 
@@ -91,7 +93,8 @@ pub fn run(options: &Options) -> Value {
     json!({"over_http": rows, "disk": disk(options), "memory_mib": memory})
 }
 
-/// A server in whose store so many wait, when it has looked at all of them.
+/// Returns a server with this many waiting jobs in its store, after the background work of its
+/// start.
 fn full(waiting: u32) -> Server {
     let mut server = Server::simulated();
     server.terminate();
@@ -105,7 +108,7 @@ fn full(waiting: u32) -> Server {
     server
 }
 
-/// Each once, and each time another begins. The empty store is new in each turn.
+/// Measures each row once, in an order that depends on the turn. Every turn has a new empty store.
 fn one_turn(full: &Server, connections: usize, count: usize, turn: usize) -> Vec<Answered> {
     let mut answered: Vec<Option<Answered>> = ROWS.iter().map(|_| None).collect();
     for place in 0..ROWS.len() {
@@ -142,7 +145,7 @@ fn told(connections: usize, waiting: u32, turns: &[Vec<Answered>]) -> Value {
     json!({"connections": connections, "rows": rows.collect::<Vec<_>>()})
 }
 
-/// The same rows by SQLite alone: one thread, one transaction for so many.
+/// Writes the same rows by SQLite alone: one thread, with a batch of jobs in each transaction.
 fn disk(options: &Options) -> Value {
     eprintln!(
         "\n| SQLite alone, jobs in a transaction | a second | a transaction, p50 ms | p99 ms |\n|---|---|---|---|"

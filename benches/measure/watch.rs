@@ -1,7 +1,9 @@
-//! Watching: what jobs that run, callers that wait for an end and callers that follow output cost while little happens.
+//! Measures the cost of watching while little happens: jobs that run, callers that wait for an end,
+//! callers that follow output.
 //!
-//! Processor time and memory are the server's own, as the kernel counts them. On the simulated engine that engine is in them, too. The
-//! limit of a line's way to a follower is the engine's own stream of the same container, followed by as many.
+//! Processor time and memory are the server's own, as counted by the kernel. On the simulated
+//! engine, they include the engine. The limit for a line's way to a follower is the engine's own
+//! stream of the same containers, with as many followers.
 
 use std::collections::HashMap;
 use std::sync::mpsc;
@@ -19,18 +21,19 @@ use crate::lab::{Lab, now_ns};
 use crate::process;
 use crate::report::{Figures, markdown, table};
 
-/// So many jobs are followed, each by as many callers.
+/// The number of jobs that are followed, each by an equal number of callers.
 const FOLLOWED: usize = 10;
-/// A followed job writes a line so often.
+/// The interval between the lines of a followed job.
 const LINE_EVERY: Duration = Duration::from_millis(100);
-/// So many jobs pass by while callers wait for another one.
+/// The number of jobs that run while callers wait for another one.
 const PASSING: usize = 200;
-/// So many are run by a real server before anything is measured, so that what is there only once is there.
+/// The number of jobs that a real server runs before the measurement, so that one-time costs are
+/// not counted.
 const WARM_UP: usize = 8;
-/// A thread that only reads needs no more.
+/// The stack size of a thread that only reads.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// How much is watched, and for how long.
+/// The size and duration of the measurement.
 pub struct Watched {
     pub idle: Duration,
     pub simulated: usize,
@@ -39,14 +42,14 @@ pub struct Watched {
     pub callers: usize,
 }
 
-/// A server at rest: what it has, and what it uses.
+/// A server at rest, with its memory and processor time.
 struct Rest {
     name: String,
-    /// What there is of it.
+    /// The number of objects (jobs, callers or followers) that the server has.
     count: usize,
     memory_mib: f64,
     cpu_s_per_minute: f64,
-    /// More than there was before, for each.
+    /// The growth of the memory for each object, in KiB.
     each_kib: f64,
 }
 
@@ -62,13 +65,13 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
     })
 }
 
-/// What callers of `wait` see and cost.
+/// The times and costs of callers of `wait`.
 struct Callers {
     count: usize,
-    /// Milliseconds from the request that ends the job to the first answer and to the last.
+    /// The milliseconds from the request that ends the job to the first answer and to the last.
     first_ms: f64,
     last_ms: f64,
-    /// Milliseconds of processor time for each job that passes by, without callers and with them.
+    /// The processor time in ms for each passing job, without callers and with them.
     passing_ms: [f64; 2],
 }
 
@@ -125,7 +128,7 @@ fn simulated(watched: &Watched) -> (Vec<Rest>, Callers) {
     })
 }
 
-/// What each of some jobs costs that begin and end, in milliseconds of processor time.
+/// Runs short jobs, and returns the processor time for each in milliseconds.
 fn pass(server: &Server, count: usize) -> f64 {
     let before = process::cpu_s(server);
     let job = json!({"job_name": IMAGE, "date": "now", "command": ["true"], "network": "none"});
@@ -134,7 +137,7 @@ fn pass(server: &Server, count: usize) -> f64 {
     (process::cpu_s(server) - before) * 1_000.0 / count as f64
 }
 
-/// Starts so many jobs, and waits until all run.
+/// Starts this many jobs, waits until all run, and returns their ids.
 fn run_jobs(server: &Server, count: usize, command: &Value) -> Vec<String> {
     let job = json!({"job_name": IMAGE, "date": "now", "command": command, "network": "none", "stop_grace": "1s"});
     let ids: Vec<String> = (0..count).map(|_| server.submit(job.clone())).collect();
@@ -170,7 +173,7 @@ fn memory_of(rests: &[Rest]) -> Option<f64> {
     rests.last().map(|rest| rest.memory_mib)
 }
 
-/// A server on the real engine, whose containers are gone when it is.
+/// A server on the real engine. Dropping it removes its containers.
 struct Real(Server);
 
 impl Drop for Real {
@@ -215,12 +218,12 @@ async fn real(lab: &Lab, watched: &Watched) -> (Vec<Rest>, Followed) {
     (rests, Followed { rows })
 }
 
-/// Milliseconds from when the engine had a line to when a follower had it.
+/// The milliseconds between the engine's time stamp of a line and its arrival at a follower.
 struct Followed {
     rows: Vec<(String, Figures)>,
 }
 
-/// As many as are wanted follow these jobs.
+/// Follows these jobs with the configured number of callers.
 fn follow(server: &Server, ids: &[String], watched: &Watched, rests: &mut Vec<Rest>) -> Figures {
     let (late, lates) = mpsc::channel();
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -236,7 +239,7 @@ fn follow(server: &Server, ids: &[String], watched: &Watched, rests: &mut Vec<Re
                     for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                         let line: Value = serde_json::from_slice(line).unwrap();
                         let at = nanos(line["at"].as_str().unwrap());
-                        // What was written before is not on its way.
+                        // A line from before the follower's begin would count the wait.
                         if at > begun {
                             late.send((now - at) as f64 / 1e6).unwrap();
                         }
@@ -267,7 +270,7 @@ fn follow(server: &Server, ids: &[String], watched: &Watched, rests: &mut Vec<Re
     })
 }
 
-/// The same from the engine itself.
+/// Follows the same jobs at the engine itself.
 async fn follow_engine(lab: &Lab, ids: &[String], watched: &Watched) -> Figures {
     let followers = ids.iter().cycle().take(watched.followers).map(|id| async move {
         let (mut late, begun, end) = (Vec::new(), now_ns(), Instant::now() + watched.idle);

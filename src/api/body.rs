@@ -1,7 +1,8 @@
-//! The three kinds of body that `POST /job` takes, read into one thing: a name, a date, and the fields of a spec.
+//! Reads the three kinds of body that `POST /job` takes into one [`NewJob`]: a name, a date, and
+//! the fields of a spec.
 //!
-//! A form says each field as text: what is repeated in a form (`env=K=V`) is a list or a map in JSON. A field that is
-//! missing, empty, doubled or unknown is named in the error.
+//! A form gives every field as text. A field that is repeated in a form (`env=K=V`) is a list or a
+//! map in JSON. The error for a missing, empty, repeated or unknown field names that field.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Multipart, Request};
@@ -16,25 +17,24 @@ use crate::domain::image::JobName;
 use crate::domain::spec::{JobSpec, SpecFields};
 use crate::domain::units::shown;
 
-/// The largest body, in bytes.
+/// The size of the largest body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// The most fields in one form.
+/// The largest number of fields in one form.
 const MAX_FORM_FIELDS: usize = 4_096;
 
-/// U+FEFF in UTF-8.
+/// The byte order mark U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What a job has beside the fields of a spec.
+/// The fields of a job that are not fields of a spec.
 const JOB_FIELDS: &[&str] = &["job_name", "date"];
 
-/// What `POST /job` was given.
+/// The body of `POST /job`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct NewJob {
-    /// A definition or an image.
+    /// The name of a definition, or an image.
     pub(super) name: JobName,
-    /// When, as it was written.
+    /// The due date as the caller wrote it.
     pub(super) date: String,
-    /// The other fields.
     pub(super) spec: JobSpec,
 }
 
@@ -42,7 +42,7 @@ impl NewJob {
     /// Reads a request's body by its `Content-Type`.
     ///
     /// # Errors
-    /// A [`Problem`] that names the field at fault.
+    /// Returns a [`Problem`] that names the field at fault.
     pub(super) async fn read(request: Request) -> Result<Self, Problem> {
         match content_type(&request).as_str() {
             "application/json" => Self::from_json(&bytes(request).await?),
@@ -102,7 +102,7 @@ impl NewJob {
     }
 }
 
-/// What is said where a `date` is missing.
+/// Returns the problem for a missing `date`.
 pub(super) fn no_date() -> Problem {
     Problem::field(
         "date",
@@ -111,10 +111,10 @@ pub(super) fn no_date() -> Problem {
     )
 }
 
-/// The spec in the body of `PUT /definition/{name}`.
+/// Reads the spec in the body of `PUT /definition/{name}`.
 ///
 /// # Errors
-/// A [`Problem`] that names the field at fault.
+/// Returns a [`Problem`] that names the field at fault.
 pub(super) async fn read_definition(request: Request) -> Result<JobSpec, Problem> {
     let kind = content_type(&request);
     if kind != "application/json" {
@@ -143,7 +143,8 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     object.map(|Unique(map)| map).map_err(|error| text::not_json(body, &error))
 }
 
-/// A spec from its JSON; an error names the field. `beside` are the fields that may be there beside it.
+/// Reads a spec from its JSON. An error names the field at fault. `beside` lists further fields,
+/// which the error for an unknown field names as well.
 fn read_spec(json: Value, beside: &[&str]) -> Result<JobSpec, Problem> {
     let fields: SpecFields = serde_path_to_error::deserialize(json).map_err(|error| {
         let message = error.inner().to_string();
@@ -205,17 +206,17 @@ fn text_of(map: &mut Map<String, Value>, field: &str) -> Result<Option<String>, 
     }
 }
 
-/// How a form says a field.
+/// The way in which a form gives a field.
 enum Kind {
-    /// One text.
+    /// The value is a single text.
     Text,
-    /// One number.
+    /// The value is a single number.
     Number,
-    /// `true` or `false`.
+    /// The text `true` or `false`.
     Flag,
-    /// One text for each entry.
+    /// A text for each entry of the list.
     List,
-    /// `NAME=value` for each entry.
+    /// A text `NAME=value` for each entry.
     Pairs,
 }
 
@@ -269,7 +270,8 @@ fn scalar(field: &str, value: &str) -> Result<Value, Problem> {
     })
 }
 
-/// Some clients send the quotes of the seed's `--form 'job_name="JOB_A"'` along.
+/// Removes quotes around the value. Some clients send the quotes of `--form 'job_name="JOB_A"'`
+/// along.
 fn unquoted(value: &str) -> String {
     let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     inner.unwrap_or(value).to_owned()
@@ -290,7 +292,7 @@ pub(super) async fn bytes(request: Request) -> Result<Bytes, Problem> {
         .map_err(|rejection| refused_body(rejection.status(), &rejection.body_text()))
 }
 
-/// A body that axum would not read, in our words.
+/// Returns our own problem for a body that axum refused.
 fn refused_body(status: StatusCode, why: &str) -> Problem {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
@@ -332,7 +334,7 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
         if pairs.len() == MAX_FORM_FIELDS {
             return Err(too_many_fields());
         }
-        // A text file of some systems begins with a mark that is no part of its text.
+        // Some systems begin a text file with a byte order mark, which is not part of the text.
         let value = value.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&value).to_vec();
         let value = text::utf8(&name, value, "invalid_field")?;
         pairs.push((name, value));
@@ -340,10 +342,11 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
     Ok(pairs)
 }
 
-/// The one field of a body that can have no other: `job_id` of `DELETE /job`, `date` of `PATCH /job/{id}`.
+/// Reads the only field that the body may have: `job_id` of `DELETE /job`, `date` of `PATCH
+/// /job/{id}`. Returns `None` if the body does not have the field.
 ///
 /// # Errors
-/// A [`Problem`] when the body cannot be read, names the field twice, or has another.
+/// Returns a [`Problem`] when the body cannot be read, repeats the field, or has another field.
 pub(super) async fn read_field(
     request: Request,
     name: &'static str,
@@ -371,7 +374,7 @@ pub(super) async fn read_field(
     Ok(found)
 }
 
-/// A JSON object in which no field is given twice.
+/// A JSON object without repeated fields.
 pub(super) struct Unique(pub(super) Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -411,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_says_what_json_says() {
+    fn forms_and_json_give_the_same_job() {
         let said = form(&[
             ("job_name", "\"busybox\""),
             ("date", "30s"),
@@ -433,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_form_is_named() {
+    fn form_errors_name_the_field() {
         for (pairs, field, code) in [
             (vec![("date", "30s")], "job_name", "missing_field"),
             (vec![("job_name", ""), ("date", "30s")], "job_name", "invalid_job_name"),
@@ -481,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_json_is_named() {
+    fn json_errors_name_the_field() {
         for (json, said) in [
             ("", "not a JSON object"),
             ("[]", "not a JSON object"),

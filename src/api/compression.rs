@@ -1,8 +1,9 @@
-//! JSON is sent as gzip to whoever asks for it.
+//! Compresses JSON answers with gzip for callers that ask for it.
 //!
-//! Only JSON, and only what is read: a stream of lines or events would wait in the compressor. An answer with a strong
-//! `ETag` goes as it is, since gzip makes other bytes of it; those that are long have weak ones. What is written while it
-//! is read stays so: the compressor holds one chunk.
+//! Other content is not compressed: a stream of lines or events would wait in the compressor. An
+//! answer with a strong `ETag` is not compressed either, because gzip changes its bytes; long
+//! answers have weak tags. A streamed answer stays a stream, because the compressor holds only one
+//! chunk.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, header};
@@ -11,17 +12,20 @@ use tower_http::CompressionLevel;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::compression::{CompressionLayer, Predicate};
 
-/// Shorter answers are one packet anyway.
+/// The size of the shortest answer to compress, in bytes. A shorter answer fits into one packet
+/// anyway.
 const SHORTEST_BYTES: u64 = 1_024;
 
-/// Compresses what [`Json`] lets through. [`settle`] has to come before.
+/// Returns the layer that compresses answers accepted by [`Json`]. The layer [`settle`] must run
+/// before it.
 pub(super) fn layer() -> CompressionLayer<impl Predicate> {
     let what = SizeAbove::new(SHORTEST_BYTES).and(Json);
     CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(what)
 }
 
-/// Leaves of `Accept-Encoding` whether gzip is wanted. The layer would answer 406 to who wants neither that nor plain
-/// bytes, after the handler has done its work; who asks for the impossible gets plain bytes.
+/// Reduces `Accept-Encoding` to `gzip` or nothing. For a caller that accepts neither gzip nor plain
+/// bytes, the layer would answer 406 after the handler has done its work. Such a caller gets plain
+/// bytes instead.
 pub(super) async fn settle(mut request: Request, next: Next) -> axum::response::Response {
     let wanted = request.method() == Method::GET && wants_gzip(request.headers());
     let headers = request.headers_mut();
@@ -43,7 +47,7 @@ fn wants_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// JSON whose tag, if it has one, is weak.
+/// Accepts JSON answers without an `ETag` or with a weak one.
 #[derive(Clone, Copy, Debug)]
 struct Json;
 

@@ -1,4 +1,5 @@
-//! Conditions on a change, and the tags that they name: `If-Match`, `If-None-Match: *`, `ETag`.
+//! Reads the preconditions of a change and writes the tags that they name: `If-Match`,
+//! `If-None-Match: *`, `ETag`.
 
 use axum::http::StatusCode;
 use axum::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
@@ -7,11 +8,11 @@ use axum::response::Response;
 use super::error::Problem;
 use crate::domain::expected::Expected;
 
-/// What the caller takes to be there; `read` makes of a tag's number what is compared. A tag that is none of ours is met
-/// by nothing.
+/// Reads the caller's precondition. `read` turns the number in a tag into the value to compare. A
+/// tag that this server did not make never matches.
 ///
 /// # Errors
-/// 400 for headers that are no text, or contradict each other.
+/// Returns 400 for headers that are not text or contradict each other.
 pub(super) fn expected<T>(
     headers: &HeaderMap,
     read: impl Fn(u64) -> T,
@@ -31,12 +32,12 @@ pub(super) fn expected<T>(
     }
 }
 
-/// The tag that names this number.
+/// Returns the tag for this number.
 pub(super) fn tag(number: u64) -> String {
     format!("\"{number}\"")
 }
 
-/// The answer with this number as its tag.
+/// Adds this number to the response as its `ETag`.
 pub(super) fn tagged(mut response: Response, number: u64) -> Response {
     if let Ok(value) = HeaderValue::from_str(&tag(number)) {
         response.headers_mut().insert(ETAG, value);
@@ -48,7 +49,7 @@ fn number(tag: &str) -> Option<u64> {
     tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }
 
-/// A header's value; given more than once, it is one list.
+/// Returns the value of a header. A header that is repeated becomes one list.
 fn text(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
     let values: Result<Vec<&str>, _> =
         headers.get_all(name).iter().map(HeaderValue::to_str).collect();

@@ -1,7 +1,9 @@
-//! Definitions: show, list, write, remove. Those of the config file can be seen here, and changed there.
+//! Shows, lists, writes and removes definitions. A definition in the config file can be read here,
+//! but it is changed in the file.
 //!
-//! A definition in the store has an `ETag` that no other writing of it ever has. `If-Match` writes over the one that was
-//! seen and no other, `If-None-Match: *` only where there is none.
+//! A definition in the store has an `ETag` that no other revision ever has. `If-Match` replaces
+//! only the revision that the caller has seen. `If-None-Match: *` writes only if there is no
+//! definition yet.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +21,7 @@ use crate::domain::image::JobName;
 use crate::scheduler::{DefineError, Defined};
 use crate::store::{Revision, StoreError};
 
-/// `GET /definitions`.
+/// Answers `GET /definitions`: the definitions of the config file and of the store.
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<DefinitionsView>, Problem> {
     let mut definitions = BTreeMap::new();
     api.scheduler
@@ -32,7 +34,7 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<DefinitionsView>
     Ok(Json(DefinitionsView { definitions }))
 }
 
-/// `GET /definition/{name}`: the spec, as `PUT` takes it.
+/// Answers `GET /definition/{name}` with the spec in the form that `PUT` takes.
 pub(super) async fn show(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -47,7 +49,7 @@ pub(super) async fn show(
     })
 }
 
-/// `PUT /definition/{name}`: 201 where there was none, 200 where there was one.
+/// Answers `PUT /definition/{name}`: 201 for a new definition, 200 for a replaced one.
 pub(super) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -70,7 +72,7 @@ pub(super) async fn put(
     Ok(tagged((status, Json(noted)).into_response(), revision.0))
 }
 
-/// `DELETE /definition/{name}`.
+/// Answers `DELETE /definition/{name}` for a definition in the store.
 pub(super) async fn remove(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -101,7 +103,7 @@ fn no_definition(name: &JobName) -> Problem {
 }
 
 impl Problem {
-    /// Why a definition was not changed.
+    /// Returns the problem for a definition that was not changed.
     fn from_define(name: &JobName, error: DefineError) -> Self {
         match error {
             DefineError::InConfig => Self::new(

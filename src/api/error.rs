@@ -1,6 +1,8 @@
-//! Errors as callers see them: `application/problem+json` (RFC 9457) with a sentence that says what would be right.
+//! The errors that callers see: `application/problem+json` (RFC 9457) with a sentence that gives
+//! the correction.
 //!
-//! What went wrong inside is for the log: the answer carries an id under which it can be found there, and nothing else.
+//! The cause of an internal error goes only to the log. The answer carries nothing but an id that
+//! finds it there.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -14,27 +16,27 @@ use crate::domain::policy::Denied;
 use crate::scheduler::{ActError, OutputError, SubmitError};
 use crate::store::StoreError;
 
-/// An error's body, and its status.
+/// The body of an error answer, with its status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// What kind of error it is, in few words.
+    /// The kind of error, in a few words.
     pub title: String,
-    /// The HTTP status.
+    /// The HTTP status, such as 404.
     pub status: u16,
-    /// A sentence about this case: what is wrong, and what would be right.
+    /// A sentence about this case: the mistake and the correction.
     pub detail: String,
-    /// A word for programs.
+    /// A stable code for programs, such as `no_such_job`.
     pub code: String,
-    /// The field at fault, where one is.
+    /// The field at fault. `None`: no single field is at fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// Where to find it in the server's log (5xx).
+    /// The id of the error in the server's log. `None` below 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_id: Option<String>,
 }
 
 impl Problem {
-    /// A problem of this status, code and sentence.
+    /// Creates a problem with this status, code and sentence.
     pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
         Self {
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
@@ -46,23 +48,23 @@ impl Problem {
         }
     }
 
-    /// 400 that names the field at fault.
+    /// Returns a 400 that names the field at fault.
     pub fn field(field: &str, code: &str, detail: impl Into<String>) -> Self {
         Self { field: Some(field.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, code, detail) }
     }
 
-    /// 403 that names the field which the policy does not allow.
+    /// Returns a 403 that names the field which the policy does not allow.
     pub fn denied(denied: Denied) -> Self {
         let field = Some(denied.field.to_owned());
         Self { field, ..Self::new(StatusCode::FORBIDDEN, "policy_denied", denied.detail) }
     }
 
-    /// 400 for a query that cannot be read.
+    /// Returns a 400 for an invalid query.
     pub fn query(why: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_query", why)
     }
 
-    /// 404 for a job.
+    /// Returns a 404 for an unknown job.
     pub fn no_job(id: &str) -> Self {
         let shown = crate::domain::units::shown(id);
         Self::new(
@@ -72,7 +74,7 @@ impl Problem {
         )
     }
 
-    /// 5xx: the cause goes to the log, under an id that the answer shows.
+    /// Returns a 5xx, and logs the cause under the id that the answer carries.
     pub fn internal(
         status: StatusCode,
         code: &str,
@@ -84,7 +86,7 @@ impl Problem {
         Self { error_id: Some(error_id), ..Self::new(status, code, detail) }
     }
 
-    /// A problem for a job in a status in which the call makes no sense.
+    /// Returns a 409 for a call that does not fit the status of the job.
     fn conflict(id: JobId, status: Status, wanted: Wanted) -> Self {
         let detail = match (wanted, status.map()) {
             (Wanted::Cancel, Map::Running) => format!(
@@ -106,17 +108,17 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, &format!("job_{status}"), detail)
     }
 
-    /// Why a job was not canceled.
+    /// Returns the problem for a job that was not canceled.
     pub fn from_cancel(id: JobId, error: ActError) -> Self {
         Self::from_act(id, error, Wanted::Cancel)
     }
 
-    /// Why a job was not given another date.
+    /// Returns the problem for a job that was not rescheduled.
     pub fn from_reschedule(id: JobId, error: ActError) -> Self {
         Self::from_act(id, error, Wanted::AnotherDate)
     }
 
-    /// Why a job was not stopped.
+    /// Returns the problem for a job that was not stopped.
     pub fn from_stop(id: JobId, error: ActError) -> Self {
         Self::from_act(id, error, Wanted::Stop)
     }
@@ -136,7 +138,7 @@ impl Problem {
     }
 }
 
-/// What a caller wanted of a job.
+/// The action that a caller requested for a job.
 #[derive(Clone, Copy)]
 enum Wanted {
     Cancel,
@@ -153,7 +155,7 @@ impl From<StoreError> for Problem {
                 "the data directory is full, so nothing was changed; make room and try again",
                 &error,
             ),
-            // The store has told the log already, once.
+            // The store has logged the loss already, once.
             StoreError::Gone(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "store_gone",

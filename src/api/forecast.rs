@@ -1,4 +1,4 @@
-//! `GET /forecast`: what will run when over the next hours, and where it piles up.
+//! `GET /forecast`: shows the coming runs, and the times at which too many coincide.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -8,7 +8,7 @@ use super::Api;
 use super::error::Problem;
 use super::wire::ForecastView;
 
-/// How far it looks unless told otherwise, and the farthest.
+/// The hours to look ahead by default, and at most.
 const HOURS: (u16, u16) = (24, 168);
 
 /// The query of `GET /forecast`.
@@ -18,7 +18,7 @@ pub(super) struct ForecastQuery {
     hours: Option<u16>,
 }
 
-/// `GET /forecast?hours=`.
+/// Answers `GET /forecast?hours=`, by default for 24 hours.
 pub(super) async fn show(
     State(api): State<Api>,
     query: Result<Query<ForecastQuery>, axum::extract::rejection::QueryRejection>,

@@ -1,9 +1,11 @@
-//! Who may call.
+//! Decides which callers are admitted.
 //!
-//! With a valid bearer token: everybody. Without tokens (on loopback, or where the config says so): everybody on the
-//! machine, but not every web page that is open on it. A page can send a form to `localhost:8888`, or make its own name
-//! resolve to this address; so without a token the `Host` has to be one of ours, and a request that a browser marks as
-//! coming from elsewhere is refused. A page cannot know a token, so with one neither check is needed.
+//! A caller with a valid bearer token is always admitted. Without configured tokens (on loopback,
+//! or where the config allows it), every caller on the machine is admitted. Foreign web pages in a
+//! browser there are not. A page can send a form to `localhost:8888`, or make its own name resolve
+//! to this address. Without a token, the `Host` must therefore be one of ours, and a request that a
+//! browser marks as cross-site is refused. A page cannot know a token, so a request with a token
+//! needs neither check.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,24 +19,25 @@ use subtle::ConstantTimeEq;
 
 use super::error::Problem;
 
-/// Paths that tell nothing and are asked by machines that have no token.
+/// Paths that reveal nothing and are polled by machines without a token.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Who calls: a hash of the token, or of nothing.
+/// The identity of a caller: the hash of its token, or of an empty text without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Caller(pub(super) [u8; 32]);
 
-/// The rules.
+/// The rules by which callers are admitted.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
-    /// Hashes of the tokens; with none, no token is asked for.
+    /// The hashes of the valid tokens. Empty: no token is required.
     tokens: Vec<[u8; 32]>,
-    /// Names beside loopback under which the server may be addressed without a token.
+    /// Host names, besides loopback, that are accepted without a token. In lower case.
     hosts: Vec<String>,
 }
 
 impl Guard {
-    /// Rules with these tokens (none: no token is asked for) and these names beside loopback.
+    /// Creates the rules from these tokens and these host names. Without tokens, no token is
+    /// required.
     pub fn new(
         tokens: impl IntoIterator<Item = String>,
         hosts: impl IntoIterator<Item = String>,
@@ -68,7 +71,8 @@ impl Guard {
         Ok(nobody)
     }
 
-    /// The hash of a valid token. All tokens are compared, each in constant time.
+    /// Returns the hash of the token if the token is valid. Compares it with all tokens, each in
+    /// constant time.
     fn token(&self, headers: &HeaderMap) -> Option<[u8; 32]> {
         let given = text(headers, &header::AUTHORIZATION)
             .and_then(|value| value.split_once(' '))
@@ -106,7 +110,7 @@ impl Guard {
     }
 }
 
-/// The part of a `Host` before its port, in lower case.
+/// Returns the part of a `Host` before its port, in lower case.
 fn host_name(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     match host.rsplit_once(':') {
@@ -153,7 +157,7 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// The middleware.
+/// Admits or refuses a request. Adds the [`Caller`] to an admitted request.
 pub(super) async fn admit(
     State(guard): State<Arc<Guard>>,
     mut request: Request,
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_everybody_on_the_machine_may_call() {
+    fn without_tokens_local_callers_are_admitted() {
         let guard = Guard::new([], ["tide.example".to_owned()]);
         for host in [
             "localhost",
@@ -213,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_made_its_own_name_resolve_to_us_is_refused() {
+    fn foreign_host_names_are_refused() {
         let guard = Guard::default();
         for host in [
             "evil.example",
@@ -233,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_site_cannot_send_a_form() {
+    fn cross_site_requests_are_refused() {
         let guard = Guard::default();
         let host = ("host", "localhost:8888");
         for foreign in [
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn with_tokens_only_a_valid_one_counts_and_it_counts_from_anywhere() {
+    fn only_valid_tokens_are_admitted_from_any_host() {
         let guard = Guard::new(["s3cret".to_owned()], []);
         assert_eq!(
             verdict(&guard, "/jobs", &[("host", "localhost")]).as_deref(),

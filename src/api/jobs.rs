@@ -1,4 +1,4 @@
-//! One job: submit, show, give another date, cancel, stop, run once more, wait.
+//! Calls on one job: submit, show, reschedule, cancel, stop, rerun, wait.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::domain::units::Span;
 use crate::scheduler::{Accepted, ActError, Health, Order};
 use crate::store::RequestKey;
 
-/// The longest that one `wait` call is kept.
+/// The longest time that one `wait` call stays open.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
-/// The fewest digits that an id can be shortened to.
+/// The smallest number of digits to which an id can be shortened.
 const SHORTEST_PREFIX: usize = 4;
 
-/// `POST /job`.
+/// Answers `POST /job`: accepts a job, with or without an idempotency key.
 pub(super) async fn submit(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -41,7 +41,8 @@ pub(super) async fn submit(
     }
 }
 
-/// `POST /job/{id}/rerun`: a new job that runs what the old one was resolved to, now or at a `date`.
+/// Answers `POST /job/{id}/rerun`: submits a new job with the resolved spec of the old one, due now
+/// or at a `date`.
 pub(super) async fn rerun(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -63,7 +64,7 @@ pub(super) fn created(done: DoneView) -> Response {
     response
 }
 
-/// `PATCH /job/{id}`: another date, while it waits.
+/// Answers `PATCH /job/{id}`: sets another date for a job that waits.
 pub(super) async fn reschedule(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -79,12 +80,12 @@ pub(super) async fn reschedule(
     Ok(Json(api.done(&job, scheduled(&job, &due))))
 }
 
-/// The seed's sentence.
+/// Returns the classic sentence of `POST /job`.
 fn scheduled(job: &Job, due: &Due) -> String {
     format!("job {} with id {} will be scheduled to run {}", job.name, job.id, due.phrase)
 }
 
-/// `GET /job/{id}`.
+/// Answers `GET /job/{id}` with the job.
 pub(super) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -92,7 +93,7 @@ pub(super) async fn show(
     Ok(Json(api.view(&api.job(&id).await?).await))
 }
 
-/// `DELETE /job/{id}`.
+/// Answers `DELETE /job/{id}`: takes a waiting job off the schedule.
 pub(super) async fn cancel(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -100,7 +101,7 @@ pub(super) async fn cancel(
     api.cancel(&id).await
 }
 
-/// `DELETE /job` with `job_id` as query or in the body.
+/// Answers `DELETE /job` with `job_id` in the query or in the body.
 pub(super) async fn cancel_named(
     State(api): State<Api>,
     Query(query): Query<HashMap<String, String>>,
@@ -119,14 +120,15 @@ pub(super) async fn cancel_named(
     api.cancel(&id).await
 }
 
-/// The query of `stop`.
+/// The query of `POST /job/{id}/stop`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StopQuery {
     grace: Option<String>,
 }
 
-/// `POST /job/{id}/stop`: with `grace`, it is killed after that; asked for again, at once.
+/// Answers `POST /job/{id}/stop`. The job is killed after `grace`, or at once if the call is
+/// repeated.
 pub(super) async fn stop(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -147,14 +149,15 @@ pub(super) async fn stop(
     Ok(Json(api.done(&job, message)))
 }
 
-/// The query of `wait`.
+/// The query of `GET /job/{id}/wait`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WaitQuery {
     timeout: Option<String>,
 }
 
-/// `GET /job/{id}/wait`: 200 with the job when it is over, 202 with the job as it is when the time is up.
+/// Answers `GET /job/{id}/wait`: 200 with the job once it is over, 202 with its current state at
+/// the timeout.
 pub(super) async fn wait(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -180,7 +183,7 @@ pub(super) async fn wait(
     Ok((status, Json(api.view(&job).await)).into_response())
 }
 
-/// A time in words, or a plain number of seconds.
+/// Parses a duration in words, or a plain number of seconds.
 fn seconds_or_words(field: &str, code: &str, text: &str) -> Result<Span, Problem> {
     let in_words = if text.parse::<u32>().is_ok() { format!("{text}s") } else { text.to_owned() };
     in_words.parse().map_err(|error: crate::domain::units::UnitError| {
@@ -197,8 +200,9 @@ impl Api {
         Ok(created(self.accepted(&accepted, &due)))
     }
 
-    /// The first look spares a request that comes again what may have changed since (an absolute date is past, a policy is
-    /// another one); which of two at once is the first is decided where the job is written.
+    /// Submits a job at most once for each key. A repeated request gets the stored response before
+    /// its date and the policy are checked again: the date may be past, and the policy may have
+    /// changed. The write decides which of two simultaneous requests is the first.
     async fn submit_once(&self, key: RequestKey, new: NewJob) -> Result<Response, Problem> {
         let body = once::digest(&new);
         if let Some(earlier) = self.scheduler.answer(key).await? {
@@ -223,7 +227,7 @@ impl Api {
         Ok(Json(self.done(&job, message)))
     }
 
-    /// The id that a caller wrote, in full or shortened to its first digits.
+    /// Returns the id that a caller wrote in full or shortened to its first digits.
     pub(super) async fn find(&self, text: &str) -> Result<JobId, Problem> {
         if let Ok(id) = text.parse() {
             return Ok(id);
@@ -250,13 +254,13 @@ impl Api {
         }
     }
 
-    /// The job whose id a caller wrote.
+    /// Returns the job with the id that a caller wrote.
     async fn job(&self, text: &str) -> Result<Job, Problem> {
         let id = self.find(text).await?;
         self.scheduler.store().get(id).await?.ok_or_else(|| Problem::no_job(&id.to_string()))
     }
 
-    /// When a `date` is.
+    /// Parses a `date` with the scheduler's clock and the server's zone.
     fn due(&self, date: &str) -> Result<Due, Problem> {
         date::parse(date, self.scheduler.now(), self.zone)
             .map_err(|error| Problem::field("date", "invalid_date", error.to_string()))
@@ -289,7 +293,8 @@ impl Api {
         JobView { progress: progress.map(|progress| progress.to_string()), ..view }
     }
 
-    /// Since when nothing is known of jobs in this map.
+    /// Returns the instant since which the state of jobs in this map is unknown. `None`: the state
+    /// is known.
     pub(super) fn unreachable_since(&self, map: Map) -> Option<Timestamp> {
         match self.scheduler.health() {
             Health::Down { since, .. } | Health::Changed { since, .. } => {

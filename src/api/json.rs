@@ -1,4 +1,4 @@
-//! A JSON body, read into a type that refuses what it does not know; an error names the field at fault.
+//! Reads a JSON body into a type that refuses unknown fields. An error names the field at fault.
 
 use axum::extract::Request;
 use serde::de::DeserializeOwned;
@@ -8,10 +8,10 @@ use super::body::{Unique, bytes};
 use super::error::Problem;
 use super::text;
 
-/// Reads the body, whatever its `Content-Type` says: these calls take nothing but JSON.
+/// Reads the body and ignores its `Content-Type`, because these calls take only JSON.
 ///
 /// # Errors
-/// A [`Problem`] that names the field at fault.
+/// Returns a [`Problem`] that names the field at fault.
 pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
     let body = bytes(request).await?;
     let Unique(map) =

@@ -1,7 +1,7 @@
-//! `GET /jobs`: the three maps.
+//! `GET /jobs`: lists the three maps.
 //!
-//! Without parameters everything is shown, all of one moment: a job that moves from one map to another meanwhile is in
-//! exactly one of them. With `limit` there are pages.
+//! Without parameters, all jobs are listed from one store snapshot. A job that moves between maps
+//! meanwhile is in exactly one of them. With `limit`, the answer comes in pages.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -21,15 +21,16 @@ use crate::domain::job::{Job, Map, Status};
 use crate::domain::words;
 use crate::store::{Filter, Snapshot, StoreError};
 
-/// The maps in the order of the seed's answers.
+/// The maps, in the order of the classic answer.
 const MAPS: [Map; 3] = [Map::Running, Map::Scheduled, Map::History];
-/// How many jobs are sent at once, and read for a first look.
+/// The number of jobs in one chunk of the answer, and in the first read.
 const CHUNK: usize = 256;
-/// How many are read at once after that: fewer keep two threads waiting for each other, more are memory for nothing.
+/// The number of jobs in each later read. Fewer keep two threads waiting for each other; more only
+/// use memory.
 const READ: usize = 512;
-/// As much as is worth a chunk of its own.
+/// The size at which a chunk is sent, in bytes.
 const CHUNK_BYTES: usize = 32 * 1024;
-/// As much as a job takes, with some labels or an error.
+/// The estimated size of one job with some labels or an error, in bytes.
 const JOB_BYTES: usize = 640;
 
 /// The query of `GET /jobs`.
@@ -44,7 +45,7 @@ pub(super) struct ListQuery {
     cursor: Option<String>,
 }
 
-/// What to show: read once from the query.
+/// The query in its parsed form.
 struct Request {
     maps: Vec<Map>,
     filter: Filter,
@@ -52,7 +53,7 @@ struct Request {
     after: Option<(Map, JobId)>,
 }
 
-/// `GET /jobs`.
+/// Answers `GET /jobs` with a stream, or with 304.
 pub(super) async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -62,7 +63,7 @@ pub(super) async fn list(
         Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
     })?;
     let request = Request::read(&query)?;
-    // Read before the snapshot: a tag may be older than its body, never newer.
+    // The tag is read before the snapshot, so it may be older than the body but never newer.
     let etag = api.etag(&query).await?;
     if let Some(answer) = not_modified(&headers, &etag) {
         return Ok(answer);
@@ -94,7 +95,7 @@ impl Request {
     }
 }
 
-/// The name of a map, for all in it; else a status.
+/// Parses a map, which stands for all jobs in it, or a status.
 fn wanted(word: &str) -> Result<(Vec<Map>, Option<Status>), Problem> {
     if let Some(map) = MAPS.into_iter().find(|map| map.as_str() == word) {
         return Ok((vec![map], None));
@@ -130,7 +131,7 @@ fn cursor(text: &str) -> Result<(Map, JobId), Problem> {
 }
 
 impl Api {
-    /// Changes whenever the answer would.
+    /// Returns a weak tag that changes whenever the answer changes.
     async fn etag(&self, query: &ListQuery) -> Result<String, Problem> {
         let store = self.scheduler.store();
         let seq = store.last_seq().await?;
@@ -141,19 +142,19 @@ impl Api {
     }
 }
 
-/// Writes the answer, chunk by chunk.
+/// The writer of the answer, which it sends chunk by chunk.
 struct Writer {
     snapshot: Box<dyn Snapshot>,
     request: Request,
     out: Out,
 }
 
-/// Where the answer goes, and how a job is written there.
+/// The destination of the answer, with the settings for writing jobs.
 struct Out {
     zone: Tz,
     unreachable_since: Option<Timestamp>,
     chunks: Chunks,
-    /// What is written and not sent.
+    /// Bytes that are written but not yet sent.
     waiting: Vec<u8>,
 }
 
@@ -184,7 +185,8 @@ impl Writer {
         Ok(Ok(()))
     }
 
-    /// Writes a map's jobs until there are no more (`None`) or no more are wanted (the last one's id).
+    /// Writes the jobs of a map. Returns `None` at the end of the map, or the last job's id once
+    /// the limit is reached.
     async fn write_map(
         &mut self,
         map: Map,
@@ -200,7 +202,7 @@ impl Writer {
             return Ok(Ok(None));
         }
         let mut first = true;
-        // One more than is wanted tells whether there is a next page.
+        // A further job, which is read but not written, shows whether there is a next page.
         let mut limit = CHUNK.min(left.saturating_add(1));
         let mut page = self.snapshot.page(map, &self.request.filter, after, limit).await;
         loop {
@@ -213,7 +215,7 @@ impl Writer {
             let (shown, last) = (&jobs[..take], jobs[..take].last().map(|job| job.id));
             if take < jobs.len() {
                 self.out.jobs(shown, map, &mut first).await?;
-                // Where nothing was taken of this map, the page ends before it.
+                // A page that takes no job of this map ends before it.
                 return Ok(Ok(last.or(after).or(Some(JobId::from_bytes([0; 16])))));
             }
             if take < limit {
@@ -221,7 +223,8 @@ impl Writer {
                 return Ok(Ok(None));
             }
             after = last;
-            // The next jobs are read while these are written, and none after them: whoever is slower, there are two pages in memory.
+            // The next jobs are read while these are written, but none beyond them. Memory
+            // therefore holds two pages, no matter which side is slower.
             limit = READ.min(left.saturating_add(1));
             let next = self.snapshot.page(map, &self.request.filter, after, limit);
             let (read, written) = tokio::join!(biased; next, self.out.jobs(shown, map, &mut first));
@@ -236,7 +239,8 @@ impl Out {
         self.waiting.extend_from_slice(text.as_bytes());
     }
 
-    /// Writes these jobs, and sends them if they are worth it: what is short leaves as one.
+    /// Writes these jobs. Sends a chunk whenever it is large enough, so a short answer leaves as
+    /// one chunk.
     async fn jobs(&mut self, jobs: &[Job], map: Map, first: &mut bool) -> Result<(), Abandoned> {
         for jobs in jobs.chunks(CHUNK) {
             self.chunk(jobs, map, first);
@@ -256,7 +260,7 @@ impl Out {
             self.write(if std::mem::take(first) { "\"" } else { ",\"" });
             self.write(id);
             self.write("\":");
-            // Writing to a vector cannot fail, and neither can these types.
+            // Writing to a vector cannot fail, and neither can serializing these types.
             let _infallible: Result<(), serde_json::Error> =
                 serde_json::to_writer(&mut self.waiting, &JobLine::of(job, id, self.zone, since));
         }

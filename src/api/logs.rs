@@ -1,7 +1,8 @@
-//! `GET /job/{id}/logs`: what a job wrote, live or kept, as text, as server-sent events, or as lines of JSON.
+//! `GET /job/{id}/logs`: sends a job's output, live or kept, as text, server-sent events or lines
+//! of JSON.
 //!
-//! Output that cannot be read to its end is cut off: the connection is closed without a last chunk. A stream of events says
-//! so before that with an `error` event, and never with `end`.
+//! An answer that cannot be read to its end is cut off: the connection closes without a last chunk.
+//! A stream of events first sends an `error` event, and never `end`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,9 +26,9 @@ use crate::domain::output::{Channel, Line, Lines};
 use crate::domain::units::Span;
 use crate::scheduler::{OutputError, OutputStream};
 
-/// The most lines that `tail` keeps in memory.
+/// The largest `tail`, in lines. They are kept in memory.
 const MAX_TAIL: usize = 100_000;
-/// How often a silent event stream says that it is alive.
+/// The interval of keep-alive messages in a silent event stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The query of `GET /job/{id}/logs`.
@@ -41,7 +42,7 @@ pub(super) struct LogsQuery {
     stream: Option<String>,
 }
 
-/// The same, read.
+/// The query in its parsed form.
 struct Wanted {
     follow: bool,
     tail: Option<usize>,
@@ -50,7 +51,7 @@ struct Wanted {
     channel: Option<Channel>,
 }
 
-/// `GET /job/{id}/logs`.
+/// Answers `GET /job/{id}/logs` in the format of the `Accept` header.
 pub(super) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
@@ -134,7 +135,7 @@ fn flag(name: &str, value: Option<&str>) -> Result<bool, Problem> {
     }
 }
 
-/// How long ago (`10m`), or when.
+/// Parses `since`: a time ago (`10m`) or a date.
 fn since(text: &str, api: &Api) -> Result<Timestamp, Problem> {
     let now = api.scheduler.now();
     if let Ok(span) = text.parse::<Span>() {
@@ -143,7 +144,7 @@ fn since(text: &str, api: &Api) -> Result<Timestamp, Problem> {
             .and_then(|span| now.checked_sub_signed(span))
             .unwrap_or(Timestamp::MIN_UTC));
     }
-    // A time of day is the last one; any other date may lie as far in the past as it likes.
+    // A time of day means the most recent one. Any other date may lie in the past without limit.
     let day = chrono::Duration::days(1);
     let parsed = date::parse(text, now - day, api.zone)
         .or_else(|_| date::parse(text, Timestamp::UNIX_EPOCH, api.zone));
@@ -166,7 +167,7 @@ fn select(output: OutputStream, wanted: &Wanted) -> OutputStream {
     passing.try_filter(|lines| std::future::ready(!lines.is_empty())).boxed()
 }
 
-/// The last lines of a stream that ends.
+/// Returns the last `tail` lines of a stream that ends.
 async fn last(mut output: OutputStream, tail: usize) -> Result<OutputStream, OutputError> {
     let (mut kept, mut count) = (VecDeque::new(), 0);
     while let Some(lines) = output.try_next().await? {
@@ -226,7 +227,8 @@ fn as_events(output: OutputStream) -> Response {
         .into_response()
 }
 
-/// Writes the lines. A failure becomes the `last_word`, if there is one, and then the error that cuts the answer off.
+/// Writes the lines. A failure becomes the `last_word`, if there is one, and then the error that
+/// cuts the answer off.
 fn cut_on_failure<T: Send + 'static>(
     output: OutputStream,
     write: impl Fn(Lines) -> Vec<T> + Send + 'static,
@@ -241,7 +243,8 @@ fn cut_on_failure<T: Send + 'static>(
         };
         stream::iter(pieces.into_iter().map(Ok).chain(cut.map(Err)))
     });
-    // What came before an error is sent before it: the server drops what it has not flushed when the body breaks.
+    // A yield before the error lets the server send the pieces before it. The server drops
+    // unflushed bytes when the body fails.
     let flushed = pieces.then(async |piece| {
         if piece.is_err() {
             tokio::task::yield_now().await;

@@ -1,8 +1,12 @@
-//! The HTTP API: the seed's calls word for word, and what follows from them.
+//! The HTTP API: its routes, its middleware, and the state that handlers share.
 //!
-//! Handlers read a request into domain types, call the scheduler's [`Handle`] (or read the store), and shape the answer
-//! ([`wire`]). Every error is a [`Problem`], also those that no handler made: an unknown path, a method
-//! that is not allowed, a body that is too large, a panic. Who may call is decided in [`guard`], before any handler.
+//! Handlers read a request into domain types, call the scheduler's [`Handle`] (or read the store),
+//! and shape the answer ([`wire`]). Every error is a [`Problem`], even if no handler made it: an
+//! unknown path, a method that is not allowed, a body that is too large, a panic. [`guard`] decides
+//! which callers are admitted, before any handler runs.
+//!
+//! The classic calls, such as `POST /job` and `GET /jobs`, keep the fields and sentences of the
+//! original API word for word.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -46,34 +50,36 @@ pub mod wire;
 
 pub use body::MAX_BODY_BYTES;
 
-/// A body of which nothing arrives for this long is given up.
+/// The time after which a body is abandoned if nothing more of it arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What handlers work with.
+/// The state that all handlers share.
 #[derive(Clone)]
 pub struct Api {
     scheduler: Handle,
-    /// The zone of dates without an offset, and of the seed's dates.
+    /// The time zone of dates without an offset, and of dates in the classic format.
     zone: Tz,
-    /// Owns the tasks that write long answers.
+    /// The owner of the tasks that write long answers.
     writers: TaskTracker,
-    /// How long the reader of a long answer may take nothing of it.
+    /// The longest time that the reader of a long answer may take nothing of it.
     stall: Duration,
 }
 
 impl Api {
-    /// The API over this scheduler. `writers` is waited for by whoever stops the server.
+    /// Creates the API over this scheduler. `writers` owns the tasks that write long answers, so
+    /// the server can wait for them when it stops.
     pub fn new(scheduler: Handle, zone: Tz, writers: TaskTracker) -> Self {
         Self { scheduler, zone, writers, stall: streamed::STALL }
     }
 
-    /// Gives up the reader of a long answer that takes nothing of it for this long, instead of 30 s.
+    /// Sets the time after which a reader that takes nothing of a long answer is dropped. The
+    /// default is 30 s.
     #[must_use]
     pub fn with_stall(self, stall: Duration) -> Self {
         Self { stall, ..self }
     }
 
-    /// All routes, behind the guard.
+    /// Returns all routes, behind the guard.
     pub fn router(self, guard: Guard) -> Router {
         Router::new()
             .route("/", get(|| async { Redirect::temporary("/jobs") }))
@@ -127,7 +133,7 @@ async fn no_such_path(request: Request) -> Problem {
     )
 }
 
-/// axum answers 405 with `Allow` and no body; this adds the sentence.
+/// Adds our sentence to a 405, which axum sends with `Allow` but without a body.
 async fn method_not_allowed(request: Request, next: Next) -> Response {
     let (method, path): (Method, String) =
         (request.method().clone(), crate::domain::units::shown(request.uri().path()));

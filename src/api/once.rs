@@ -1,7 +1,8 @@
-//! `Idempotency-Key`: a request that is sent again is answered as it was the first time, and makes no second job.
+//! `Idempotency-Key`: a repeated request gets the stored response, and creates no second job.
 //!
-//! A key belongs to its caller. What it stands for is what was asked for (name, date and spec, in whatever kind of body);
-//! asked for something else, it is refused. Only an accepted request uses a key up. Neither key nor token is stored.
+//! A key belongs to its caller. It stands for a name, a date and a spec, in any kind of body. The
+//! same key with another request is refused. Only an accepted request uses up a key. Neither keys
+//! nor tokens are stored, only hashes.
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
@@ -15,15 +16,15 @@ use super::jobs::created;
 use super::wire::DoneView;
 use crate::store::{Answer, RequestKey};
 
-/// The header.
+/// The header's name, in lower case.
 const HEADER: &str = "idempotency-key";
-/// The longest key, in bytes.
+/// The length of the longest key, in bytes.
 const LONGEST_KEY: usize = 255;
 
-/// The request's key, if it has one.
+/// Returns the request's idempotency key, or `None` without the header.
 ///
 /// # Errors
-/// A [`Problem`] when it is empty, too long, doubled, or no text.
+/// Returns a [`Problem`] when the key is empty, too long, repeated, or not visible text.
 pub(super) fn key(headers: &HeaderMap, caller: Caller) -> Result<Option<RequestKey>, Problem> {
     let mut keys = headers.get_all(HEADER).iter();
     let Some(key) = keys.next() else { return Ok(None) };
@@ -42,16 +43,16 @@ pub(super) fn key(headers: &HeaderMap, caller: Caller) -> Result<Option<RequestK
     }
 }
 
-/// A hash of what is asked for.
+/// Returns a hash of the request's name, date and spec.
 pub(super) fn digest(new: &NewJob) -> [u8; 32] {
     let asked = serde_json::json!([new.name, new.date, new.spec]);
     Sha256::digest(asked.to_string()).into()
 }
 
-/// The first answer, to a request that asks for the same.
+/// Returns the stored response to an equal request.
 ///
 /// # Errors
-/// 422 when it asks for something else.
+/// Returns 422 when the request differs from the one that used the key.
 pub(super) fn again(earlier: &Answer, body: [u8; 32]) -> Result<Response, Problem> {
     if earlier.body != body {
         return Err(Problem::new(
@@ -65,7 +66,7 @@ pub(super) fn again(earlier: &Answer, body: [u8; 32]) -> Result<Response, Proble
     Ok(created(done))
 }
 
-/// What is kept of an answer.
+/// Returns the response in the form in which it is stored.
 pub(super) fn kept(
     request: RequestKey,
     body: [u8; 32],

@@ -1,4 +1,5 @@
-//! `POST /preview`: what a recurrence or a date means, in words and as the next times. Nothing is stored.
+//! `POST /preview`: explains a recurrence or a date, in words and with the next times. Nothing is
+//! stored.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -13,10 +14,10 @@ use crate::domain::id::Timestamp;
 use crate::domain::recurrence::{Period, Rule, Zone};
 use crate::domain::units::shown;
 
-/// How many times are shown unless asked for more or fewer, and the most.
+/// The number of times shown by default, and at most.
 const COUNT: (usize, usize) = (5, 1_000);
 
-/// What is asked: one of `cron`, `every`, `date`.
+/// The body of `POST /preview`: exactly one of `cron`, `every` and `date`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Question {
@@ -28,7 +29,7 @@ pub(super) struct Question {
     count: Option<usize>,
 }
 
-/// `POST /preview`.
+/// Answers `POST /preview` with a description and the next times.
 pub(super) async fn preview(
     State(api): State<Api>,
     request: Request,
@@ -56,10 +57,10 @@ pub(super) async fn preview(
     Ok(Json(PreviewView { says: recurrence.describe(), next }))
 }
 
-/// How many are asked for.
+/// Checks the requested number of times. `None` gives the default.
 ///
 /// # Errors
-/// When it is none, or more than the most.
+/// Returns a [`Problem`] when the number is 0 or above the maximum.
 pub(super) fn count_of(asked: Option<usize>) -> Result<usize, Problem> {
     match asked {
         None => Ok(COUNT.0),
@@ -72,7 +73,7 @@ pub(super) fn count_of(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-/// An instant as clocks in the zone show it, with their offset.
+/// Formats an instant as local time in the zone, with its offset.
 pub(super) fn shown_in(zone: Zone, at: Timestamp) -> String {
     at.with_timezone(&zone.tz()).to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }

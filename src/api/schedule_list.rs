@@ -1,4 +1,4 @@
-//! `GET /schedules`: all of them, or a page, by name.
+//! `GET /schedules`: lists all schedules, or a page of them, ordered by name.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -16,7 +16,7 @@ use crate::domain::planned::ScheduleRecord;
 use crate::domain::schedule::ScheduleName;
 use crate::store::Snapshot;
 
-/// How many schedules are read at once.
+/// The number of schedules in one read.
 const CHUNK: usize = 256;
 
 /// The query of `GET /schedules`.
@@ -27,7 +27,7 @@ pub(super) struct ListQuery {
     cursor: Option<String>,
 }
 
-/// `GET /schedules`.
+/// Answers `GET /schedules` with a stream, or with 304.
 pub(super) async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -45,7 +45,7 @@ pub(super) async fn list(
                 )
             },
         )?;
-    // Read before the snapshot: a tag may be older than its body, never newer.
+    // The tag is read before the snapshot, so it may be older than the body but never newer.
     let etag = api.etag_of_schedules(&query).await?;
     if let Some(answer) = not_modified(&headers, &etag) {
         return Ok(answer);
@@ -55,7 +55,8 @@ pub(super) async fn list(
 }
 
 impl Api {
-    /// Changes with every write, for a schedule also counts what its jobs do; and from one process to the next.
+    /// Returns a weak tag that changes with every write to the store, because jobs also change the
+    /// view of a schedule. The tag differs between processes.
     async fn etag_of_schedules(&self, query: &ListQuery) -> Result<String, Problem> {
         let store = self.scheduler.store();
         let mut hasher = DefaultHasher::new();
@@ -73,7 +74,7 @@ async fn write(
     let mut left = limit.unwrap_or(usize::MAX);
     let mut open = "{\"schedules\":{";
     let next = loop {
-        // One more than is wanted tells whether there is a next page.
+        // A further schedule, which is read but not written, shows whether there is a next page.
         let most = CHUNK.min(left.saturating_add(1));
         let mut records = match snapshot.schedules(after.as_ref(), most).await {
             Ok(records) => records,
@@ -89,7 +90,7 @@ async fn write(
             break after.filter(|_| is_cut);
         }
     };
-    // Nothing was rendered that would have opened it.
+    // Without any schedule, the opening is not written yet.
     let open = if open == "," { "" } else { open };
     let end = match (limit, next) {
         (None, _) => "}}".to_owned(),
@@ -100,13 +101,13 @@ async fn write(
     Ok(Ok(()))
 }
 
-/// The schedules, with `open` before the first.
+/// Renders the schedules, with `open` before the first one.
 fn render(records: &[ScheduleRecord], open: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(records.len() * 640);
     for (record, before) in records.iter().zip(std::iter::once(open).chain(std::iter::repeat(",")))
     {
         out.extend_from_slice(format!("{before}\"{}\":", record.name).as_bytes());
-        // Writing to a vector cannot fail, and neither can these types.
+        // Writing to a vector cannot fail, and neither can serializing these types.
         let _infallible: Result<(), serde_json::Error> =
             serde_json::to_writer(&mut out, &view(record));
     }

@@ -1,4 +1,4 @@
-//! Schedules: put, show, delete, pause, resume, trigger; their next ticks and their ledger.
+//! Calls on one schedule: put, show, delete, pause, resume, trigger, next ticks, ledger.
 
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
@@ -20,10 +20,10 @@ use crate::domain::schedule::{Schedule, ScheduleFields, ScheduleName};
 use crate::domain::units::shown;
 use crate::scheduler::ScheduleError;
 
-/// How many ticks a page of the ledger has unless asked for more or fewer, and the most.
+/// The number of ticks in a page of the ledger by default, and at most.
 const PAGE: (usize, usize) = (100, 1_000);
 
-/// `GET /schedule/{name}`.
+/// Answers `GET /schedule/{name}` with the schedule and its tag.
 pub(super) async fn show(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -31,7 +31,7 @@ pub(super) async fn show(
     Ok(tagged(StatusCode::OK, &api.record(&name).await?, Vec::new()))
 }
 
-/// `PUT /schedule/{name}`: 201 when it is new, else 200.
+/// Answers `PUT /schedule/{name}`: 201 for a new schedule, else 200.
 pub(super) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -54,7 +54,7 @@ pub(super) async fn put(
     Ok(tagged(status, &put.record, put.warnings))
 }
 
-/// `DELETE /schedule/{name}`.
+/// Answers `DELETE /schedule/{name}` with 204.
 pub(super) async fn delete(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -65,7 +65,7 @@ pub(super) async fn delete(
     deleted.map_err(|error| problem(&name, error)).map(|()| StatusCode::NO_CONTENT)
 }
 
-/// `POST /schedule/{name}/pause`.
+/// Answers `POST /schedule/{name}/pause` with the paused schedule.
 pub(super) async fn pause(
     api: State<Api>,
     name: Path<String>,
@@ -74,7 +74,7 @@ pub(super) async fn pause(
     set_paused(api, name, headers, true).await
 }
 
-/// `POST /schedule/{name}/resume`.
+/// Answers `POST /schedule/{name}/resume` with the resumed schedule.
 pub(super) async fn resume(
     api: State<Api>,
     name: Path<String>,
@@ -95,7 +95,7 @@ async fn set_paused(
     Ok(tagged(StatusCode::OK, &changed.map_err(|error| problem(&name, error))?, Vec::new()))
 }
 
-/// `POST /schedule/{name}/trigger`: a job now.
+/// Answers `POST /schedule/{name}/trigger`: submits a job that is due now.
 pub(super) async fn trigger(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -108,14 +108,15 @@ pub(super) async fn trigger(
     Ok((StatusCode::CREATED, Json(api.done(&job, message).with_warnings(accepted.warnings))))
 }
 
-/// The query of `next`.
+/// The query of `GET /schedule/{name}/next`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NextQuery {
     n: Option<usize>,
 }
 
-/// `GET /schedule/{name}/next?n=`: its next ticks, were it not paused.
+/// Answers `GET /schedule/{name}/next?n=` with the next ticks. A paused schedule is answered as if
+/// it were not paused.
 pub(super) async fn next(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -133,7 +134,7 @@ pub(super) async fn next(
     Ok(Json(PreviewView { says: timetable.recurrence.describe(), next }))
 }
 
-/// The query of the ledger.
+/// The query of `GET /schedule/{name}/ledger`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LedgerQuery {
@@ -141,7 +142,8 @@ pub(super) struct LedgerQuery {
     cursor: Option<String>,
 }
 
-/// `GET /schedule/{name}/ledger`: what became of its ticks, the latest first. A schedule that was deleted has one, too.
+/// Answers `GET /schedule/{name}/ledger`: the outcome of its ticks, latest first. A deleted
+/// schedule keeps its ledger.
 pub(super) async fn ledger(
     State(api): State<Api>,
     Path(name): Path<String>,

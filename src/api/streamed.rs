@@ -1,10 +1,11 @@
-//! Answers that are written while they are read, so that a million jobs need no more memory than a thousand.
+//! Streams long answers, so that a million jobs need no more memory than a thousand.
 //!
-//! All of one answer is of one moment, which the store holds still for it: for a few readers at once, and for none that
-//! is too slow. A caller that polls sends back the `ETag` and gets 304 while nothing has changed.
+//! Each answer is read from one store snapshot. The number of snapshots is limited, and a reader
+//! that is too slow is dropped. A caller that polls sends back the `ETag` and gets 304 while
+//! nothing has changed.
 //!
-//! An answer that is given up is cut off: its body ends with an error, so the connection is closed without a last chunk.
-//! A body ends well only after its writer has said that all of it was written.
+//! An abandoned answer is cut off: its body ends with an error, so the connection closes without a
+//! last chunk. A body ends normally only after its writer has reported that the answer is complete.
 
 use std::time::Duration;
 
@@ -19,28 +20,29 @@ use super::Api;
 use super::error::Problem;
 use crate::store::{MAX_PAGE, Snapshot, StoreError};
 
-/// How many chunks may wait for a slow reader.
+/// The number of chunks that may wait for a slow reader.
 const CHUNKS_WAITING: usize = 4;
-/// How long a listing waits for its turn: the store holds still for a few at once.
+/// The longest time that a listing waits for a snapshot. The store grants only a few at once.
 const TURN: Duration = Duration::from_secs(10);
-/// How long a reader may take for one chunk before it is given up: what it reads is held still for it meanwhile.
+/// The longest time that a reader may take for one chunk before it is dropped. The reader holds a
+/// snapshot meanwhile.
 pub(super) const STALL: Duration = Duration::from_secs(30);
 
-/// Where the chunks of an answer go.
+/// The sender of an answer's chunks.
 pub(super) struct Chunks {
     chunks: mpsc::Sender<Bytes>,
     stall: Duration,
 }
 
-/// Ends the body of an answer that was given up.
+/// The error that ends the body of an abandoned answer.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer was given up before it was whole")]
 pub(super) struct CutOff;
 
-/// The reader is gone, or too slow.
+/// The reader has disconnected or is too slow.
 pub(super) struct Abandoned;
 
-/// Whether all was written, or why not.
+/// The result of writing an answer: complete, failed in the store, or abandoned.
 pub(super) type Written = Result<Result<(), StoreError>, Abandoned>;
 
 impl Chunks {
@@ -53,7 +55,10 @@ impl Chunks {
 }
 
 impl Api {
-    /// One moment of the store.
+    /// Takes a snapshot of the store.
+    ///
+    /// # Errors
+    /// Returns 503 when no snapshot is free within 10 s.
     pub(super) async fn snapshot(&self) -> Result<Box<dyn Snapshot>, Problem> {
         let snapshot = tokio::time::timeout(TURN, self.scheduler.store().snapshot()).await.map_err(|_| {
             let detail = "too many listings are being read at once; poll with `If-None-Match`, or page with `limit`";
@@ -62,7 +67,7 @@ impl Api {
         Ok(snapshot?)
     }
 
-    /// JSON under this tag, as `write` writes it.
+    /// Returns a JSON response with this tag. The task `write` produces its body.
     pub(super) fn streamed<F>(&self, etag: &str, write: impl FnOnce(Chunks) -> F) -> Response
     where
         F: Future<Output = Written> + Send + 'static,
@@ -73,7 +78,8 @@ impl Api {
         self.writers.spawn(async move {
             match written.await {
                 Ok(Ok(())) => drop(whole.send(())),
-                // The status is sent already: a body that is cut off is how HTTP says that it is not whole.
+                // The status is already sent. A body that is cut off tells the caller that the
+                // answer is incomplete.
                 Ok(Err(failure)) => warn!(error = %failure, "a listing broke off"),
                 Err(Abandoned) => warn!(
                     "a listing was given up: its reader is gone, or took nothing for too long"
@@ -92,7 +98,7 @@ impl Api {
     }
 }
 
-/// Yields the chunks; then an error, unless the writer said that the answer is whole.
+/// Yields the chunks, then an error unless the writer reported that the answer is complete.
 fn until_whole(
     mut waiting: mpsc::Receiver<Bytes>,
     is_whole: oneshot::Receiver<()>,
@@ -103,7 +109,7 @@ fn until_whole(
     chunks.map(Ok).chain(end)
 }
 
-/// 304, when the caller has this already.
+/// Returns a 304 if the caller already has the answer with this tag.
 pub(super) fn not_modified(headers: &HeaderMap, etag: &str) -> Option<Response> {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok())?;
     let is_known = known == "*" || known.split(',').any(|tag| tag.trim() == etag);
@@ -111,7 +117,11 @@ pub(super) fn not_modified(headers: &HeaderMap, etag: &str) -> Option<Response> 
     is_known.then(|| (StatusCode::NOT_MODIFIED, headers).into_response())
 }
 
-/// How many are asked for, where that can be had; and a cursor only with that.
+/// Checks the requested `limit`. `None`: no limit was given. A `cursor` is allowed only with a
+/// `limit`.
+///
+/// # Errors
+/// Returns a [`Problem`] for a `limit` out of range, or a `cursor` without a `limit`.
 pub(super) fn limit_of(
     limit: Option<usize>,
     cursor: Option<&str>,

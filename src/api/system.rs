@@ -1,4 +1,4 @@
-//! How the server itself is: alive, ready, and which version.
+//! The state of the server itself: alive, ready, version.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,15 +9,15 @@ use super::wire::{ReadyView, VersionView};
 use crate::scheduler::Health;
 use crate::store::StoreError;
 
-/// How many jobs that wait are counted at most.
+/// The largest number of waiting jobs that is counted.
 const MAX_BACKLOG_SHOWN: usize = 100_000;
 
-/// `GET /healthz`: the server answers. That is all it says.
+/// Answers `GET /healthz`. An answer proves only that the server runs.
 pub(super) async fn healthz() -> Json<serde_json::Value> {
     Json(serde_json::json!({"status": "ok"}))
 }
 
-/// `GET /readyz`: 200 when a job that is due now would be started, else 503 and why not.
+/// Answers `GET /readyz`: 200 if a job that is due now would start, else 503 with the reason.
 pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyView>) {
     let (engine, engine_says) = match api.scheduler.health() {
         Health::Up(_) => ("ok", None),
@@ -41,7 +41,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyVie
         ),
         Err(_) => ("store_failed", Some("the store cannot be read")),
     };
-    // A store that cannot be counted in is said not to be ok.
+    // A store that cannot be read is reported above, so an uncounted backlog is shown as 0.
     let backlog = kept.backlog(MAX_BACKLOG_SHOWN).await.unwrap_or_default();
     let ready = engine == "ok" && store == "ok";
     let detail = store_says.or(engine_says).map(str::to_owned);
@@ -50,7 +50,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyVie
     (status, Json(ReadyView { ready, engine, store, backlog, detail, warnings }))
 }
 
-/// `GET /version`.
+/// Answers `GET /version` with the server's version.
 pub(super) async fn version() -> Json<VersionView> {
     Json(VersionView {
         name: env!("CARGO_PKG_NAME").to_owned(),

@@ -1,7 +1,7 @@
-//! Bytes of a request that are read as text: names and values of forms, segments of the path, pairs of the query, JSON.
+//! Decodes the bytes of a request as text: form names and values, path segments, query pairs, JSON.
 //!
-//! Bytes that are not UTF-8 are refused, and the field that holds them is named. Nothing is replaced by U+FFFD: the
-//! replacement would run in place of what the caller wrote.
+//! Bytes that are not UTF-8 are refused, and the error names their field. They are not replaced by
+//! U+FFFD, because the job would then run with the replacement in place of the caller's text.
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
@@ -12,7 +12,8 @@ use super::body::Unique;
 use super::error::Problem;
 use crate::domain::units::shown;
 
-/// Refuses a path or a query that does not decode to UTF-8. What passes can be decoded by any extractor without a loss.
+/// Refuses a path or a query that does not decode to UTF-8. Any extractor can decode an admitted
+/// request without loss.
 pub(super) async fn admit(request: Request, next: Next) -> Response {
     match check_path(&request).and_then(|()| check_query(request.uri().query().unwrap_or_default()))
     {
@@ -47,10 +48,10 @@ fn check_query(query: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The pairs of an urlencoded form, with an empty pair left out.
+/// Yields the pairs of a urlencoded form, without empty pairs.
 ///
 /// # Errors
-/// A [`Problem`] that names the first field with bytes that are not UTF-8.
+/// Yields a [`Problem`] that names the first field with bytes that are not UTF-8.
 pub(super) fn urlencoded(body: &[u8]) -> impl Iterator<Item = Result<(String, String), Problem>> {
     body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let mut halves = pair.splitn(2, |byte| *byte == b'=');
@@ -65,15 +66,15 @@ fn field(name: &[u8], value: &[u8], code: &str) -> Result<(String, String), Prob
     Ok((name, value))
 }
 
-/// A name as it can be shown, whatever it is.
+/// Returns a name for display, with invalid bytes replaced.
 fn name_of(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// The bytes as text.
+/// Converts bytes to text.
 ///
 /// # Errors
-/// A [`Problem`] of this code that names the field.
+/// Returns a [`Problem`] with this code that names the field.
 pub(super) fn utf8(field: &str, bytes: Vec<u8>, code: &str) -> Result<String, Problem> {
     String::from_utf8(bytes)
         .map_err(|error| not_text(field, code, &error.as_bytes().escape_ascii().to_string()))
@@ -88,14 +89,14 @@ fn not_text(field: &str, code: &str, value: &str) -> Problem {
     )
 }
 
-/// What a `+` stands for: a blank in forms and queries, itself in paths.
+/// The meaning of a `+`: a blank in forms and queries, itself in paths.
 #[derive(Clone, Copy, PartialEq)]
 enum Plus {
     IsBlank,
     IsItself,
 }
 
-/// The bytes that percent signs stand for. A percent sign without two digits stands for itself.
+/// Decodes percent signs. A percent sign without two hexadecimal digits stays as it is.
 fn decoded(text: &[u8], plus: Plus) -> Vec<u8> {
     let digit = |at: usize| text.get(at).and_then(|byte| char::from(*byte).to_digit(16));
     let (mut bytes, mut at) = (Vec::with_capacity(text.len()), 0);
@@ -112,7 +113,8 @@ fn decoded(text: &[u8], plus: Plus) -> Vec<u8> {
     bytes
 }
 
-/// Why a body was not read as a JSON object: by the bytes at fault where they are the reason, else by `error`.
+/// Returns the problem for a body that is not a JSON object. Names the bytes at fault if they are
+/// the reason, else shows `error`.
 pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> Problem {
     let refused = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail);
     if body.starts_with(b"\xef\xbb\xbf") {
@@ -130,7 +132,8 @@ pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> Problem {
     Problem { field: broken_field(body), ..refused(detail) }
 }
 
-/// The first field that holds bytes which are not UTF-8.
+/// Returns the first field that holds bytes which are not UTF-8. `None` if the body is not JSON
+/// even with these bytes replaced.
 fn broken_field(body: &[u8]) -> Option<String> {
     let Unique(map) = serde_json::from_str(&String::from_utf8_lossy(body)).ok()?;
     let is_broken = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_decoded_as_browsers_write_it() {
+    fn forms_are_decoded_as_browsers_encode_them() {
         for body in ["a=1&b=x+y&c=%C3%A4%20%2b&&d", "%=%zz&e=%4", "=x", "", "a=b=c&%C3%A4=1"] {
             let wanted: Vec<_> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
             assert_eq!(pairs(body.as_bytes()), wanted, "{body}");
@@ -162,13 +165,13 @@ mod tests {
     #[case(b"env=A%3D%ED%A0%80", "env")]
     #[case(b"command=%c3", "command")]
     #[case(b"comm%ffand=1", "comm%ffand")]
-    fn bytes_that_are_no_text_name_their_field(#[case] body: &[u8], #[case] field: &str) {
+    fn invalid_utf8_in_a_form_names_the_field(#[case] body: &[u8], #[case] field: &str) {
         let refused = urlencoded(body).collect::<Result<Vec<_>, _>>().expect_err("is refused");
         assert_eq!((refused.status, refused.field.as_deref()), (400, Some(field)));
     }
 
     #[test]
-    fn json_names_the_field_too() {
+    fn invalid_utf8_in_json_names_the_field() {
         let body = b"{\"job_name\": \"a\", \"env\": {\"A\": \"\xe4\"}}";
         let error = serde_json::from_slice::<serde_json::Value>(body).expect_err("is no text");
         assert_eq!(not_json(body, &error).field.as_deref(), Some("env"));

@@ -1,4 +1,5 @@
-//! The shapes of the API's answers. Their names are a contract; the client and the command line read the same types.
+//! The JSON types of the API's answers. Field names are a contract. The client and the command line
+//! read the same types.
 
 use std::collections::BTreeMap;
 
@@ -17,114 +18,115 @@ mod line;
 pub use forecast::{ForecastEntryView, ForecastView, OverlapView, PileUpView};
 pub(super) use line::JobLine;
 
-/// A job as the API shows it. The first five fields are the seed's; times among the others are RFC 3339 with
-/// milliseconds, UTC.
+/// A job as the API shows it. The first five fields are the classic ones. Times among the others
+/// are RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
-    /// 32 hex digits.
+    /// The job's id, 32 hexadecimal digits.
     pub id: String,
-    /// What the caller named.
+    /// The name of a definition or an image, as the caller gave it.
     pub job_name: String,
-    /// When it was accepted, `DD-MM-YYYY HH:MM:SS` in the server's zone.
+    /// The time of acceptance, `DD-MM-YYYY HH:MM:SS` in the server's zone.
     pub scheduled_in: String,
-    /// When it is (or was) due, likewise.
+    /// The due time, `DD-MM-YYYY HH:MM:SS` in the server's zone.
     pub scheduled_to: String,
-    /// Where it stands.
+    /// The job's status, such as `running`.
     pub status: String,
-    /// When it was accepted.
+    /// The time of acceptance, RFC 3339.
     pub created_at: String,
-    /// When it is (or was) due.
+    /// The due time, RFC 3339.
     pub due_at: String,
-    /// When its process began, by the engine's clock.
+    /// The start of the process by the engine's clock. Null before the start.
     pub started_at: Option<String>,
-    /// When it was over.
+    /// The end of the job. Null until it is over.
     pub finished_at: Option<String>,
-    /// Why it waits, failed, or is not known: a code.
+    /// A code for the reason of a wait, a failure or an unknown result. Null without one.
     pub reason: Option<String>,
-    /// The same as a sentence.
+    /// The reason as a sentence. Null without one.
     pub error: Option<String>,
-    /// The exit code of its process.
+    /// The exit code of the process. Null if there is none.
     pub exit_code: Option<i32>,
-    /// The signal that ended its process.
+    /// The signal that ended the process. Absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// Whether it ran out of memory.
+    /// True if the process ran out of memory, else absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_killed: Option<bool>,
-    /// Which attempt runs or ran last; 0 before the first.
+    /// The number of the current or last attempt. 0 before the first.
     pub attempt: u32,
-    /// The image that it runs, once that is known.
+    /// The image to run. Null until it is known.
     pub image: Option<String>,
-    /// The digest of the image that ran.
+    /// The digest of the image that ran. Null if it is not known.
     pub image_digest: Option<String>,
-    /// The schedule that made it.
+    /// The schedule that created the job. Null for other jobs.
     pub schedule: Option<String>,
-    /// Its labels.
+    /// The labels in the job's spec.
     pub labels: BTreeMap<String, String>,
-    /// How much later than due its process began.
+    /// The time from the due time to the start of the process, in ms. Null before the start.
     pub lateness_ms: Option<i64>,
-    /// What it used, once that is measured.
+    /// The resources that the job used. Always null, because they are not measured yet.
     pub usage: Option<serde_json::Value>,
-    /// Its output; not in listings.
+    /// The state of the job's output. Absent in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<OutputView>,
-    /// How far the pull has come, while it is `pulling`.
+    /// The progress of the pull. Absent unless the status is `pulling`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
-    /// Since when nothing is known of it, because the engine does not answer.
+    /// The time since which the job's state is unknown, because the engine does not answer. Absent
+    /// while it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_unreachable_since: Option<String>,
 }
 
-/// How the output of a job's last attempt stands. What is not known is left out.
+/// The state of the output of a job's last attempt. Unknown values are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputView {
-    /// How many lines are kept.
+    /// The number of lines that are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<u64>,
-    /// How many bytes a reader gets of them, line ends included.
+    /// The size of the kept output as a reader gets it, in bytes, line ends included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Whether there was more than `log_limit`.
+    /// True if there was more output than `log_limit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncated: Option<bool>,
-    /// Whether the job is over and all its output is kept, or there is none.
+    /// True if the job is over and all its output is kept, or there is none.
     pub complete: bool,
 }
 
 /// The answer to `GET /jobs`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobsView {
-    /// Between their claim and their result.
+    /// The jobs between their claim and their result, by id.
     pub running: BTreeMap<String, JobView>,
-    /// Waiting.
+    /// The jobs that wait to be claimed, by id.
     pub scheduled: BTreeMap<String, JobView>,
-    /// Over.
+    /// The jobs that are over, by id.
     pub history: BTreeMap<String, JobView>,
-    /// With `limit`: where the next page begins, if there is one.
+    /// The cursor of the next page. Null or absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// The answer to a call that did something to a job.
+/// The answer to a call that created or changed a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoneView {
     /// A sentence for a person.
     pub message: String,
-    /// The job.
+    /// The job's id, 32 hexadecimal digits.
     pub id: String,
-    /// What was named.
+    /// The name of a definition or an image, as the caller gave it.
     pub job_name: String,
-    /// Where the job stands now.
+    /// The job's status after the call.
     pub status: String,
-    /// When it is due, `DD-MM-YYYY HH:MM:SS` in the server's zone.
+    /// The due time, `DD-MM-YYYY HH:MM:SS` in the server's zone.
     pub scheduled_to: String,
-    /// The same, RFC 3339.
+    /// The due time, RFC 3339.
     pub due_at: String,
-    /// The warnings for the caller, in one text.
+    /// All warnings for the caller in one text. Absent without warnings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// The same, each by itself.
+    /// The warnings for the caller, one sentence each. Absent without warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -132,85 +134,85 @@ pub struct DoneView {
 /// The answer to `GET /definitions`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefinitionsView {
-    /// By name.
+    /// The definitions by name.
     pub definitions: BTreeMap<String, DefinitionView>,
 }
 
-/// A definition in a list; `GET /definition/{name}` has its spec.
+/// A definition in a list, without its spec. `GET /definition/{name}` returns the spec.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefinitionView {
-    /// The image that it runs.
+    /// The image to run. Null if the definition has none.
     pub image: Option<String>,
-    /// Whether it is in the server's config file, and can only be changed there.
+    /// True if the definition is in the server's config file, and can only be changed there.
     pub read_only: bool,
-    /// What to send as `If-Match`; of one that is read-only there is none.
+    /// The tag to send as `If-Match`. Null for a read-only definition.
     pub etag: Option<String>,
-    /// When it was written.
+    /// The time of the last change, RFC 3339. Null for a read-only definition.
     pub changed_at: Option<String>,
 }
 
-/// The answer to a call that did something to what has a name.
+/// The answer to a call that changed a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotedView {
     /// A sentence for a person.
     pub message: String,
-    /// Its name.
+    /// The name of the definition.
     pub name: String,
-    /// The warnings for the caller, in one text.
+    /// All warnings for the caller in one text. Absent without warnings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// The same, each by itself.
+    /// The warnings for the caller, one sentence each. Absent without warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// One line of `GET /job/{id}/logs` as NDJSON or as the data of a server-sent event.
+/// A line of `GET /job/{id}/logs`, in NDJSON or as the data of a server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogView {
-    /// When, RFC 3339 with nanoseconds.
+    /// The time of the line, RFC 3339 with nanoseconds.
     pub at: String,
-    /// `stdout` or `stderr`.
+    /// The output stream: `stdout` or `stderr`.
     pub stream: String,
-    /// The text; bytes that are no UTF-8 are replaced.
+    /// The text of the line. Bytes that are not UTF-8 are replaced.
     pub text: String,
-    /// False where no line's end followed.
+    /// False if no line end followed the text.
     pub complete: bool,
 }
 
 /// The answer to `POST /preview`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviewView {
-    /// What it means, in words.
+    /// The recurrence or the date in words.
     pub says: String,
-    /// The next times, RFC 3339 in the zone asked for.
+    /// The next times, RFC 3339 in the requested zone.
     pub next: Vec<String>,
 }
 
 /// A schedule as the API shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleView {
-    /// Its name.
     pub name: String,
-    /// `api`, or `config` for one of the config file, which is changed there.
+    /// `api`, or `config` for a schedule in the config file, which has to be changed there.
     pub source: String,
-    /// What it says.
+    /// The fields as the caller or the config file set them.
     #[serde(flatten)]
     pub fields: ScheduleFields,
-    /// When it is due, in words.
+    /// The recurrence in words.
     pub says: String,
-    /// `config_file`, where it is paused because its config file is not read by this server.
+    /// `config_file` if the schedule is paused because this server does not read its config file,
+    /// else absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_reason: Option<String>,
-    /// The tick that is next, RFC 3339; nothing while it is paused, or when there is none to come.
+    /// The time of the next tick, RFC 3339. Null while the schedule is paused or has no tick left.
     pub next_due_at: Option<String>,
-    /// The job that waits for it.
+    /// The id of the job that waits for the next tick. Null without one.
     pub next_job: Option<String>,
-    /// How many ticks ran.
+    /// The number of ticks that ran.
     pub runs: u64,
-    /// The warnings for the caller, in one text.
+    /// All warnings for the caller in one text. Absent without warnings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// The same, each by itself.
+    /// The warnings for the caller, one sentence each. Absent without warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -218,78 +220,79 @@ pub struct ScheduleView {
 /// The answer to `GET /schedules`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SchedulesView {
-    /// By name.
+    /// The schedules by name.
     pub schedules: BTreeMap<String, ScheduleView>,
-    /// With `limit`: where the next page begins, if there is one.
+    /// The cursor of the next page. Null or absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// A page of a ledger.
+/// A page of a schedule's ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerView {
-    /// What became of ticks, the latest first.
+    /// The ticks with their outcomes, latest first.
     pub ticks: Vec<TickView>,
-    /// Where the next page begins, if there is one.
+    /// The cursor of the next page. Null if there is none.
     pub next: Option<String>,
 }
 
-/// What became of a tick.
+/// A tick and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TickView {
-    /// The nominal time.
+    /// The nominal time of the tick, RFC 3339.
     pub due_at: String,
-    /// `ran`, `skipped`, `missed` or `caught_up`.
+    /// The outcome: `ran`, `skipped`, `missed` or `caught_up`. Empty while the tick's job waits.
     pub outcome: String,
-    /// Why.
+    /// A code for the reason. Null without one.
     pub reason: Option<String>,
-    /// The job that ran for it; for one that was caught up, perhaps that of a later tick, which stands for it.
+    /// The id of the job that ran for the tick. Null without one. A tick that was caught up may
+    /// name the job of a later tick that covers it.
     pub job: Option<String>,
 }
 
 /// The answer to `GET /version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionView {
-    /// `tidetable`.
+    /// The program's name, always `tidetable`.
     pub name: String,
-    /// The server's version.
     pub version: String,
 }
 
 /// The answer to `GET /readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadyView {
-    /// Whether jobs that are due are started.
+    /// True if jobs that are due are started.
     pub ready: bool,
-    /// `ok`, or the code that says why not.
+    /// The state of the engine: `ok`, or a code for the problem.
     pub engine: String,
-    /// `ok`, or the code that says why not.
+    /// The state of the store: `ok`, or a code for the problem.
     pub store: String,
-    /// How many jobs are due and have not begun; no more than 100,000 are counted.
+    /// The number of jobs that are due and have not begun. The count stops at 100,000.
     #[serde(default)]
     pub backlog: usize,
-    /// A sentence, where something is not ok.
+    /// A sentence about the problem. Absent if the server is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Sentences about the config: what is paused because of it. The server is ready all the same.
+    /// Sentences about the parts of the config that are paused. They do not make the server
+    /// unready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
 impl DoneView {
-    /// The same, with these warnings.
+    /// Adds these warnings, one by one and as one text.
     pub fn with_warnings(self, warnings: Vec<String>) -> Self {
         Self { warning: joined(&warnings), warnings, ..self }
     }
 }
 
-/// All warnings in one text.
+/// Joins all warnings into one text. Returns `None` without warnings.
 pub(super) fn joined(warnings: &[String]) -> Option<String> {
     (!warnings.is_empty()).then(|| warnings.join("; "))
 }
 
 impl DefinitionView {
-    /// This definition, under this tag.
+    /// Builds the view of a definition with this tag.
     pub fn of(defined: &Defined, etag: Option<String>) -> Self {
         Self {
             image: defined.spec.fields().image.as_ref().map(ToString::to_string),
@@ -301,12 +304,12 @@ impl DefinitionView {
 }
 
 impl JobView {
-    /// This job, with times in this zone where they are the seed's.
+    /// Builds the view of a job. The classic times are in this zone.
     pub fn of(job: &Job, zone: Tz) -> Self {
         JobLine::of(job, job.id.hex(&mut [0; 32]), zone, None).into()
     }
 
-    /// The same, with how its output stands.
+    /// Adds the state of the job's output.
     #[must_use]
     pub fn with_output(mut self, OutputState { kept, complete }: OutputState) -> Self {
         self.log = Some(OutputView {
@@ -318,7 +321,7 @@ impl JobView {
         self
     }
 
-    /// The same, marked as not known since this instant.
+    /// Marks the job's state as unknown since this instant. `None`: the state is known.
     #[must_use]
     pub fn unreachable_since(mut self, since: Option<Timestamp>) -> Self {
         self.engine_unreachable_since = since.map(rfc3339);

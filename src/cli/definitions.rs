@@ -1,4 +1,4 @@
-//! The commands about definitions.
+//! The commands on definitions: `ls`, `apply` and `rm`.
 
 use std::path::PathBuf;
 
@@ -11,13 +11,13 @@ use crate::client::Client;
 pub(super) enum DefinitionCommand {
     /// List definitions
     Ls(LsArgs),
-    /// Write definitions, in place of those of that name
+    /// Write definitions, replacing any with the same name
     Apply(ApplyArgs),
-    /// Remove a definition; jobs that were accepted have their copy
+    /// Remove a definition; accepted jobs keep their copy
     Rm(RmArgs),
 }
 
-/// `tidetable definition ls`.
+/// The arguments of `tidetable definition ls`.
 #[derive(Args, Debug)]
 pub(super) struct LsArgs {
     /// Print JSON
@@ -25,12 +25,13 @@ pub(super) struct LsArgs {
     json: bool,
 }
 
-/// `tidetable definition apply`.
+/// The arguments of `tidetable definition apply`.
 #[derive(Args, Debug)]
 pub(super) struct ApplyArgs {
-    /// The definition's name, where the file has the spec of one
+    /// Name of the definition, if the file holds a single spec
     name: Option<String>,
-    /// Its spec, as JSON or TOML, or several under their names, as in a config file; - is the standard input
+    /// File with the spec as JSON or TOML, or with several under their names as in a config file; -
+    /// is standard input
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
     /// Print JSON
@@ -38,10 +39,10 @@ pub(super) struct ApplyArgs {
     json: bool,
 }
 
-/// `tidetable definition rm`.
+/// The arguments of `tidetable definition rm`.
 #[derive(Args, Debug)]
 pub(super) struct RmArgs {
-    /// The definition's name
+    /// Name of the definition
     name: String,
     /// Print JSON
     #[arg(long)]

@@ -1,4 +1,5 @@
-//! Files that `apply` reads: the fields of one thing that is named on the command line, or of several under their names.
+//! Reads the files for `apply`: one entry that is named on the command line, or several entries
+//! under their names.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -6,11 +7,12 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-/// What the file says, by name. JSON or TOML; `-` is the standard input. Without a name it holds an object of names, as
-/// it is or under `section`, so that a config file and the answer to a list are such files.
+/// Reads a JSON or TOML file and returns its entries by name; `-` is standard input. Without a
+/// `name`, the file holds an object of names, at its top or under `section`. A config file and the
+/// answer to a list call therefore work as well.
 ///
 /// # Errors
-/// A sentence, when it cannot be read or is something else.
+/// Fails with a sentence when the file cannot be read or has another form.
 pub(super) fn entries(
     file: &Path,
     name: Option<String>,
@@ -64,7 +66,7 @@ mod tests {
     #[case::several(r#"{"a": {"cron": "@daily"}}"#, None)]
     #[case::a_list(r#"{"schedules": {"a": {"cron": "@daily"}}, "next": null}"#, None)]
     #[case::a_config_file("[server]\nlisten = '[::1]:0'\n[schedules.a]\ncron = '@daily'", None)]
-    fn a_file_says_one_thing_or_several(#[case] text: &str, #[case] name: Option<&str>) {
+    fn a_file_holds_one_or_several_entries(#[case] text: &str, #[case] name: Option<&str>) {
         let read = read(text, name.map(str::to_owned), "schedules").expect("is right");
         assert_eq!(read, [("a".to_owned(), json!({"cron": "@daily"}))]);
     }
@@ -74,7 +76,7 @@ mod tests {
     #[case::nothing("", "say the NAME beside it")]
     #[case::no_json("{cron", "it is not JSON")]
     #[case::neither("cron: daily", "neither JSON")]
-    fn what_is_neither_is_refused(#[case] text: &str, #[case] said: &str) {
+    fn files_of_another_form_are_refused(#[case] text: &str, #[case] said: &str) {
         let refused = read(text, None, "schedules").expect_err("is not right");
         assert!(refused.to_string().contains(said), "{refused}");
     }

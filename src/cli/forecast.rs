@@ -1,4 +1,4 @@
-//! `tidetable forecast`: what will run when, and where it piles up.
+//! `tidetable forecast`: shows the coming runs, and the times at which too many coincide.
 
 use clap::Args;
 use comfy_table::{Table, presets};
@@ -9,7 +9,7 @@ use crate::client::Client;
 
 #[derive(Args, Debug)]
 pub(super) struct ForecastArgs {
-    /// How many hours to look ahead, up to 168 [default: 24]
+    /// Hours to look ahead, up to 168 [default: 24]
     #[arg(long, value_name = "N")]
     hours: Option<u16>,
     /// Print JSON

@@ -1,4 +1,4 @@
-//! The commands about jobs.
+//! The commands on jobs: `run`, `ls`, `inspect`, `logs`, `wait`, `stop`, `rerun` and `rm`.
 
 use std::io::Write as _;
 use std::pin::pin;
@@ -12,21 +12,22 @@ use super::output;
 use crate::api::wire::JobView;
 use crate::client::Client;
 
-/// The exit code for a job that ended without one of its own: it did not run, or nobody knows.
+/// The exit code for a job that ended without a usable one: the job did not run, or its result is
+/// unknown.
 const NO_EXIT_CODE: u8 = 125;
-/// How often `ls --watch` looks.
+/// The interval between updates of `ls --watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// `tidetable run`.
+/// The arguments of `tidetable run`.
 #[derive(Args, Debug)]
 pub(super) struct RunArgs {
-    /// An image or a definition
+    /// Image or definition to run
     #[arg(value_name = "IMAGE|JOB")]
     name: String,
-    /// How long from now, such as 30s or "1h 30m"
+    /// Delay until the job is due, such as 30s or "1h 30m"
     #[arg(long = "in", value_name = "DELAY", conflicts_with = "at")]
     delay: Option<String>,
-    /// When, such as "20-06-2021 13:25:28" or 13:25
+    /// Date at which the job is due, such as "20-06-2021 13:25:28" or 13:25
     #[arg(long, value_name = "DATE")]
     at: Option<String>,
     /// Environment variable; may be repeated
@@ -35,41 +36,41 @@ pub(super) struct RunArgs {
     /// Label; may be repeated
     #[arg(short = 'l', long = "label", value_name = "K=V")]
     label: Vec<String>,
-    /// How long it may run, such as 5m
+    /// Longest time that the job may run, such as 5m
     #[arg(long, value_name = "DURATION")]
     timeout: Option<String>,
-    /// Wait until it is over, and exit with its exit code
+    /// Wait until the job is over, and exit with its exit code
     #[arg(long)]
     wait: bool,
-    /// Show what it writes while it writes it, and wait
+    /// Print the output while the job runs, and wait
     #[arg(long)]
     follow: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// What to run in it
+    /// Command to run in the container
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-/// `tidetable ls`.
+/// The arguments of `tidetable ls`.
 #[derive(Args, Debug)]
 pub(super) struct LsArgs {
-    /// Also those that are over
+    /// Include jobs that are over
     #[arg(short, long)]
     all: bool,
-    /// Only those of this state: a map (running, scheduled, history) or a status
+    /// List only one state: a map (running, scheduled, history) or a status
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Look again and again
+    /// Refresh the list every second
     #[arg(long)]
     watch: bool,
 }
 
-/// A job.
+/// The arguments of commands on one job.
 #[derive(Args, Debug)]
 pub(super) struct IdArgs {
     /// The job's id, or its first digits
@@ -79,12 +80,12 @@ pub(super) struct IdArgs {
     json: bool,
 }
 
-/// `tidetable stop`.
+/// The arguments of `tidetable stop`.
 #[derive(Args, Debug)]
 pub(super) struct StopArgs {
     /// The job's id, or its first digits
     id: String,
-    /// Kill it after this time (10s), instead of its own; 0s: at once
+    /// Time until the job is killed (10s), in place of its own; 0s kills at once
     #[arg(long, value_name = "TIME")]
     grace: Option<String>,
     /// Print JSON
@@ -92,12 +93,12 @@ pub(super) struct StopArgs {
     json: bool,
 }
 
-/// `tidetable rerun`.
+/// The arguments of `tidetable rerun`.
 #[derive(Args, Debug)]
 pub(super) struct RerunArgs {
     /// The job's id, or its first digits
     id: String,
-    /// When, such as 30s or "20-06-2021 13:25:28" [default: now]
+    /// Date of the new job, such as 30s or "20-06-2021 13:25:28" [default: now]
     #[arg(long, value_name = "DATE")]
     at: Option<String>,
     /// Print JSON
@@ -105,21 +106,21 @@ pub(super) struct RerunArgs {
     json: bool,
 }
 
-/// `tidetable logs`.
+/// The arguments of `tidetable logs`.
 #[derive(Args, Debug)]
 pub(super) struct LogsArgs {
     /// The job's id, or its first digits
     id: String,
-    /// Go on until the job is over
+    /// Continue until the job is over
     #[arg(short, long)]
     follow: bool,
-    /// Only the last lines
+    /// Print only the last N lines
     #[arg(long, value_name = "N", conflicts_with = "follow")]
     tail: Option<String>,
-    /// Only since then: a time ago (10m) or a time
+    /// Print only lines since a time ago (10m) or a date
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
-    /// With the time of each line
+    /// Print the time of each line
     #[arg(short, long)]
     timestamps: bool,
 }
@@ -176,7 +177,7 @@ pub(super) async fn ls(client: &Client, args: LsArgs) -> anyhow::Result<u8> {
         let text =
             if args.json { serde_json::to_string_pretty(&jobs)? } else { output::table(&jobs) };
         if args.watch && output::is_terminal() {
-            // Back to the first line, then clear what is below.
+            // Moves the cursor to the first line, then clears the screen below it.
             print!("\x1b[H\x1b[J");
         }
         println!("{text}");
@@ -245,7 +246,8 @@ pub(super) async fn rm(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
     output::done(&client.cancel(&args.id).await?, args.json)
 }
 
-/// The job's own exit code where it says that the job failed; never 0 for a job that did not succeed.
+/// Returns the job's own exit code if the job failed with one. A job that did not succeed never
+/// gives 0.
 fn exit_code(job: &JobView) -> u8 {
     if job.status == "succeeded" {
         return 0;

@@ -1,6 +1,7 @@
-//! The command line. `serve` is the server, `check` and `backup` work on its files; every other command is a client of its API.
+//! The command line. `serve` is the server, and `check` and `backup` work on its files.
+//! `completions` needs neither. All other commands are clients of the API.
 //!
-//! What went well is on stdout, what went wrong is a sentence on stderr, and failure is never exit code 0.
+//! Results go to stdout. An error is a sentence on stderr, and a failure never exits with code 0.
 
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
@@ -38,7 +39,7 @@ struct ServerArgs {
     /// Address of the server [default: http://127.0.0.1:8888]
     #[arg(long, global = true, env = "TIDETABLE_SERVER", value_name = "URL")]
     server: Option<String>,
-    /// Token to call with
+    /// Token to authenticate with
     #[arg(
         long,
         global = true,
@@ -53,40 +54,40 @@ struct ServerArgs {
 enum Command {
     /// Run the server
     Serve(Box<ServeArgs>),
-    /// Say whether the server answers (exit code 0 or 1); for a container's HEALTHCHECK
+    /// Check that the server answers (exit code 0 or 1); for a container's HEALTHCHECK
     Healthcheck,
     /// Run an image or a definition, now or later
     Run(jobs::RunArgs),
     /// List jobs
     Ls(jobs::LsArgs),
-    /// Show all that is known of a job
+    /// Show all details of a job
     Inspect(jobs::IdArgs),
-    /// Show what a job wrote
+    /// Show the output of a job
     Logs(jobs::LogsArgs),
-    /// Wait until a job is over; exits with its exit code
+    /// Wait until a job is over, and exit with its exit code
     Wait(jobs::IdArgs),
-    /// Stop a running job; a second time: kill it
+    /// Stop a running job; a second stop kills it
     Stop(jobs::StopArgs),
-    /// Run what a job ran once more
+    /// Run a job once more, as a new job
     Rerun(jobs::RerunArgs),
     /// Take a waiting job off the schedule
     Rm(jobs::IdArgs),
-    /// Named templates of jobs
+    /// Manage definitions, the named templates of jobs: ls, apply, rm
     #[command(subcommand)]
     Definition(definitions::DefinitionCommand),
-    /// Schedules: list, apply, rm, pause, resume, trigger, next, ledger
+    /// Manage schedules: ls, apply, rm, pause, resume, trigger, next, ledger
     Schedule(schedules::ScheduleArgs),
-    /// Show what will run when over the next hours, and where it piles up
+    /// Show the coming runs, and the times at which too many coincide
     Forecast(forecast::ForecastArgs),
-    /// Say what a cron expression, a period or a date means, and when it is due next
+    /// Explain a cron expression, a period or a date, and show the next due times
     Preview(preview::PreviewArgs),
-    /// Say whether the state on disk is whole (exit code 0 or 1); with or without a running server
+    /// Check that the state on disk is intact (exit code 0 or 1); with or without a running server
     Check(store::StoreArgs),
     /// Copy the state on disk to a new folder, as of one moment; with or without a running server
     Backup(store::BackupArgs),
     /// Print completions for a shell
     Completions {
-        /// bash, zsh, fish, …
+        /// Shell to complete for: bash, zsh, fish, …
         shell: clap_complete::Shell,
     },
 }
@@ -96,7 +97,8 @@ impl ServerArgs {
         Client::new(self.server.as_deref().unwrap_or(DEFAULT_SERVER), self.token.clone())
     }
 
-    /// The server in the same container: where `serve` listens there, unless told otherwise.
+    /// Returns a client of the server in the same container. Without `--server`, its address is
+    /// taken from `TIDETABLE_LISTEN` or the default.
     fn own_server(&self) -> Result<Client, ClientError> {
         let listen =
             std::env::var("TIDETABLE_LISTEN").unwrap_or_else(|_| DEFAULT_LISTEN.to_owned());
@@ -105,18 +107,19 @@ impl ServerArgs {
     }
 }
 
-/// The flags of [`ServerArgs`].
+/// The flags of [`ServerArgs`], which only client commands take.
 const CLIENT_FLAGS: [&str; 2] = ["server", "token"];
 /// The commands that call no server.
 const LOCAL_COMMANDS: [&str; 4] = ["serve", "check", "backup", "completions"];
 
 impl Cli {
-    /// Reads the command line. A mistake, and a question for help, ends the process.
+    /// Reads the command line. Ends the process on a mistake, and after `--help` or `--version`.
     pub fn read() -> Self {
         Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// A client's flag on a command that calls no server would do nothing, and could be taken for more than that.
+    /// Parses the arguments. Refuses a client's flag on a command that calls no server. The flag
+    /// would have no effect, and a user could believe that it protects something.
     fn read_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut tree = Self::tree();
         let matches = tree.try_get_matches_from_mut(arguments)?;
@@ -135,7 +138,7 @@ impl Cli {
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut tree))
     }
 
-    /// All commands; those that call no server do not show a client's flags.
+    /// Returns all commands. Commands that call no server hide the client's flags.
     fn tree() -> clap::Command {
         let hidden = |flag: &'static str| Arg::new(flag).long(flag).hide(true);
         LOCAL_COMMANDS.into_iter().fold(Self::command(), |tree, name| {
@@ -143,10 +146,10 @@ impl Cli {
         })
     }
 
-    /// Does what was asked, and gives the exit code.
+    /// Runs the command and returns the exit code.
     ///
     /// # Errors
-    /// What went wrong, to be shown.
+    /// Returns the error to show to the user.
     pub fn run(self) -> anyhow::Result<u8> {
         match self.command {
             Command::Serve(args) => {
@@ -171,7 +174,7 @@ impl Cli {
     }
 }
 
-/// What is said where a client's flag is given to a command that calls no server.
+/// Returns the error text for a client's flag on a command that calls no server.
 fn refusal(command: &str, flag: &str) -> String {
     match (command, flag) {
         ("serve", "token") => {
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_flag_is_refused_by_local_commands() {
+    fn local_commands_refuse_client_flags() {
         for line in [
             "tidetable serve --token abc",
             "tidetable serve --token=abc",
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_flag_is_refused_by_clients() {
+    fn client_commands_refuse_server_flags() {
         for line in [
             "tidetable ls --listen 127.0.0.1:1",
             "tidetable ls --data-dir /x",
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_takes_its_flags_in_either_place() {
+    fn client_flags_work_before_and_after_the_command() {
         for line in [
             "tidetable ls --token abc --server http://a:1",
             "tidetable --token abc --server http://a:1 ls",
@@ -272,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn help_of_serve_shows_no_clients_flag() {
+    fn serve_help_hides_client_flags() {
         let help = read("tidetable serve --help").expect_err("is help").to_string();
         assert!(
             help.contains("--token-file")

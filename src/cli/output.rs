@@ -1,4 +1,4 @@
-//! How answers look: tables and a spinner on a terminal, plain text when piped.
+//! Formats answers: tables and a spinner on a terminal, plain text in a pipe.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -10,15 +10,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::api::wire::{DefinitionsView, DoneView, JobView, JobsView, NotedView};
 use crate::client::{Client, ClientError};
 
-/// How often a waiting command asks how far the job has come.
+/// The interval at which a waiting command asks for the job's progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Whether a person looks at stdout.
+/// Returns whether stdout is a terminal.
 pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// The jobs as a table: running, then scheduled by due time, then history, the latest first.
+/// Formats the jobs as a table: running, then scheduled by due time, then history with the latest
+/// first.
 pub(super) fn table(jobs: &JobsView) -> String {
     let mut scheduled: Vec<&JobView> = jobs.scheduled.values().collect();
     scheduled.sort_by(|a, b| a.due_at.cmp(&b.due_at));
@@ -33,7 +34,7 @@ pub(super) fn table(jobs: &JobsView) -> String {
     shown(&table)
 }
 
-/// A table as whoever looks at it can use it.
+/// Formats a table for a person on a terminal, and as plain text otherwise.
 pub(super) fn shown(table: &Table) -> String {
     if is_terminal() { table.to_string() } else { plain(table) }
 }
@@ -51,7 +52,7 @@ fn cells(job: &JobView) -> [String; 7] {
     ]
 }
 
-/// One line a row, cells separated by tabs, for programs.
+/// Formats a table for programs: one line per row, with tabs between the cells.
 fn plain(table: &Table) -> String {
     let header = table
         .header()
@@ -63,7 +64,7 @@ fn plain(table: &Table) -> String {
     header.chain(rows).collect::<Vec<_>>().join("\n")
 }
 
-/// Everything that is known of a job, a line each.
+/// Formats the fields of a job, one per line, without fields that are null.
 pub(super) fn details(job: &JobView) -> anyhow::Result<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -78,7 +79,7 @@ pub(super) fn details(job: &JobView) -> anyhow::Result<String> {
     Ok(table.to_string())
 }
 
-/// The definitions as a table.
+/// Formats the definitions as a table.
 pub(super) fn definitions(all: &DefinitionsView) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["NAME", "IMAGE", "CHANGED"]);
@@ -89,7 +90,7 @@ pub(super) fn definitions(all: &DefinitionsView) -> String {
     if is_terminal() { table.to_string() } else { plain(&table) }
 }
 
-/// What a call did to something that has a name.
+/// Prints the result of a call on a definition, and returns exit code 0.
 pub(super) fn noted(noted: &NotedView, json: bool) -> anyhow::Result<u8> {
     let text = if json { serde_json::to_string_pretty(noted)? } else { noted.message.clone() };
     println!("{text}");
@@ -97,12 +98,12 @@ pub(super) fn noted(noted: &NotedView, json: bool) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Prints what the server warns of, beside the answer.
+/// Prints the server's warnings on stderr.
 pub(super) fn warnings(all: &[String]) {
     all.iter().for_each(|warning| eprintln!("warning: {warning}"));
 }
 
-/// What a call did.
+/// Prints the result of a call on a job, and returns exit code 0.
 pub(super) fn done(done: &DoneView, json: bool) -> anyhow::Result<u8> {
     let text = if json { serde_json::to_string_pretty(done)? } else { done.message.clone() };
     println!("{text}");
@@ -110,13 +111,13 @@ pub(super) fn done(done: &DoneView, json: bool) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// How a job ended, in a sentence.
+/// Returns a sentence about the end of a job.
 pub(super) fn ended(job: &JobView) -> String {
     let why = job.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     format!("job {} with id {} {}{why}", job.job_name, job.id, job.status)
 }
 
-/// Waits for a job's end; on a terminal, with a spinner that says how far it has come.
+/// Waits for the end of a job. Shows a spinner with the job's progress if stderr is a terminal.
 pub(super) async fn while_waiting(client: &Client, id: &str) -> Result<JobView, ClientError> {
     let ended = client.wait(id);
     if !std::io::stderr().is_terminal() {

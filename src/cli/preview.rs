@@ -1,4 +1,4 @@
-//! `tidetable preview`: what a recurrence or a date means, as the server understands it.
+//! `tidetable preview`: explains a recurrence or a date, as the server understands it.
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -16,13 +16,13 @@ pub(super) struct PreviewArgs {
     /// A date such as "20-06-2099 13:25"
     #[arg(long, value_name = "DATE")]
     date: Option<String>,
-    /// The zone of the clock [default: the server's]
+    /// Time zone to use [default: the server's]
     #[arg(long, value_name = "TZ")]
     time_zone: Option<String>,
-    /// From when on, RFC 3339 [default: now]
+    /// Instant after which times are shown, RFC 3339 [default: now]
     #[arg(long, value_name = "INSTANT")]
     from: Option<String>,
-    /// How many times to show
+    /// Number of times to show
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<usize>,
     /// Print JSON

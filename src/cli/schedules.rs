@@ -1,4 +1,5 @@
-//! `tidetable schedule …`: schedules, their next ticks, and what became of those before.
+//! `tidetable schedule …`: the commands on schedules, their next ticks, and the outcome of past
+//! ticks.
 
 use std::path::PathBuf;
 
@@ -22,37 +23,38 @@ pub(super) struct ScheduleArgs {
 enum Action {
     /// List schedules
     Ls,
-    /// Make or change schedules
+    /// Create or change schedules
     Apply {
-        /// Its fields, as JSON or TOML, or several under their names, as in a config file; - is the standard input
+        /// File with the fields as JSON or TOML, or with several schedules under their names as in
+        /// a config file; - is standard input
         #[arg(short, long, value_name = "FILE")]
         file: PathBuf,
-        /// The schedule's name, where the file has the fields of one
+        /// Name of the schedule, if the file holds a single one
         name: Option<String>,
     },
-    /// Delete a schedule; what runs goes on
+    /// Delete a schedule; running jobs continue
     Rm(NameArgs),
-    /// Skip its ticks from now on
+    /// Pause a schedule: skip its ticks from now on
     Pause(NameArgs),
-    /// Go on
+    /// Resume a paused schedule
     Resume(NameArgs),
-    /// Run its job now
+    /// Run the job of a schedule now
     Trigger(NameArgs),
-    /// Say when it is due next
+    /// Show the next due times of a schedule
     Next {
-        /// Its name
+        /// Name of the schedule
         name: String,
-        /// How many times to show
+        /// Number of times to show
         #[arg(short, value_name = "N")]
         n: Option<usize>,
     },
-    /// Show what became of its ticks, the latest first
+    /// Show the outcome of the ticks of a schedule, latest first
     Ledger(NameArgs),
 }
 
 #[derive(Args, Debug)]
 struct NameArgs {
-    /// Its name
+    /// Name of the schedule
     name: String,
 }
 

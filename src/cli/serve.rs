@@ -9,13 +9,13 @@ use crate::app;
 use crate::config::{Config, ServeArgs};
 use crate::supervise;
 
-/// How long blocking work may take to end after everything else has.
+/// The longest time that blocking work may take to end after all other work has ended.
 const LAST_GRACE: Duration = Duration::from_secs(2);
-/// How many threads do file and database work at once: a disk is no faster with more, and each holds a compressor's
-/// megabyte while it keeps output.
+/// The number of threads for file and database work. More threads do not make a disk faster, and
+/// each holds a megabyte for its compressor while it keeps output.
 const BLOCKING_THREADS: usize = 32;
 
-/// `has_clients_token`: whether `TIDETABLE_TOKEN` is set.
+/// Runs the server. `has_clients_token` is true if `TIDETABLE_TOKEN` is set.
 pub(super) fn run(args: ServeArgs, has_clients_token: bool) -> anyhow::Result<u8> {
     let config = Config::load(args.clone())?;
     tracing_subscriber::fmt()
@@ -45,8 +45,8 @@ pub(super) fn run(args: ServeArgs, has_clients_token: bool) -> anyhow::Result<u8
     served.map(|()| 0)
 }
 
-/// What `TIDETABLE_LOG` says. Only bollard stays quiet whatever it says: to debug is for it to write down what it sends,
-/// and secrets are in that.
+/// Returns the log filter of `TIDETABLE_LOG`, or the default. bollard stays at `warn` in any case.
+/// At `debug` it logs the requests that it sends, and they contain secrets.
 fn log_filter() -> anyhow::Result<EnvFilter> {
     let mut filter = EnvFilter::try_from_env("TIDETABLE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,refinery_core=warn"));

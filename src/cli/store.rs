@@ -1,4 +1,4 @@
-//! The commands that work on a data directory itself, with or without a server: `check`, `backup`.
+//! The commands that work on a data directory, with or without a server: `check` and `backup`.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::store;
 
-/// Which data directory.
+/// The arguments that name a data directory.
 #[derive(Args, Debug)]
 pub(super) struct StoreArgs {
     /// Folder with the state [default: the server's]
@@ -22,10 +22,10 @@ pub(super) struct StoreArgs {
     json: bool,
 }
 
-/// `tidetable backup`.
+/// The arguments of `tidetable backup`.
 #[derive(Args, Debug)]
 pub(super) struct BackupArgs {
-    /// A folder that is not there yet: a data directory when it is
+    /// Folder to create; becomes a complete data directory
     #[arg(value_name = "DEST")]
     destination: PathBuf,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub(super) fn backup(args: &BackupArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// What is damaged is in the report, and in the exit code.
+/// Checks the store and prints a report. Returns 1 if something is damaged, else 0.
 pub(super) fn check(args: &StoreArgs) -> anyhow::Result<u8> {
     let report = store::check::check(&args.dir()?)?;
     let text = if args.json { serde_json::to_string_pretty(&report)? } else { report.to_string() };

@@ -1,4 +1,5 @@
-//! What is different in a config that was read again: what only a restart can change, and what counts from now on.
+//! Compares a reloaded config with the current one: keys that need a restart, and changes that
+//! apply at once.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
@@ -7,9 +8,10 @@ use super::Config;
 use crate::scheduler::Settings;
 
 impl Config {
-    /// The keys that are another in `new`, and cannot be changed while the server runs.
+    /// Returns the keys that differ in `new` and cannot change while the server runs.
     pub fn fixed_changes(&self, new: &Self) -> Vec<&'static str> {
-        // One by one, here and below, so that a key that is added has to be said to be fixed or not.
+        // Every field is listed, here and below, so that a new key has to be marked as fixed or
+        // changeable.
         let Self {
             listen,
             data_dir,
@@ -46,7 +48,8 @@ impl Config {
         changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
     }
 
-    /// What is another in `new`, on one line: `+` is new, `~` changed, `-` gone. Nothing when all is the same.
+    /// Returns the differences in `new` on one line: `+` is new, `~` changed, `-` removed. `None`
+    /// if there are none.
     pub fn changes(&self, new: &Self) -> Option<String> {
         let Settings { max_running, max_starting, stage_ahead, accept_new_engine: _ } =
             self.settings;
@@ -93,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_changed_is_said_on_one_line() {
+    fn changes_are_listed_on_one_line() {
         let old = config(
             "[definitions.B]\nimage = 'b'\n[definitions.C]\nimage = 'c'\n[schedules.s]\njob_name = 'B'\ncron = '@daily'",
         );
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_wants_a_restart_is_named() {
+    fn changes_that_need_a_restart_are_named() {
         let old = config("");
         for (toml, key) in [
             ("[server]\nlisten = '127.0.0.1:1'", "server.listen"),

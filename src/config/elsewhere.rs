@@ -1,5 +1,6 @@
-//! What the config file names and is elsewhere: secrets, env files, passwords for registries. A path is meant from where
-//! the config file is. A value is never in the config file itself, and none is read for good here.
+//! Resolves the files and variables that the config file names: secrets, env files and registry
+//! passwords. A path is relative to the config file's folder. Secret values are never in the config
+//! file, and this module keeps none.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,7 @@ use crate::domain::spec::JobSpec;
 use crate::domain::words::env_file;
 use crate::scheduler::{SecretSource, SecretSources};
 
-/// One `[secrets.NAME]`: exactly one of the two.
+/// The section `[secrets.NAME]`, which sets exactly one of the two fields.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SecretSection {
@@ -23,22 +24,22 @@ pub(super) struct SecretSection {
     env: Option<String>,
 }
 
-/// One `[registries."HOST:PORT"]`: who we are there.
+/// The section `[registries."HOST:PORT"]`: the login for that registry.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryLogin {
-    /// The user.
     pub username: String,
-    /// The file that holds the password.
+    /// The path of the file that holds the password.
     pub password_file: PathBuf,
 }
 
-/// Definitions with their env files in full, each of which is read once to see that it can be.
+/// Returns the definitions with full paths to their env files. Reads each env file once to check
+/// it.
 pub(super) fn definitions(
     all: BTreeMap<String, JobSpec>,
     beside: &Path,
 ) -> Result<BTreeMap<String, JobSpec>, ConfigError> {
-    // A spec is kept as JSON, and that has no other paths.
+    // A spec is stored as JSON, which can hold only UTF-8 paths.
     if beside.to_str().is_none() && all.values().any(|spec| spec.fields().env_file.is_some()) {
         return wrong(format!(
             "an `env_file` cannot be named from {}, which is not UTF-8",
@@ -63,7 +64,8 @@ pub(super) fn definitions(
     Ok(all)
 }
 
-/// Schedules by clocks in the server's zone, unless they say otherwise.
+/// Returns the schedules, with the server's time zone where they name none. Refuses an `env_file`
+/// in a schedule's spec.
 pub(super) fn schedules(
     all: BTreeMap<ScheduleName, Schedule>,
     zone: Tz,
@@ -93,7 +95,8 @@ pub(super) fn secrets(
     sections.into_iter().map(source).collect::<Result<_, _>>().map(SecretSources)
 }
 
-/// An image says `HOST:PORT/…`, so that is how its registry is named.
+/// Returns the logins with full paths to their password files. Images name a registry as
+/// `HOST:PORT/…`, so a name that is empty or holds `/` is refused.
 pub(super) fn registries(
     all: BTreeMap<String, RegistryLogin>,
     beside: &Path,

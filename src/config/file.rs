@@ -1,4 +1,4 @@
-//! The config file: where it is, and what was read of it.
+//! Finds, reads and parses the config file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 use super::{ConfigError, DEFAULT_FILES, FileConfig, wrong};
 use crate::domain::notify::BadNotify;
 
-/// A config file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFile {
-    /// Where it is.
+    /// The path from the root.
     pub path: PathBuf,
-    /// What was in it.
     pub text: String,
 }
 
 impl ConfigFile {
-    /// The file that is named, or the first of those that are looked for.
+    /// Reads the named file, or the first of [`DEFAULT_FILES`] that exists. Returns `None` if no
+    /// file is named and none of them exists.
     pub(super) fn find(named: Option<&Path>) -> Result<Option<Self>, ConfigError> {
         let path = match named {
             Some(path) if path.exists() => path.to_owned(),
@@ -33,8 +32,8 @@ impl ConfigFile {
         Ok(Some(Self { path, text }))
     }
 
-    /// The error of a TOML file has its line, its column and a caret; only the line where that holds a password, for the
-    /// error goes into the log.
+    /// Parses the TOML text. An error shows the line, the column and a caret. If the line holds
+    /// credentials, the error gives only its number, because errors go into the log.
     pub(super) fn parse(&self) -> Result<FileConfig, ConfigError> {
         toml::from_str(&self.text).map_err(|error: toml::de::Error| {
             let shown = if error.message().contains(&BadNotify::HasCredentials.to_string()) {
@@ -53,7 +52,8 @@ impl ConfigFile {
     }
 }
 
-/// The path from the root. A link as the file itself stays: deployments exchange what is behind one.
+/// Returns the path from the root. A file that is a link keeps its own name, because deployments
+/// exchange the link's target.
 fn in_full(path: &Path) -> PathBuf {
     let above =
         path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_in_an_address_is_not_shown_and_its_line_is() {
+    fn errors_hide_passwords_but_show_the_line() {
         let text =
             "[definitions.A]\nimage = 'a'\nnotify = { url = 'https://me:hunter2@a.example/' }"
                 .to_owned();

@@ -1,4 +1,4 @@
-//! `[queues.NAME]`: how many jobs of a queue may run at once.
+//! Reads `[queues.NAME]`: the limit of running jobs for each queue.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -8,7 +8,6 @@ use serde::Deserialize;
 use super::{ConfigError, wrong};
 use crate::domain::queue::{QueueName, Queues};
 
-/// One `[queues.NAME]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct QueueSection {

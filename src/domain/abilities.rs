@@ -1,43 +1,41 @@
-//! What an engine can do, as far as it says so: a spec that it cannot honour is refused when it is posted.
+//! The capabilities of an engine, as the engine reports them. A spec that the engine cannot honour
+//! is refused when it is posted.
 //!
-//! Only what is certain is refused here. What an engine does not say (whether it can run another processor's images, whether
-//! an image has a user of some name) shows when the container is made or started.
+//! The check refuses only settings that the engine certainly lacks. Engines do not report
+//! everything, such as whether they can run images for another processor, or whether an image has a
+//! certain user. Such errors appear when the container is created or started.
 
 use super::gpus::Gpus;
 use super::spec::{BadSpec, SpecFields};
 use super::units::shown;
 
-/// What is known of an engine. The default is one that can do everything.
+/// The known capabilities of an engine. The default is an engine that can do everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
-    /// The most processors that it gives to one container.
+    /// The most processors for one container. `None` means unknown or unlimited.
     pub cpus: Option<u32>,
-    /// The system that its containers run on, `linux`.
+    /// The system of the engine's containers, such as `linux`. `None` means unknown.
     pub os: Option<String>,
-    /// What it cannot do.
     pub lacks: Vec<Lack>,
-    /// Whether containers run on while it restarts (live-restore).
+    /// Containers keep running while the engine restarts (live-restore).
     pub keeps_containers: bool,
 }
 
-/// Something that an engine cannot do. Most would take the spec all the same, and not do it.
+/// A missing capability of an engine. Most engines accept a spec that needs the capability, and
+/// ignore the setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
-    /// Limit processors.
     Cpus,
-    /// Limit memory.
     Memory,
-    /// Limit swap.
     Swap,
-    /// Limit the number of processes.
+    /// A limit on the number of processes.
     Pids,
-    /// Filter system calls.
+    /// The filter for system calls.
     Seccomp,
-    /// Confine by AppArmor.
+    /// Confinement by AppArmor profiles.
     AppArmor,
-    /// Confine by SELinux labels.
+    /// Confinement by SELinux labels.
     Selinux,
-    /// Hand out GPUs.
     Gpus,
 }
 
@@ -80,7 +78,8 @@ impl Abilities {
 }
 
 impl Lack {
-    /// The field that asks for it, what it asks for, and why that cannot be.
+    /// Returns the field that needs this capability, its value, and the reason of the refusal.
+    /// `None` means that the spec does not need it.
     fn met_by(self, f: &SpecFields) -> Option<(&'static str, String, &'static str)> {
         let option = |name: &str, weakest: &str| {
             let asks = |option: &&String| {
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_engine_lacks_is_refused_and_nothing_else() {
+    fn spec_is_refused_only_for_missing_capability() {
         let lacking = |lack| Abilities { lacks: vec![lack], ..Abilities::default() };
         for (lack, json, field) in [
             (Lack::Cpus, r#"{"cpus":0.5}"#, "cpus"),
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_processors_than_there_are_and_no_other_system() {
+    fn too_many_cpus_and_other_os_are_refused() {
         let small = Abilities {
             cpus: Some(2),
             os: Some("linux".to_owned()),

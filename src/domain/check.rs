@@ -1,8 +1,9 @@
-//! The checks that a spec's fields go through: what is wrong with one, and what would be right.
+//! The checks of a spec's fields. Each error names the field, shows its value, and describes a
+//! valid one.
 //!
-//! A leaf's own syntax (a size, an image reference) is checked where it is parsed. What is checked here are
-//! whole fields and what must hold between several. Whether a caller *may* ask for it is the policy's business;
-//! whether an engine *can* do it is the engine's.
+//! A value's own syntax (a size, an image reference) is checked where it is parsed. This module
+//! checks whole fields and combinations of fields. The policy decides whether a caller may ask for
+//! a value; the engine decides whether it can provide it.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::secret::{SECRETS_DIR, file_name};
 use super::spec::{BadSpec, Gpus, Mount, Retry, SpecFields, Ulimit};
 use super::units::shown;
 
-/// All checks, in the order of the documentation; the first that fails speaks.
+/// Runs all checks in the order of the documentation, and returns the first error.
 pub(super) fn check(fields: &SpecFields) -> Result<(), BadSpec> {
     check_process(fields)?;
     check_network(fields)?;
@@ -27,7 +28,7 @@ fn bad<T>(field: &'static str, detail: impl Into<String>) -> Result<T, BadSpec> 
     Err(BadSpec { field, detail: detail.into() })
 }
 
-/// Refuses a value that does not hold, and shows it.
+/// Refuses a value that fails `holds`, and shows it.
 fn hold(
     field: &'static str,
     value: Option<&str>,
@@ -42,7 +43,7 @@ fn hold(
     }
 }
 
-/// Refuses the first of a list that does not hold, and shows it.
+/// Refuses the first entry of a list that fails `holds`, and shows it.
 fn all_hold(
     field: &'static str,
     list: &Option<Vec<String>>,
@@ -151,7 +152,7 @@ fn check_limits(f: &SpecFields) -> Result<(), BadSpec> {
     if let Some(pids) = f.pids.filter(|pids| *pids < 1) {
         return bad("pids", format!("`pids` is {pids}: it has to be 1 or more"));
     }
-    // To an engine, nothing means its own default.
+    // To an engine, 0 means its own default size.
     if f.shm_size.is_some_and(|size| size.as_u64() == 0) {
         return bad(
             "shm_size",
@@ -323,7 +324,8 @@ fn check_mounts(f: &SpecFields) -> Result<(), BadSpec> {
     Ok(())
 }
 
-/// An engine makes one mount at one place.
+/// Refuses a target that is not absolute, is `/`, or is taken: an engine makes only one mount at a
+/// path.
 fn check_target<'a>(target: &'a str, others: &mut Vec<Vec<&'a str>>) -> Result<(), BadSpec> {
     let parts: Vec<&str> =
         target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
@@ -395,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bad_field_is_refused_by_its_name() {
+    fn error_names_the_invalid_field() {
         for (json, field) in [
             (r#"{"workdir":"srv"}"#, "workdir"),
             (r#"{"user":"a b"}"#, "user"),
@@ -451,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_shows_the_value_and_what_would_be_right() {
+    fn error_shows_the_value_and_a_valid_one() {
         for (json, parts) in [
             (r#"{"workdir":"srv"}"#, ["`srv`", "/srv/app"]),
             (r#"{"cpus":-1}"#, ["-1", "1.5"]),
@@ -468,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spec_of_every_kind_of_field_is_taken_and_comes_back_from_its_json() {
+    fn full_spec_survives_a_json_round_trip() {
         let json = r#"{"image":"busybox:latest","command":["sh","-c","echo hi"],"env":{"K":"V"},"workdir":"/srv","user":"1000:1000",
             "mounts":[{"type":"bind","source":"/srv/in","target":"/in","read_only":true},{"type":"volume","source":"cache","target":"/cache"},{"type":"tmpfs","target":"/tmp","size":"64MiB"}],
             "network":"none","cpus":1.5,"memory":"64MiB","memory_swap":"128MiB","pids":64,"ulimits":[{"name":"nofile","soft":1024,"hard":-1}],
@@ -481,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_field_is_refused_by_its_name() {
+    fn unknown_field_is_refused_by_name() {
         let error =
             serde_json::from_str::<SpecFields>(r#"{"comand":"true"}"#).expect_err("no such field");
         assert!(error.to_string().contains("comand"), "{error}");

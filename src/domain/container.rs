@@ -1,134 +1,139 @@
-//! What an engine can have of ours: a container and the phase it is in, as an inspection saw it.
+//! A container of ours on an engine, and its phase, as an inspection showed them.
 //!
-//! Every engine's own words (`created`, `initialized`, `stopped`, `dead` …) are folded into four phases at the
-//! engine's edge, so that the protocol is decided on these and on nothing else.
+//! Every engine has its own words (`created`, `initialized`, `stopped`, `dead` …). The engine
+//! module folds them into four phases, so the protocol decides on these four alone.
 
 use serde::{Deserialize, Serialize};
 
 use super::id::{Attempt, ContainerId, Digest, InstanceId, JobId, Timestamp};
 
-/// The label that says whose container it is.
+/// The label with the id of the instance that made the container.
 pub const LABEL_INSTANCE: &str = "tidetable.instance";
-/// The label that says which job it was made for.
+/// The label with the id of the container's job.
 pub const LABEL_JOB: &str = "tidetable.job";
-/// The label that says which attempt it is.
+/// The label with the number of the attempt.
 pub const LABEL_ATTEMPT: &str = "tidetable.attempt";
-/// The label that says which schedule the job is of.
+/// The label with the name of the job's schedule.
 pub const LABEL_SCHEDULE: &str = "tidetable.schedule";
-/// The label that says what it was made by.
+/// The label with the container's spec hash.
 pub const LABEL_RECIPE: &str = "tidetable.recipe";
-/// The prefix that no caller's own label may have.
+/// The reserved prefix: callers may not set labels that begin with it.
 pub const LABEL_PREFIX: &str = "tidetable.";
 
 /// The three labels by which a container is found again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The scheduler state that made it.
+    /// The instance (scheduler state) that made the container.
     pub instance: InstanceId,
-    /// The job it was made for.
+    /// The job for which the container was made.
     pub job: JobId,
-    /// The attempt it is.
+    /// The number of the job's attempt.
     pub attempt: Attempt,
 }
 
-/// What a container is made by, as one short word: the same for two containers that only differ in their ids.
+/// The spec hash of a container, as one short word. Two containers have the same hash if they
+/// differ only in their container ids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recipe(pub String);
 
-/// A container as one inspection saw it.
+/// A container as one inspection showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// The engine's id for it.
+    /// The engine's id for the container.
     pub id: ContainerId,
-    /// Whose it is, or `None` where the labels are missing or no ids.
+    /// The owner from the labels; `None` if labels are missing or are not valid ids.
     pub owner: Option<Owner>,
-    /// What it was made by, or `None` where no label says so.
+    /// The spec hash from the label; `None` if the label is missing.
     pub recipe: Option<Recipe>,
-    /// When the engine made it, by the engine's clock.
+    /// The time at which the engine created the container, by the engine's clock.
     pub created_at: Timestamp,
-    /// The digest of the image it was made from: the registry's where there is one, else the image's own id.
+    /// The digest of the container's image: the registry's if there is one, else the image's own
+    /// id.
     pub image_digest: Option<Digest>,
-    /// Where it stands.
     pub phase: Phase,
 }
 
-/// Where a container stands.
+/// The phase of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Made, and its process never ran. `refusal` holds what the engine wrote down when it tried to start it
-    /// and could not; it is proof that the start has failed and is over.
+    /// Created, and the process never ran. `refusal` holds the engine's record of a start that
+    /// failed. A refusal proves that the start has failed and is over.
     Created {
         /// The failed start, if there was one.
         refusal: Option<StartRefusal>,
     },
-    /// Its process runs (or is paused).
+    /// The process runs (or is paused).
     Running {
-        /// Since when, by the engine's clock.
+        /// The start of the process, by the engine's clock.
         started_at: Timestamp,
     },
-    /// Its process ran and has ended.
+    /// The process ran and has ended.
     Exited {
-        /// Since when it ran, by the engine's clock.
+        /// The start of the process, by the engine's clock.
         started_at: Timestamp,
-        /// How it ended.
+        /// The way in which the process ended.
         exit: Exit,
     },
-    /// The engine is taking it away; soon it will be gone.
+    /// The engine is removing the container, which will soon be gone.
     Removing,
 }
 
-/// What an engine wrote on a container that it could not start.
+/// An engine's record on a container that it could not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartRefusal {
-    /// The code that the engine chose: 127 for a command that is not there, 126 for one that may not run.
+    /// The code that the engine chose: 127 for a command that is missing, 126 for a command that
+    /// may not run.
     pub code: i32,
-    /// The engine's sentence.
+    /// The engine's error message.
     pub message: String,
 }
 
-/// The code of an end that nobody saw. Docker gives it to containers that it finds dead when it starts.
+/// The exit code of an end that nobody observed. Docker sets it on containers that it finds dead
+/// when it starts.
 pub const UNSEEN_END: i32 = 255;
 
-/// How a container's process ended.
+/// The exit of a container's process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// The exit code; 128 + n where signal n ended the process.
+    /// The exit code; 128 + n if signal n ended the process.
     pub code: i32,
-    /// Whether the kernel's out-of-memory killer was at work in the container.
+    /// True if the kernel's out-of-memory killer was active in the container.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oom_killed: bool,
-    /// When, by the engine's clock.
+    /// The time of the exit, by the engine's clock.
     pub at: Timestamp,
 }
 
 impl Exit {
-    /// The signal that ended the process, by the shell's convention of 128 + n.
+    /// Returns the signal that ended the process, by the shell's convention of 128 + n.
     pub fn signal(&self) -> Option<i32> {
         (129..=128 + 64).contains(&self.code).then(|| self.code - 128)
     }
 }
 
-/// What the engine's own event log says about a container.
+/// The evidence in the engine's own event log about a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Testimony {
     /// The event is in the log.
     Seen,
-    /// The log covers the time and the event is not in it.
+    /// The log covers the time, and the event is not in it.
     NotSeen,
     /// The log does not reach back far enough to tell.
     CannotTell,
 }
 
-/// What the engine's log can be asked about a container.
+/// A query to the engine's event log about a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Whether it was started between a look at it and its removal, which was just now. The log reaches far enough if
-    /// it shows the removal and something that happened before the look.
+    /// Asks whether the container was started between an inspection and its removal, which was just
+    /// now. The log reaches back far enough if it shows the removal and something that happened
+    /// before the inspection.
     StartedBeforeRemoval,
-    /// Whether the engine that answers now is the one that started it; a log that reaches back to then and has no start
-    /// in it is that of an engine that was restarted in between.
+    /// Asks whether the engine that answers now is the one that started the container. If the log
+    /// reaches back to the start and does not show it, the engine was restarted in between.
     StartedByThisEngine,
-    /// Whether the engine that answers now is the one that created it. An engine that was killed over a start may have
-    /// left a process of which the next one knows nothing: to that one the container was never started.
+    /// Asks whether the engine that answers now is the one that created the container. An engine
+    /// that was killed during a start may leave a process behind. The next engine knows nothing of
+    /// that process: to it, the container was never started.
     CreatedByThisEngine,
 }

@@ -1,13 +1,14 @@
-//! What the `date` of a job can say: a delay (`30s`, `in 5 minutes`), a time (`20-06-2021 13:25:28`, RFC 3339,
-//! `13:25`) or `now`; and the two ways in which an instant is written back.
+//! The `date` of a job: a delay (`30s`, `in 5 minutes`), a time (`20-06-2021 13:25:28`, RFC 3339,
+//! `13:25`) or `now`. The module also has the two formats in which instants are written back.
 //!
-//! A time without an offset is wall-clock time in the zone that the caller passes. A wall time that a daylight
-//! saving gap swallows becomes the first instant after the gap, one that exists twice becomes the first of the
-//! two: the same as for fixed schedules.
+//! A time without an offset is wall-clock time in the zone that the caller passes. A wall time
+//! inside a daylight saving gap becomes the first instant after the gap. A wall time that exists
+//! twice becomes the first of the two. Fixed schedules follow the same rules.
 //!
-//! Refused, each with a sentence that says what would be right: what is blank, longer than 64 characters,
-//! ambiguous (two-digit years, months as a delay), not in the calendar, past, or after the year 9999.
-//! No clock is read here: `now` is an argument.
+//! The parser refuses texts that are blank, longer than 64 characters or ambiguous (two-digit
+//! years, months as a delay). It also refuses times that do not exist, are past, or are after the
+//! year 9999. Each error is a sentence that names a valid date. The module reads no clock: `now` is
+//! an argument.
 
 use chrono::offset::LocalResult;
 use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, NaiveTime};
@@ -17,19 +18,21 @@ use chrono_tz::{GapInfo, Tz};
 use super::stamp::Stamp;
 use super::units::{Span, UnitError, is_negative, shown};
 
-/// When a job is due, and how to say so.
+/// The due time of a job, with a phrase for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
     /// The instant, in whole milliseconds.
     pub at: DateTime<Utc>,
-    /// Completes "will be scheduled to run …": `in 30s`, `at 20-06-2021 13:25:28` or `now`.
+    /// The end of the sentence "will be scheduled to run …": `in 30s`, `at 20-06-2021 13:25:28` or
+    /// `now`.
     pub phrase: String,
 }
 
-/// Why a text is no date. What it quotes is escaped and cut: safe to show and to log.
+/// The error for a text that is no date. Quoted text is escaped and cut, so it is safe to show and
+/// to log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DateError {
-    /// The text is blank, quotes aside.
+    /// The text is blank, apart from quotes.
     #[error(
         "the date is empty: write a delay such as `30s`, a time such as `20-06-2021 13:25:28`, or `now`"
     )]
@@ -43,22 +46,23 @@ pub enum DateError {
     TooLong {
         /// The beginning of the text.
         value: String,
-        /// How long it is.
+        /// The length of the text in characters.
         chars: usize,
     },
-    /// The text has the shape of no date that we know.
+    /// The text has the shape of no known date.
     #[error(
         "`{0}` is not a date: write a delay such as `30s` or `1h 30m`, or a time such as `20-06-2021 13:25:28` \
          or `2021-06-20T13:25:28Z`"
     )]
     NotADate(String),
-    /// The text is meant as a delay, and what is wrong with it is wrong with any duration.
+    /// The text is a delay with an error that any duration can have.
     #[error(transparent)]
     Delay(#[from] UnitError),
     /// The delay has a minus.
     #[error("`{0}` is a delay into the past: write it without the minus, such as `30s`, or `now`")]
     NegativeDelay(String),
-    /// The text has the shape of a time that is on no calendar and no clock, such as `31-02-2099 25:00`.
+    /// The text has the shape of a time, but no calendar or clock shows it, such as
+    /// `31-02-2099 25:00`.
     #[error(
         "`{0}` does not exist: check its day, month and time of day, which are written as in \
          `20-06-2021 13:25:28` (day first) or `2021-06-20T13:25:28Z`"
@@ -67,11 +71,11 @@ pub enum DateError {
     /// The time was more than a minute ago.
     #[error("`{value}` is in the past (it is {now} in {zone}): write a later time, or `now`")]
     Past {
-        /// The text.
+        /// The text as it was written.
         value: String,
-        /// The present time, in the seed's format.
+        /// The present time, in the classic format of [`seed_format`].
         now: String,
-        /// The zone of the present time.
+        /// The zone in which `now` is written.
         zone: Tz,
     },
     /// The time is after the year 9999, in UTC or in the zone.
@@ -79,17 +83,18 @@ pub enum DateError {
     TooFar(String),
 }
 
-/// The longest date that is read, in characters: twice what the longest sensible one needs.
+/// The longest date that is read, in characters: twice the length of the longest sensible date.
 const MAX_CHARS: usize = 64;
 
-/// The last year that has four digits, which is what both formats can write.
+/// The last year with four digits, which both output formats need.
 const LAST_YEAR: i32 = 9999;
 
-/// How far in the past a time may be and still mean "at once": clocks differ, and requests take time.
+/// The age up to which a past time still means "at once": clocks differ, and requests take time.
 const PAST_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
-/// The shapes of a day with a time, `9` standing for any digit, and how chrono reads them. The shape comes
-/// first because chrono alone would also take `1-6-21 1: 2:3`. A `T` was made a space before.
+/// The shapes of a day with a time, with chrono's formats. `9` stands for any digit, and a `T` was
+/// replaced by a space before. The shape is checked first, because chrono alone would also accept
+/// `1-6-21 1: 2:3`.
 const MOMENTS: [(&str, &str); 4] = [
     ("99-99-9999 99:99:99", "%d-%m-%Y %H:%M:%S%.f"),
     ("99-99-9999 99:99", "%d-%m-%Y %H:%M"),
@@ -97,7 +102,7 @@ const MOMENTS: [(&str, &str); 4] = [
     ("9999-99-99 99:99", "%Y-%m-%d %H:%M"),
 ];
 
-/// The shapes of a time of day.
+/// The shapes of a time of day, with chrono's formats.
 const TIMES_OF_DAY: [(&str, &str); 4] = [
     ("99:99:99", "%H:%M:%S%.f"),
     ("9:99:99", "%H:%M:%S%.f"),
@@ -105,17 +110,19 @@ const TIMES_OF_DAY: [(&str, &str); 4] = [
     ("9:99", "%H:%M"),
 ];
 
-/// Reads a `date`. White space around it and one pair of quotes are ignored, as is the case of letters where
-/// it does not matter.
+/// Reads a `date`. White space around the text and one pair of quotes are ignored, and so is the
+/// case of letters, except in units of one letter.
 ///
 /// - `now`.
 /// - A delay: a [`Span`], also after `in` or `+`.
-/// - A day and a time: `20-06-2021 13:25:28`, `2021-06-20 13:25:28`, with or without seconds, with a fraction of
-///   a second, with `T` for the space, with an offset (`Z`, `+02:00`, `+0200`); without one in `zone`.
-/// - A time of day, `13:25` or `13:25:10`: the next one in `zone`. At exactly 13:25 that is tomorrow's; between
-///   the two passes of an hour that exists twice it is the second's, if that is what comes next.
+/// - A day and a time: `20-06-2021 13:25:28` or `2021-06-20 13:25:28`. Seconds are optional and may
+///   have a fraction. A `T` may replace the space. An offset may follow (`Z`, `+02:00`, `+0200`);
+///   without one the time is in `zone`.
+/// - A time of day, `13:25` or `13:25:10`: the next instant after `now` at which the clocks of
+///   `zone` show it. At exactly 13:25, `13:25` is tomorrow's. Between the two passes of a repeated
+///   hour, the second pass counts if it comes next.
 ///
-/// A time up to a minute ago is taken as it is.
+/// A time up to a minute ago is accepted and kept as written.
 pub fn parse(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError> {
     let text = unquoted(text.trim()).trim();
     let chars = text.chars().count();
@@ -135,23 +142,23 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError>
     }
 }
 
-/// The instant as the seed writes it, `DD-MM-YYYY HH:MM:SS` in the zone.
+/// Writes the instant in the classic format, `DD-MM-YYYY HH:MM:SS` in the zone.
 pub fn seed_format(at: DateTime<Utc>, zone: Tz) -> String {
     Stamp::seed(at, zone).to_string()
 }
 
-/// The instant for machines: RFC 3339 in UTC with milliseconds, `2021-06-20T13:25:28.000Z`.
+/// Writes the instant for machines: RFC 3339 in UTC with milliseconds, `2021-06-20T13:25:28.000Z`.
 pub fn rfc3339(at: DateTime<Utc>) -> String {
     Stamp::rfc3339(at).to_string()
 }
 
-/// What the caller's wall time is in UTC: see the head of this file for gaps and for times that exist twice.
-/// `None` only at the end of chrono's calendar.
+/// Converts a wall time to UTC. The module's documentation explains gaps and times that exist
+/// twice. `None` occurs only at the end of chrono's calendar.
 pub fn instant_of(wall: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
     instants_of(wall, zone).into_iter().flatten().next()
 }
 
-/// A time, checked and put in words.
+/// Checks a time and adds its phrase.
 fn time_due(text: &str, at: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError> {
     let at = within_calendar(text, at, zone)?;
     if now.signed_duration_since(at) > PAST_TOLERANCE {
@@ -161,8 +168,8 @@ fn time_due(text: &str, at: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Resu
     Ok(Due { at, phrase: format!("at {}", seed_format(at, zone)) })
 }
 
-/// A delay, `in 5 minutes` or `+30s` or `1h 30m`, added to now. Whatever is no time ends up here, so that what
-/// does not look like a delay either is refused as no date at all.
+/// Adds a delay to now: `in 5 minutes`, `+30s` or `1h 30m`. Every text that is no time reaches this
+/// function, so a text that is no delay either is refused as no date at all.
 fn delay_due(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError> {
     let after_in = text.split_once(' ').filter(|(word, _)| word.eq_ignore_ascii_case("in"));
     let after_sign = || text.strip_prefix('+').map(str::trim_start);
@@ -177,7 +184,8 @@ fn delay_due(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError>
         | UnitError::Uneven(_)
         | UnitError::TooLong(_) => error.into(),
         UnitError::UnknownUnit(..) if marked.is_some() => error.into(),
-        // `5pm` and `soonish` may have been meant as times. The last three are of sizes: a Span never says them.
+        // `5pm` and `soonish` may have been meant as times. The last three are errors of sizes, so
+        // a Span never returns them.
         UnitError::UnknownUnit(..)
         | UnitError::NotADuration(_)
         | UnitError::Negative(_)
@@ -192,16 +200,17 @@ fn delay_due(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError>
     Ok(Due { at: within_calendar(text, at, zone)?, phrase: format!("in {delay}") })
 }
 
-/// The instant in whole milliseconds, if its year has at most four digits in UTC and in the zone.
+/// Returns the instant in whole milliseconds, if its year has at most four digits in UTC and in the
+/// zone.
 fn within_calendar(text: &str, at: DateTime<Utc>, zone: Tz) -> Result<DateTime<Utc>, DateError> {
-    // UTC first: near the end of chrono's own calendar a change of zone would panic.
+    // UTC comes first: near the end of chrono's calendar, a change of zone would panic.
     if at.year() > LAST_YEAR || at.with_timezone(&zone).year() > LAST_YEAR {
         return Err(DateError::TooFar(shown(text)));
     }
     Ok(at.trunc_subsecs(3))
 }
 
-/// The instant of a text that has the shape of a time; `None` where it has not.
+/// Returns the instant of a text that has the shape of a time; `None` for any other shape.
 fn read_time(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Option<DateTime<Utc>>, DateError> {
     let spaced = text.replace(['T', 't'], " ");
     let (moment, offset) = split_offset(&spaced);
@@ -220,7 +229,8 @@ fn read_time(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Option<DateTime
     at.map(Some).ok_or_else(|| DateError::NoSuchDate(shown(text)))
 }
 
-/// How chrono reads a text, if its shape is in the table. A fraction may follow where seconds are.
+/// Returns chrono's format for a text, if the table has its shape. A fraction may follow the
+/// seconds.
 fn format_of(text: &str, table: &[(&str, &'static str)]) -> Option<&'static str> {
     let (head, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let shape = shape_of(head);
@@ -230,12 +240,13 @@ fn format_of(text: &str, table: &[(&str, &'static str)]) -> Option<&'static str>
     (fraction_fits && is_digits).then_some(format)
 }
 
-/// The text with a `9` for every digit.
+/// Replaces every digit by `9`.
 fn shape_of(text: &str) -> String {
     text.replace(|c: char| c.is_ascii_digit(), "9")
 }
 
-/// Splits `2021-06-20 13:25Z` or `… 13:25+02:00` into the time and the offset, as chrono reads that.
+/// Splits `2021-06-20 13:25Z` or `… 13:25+02:00` into the time and the offset, in the form that
+/// chrono reads.
 fn split_offset(text: &str) -> (&str, Option<&str>) {
     if let Some(moment) = text.strip_suffix(['Z', 'z']) {
         return (moment.trim_end(), Some("+00:00"));
@@ -247,7 +258,8 @@ fn split_offset(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Chrono reads the second 60 in any minute, where it is a slip far more often than a leap second.
+/// Checks that the second is not 60. Chrono accepts 60 in any minute, but a typing error is far
+/// likelier than a leap second.
 fn is_no_leap_second(time: &impl Timelike) -> bool {
     time.nanosecond() < 1_000_000_000
 }
@@ -257,8 +269,8 @@ fn instant_at_offset(wall: NaiveDateTime, offset: &str) -> Option<DateTime<Utc>>
     offset.from_local_datetime(&wall).earliest().map(|at| at.to_utc())
 }
 
-/// The first instant after `now` at which the zone's clocks show `time`. Yesterday counts too: where midnight
-/// exists twice, the second pass of yesterday's last hour may be yet to come.
+/// Returns the first instant after `now` at which the zone's clocks show `time`. Yesterday counts
+/// too: where midnight exists twice, the second pass of yesterday's last hour may still be ahead.
 fn next_time_of_day(time: NaiveTime, now: DateTime<Utc>, zone: Tz) -> Option<DateTime<Utc>> {
     let today = now.with_timezone(&zone).date_naive();
     (-1..=2)
@@ -269,8 +281,8 @@ fn next_time_of_day(time: NaiveTime, now: DateTime<Utc>, zone: Tz) -> Option<Dat
         .min()
 }
 
-/// The one or two instants at which the zone's clocks show `wall`, the earlier one first; in a gap the first
-/// instant after it.
+/// Returns the one or two instants at which the zone's clocks show `wall`, the earlier one first.
+/// For a time in a gap it returns the first instant after the gap.
 fn instants_of(wall: NaiveDateTime, zone: Tz) -> [Option<DateTime<Utc>>; 2] {
     let instants = match zone.from_local_datetime(&wall) {
         LocalResult::Single(at) => [Some(at), None],
@@ -280,7 +292,7 @@ fn instants_of(wall: NaiveDateTime, zone: Tz) -> [Option<DateTime<Utc>>; 2] {
     instants.map(|at| at.map(|at| at.to_utc()))
 }
 
-/// The text without one pair of quotes around it, which `curl --form 'date="30s"'` may leave there.
+/// Removes one pair of quotes around the text, which `curl --form 'date="30s"'` may leave there.
 fn unquoted(text: &str) -> &str {
     let within = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
     within('"').or_else(|| within('\'')).unwrap_or(text)
@@ -298,7 +310,8 @@ mod tests {
 
     const BERLIN: Tz = chrono_tz::Europe::Berlin;
 
-    /// Zones with gaps of an hour, of half an hour, at midnight, of a whole day, and with none.
+    /// Zones with gaps of an hour, of half an hour, at midnight and of a whole day, and zones
+    /// without gaps.
     const ZONES: [Tz; 8] = [
         Tz::UTC,
         BERLIN,
@@ -338,7 +351,7 @@ mod tests {
     #[case("1ms 999us", 1, "in 1ms 999us")]
     #[case("now", 0, "now")]
     #[case("\"NOW\"", 0, "now")]
-    fn a_delay_counts_from_now_and_keeps_the_callers_words(
+    fn delay_counts_from_now_and_phrase_repeats_it(
         #[case] text: &str,
         #[case] millis: i64,
         #[case] phrase: &str,
@@ -371,14 +384,14 @@ mod tests {
     #[case("9:05:10", "2021-06-21T07:05:10Z")]
     #[case("00:00", "2021-06-20T22:00:00Z")]
     #[case("31-12-9999 12:00", "9999-12-31T11:00:00Z")]
-    fn a_time_without_an_offset_is_in_the_zone(#[case] text: &str, #[case] expected: &str) {
+    fn times_are_read_in_the_zone_or_offset(#[case] text: &str, #[case] expected: &str) {
         let at = utc(expected);
         let phrase = format!("at {}", seed_format(at, BERLIN));
         assert_eq!(parse(text, now(), BERLIN), Ok(Due { at, phrase }));
     }
 
     #[test]
-    fn the_phrase_of_a_time_is_in_the_seeds_format_and_in_the_zone() {
+    fn time_phrase_uses_classic_format_and_zone() {
         let due = parse("2021-06-20T13:25:28.25Z", now(), BERLIN).unwrap();
         assert_eq!(due.phrase, "at 20-06-2021 15:25:28");
         assert_eq!(rfc3339(due.at), "2021-06-20T13:25:28.250Z");
@@ -392,7 +405,7 @@ mod tests {
     #[case("28-03-2027 03:00", BERLIN, "2027-03-28T01:00:00Z")]
     #[case("03-10-2027 02:15", chrono_tz::Australia::Lord_Howe, "2027-10-02T15:30:00Z")]
     #[case("30-12-2011 10:00", chrono_tz::Pacific::Apia, "2011-12-30T10:00:00Z")]
-    fn a_time_in_a_gap_is_the_first_instant_after_it(
+    fn time_in_a_gap_becomes_end_of_gap(
         #[case] text: &str,
         #[case] zone: Tz,
         #[case] expected: &str,
@@ -404,7 +417,7 @@ mod tests {
     #[rstest]
     #[case("31-10-2027 02:30", BERLIN, "2027-10-31T00:30:00Z")]
     #[case("07-11-2027 01:30:00", chrono_tz::America::New_York, "2027-11-07T05:30:00Z")]
-    fn a_time_that_exists_twice_is_the_first(
+    fn repeated_time_means_its_first_pass(
         #[case] text: &str,
         #[case] zone: Tz,
         #[case] expected: &str,
@@ -413,18 +426,20 @@ mod tests {
     }
 
     #[rstest]
-    // Before the fold; in its first pass, before and after the time; in its second pass, before and after.
+    // Cases: before the repeated hour; first pass, before and after the time; second pass, before
+    // and after the time.
     #[case("2027-10-30T23:00:00Z", "02:30", BERLIN, "2027-10-31T00:30:00Z")]
     #[case("2027-10-31T00:10:00Z", "02:30", BERLIN, "2027-10-31T00:30:00Z")]
     #[case("2027-10-31T00:40:00Z", "02:30", BERLIN, "2027-10-31T01:30:00Z")]
     #[case("2027-10-31T01:10:00Z", "02:30", BERLIN, "2027-10-31T01:30:00Z")]
     #[case("2027-10-31T01:40:00Z", "02:30", BERLIN, "2027-11-01T01:30:00Z")]
-    // A gap today.
+    // A gap on the same day.
     #[case("2027-03-28T00:30:00Z", "02:30", BERLIN, "2027-03-28T01:00:00Z")]
     #[case("2027-03-28T01:00:00Z", "02:30", BERLIN, "2027-03-29T00:30:00Z")]
-    // In St. John's 00:01 of 7 November went back to 23:01 of the 6th: yesterday's 23:30 is yet to come.
+    // St. John's set 00:01 of 7 November back to 23:01 of the 6th, so yesterday's 23:30 is still
+    // ahead.
     #[case("2010-11-07T02:30:30Z", "23:30", chrono_tz::America::St_Johns, "2010-11-07T03:00:00Z")]
-    fn a_time_of_day_is_the_next_one_on_the_clock(
+    fn time_of_day_is_its_next_occurrence(
         #[case] now: &str,
         #[case] text: &str,
         #[case] zone: Tz,
@@ -437,7 +452,7 @@ mod tests {
     #[case("2021-06-20T13:24:58Z")]
     #[case("2021-06-20T13:23:58Z")] // a minute ago
     #[case("20-06-2021 15:24")]
-    fn a_time_up_to_a_minute_ago_is_taken_as_it_is(#[case] text: &str) {
+    fn time_up_to_a_minute_ago_is_accepted(#[case] text: &str) {
         assert!(parse(text, now(), BERLIN).unwrap().at <= now());
     }
 
@@ -447,7 +462,7 @@ mod tests {
     #[case("20-06-2020 15:24:58")]
     #[case("0001-01-01T00:00:00Z")]
     #[case("0000-01-01 00:00")]
-    fn a_time_more_than_a_minute_ago_is_past(#[case] text: &str) {
+    fn time_over_a_minute_ago_is_past(#[case] text: &str) {
         assert!(matches!(refusal(text), DateError::Past { .. }), "{:?}", refusal(text));
     }
 
@@ -464,7 +479,7 @@ mod tests {
     #[case("13:25:60")]
     #[case("2099-01-01T00:00:00+24:00")]
     #[case("2099-01-01T00:00:00+01:60")]
-    fn a_time_on_no_calendar_and_no_clock_is_told_apart_from_nonsense(#[case] text: &str) {
+    fn impossible_date_has_its_own_error(#[case] text: &str) {
         assert_eq!(refusal(text), DateError::NoSuchDate(text.to_owned()));
     }
 
@@ -490,7 +505,7 @@ mod tests {
     #[case("\"'30s'\"")]
     #[case("\"30s")]
     #[case("٢٠-٠٦-٢٠٩٩ ١٣:٢٥")]
-    fn nonsense_is_refused_and_told_what_would_be_right(#[case] text: &str) {
+    fn nonsense_is_refused_with_valid_examples(#[case] text: &str) {
         let refusal = refusal(text);
         assert!(matches!(refusal, DateError::NotADate(_)), "{refusal:?}");
         assert!(refusal.to_string().contains("`30s` or `1h 30m`"), "{refusal}");
@@ -514,13 +529,13 @@ mod tests {
     #[case("2020-01-01T10:00", "is in the past (it is 20-06-2021 15:24:58 in Europe/Berlin)")]
     #[case("31-02-2099 10:00", "`31-02-2099 10:00` does not exist")]
     #[case("soon\u{1b}[2J", "`soon\\u{1b}[2J` is not a date")]
-    fn each_refusal_says_what_is_wrong(#[case] text: &str, #[case] part: &str) {
+    fn error_names_the_cause(#[case] text: &str, #[case] part: &str) {
         let refusal = refusal(text).to_string();
         assert!(refusal.contains(part), "{refusal}");
     }
 
     #[test]
-    fn a_date_is_at_most_64_characters_long_and_a_longer_one_is_not_echoed_whole() {
+    fn date_over_64_characters_is_refused_and_cut() {
         let longest = format!("{}30s", "0".repeat(61));
         assert!(parse(&longest, now(), BERLIN).is_ok());
         let refusal = refusal(&format!("\"{longest}ä\""));
@@ -528,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_only_the_zone_puts_after_the_year_9999_is_too_far() {
+    fn year_limit_applies_in_the_zone_too() {
         let zone = chrono_tz::Pacific::Kiritimati;
         let refusal = parse("9999-12-31T23:00:00Z", now(), zone).unwrap_err();
         assert!(matches!(refusal, DateError::TooFar(_)), "{refusal:?}");
@@ -537,7 +552,7 @@ mod tests {
         assert!(matches!(parse("30s", DateTime::<Utc>::MAX_UTC, zone), Err(DateError::TooFar(_))));
     }
 
-    /// Holds `instant_of` to its meaning, with nothing but the zone's offsets: the clocks show `wall` for the
+    /// Checks a result of `instant_of` with only the zone's offsets: the clocks show `wall` for the
     /// first time, or have just jumped over it.
     fn is_right_instant(wall: NaiveDateTime, at: DateTime<Utc>, zone: Tz) -> bool {
         let shows = |at: DateTime<Utc>| at.with_timezone(&zone).naive_local();
@@ -549,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn every_quarter_of_an_hour_of_a_year_is_the_right_instant_in_every_zone() {
+    fn each_quarter_hour_of_a_year_converts_correctly() {
         for (zone, year) in ZONES.into_iter().zip([2027, 2027, 2027, 2027, 2027, 2027, 2027, 2011])
         {
             let first = NaiveDate::from_ymd_opt(year, 1, 1).unwrap().and_time(NaiveTime::MIN);
@@ -562,7 +577,7 @@ mod tests {
     }
 
     fn any_instant() -> impl Strategy<Value = DateTime<Utc>> {
-        // 1970 to 9990, milliseconds.
+        // The years 1970 to 9990, in milliseconds.
         (0..253_086_000_000_000_i64).prop_map(|ms| DateTime::from_timestamp_millis(ms).unwrap())
     }
 
@@ -575,12 +590,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_parser_panic(text in "(?s).{0,80}", now in any_instant(), zone in any_zone()) {
+        fn parser_never_panics_on_any_text(text in "(?s).{0,80}", now in any_instant(), zone in any_zone()) {
             let _ = parse(&text, now, zone);
         }
 
         #[test]
-        fn nothing_that_looks_like_a_date_makes_the_parser_panic(
+        fn parser_never_panics_on_date_like_text(
             text in "(in |\\+|-)?[0-9]{0,4}[-:smhT ]?[0-9]{0,4}[-: ]?[0-9]{0,4}([ T][0-9:]{0,8})?(\\.[0-9]{0,12})?(Z|[+-][0-9:]{0,6})?",
             now in any_instant(),
             zone in any_zone(),
@@ -593,7 +608,7 @@ mod tests {
         }
 
         #[test]
-        fn a_refusal_is_one_short_printable_line(text in "(?s).{0,200}") {
+        fn error_is_one_short_printable_line(text in "(?s).{0,200}") {
             if let Err(refusal) = parse(&text, now(), BERLIN) {
                 let refusal = refusal.to_string();
                 prop_assert!(!refusal.contains(char::is_control));
@@ -602,7 +617,7 @@ mod tests {
         }
 
         #[test]
-        fn what_the_seed_format_writes_reads_back_as_the_same_wall_time(
+        fn classic_format_round_trips_to_same_wall_time(
             at in any_instant(), zone in any_zone()
         ) {
             let written = seed_format(at, zone);
@@ -612,12 +627,12 @@ mod tests {
         }
 
         #[test]
-        fn what_rfc3339_writes_reads_back_as_the_same_instant(at in any_instant(), zone in any_zone()) {
+        fn rfc3339_round_trips_to_same_instant(at in any_instant(), zone in any_zone()) {
             prop_assert_eq!(parse(&rfc3339(at), at, zone).unwrap().at, at);
         }
 
         #[test]
-        fn a_time_of_day_is_always_within_the_next_day_or_two(
+        fn time_of_day_is_within_fifty_hours(
             now in any_instant(), zone in any_zone(), seconds in 0..86_400_u32
         ) {
             let time = NaiveTime::from_num_seconds_from_midnight_opt(seconds, 0).unwrap();
@@ -626,7 +641,7 @@ mod tests {
         }
 
         #[test]
-        fn any_wall_time_in_any_zone_is_the_right_instant(at in any_instant(), zone in any_zone()) {
+        fn any_wall_time_converts_correctly(at in any_instant(), zone in any_zone()) {
             let wall = at.naive_utc();
             prop_assert!(is_right_instant(wall, instant_of(wall, zone).unwrap(), zone));
         }

@@ -1,50 +1,50 @@
-//! Schedules that the config file declares: whose a schedule is, and what the file's word makes of what is kept.
+//! Schedules in the config file: the owner of a schedule (API or config file), and the merge of a
+//! changed file into the stored schedule.
 //!
-//! The file says what such a schedule is, and callers only pause it and let it go on. What they did outlasts a restart and
-//! whatever else is changed in the file: an incident is not over because a server was started again. Only where the file
-//! changes its own mind about `paused`, that counts.
+//! The file defines such a schedule; callers may only pause and resume it. A caller's pause
+//! outlasts a restart and any other change in the file: restarting a server does not end an
+//! incident. Only a change of `paused` in the file itself overrides the caller.
 //!
-//! A schedule belongs to one file, by its path. While another file is read, or none, the schedule is *set aside*: paused,
-//! with what it was before kept for the day on which its file is read again.
+//! A schedule belongs to one file, by its path. While another file is read, or none, the schedule
+//! is *set aside*: paused, with its former state kept until its own file is read again.
 
 use super::planned::ScheduleRecord;
 use super::schedule::Schedule;
 
-/// Whose a schedule is.
+/// The owner of a schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Source {
-    /// A caller put it.
+    /// Created by a caller.
     #[default]
     Api,
-    /// The config file declares it.
+    /// Declared in the config file.
     Config {
-        /// What the file said of `paused` when it was last read.
+        /// The value of `paused` in the file when it was last read.
         paused: bool,
-        /// The path of that file; `None` where an earlier version wrote it.
+        /// The path of the file; `None` in records that an earlier version wrote.
         file: Option<String>,
-        /// While it is set aside: whether it was paused before.
+        /// The former value of `paused` while the schedule is set aside; `None` if it is not.
         aside: Option<bool>,
     },
 }
 
 impl Source {
-    /// The source of a schedule that this config file declares like this.
+    /// Returns the source of a schedule as `file` declares it.
     pub fn declared(schedule: &Schedule, file: &str) -> Self {
         Self::Config { paused: schedule.is_paused(), file: Some(file.to_owned()), aside: None }
     }
 
-    /// The same, set aside from the beginning.
+    /// Returns the same source as [`Self::declared`], set aside from the beginning.
     pub fn declared_aside(schedule: &Schedule, file: &str) -> Self {
         let paused = schedule.is_paused();
         Self::Config { paused, file: Some(file.to_owned()), aside: Some(paused) }
     }
 
-    /// Whether this config file declares it.
+    /// Returns whether this config file declares the schedule.
     pub fn is_of(&self, file: &str) -> bool {
         matches!(self, Self::Config { file: Some(own), .. } if own == file)
     }
 
-    /// The word for it.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -54,18 +54,18 @@ impl Source {
 }
 
 impl ScheduleRecord {
-    /// The same, from this source.
     #[must_use]
     pub fn from_source(self, source: Source) -> Self {
         Self { source, ..self }
     }
 
-    /// What it shall say, now that the config file declares it like this; nothing where all stays as it is.
+    /// Merges the declaration in `file` into the stored schedule. Returns the new schedule, or
+    /// `None` if nothing changes.
     pub fn redeclared(&self, declared: &Schedule, file: &str) -> Option<Schedule> {
         let source = Source::declared(declared, file);
         let paused = match &self.source {
             Source::Config { paused, aside, .. } if *paused == declared.is_paused() => {
-                // Set aside, and let go on by a caller since, it goes on.
+                // A schedule that a caller resumed while it was set aside stays resumed.
                 self.schedule.is_paused() && aside.unwrap_or(true)
             }
             Source::Config { .. } | Source::Api => declared.is_paused(),
@@ -74,7 +74,8 @@ impl ScheduleRecord {
         (self.source != source || self.schedule != schedule).then_some(schedule)
     }
 
-    /// The same, set aside, and what it says then; nothing for one that is a caller's or set aside already.
+    /// Sets the schedule aside: returns the record with its new source, and the paused schedule.
+    /// Returns `None` for a caller's schedule and for one that is set aside already.
     pub fn set_aside(&self) -> Option<(Self, Schedule)> {
         let Source::Config { paused, file, aside: None } = &self.source else { return None };
         let aside = Some(self.schedule.is_paused());
@@ -82,7 +83,7 @@ impl ScheduleRecord {
         Some((self.clone().from_source(source), self.schedule.clone().with_paused(true)))
     }
 
-    /// Whether it is paused because its config file is not the one that is read.
+    /// Returns whether the schedule is paused because its config file is not the one in use.
     pub fn is_aside(&self) -> bool {
         matches!(self.source, Source::Config { aside: Some(_), .. }) && self.schedule.is_paused()
     }
@@ -101,7 +102,8 @@ mod tests {
             .expect("is right")
     }
 
-    /// A schedule that was declared with this `paused`, and that a caller has since given the other one.
+    /// Returns a schedule that was declared with `in_file` as `paused`, and that a caller then set
+    /// to `by_hand`.
     fn kept(in_file: bool, by_hand: bool) -> ScheduleRecord {
         let name = "a".parse().expect("a name");
         let record = ScheduleRecord::new(
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_set_aside_comes_back_as_it_was() {
+    fn a_schedule_set_aside_comes_back_unchanged() {
         for (in_file, by_hand) in [(false, false), (false, true), (true, false), (true, true)] {
             let (aside, says) = kept(in_file, by_hand).set_aside().expect("it is the file's");
             let aside = ScheduleRecord { schedule: says, ..aside };
@@ -135,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_word_again_changes_nothing_whatever_a_caller_has_paused() {
+    fn an_unchanged_declaration_keeps_a_callers_pause() {
         for (in_file, by_hand) in [(false, false), (false, true), (true, false), (true, true)] {
             assert_eq!(kept(in_file, by_hand).redeclared(&schedule("1h", in_file), "/f"), None);
         }
     }
 
     #[test]
-    fn a_pause_by_hand_outlasts_a_change_of_anything_but_paused() {
+    fn only_a_change_of_paused_overrides_a_caller() {
         assert_eq!(
             kept(false, true).redeclared(&schedule("2h", false), "/f"),
             Some(schedule("2h", true))
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_schedule_becomes_the_files_and_says_what_the_file_says() {
+    fn the_file_takes_over_a_callers_schedule() {
         let callers = kept(false, true).from_source(Source::Api);
         assert_eq!(callers.redeclared(&schedule("1h", false), "/f"), Some(schedule("1h", false)));
         assert_eq!(callers.redeclared(&schedule("1h", true), "/f"), Some(schedule("1h", true)));

@@ -1,20 +1,21 @@
-//! What a caller takes to be there when something is changed, so that two who change it do not undo each other's work.
+//! A caller's precondition for a change, so that two callers who change the same thing don't undo
+//! each other's work.
 
-/// What has to be there for a change to be done. `T` says which writing of it it is, and is never given twice.
+/// The precondition of a change. `T` is a version tag; a value is never reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected<T> {
-    /// Whatever there is.
     Anything,
-    /// Nothing of that name.
+    /// Met if the thing does not exist.
     Nothing,
-    /// Something of that name.
+    /// Met if the thing exists, in any version.
     Something,
-    /// One of these.
+    /// Met if the thing exists in one of these versions.
     OneOf(Vec<T>),
 }
 
 impl<T: PartialEq> Expected<T> {
-    /// Whether this is what was found.
+    /// Checks the precondition against the version found; `None` means that the thing does not
+    /// exist.
     pub fn is_met_by(&self, found: Option<T>) -> bool {
         match (self, found) {
             (Self::Anything, _) | (Self::Nothing, None) | (Self::Something, Some(_)) => true,

@@ -1,11 +1,12 @@
-//! What will run when over the next hours, and where it will pile up.
+//! A forecast of the runs over the next hours, and of the times at which they pile up.
 //!
-//! Times in, a forecast out. A [`Draft`] is given what waits, what runs and the schedules, a page at a time, and keeps the
-//! earliest [`MAX_ENTRIES`]: of a schedule only the next tick has a job, those after it are computed. How long each takes is
-//! what runs of its name took before ([`typical`]); with that, `load` lets every entry begin when it is due and counts.
+//! The module is pure: it reads no clock and no store. A [`Draft`] takes waiting jobs, running
+//! jobs and schedules, a page at a time, and keeps the earliest [`MAX_ENTRIES`]. Only a schedule's
+//! next tick has a job; later ticks are computed. Earlier runs of the same name give the expected
+//! duration ([`typical`]). With it, `load` lets every entry begin when it is due, and counts.
 //!
-//! It is a forecast and no plan: whatever has to wait for a slot runs later than it says, and that is what a [`PileUp`] warns
-//! of. A job that no run is known of is taken to be over in a second.
+//! A forecast is no plan. A run that has to wait for a slot is later than forecast, and a
+//! [`PileUp`] warns of that. A job without known runs is assumed to be over in a second.
 
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
@@ -24,90 +25,91 @@ mod tests;
 
 pub use load::{Crossing, PileUp};
 
-/// The most entries of one forecast: the earliest.
+/// The most entries of one forecast; the earliest are kept.
 pub const MAX_ENTRIES: usize = 10_000;
-/// How many runs of a name say how long the next one takes.
+/// The number of a name's past runs that give the expected duration of the next.
 pub const RUNS_LOOKED_AT: usize = 15;
 
-/// A run that is to come: a job that waits, or a tick that has none yet.
+/// A future run: a waiting job, or a tick that has no job yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// When it is due. What is overdue and waits has its time in the past.
+    /// The due time; in the past for an overdue job that waits.
     pub due_at: Timestamp,
-    /// The definition or image that is run.
+    /// The definition or image to run.
     pub job_name: JobName,
-    /// The schedule that it is of.
+    /// The schedule of the run, if it has one.
     pub schedule: Option<ScheduleName>,
-    /// Its job, if there is one already.
+    /// The waiting job; `None` for a tick that has no job yet.
     pub job: Option<JobId>,
-    /// How long it will take, if runs of its name are known.
+    /// The expected duration; `None` if no run of the name is known.
     pub expected: Option<Duration>,
-    /// Whether the run before it, of the same schedule, will not be over then.
+    /// Set when the previous run of the same schedule will not be over at `due_at`.
     pub overlaps: bool,
-    /// The queue that it will be in.
+    /// The queue of the run, if it has one.
     pub queue: Option<QueueName>,
-    /// How many of its name may run at once.
+    /// The most runs of this name at once; `None` means no limit.
     pub max_parallel: Option<u32>,
 }
 
-/// What is known of a name.
+/// Known facts about a job name.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// How long a run takes.
+    /// The expected duration of a run; `None` if no run is known.
     pub expected: Option<Duration>,
-    /// What it is defined as.
+    /// The definition of the name, which fills in fields that a job leaves out.
     pub definition: JobSpec,
 }
 
-/// What will run, and what comes of it.
+/// The future runs and their effects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forecast {
-    /// From when on.
+    /// The beginning of the period.
     pub from: Timestamp,
-    /// Up to when: the horizon, or the last entry where there are too many.
+    /// The end of the period: the horizon, or the last entry where there are too many.
     pub until: Timestamp,
-    /// Whether there are more before the horizon.
+    /// Set when more entries exist before the horizon.
     pub truncated: bool,
-    /// By due time.
+    /// The future runs, by due time.
     pub entries: Vec<Entry>,
-    /// Where more run at once than may.
+    /// The periods in which more jobs would run than a limit allows.
     pub pile_ups: Vec<PileUp>,
-    /// Schedules that get in their own way.
+    /// The schedules with runs that overlap.
     pub crossings: Vec<Crossing>,
 }
 
-/// A forecast in the making.
+/// A forecast under construction.
 #[derive(Debug)]
 pub struct Draft {
     now: Timestamp,
     horizon: Timestamp,
     most: usize,
-    /// The latest on top: it is the one that goes when there are too many.
+    /// A heap with the latest entry on top, which goes first when there are too many.
     earliest: BinaryHeap<Entry>,
     truncated: bool,
-    /// They are due since they began.
+    /// The running jobs; `due_at` is the time at which they began.
     at_work: Vec<Entry>,
     overlaps: HashMap<ScheduleName, Overlap>,
 }
 
 impl Draft {
-    /// Nothing yet, for the time from `now` to `horizon`; with the earliest `most` entries.
+    /// Creates an empty draft for the time from `now` to `horizon`, which keeps the earliest `most`
+    /// entries.
     pub fn new(now: Timestamp, horizon: Timestamp, most: usize) -> Self {
         let (earliest, at_work, overlaps) = Default::default();
         Self { now, horizon, most, earliest, truncated: false, at_work, overlaps }
     }
 
-    /// A job that waits.
+    /// Adds a waiting job.
     pub fn waits(&mut self, job: &Job) {
         self.add(entry(job, job.due_at));
     }
 
-    /// A job that is begun and not over.
+    /// Adds a job that has begun and is not over.
     pub fn is_at_work(&mut self, job: &Job) {
         self.at_work.push(entry(job, job.state.run().map_or(self.now, |run| run.started_at)));
     }
 
-    /// The ticks of a schedule that have no job yet.
+    /// Adds the ticks of a schedule that have no job yet.
     pub fn schedule(&mut self, record: &ScheduleRecord) {
         let (schedule, name) = (&record.schedule, &record.name);
         self.overlaps.insert(name.clone(), schedule.overlap());
@@ -130,12 +132,13 @@ impl Draft {
         }
     }
 
-    /// The names of which something is to be known.
+    /// Returns the job names for which [`Self::finish`] needs known facts.
     pub fn names(&self) -> BTreeSet<JobName> {
         self.earliest.iter().chain(&self.at_work).map(|entry| entry.job_name.clone()).collect()
     }
 
-    /// The forecast, with what is known of each name, where so many may run at once, and so many of each queue.
+    /// Completes the forecast from the facts about each name, the server's limit of running jobs,
+    /// and the limits of the queues.
     pub fn finish(
         self,
         known: &HashMap<JobName, Known>,
@@ -165,7 +168,7 @@ impl Draft {
         Forecast { from: self.now, until, truncated: self.truncated, entries, pile_ups, crossings }
     }
 
-    /// After this there is nothing that would be kept.
+    /// Returns the time after which no entry would be kept.
     fn last(&self) -> Timestamp {
         let is_full = self.earliest.len() >= self.most;
         self.earliest
@@ -207,7 +210,7 @@ impl Entry {
         }
     }
 
-    /// What it does not say itself, its definition says.
+    /// Fills in fields that the job leaves to its definition.
     fn complete(&mut self, known: &Known) {
         let definition = known.definition.fields();
         self.expected = known.expected;
@@ -216,7 +219,7 @@ impl Entry {
     }
 }
 
-/// The middle of these; of an even number, the mean of the two in the middle.
+/// Returns the median; for an even number of runs, the mean of the middle two. `None` without runs.
 pub fn typical(mut runs: Vec<Duration>) -> Option<Duration> {
     runs.sort();
     let above = *runs.get(runs.len() / 2)?;

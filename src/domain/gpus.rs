@@ -1,17 +1,17 @@
-//! How many GPUs, or which.
+//! The GPUs of a container: all, a number, or a list of devices.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::units::shown;
 
-/// GPUs that a container is given.
+/// The GPUs that a container gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gpus {
-    /// All that there are: `"all"`.
+    /// All GPUs of the engine: `"all"`.
     All,
-    /// So many: `2`.
+    /// A number of GPUs: `2`.
     Count(u32),
-    /// These: `["0", "GPU-3a23c669"]`.
+    /// Devices by number or id: `["0", "GPU-3a23c669"]`.
     Devices(Vec<String>),
 }
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gpus_are_all_a_number_or_a_list_and_come_back_as_they_were() {
+    fn gpus_are_read_and_survive_a_round_trip() {
         let read = |json: &str| serde_json::from_str::<Gpus>(json);
         assert_eq!(read(r#""2""#).ok(), read("2").ok());
         for gpus in [Gpus::All, Gpus::Count(2), Gpus::Devices(vec!["0".to_owned()])] {

@@ -1,8 +1,9 @@
-//! How long a job may take to stop: what its spec asks for, as far as the policy goes along.
+//! The time that a job may take to stop: the grace of its spec, within the limits of the policy.
 //!
-//! A grace is bounded by `max_stop_grace`. It counts into `max_timeout`: what runs under that is gone when so much has passed
-//! since its start, so the grace is cut to what is left then. A caller who writes a longer grace is refused; what was written
-//! before the policy is cut when the job is stopped.
+//! `max_stop_grace` limits a grace. `max_timeout` includes it: a job must be gone when that time
+//! has passed since its start, so the grace is cut to the rest. A caller that writes a longer grace
+//! is refused. The grace of a job that was stored before the policy changed is cut when the job is
+//! stopped.
 
 use std::time::Duration;
 
@@ -13,27 +14,29 @@ use super::spec::JobSpec;
 use super::transition::Event;
 use super::units::Span;
 
-/// The longest grace where the policy does not say another.
+/// The longest grace if the policy sets none.
 const MAX_STOP_GRACE: Duration = Duration::from_secs(10 * 60);
 
 impl Policy {
-    /// The longest grace that anybody can have.
+    /// Returns the longest grace that this policy allows.
     pub fn max_stop_grace(&self) -> Duration {
         self.max_stop_grace.map_or(MAX_STOP_GRACE, Span::as_duration)
     }
 
-    /// Refuses a grace that is longer than the policy allows. Asked where a caller writes it, and not again.
+    /// Refuses a grace that is longer than the policy allows. The check runs when a caller writes
+    /// the grace, and not again.
     ///
     /// # Errors
-    /// [`Denied`] names the bound.
+    /// [`Denied`] names the limit.
     pub fn admit_stop_grace(&self, spec: &JobSpec) -> Result<(), Denied> {
         self.admit_grace("stop_grace", spec.fields().stop_grace)
     }
 
-    /// The same, of a grace that was given under this name.
+    /// Refuses a grace in the field `field` that is longer than the policy allows. `None` is always
+    /// allowed.
     ///
     /// # Errors
-    /// [`Denied`] names the bound.
+    /// [`Denied`] names the limit.
     pub fn admit_grace(&self, field: &'static str, grace: Option<Span>) -> Result<(), Denied> {
         let max = self.max_stop_grace();
         match grace.filter(|grace| grace.as_duration() > max) {
@@ -47,15 +50,17 @@ impl Policy {
         }
     }
 
-    /// The timeout of a job that asks for none: what `max_timeout` leaves beside a grace that was asked for.
+    /// Returns the timeout of a job that asks for none: `max_timeout` minus the grace that the job
+    /// asks for. A grace as long as `max_timeout` is not subtracted. `None` means that the policy
+    /// has no `max_timeout`.
     pub(super) fn longest_timeout(&self, stop_grace: Option<Span>) -> Option<Span> {
         let max = self.max_timeout?.as_duration();
         let grace = stop_grace.map_or(Duration::ZERO, Span::as_duration).min(self.max_stop_grace());
         Some(Span::from(if grace < max { max - grace } else { max }))
     }
 
-    /// The event that asks a job to stop, with the grace that it has: the one that was `asked` for, else its spec's. One that
-    /// is asked to stop again, without a word on the grace, has none left.
+    /// Builds the event that asks a job to stop, with its grace: `asked` if given, else the grace
+    /// of the spec. A second request without a grace leaves none.
     pub fn stop(
         &self,
         job: &Job,
@@ -68,7 +73,8 @@ impl Policy {
         Event::Stop(why, self.grace(job, asked, now))
     }
 
-    /// When a job that was asked to stop is killed, counted from then, whoever looks.
+    /// Returns the time at which a stopping job is killed. The grace counts from the request to
+    /// stop, so the result does not depend on the caller's clock.
     pub fn kill_at(&self, job: &Job, stopping: &Stopping) -> Timestamp {
         let since = stopping.since;
         let asked = stopping.kill_at.map(|kill_at| (kill_at - since).to_std().unwrap_or_default());
@@ -90,7 +96,7 @@ impl Policy {
     }
 }
 
-/// When its process began, or may have.
+/// Returns the time at which the process began, or may have begun. `None` before any start.
 fn began_at(job: &Job) -> Option<Timestamp> {
     match &job.state {
         State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => {
@@ -125,7 +131,7 @@ mod tests {
         Timestamp::from_timestamp(seconds, 0).expect("small enough for a calendar")
     }
 
-    /// A job that runs since second 100.
+    /// Builds a job that runs since second 100.
     fn runs(json: &str) -> Job {
         let run =
             Run { container: ContainerId("c".to_owned()), started_at: at(100), image_digest: None };
@@ -142,7 +148,7 @@ mod tests {
         }
     }
 
-    /// The grace in seconds of a job that is asked to stop at this second.
+    /// Returns the grace in seconds of a job that is asked to stop at second `now`.
     fn grace(toml: &str, json: &str, asked: Option<u64>, now: i64) -> u64 {
         let asked = asked.map(Duration::from_secs);
         match policy(toml).stop(&runs(json), StopCause::Request, asked, at(now)) {
@@ -225,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn timeout_of_the_policy_leaves_room_for_the_grace() {
+    fn policy_timeout_leaves_time_for_the_grace() {
         let policy = policy("max_timeout = '1h'");
         let timeout = |json| {
             let admitted =

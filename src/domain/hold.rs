@@ -1,11 +1,13 @@
-//! What holds a due job back beside the want of a slot: a queue that is full, as many of its name as may run at once, the
-//! run of its schedule before it.
+//! The reasons for which a due job waits, other than for a free slot: a full queue, as many runs of
+//! its name as are allowed, or the previous run of its schedule.
 //!
-//! Such a job waits apart, under a [`Hold`], so that it is in nobody's way. A hold says all that the jobs under it have in
-//! common and that could hold them back; so either the first of them can go or none can, and nobody has to look behind the
-//! first. A job is held by as little as is known to hold it back: by its queue alone, where that was full; with its name,
-//! where that was; with its schedule, where that was. It is moved from the first to the second to the third, never back,
-//! and so at most twice, however many wait.
+//! Such a job waits in a wait group ([`Hold`]), apart from jobs that can start. A group names every
+//! limit that its jobs share and that could block them. So either the first job of a group can
+//! start or none can, and no caller has to look past the first.
+//!
+//! A job joins the smallest group that explains why it waits: first its queue, then queue and name,
+//! then queue, name and schedule. A job only ever moves to a larger group. It moves at most twice,
+//! however many jobs wait.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,48 +17,48 @@ use super::queue::{QueueName, Queues};
 use super::schedule::ScheduleName;
 use super::spec::JobSpec;
 
-/// Something of which only so many jobs can run at once.
+/// A limit of jobs that run at once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
     /// A queue with a limit in the config.
     Queue(QueueName),
-    /// A name, for jobs with a `max_parallel`.
+    /// A job name, for jobs with a `max_parallel`.
     Name(JobName),
 }
 
-/// Where a job waits that is held back.
+/// A wait group: the limits that its jobs share. `None` in a field means that no such limit blocks
+/// them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Hold {
     /// The queue that may be full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueName>,
-    /// The name of which as many may run as can.
+    /// The job name of which `max_parallel` jobs may be running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Parallel>,
-    /// The schedule whose run before may not be over.
+    /// The schedule with a previous run that may not be over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleName>,
 }
 
-/// A name, and how many jobs of it may run at once.
+/// A job name and its `max_parallel`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Parallel {
-    /// The name.
     pub of: JobName,
-    /// How many.
+    /// The most jobs of this name at once.
     pub most: u32,
 }
 
-/// The limits of its own that a job is subject to.
+/// The limits that apply to one job, besides the slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     all: Hold,
-    /// How many of its queue may run.
+    /// The most running jobs of its queue; `usize::MAX` means no limit.
     of_queue: usize,
 }
 
 impl Limit {
-    /// Why a job waits that is held back by this.
+    /// Returns the reason that is shown for a job that waits for this limit.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Queue(_) => Reason::QueueFull,
@@ -66,13 +68,14 @@ impl Limit {
 }
 
 impl Hold {
-    /// Its limits that can be counted.
+    /// Returns the limits that can be counted, the name's first.
     pub fn limits(&self) -> impl Iterator<Item = Limit> {
         let name = self.name.as_ref().map(|parallel| Limit::Name(parallel.of.clone()));
         name.into_iter().chain(self.queue.clone().map(Limit::Queue))
     }
 
-    /// How many jobs can go from under it, as far as can be counted.
+    /// Returns the number of jobs that can leave the group, as far as counts tell. `taken` returns
+    /// the running jobs of a limit.
     pub fn room(&self, queues: &Queues, taken: impl Fn(&Limit) -> usize) -> usize {
         let most = |limit: &Limit| match limit {
             Limit::Queue(queue) => queues.get(queue).map_or(usize::MAX, |most| most.get()),
@@ -90,7 +93,7 @@ impl Hold {
         self.limits().any(|other| other == *limit)
     }
 
-    /// Whether all that is in here is in the other, too.
+    /// Returns whether the other group has all limits of this one.
     fn is_within(&self, other: &Self) -> bool {
         (self.queue.is_none() || self.queue == other.queue)
             && (self.name.is_none() || self.name == other.name)
@@ -99,7 +102,7 @@ impl Hold {
 }
 
 impl Limits {
-    /// Those of this job, which will run this spec.
+    /// Returns the limits of this job, which will run this spec.
     pub fn of(job: &Job, spec: &JobSpec, queues: &Queues) -> Self {
         let fields = spec.fields();
         let queue = fields.queue.as_ref().and_then(|queue| queues.get_key_value(queue));
@@ -111,12 +114,13 @@ impl Limits {
         Self { all, of_queue: queue.map_or(usize::MAX, |(_, most)| most.get()) }
     }
 
-    /// Those that have to be counted.
+    /// Returns the limits for which running jobs have to be counted.
     pub fn counted(&self) -> impl Iterator<Item = Limit> {
         self.all.limits()
     }
 
-    /// The first that is full, where so many jobs run already.
+    /// Returns the first full limit; `None` if no limit is full. `taken` returns the running jobs
+    /// of a limit.
     pub fn full(&self, taken: impl Fn(&Limit) -> usize) -> Option<Limit> {
         let is_full = |limit: &Limit| match limit {
             Limit::Queue(_) => taken(limit) >= self.of_queue,
@@ -127,7 +131,8 @@ impl Limits {
         self.counted().find(is_full)
     }
 
-    /// Where a job waits for this limit. One that waits for it already, and for nothing that is not its own, stays there.
+    /// Returns the group in which a job waits for this limit. `waits` is its present group. The job
+    /// stays there if the group has this limit and no limit that the job lacks.
     pub fn hold(&self, limit: &Limit, waits: Option<&Hold>) -> Hold {
         match waits {
             Some(hold) if hold.has(limit) && hold.is_within(&self.all) => hold.clone(),
@@ -138,7 +143,7 @@ impl Limits {
         }
     }
 
-    /// Where a job waits for the run of its schedule before it.
+    /// Returns the group in which a job waits for the previous run of its schedule.
     pub fn hold_by_schedule(&self) -> Hold {
         self.all.clone()
     }
@@ -181,7 +186,7 @@ mod tests {
         Limit::Name("JOB_A".parse().expect("a name"))
     }
 
-    /// So many of the name and of every queue run.
+    /// Returns running jobs: `of_name` for the name, and `of_queue` for every queue.
     fn taken(of_name: usize, of_queue: usize) -> impl Fn(&Limit) -> usize {
         move |limit| if *limit == name() { of_name } else { of_queue }
     }
@@ -189,7 +194,7 @@ mod tests {
     const BOTH: &str = r#"{"queue":"etl","max_parallel":3}"#;
 
     #[test]
-    fn the_first_that_is_full_holds_a_job_back() {
+    fn the_first_full_limit_blocks_a_job() {
         for (spec, of_name, of_queue, held) in [
             ("{}", 100, 100, None),
             (r#"{"queue":"free"}"#, 100, 100, None),
@@ -202,7 +207,7 @@ mod tests {
             (BOTH, 2, 2, Some(queue("etl"))),
             (BOTH, 3, 1, Some(name())),
             (BOTH, 3, 2, Some(name())),
-            // A restored backup may have brought more than may be.
+            // A restored backup may have brought more jobs than a limit allows.
             (BOTH, 9, 9, Some(name())),
         ] {
             assert_eq!(
@@ -214,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_held_by_as_little_as_is_known_to_hold_it_back_and_never_moved_back() {
+    fn a_job_only_moves_to_larger_wait_groups() {
         let limits = limits(BOTH);
         let by_queue = limits.hold(&queue("etl"), None);
         assert_eq!(serde_json::to_string(&by_queue).expect("json"), r#"{"queue":"etl"}"#);
@@ -226,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn a_job_whose_limits_have_changed_waits_under_those_that_it_has_now() {
+    fn changed_limits_move_a_job_to_another_group() {
         let before = limits(BOTH).hold(&name(), None);
         let now = limits(r#"{"queue":"one","max_parallel":3}"#);
         assert_eq!(now.hold(&queue("one"), Some(&before)), now.hold(&queue("one"), None));
     }
 
     #[test]
-    fn under_a_hold_there_is_room_for_as_many_as_all_of_its_limits_allow() {
+    fn capacity_is_the_minimum_over_all_limits() {
         let both = limits(BOTH).hold(&name(), None);
         for (of_name, of_queue, room) in [(0, 0, 2), (2, 0, 1), (3, 0, 0), (0, 2, 0), (9, 9, 0)] {
             assert_eq!(
@@ -242,7 +247,7 @@ mod tests {
                 "{of_name} {of_queue}"
             );
         }
-        // The config has taken the limit away.
+        // The limit is gone from the config.
         assert_eq!(both.room(&Queues::new(), taken(1, 100)), 2);
         let by_queue = limits(BOTH).hold(&queue("etl"), None);
         assert!(by_queue.room(&Queues::new(), taken(0, 100)) > 1_000_000, "more than ever wait");

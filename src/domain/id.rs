@@ -1,8 +1,9 @@
-//! Names for things: every identifier that crosses a module has a type of its own.
+//! Identifiers: every identifier that crosses a module has its own type.
 //!
-//! A job's id is a UUID of version 7 written as 32 lower-case hex digits, so ids sort by the moment they
-//! were made. What the engine calls a container (`ContainerId`) and what we call it (`ContainerName`) are
-//! kept apart, because only the second one is ours to choose, and only it fences `create`.
+//! A job's id is a UUID of version 7, written as 32 lower-case hex digits, so ids sort by their
+//! time of creation. The engine's id of a container (`ContainerId`) and our name for it
+//! (`ContainerName`) are different types. We choose only the name, and only the name fences
+//! `create`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,49 +11,50 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// An instant, UTC. All due times inside are of this type; zones exist only at the edges.
+/// An instant in UTC. All due times inside the program have this type; time zones exist only at the
+/// edges.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
 
-/// A job's id. Displayed and parsed as 32 hex digits (`71f6696c08a64a45b3788332e0dc5278`).
+/// The id of a job. Displayed and parsed as 32 hex digits (`71f6696c08a64a45b3788332e0dc5278`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct JobId(Uuid);
 
-/// The id of one scheduler state (one data directory). Stamped on every container it creates.
+/// The id of one scheduler state, which is one data directory. Every container of the scheduler
+/// carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(Uuid);
 
-/// Said when a text is not 32 hex digits (dashes allowed).
+/// The error for a text that is not 32 hex digits (dashes allowed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id has 32 hexadecimal digits")]
 pub struct NotAnId;
 
 impl JobId {
-    /// An id made from the instant (whole milliseconds since 1970) and ten random bytes, both given by the
-    /// caller: the domain has neither a clock nor a die.
+    /// Builds an id from the instant (whole milliseconds since 1970) and ten random bytes. The
+    /// caller passes both, because the domain has neither a clock nor a random number generator.
     pub fn new(at: Timestamp, random: [u8; 10]) -> Self {
         let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
-    /// The sixteen bytes that the store keeps.
+    /// Returns the sixteen bytes that the store keeps.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
-    /// The id as it is displayed, without a text of its own.
+    /// Writes the id's hex digits into `text`, without an allocation.
     pub fn hex<'t>(&self, text: &'t mut [u8; 32]) -> &'t str {
         self.0.as_simple().encode_lower(text)
     }
 
-    /// The id with these sixteen bytes.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 }
 
 impl InstanceId {
-    /// An instance id from sixteen random bytes.
+    /// Builds an id from sixteen random bytes.
     pub fn new(random: [u8; 16]) -> Self {
         Self(uuid::Builder::from_random_bytes(random).into_uuid())
     }
@@ -101,7 +103,7 @@ impl FromStr for InstanceId {
     }
 }
 
-/// Which try of a job: 1 for the first, 0 for none yet.
+/// The number of a job's attempt: 1 for the first, 0 before the first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -109,7 +111,6 @@ impl FromStr for InstanceId {
 pub struct Attempt(pub u32);
 
 impl Attempt {
-    /// The one after this.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -122,20 +123,19 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// How often a stored job has changed. An update names the version it was decided on and is refused when
-/// another one came first.
+/// The number of changes of a stored job. An update names the version it was based on. The store
+/// refuses the update if the job has changed since then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u64);
 
 impl Version {
-    /// The one after this.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// A place in the journal: strictly increasing, never given twice.
+/// A position in the journal: strictly increasing, never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
@@ -156,36 +156,36 @@ macro_rules! text_newtype {
 }
 
 text_newtype! {
-    /// What the engine calls a container: never reused, so it tells one container from a later one of the
-    /// same name.
+    /// The engine's id of a container. Engines never reuse an id, so it tells a container from a
+    /// later one with the same name.
     ContainerId
 }
 text_newtype! {
-    /// What the engine calls itself. A different one behind the same address stops the dispatch.
+    /// The engine's own id. A different id at the same address stops the dispatch.
     EngineId
 }
 text_newtype! {
-    /// A content digest, `sha256:…`.
+    /// A content digest, written `sha256:…`.
     Digest
 }
 
-/// What we call a container: `tidetable-<job id>-<attempt>`. Unique on an engine, and derived from the job
-/// alone, so that creating it twice is refused by the engine itself.
+/// Our name for a container: `tidetable-<job id>-<attempt>`. The name is unique on an engine and
+/// derived from job and attempt alone, so the engine itself refuses to create the same container
+/// twice.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContainerName(String);
 
 impl ContainerName {
-    /// The name of this attempt's container.
+    /// Builds the name for an attempt's container.
     pub fn of(job: JobId, attempt: Attempt) -> Self {
         Self(format!("tidetable-{job}-{attempt}"))
     }
 
-    /// The name under which a container was found, whoever gave it.
+    /// Takes the name of a container that was found on the engine, whatever its origin.
     pub fn found(name: &str) -> Self {
         Self(name.to_owned())
     }
 
-    /// The name as the engine wants it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_32_hex_digits_and_comes_back_from_its_text() {
+    fn id_is_32_hex_digits_and_round_trips() {
         let at = Timestamp::from_timestamp_millis(1_624_195_528_000).unwrap_or_default();
         let id = JobId::new(at, [7; 10]);
         assert_eq!(id.to_string().len(), 32);
@@ -211,13 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn ids_sort_by_the_moment_they_were_made() {
+    fn ids_sort_by_creation_time() {
         let at = |ms| Timestamp::from_timestamp_millis(ms).unwrap_or_default();
         assert!(JobId::new(at(1_000), [255; 10]) < JobId::new(at(1_001), [0; 10]));
     }
 
     #[test]
-    fn texts_that_are_no_ids_are_refused() {
+    fn invalid_ids_are_refused() {
         for text in [
             "",
             "0",
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_containers_name_says_job_and_attempt() {
+    fn container_name_contains_job_and_attempt() {
         let id: JobId =
             "71f6696c08a64a45b3788332e0dc5278".parse().unwrap_or(JobId::from_bytes([0; 16]));
         assert_eq!(

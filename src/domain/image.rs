@@ -1,8 +1,9 @@
-//! Image references and job names: what `job_name` may be.
+//! Image references and job names: the values of `job_name`.
 //!
-//! A name is first looked up among the definitions, else read as an image reference. `JOB_A` can only be the
-//! first, since a repository has no upper case. The parsing is oci-spec's; what it lets through and an engine
-//! would refuse (an upper-case repository, a path as an image) is refused here.
+//! A name is first looked up among the definitions, and otherwise read as an image reference.
+//! `JOB_A` can only be a definition, because a repository has no upper case. The parser is
+//! oci-spec's. This module also refuses references that oci-spec accepts and an engine would
+//! refuse: an upper-case repository, or a path as an image.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::units::shown;
 
-/// The longest job name and image reference, in bytes.
+/// The longest job name and the longest image reference, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 
 /// A valid image reference, as it was written (`busybox`, `registry:5000/team/app:1.2@sha256:…`).
@@ -20,7 +21,7 @@ pub const MAX_NAME_BYTES: usize = 255;
 #[serde(try_from = "String", into = "String")]
 pub struct ImageRef(String);
 
-/// Said when a text cannot be an image reference; shows what was written.
+/// The error for a text that is no image reference. The field holds the text, escaped and cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not an image reference: write one like `busybox:latest` or `registry.example:5000/team/app:1.2`, in lower case"
@@ -28,12 +29,12 @@ pub struct ImageRef(String);
 pub struct NotAnImage(String);
 
 impl ImageRef {
-    /// The reference as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The reference with its tag spelled out: `busybox` is `busybox:latest` to every engine.
+    /// Returns the reference with its tag written out: `busybox` is `busybox:latest` to every
+    /// engine.
     pub fn with_tag(&self) -> String {
         let last = self.0.rsplit('/').next().unwrap_or(&self.0);
         if last.contains(':') || last.contains('@') {
@@ -43,26 +44,28 @@ impl ImageRef {
         }
     }
 
-    /// Whether it is a bare name, such as `busybox`: without a registry, a path, a tag and a digest. A definition's name that
-    /// was mistyped looks like one.
+    /// Checks for a bare name such as `busybox`, without a registry, path, tag or digest. A
+    /// mistyped name of a definition looks like one.
     pub fn is_bare(&self) -> bool {
         !self.0.contains(['/', ':', '@'])
     }
 
-    /// Whether its registry is written: what comes before the first `/` has a dot or a port, or is `localhost`.
+    /// Checks whether the reference names its registry: the part before the first `/` has a dot or
+    /// a port, or is `localhost`.
     pub fn names_registry(&self) -> bool {
         self.0
             .split_once('/')
             .is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
     }
 
-    /// Registry and repository, in full: `docker.io/library/busybox`.
+    /// Returns registry and repository in full: `docker.io/library/busybox`.
     pub fn repository(&self) -> String {
         Reference::try_from(self.0.as_str())
             .map_or_else(|_| self.0.clone(), |r| format!("{}/{}", r.registry(), r.repository()))
     }
 
-    /// The registry's host, as credentials files name it (`docker.io` where none is written).
+    /// Returns the registry's host as credentials files name it; `docker.io` if the reference names
+    /// none.
     pub fn registry(&self) -> String {
         Reference::try_from(self.0.as_str())
             .map_or_else(|_| "docker.io".to_owned(), |r| r.registry().to_owned())
@@ -101,23 +104,24 @@ impl From<ImageRef> for String {
     }
 }
 
-/// What a caller named a job: 1 to 255 bytes without control characters or white space at its ends.
+/// A caller's name for a job: 1 to 255 bytes without control characters. Spaces at the ends are
+/// cut.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct JobName(String);
 
-/// Said when a text cannot name a job.
+/// The error for a text that cannot name a job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadName {
-    /// Nothing, or only white space, was written.
+    /// The text is empty or only white space.
     #[error(
         "a job name is missing: write the name of a definition (`JOB_A`) or an image (`busybox:latest`)"
     )]
     Empty,
-    /// It is longer than [`MAX_NAME_BYTES`].
+    /// The text is longer than [`MAX_NAME_BYTES`]. The field holds its length in bytes.
     #[error("a job name of {0} bytes is too long: the limit is {MAX_NAME_BYTES}")]
     TooLong(usize),
-    /// It holds a line break, an escape or another control character.
+    /// The text has a line break, an escape or another control character.
     #[error(
         "a job name holds the control character U+{0:04X}: write a name such as `JOB_A` or `busybox:latest`"
     )]
@@ -125,12 +129,11 @@ pub enum BadName {
 }
 
 impl JobName {
-    /// The name as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The image that this name says, if it can be one.
+    /// Reads the name as an image reference; `None` if it is none.
     pub fn image(&self) -> Option<ImageRef> {
         self.0.parse().ok()
     }
@@ -177,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_that_engines_take_are_taken() {
+    fn valid_references_are_accepted() {
         for text in [
             "busybox",
             "busybox:latest",
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_engine_takes_is_refused_and_shown() {
+    fn invalid_references_are_refused_and_shown() {
         for text in ["", "JOB_A", "UPPER/x", "a b", "../x", "busybox:", "x\ny", "-x"] {
             assert!(text.parse::<ImageRef>().is_err(), "{text}");
         }
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_without_a_tag_means_latest() {
+    fn reference_without_tag_means_latest() {
         let tagged = |t: &str| t.parse::<ImageRef>().map(|i| i.with_tag()).unwrap_or_default();
         assert_eq!(tagged("busybox"), "busybox:latest");
         assert_eq!(tagged("localhost:5000/busybox"), "localhost:5000/busybox:latest");
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_short_and_printable() {
+    fn job_name_is_short_and_printable() {
         assert_eq!("".parse::<JobName>(), Err(BadName::Empty));
         assert_eq!(" \t".parse::<JobName>(), Err(BadName::Empty));
         assert_eq!("a\u{1b}[0m".parse::<JobName>(), Err(BadName::Control(0x1b)));

@@ -1,8 +1,8 @@
-//! A job, and the state it is in.
+//! A job, and the state that the job is in.
 //!
-//! Each state carries exactly the data that exists in it: a `Running` job has a start time, a `Starting` one
-//! has perhaps an intent, a `Scheduled` one has nothing. Which map a job is shown in, and the word of its
-//! status, follow from the state and are stored nowhere else.
+//! Each state carries exactly the data that exists in it: a `Running` job has a start time, a
+//! `Starting` job may have an intent, a `Scheduled` job has nothing. The map in which a job is
+//! shown and its status word follow from the state. Neither is stored anywhere else.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -15,161 +15,157 @@ use super::ledger::Origin;
 use super::spec::JobSpec;
 pub use super::status::{Map, Outcome, Reason, Status};
 
-/// One request to run a definition or an image at one due time.
+/// A request to run a definition or an image at one due time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// Its id.
     pub id: JobId,
-    /// How often it has changed; 0 as inserted.
+    /// The number of changes so far; 0 for a newly inserted job.
     pub version: Version,
-    /// What the caller named: a definition or an image.
+    /// The name in the caller's request: a definition or an image.
     pub name: JobName,
-    /// What to run. Without an image until the name is resolved.
+    /// The spec to run. Lacks an image until the name is resolved.
     pub spec: JobSpec,
-    /// When it was accepted.
+    /// The time at which the job was accepted.
     pub created_at: Timestamp,
-    /// When its next (or only, or last) attempt is or was due.
+    /// The due time of the next attempt, or of the only or last one.
     pub due_at: Timestamp,
-    /// The attempt that runs or ran last; 0 before the first.
+    /// The attempt that runs or ran last; 0 before the first attempt.
     pub attempt: Attempt,
-    /// Where it stands.
     pub state: State,
-    /// The schedule that it comes from, if it does.
+    /// The schedule that made the job; `None` for a job that a caller requested.
     pub origin: Option<Origin>,
 }
 
-/// Where a job stands.
+/// The state of a job, with the data that exists in it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
-    /// Waiting for its due time.
     Scheduled,
     /// Due, and waiting for a slot or for the engine.
     Queued(Wait),
-    /// An attempt failed; the next one is due at the job's `due_at`.
+    /// The last attempt failed; the next one is due at the job's `due_at`.
     Retrying(Setback),
-    /// Claimed; the image is on its way. There is no intent yet.
+    /// Claimed; the image is being pulled. No intent exists yet.
     Pulling,
-    /// Claimed. With an intent, `start` may have been called.
+    /// Claimed. If an intent is present, `start` may have been called.
     Starting(Option<Intent>),
-    /// The container runs.
+    /// The container's process runs.
     Running(Run),
-    /// Asked to stop.
+    /// A stop was requested, and the container has not ended yet.
     Stopping(Stopping),
-    /// Over.
+    /// The job is over.
     Ended(End),
 }
 
-/// Why a due job waits.
+/// The reason why a due job waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// `no_slot`, `engine_unreachable`, `engine_changed`; or why it is held back.
+    /// `no_slot`, `engine_unreachable` or `engine_changed`, or the reason for waiting in `hold`'s
+    /// group.
     pub reason: Reason,
-    /// Since when.
+    /// The time at which the job began to wait for this reason.
     pub since: Timestamp,
-    /// What it is held back by, if it is not only a slot that it wants.
+    /// The wait group of the job; `None` if the job waits for something else, such as a slot or the
+    /// engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
 }
 
-/// What became of the attempt before a retry.
+/// The outcome of the attempt before a retry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setback {
-    /// Why it failed.
+    /// The code of the failure.
     pub reason: Reason,
-    /// The same as a sentence.
+    /// The failure as a sentence.
     pub error: String,
-    /// The exit code, if its process ran.
+    /// The exit code; `None` if the attempt's process never ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
 }
 
-/// What is written down before `start` is called: from here on the container may have run.
+/// The record that is written before `start` is called. Once it is written, the container may have
+/// run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// The container that `start` is called on, and no other.
+    /// The only container on which `start` is called for this intent.
     pub container: ContainerId,
-    /// When the intent was written, by our clock.
+    /// The time at which the intent was written, by our clock.
     pub at: Timestamp,
 }
 
-/// A process that runs or ran.
+/// A process that runs or ran in a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// Its container.
     pub container: ContainerId,
-    /// When it began, by the engine's clock.
+    /// The time at which the process began, by the engine's clock.
     pub started_at: Timestamp,
-    /// The digest of its image.
+    /// The digest of the container's image; `None` if the engine gave none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<Digest>,
 }
 
-/// A container that is asked to stop.
+/// A container that was asked to stop.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopping {
-    /// What is known of it: that it may have been started, or that it runs.
+    /// The knowledge about the container: it may have been started, or it runs.
     pub held: Held,
-    /// Who asked.
+    /// The origin of the stop: a caller, or the job's `timeout`.
     pub why: StopCause,
-    /// Since when.
+    /// The time at which the stop was requested.
     pub since: Timestamp,
-    /// When it is killed. `None` in what was written before this was kept: its grace, counted from `since`.
+    /// The time at which the container is killed. `None` in older records, which lack this field:
+    /// the kill then comes one grace after `since`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kill_at: Option<Timestamp>,
 }
 
 impl Stopping {
-    /// Whether the process had ended by itself when the stop was asked for. The engine's clock says when it ended, so a
-    /// process that was seen to run after that, and was stopped by `stop`, counts as stopped whatever the clocks say.
+    /// Checks whether the process had ended by itself before the stop was requested. The engine's
+    /// clock says when the process ended. If we saw the process run after the request and called
+    /// `stop`, it counts as stopped, even if the clocks disagree.
     pub fn came_too_late(&self, exit: &Exit, stop_was_called: bool) -> bool {
         !stop_was_called && exit.at < self.since
     }
 }
 
-/// How far the start had come when the stop was asked for.
+/// The progress of the start when the stop was requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Held {
-    /// `start` may have been called.
     Intent(Intent),
-    /// It runs.
     Run(Run),
 }
 
-/// Who asked a container to stop.
+/// The origin of a stop: a caller or the job's own `timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopCause {
-    /// A caller.
     Request,
-    /// The job's own `timeout`.
     Timeout,
 }
 
-/// How a job ended.
+/// The end of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// The verdict.
     #[serde(skip, default = "Outcome::placeholder")]
     pub outcome: Outcome,
-    /// When.
+    /// The time of the end: the engine's, if the process ran, else ours.
     pub at: Timestamp,
-    /// Why, unless it succeeded.
+    /// The reason for the end; `None` if a process ended in success or a caller asked for the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The same as a sentence.
+    /// The reason as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The run, if there was one.
+    /// The run that ended; `None` if no process is known to have run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
-    /// How its process ended, if that is known.
+    /// The exit of the process; `None` if unknown or if no process ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
 }
 
 impl State {
-    /// The word for this state.
+    /// Returns the status word of this state.
     pub fn status(&self) -> Status {
         match self {
             Self::Scheduled => Status::Scheduled,
@@ -183,7 +179,8 @@ impl State {
         }
     }
 
-    /// What a store keeps beside the status: the state's own data as JSON, or nothing.
+    /// Returns the text that a store keeps beside the status: the state's own data as JSON, or
+    /// `None` if the state has no data.
     ///
     /// # Errors
     /// None in practice: the types hold only strings, numbers and times.
@@ -199,10 +196,11 @@ impl State {
         }
     }
 
-    /// The state of this status and detail: the inverse of [`State::status`] and [`State::detail`].
+    /// Builds the state from a status and a detail: the inverse of [`State::status`] and
+    /// [`State::detail`].
     ///
     /// # Errors
-    /// When the detail is not what the status calls for, which means that the store is damaged.
+    /// Fails if the detail does not match the status, which means that the store is damaged.
     pub fn from_parts(status: Status, detail: Option<&str>) -> Result<Self, serde_json::Error> {
         let text = detail.unwrap_or("null");
         Ok(match status {
@@ -228,7 +226,7 @@ impl State {
         Ok(Self::Ended(End { outcome, ..end }))
     }
 
-    /// The run that goes on or went before, if there is one.
+    /// Returns the present or past run, if one is known.
     pub fn run(&self) -> Option<&Run> {
         match self {
             Self::Running(run) | Self::Stopping(Stopping { held: Held::Run(run), .. }) => Some(run),
@@ -242,7 +240,8 @@ impl State {
         }
     }
 
-    /// The container that is on disk: the one that was meant to be started, runs, or ran.
+    /// Returns the container recorded in the state: the one that was about to be started, runs, or
+    /// ran.
     pub fn container(&self) -> Option<&ContainerId> {
         match self {
             Self::Starting(Some(intent))
@@ -260,7 +259,7 @@ impl State {
         }
     }
 
-    /// How it ended, if it has.
+    /// Returns the end of the job; `None` before it is over.
     pub fn end(&self) -> Option<&End> {
         match self {
             Self::Ended(end) => Some(end),
@@ -274,7 +273,7 @@ impl State {
         }
     }
 
-    /// What it is held back by.
+    /// Returns the wait group of a queued job.
     pub fn hold(&self) -> Option<&Hold> {
         match self {
             Self::Queued(wait) => wait.hold.as_ref(),
@@ -288,7 +287,7 @@ impl State {
         }
     }
 
-    /// The code that says why: of the wait, of the setback, or of the end.
+    /// Returns the reason of the wait, of the failed attempt, or of the end.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Queued(wait) => Some(wait.reason),
@@ -302,7 +301,7 @@ impl State {
         }
     }
 
-    /// The exit code of the attempt that ended last, if its process ran.
+    /// Returns the exit code of the attempt that ended last; `None` if its process never ran.
     pub fn exit_code(&self) -> Option<i32> {
         match self {
             Self::Retrying(setback) => setback.exit_code,
@@ -318,37 +317,37 @@ impl State {
 }
 
 impl Job {
-    /// The map it is shown in.
+    /// Returns the map in which the job is shown.
     pub fn map(&self) -> Map {
         self.state.status().map()
     }
 
-    /// The nominal time of the tick that the job was made for; `None` for any other job.
+    /// Returns the nominal time of the job's tick; `None` if the job was not made for a tick.
     pub fn nominal(&self) -> Option<Timestamp> {
         self.origin.as_ref().and_then(|origin| origin.nominal)
     }
 
-    /// Whether it is over.
     pub fn is_over(&self) -> bool {
         self.map() == Map::History
     }
 
-    /// The name of the container of its present attempt.
+    /// Returns the container name of the present attempt.
     pub fn container_name(&self) -> ContainerName {
         ContainerName::of(self.id, self.attempt)
     }
 
-    /// What the container of its present attempt is made by: whatever the process in it could tell apart.
+    /// Returns the spec hash of the present attempt's container. The hash covers everything that
+    /// the process in the container could tell apart.
     pub fn recipe(&self) -> Recipe {
         let schedule = self.origin.as_ref().map(|origin| &origin.schedule);
-        // None of these types fails to be written.
+        // Serialization of these types never fails.
         let told =
             serde_json::to_vec(&(self.spec.fields(), self.id, self.attempt, self.due_at, schedule))
                 .unwrap_or_default();
         Recipe(Sha256::digest(told).iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The instant after which it is no longer started, if it has a start deadline.
+    /// Returns the last instant at which the job may be started; `None` without a start deadline.
     pub fn start_deadline(&self) -> Option<Timestamp> {
         let allowed =
             chrono::Duration::from_std(self.spec.fields().start_deadline?.as_duration()).ok()?;

@@ -1,8 +1,10 @@
-//! The ledger: what became of every tick of a schedule, and what a job says about the tick that it was made for.
+//! The ledger: the outcome of every tick of a schedule, and the effect of a job's transition on its
+//! tick.
 //!
-//! A tick is named by its schedule, the schedule's generation (which grows with every change), and its nominal time; of
-//! each name there is at most one row, and so at most one job. The row is written together with the job, while nothing is
-//! decided; what is decided is written in the transaction in which the job moves on.
+//! A tick is named by its schedule, the schedule's generation (which grows with every change), and
+//! its nominal time. Each name has at most one row, and so at most one job. An undecided row is
+//! written together with the job. The outcome is written in the same transaction as the job's
+//! transition.
 
 use chrono::TimeDelta;
 
@@ -11,46 +13,43 @@ use super::job::{Job, Map, Outcome, Reason};
 use super::recurrence::{Fate, Timetable};
 use super::schedule::ScheduleName;
 
-/// How often a schedule was changed.
+/// The number of a schedule's generation; every change starts a new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
 impl Generation {
-    /// The one after.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// The schedule that a job comes from.
+/// The schedule and the tick that a job comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Its name.
     pub schedule: ScheduleName,
-    /// As it was then.
+    /// The generation of the schedule when the job was created.
     pub generation: Generation,
-    /// The tick's nominal time; nothing for a job that a caller triggered.
+    /// The tick's nominal time; `None` for a job that a caller triggered.
     pub nominal: Option<Timestamp>,
 }
 
-/// What became of a tick.
+/// The outcome of a tick, once it is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TickOutcome {
-    /// A job was started for it.
+    /// A job started for the tick.
     Ran,
-    /// By its rules or by request there was no run.
+    /// No run, because of the schedule's rules or a request.
     Skipped,
-    /// There should have been a run, and it was too late for it.
+    /// No run, because it was too late for the run that was due.
     Missed,
-    /// A job was started for it, late; or a later tick's job stood for it.
+    /// A job started late for the tick, or a later tick's job covered it.
     CaughtUp,
 }
 
 impl TickOutcome {
     const ALL: [Self; 4] = [Self::Ran, Self::Skipped, Self::Missed, Self::CaughtUp];
 
-    /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ran => "ran",
@@ -60,35 +59,36 @@ impl TickOutcome {
         }
     }
 
-    /// The one that this word names.
+    /// Returns the outcome with this word; `None` for an unknown word.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 }
 
-/// A row of the ledger: consecutive ticks of which the same is to be said; mostly one.
+/// A row of the ledger: consecutive ticks with the same outcome, mostly a single tick.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerRow {
-    /// Of which generation.
     pub generation: Generation,
-    /// The nominal time of the first.
+    /// The nominal time of the first tick.
     pub first: Timestamp,
-    /// The nominal time of the last.
+    /// The nominal time of the last tick.
     pub last: Timestamp,
-    /// Whether its job was made when the tick was long past.
+    /// Set when the tick was noticed late. Its job, if any, is created or started after its time.
     pub late: bool,
-    /// What became of it; nothing while its job waits.
+    /// The outcome; `None` while the job waits.
     pub outcome: Option<TickOutcome>,
-    /// Why.
+    /// The reason for the outcome, where one applies.
     pub reason: Option<Reason>,
-    /// The job that was made for it, or that stands for it.
+    /// The job that was created for the tick, or a later tick's job that covers it; `None` without
+    /// a job.
     pub job: Option<JobId>,
-    /// Whether the job is a later tick's. These ticks then share its outcome and its reason.
+    /// Set when the job belongs to a later tick. These ticks then share its outcome and its reason.
     pub covered: bool,
 }
 
 impl LedgerRow {
-    /// Its ticks before this instant, the latest first, each as a row of its own. `timetable` is that of its generation.
+    /// Returns the row's ticks before `before`, latest first, each as a row of its own. `timetable`
+    /// has to be the one of the row's generation.
     pub fn ticks(
         &self,
         timetable: &Timetable,
@@ -98,7 +98,7 @@ impl LedgerRow {
         let all_after = self.first - tick;
         let until = before.map_or(self.last, |before| self.last.min(before - tick));
         let latest = move |until| timetable.latest(all_after, until).map(|tick| tick.nominal);
-        // What is one tick is that also where its zone has other rules by now.
+        // A row of a single tick keeps that tick even if the rules of its zone have changed since.
         let newest = if self.first == self.last {
             Some(self.first).filter(|at| *at <= until)
         } else {
@@ -112,27 +112,27 @@ impl LedgerRow {
     }
 }
 
-/// What a job's transition says about its tick and to its schedule.
+/// The effect of a job's transition on its tick and its schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct News {
-    /// The tick is decided.
+    /// The tick's outcome and reason, if the transition decides the tick.
     pub decided: Option<(TickOutcome, Option<Reason>)>,
-    /// It counts as a run.
+    /// Set when the transition counts as a run.
     pub is_run: bool,
-    /// The run failed for good.
+    /// Set when the run failed for good.
     pub failed: bool,
 }
 
 impl News {
-    /// What the transition says, if anything.
+    /// Returns the effect of the transition; `None` if there is none.
     pub fn of(before: &Job, after: &Job) -> Option<Self> {
         let tick = after.origin.as_ref()?.nominal;
         let end = after.state.end();
         let is_first = before.attempt.0 == 0 && after.attempt.0 > 0;
-        // An attempt that waits to be tried again has run.
+        // An attempt that waits for its retry has run.
         let has_run = after.attempt.0 > 1 || (after.attempt.0 == 1 && before.map() != Map::Running);
         let decided = match end {
-            // Also where it was claimed, and then was too late.
+            // A job that was claimed and then came too late is missed, too.
             Some(end) if end.outcome == Outcome::Missed && !has_run => Some(TickOutcome::Missed),
             _ if is_first => Some(TickOutcome::Ran),
             Some(_) if after.attempt.0 == 0 => Some(TickOutcome::Skipped),
@@ -151,7 +151,7 @@ impl News {
     }
 }
 
-/// Why ticks of this fate have no job of their own.
+/// Returns the reason why ticks of this fate have no job of their own.
 pub(super) fn why(fate: Fate, restored: bool) -> Reason {
     match fate {
         _ if restored => Reason::Restored,
@@ -161,7 +161,7 @@ pub(super) fn why(fate: Fate, restored: bool) -> Reason {
     }
 }
 
-/// The reason as a sentence.
+/// Returns the reason as an English sentence.
 pub fn sentence(reason: Reason) -> &'static str {
     match reason {
         Reason::Overlap => "the run before it was not over",

@@ -1,7 +1,7 @@
-//! Words that Linux and its engines know: capabilities, resource limits, signals. An engine refuses any other, but only
-//! when the container is made, and that may be next year.
+//! Names that Linux and its engines know: capabilities, resource limits, signals. An engine refuses
+//! any other name, but only when the container is created, which may be next year.
 
-/// Capabilities, without `CAP_`.
+/// Capabilities of the kernel, without `CAP_`.
 const CAPABILITIES: [&str; 41] = [
     "AUDIT_CONTROL",
     "AUDIT_READ",
@@ -46,7 +46,7 @@ const CAPABILITIES: [&str; 41] = [
     "WAKE_ALARM",
 ];
 
-/// What engines can limit for a process.
+/// Resource limits that engines can set for a process.
 const ULIMITS: [&str; 16] = [
     "as",
     "core",
@@ -66,7 +66,7 @@ const ULIMITS: [&str; 16] = [
     "stack",
 ];
 
-/// Signals, without `SIG`.
+/// Names of signals, without `SIG`.
 const SIGNALS: [&str; 36] = [
     "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
     "PIPE", "POLL", "PROF", "PWR", "QUIT", "RTMAX", "RTMIN", "SEGV", "STKFLT", "STOP", "SYS",
@@ -74,19 +74,19 @@ const SIGNALS: [&str; 36] = [
     "XFSZ",
 ];
 
-/// Whether it is a capability, or all of them: `NET_ADMIN`, `CAP_NET_ADMIN`, `ALL`, in any case.
+/// Checks for a capability of the kernel, or all of them: `NET_ADMIN`, `CAP_NET_ADMIN`, `ALL`, in
+/// any case.
 pub(super) fn is_capability(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
     name == "ALL" || CAPABILITIES.contains(&name)
 }
 
-/// Whether engines can limit it.
 pub(super) fn is_ulimit(name: &str) -> bool {
     ULIMITS.contains(&name)
 }
 
-/// Whether it is a signal: `SIGTERM`, `TERM`, `15`, `RTMIN+3`, in any case.
+/// Checks for a signal: `SIGTERM`, `TERM`, `15`, `RTMIN+3`, in any case.
 pub(super) fn is_signal(text: &str) -> bool {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_known_in_the_ways_in_which_engines_take_them() {
+    fn names_are_recognized_in_every_spelling() {
         for name in ["NET_ADMIN", "cap_net_admin", "CAP_SYSLOG", "all"] {
             assert!(is_capability(name), "{name}");
         }

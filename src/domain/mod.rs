@@ -1,18 +1,22 @@
-//! What a scheduler of containers is about, without any machinery: ids, specs, dates, policy, the job and how
-//! it moves, and the protocol by which a container is started at most once.
+//! The rules of the scheduler without any machinery: ids, specs, dates, policy and the state of a
+//! job. The protocol here starts a container at most once.
 //!
-//! Nothing here reads a clock, rolls a die, waits, or touches a disk or a socket: the time and what the engine
-//! was seen to have are arguments. That is why the whole promise of the project can be read in two files and
-//! tested as two tables:
+//! Nothing here reads a clock, draws a random number, waits, or touches a disk or a socket. The
+//! time and the observed state of the engine are arguments. The whole guarantee of the project is
+//! therefore in two files, and two tables of cases test it:
 //!
-//! - [`job`] holds a job and its state; [`transition`] is the one function that moves it.
-//! - [`protocol`] is the one function that says what to do next, given what is on disk and what is on the
-//!   engine. Normal life and recovery after a crash both go through it; there is no second path.
+//! - [`job`] holds a job and its state; [`transition`] has the one function that changes it.
+//! - [`protocol`] has the one function that decides the next step from the stored state and the
+//!   observed state of the engine. Normal operation and recovery after a crash both use it; there
+//!   is no second path.
 //!
-//! The rest is vocabulary: [`spec`] (what to run), [`policy`] (what one may ask for), [`container`] (what an
-//! engine can have), [`date`] and [`units`] (how people write them), [`schedule`] and [`recurrence`] (what is
-//! due again and again, and when), [`planned`] (how far a schedule has come), [`forecast`] (what it will come to),
-//! [`declared`], [`ledger`], [`overlap`], [`queue`], [`hold`], [`expected`], [`image`] and [`id`].
+//! The other modules are vocabulary:
+//!
+//! - [`spec`] (the container to run), [`policy`] (the requests that are allowed), [`container`]
+//!   (containers on an engine), [`date`] and [`units`] (dates, sizes and durations in text).
+//! - [`schedule`] and [`recurrence`] (jobs that repeat, and their due times), [`planned`] (the
+//!   progress of a schedule), [`forecast`] (the coming ticks of a schedule).
+//! - [`declared`], [`ledger`], [`overlap`], [`queue`], [`hold`], [`expected`], [`image`], [`id`].
 
 pub mod abilities;
 mod check;

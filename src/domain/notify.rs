@@ -1,8 +1,8 @@
-//! `notify`: who is told when a job has ended.
+//! The `notify` field: the receivers that are notified when a job has ended.
 //!
-//! A caller's URL is a way into the network that the server is in, so an address is read here once, and written as it is
-//! understood: what the policy compares is what is called. Names and passwords in it are refused; they would be seen by whoever
-//! may see the job.
+//! A caller's URL gives access to the server's network, so each URL is parsed once and stored in
+//! its parsed form. The policy therefore compares exactly the address that is called later. URLs
+//! with a user or a password are refused, because everyone who sees the job would see them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,56 +15,57 @@ use url::Url;
 use super::status::{Map, Status};
 use super::units::shown;
 
-/// The most that one job tells.
+/// The most receivers of one job.
 const MOST: usize = 8;
-/// The longest address.
+/// The longest URL, in bytes.
 const LONGEST_URL: usize = 2_048;
 
-/// Who is told of a job's end: one, or a list.
+/// The receivers of a job's end: one object or a list in JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify(pub Vec<Notice>);
 
-/// One who is told.
+/// A receiver, with the ends that it is notified of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Notice {
-    /// Where a `POST` goes.
+    /// The target of the `POST`.
     pub url: NotifyUrl,
-    /// Of which ends. Missing: of all but `succeeded` and `canceled`.
+    /// The final statuses to notify. `None` means all but `succeeded` and `canceled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     on: Option<Vec<EndWord>>,
 }
 
-/// The status of a job that is over.
+/// The status of a job that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 struct EndWord(Status);
 
-/// An address that can be told something: `http` or `https`, a host, no user, no fragment.
+/// The URL of a receiver: `http` or `https`, with a host, without user and fragment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NotifyUrl(Url);
 
-/// A part of the web that a policy lets callers name: a whole host and port, and the path's beginning, by whole segments.
+/// A prefix of URLs that a policy allows: a host and port, and the first whole segments of the
+/// path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NotifyPrefix(NotifyUrl);
 
-/// Said when an address cannot be told anything.
+/// The error for an invalid `notify`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadNotify {
-    /// It is no such address.
+    /// The text is no valid URL of a receiver.
     #[error("`{0}` cannot be notified: write an address such as `https://hooks.example/tidetable`")]
     NotAnUrl(String),
-    /// It holds a name or a password. It is not shown.
+    /// The URL has a user or a password. The error does not show it.
     #[error(
         "an address to notify must not hold a user or a password: whoever sees the job would see them"
     )]
     HasCredentials,
-    /// Its prefix has more than a path.
+    /// The prefix has a query.
     #[error("`{0}` has a query: a prefix of addresses is a host, and the beginning of a path")]
     HasQuery(String),
-    /// It is no end.
+    /// The word is not the status of a job that has ended.
     #[error(
         "`{0}` is no end of a job: there are `succeeded`, `failed`, `timed_out`, `stopped`, `canceled`, `missed` and `unknown`"
     )]
@@ -72,7 +73,7 @@ pub enum BadNotify {
 }
 
 impl Notice {
-    /// Whether it is told of this end.
+    /// Checks whether the receiver wants a notification of this end.
     pub fn is_told_of(&self, end: Status) -> bool {
         match &self.on {
             Some(list) => list.iter().any(|word| word.0 == end),
@@ -84,19 +85,18 @@ impl Notice {
 }
 
 impl NotifyUrl {
-    /// The address in full.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// Whom it reaches, `https://host:port`, without the path, which may be as good as a password.
+    /// Returns `https://host:port` without the path, because the path may be a secret.
     pub fn receiver(&self) -> String {
         self.0.origin().ascii_serialization()
     }
 }
 
 impl NotifyPrefix {
-    /// Whether this address is within.
+    /// Checks whether the prefix allows this URL.
     pub fn covers(&self, url: &NotifyUrl) -> bool {
         let (prefix, path) = (self.0.0.path().trim_end_matches('/'), url.0.path());
         let is_below =
@@ -118,7 +118,7 @@ impl FromStr for NotifyUrl {
         };
         match Url::parse(text) {
             Ok(url) if is_right(&url) => Ok(Self(url)),
-            // What cannot be read may hold a password, too.
+            // A text that is no URL may hold a password, too.
             Ok(_) | Err(_) if text.contains('@') => Err(BadNotify::HasCredentials),
             Ok(_) | Err(_) => Err(BadNotify::NotAnUrl(shown(text))),
         }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn one_or_a_list_is_read_and_comes_back() {
+    fn one_receiver_or_list_survives_a_round_trip() {
         for json in [
             r#"{"url":"https://a.example/x"}"#,
             r#"{"url":"http://a.example:81/","on":["succeeded","failed"]}"#,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn left_out_it_is_told_of_every_end_but_a_success_and_a_cancellation() {
+    fn default_ends_exclude_success_and_cancellation() {
         let told = |json: &str| -> Vec<&str> {
             let notice: Notice = serde_json::from_str(json).expect("is right");
             Status::ALL
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_or_holds_a_password_is_refused_and_a_password_is_not_shown() {
+    fn invalid_urls_are_refused_and_passwords_stay_hidden() {
         for text in [
             "",
             "a",
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_a_whole_host_and_port_and_whole_segments_of_a_path() {
+    fn prefix_matches_host_port_and_whole_path_segments() {
         assert!(covers("https://a.example", "https://a.example/any?x=1"));
         assert!(covers("https://A.example:443/hook/", "https://a.example/hook"));
         assert!(covers("https://a.example/hook", "https://a.example/hook/b"));

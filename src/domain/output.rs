@@ -1,52 +1,49 @@
-//! What a container writes: lines on two channels, each with its time.
+//! The output of a container: lines on two channels, each with its time.
 
 use std::fmt;
 
 use super::id::Timestamp;
 
-/// Where output was written.
+/// The channel to which output was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Channel {
-    /// Standard output.
     Stdout,
-    /// Standard error.
     Stderr,
 }
 
-/// A line of output, or a piece of one that is too long or has not ended, with text of its own.
+/// A line of output that owns its text. A line that is too long or has not ended comes in pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// When, by the engine's clock, to the nanosecond.
+    /// The time by the engine's clock, to the nanosecond.
     pub at: Timestamp,
-    /// Where it was written.
     pub channel: Channel,
-    /// The bytes, without the line's end.
+    /// The bytes without the line's end.
     pub text: Vec<u8>,
-    /// Whether a line's end followed.
+    /// The line's end followed. `false` marks a piece of a line.
     pub complete: bool,
 }
 
-/// A line of [`Lines`].
+/// A borrowed line of [`Lines`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// When, by the engine's clock.
+    /// The time by the engine's clock, to the nanosecond.
     pub at: Timestamp,
-    /// Where it was written.
     pub channel: Channel,
-    /// The bytes, without the line's end.
+    /// The bytes without the line's end.
     pub text: &'a [u8],
-    /// Whether a line's end followed.
+    /// The line's end followed. `false` marks a piece of a line.
     pub complete: bool,
 }
 
-/// Lines of output in one buffer. A stream passes on many at once, and none has an allocation of its own.
+/// Lines of output in one buffer. A stream passes on many lines at once, without an allocation for
+/// each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
     text: Vec<u8>,
     marks: Vec<Mark>,
 }
 
-/// All of a line but its text, which ends here and begins where the line before ends.
+/// All of a line but its text, which ends at `end` and begins at the end of the line before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     end: usize,
@@ -61,7 +58,6 @@ impl Line<'_> {
         self.text.len() as u64 + u64::from(self.complete)
     }
 
-    /// Copies the line.
     pub fn to_line(&self) -> LogLine {
         LogLine {
             at: self.at,
@@ -73,31 +69,27 @@ impl Line<'_> {
 }
 
 impl LogLine {
-    /// Borrows the line.
     pub fn as_line(&self) -> Line<'_> {
         Line { at: self.at, channel: self.channel, text: &self.text, complete: self.complete }
     }
 }
 
 impl Lines {
-    /// Adds a line.
     pub fn push(&mut self, line: Line<'_>) {
         self.text.extend_from_slice(line.text);
         let Line { at, channel, complete, .. } = line;
         self.marks.push(Mark { end: self.text.len(), at, channel, complete });
     }
 
-    /// Counts the lines.
     pub fn len(&self) -> usize {
         self.marks.len()
     }
 
-    /// Returns whether there is no line.
     pub fn is_empty(&self) -> bool {
         self.marks.is_empty()
     }
 
-    /// Estimates the memory that the lines take, in bytes.
+    /// Estimates the memory of the lines, in bytes.
     pub fn weight(&self) -> usize {
         self.text.len() + size_of_val(&self.marks[..])
     }
@@ -111,13 +103,12 @@ impl Lines {
         })
     }
 
-    /// Drops the first `count` lines.
     #[must_use]
     pub fn skip(self, count: usize) -> Self {
         if count == 0 { self } else { self.iter().skip(count).collect() }
     }
 
-    /// Keeps the lines that pass.
+    /// Keeps the lines for which `passes` is true.
     #[must_use]
     pub fn filter(self, passes: impl Fn(&Line<'_>) -> bool) -> Self {
         if self.iter().all(|line| passes(&line)) {
@@ -128,7 +119,8 @@ impl Lines {
     }
 }
 
-/// Lets lines pass as long as a reader gets no more than so many bytes of them, then a line that says so, then nothing.
+/// A limit on output. Lines pass until a reader would get more than `limit` bytes. One line about
+/// the limit follows, then nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     limit: u64,
@@ -137,22 +129,22 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// A limit of this many bytes, of which nothing is used.
+    /// Starts a limit of `limit` bytes, with none used.
     pub fn new(limit: u64) -> Self {
         Self { limit, bytes: 0, is_met: false }
     }
 
-    /// Counts the bytes that have passed, without the line that says that the rest did not.
+    /// Counts the bytes that have passed, without the line about the limit.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns whether something did not pass.
+    /// Checks whether a line was held back.
     pub fn is_met(&self) -> bool {
         self.is_met
     }
 
-    /// Gives to `take` what passes of a line.
+    /// Passes `line` to `take` if it fits, or the line about the limit once.
     pub fn pass(&mut self, line: Line<'_>, take: &mut impl FnMut(Line<'_>)) {
         let bytes = self.bytes.saturating_add(line.shown_bytes());
         if self.is_met {
@@ -167,7 +159,7 @@ impl Limit {
         take(Line { at: line.at, channel: Channel::Stderr, text: text.as_bytes(), complete: true });
     }
 
-    /// What passes of these lines.
+    /// Returns the lines that fit, with the line about the limit after the last one.
     pub fn of(&mut self, lines: Lines) -> Lines {
         let shown: u64 = lines.iter().map(|line| line.shown_bytes()).sum();
         if !self.is_met && self.bytes.saturating_add(shown) <= self.limit {
@@ -189,7 +181,6 @@ impl<'a> FromIterator<Line<'a>> for Lines {
 }
 
 impl Channel {
-    /// `stdout` or `stderr`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
@@ -197,7 +188,7 @@ impl Channel {
         }
     }
 
-    /// The channel that this word names.
+    /// Reads `stdout` or `stderr`; `None` for any other word.
     pub fn from_word(word: &str) -> Option<Self> {
         match word {
             "stdout" => Some(Self::Stdout),
@@ -218,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_back_as_they_were_added() {
+    fn lines_are_returned_as_added() {
         let line = |text, complete| Line {
             at: Timestamp::UNIX_EPOCH,
             channel: Channel::Stdout,
@@ -234,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_counts_what_a_reader_gets() {
+    fn limit_counts_bytes_that_a_reader_gets() {
         let line = |text, complete| Line {
             at: Timestamp::UNIX_EPOCH,
             channel: Channel::Stdout,

@@ -1,8 +1,9 @@
-//! The overlap policy: whether a tick's job may start while other jobs of its schedule are not over, and how many of them
-//! may wait.
+//! The overlap policy: decides whether a tick's job may start while other jobs of its schedule are
+//! unfinished, and how many of them may wait.
 //!
-//! A tick is skipped, and a run replaced, only for a run that was seen not to be over when the tick was due. What the store
-//! calls running may have ended while nobody looked; [`Admission::Look`] names the jobs to look at first.
+//! A run causes a skip, or is replaced, only if it was confirmed to be active when the tick was
+//! due. A job that the store calls running may have ended unnoticed; [`Admission::Look`] names the
+//! jobs to inspect first.
 
 use super::id::{JobId, Timestamp};
 use super::job::{Job, Reason};
@@ -12,29 +13,29 @@ use super::schedule::{Overlap, Schedule};
 /// The most jobs of one schedule that may wait past their due time.
 pub const MAX_BACKLOG: usize = 100;
 
-/// What the policy decides about a job.
+/// The policy's decision about a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Start the job.
+    /// Start the job now.
     Go,
     /// Keep the job waiting until the others are over.
     Wait,
-    /// Take the job off, for this reason.
+    /// Skip the job, for this reason.
     Skip(Reason),
-    /// Stop these jobs; this one waits for that.
+    /// Stop these jobs; the new job waits until they are over.
     Replace(Vec<JobId>),
-    /// Look at these jobs first: they may have ended since they were last seen.
+    /// Inspect these jobs first: they may have ended since they were last observed.
     Look(Vec<JobId>),
 }
 
 /// The parts of a schedule that the policy needs.
 #[derive(Clone, Copy, Debug)]
 pub struct OverlapRules {
-    /// What happens to a tick that meets a run.
+    /// The policy for a tick that is due while a run is active.
     pub overlap: Overlap,
-    /// With [`CatchUp::All`], ticks that were missed run one after the other.
+    /// The policy for missed ticks. With [`CatchUp::All`], missed ticks run one after the other.
     pub catch_up: CatchUp,
-    /// Whether a run that failed keeps later ticks from running.
+    /// Set when a failed run keeps later ticks from running.
     pub pauses_on_failure: bool,
 }
 
@@ -49,8 +50,9 @@ impl From<&Schedule> for OverlapRules {
 }
 
 impl OverlapRules {
-    /// Decides about `job`, which is due at `now`. `others` are the jobs of its schedule that are not over, as stored;
-    /// `is_current` tells of which of them that is known to hold. A job that a caller triggered goes.
+    /// Decides about `job`, which is due at `now`. `others` are the unfinished jobs of its
+    /// schedule, as stored. `is_current` returns whether a job's stored state is known to be up to
+    /// date. A job that a caller triggered always starts.
     pub fn admit(
         self,
         job: &Job,
@@ -71,7 +73,7 @@ impl OverlapRules {
             Overlap::Allow => Admission::Go,
             _ if in_turn && begun().next().is_some() => Admission::Wait,
             _ if in_turn => Admission::Go,
-            // The newest is the one that is wanted.
+            // Only the newest tick is wanted.
             Overlap::Replace if waiting().any(|other| other > mine) => {
                 Admission::Skip(Reason::Overlap)
             }
@@ -90,7 +92,8 @@ impl OverlapRules {
         }
     }
 
-    /// Of the jobs that wait for their first attempt, returns those that are too many at `now`, each with the reason.
+    /// Returns the jobs that are too many at `now`, each with the reason. `waiting` are the jobs
+    /// that wait for their first attempt.
     pub fn surplus(self, waiting: &[Job], now: Timestamp) -> Vec<(&Job, Reason)> {
         let mut due: Vec<&Job> =
             waiting.iter().filter(|job| job.nominal().is_some() && waits(job, now)).collect();
@@ -111,7 +114,8 @@ impl OverlapRules {
         other.into_iter().skip(kept).map(|job| (job, reason)).collect()
     }
 
-    /// The last tick that was missed, where each of those runs: its job was made after it, and has not begun.
+    /// Returns the nominal time of the newest missed tick that has yet to run: its job was created
+    /// after the tick and has not begun. `None` unless each missed tick runs by itself.
     fn last_missed<'a>(self, jobs: impl Iterator<Item = &'a Job>) -> Option<Timestamp> {
         if self.catch_up != CatchUp::All || self.overlap == Overlap::Allow {
             return None;
@@ -119,18 +123,18 @@ impl OverlapRules {
         jobs.filter(|job| job.attempt.0 == 0 && was_made_late(job)).filter_map(Job::nominal).max()
     }
 
-    /// Whether the job waits for its turn among those of missed ticks.
+    /// Returns whether the job takes its turn among the missed ticks.
     fn is_in_turn(self, job: &Job, last_missed: Option<Timestamp>) -> bool {
         last_missed.is_some_and(|last| job.nominal().is_some_and(|nominal| nominal <= last))
     }
 }
 
-/// Whether the job was made when its tick was past.
+/// Returns whether the job was created after its tick's nominal time.
 fn was_made_late(job: &Job) -> bool {
     job.nominal().is_some_and(|nominal| job.created_at > nominal)
 }
 
-/// Whether the job is due and has not begun.
+/// Returns whether the job is due and has not begun.
 fn waits(job: &Job, now: Timestamp) -> bool {
     job.attempt.0 == 0 && job.due_at <= now
 }
@@ -148,7 +152,7 @@ mod tests {
         Timestamp::from_timestamp(second, 0).expect("a time")
     }
 
-    /// The job of the tick at this second; `0` for one that was triggered.
+    /// Returns the job of the tick at this second; `0` for a triggered job.
     fn job(second: u8, attempt: u32) -> Job {
         let nominal = (second > 0).then(|| at(second.into()));
         Job {
@@ -184,7 +188,7 @@ mod tests {
         OverlapRules { overlap, catch_up: CatchUp::Last, pauses_on_failure: false }
     }
 
-    /// What each policy says at second 30 to the tick of second 20, beside these.
+    /// Returns each policy's decision at second 30 about the tick of second 20, beside `others`.
     fn admissions(others: &[Job], is_current: bool) -> [Admission; 4] {
         let all = [others, &[waits(20)]].concat();
         ALL.map(|overlap| rules(overlap).admit(&waits(20), &all, at(30), |_| is_current))
@@ -213,7 +217,7 @@ mod tests {
         vec![waits(40)],
         [Admission::Go, Admission::Go, Admission::Go, Admission::Go]
     )]
-    fn each_policy_decides_by_what_is_not_over(
+    fn each_policy_decides_by_the_unfinished_jobs(
         #[case] others: Vec<Job>,
         #[case] expected: [Admission; 4],
     ) {
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_skipped_or_replaced_unseen() {
+    fn unconfirmed_runs_are_inspected_before_skip_or_replace() {
         let look = Admission::Look(vec![begun(10).id]);
         assert_eq!(
             admissions(&[begun(10)], false),
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_may_have_failed_is_looked_at_first() {
+    fn a_run_that_may_have_failed_is_inspected() {
         let careful = OverlapRules { pauses_on_failure: true, ..rules(Overlap::Allow) };
         let look = Admission::Look(vec![begun(10).id]);
         assert_eq!(careful.admit(&waits(20), &[begun(10)], at(30), |_| false), look);
@@ -243,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn missed_ticks_that_all_run_wait_for_each_other() {
+    fn missed_ticks_run_one_after_the_other() {
         let late = |second| Job { created_at: at(100), ..job(second, 0) };
         for overlap in [Overlap::Skip, Overlap::QueueOne, Overlap::Replace] {
             let all = OverlapRules { catch_up: CatchUp::All, ..rules(overlap) };
@@ -274,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_jobs_of_a_schedule_wait() {
+    fn surplus_waiting_jobs_are_skipped() {
         let waiting: Vec<Job> = [30, 10, 40, 20].map(waits).to_vec();
         let surplus = |overlap| -> Vec<(i64, Reason)> {
             let all = rules(overlap).surplus(&waiting, at(30)).into_iter();

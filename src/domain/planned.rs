@@ -1,10 +1,13 @@
-//! A schedule as it is kept, and the one function that takes it on: [`ScheduleRecord::turn`].
+//! The stored state of a schedule, and the one function that advances it: [`ScheduleRecord::turn`].
 //!
-//! A turn is a value, as a job's transition is: what the schedule is afterwards, which ticks are settled, which jobs are
-//! made and which are taken off. It is written in one transaction, or not at all. No clock and no die are here.
+//! A schedule update ([`Turn`]) is a value, like a job's transition. An update says how the record
+//! looks afterwards, which ticks are decided, and which jobs are created or skipped. The store
+//! writes an update in one transaction or not at all. Callers pass in the time and new ids: this
+//! module reads no clock and no random number generator.
 //!
-//! A schedule has accounted for every tick up to `settled`. The tick after that has its job already (`ahead`), unless it is
-//! paused or over; when its time has come, `turn` settles it and whatever came after it, and makes the next one's.
+//! Every tick up to `settled` is accounted for. The next tick already has its job (`ahead`), unless
+//! the schedule is paused or over. Once that tick has passed, `turn` decides it and all later ticks
+//! up to now. `turn` then creates the job of the next tick.
 
 #[cfg(test)]
 mod tests;
@@ -20,97 +23,94 @@ use super::recurrence::{Fate, Settled, Tick, Timetable, Zone};
 use super::schedule::{Schedule, ScheduleName};
 use super::transition::{Event, Failure};
 
-/// How many stretches of ticks are settled in one transaction.
+/// The most stretches of ticks that one transaction decides.
 const PAGE: usize = 64;
 
-/// A schedule and how far it has come.
+/// A schedule and its progress.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleRecord {
-    /// Its name.
     pub name: ScheduleName,
-    /// How often its record was written by a turn.
+    /// The number of schedule updates that have written this record.
     pub version: Version,
-    /// How often it was changed.
+    /// The number of the current generation. Every change starts a new one, and so does a pause
+    /// after a failed run.
     pub generation: Generation,
-    /// What it says.
     pub schedule: Schedule,
-    /// When it was accepted: periods count from here.
+    /// The time when the schedule was accepted. Periods without a `start_at` count from here.
     pub accepted_at: Timestamp,
-    /// Every tick up to here is accounted for.
+    /// The time up to which every tick is accounted for, inclusive.
     pub settled: Timestamp,
-    /// The tick after that, and its job.
+    /// The next tick after `settled` and its job; `None` while paused and after the last tick.
     pub ahead: Option<Ahead>,
-    /// When it has to be looked at next, if ever.
+    /// The time of the next check; `None` if no check is needed.
     pub look_at: Option<Timestamp>,
-    /// How many ticks ran.
+    /// The number of ticks that ran, counted against `max_runs`.
     pub runs: u64,
-    /// Whether a run of this generation failed, and that is to pause it.
+    /// Set when a run of this generation failed. The next update then pauses a schedule with
+    /// `pause_on_failure`.
     pub failed: bool,
-    /// Whose it is.
+    /// The owner: the API or a config file.
     pub source: Source,
 }
 
-/// What a schedule said in one of its generations.
+/// A schedule as it was in one of its generations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Said {
-    /// What it said.
     pub schedule: Schedule,
-    /// When it was accepted: periods count from here.
+    /// The time when the schedule was accepted. Periods without a `start_at` count from here.
     pub accepted_at: Timestamp,
 }
 
-/// A tick that is still to come, and the job that waits for it.
+/// The next tick of a schedule, and the job that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ahead {
-    /// Its nominal time.
     pub nominal: Timestamp,
-    /// Its job.
     pub job: JobId,
 }
 
-/// What one turn writes.
+/// A schedule update: all changes that one transaction writes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
-    /// Whose.
     pub name: ScheduleName,
-    /// What the record's version has to be; nothing for a schedule that must not be there yet.
+    /// The expected version of the stored record; `None` if the schedule must not exist yet.
     pub from: Option<Version>,
-    /// How many runs it was decided on.
+    /// The value of [`ScheduleRecord::runs`] that the update was decided on.
     pub runs: u64,
-    /// Whether it was decided on a failed run.
+    /// The value of [`ScheduleRecord::failed`] that the update was decided on.
     pub failed: bool,
-    /// The record afterwards; nothing where it is deleted.
+    /// The record after the update; `None` for a deleted schedule.
     pub after: Option<ScheduleRecord>,
-    /// Rows of ticks that are not to be accounted for under this generation: their jobs never became due.
+    /// Undecided ledger rows to delete, by generation and first tick. Their jobs are skipped before
+    /// they run. A new row or a later generation decides these ticks.
     pub dropped: Vec<(Generation, Timestamp)>,
-    /// Ticks that are settled without or with their job, oldest first.
+    /// New ledger rows, oldest first. A row has the job that was created for its tick, or no job.
     pub rows: Vec<LedgerRow>,
-    /// Ticks whose job is there and runs late.
+    /// Ledger rows to mark as late: the tick's job exists and runs late.
     pub late: Vec<(Generation, Timestamp)>,
-    /// Jobs that are taken off: before and after.
+    /// Skipped jobs, each before and after the transition.
     pub ended: Vec<(Job, Job)>,
-    /// New jobs.
     pub jobs: Vec<Job>,
 }
 
-/// What a caller wants of a schedule.
+/// A caller's change of a schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// It shall say this from now on.
+    /// Replace the schedule from now on.
     Put(Box<Schedule>),
-    /// It shall go.
+    /// Delete the schedule and skip its waiting jobs.
     Delete,
 }
 
 impl Said {
-    /// When it was due.
+    /// Returns the due times of this generation.
     pub fn timetable(&self) -> Timetable {
         self.schedule.timetable(Zone::UTC, self.accepted_at)
     }
 }
 
 impl ScheduleRecord {
-    /// A schedule that was just accepted; its first turn makes the first tick's job.
+    /// Creates the record of a newly accepted schedule. The first update creates the first tick's
+    /// job.
     pub fn new(
         name: ScheduleName,
         generation: Generation,
@@ -132,12 +132,13 @@ impl ScheduleRecord {
         }
     }
 
-    /// When it is due.
+    /// Returns the due times of the current generation.
     pub fn timetable(&self) -> Timetable {
         self.schedule.timetable(Zone::UTC, self.accepted_at)
     }
 
-    /// The row of the ticks that a pause has skipped so far. It is written when the pause ends.
+    /// Returns the row of the ticks that a pause has skipped so far. The row is written when the
+    /// pause ends.
     pub fn skipped_in_pause(&self, now: Timestamp) -> Option<LedgerRow> {
         if !self.schedule.is_paused() || self.is_used_up() {
             return None;
@@ -157,13 +158,15 @@ impl ScheduleRecord {
         })
     }
 
-    /// Whether it has run as often as it may.
+    /// Returns whether `max_runs` is reached.
     pub fn is_used_up(&self) -> bool {
         self.schedule.max_runs().is_some_and(|most| self.runs >= most)
     }
 
-    /// Settles what is past, takes off jobs of which too many wait, and makes the next tick's job. `waiting` are its jobs
-    /// that wait for their first attempt. `restored`: this store is a backup, and what passed may have run elsewhere.
+    /// Decides the ticks up to `now`, skips surplus waiting jobs, and creates the next tick's job.
+    ///
+    /// `waiting` are the schedule's jobs that wait for their first attempt. `restored` says that
+    /// the store is a restored backup: jobs of past ticks may have run elsewhere.
     pub fn turn(
         &self,
         waiting: &[Job],
@@ -174,20 +177,21 @@ impl ScheduleRecord {
         let mut turn = Turn::of(self);
         let mut after = Self { version: self.version.next(), ..self.clone() };
         after.failed = false;
-        // What passed since the run that failed is skipped, as in any pause.
+        // Ticks since the failed run are skipped, as in any pause.
         let pauses = self.failed && self.schedule.pauses_on_failure() && !self.schedule.is_paused();
         if pauses {
             after.schedule = self.schedule.clone().with_paused(true);
         }
         let is_done = pauses || self.settle(&mut turn, &mut after, waiting, now, restored, new_id);
-        // In a backup those that wait may have run: they are looked for on the engine.
+        // Waiting jobs from a backup may have run, so the engine is searched for them instead.
         if !restored {
             for (job, reason) in OverlapRules::from(&self.schedule).surplus(waiting, now) {
                 turn.skip(job, reason, now);
             }
         }
         if is_done && !pauses && after.ahead.is_some_and(|ahead| ahead.nominal <= now) {
-            // With other rules for its zone, a newer version may have no such tick. Its job runs all the same.
+            // A newer version may ship other rules for the zone and have no such tick. The tick's
+            // job runs all the same.
             after.settled = after.settled.max(now);
             after.ahead = None;
         }
@@ -203,7 +207,8 @@ impl ScheduleRecord {
         turn
     }
 
-    /// Does what a caller wants, from now on. What is past has to be settled by a turn before.
+    /// Applies a caller's change from `now` on. Callers first decide past ticks with
+    /// [`Self::turn`].
     pub fn change(
         &self,
         change: &Change,
@@ -213,7 +218,7 @@ impl ScheduleRecord {
     ) -> Turn {
         let mut turn = Turn::of(self);
         turn.rows.extend(self.skipped_in_pause(now));
-        // With a clock that was set back, a tick may be settled whose time has not come again.
+        // After the clock was set back, ticks later than `now` may already be decided.
         let settled = self.settled.max(now);
         let Change::Put(schedule) = change else {
             turn.take_off(waiting, settled, now, Reason::ScheduleDeleted);
@@ -244,15 +249,15 @@ impl ScheduleRecord {
         turn
     }
 
-    /// Every tick up to here is accounted for at `now`. The tick ahead is decided before its time where its job was taken off,
-    /// or begins a moment early.
+    /// Returns the time up to which every tick is accounted for at `now`. The next tick counts
+    /// before its time if its job no longer waits: the job was cancelled or began a moment early.
     fn settled_by(&self, waiting: &[Job], now: Timestamp) -> Timestamp {
         let decided = self.ahead.filter(|ahead| !waiting.iter().any(|job| job.id == ahead.job));
         let latest = self.settled.max(now);
         decided.map_or(latest, |ahead| latest.max(ahead.nominal))
     }
 
-    /// Settles up to a page of stretches; whether that was all.
+    /// Decides up to `PAGE` stretches of ticks; returns whether none are left.
     fn settle(
         &self,
         turn: &mut Turn,
@@ -270,7 +275,7 @@ impl ScheduleRecord {
             self.schedule.settle(&timetable, self.settled, now).take(PAGE).collect();
         let is_done = settled.len() < PAGE;
         let newest = turn_newest(&timetable, self.settled, now);
-        // A later tick's job stands for those before it, so its id has to be known first.
+        // A later tick's job covers earlier ticks, so its id has to be known first.
         let ahead = self.ahead.filter(|ahead| ahead.nominal == newest);
         let last = ahead.map_or_else(&mut *new_id, |ahead| ahead.job);
         let backlog = waiting.iter().filter(|job| job.due_at <= now).count();
@@ -282,7 +287,7 @@ impl ScheduleRecord {
                 match (fate, job) {
                     (Fate::CaughtUp, Some(_)) => turn.late.push((self.generation, first)),
                     (Fate::Runs, _) | (Fate::CaughtUp, None) => {}
-                    // It is looked for on the engine, as every job of a backup.
+                    // The engine is searched for this job, as for every job from a backup.
                     (_, Some(_)) if restored => {}
                     (Fate::CaughtUpBy(_) | Fate::OutsideWindow | Fate::NotCaughtUp, Some(job)) => {
                         turn.dropped.push((self.generation, first));
@@ -290,7 +295,7 @@ impl ScheduleRecord {
                         turn.settle(self, first, until, fate, restored, last);
                         continue;
                     }
-                    // It is decided already: somebody took it off.
+                    // The tick is decided already: its job was cancelled or has begun.
                     (Fate::CaughtUpBy(_) | Fate::OutsideWindow | Fate::NotCaughtUp, None) => {}
                 }
                 match timetable
@@ -318,7 +323,7 @@ impl ScheduleRecord {
         is_done
     }
 
-    /// Makes the job of the next tick, where there is one to come. When it is to be looked at next.
+    /// Creates the job of the next tick, if one is left. Returns the time of the next check.
     fn plan(
         &mut self,
         turn: &mut Turn,
@@ -362,7 +367,7 @@ impl Turn {
         }
     }
 
-    /// The first turn of a schedule that is not stored yet.
+    /// Creates the first update of a schedule that is not stored yet.
     pub fn first(
         record: &ScheduleRecord,
         now: Timestamp,
@@ -375,7 +380,7 @@ impl Turn {
         turn
     }
 
-    /// Counts the ticks that are skipped because too many wait, for each reason.
+    /// Counts the ticks that are skipped because too many jobs wait, for each reason.
     pub fn backlog(&self) -> [(Reason, usize); 2] {
         let ended = self.ended.iter().filter_map(|(_, after)| after.state.reason());
         let reasons: Vec<Reason> =
@@ -384,7 +389,7 @@ impl Turn {
             .map(|reason| (reason, reasons.iter().filter(|r| **r == reason).count()))
     }
 
-    /// A job for this tick, and the row that says that it has one.
+    /// Adds a job for this tick, and the ledger row that names the job.
     fn make(
         &mut self,
         record: &ScheduleRecord,
@@ -419,7 +424,7 @@ impl Turn {
         });
     }
 
-    /// A row for ticks that would be one too many to wait.
+    /// Adds a row for ticks that are skipped because too many jobs wait.
     fn leave_out(&mut self, record: &ScheduleRecord, first: Timestamp, last: Timestamp) {
         let (generation, outcome, reason) =
             (record.generation, Some(TickOutcome::Skipped), Some(Reason::Backlog));
@@ -435,7 +440,7 @@ impl Turn {
         });
     }
 
-    /// A row for ticks that get no job of their own.
+    /// Adds a row for ticks that get no job of their own.
     fn settle(
         &mut self,
         record: &ScheduleRecord,
@@ -456,7 +461,7 @@ impl Turn {
             covered: false,
         };
         self.rows.push(match fate {
-            // Decided together with the job.
+            // The outcome follows when the covering job is decided.
             Fate::CaughtUpBy(_) => LedgerRow {
                 outcome: None,
                 reason: None,
@@ -468,7 +473,8 @@ impl Turn {
         });
     }
 
-    /// Takes waiting jobs off. The ticks of those that are not settled are left to whatever comes after.
+    /// Skips waiting jobs. Drops the ledger rows of their ticks after `settled`, which are left to
+    /// a later generation.
     fn take_off(&mut self, waiting: &[Job], settled: Timestamp, now: Timestamp, reason: Reason) {
         for job in waiting {
             if let Some(origin) =
@@ -490,7 +496,8 @@ impl Turn {
     }
 }
 
-/// The nominal time of the newest tick that is settled: the one whose job stands for others.
+/// Returns the nominal time of the newest tick after `since` and not after `now`: its job may cover
+/// earlier ticks. Without such a tick, returns 1 ms before `since`, which no tick in the range has.
 fn turn_newest(timetable: &Timetable, since: Timestamp, now: Timestamp) -> Timestamp {
     timetable.latest(since, now).map_or(since - TimeDelta::milliseconds(1), |tick| tick.nominal)
 }

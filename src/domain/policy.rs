@@ -1,9 +1,10 @@
-//! What a caller may ask for. An engine's socket is root on its host, so nothing a caller says reaches it that
-//! is not allowed here by name.
+//! The policy: the limits of a caller's requests. An engine's socket gives root on its host, so no
+//! dangerous setting of a request reaches the engine unless the policy allows it by name.
 //!
-//! Without a word in the config a job gets no privileges, no namespace of the host, no bind mount and no added
-//! capability. Some things no config can allow: the engine's own socket, `/proc`, `/sys`, and our data directory
-//! (or any folder that holds one of them), since whoever has them has the host, or us.
+//! Without settings in the config a job gets no privileges, no namespace of the host, no bind mount
+//! and no added capability. No config can allow the forbidden paths: the engine's own socket,
+//! `/proc`, `/sys`, `/dev`, our data directory, or a folder that holds one of them. Access to any
+//! of them gives control of the host or of this server.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -15,66 +16,69 @@ use super::notify::NotifyPrefix;
 use super::spec::{JobSpec, Mount, SpecFields};
 use super::units::{Bytes, Span};
 
-/// One `[policies.NAME]` of the config file.
+/// A `[policies.NAME]` table of the config file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Images, by name or with `*` for any run of characters. Missing: all.
+    /// Allowed images, by name or with `*` for any run of characters. `None` allows all.
     pub allow_images: Option<Vec<String>>,
-    /// Whether an image has to be written with its registry's host, such as `docker.io/library/busybox`. The images of the
-    /// config file's own definitions need not be.
+    /// Requires that an image is written with its registry's host, such as
+    /// `docker.io/library/busybox`. Images of the config file's own definitions are exempt.
     pub require_registry: bool,
-    /// Folders of the host that may be bound (they and what is below); with `:ro` behind them, read-only.
+    /// Folders of the host that may be bound, with everything below them. A folder that ends in
+    /// `:ro` allows read-only mounts only.
     pub allow_mounts: Vec<String>,
-    /// Networks. Missing: all but `host` and another container's.
+    /// Allowed networks. `None` allows all but `host` and another container's.
     pub allow_networks: Option<Vec<String>>,
-    /// Capabilities that may be added.
+    /// Capabilities of the kernel that may be added.
     pub allow_caps: Vec<String>,
-    /// Secrets of the config file that may be given to a container, by name or with `*` for any run of characters.
+    /// Secrets of the config file that a container may get, by name or with `*` for any run of
+    /// characters.
     pub allow_secrets: Vec<String>,
-    /// Addresses that may be notified, by host, port and the path's beginning. What the config file's own definitions and
-    /// schedules name needs none of it.
+    /// Addresses that may be notified, by host, port and the beginning of the path. Addresses in
+    /// the config file's own definitions and schedules are exempt.
     pub allow_notify: Vec<NotifyPrefix>,
-    /// Users that the process may be. Missing: all.
+    /// Users under which the process may run. `None` allows all.
     pub allow_users: Option<Vec<String>>,
-    /// Whether `privileged`, and security options that weaken the container, may be asked for.
+    /// Allows `privileged` and security options that weaken the container.
     pub allow_privileged: bool,
-    /// Whether GPUs may be asked for.
     pub allow_gpus: bool,
-    /// The most processors, given to those that ask for none.
+    /// The most processors. A job that asks for none gets this limit.
     pub max_cpus: Option<f64>,
-    /// The most memory, given to those that ask for none.
+    /// The most memory. A job that asks for none gets this limit.
     pub max_memory: Option<Bytes>,
-    /// The most processes, given to those that ask for none.
+    /// The most processes. A job that asks for none gets this limit.
     pub max_pids: Option<i64>,
-    /// The longest that a job runs, its grace included; the timeout of those that ask for none.
+    /// The longest run of a job, its grace included. A job without a timeout gets a timeout from
+    /// it.
     pub max_timeout: Option<Span>,
-    /// The longest grace between a request to stop and the kill. Missing: 10 minutes.
+    /// The longest grace between a request to stop and the kill. `None` means 10 minutes.
     pub max_stop_grace: Option<Span>,
-    /// Queues that may be named, in full or with `*` for any run of characters. Missing: all.
+    /// Queues that may be named, in full or with `*` for any run of characters. `None` allows all.
     pub queues: Option<Vec<String>>,
-    /// How many jobs may wait at once: one more is not accepted.
+    /// The number of jobs that may wait at once; a further job is refused. `None` means no limit.
     pub max_waiting: Option<NonZeroUsize>,
-    /// How many jobs may run at once.
+    /// The number of jobs that may run at once. `None` means no limit.
     pub max_running: Option<NonZeroUsize>,
 }
 
-/// Paths that no policy can open: the engine's socket, `/proc`, `/sys`, the data directory.
+/// The forbidden paths, which no policy can allow: the engine's socket, `/proc`, `/sys`, `/dev`,
+/// the data directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Closed(Vec<String>);
 
-/// Said when a policy does not allow what a spec asks for.
+/// The error for a spec that the policy does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Denied {
-    /// The field at fault.
+    /// The name of the refused field.
     pub field: &'static str,
-    /// A sentence that says what is not allowed and who could allow it.
+    /// A sentence that names the refused value and the policy setting that refuses it.
     pub detail: String,
 }
 
 impl Closed {
-    /// These paths beside `/proc`, `/sys`, `/dev` and the places where engines put their sockets.
+    /// Adds `paths` to `/proc`, `/sys`, `/dev` and the usual places of engine sockets.
     pub fn with(paths: impl IntoIterator<Item = String>) -> Self {
         let always = [
             "/proc",
@@ -90,7 +94,7 @@ impl Closed {
         Self(always.into_iter().map(str::to_owned).chain(paths).collect())
     }
 
-    /// The closed path that this one holds, is, or lies in.
+    /// Returns the forbidden path that `path` equals, contains, or lies in.
     fn met_by(&self, path: &str) -> Option<&str> {
         self.0
             .iter()
@@ -100,11 +104,12 @@ impl Closed {
 }
 
 impl Policy {
-    /// The spec with this policy's limits, if it allows all that the spec asks for. `real_path` tells what a
-    /// path of this machine really is (symbolic links followed), where that can be known.
+    /// Returns the spec with this policy's limits filled in, if the policy allows everything in the
+    /// spec. `real_path` resolves the symbolic links of a path on this machine; `None` means that
+    /// the path is unknown here and counts as it is written.
     ///
     /// # Errors
-    /// [`Denied`] names the field and says what would have to be allowed.
+    /// [`Denied`] names the field and the setting that refuses it.
     pub fn admit(
         &self,
         spec: JobSpec,
@@ -124,11 +129,11 @@ impl Policy {
         Ok(spec.narrowed(|fields| self.fill_limits(fields)))
     }
 
-    /// Whether a job could be admitted with this definition. What a definition may leave to its jobs (a user, a network)
-    /// is taken to be right.
+    /// Checks whether the policy could admit a job with this definition. A user or a network that
+    /// the definition leaves to its jobs counts as allowed.
     ///
     /// # Errors
-    /// [`Denied`] as of [`Policy::admit`].
+    /// [`Denied`], as from [`Policy::admit`].
     pub fn admit_definition(
         &self,
         spec: &JobSpec,
@@ -146,10 +151,11 @@ impl Policy {
         self.admit(filled, closed, real_path).map(|_| ())
     }
 
-    /// Whether a caller may name those who are notified. Asked where a caller names them, and not again.
+    /// Checks whether a caller may name the receivers in `notify`. The check runs when a caller
+    /// writes them, and not again.
     ///
     /// # Errors
-    /// [`Denied`] names the first that is not allowed.
+    /// [`Denied`] names the first address that is not allowed.
     pub fn admit_notify(&self, spec: &JobSpec) -> Result<(), Denied> {
         let mut urls =
             spec.fields().notify.iter().flat_map(|notify| &notify.0).map(|notice| &notice.url);
@@ -165,10 +171,11 @@ impl Policy {
         }
     }
 
-    /// Whether this image, which no definition of the config file says, may be written as it is.
+    /// Checks whether this image, which no definition of the config file names, has the registry
+    /// that the policy requires.
     ///
     /// # Errors
-    /// [`Denied`].
+    /// [`Denied`] shows the image with its registry.
     pub fn admit_registry(&self, image: Option<&ImageRef>) -> Result<(), Denied> {
         match image.filter(|image| self.require_registry && !image.names_registry()) {
             None => Ok(()),
@@ -371,7 +378,7 @@ impl Policy {
         }
     }
 
-    /// A limit that the policy sets holds also for those who asked for none.
+    /// Gives the policy's limits to a spec that does not set its own.
     fn fill_limits(&self, fields: &mut SpecFields) {
         fields.cpus = fields.cpus.or(self.max_cpus);
         fields.memory = fields.memory.or(self.max_memory);
@@ -384,17 +391,17 @@ fn denied<T>(field: &'static str, detail: impl Into<String>) -> Result<T, Denied
     Err(Denied { field, detail: detail.into() })
 }
 
-/// Whether `path` is `folder` or lies below it.
+/// Checks whether `path` is `folder` or lies below it.
 fn is_within(path: &str, folder: &str) -> bool {
     Path::new(path).starts_with(folder)
 }
 
-/// A path without doubled slashes, `.` and a trailing slash. (`..` was refused before.)
+/// Removes doubled slashes, `.` and a trailing slash. The spec's checks have already refused `..`.
 fn tidy(path: &str) -> String {
     Path::new(path).components().collect::<std::path::PathBuf>().to_string_lossy().into_owned()
 }
 
-/// Whether `text` is what `pattern` says, where `*` stands for any run of characters.
+/// Checks whether `text` matches `pattern`, where `*` stands for any run of characters.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
@@ -426,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_in_the_config_nothing_dangerous_is_allowed() {
+    fn default_policy_allows_nothing_dangerous() {
         let none = Policy::default();
         for (json, field) in [
             (r#"{"privileged":true}"#, "privileged"),
@@ -452,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_config_allows_is_allowed_and_no_more() {
+    fn policy_allows_only_listed_values() {
         let some = policy(
             "allow_mounts = ['/srv/in', '/srv/data:ro']\nallow_caps = ['NET_ADMIN']\nallow_networks = ['host']\nallow_images = ['busybox:*', 'registry.example/*/app:1']",
         );
@@ -492,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engines_socket_and_the_kernels_folders_stay_closed_whatever_the_config_says() {
+    fn forbidden_paths_stay_forbidden_under_any_policy() {
         let everything = policy("allow_mounts = ['/']\nallow_privileged = true");
         for source in [
             "/",
@@ -526,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_allowed_by_name_and_without_a_list_all_are() {
+    fn queues_are_allowed_by_name_or_all() {
         let some = policy("queues = ['etl', 'report-*']");
         for (json, field) in [
             (r#"{"queue":"etl"}"#, None),
@@ -540,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_hold_also_for_those_who_asked_for_none() {
+    fn limits_apply_to_specs_without_limits() {
         let limits =
             policy("max_memory = '64MiB'\nmax_cpus = 1.0\nmax_pids = 32\nmax_timeout = '5m'");
         assert_eq!(verdict(&limits, r#"{"memory":"65MiB"}"#), Some("memory"));

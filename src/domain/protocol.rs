@@ -1,15 +1,20 @@
-//! The start protocol, as one table: given what is on disk and what the engine was seen to have, what to do next.
+//! The start protocol as one table: from the state on disk and the observed state, to the next
+//! step.
 //!
-//! A container is found by the id on disk and, where none is, by its labels; what it is called by now does not matter. The
-//! engine's unique names fence `create`; nothing fences `start`, for starting a container that has exited runs
-//! it again. So an intent is on disk before `start` is called, `start` is called once for each intent, and a
-//! container that was meant to be started and shows no trace of it is first put out of reach (removed, without
-//! force) and only then asked about.
+//! A container is found by the id on disk, or by its labels if the disk has no id. A container's
+//! current name does not matter. The engine's unique names fence `create`. Nothing fences `start`:
+//! starting an exited container runs it again. Three rules follow:
 //!
-//! [`step`] is called after every change of either side, in normal life and after a crash alike. It never guesses:
-//! where the two sides do not tell what happened, the job ends `unknown`. It ends with the attempt: what becomes of a
-//! container after that, and of its output, is in [`remains`](super::remains). What is absent from this file on purpose:
-//! clocks, retries of calls, and any memory beyond [`Hand`].
+//! - The intent is on disk before `start` is called.
+//! - `start` is called once for each intent.
+//! - A container with an intent but no trace of a start is first put out of reach (removed, without
+//!   force). Only then is the event log queried about it.
+//!
+//! The scheduler calls [`step`] after every change on disk or engine, in normal operation and after
+//! a crash alike. [`step`] never guesses: if disk and engine don't show what happened, the job ends
+//! `unknown`. The protocol ends with the attempt; [`remains`](super::remains) handles the container
+//! and its output after that. This file has no clocks, no retries of calls, and no memory beyond
+//! [`Hand`], on purpose.
 
 use super::container::{Container, Exit, Phase, StartRefusal};
 use super::id::{ContainerId, Timestamp};
@@ -17,70 +22,67 @@ use super::job::{Held, Intent, Job, Reason, Run, State, Stopping};
 use super::spec::PullPolicy;
 use super::transition::{Event, Failure};
 
-/// What the engine was last seen to have of the job's present attempt.
+/// The observed state: what the engine last showed of the job's present attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sight {
-    /// Not looked yet, or the last call gave no answer.
+    /// Not inspected yet, or the last call got no answer.
     Unseen,
-    /// Nothing.
+    /// The engine has no such container.
     Absent,
-    /// This container.
+    /// The engine has this container.
     Present(Container),
-    /// Nothing, and the name that its container would have is taken by one without our labels.
+    /// The engine has no such container, and a container without our labels has its name.
     Foreign,
 }
 
-/// What this process itself has done for the attempt. All of it may be forgotten: a fresh `Hand` is always safe,
-/// only slower.
+/// The driver memory: what this process knows it has done for the current attempt. Losing it is
+/// always safe; recovery is only slower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hand {
-    /// It wrote the intent, and has not called `start` yet. A process that finds an intent on disk cannot know that.
+    /// True if this process wrote the intent and has not called `start` yet. A process that finds
+    /// an intent on disk cannot know this.
     pub start_not_called: bool,
-    /// It has pulled the image for this attempt.
+    /// True if this process has pulled the image for this attempt.
     pub pulled: bool,
-    /// It has fenced the container of the present intent, and this is what it found.
+    /// The finding of this process's fence for the present intent; `None` before a fence.
     pub fenced: Option<Fenced>,
 }
 
-/// What a fence found of a container that is out of reach.
+/// The finding of a fence about a container that is out of reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fenced {
-    /// It never ran, and never will.
+    /// The container never ran, and never will.
     NeverStarted,
-    /// It ran, or nobody can tell.
+    /// The container ran, or nobody can tell.
     Ambiguous,
 }
 
-/// What to do next.
+/// The next action of the driver.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Inspect the container of this attempt.
     Look,
-    /// Pull the image.
     Pull,
-    /// Create the container.
     Create,
-    /// Call `start`, once.
+    /// Call `start` on the container, once.
     Start(ContainerId),
-    /// Find out whether a container that was meant to be started ever ran: wait until the intent has settled,
-    /// remove it without force, ask the engine's event log.
+    /// Find out whether a container with an intent ever ran. Wait until the intent has settled,
+    /// remove the container without force, then query the engine's event log.
     Fence(Intent),
-    /// Wait until something happens.
+    /// Wait until the container exits or the driver is woken.
     Watch,
-    /// Ask the process to stop.
     Stop(ContainerId),
-    /// Find out whose doing the end was, and record it.
+    /// Find out who ended the process, and record the end.
     Collect(Run, Exit),
-    /// Write this event down.
+    /// Write this event to the store.
     Record(Event),
     /// Remove a container that never ran, without force.
     Remove(ContainerId),
-    /// Nothing is left to do.
     Rest,
 }
 
 impl Step {
-    /// Whether the engine has to answer for it to be done.
+    /// Checks whether the step needs an answer from the engine.
     pub fn needs_the_engine(&self) -> bool {
         match self {
             Self::Record(_) | Self::Watch | Self::Rest => false,
@@ -96,10 +98,10 @@ impl Step {
     }
 }
 
-/// The next step for `job`, given what the engine was seen to have.
+/// Returns the next step for `job`, given the observed state and the driver memory.
 pub fn step(job: &Job, sight: &Sight, hand: Hand) -> Step {
     match &job.state {
-        // What an attempt that is over has left is cleared away beside it: `remains`.
+        // The leftovers of a finished attempt are cleared away separately: see `remains`.
         State::Scheduled | State::Queued(_) | State::Retrying(_) | State::Ended(_) => Step::Rest,
         State::Pulling => claimed(job, sight, Step::Pull),
         State::Starting(None) => {
@@ -121,7 +123,8 @@ pub fn step(job: &Job, sight: &Sight, hand: Hand) -> Step {
     }
 }
 
-/// Claimed, no intent: nothing of ours was started, unless somebody else did it.
+/// Decides for a claimed job without an intent: none of our containers was started, unless somebody
+/// else started one.
 fn claimed(job: &Job, sight: &Sight, when_absent: Step) -> Step {
     match sight {
         Sight::Unseen => Step::Look,
@@ -134,7 +137,7 @@ fn claimed(job: &Job, sight: &Sight, when_absent: Step) -> Step {
             ),
         ))),
         Sight::Present(container) => match &container.phase {
-            // Made ahead, and the job has changed since.
+            // The container was created ahead of time, and the job has changed since.
             Phase::Created { .. }
                 if container.recipe.as_ref().is_some_and(|recipe| *recipe != job.recipe()) =>
             {
@@ -155,8 +158,8 @@ fn claimed(job: &Job, sight: &Sight, when_absent: Step) -> Step {
     }
 }
 
-/// An intent is on disk: from here on it may have run. `untouched` is what to do while it is certain that `start`
-/// was not called for this intent.
+/// Decides for a job with an intent on disk: the container may have run. `untouched` is the step
+/// while it is certain that `start` was not called for this intent.
 fn intended(intent: &Intent, sight: &Sight, hand: Hand, untouched: Step) -> Step {
     match sight {
         Sight::Unseen => Step::Look,
@@ -184,7 +187,7 @@ fn intended(intent: &Intent, sight: &Sight, hand: Hand, untouched: Step) -> Step
     }
 }
 
-/// It was seen to run.
+/// Decides for a job whose process was seen running.
 fn running(run: &Run, sight: &Sight, while_running: Step) -> Step {
     match sight {
         Sight::Unseen => Step::Look,
@@ -215,7 +218,8 @@ fn ambiguous() -> Step {
     )))
 }
 
-/// The run that ended is not the one that was recorded: how that one ended, the engine no longer knows.
+/// Records a restart by somebody else. The run that ended is not the recorded one, and the engine
+/// no longer knows how the recorded run ended.
 fn started_again() -> Step {
     Step::Record(Event::Lost(Failure::new(
         Reason::StartedAgain,
@@ -231,8 +235,8 @@ fn run_of(container: &Container, started_at: Timestamp) -> Run {
     }
 }
 
-/// An engine that cannot start a process says so in the way shells do: 127 for a command that is not there, 126 for
-/// one that may not run.
+/// Converts a failed start to a failure. An engine reports a start that failed by the shell's exit
+/// codes: 127 for a command that is missing, 126 for a command that may not run.
 fn refused(refusal: &StartRefusal) -> Failure {
     let reason = if matches!(refusal.code, 126 | 127) {
         Reason::CommandNotFound

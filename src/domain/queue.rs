@@ -1,6 +1,6 @@
-//! Named queues: what they are called, and how many of their jobs may run at once.
+//! Named queues: their names, and the number of their jobs that may run at once.
 //!
-//! A queue is nothing but a name that jobs share. One without a limit in the config holds nobody back.
+//! A queue is only a name that jobs share. A queue without a limit in the config delays no job.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,26 +11,26 @@ use serde::{Deserialize, Serialize};
 
 use super::units::shown;
 
-/// The longest name of a queue.
+/// The longest name of a queue, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What a queue is called: 1 to 64 letters, digits, `-`, `_` and `.`.
+/// The name of a queue: 1 to 64 letters, digits, `-`, `_` and `.`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct QueueName(String);
 
-/// Said when a text cannot name a queue.
+/// The error for a text that cannot name a queue. The field holds the text, escaped and cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` cannot be the name of a queue: write up to 64 letters, digits, `-`, `_` and `.`, such as `reports`"
 )]
 pub struct BadQueueName(String);
 
-/// How many jobs of each queue may run at once; of one that is not in here, any number.
+/// The number of jobs of each queue that may run at once. A queue that is missing here has no
+/// limit.
 pub type Queues = BTreeMap<QueueName, NonZeroUsize>;
 
 impl QueueName {
-    /// The name as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_is_named_with_few_and_plain_characters() {
+    fn queue_name_is_short_and_plain() {
         for name in ["a", "reports", "-_.", "A-1.b_c", &"x".repeat(64)] {
             assert!(name.parse::<QueueName>().is_ok(), "{name}");
         }

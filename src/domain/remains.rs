@@ -1,31 +1,33 @@
-//! What an attempt that is over left on the engine, and what is done with it: one table.
+//! The container that a finished attempt left on the engine, and the steps that clear it away: one
+//! table.
 //!
-//! The end of the attempt is on disk by then. A container that ran is the only place of its output until that is kept, so
-//! the output is kept before the container is removed. One that runs is left alone: somebody else started it.
+//! The end of the attempt is already stored. A container that ran is the only place of its output,
+//! so the output is kept before the container is removed. A container that still runs is left
+//! alone: somebody else started it.
 
 use super::container::{Container, Phase};
 use super::id::ContainerId;
 use super::protocol::Sight;
 
-/// What was last seen of the container of an attempt that is over.
+/// The observed state of the container of a finished attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remains {
-    /// Not looked yet, or the last call gave no answer.
+    /// The container was not inspected yet, or the last call gave no answer.
     Unseen,
-    /// Nothing of ours.
+    /// No container of this attempt exists.
     Gone,
     /// A container that never ran.
     Unstarted(ContainerId),
     /// A container that runs.
     Running(ContainerId),
-    /// A container that ran, or may have: one that is being removed says no more.
+    /// A container that ran or may have run. A container that is being removed does not show which.
     Ran(ContainerId),
 }
 
-/// What to do next.
+/// The next step for such a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Clearing {
-    /// Inspect the container.
+    /// Inspect the container, because its state is unknown.
     Look,
     /// Keep the output of the container.
     Keep(ContainerId),
@@ -35,8 +37,8 @@ pub enum Clearing {
     Rest,
 }
 
-/// The next step for what is left of an attempt whose job says whether its container is to stay, and whose output is kept
-/// or not.
+/// Decides the next step. `keep_container` is the job's setting to leave the container on the
+/// engine; `is_kept` says that the output is kept.
 pub fn clear_away(keep_container: bool, remains: &Remains, is_kept: bool) -> Clearing {
     match remains {
         Remains::Unseen => Clearing::Look,
@@ -74,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn output_is_kept_before_its_container_is_removed() {
+    fn output_is_kept_before_container_is_removed() {
         let id = || ContainerId("ours".to_owned());
         let ran = || Remains::Ran(id());
         let table = [

@@ -1,27 +1,28 @@
-//! A job that came back with a backup: what it is to be told before anything is done with it.
+//! Reconciles a job from a restored backup with the engine, before the scheduler acts on the job.
 //!
-//! The store says how the job stood when the backup was taken. Since then the server that it was taken from may have gone
-//! on: begun the next attempt, ended it, removed its container. What the store does not know of it is looked for on the
-//! engine: first among the containers, by their labels, then in the engine's own log. Where neither tells, the job is not
-//! run again.
+//! The store says how the job stood when the backup was taken. The original server may have gone on
+//! since: begun the next attempt, ended it, removed its container. The engine may have evidence of
+//! that: first its containers, by their labels, then its event log. If neither gives an answer, the
+//! job is not run again.
 
 use super::id::{Attempt, ContainerId};
 use super::job::{Job, Reason, State};
 use super::transition::{Event, Failure};
 
-/// What the engine's log has of one job since the backup.
+/// The evidence in the engine's event log about one job since the backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logged {
-    /// Of the attempts that were started, this is the last.
+    /// The newest attempt that was started.
     Started(Attempt),
-    /// The log reaches back to the backup, and none was started.
+    /// No attempt was started, and the log reaches back to the backup.
     Nothing,
-    /// It does not reach back, or it is another engine's.
+    /// No answer: the log does not reach back to the backup, or is another engine's.
     CannotTell,
 }
 
-/// What is to become of the job; nothing where the store is right about it, or the start protocol finds out by itself.
-/// `container` is that of the latest attempt which is still on the engine.
+/// Returns the event to apply to the job. `None` means that the store is right, or that the start
+/// protocol finds out by itself. `container` is the newest container of the job on the engine, with
+/// its attempt.
 pub fn overtaken(
     job: &Job,
     container: Option<(Attempt, ContainerId)>,
@@ -34,9 +35,9 @@ pub fn overtaken(
             attempt,
             "this store is a restored backup: since it was taken, the job was started, and its container is gone",
         )),
-        // A log has no holes: one that still has an earlier attempt would have a later one, too.
+        // A log has no holes: a log that still has an earlier attempt would have a later one, too.
         (_, Logged::Started(_) | Logged::Nothing) => None,
-        // An intent or a run that is on disk is looked into by the protocol.
+        // The start protocol checks a stored intent or run by itself.
         (_, Logged::CannotTell)
             if matches!(job.state, State::Starting(Some(_)) | State::Running(_)) =>
         {
@@ -90,14 +91,15 @@ mod tests {
         Intent { container: id(), at: at() }
     }
 
-    /// What becomes of the job: the event's name, and the attempt that the job is in afterwards.
+    /// Returns the name of the event, and the job's attempt after it.
     fn becomes(job: &Job, container: Option<u32>, logged: Logged) -> Option<(&'static str, u32)> {
         let event = overtaken(job, container.map(|attempt| (Attempt(attempt), id())), logged)?;
         let name = event.name();
         Some((name, job.on(event, at()).expect("it fits").attempt.0))
     }
 
-    /// Jobs that wait, or are claimed and certainly were not started, and the first attempt that is news to the store.
+    /// Returns waiting jobs, and claimed jobs that were certainly not started. The number is the
+    /// first attempt that the store does not know.
     fn not_started() -> Vec<(Job, u32)> {
         let setback =
             Setback { reason: Reason::ExitNonzero, error: String::new(), exit_code: Some(1) };
@@ -111,8 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_of_an_attempt_that_the_store_does_not_know_of_is_adopted_whatever_the_log_says()
-    {
+    fn a_container_of_an_unknown_attempt_is_adopted() {
         for (job, news) in not_started() {
             for logged in [Logged::Nothing, Logged::CannotTell, Logged::Started(Attempt(news))] {
                 assert_eq!(becomes(&job, Some(news), logged), Some(("adopt", news)), "{job:?}");
@@ -126,16 +127,16 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_was_not_started_since_runs_late() {
+    fn a_job_not_started_since_the_backup_runs() {
         for (job, news) in not_started() {
             assert_eq!(becomes(&job, None, Logged::Nothing), None);
-            // That of the attempt before is known, and only to be removed.
+            // The container of the previous attempt is known, and only has to be removed.
             assert_eq!(becomes(&job, Some(news - 1), Logged::Started(Attempt(news - 1))), None);
         }
     }
 
     #[test]
-    fn a_job_that_was_started_or_may_have_been_is_not_run_again() {
+    fn a_possibly_started_job_is_not_run_again() {
         for (job, news) in not_started() {
             assert_eq!(becomes(&job, None, Logged::CannotTell), Some(("may_have_run", news)));
             for last in [news, news + 3] {
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_was_started_before_the_backup_is_left_to_the_protocol_but_for_a_later_attempt() {
+    fn only_a_later_attempt_overtakes_a_started_job() {
         for state in [State::Starting(Some(intent())), State::Running(run())] {
             let job = job(2, state);
             for logged in [Logged::Nothing, Logged::CannotTell, Logged::Started(Attempt(2))] {
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_was_asked_to_stop_has_no_later_attempt() {
+    fn a_stopping_job_has_no_later_attempt() {
         let stopping = Stopping {
             held: Held::Run(run()),
             why: StopCause::Request,

@@ -1,10 +1,12 @@
-//! A schedule: a job's name and spec, when to run it again and again, and what to do when that gets in its own way.
+//! A schedule: the name and spec of a job, the times to run it, and a policy for runs that overlap.
 //!
-//! [`ScheduleFields`] is the form, as `PUT /schedule/{name}` and `[schedules.NAME]` have it: an unknown field is refused by
-//! name, and each leaf checks its own syntax. [`Schedule`] is the form after the checks that concern several fields, and
-//! can only be had through them. What is left out is filled in, so what is read back says all.
+//! [`ScheduleFields`] is the form that `PUT /schedule/{name}` and `[schedules.NAME]` accept. An
+//! unknown field is refused by name, and each field's type checks its own syntax. [`Schedule`] is
+//! the form after the checks that concern several fields; no other way leads to it. Omitted fields
+//! are filled in, so a schedule that is read back shows every value.
 //!
-//! Not here: how often it ran and what became of each tick, which is the ledger's; and what the policy says to its job.
+//! Two things are elsewhere: `ledger` records the runs and the outcome of each tick, and `overlap`
+//! decides about jobs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,65 +25,65 @@ use super::recurrence::{
 use super::spec::{BadSpec, JobSpec, SpecFields};
 use super::units::{Span, shown};
 
-/// How far back missed ticks are caught up, unless the schedule says otherwise.
+/// The default of `catch_up_window`: missed ticks are caught up for a day.
 const DEFAULT_CATCH_UP_WINDOW: Duration = Duration::from_secs(86_400);
-/// The most jitter: more is a schedule of its own.
+/// The largest `jitter`: more than a day calls for a schedule of its own.
 const MAX_JITTER: Duration = Duration::from_secs(86_400);
 
-/// The fields of a schedule, each optional.
+/// The fields of a schedule as callers write them, each optional.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleFields {
-    /// The definition or image that is run.
+    /// The definition or image to run. A schedule without it is refused.
     pub job_name: Option<JobName>,
-    /// When, by the clock. `@every` is read here, too, and written as `every`.
+    /// The due times by the clock. Accepts `@every`, too, which is written back as `every`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cron: Option<Rule>,
-    /// Or how often, in real time.
+    /// The period in real time; excludes `cron`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Period>,
-    /// Where the clock hangs. Left out: where the server is.
+    /// The zone of the clock; `None` means the server's zone.
     pub time_zone: Option<Zone>,
-    /// What to do when a tick is due and the run before it is not over.
+    /// The policy for a tick that is due while the run before it is not over.
     pub overlap: Option<Overlap>,
-    /// What to do about ticks that were missed.
+    /// The policy for missed ticks.
     pub catch_up: Option<CatchUp>,
-    /// How old a missed tick may be to be caught up.
+    /// The greatest age at which a missed tick is caught up; a day by default.
     pub catch_up_window: Option<Span>,
-    /// Each tick is put off by its own part of this.
+    /// The range of the added delay, at most a day. Each tick is delayed by its own part of it.
     pub jitter: Option<Span>,
-    /// No tick before this.
+    /// The earliest instant for a tick, inclusive; `None` means no bound.
     #[serde(with = "instant")]
     pub start_at: Option<Timestamp>,
-    /// No tick after this.
+    /// The latest instant for a tick, inclusive; `None` means no bound.
     #[serde(with = "instant")]
     pub end_at: Option<Timestamp>,
-    /// No more runs than this.
+    /// The most runs, at least 1; `None` means no limit.
     pub max_runs: Option<u64>,
-    /// Ticks are skipped.
+    /// Set while ticks are skipped.
     pub paused: Option<bool>,
-    /// Pauses itself when a run fails.
+    /// Set if a failed run pauses the schedule.
     pub pause_on_failure: Option<bool>,
-    /// Fields for the job, laid over those of its definition.
+    /// Fields for the job, laid over the fields of its definition.
     pub spec: Option<SpecFields>,
 }
 
-/// What to do when a tick is due and the run before it is not over.
+/// The policy for a tick that is due while the run before it is not over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// The tick is skipped.
+    /// Skip the new tick.
     #[default]
     Skip,
-    /// It runs when the one before is over; only one waits.
+    /// Run the tick once the run before it is over; only one tick waits.
     QueueOne,
-    /// Both run.
+    /// Run both at once.
     Allow,
-    /// The one before is stopped.
+    /// Stop the run before it.
     Replace,
 }
 
-/// A checked schedule. Its fields can be read and not written.
+/// A checked schedule with read-only fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "ScheduleFields", into = "ScheduleFields")]
 pub struct Schedule {
@@ -100,13 +102,13 @@ pub struct Schedule {
     spec: JobSpec,
 }
 
-/// What a schedule is called: 1 to 64 letters, digits, `_`, `.` and `-`, and a letter or a digit first. It is part of
-/// addresses, labels and environment variables' values.
+/// The name of a schedule: 1 to 64 ASCII letters, digits, `_`, `.` and `-`, beginning with a letter
+/// or a digit. Addresses, labels and values of environment variables contain it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ScheduleName(String);
 
-/// Said when a text cannot name a schedule.
+/// The error for a text that cannot name a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` cannot be the name of a schedule: write up to 64 letters, digits, `_`, `.` and `-`, beginning with a letter or \
@@ -115,60 +117,55 @@ pub struct ScheduleName(String);
 pub struct BadScheduleName(String);
 
 impl Schedule {
-    /// The definition or image that is run.
+    /// Returns the definition or image to run.
     pub fn job_name(&self) -> &JobName {
         &self.job_name
     }
 
-    /// Fields for the job, to be laid over those of its definition.
+    /// Returns the fields for the job, to be laid over the fields of its definition.
     pub fn spec(&self) -> &JobSpec {
         &self.spec
     }
 
-    /// What to do when a tick is due and the run before it is not over.
     pub fn overlap(&self) -> Overlap {
         self.overlap
     }
 
-    /// What to do about ticks that were missed.
     pub fn catch_up(&self) -> CatchUp {
         self.catch_up
     }
 
-    /// How often it may run in all.
+    /// Returns the most runs in all; `None` means no limit.
     pub fn max_runs(&self) -> Option<u64> {
         self.max_runs
     }
 
-    /// Whether its ticks are skipped.
     pub fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// Whether it pauses itself when a run fails.
     pub fn pauses_on_failure(&self) -> bool {
         self.pause_on_failure
     }
 
-    /// This schedule, paused or going on.
     #[must_use]
     pub fn with_paused(self, paused: bool) -> Self {
         Self { paused, ..self }
     }
 
-    /// This schedule with this zone, unless it names one.
+    /// Sets the zone, unless the schedule names one.
     #[must_use]
     pub fn in_zone(self, zone: Zone) -> Self {
         Self { time_zone: self.time_zone.or(Some(zone)), ..self }
     }
 
-    /// The zone of its clock, once it is known.
+    /// Returns the zone of the clock; `None` until [`Self::in_zone`] sets one.
     pub fn time_zone(&self) -> Option<Zone> {
         self.time_zone
     }
 
-    /// When it is due: by clocks in its zone or else the server's. A period counts from `start_at`, or else from when
-    /// the schedule was accepted.
+    /// Returns the due times: by clocks in the schedule's zone, or else in `server_zone`. A period
+    /// counts from `start_at`, or else from `accepted_at`.
     pub fn timetable(&self, server_zone: Zone, accepted_at: Timestamp) -> Timetable {
         let (zone, anchor) =
             (self.time_zone.unwrap_or(server_zone), self.start_at.unwrap_or(accepted_at));
@@ -176,12 +173,12 @@ impl Schedule {
         Timetable { recurrence, start_at: self.start_at, end_at: self.end_at }
     }
 
-    /// When the job of a tick is due: its nominal time and this tick's part of the jitter.
+    /// Returns the due time of a tick's job: the nominal time plus this tick's part of the jitter.
     pub fn due_at(&self, name: &ScheduleName, tick: Tick) -> Timestamp {
         tick.nominal + part_of_jitter(name, tick.nominal, self.jitter.as_duration())
     }
 
-    /// What becomes of the ticks after `since` and not after `now`: see [`settle`].
+    /// Decides the ticks after `since` and not after `now`: see [`settle`].
     pub fn settle(
         &self,
         timetable: &Timetable,
@@ -193,12 +190,14 @@ impl Schedule {
     }
 }
 
-/// From nothing to just less than `jitter`, evenly, in whole milliseconds. The same for the same tick, on any machine
-/// and in any version: the die is a hash of the schedule's name and the tick's.
+/// Returns a delay from zero to just less than `jitter`, evenly spread, in whole milliseconds.
+///
+/// The delay is computed from a hash of the schedule's name and the tick's nominal time. The same
+/// tick gets the same delay on any machine and in any version.
 fn part_of_jitter(name: &ScheduleName, nominal: Timestamp, jitter: Duration) -> TimeDelta {
     let mut hash = Sha256::new();
     hash.update(name.0.as_bytes());
-    hash.update([0]); // no name has it: `a1` at 2 is not `a` at 12
+    hash.update([0]); // no name contains it: `a1` at 2 is not `a` at 12
     hash.update(nominal.timestamp_millis().to_be_bytes());
     let die = hash.finalize().iter().take(8).fold(0_u64, |die, byte| die << 8 | u64::from(*byte));
     let part = (jitter.as_millis() * u128::from(die)) >> u64::BITS;
@@ -301,7 +300,6 @@ impl From<Schedule> for ScheduleFields {
 }
 
 impl ScheduleName {
-    /// The name as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -336,7 +334,7 @@ impl From<ScheduleName> for String {
     }
 }
 
-/// An instant in JSON: RFC 3339 with any offset, or nothing. It is written in UTC.
+/// Serde functions for an optional instant: read as RFC 3339 with any offset, written in UTC.
 mod instant {
     use serde::de::Error as _;
 
@@ -390,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_of_two_fields_says_all_of_them_when_it_is_read_back() {
+    fn reading_a_schedule_back_shows_every_default() {
         let schedule = read(json!({"job_name": "JOB_A", "cron": "30 02 * * mon"})).unwrap();
         let written = serde_json::to_value(&schedule).unwrap();
         let expected = json!({
@@ -403,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_with_every_field_is_read_and_comes_back() {
+    fn a_full_schedule_survives_a_round_trip() {
         let full = json!({
             "job_name": "JOB_A", "every": "1h 30m", "time_zone": "Europe/Berlin", "overlap": "queue_one", "catch_up": "all",
             "catch_up_window": "2h", "jitter": "5m", "start_at": "2026-01-01T00:00:00.000Z",
@@ -414,13 +412,13 @@ mod tests {
     }
 
     #[test]
-    fn every_in_a_cron_is_every() {
+    fn at_every_in_cron_equals_every() {
         let one = read(json!({"job_name": "a", "cron": "@every 90s"})).unwrap();
         assert_eq!(read(json!({"job_name": "a", "every": "90s"})), Ok(one));
     }
 
     #[test]
-    fn what_is_wrong_is_refused_with_a_sentence_that_names_it() {
+    fn invalid_fields_are_refused_by_name() {
         for (json, part) in [
             (json!({"cron": "@daily"}), "`job_name` is missing"),
             (json!({"job_name": "a"}), "`cron`, such as `30 2 * * *`, or `every`, such as `90m`"),
@@ -454,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn its_ticks_are_those_of_its_zone_between_its_bounds() {
+    fn ticks_follow_the_zone_and_stay_within_bounds() {
         let mut json = with("start_at", json!("2026-07-02T00:00:00Z"));
         json["end_at"] = json!("2026-07-04T00:30:00Z");
         let ticks = |json: Value, zone: Zone| -> Vec<String> {
@@ -486,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn it_catches_up_as_it_says() {
+    fn missed_ticks_follow_the_catch_up_policy() {
         let schedule = read(with("catch_up", json!("none"))).unwrap();
         let timetable = schedule.timetable(Zone::UTC, utc("2026-07-01T00:00:00Z"));
         let fates =
@@ -498,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_fit_for_addresses_and_labels() {
+    fn a_name_fits_into_addresses_and_labels() {
         for name in ["nightly", "a", "7up", "Back_up.v2-x"] {
             assert_eq!(name.parse::<ScheduleName>().map(String::from).as_deref(), Ok(name));
         }
@@ -510,9 +508,9 @@ mod tests {
         }
     }
 
-    /// These numbers are a promise: a tick keeps its due time over versions.
+    /// These numbers are a promise: a tick keeps its due time in every version.
     #[test]
-    fn jitter_is_the_same_for_the_same_tick_forever() {
+    fn the_jitter_of_a_tick_never_changes() {
         let jitter = |name: &str, at: i64| {
             let at = Timestamp::from_timestamp(at, 0).unwrap();
             part_of_jitter(&name.parse().unwrap(), at, Duration::from_secs(600)).num_milliseconds()
@@ -537,7 +535,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn jitter_is_less_than_what_was_asked_for(at in 0..4_000_000_000_i64, millis in 0..86_400_000_u64) {
+        fn jitter_stays_below_its_limit(at in 0..4_000_000_000_i64, millis in 0..86_400_000_u64) {
             let at = Timestamp::from_timestamp(at, 0).unwrap();
             let part = part_of_jitter(&"a".parse().unwrap(), at, Duration::from_millis(millis)).num_milliseconds();
             prop_assert!(part >= 0 && part.unsigned_abs() < millis.max(1));

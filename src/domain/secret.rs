@@ -1,7 +1,8 @@
-//! Secrets: in a spec only by name; as a value only on the way from its source into a container.
+//! Secrets: a spec holds only their names. A value exists only on the way from its source into a
+//! container.
 //!
-//! A value has no `Display` and no serde, and its `Debug` does not show it, so it cannot get into a job, an answer, a
-//! log or an error by an oversight.
+//! A value has no `Display` and no serde, and its `Debug` hides it. A mistake therefore cannot put
+//! it into a job, a response, a log or an error.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,26 +12,27 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::units::shown;
 use super::words::{BadWords, MapOrList, checked_entry};
 
-/// Where secrets are as files, unless the spec says that one is a variable.
+/// The folder of secrets that are files. A spec can make a secret a variable instead.
 pub const SECRETS_DIR: &str = "/run/secrets";
 
-/// What is given to a container, and under which name: `/run/secrets/NAME` for a file, else a variable's name.
+/// The secrets of a container: `/run/secrets/NAME` for a file, or a variable's name, mapped to the
+/// secret's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Secrets(pub BTreeMap<String, String>);
 
 impl Secrets {
-    /// Those that are variables: the variable's name and the secret's.
+    /// Lists the secrets that are variables: the variable's name and the secret's name.
     pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs().filter(|(target, _)| !target.starts_with('/'))
     }
 
-    /// Those that are files: the file's name in [`SECRETS_DIR`] and the secret's.
+    /// Lists the secrets that are files: the file's name in [`SECRETS_DIR`] and the secret's name.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs().filter_map(|(target, secret)| Some((file_name(target)?, secret)))
     }
 
-    /// The names of all of them.
+    /// Lists the names of all secrets.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.values().map(String::as_str)
     }
@@ -40,12 +42,12 @@ impl Secrets {
     }
 }
 
-/// The name of a file right in [`SECRETS_DIR`].
+/// Returns the part of a target below [`SECRETS_DIR`]; `None` for any other target.
 pub(super) fn file_name(target: &str) -> Option<&str> {
     target.strip_prefix(SECRETS_DIR)?.strip_prefix('/')
 }
 
-/// A map of where to what, or a list of `NAME` (a file of that name) and `WHERE=NAME`.
+/// Reads a map from target to secret, or a list of `NAME` (a file of that name) and `TARGET=NAME`.
 impl<'de> Deserialize<'de> for Secrets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let pair = |target: &str, secret: &str| match secret {
@@ -69,23 +71,21 @@ impl<'de> Deserialize<'de> for Secrets {
     }
 }
 
-/// A secret's value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// This value.
     pub fn new(value: Vec<u8>) -> Self {
         Self(value)
     }
 
-    /// The value, to hand it to an engine and for nothing else.
+    /// Returns the value. Only the code that passes it to an engine may call this.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// The value as a variable's: text without a NUL. A line's end behind it, as editors and `echo` leave one in a file,
-    /// is not part of it.
+    /// Returns the value for a variable: text without a NUL, or `None`. One line end at the end is
+    /// cut, because editors and `echo` leave one in a file.
     pub fn as_variable(&self) -> Option<&str> {
         let text = std::str::from_utf8(&self.0).ok().filter(|text| !text.contains('\0'))?;
         let text = text.strip_suffix('\n').unwrap_or(text);
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_a_list_of_files_and_variables_or_a_map_of_where_to_what() {
+    fn secrets_are_read_from_list_or_map() {
         let read = |json: &str| serde_json::from_str::<Secrets>(json).ok();
         let both = read(r#"["pw", "DB_PASSWORD=db-password", "/run/secrets/key=tls-key"]"#)
             .expect("is right");
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_shows_nowhere_and_as_a_variable_has_no_line_end() {
+    fn value_is_hidden_and_variable_drops_line_end() {
         let secret = |text: &[u8]| Secret::new(text.to_vec());
         assert!(!format!("{:?}", Some(secret(b"hunter2"))).contains("hunter2"));
         assert_eq!(secret(b"a b\n\n").as_variable(), Some("a b\n"));

@@ -1,9 +1,11 @@
-//! What to run: the fields of a spec as people write them, and the checked spec that a job carries.
+//! The spec of a job: the fields that a caller or the config file writes, and the checked spec that
+//! a job carries.
 //!
-//! [`SpecFields`] is the form: every field may be missing, an unknown one is refused by name, and each leaf
-//! checks its own syntax. [`JobSpec`] is the form after the checks that concern a whole field or several, and
-//! can only be had through them. Definitions, jobs and (later) schedules share the form; a job's fields are
-//! laid over its definition's.
+//! [`SpecFields`] is the written form. Every field may be missing, an unknown field is refused by
+//! name, and each value checks its own syntax. [`JobSpec`] holds the same fields after the checks
+//! of whole fields and of combinations of fields; the conversion from [`SpecFields`] runs these
+//! checks. Definitions, jobs and schedules share the form. A job's fields override the fields of
+//! its definition.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,14 +22,15 @@ pub use super::notify::Notify;
 pub use super::secret::Secrets;
 pub use super::words::{Env, Labels, Paths, Words};
 
-/// How long a container may take to stop before it is killed, unless the spec says otherwise.
+/// The time between the request to stop a container and the kill, unless the spec sets
+/// `stop_grace`.
 pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
-/// How much log a job keeps, unless the spec says otherwise.
+/// The log that a job keeps, in bytes of text, unless the spec sets `log_limit`.
 pub const DEFAULT_LOG_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
 macro_rules! spec_fields {
     ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
-        /// The fields of a spec, each optional.
+        /// The fields of a spec. `None` means that the field was not written.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct SpecFields {
@@ -35,10 +38,10 @@ macro_rules! spec_fields {
         }
 
         impl SpecFields {
-            /// The names of all fields, in the order in which they are documented.
+            /// The names of all fields, in the order of the documentation.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)*];
 
-            /// These fields, and where one is missing that of `base`.
+            /// Returns these fields, with each missing field taken from `base`.
             fn or(self, base: Self) -> Self {
                 Self { $($name: self.$name.or(base.$name),)* }
             }
@@ -47,141 +50,142 @@ macro_rules! spec_fields {
 }
 
 spec_fields! {
-    /// The image. In a definition; a job's `job_name` says it otherwise.
+    /// The image, in a definition. Elsewhere `job_name` names the image.
     image: ImageRef,
-    /// Arguments, or what to run: a list, or one text that is split like a shell does.
+    /// Arguments of the entrypoint, or the command to run: a list, or one text that is split like a
+    /// shell does.
     command: Words,
-    /// Replaces the image's entrypoint.
+    /// The replacement for the image's entrypoint. Never an empty list.
     entrypoint: Words,
-    /// Environment, `{"K": "V"}` or `["K=V"]`.
+    /// Environment variables, `{"K": "V"}` or `["K=V"]`.
     env: Env,
-    /// Files of variables; `env` outranks them. In a definition of the config file, and nowhere else.
+    /// Files of variables; `env` overrides them. Allowed only in a definition of the config file.
     env_file: Paths,
-    /// Secrets of the config file, by name: `["NAME"]` is the file `/run/secrets/NAME`, `["VARIABLE=NAME"]` a variable.
+    /// Secrets of the config file, by name: `["NAME"]` is the file `/run/secrets/NAME`,
+    /// `["VARIABLE=NAME"]` a variable.
     secrets: Secrets,
-    /// Working directory, absolute.
+    /// The working directory, an absolute path without `..`.
     workdir: String,
-    /// `user`, `uid` or `uid:gid`.
+    /// The user of the process: `user`, `uid` or `uid:gid`.
     user: String,
-    /// Host name inside.
+    /// The host name inside the container: up to 63 letters, digits, dashes and dots.
     hostname: String,
-    /// What is mounted.
+    /// Bind mounts, volumes and tmpfs; each needs its own target.
     mounts: Vec<Mount>,
-    /// `bridge`, `none`, `host` or a network's name.
+    /// `bridge`, `none`, `host`, a network's name, or `container:NAME`.
     network: String,
-    /// Lines for `/etc/hosts`, `name:address`.
+    /// Lines for `/etc/hosts`, each `name:address`.
     extra_hosts: Vec<String>,
-    /// Name servers.
+    /// Name servers, each an IP address.
     dns: Vec<String>,
-    /// Processors, 0.01 and up.
+    /// Processors, 0.01 to 4096.
     cpus: f64,
-    /// Memory limit.
+    /// The memory limit, at least 6 MiB.
     memory: Bytes,
-    /// Memory and swap together; at least `memory`.
+    /// The limit of memory and swap together; at least `memory`, and only beside it.
     memory_swap: Bytes,
-    /// How many processes and threads.
+    /// The limit of processes and threads, at least 1.
     pids: i64,
-    /// Size of `/dev/shm`.
+    /// The size of `/dev/shm`; more than 0.
     shm_size: Bytes,
-    /// GPUs: `all`, how many, or which.
+    /// GPUs: `all`, a number, or a list of devices.
     gpus: Gpus,
-    /// Resource limits of the process.
+    /// Resource limits of the process, as `ulimit` sets them.
     ulimits: Vec<Ulimit>,
-    /// Root file system read-only.
+    /// Mounts the root file system read-only.
     read_only: bool,
-    /// Capabilities to add.
+    /// Capabilities of the kernel to add.
     cap_add: Vec<String>,
-    /// Capabilities to drop.
+    /// Capabilities of the kernel to drop.
     cap_drop: Vec<String>,
-    /// Security options, `no-new-privileges` for one.
+    /// Security options such as `no-new-privileges`.
     security_opt: Vec<String>,
-    /// All capabilities and devices.
+    /// Gives the container all capabilities and devices.
     privileged: bool,
-    /// An init as process 1, that reaps and forwards signals.
+    /// Runs an init as process 1, which reaps processes and forwards signals.
     init: bool,
-    /// `linux/amd64` and the like.
+    /// The system and processor of the image, such as `linux/amd64`.
     platform: String,
-    /// Labels on the job and its containers.
+    /// Labels on the job and on its containers.
     labels: Labels,
-    /// When to pull the image.
     pull: PullPolicy,
-    /// The signal that asks the process to stop.
+    /// The signal that asks the process to stop, by name or number.
     stop_signal: String,
-    /// How long it may take to stop before it is killed.
+    /// The time between the request to stop and the kill. `None` means [`DEFAULT_STOP_GRACE`].
     stop_grace: Span,
-    /// How long it may run.
+    /// The longest run, more than 0. `None` means the policy's limit, or no limit.
     timeout: Span,
-    /// Whether and how often to try again.
+    /// The number of further attempts, the wait between them, and the failures to retry.
     retry: Retry,
-    /// How late it may start; after that it is `missed`.
+    /// The longest delay of the start; a job that is later than that ends as `missed`.
     start_deadline: Span,
-    /// Call `start` as much ahead as starts take here at the least, so that the process begins when the job is due.
+    /// Starts the container early enough that the process is running at the due time. The lead is
+    /// the shortest time that starts take here.
     aim: bool,
-    /// How much before it is due the process of a job with `aim` may begin; without, not at all.
+    /// The time before the due time at which the process of a job with `aim` may begin, at most
+    /// 1 s. `None` means 0.
     aim_tolerance: Span,
-    /// The named queue that it is in.
+    /// The named queue of the job.
     queue: QueueName,
-    /// Who goes first when slots are short: the higher.
+    /// The rank when slots are short: a higher number goes first.
     priority: i32,
-    /// How many jobs of its `job_name` may run at once.
+    /// The limit of jobs with the same `job_name` that run at once, at least 1. `None` means no
+    /// limit.
     max_parallel: u32,
-    /// Leave the container on the engine when it has ended.
+    /// Leaves the container on the engine when the job has ended.
     keep_container: bool,
-    /// How much log is kept.
+    /// The log that is kept, in bytes of text. `None` means [`DEFAULT_LOG_LIMIT_BYTES`].
     log_limit: Bytes,
-    /// Who is told when it has ended.
+    /// The receivers that are notified when the job has ended.
     notify: Notify,
 }
 
-/// When to pull an image.
+/// The time at which an image is pulled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PullPolicy {
-    /// When the engine does not have it.
+    /// Pulls an image that the engine does not have.
     #[default]
     Missing,
-    /// Before every attempt.
+    /// Pulls the image before every attempt.
     Always,
-    /// Never: an image that is not there is a failure.
+    /// Never pulls; a missing image is a failure.
     Never,
 }
 
-/// Something mounted into the container.
+/// A mount of the container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Mount {
     /// A path of the engine's host.
     Bind {
-        /// The path there, absolute.
+        /// The absolute path on the host.
         source: String,
-        /// The path inside, absolute.
+        /// The absolute path inside the container.
         target: String,
-        /// Not writable inside.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         read_only: bool,
     },
-    /// A named volume of the engine, made when it is not there.
+    /// A named volume of the engine, created when it is missing.
     Volume {
-        /// The volume's name.
         source: String,
-        /// The path inside, absolute.
+        /// The absolute path inside the container.
         target: String,
-        /// Not writable inside.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         read_only: bool,
     },
     /// A file system in memory.
     Tmpfs {
-        /// The path inside, absolute.
+        /// The absolute path inside the container.
         target: String,
-        /// How large it may grow.
+        /// The largest size, more than 0. `None` means the engine's default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         size: Option<Bytes>,
     },
 }
 
 impl Mount {
-    /// The path inside.
+    /// Returns the path inside the container.
     pub fn target(&self) -> &str {
         match self {
             Self::Bind { target, .. }
@@ -195,65 +199,66 @@ impl Mount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ulimit {
-    /// `nofile`, `nproc` …
+    /// The name: `nofile`, `nproc` …
     pub name: String,
-    /// The limit that holds; -1 for none.
+    /// The limit in force; -1 means none.
     pub soft: i64,
-    /// How far the process may raise it; -1 for no bound.
+    /// The highest value to which the process may raise `soft`; -1 means none.
     pub hard: i64,
 }
 
-/// Whether and how often to try again.
+/// The retry settings of a spec.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
-    /// Extra attempts after the first.
+    /// Attempts after the first, up to [`Retry::MAX_ATTEMPTS`]. `None` means 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
-    /// The first wait; doubled with each attempt, up to six minutes.
+    /// The wait before the second attempt; `None` means 10 s. The wait doubles with each attempt,
+    /// up to six minutes or the first wait if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delay: Option<Span>,
-    /// Exit codes and reasons that are worth another attempt; without it, every failure but a few.
+    /// Exit codes and reasons that are retried. `None` means every failure, except the
+    /// outcome `unknown` and the few reasons listed in [`Retry::covers`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     on: Option<Vec<RetryOn>>,
 }
 
-/// One thing that is worth another attempt.
+/// A kind of failure that is retried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum RetryOn {
-    /// This exit code.
+    /// A process that exits with the given code.
     ExitCode(i32),
-    /// This reason.
+    /// A failure with the given reason.
     Reason(Reason),
-    /// The outcome `unknown`, whatever its reason: the job may then run twice, and says that it does not mind.
+    /// The outcome `unknown`, for any reason. The job accepts that it may run twice.
     Unknown(UnknownWord),
 }
 
-/// The word `unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnknownWord {
-    /// `unknown`.
     #[serde(rename = "unknown")]
     Unknown,
 }
 
 impl Retry {
-    /// The most extra attempts that can be asked for.
+    /// The highest number of further attempts.
     pub const MAX_ATTEMPTS: u32 = 1_000;
     const DEFAULT_DELAY: Duration = Duration::from_secs(10);
 
-    /// Extra attempts after the first.
+    /// Returns the number of attempts after the first.
     pub fn attempts(&self) -> u32 {
         self.attempts.unwrap_or(0)
     }
 
-    /// The first wait.
+    /// Returns the wait before the second attempt.
     pub fn delay(&self) -> Duration {
         self.delay.map_or(Self::DEFAULT_DELAY, |delay| delay.as_duration())
     }
 
-    /// Whether this failure is worth another attempt.
+    /// Checks whether such a failure is to be retried. The number of attempts is not considered
+    /// here.
     pub fn covers(&self, outcome: Outcome, reason: Reason, exit_code: Option<i32>) -> bool {
         let unknown = outcome == Outcome::Unknown;
         match &self.on {
@@ -276,50 +281,51 @@ impl Retry {
     }
 }
 
-/// A checked spec. Its fields can be read and not written. They are a kilobyte, so a job that is handed on has them in one place.
+/// A checked spec. Callers can read its fields but not write them. The fields take about a
+/// kilobyte, so a job that is passed on holds them behind one pointer.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(try_from = "SpecFields")]
 pub struct JobSpec(Box<SpecFields>);
 
-/// Said when a field is not as it should be; `field` names it.
+/// The error for an invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct BadSpec {
-    /// The field at fault.
+    /// The name of the invalid field.
     pub field: &'static str,
-    /// A sentence that shows the value and says what would be right.
+    /// A sentence that shows the value and names a valid one.
     pub detail: String,
 }
 
 impl JobSpec {
-    /// A spec that was checked when it was accepted. It is not checked again: rules that became stricter since must not
-    /// make a stored job unreadable.
+    /// Returns a spec that was checked when it was accepted, without a second check. Rules that
+    /// became stricter since then must not make a stored job unreadable.
     pub fn accepted_before(fields: SpecFields) -> Self {
         Self(Box::new(fields))
     }
 
-    /// The fields, to read.
     pub fn fields(&self) -> &SpecFields {
         &self.0
     }
 
-    /// The retry settings, given or not.
+    /// Returns the retry settings; without any, the settings for no retry.
     pub fn retry(&self) -> &Retry {
         static NONE: Retry = Retry { attempts: None, delay: None, on: None };
         self.0.retry.as_ref().unwrap_or(&NONE)
     }
 
-    /// How long it may take to stop.
+    /// Returns the time between the request to stop and the kill, with the default filled in.
     pub fn stop_grace(&self) -> Duration {
         self.0.stop_grace.map_or(DEFAULT_STOP_GRACE, |grace| grace.as_duration())
     }
 
-    /// How much log is kept, in bytes of text.
+    /// Returns the limit of the kept log in bytes of text, with the default filled in.
     pub fn log_limit(&self) -> u64 {
         self.0.log_limit.map_or(DEFAULT_LOG_LIMIT_BYTES, |limit| limit.as_u64())
     }
 
-    /// This spec's fields laid over those of a definition; environment, secrets and labels are merged key by key.
+    /// Returns this spec with missing fields taken from `definition`. Environment, secrets and
+    /// labels are merged key by key.
     #[must_use]
     pub fn over(self, definition: &Self) -> Self {
         let base = definition.fields();
@@ -334,20 +340,20 @@ impl JobSpec {
         Self(Box::new(SpecFields { env, labels, secrets, ..self.0.or(base.clone()) }))
     }
 
-    /// This spec with the image set.
     #[must_use]
     pub fn with_image(self, image: ImageRef) -> Self {
         self.narrowed(|fields| fields.image = Some(image))
     }
 
-    /// This spec with the paths of its env files written in full.
+    /// Returns this spec with each path of `env_file` replaced by `in_full(path)`.
     #[must_use]
     pub fn with_env_files(self, in_full: impl Fn(&str) -> String) -> Self {
         let written = |files: Paths| Paths(files.0.iter().map(|path| in_full(path)).collect());
         self.narrowed(|fields| fields.env_file = fields.env_file.take().map(written))
     }
 
-    /// This spec with its limits replaced by narrower ones; the policy's way to write.
+    /// Returns this spec after `narrow` changed its fields, unchecked. The policy uses it to fill
+    /// in its limits.
     #[must_use]
     pub(super) fn narrowed(self, narrow: impl FnOnce(&mut SpecFields)) -> Self {
         let mut fields = self.0;
@@ -356,7 +362,7 @@ impl JobSpec {
     }
 }
 
-/// As its fields; a derived `into` would copy all of them.
+/// Serializes the fields by reference; a derived `into` would copy all of them.
 impl Serialize for JobSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.fields().serialize(serializer)

@@ -1,7 +1,8 @@
-//! How an instant is written, without going by a format that is read again each time: a listing of a million jobs writes five million
-//! of them, and that was a third of its work.
+//! Fast formatting of instants, without parsing a format string on every call. A listing of a
+//! million jobs writes five million instants, and format strings took a third of its time.
 //!
-//! A [`Stamp`] has its text in itself. What the calendar of four digits does not have (a year after 9999, a leap second) is left to chrono.
+//! A [`Stamp`] holds its text inline. Instants outside of the plain calendar (a year after 9999, a
+//! leap second) are left to chrono.
 
 use std::fmt::{self, Write};
 
@@ -9,11 +10,11 @@ use chrono::{DateTime, Datelike, NaiveDateTime, SecondsFormat, Timelike, Utc};
 use chrono_tz::Tz;
 use serde::{Serialize, Serializer};
 
-/// More than chrono's longest, `+262142-12-31T23:59:60.999Z`.
+/// The size of the text in bytes: more than chrono's longest, `+262142-12-31T23:59:60.999Z`.
 const MOST_BYTES: usize = 32;
 const SEED_FORMAT: &str = "%d-%m-%Y %H:%M:%S";
 
-/// An instant as a text.
+/// The text of an instant.
 #[derive(Clone, Copy)]
 pub struct Stamp {
     text: [u8; MOST_BYTES],
@@ -21,7 +22,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The instant for machines: RFC 3339 in UTC with milliseconds, `2021-06-20T13:25:28.000Z`.
+    /// Writes the instant for machines: RFC 3339 in UTC with milliseconds,
+    /// `2021-06-20T13:25:28.000Z`.
     pub fn rfc3339(at: DateTime<Utc>) -> Self {
         let wall = at.naive_utc();
         if !is_plain(&wall) {
@@ -42,7 +44,7 @@ impl Stamp {
         stamp
     }
 
-    /// The instant as the seed writes it, `DD-MM-YYYY HH:MM:SS` in the zone.
+    /// Writes the instant in the classic format, `DD-MM-YYYY HH:MM:SS` in the zone.
     pub fn seed(at: DateTime<Utc>, zone: Tz) -> Self {
         let wall = at.with_timezone(&zone).naive_local();
         if !is_plain(&wall) {
@@ -59,9 +61,8 @@ impl Stamp {
         stamp
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
-        // Only ASCII was written.
+        // The buffer holds only ASCII.
         self.text
             .get(..self.length)
             .and_then(|text| std::str::from_utf8(text).ok())
@@ -74,7 +75,7 @@ impl Stamp {
 
     fn of(text: fmt::Arguments<'_>) -> Self {
         let mut stamp = Self::empty();
-        // It has room for all that chrono can write.
+        // The buffer is large enough for everything that chrono can write.
         let _fits = stamp.write_fmt(text);
         stamp
     }
@@ -103,12 +104,12 @@ impl Stamp {
     }
 }
 
-/// Whether it has a year of four digits, and no leap second.
+/// Checks for a year from 0 to 9999 and no leap second.
 fn is_plain(wall: &NaiveDateTime) -> bool {
     (0..=9_999).contains(&wall.year()) && wall.nanosecond() < 1_000_000_000
 }
 
-/// The last digit of this number.
+/// Returns the last decimal digit as ASCII.
 fn digit(number: u32) -> u8 {
     b"0123456789"[(number % 10) as usize]
 }
@@ -149,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_instant_is_written_as_chrono_writes_it(
+        fn instants_match_chronos_format(
             millis in prop_oneof![0_i64..4_102_444_800_000, -70_000_000_000_000_i64..260_000_000_000_000],
             zone in prop::sample::select(vec![Tz::UTC, Tz::Europe__Berlin, Tz::Asia__Kathmandu, Tz::America__St_Johns]),
         ) {
@@ -158,9 +159,9 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_calendar_and_a_leap_second_are_written_as_chrono_writes_them() {
+    fn calendar_ends_and_leap_second_match_chrono() {
         let leap = "2016-12-31T23:59:60.250Z".parse().expect("a leap second");
-        // A zone has no time of its own beyond the very ends.
+        // Chrono has no zone's local time at the very ends of its calendar.
         let day = TimeDelta::days(1);
         for at in [DateTime::<Utc>::MIN_UTC + day, DateTime::<Utc>::MAX_UTC - day, leap] {
             as_chrono_writes_it(at, Tz::Asia__Kathmandu);

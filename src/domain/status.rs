@@ -1,22 +1,23 @@
-//! The words for what a job is, why, and where it is shown: the same in JSON, on the command line and in the store.
+//! The words for a job's status, reason and map: the same in JSON, on the command line and in the
+//! store.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One of the seed's three maps.
+/// A map in which `GET /jobs` shows jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Map {
-    /// Waiting.
+    /// Jobs that wait for their due time, a slot, the engine or a retry.
     Scheduled,
-    /// Somewhere between the claim and the result.
+    /// Jobs between the claim and the result.
     Running,
-    /// Over.
+    /// Jobs that are over.
     History,
 }
 
 impl Map {
-    /// The key of this map in `GET /jobs`.
+    /// Returns the key of this map in `GET /jobs`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
@@ -33,15 +34,15 @@ macro_rules! words {
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
 
         impl $name {
-            /// Every one of them.
+            /// Every value, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The word for it in JSON, on the command line and in the store.
+            /// Returns the word for the value in JSON, on the command line and in the store.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
 
-            /// The one that this word names.
+            /// Returns the value for this word; `None` for an unknown word.
             pub fn from_word(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)* _ => None }
             }
@@ -56,59 +57,57 @@ macro_rules! words {
 }
 
 words! {
-    /// The word for a state; what the API calls `status`.
+    /// The word for a job's state; the API calls it `status`.
     Status {
-        /// Waiting for its due time.
         Scheduled = "scheduled",
-        /// Due, waiting for a slot or the engine.
+        /// Due, and waiting for a slot or the engine.
         Queued = "queued",
-        /// Waiting for its next attempt.
         Retrying = "retrying",
-        /// The image is on its way.
+        /// The image is being pulled.
         Pulling = "pulling",
         /// The container is being created or started.
         Starting = "starting",
-        /// The container runs.
+        /// The container's process runs.
         Running = "running",
-        /// Asked to stop.
+        /// A stop was requested.
         Stopping = "stopping",
-        /// Exit code 0.
+        /// The process ended with exit code 0.
         Succeeded = "succeeded",
-        /// Anything else that is certain.
+        /// Any other end that is certain.
         Failed = "failed",
-        /// Ran past its timeout.
+        /// Stopped because it ran past its timeout.
         TimedOut = "timed_out",
-        /// Stopped by request.
+        /// Stopped by a caller's request.
         Stopped = "stopped",
-        /// Taken off the schedule.
+        /// Taken off the schedule before it ran.
         Canceled = "canceled",
-        /// Its start deadline passed.
+        /// Not started before its start deadline, or its tick was missed.
         Missed = "missed",
-        /// Cannot be established.
+        /// Ended without evidence of whether or how it ran.
         Unknown = "unknown",
     }
 }
 
 words! {
-    /// Why a job waits, failed, or is not known: the code beside the sentence.
+    /// The reason for a wait, a failure or an unknown end: the code beside the sentence.
     Reason {
         /// The process ended with a code other than 0.
         ExitNonzero = "exit_nonzero",
-        /// The kernel's out-of-memory killer ended it.
+        /// The kernel's out-of-memory killer ended the process.
         OomKilled = "oom_killed",
-        /// A signal that we did not send ended it.
+        /// The process was ended by a signal that we did not send.
         Signaled = "signaled",
         /// The image is neither on the engine nor in its registry.
         ImageNotFound = "image_not_found",
-        /// The registry refused us.
+        /// The registry denied access to the image.
         PullDenied = "pull_denied",
-        /// The pull broke off.
+        /// The pull failed midway.
         PullFailed = "pull_failed",
         /// The engine refuses the spec.
         InvalidSpec = "invalid_spec",
-        /// A secret or an env file cannot be had.
+        /// A secret or an env file is missing or unreadable.
         SecretMissing = "secret_missing",
-        /// The command is not in the image, or may not run.
+        /// The command is not in the image, or is not executable.
         CommandNotFound = "command_not_found",
         /// The engine could not create the container.
         CreateFailed = "create_failed",
@@ -116,47 +115,47 @@ words! {
         StartFailed = "start_failed",
         /// The engine restarted and killed the container.
         EngineRestarted = "engine_restarted",
-        /// The container is gone, and with it the evidence.
+        /// The container is gone, and the evidence with it.
         ContainerRemoved = "container_removed",
-        /// Somebody else started the container again, and with that the evidence is gone.
+        /// Somebody else started the container again, which destroyed the evidence.
         StartedAgain = "started_again",
-        /// It cannot be told whether the container was started.
+        /// No evidence shows whether the container was started.
         StartAmbiguous = "start_ambiguous",
-        /// It may have run while this store was a backup.
+        /// The job may have run after the restored backup was made.
         Restored = "restored",
-        /// It ran past its `timeout`.
+        /// The process ran past the job's `timeout`.
         Timeout = "timeout",
-        /// Its start deadline passed.
+        /// The job was not started before its start deadline.
         DeadlinePassed = "deadline_passed",
-        /// The run of its schedule before it is not over.
+        /// The previous run of the same schedule is not over.
         Overlap = "overlap",
-        /// An earlier tick of its schedule is due and has not begun.
+        /// An earlier tick of the same schedule is due and has not begun.
         StillWaiting = "still_waiting",
-        /// As many ticks of its schedule wait as may.
+        /// The schedule has the largest allowed number of waiting ticks.
         Backlog = "backlog",
-        /// Its schedule is paused.
+        /// The job's schedule is paused.
         Paused = "paused",
-        /// Its schedule has run as often as it may.
+        /// The schedule has reached its limit of runs.
         Limit = "limit",
-        /// Its schedule was changed.
+        /// The job's schedule was changed.
         ScheduleChanged = "schedule_changed",
-        /// Its schedule was deleted.
+        /// The job's schedule was deleted.
         ScheduleDeleted = "schedule_deleted",
-        /// A later tick's job stands for it.
+        /// The tick is covered by a later tick's job.
         CaughtUp = "caught_up",
-        /// Its tick was missed for longer than its schedule catches up.
+        /// The tick was missed by longer than the schedule's catch-up window.
         OutsideWindow = "outside_window",
-        /// Its tick was missed, and its schedule does not catch up.
+        /// The tick was missed, and the schedule does not catch up.
         NotCaughtUp = "not_caught_up",
-        /// The policy does not allow it.
+        /// The policy forbids the job.
         PolicyDenied = "policy_denied",
-        /// Its name is neither a definition nor an image.
+        /// The job's name is neither a definition nor an image.
         NoSuchJob = "no_such_job",
-        /// All slots are taken.
+        /// All slots are in use.
         NoSlot = "no_slot",
-        /// As many jobs of its queue run as may.
+        /// The queue has its largest allowed number of running jobs.
         QueueFull = "queue_full",
-        /// As many jobs of its name run as may.
+        /// The name has its largest allowed number of running jobs.
         MaxParallel = "max_parallel",
         /// The engine does not answer.
         EngineUnreachable = "engine_unreachable",
@@ -166,7 +165,7 @@ words! {
 }
 
 impl Status {
-    /// The map that jobs of this status are in.
+    /// Returns the map in which jobs of this status are shown.
     pub const fn map(self) -> Map {
         match self {
             Self::Scheduled | Self::Queued | Self::Retrying => Map::Scheduled,
@@ -182,34 +181,35 @@ impl Status {
     }
 }
 
-/// The verdict on a job that is over.
+/// The outcome of a job that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Exit code 0.
+    /// The process ended with exit code 0.
     Succeeded,
-    /// Anything else that is certain.
+    /// Any other end that is certain.
     Failed,
-    /// It ran past its `timeout` and was stopped.
+    /// The process ran past the job's `timeout` and was stopped.
     TimedOut,
-    /// It was stopped by request.
+    /// The job was stopped by a caller's request.
     Stopped,
-    /// It was taken off the schedule before it ran.
+    /// The job was taken off the schedule before it ran.
     Canceled,
-    /// Its start deadline passed.
+    /// The job was not started before its start deadline, or its tick was missed.
     Missed,
-    /// Whether or how it ran cannot be established.
+    /// No evidence shows whether or how the job ran.
     Unknown,
 }
 
 impl Outcome {
-    /// What `serde` fills in before `State::from_parts` sets the outcome that the status says.
+    /// Returns the value that `serde` fills in before `State::from_parts` sets the outcome from the
+    /// status.
     pub(super) fn placeholder() -> Self {
         Self::Unknown
     }
 }
 
 impl Outcome {
-    /// The status of a job that ended so.
+    /// Returns the status of a job with this outcome.
     pub const fn status(self) -> Status {
         match self {
             Self::Succeeded => Status::Succeeded,

@@ -1,11 +1,12 @@
-//! The one function that moves a job.
+//! The one function that moves a job from state to state.
 //!
-//! `job.on(event, now)` gives the job as it is after the event, or refuses. It returns no list of effects,
-//! because an effect that is only in memory is lost in a crash: what to do next is derived from the new state
-//! by [`protocol::step`](super::protocol::step), after a restart just as in normal life.
+//! `job.on(event, now)` returns the job as it is after the event, or refuses the event. The
+//! function returns no list of effects, because a crash loses effects that exist only in memory.
+//! [`protocol::step`](super::protocol::step) derives the next action from the new state instead,
+//! after a restart just as in normal operation.
 //!
-//! Every pair of state and event is either named here or refused; a refusal is a value, for the same event may
-//! well arrive twice or too late.
+//! Every pair of state and event is either named here or refused. A refusal is a value, because the
+//! same event may arrive twice or too late.
 
 use std::time::Duration;
 
@@ -19,91 +20,90 @@ use super::job::{
 };
 use super::spec::JobSpec;
 
-/// What can happen to a job.
+/// An event in the life of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// It is due and has to wait.
+    /// The job is due and has to wait for this reason.
     Queue(Reason),
-    /// It is due and is held back by this, for this reason.
+    /// The job is due and waits in this group, for this reason.
     Hold(Reason, Hold),
-    /// It is due and is given a slot. A name that was not resolved before comes with its spec.
+    /// The job is due and gets a slot. The spec comes along if the name was not resolved before.
     Claim(Option<Box<JobSpec>>),
-    /// It is taken off the schedule.
+    /// The job is taken off the schedule.
     Cancel,
-    /// It shall be due at another time.
+    /// The job's due time moves to this instant.
     Reschedule(Timestamp),
-    /// Its start deadline passed before it was started.
+    /// The start deadline passed before the job was started.
     MissDeadline,
-    /// By its schedule's rules it is not run.
+    /// The rules of the job's schedule forbid this run.
     Skip(Failure),
-    /// It can never be started, and no container was made.
+    /// The job can never be started, and no container was made.
     Reject(Failure),
-    /// The image is not on the engine: it is being fetched.
+    /// The image is not on the engine, and a pull begins.
     Pull,
-    /// The image is there.
+    /// The image is on the engine.
     Pulled,
-    /// This container is about to be started.
+    /// The driver is about to start this container.
     Intend(ContainerId),
-    /// The container that was meant to be started never ran and never will.
+    /// The container in the intent never ran and never will.
     NeverStarted,
-    /// The container runs.
+    /// The container's process runs.
     Started(Run),
-    /// The process ended.
     Exited(Ending),
     /// The attempt failed before its process ran.
     Failed(Failure),
-    /// It cannot be established whether or how it ran.
+    /// No evidence is left that shows whether or how the attempt ran.
     Lost(Failure),
-    /// A container of this attempt is on the engine, of which this store, a restored backup, did not know. It may have
-    /// been started.
+    /// The engine has a container of this attempt that this store, a restored backup, didn't know.
+    /// The container may have been started.
     Adopt(Attempt, ContainerId),
-    /// This attempt may have run while this store was a backup, and nothing of it is left.
+    /// The attempt may have run after the backup in this store was made. No trace of it is left.
     MayHaveRun(Attempt, Failure),
-    /// It shall stop, and is killed after this grace. Where it is asked to stop already, the kill only comes nearer.
+    /// The job shall stop, and is killed after this grace. If a stop was requested before, the kill
+    /// can only come sooner.
     Stop(StopCause, Duration),
 }
 
-/// A reason and its sentence.
+/// The reason for a failure, as a code and as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The code.
+    /// The code for programs.
     pub reason: Reason,
-    /// The sentence for a person.
+    /// The sentence for people.
     pub error: String,
 }
 
 /// A run that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// What ran.
     pub run: Run,
-    /// How its process ended.
+    /// The exit of the run's process.
     pub exit: Exit,
-    /// Whether it was the engine's restart that ended it.
+    /// True if the engine's restart ended the run.
     pub by_engine_restart: bool,
-    /// Whether this process saw it run after a stop was asked for, and called the engine to stop it.
+    /// True if this process saw the run active after a stop was requested, and called the engine to
+    /// stop it.
     pub stop_was_called: bool,
 }
 
-/// Said when an event does not fit the state: nothing has changed.
+/// The error for an event that does not fit the state. The job is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a job that is {status} cannot take the event {event}")]
 pub struct Refused {
-    /// The status it is in.
+    /// The status of the job.
     pub status: super::job::Status,
-    /// The event's name.
+    /// The name of the event.
     pub event: &'static str,
 }
 
 impl Failure {
-    /// A failure with this code and sentence.
     pub fn new(reason: Reason, error: impl Into<String>) -> Self {
         Self { reason, error: error.into() }
     }
 }
 
 impl Event {
-    /// The event's name, for logs.
+    /// Returns the name of the event for logs.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Queue(_) => "queue",
@@ -130,10 +130,10 @@ impl Event {
 }
 
 impl Job {
-    /// The job as it is after `event`, at `now`.
+    /// Returns the job as it is after `event` at `now`.
     ///
     /// # Errors
-    /// [`Refused`] when the event does not fit the state; the job is as it was.
+    /// [`Refused`] if the event does not fit the state; the job is unchanged.
     pub fn on(&self, event: Event, now: Timestamp) -> Result<Self, Refused> {
         let refused = Refused { status: self.state.status(), event: event.name() };
         let mut next = self.clone();
@@ -154,7 +154,7 @@ impl Job {
             Event::Cancel if self.is_waiting() => over(Outcome::Canceled, now, None),
             Event::Reschedule(due_at) if self.is_waiting() => {
                 next.due_at = due_at;
-                // What became of the attempt before a retry stays to be seen.
+                // A rescheduled retry keeps the outcome of its last attempt visible.
                 if matches!(self.state, State::Queued(_)) {
                     State::Scheduled
                 } else {
@@ -212,13 +212,13 @@ impl Job {
         matches!(self.state, State::Scheduled | State::Queued(_) | State::Retrying(_))
     }
 
-    /// Claimed, and certainly not started yet.
+    /// Checks whether the job is claimed and certainly not started yet.
     fn is_claimed(&self) -> bool {
         matches!(self.state, State::Pulling | State::Starting(None))
     }
 
-    /// The first attempt of which nothing is known here, if there can be one: a later one, or the present one that was
-    /// claimed and not yet meant to be started.
+    /// Returns the first attempt that this store knows nothing about: the present one if it is
+    /// claimed and has no intent yet, else the next one. `None` if no such attempt can exist.
     pub fn first_unknown_attempt(&self) -> Option<Attempt> {
         match &self.state {
             State::Pulling | State::Starting(None) => Some(self.attempt),
@@ -270,7 +270,8 @@ impl Job {
             {
                 Some(stopped(stopping.why, now, Some(ending)))
             }
-            // Its own end, but who asked for a stop wants no further attempt.
+            // The process ended by itself, but a caller who requested a stop wants no further
+            // attempt.
             State::Stopping(Stopping { why: StopCause::Request, .. }) => {
                 Some(match verdict(&ending) {
                     None => ended(Outcome::Succeeded, now, None, Some(ending)),
@@ -312,7 +313,7 @@ impl Job {
         }
     }
 
-    /// An end keeps what was known of the run.
+    /// Adds the known run to an end; returns any other state unchanged.
     fn with_run(&self, state: State) -> State {
         match state {
             State::Ended(end) => State::Ended(End { run: self.state.run().cloned(), ..end }),
@@ -336,7 +337,8 @@ impl Job {
         }
     }
 
-    /// The next attempt, if the job's `retry` has one left for this failure; else the end.
+    /// Returns the next attempt's state if the job's `retry` has an attempt left for this failure,
+    /// else the end.
     fn retry_or(
         &self,
         outcome: Outcome,
@@ -362,9 +364,12 @@ impl Job {
         }
     }
 
-    /// The wait before the next attempt: the job's delay, doubled with every attempt up to six minutes, spread
-    /// by up to a tenth so that jobs that failed together do not all come back together. The spread is a hash
-    /// of job and attempt: the same job waits the same time in every replay.
+    /// Returns the wait before the next attempt: the job's delay, doubled with every attempt up to
+    /// six minutes. A first delay above six minutes stays as it is.
+    ///
+    /// A spread of up to a tenth is added, so that jobs that failed together don't all retry
+    /// together. The spread is a hash of job and attempt, so the same job waits the same time in
+    /// every replay.
     fn retry_delay(&self) -> chrono::Duration {
         const LONGEST: Duration = Duration::from_secs(6 * 60);
         let first = self.spec.retry().delay();
@@ -379,7 +384,7 @@ impl Job {
     }
 }
 
-/// Why this ending is a failure, or `None` where it is a success.
+/// Returns the failure that this ending amounts to; `None` for a success.
 fn verdict(ending: &Ending) -> Option<Failure> {
     let Exit { code, oom_killed, .. } = ending.exit;
     if ending.by_engine_restart {
@@ -421,7 +426,7 @@ fn ended(
     State::Ended(End { outcome, at, reason, error, run, exit })
 }
 
-/// What was skipped because nobody was there in time is missed; the rest was taken off by a rule.
+/// Returns `Missed` for a skip because nobody was there in time, `Canceled` for a skip by a rule.
 fn outcome_of_skip(reason: Reason) -> Outcome {
     match reason {
         Reason::OutsideWindow | Reason::NotCaughtUp => Outcome::Missed,
@@ -429,7 +434,7 @@ fn outcome_of_skip(reason: Reason) -> Outcome {
     }
 }
 
-/// The end of a job that was asked to stop. A timeout outranks retries.
+/// Returns the end of a job that was asked to stop. A timeout outranks retries.
 fn stopped(why: StopCause, now: Timestamp, ending: Option<Ending>) -> State {
     match why {
         StopCause::Request => ended(Outcome::Stopped, now, None, ending),

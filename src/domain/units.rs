@@ -1,11 +1,13 @@
 //! Sizes and durations as people write them: `64MiB`, `1h 30m`.
 //!
-//! Sizes mean what they mean to Docker: `64m`, `64MB` and `64MiB` are all 64 · 1024 · 1024 bytes. The usual
-//! crates read `64m` as 64,000,000, hence a parser of our own. Durations are humantime's, read part by part,
-//! because it would take `1M` for a month, `1 30m` for 130 minutes, and panics on some sums near its limits.
+//! Sizes follow Docker: `64m`, `64MB` and `64MiB` are all 64 · 1024 · 1024 bytes. The usual crates
+//! read `64m` as 64,000,000, so this module has its own parser. Durations are read part by part
+//! with humantime. Given the whole text, humantime takes `1M` for a month and `1 30m` for 130
+//! minutes, and panics on some sums near its limits.
 //!
-//! Refused, each with a sentence that says what would be right: what is negative, has no unit where one is
-//! needed, counts in months or years, or is larger than an engine (sizes) or a calendar (durations) can hold.
+//! The parsers refuse negative values, a missing unit of time, months and years. They also refuse
+//! sizes that an engine cannot hold and durations that a calendar cannot hold. Each error is a
+//! sentence that names a valid value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use humantime::DurationError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A size in bytes, at most `i64::MAX`, which is what engines can be told.
+/// A size in bytes, at most `i64::MAX`, the largest that engines accept.
 ///
 /// ```
 /// use tidetable::domain::units::Bytes;
@@ -27,7 +29,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(u64);
 
-/// A duration; what is read from text is at most 100 years long.
+/// A duration. A duration that is read from text is at most 100 years long.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,18 +43,19 @@ pub struct Bytes(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(Duration);
 
-/// Why a text is no size or no duration. Each variant holds the text, escaped and cut: safe to show and to log.
+/// The error for a text that is no size or no duration. Each variant holds the text, escaped and
+/// cut, so it is safe to show and to log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// The text is not a number with an optional unit of size.
     #[error("`{0}` is not a size: write one such as `64MiB`, `1.5g` or `1024` (bytes)")]
     NotASize(String),
-    /// The size is more than `i64::MAX` bytes.
+    /// The size is more than `i64::MAX` bytes, or has too many digits to compute.
     #[error(
         "`{0}` is too large or has too many digits: write a size below 8192PiB, such as `64MiB`"
     )]
     TooLarge(String),
-    /// The size is a fraction in bytes, or too small a fraction of its unit to be one byte.
+    /// The size is a fraction of bytes, or less than one byte but not 0.
     #[error(
         "`{0}` asks for part of a byte: write whole bytes or a larger unit, such as `1024` or `1.5g`"
     )]
@@ -60,24 +63,26 @@ pub enum UnitError {
     /// The size or the duration starts with a minus.
     #[error("`{0}` is negative: write it without the minus")]
     Negative(String),
-    /// The text is not a row of numbers with units.
+    /// The text is not a list of numbers with units.
     #[error("`{0}` is not a duration: write one such as `30s`, `1h 30m` or `5 minutes`")]
     NotADuration(String),
-    /// A number in the duration (second field), mostly the only one, has no unit.
+    /// A number in the duration has no unit. The second field holds the number.
     #[error("`{0}` lacks a unit: write `{1}s` for seconds, `{1}m` for minutes or `{1}h` for hours")]
     NoUnit(String, String),
-    /// A unit in the duration (second field) is not one we know.
+    /// A unit in the duration is unknown. The second field holds the unit.
     #[error(
         "`{0}` has the unknown unit `{1}`: use `ms`, `s`, `m`, `h`, `d` or `w`, as in `1h 30m`"
     )]
     UnknownUnit(String, String),
-    /// A unit in the duration (second field) means months or years, as humantime's `M` does.
+    /// A unit in the duration means months or years, as humantime's `M` does. The second field
+    /// holds the unit.
     #[error(
         "`{0}` counts in months or years (`{1}`), which vary in length: write weeks or days, such as `4w` or \
          `30d`, or a small `m` for minutes"
     )]
     CalendarUnit(String, String),
-    /// A fraction in the duration is no whole number of seconds (of hours and above) or nanoseconds (below).
+    /// A fraction in the duration is no whole number of seconds (for hours and longer units) or
+    /// nanoseconds (for shorter ones).
     #[error(
         "`{0}` has a fraction that does not come out even: write smaller units, such as `1h 20m`"
     )]
@@ -87,27 +92,27 @@ pub enum UnitError {
     TooLong(String),
 }
 
-/// What engines take: their sizes are signed.
+/// The largest size that engines accept: their sizes are signed.
 const LARGEST_BYTES: u64 = i64::MAX as u64;
 
-/// 100 years of 365.25 days: longer is a slip of the pen, and far from what the calendar overflows on.
+/// 100 years of 365.25 days. A longer duration is a typing error. The limit is far below the
+/// overflow of the calendar.
 const LONGEST_SPAN: Duration = Duration::from_secs(36_525 * SECONDS_PER_DAY);
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// How much of a caller's text an error shows, in characters.
+/// The number of characters of a caller's text that an error shows.
 const SHOWN_CHARS: usize = 40;
 
 /// The units of size, each 1024 times the one before.
 const SIZE_UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 impl Bytes {
-    /// The size in bytes.
     pub const fn as_u64(self) -> u64 {
         self.0
     }
 
-    /// The size in bytes, as engines take it.
+    /// Returns the size in bytes as the signed number that engines take.
     pub const fn as_i64(self) -> i64 {
         self.0.cast_signed() // never negative: see LARGEST_BYTES
     }
@@ -116,7 +121,7 @@ impl Bytes {
 impl TryFrom<u64> for Bytes {
     type Error = UnitError;
 
-    /// Refuses more than `i64::MAX`.
+    /// Refuses more than `i64::MAX` bytes.
     fn try_from(bytes: u64) -> Result<Self, UnitError> {
         match bytes <= LARGEST_BYTES {
             true => Ok(Self(bytes)),
@@ -128,8 +133,9 @@ impl TryFrom<u64> for Bytes {
 impl FromStr for Bytes {
     type Err = UnitError;
 
-    /// Reads `64MiB`, `64m`, `64 MB`, `1.5g`, `1024`, `1024b`, in any case. A fraction that is no whole number
-    /// of bytes is rounded down, as Docker does, but never to 0, which would mean "no limit".
+    /// Reads `64MiB`, `64m`, `64 MB`, `1.5g`, `1024`, `1024b`, in any case. A fraction that gives
+    /// no whole number of bytes is rounded down, as Docker does. The result is never rounded to 0,
+    /// which would mean "no limit".
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let text = text.trim();
         if is_negative(text) {
@@ -154,7 +160,7 @@ impl FromStr for Bytes {
 }
 
 impl fmt::Display for Bytes {
-    /// In the largest unit that is exact: `64MiB`, `1536KiB`, `1000B`.
+    /// Writes the largest unit that is exact: `64MiB`, `1536KiB`, `1000B`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let power = match self.0 {
             0 => 0,
@@ -165,14 +171,13 @@ impl fmt::Display for Bytes {
 }
 
 impl Span {
-    /// The duration.
     pub const fn as_duration(self) -> Duration {
         self.0
     }
 }
 
 impl From<Duration> for Span {
-    /// For durations of our own making; the limit of 100 years is for what callers write.
+    /// Accepts any length. The limit of 100 years applies only to durations that callers write.
     fn from(duration: Duration) -> Self {
         Self(duration)
     }
@@ -181,8 +186,8 @@ impl From<Duration> for Span {
 impl FromStr for Span {
     type Err = UnitError;
 
-    /// Reads `30s`, `1h 30m`, `1h30m`, `5 minutes`, `1.5h`, `2w`, `500ms`. Units of one letter are small
-    /// letters; longer ones may have any case.
+    /// Reads `30s`, `1h 30m`, `1h30m`, `5 minutes`, `1.5h`, `2w`, `500ms`. Units of one letter are
+    /// lower case; longer units may have any case.
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let text = text.trim();
         if text.is_empty() {
@@ -207,8 +212,9 @@ impl FromStr for Span {
 }
 
 impl fmt::Display for Span {
-    /// As humantime writes it (`1h 30m`, `2days 5s`), except that days are not gathered into its months and
-    /// years, which could not be read back: `45days`, not `1month 14days 13h 26m 24s`.
+    /// Writes the duration as humantime does (`1h 30m`, `2days 5s`), but with days instead of its
+    /// months and years: `45days`, not `1month 14days 13h 26m 24s`. The parser could not read the
+    /// latter back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let days = self.0.as_secs() / SECONDS_PER_DAY;
         let rest = Duration::new(self.0.as_secs() % SECONDS_PER_DAY, self.0.subsec_nanos());
@@ -231,7 +237,7 @@ impl Serialize for Bytes {
 }
 
 impl<'de> Deserialize<'de> for Bytes {
-    /// From text, or from a whole number of bytes.
+    /// Reads text or a whole number of bytes.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(BytesVisitor)
     }
@@ -244,7 +250,7 @@ impl Serialize for Span {
 }
 
 impl<'de> Deserialize<'de> for Span {
-    /// From text only: a bare number does not say what it counts.
+    /// Reads text only, because a bare number has no unit.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SpanVisitor)
     }
@@ -289,8 +295,8 @@ impl de::Visitor<'_> for SpanVisitor {
     }
 }
 
-/// A caller's text fit to be quoted in a message: what does not print is escaped, and what is more than about
-/// 40 characters is cut.
+/// Returns a caller's text fit to be quoted in a message: unprintable characters are escaped, and
+/// the text is cut after about 40 characters.
 pub(crate) fn shown(text: &str) -> String {
     let mut out = String::new();
     let mut room = SHOWN_CHARS;
@@ -308,12 +314,13 @@ pub(crate) fn shown(text: &str) -> String {
     out
 }
 
-/// Whether the text starts with a minus, the typographic one included.
+/// Checks whether the text starts with a minus, the typographic one included.
 pub(crate) fn is_negative(text: &str) -> bool {
     text.starts_with(['-', '−'])
 }
 
-/// One part of a duration, such as `1.5` and `h`. `rest` is what follows it, `text` the whole for messages.
+/// Returns the length of one part of a duration, such as `1.5` and `h`. `rest` is the text after
+/// the part; `text` is the whole, for messages.
 fn duration_of(number: &str, unit: &str, rest: &str, text: &str) -> Result<Duration, UnitError> {
     let value = shown(text);
     let Some((whole, fraction)) = halves_of(number) else {
@@ -336,7 +343,8 @@ fn duration_of(number: &str, unit: &str, rest: &str, text: &str) -> Result<Durat
     let part_of = |number: &str| humantime::parse_duration(&format!("{number}{name}"));
     part_of(number).map_err(|error| match error {
         DurationError::UnknownUnit { .. } => UnitError::UnknownUnit(value, shown(unit)),
-        // One error for two causes: whether the whole part alone is fine tells them apart.
+        // humantime reports NumberOverflow for two causes. If the whole part parses alone, the
+        // fraction is uneven; otherwise the number is too large.
         DurationError::NumberOverflow if !fraction.is_empty() && part_of(whole).is_ok() => {
             UnitError::Uneven(value)
         }
@@ -347,13 +355,14 @@ fn duration_of(number: &str, unit: &str, rest: &str, text: &str) -> Result<Durat
     })
 }
 
-/// The units that have no fixed length, by humantime's names and some that people try.
+/// Checks for a unit without a fixed length: humantime's names, and some others that people try.
 fn is_calendar_unit(unit: &str) -> bool {
     matches!(unit, "M" | "mo" | "mos" | "mon" | "month" | "months")
         || matches!(unit, "y" | "Y" | "yr" | "yrs" | "year" | "years")
 }
 
-/// How many bytes a unit is, in any case: `""` and `b`, `m` and `mb` and `mib` …
+/// Returns the number of bytes in a unit, in any case: `""` and `b`, `m` and `mb` and `mib` …
+/// `None` means an unknown unit.
 fn size_factor(unit: &str) -> Option<u64> {
     let is_named = |name: &&str| {
         let names = [*name, &name.replace('i', ""), &name[..1]];
@@ -366,14 +375,16 @@ fn size_factor(unit: &str) -> Option<u64> {
     Some(1 << (10 * power))
 }
 
-/// `whole.fraction` units in bytes, rounded down; `None` where the digits are too many to multiply.
+/// Returns `whole.fraction` times `factor` in bytes, rounded down. `None` means too many digits to
+/// multiply.
 fn multiply(whole: &str, fraction: &str, factor: u64) -> Option<u64> {
     let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
     u64::try_from(digits.checked_mul(u128::from(factor))? / scale).ok()
 }
 
-/// Splits `1.5` into `1` and `5`, and `1` into `1` and nothing; `None` where digits are missing.
+/// Splits `1.5` into `1` and `5`, and `1` into `1` and nothing. `None` means that digits are
+/// missing.
 fn halves_of(number: &str) -> Option<(&str, &str)> {
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match number.split_once('.') {
@@ -431,7 +442,7 @@ mod tests {
     #[case("1PiB", 1 << 50)]
     #[case("007k", 7 * KIB)]
     #[case("9223372036854775807", i64::MAX as u64)]
-    fn a_size_means_what_it_means_to_docker(#[case] text: &str, #[case] expected: u64) {
+    fn size_means_the_same_as_to_docker(#[case] text: &str, #[case] expected: u64) {
         assert_eq!(bytes(text).unwrap().as_u64(), expected);
     }
 
@@ -456,11 +467,11 @@ mod tests {
     #[case("−1", "Negative")]
     #[case("1.5", "PartOfAByte")]
     #[case("1.0b", "PartOfAByte")]
-    #[case("0.0001k", "PartOfAByte")] // as 0 it would mean "no limit"
+    #[case("0.0001k", "PartOfAByte")] // 0 would mean "no limit"
     #[case("9223372036854775808", "TooLarge")]
     #[case("8192p", "TooLarge")]
     #[case("99999999999999999999999999999999999999999g", "TooLarge")]
-    fn what_is_no_size_is_refused_with_its_reason(#[case] text: &str, #[case] expected: &str) {
+    fn invalid_size_is_refused_with_its_reason(#[case] text: &str, #[case] expected: &str) {
         let refusal = format!("{:?}", bytes(text).unwrap_err());
         assert!(refusal.starts_with(expected), "{text}: {refusal}");
     }
@@ -472,12 +483,12 @@ mod tests {
     #[case(64 * MIB, "64MiB")]
     #[case(3 * GIB / 2, "1536MiB")]
     #[case(1 << 60, "1024PiB")]
-    fn a_size_is_displayed_in_the_largest_exact_unit(#[case] size: u64, #[case] expected: &str) {
+    fn size_is_displayed_in_largest_exact_unit(#[case] size: u64, #[case] expected: &str) {
         assert_eq!(Bytes::try_from(size).unwrap().to_string(), expected);
     }
 
     #[test]
-    fn a_size_in_json_is_text_or_a_whole_number_of_bytes() {
+    fn json_size_is_text_or_whole_bytes() {
         let read = serde_json::from_str::<Bytes>;
         assert_eq!(read(r#""64m""#).unwrap(), read("67108864").unwrap());
         assert_eq!(serde_json::to_string(&read("67108864").unwrap()).unwrap(), r#""64MiB""#);
@@ -505,7 +516,7 @@ mod tests {
     #[case(" 0.25s\t", 250)]
     #[case("1s 1s", 2_000)]
     #[case("36525d", 3_155_760_000_000)]
-    fn a_duration_is_read_in_words(#[case] text: &str, #[case] millis: u64) {
+    fn duration_is_read_from_numbers_with_units(#[case] text: &str, #[case] millis: u64) {
         assert_eq!(span(text).unwrap().as_duration(), Duration::from_millis(millis));
     }
 
@@ -540,7 +551,7 @@ mod tests {
     #[case("99999999999999999999s", "TooLong")]
     #[case("99999999999999999999.5h", "TooLong")]
     #[case("18446744073709551615s 1000000000ns", "TooLong")] // humantime 2.4.0 panics on this one
-    fn what_is_no_duration_is_refused_with_its_reason(#[case] text: &str, #[case] expected: &str) {
+    fn invalid_duration_is_refused_with_its_reason(#[case] text: &str, #[case] expected: &str) {
         let refusal = format!("{:?}", span(text).unwrap_err());
         assert!(refusal.starts_with(expected), "{text}: {refusal}");
     }
@@ -551,7 +562,7 @@ mod tests {
     #[case("90", "write `90s` for seconds")]
     #[case("5 fortnights", "unknown unit `fortnights`")]
     #[case("1\u{1b}[31m", "`1\\u{1b}[31m` is not a duration")]
-    fn a_refusal_says_what_would_be_right(#[case] text: &str, #[case] part: &str) {
+    fn error_names_a_valid_value(#[case] text: &str, #[case] part: &str) {
         let refusal = span(text).unwrap_err().to_string();
         assert!(refusal.contains(part), "{refusal}");
     }
@@ -562,12 +573,12 @@ mod tests {
     #[case(172_805_250, "2days 5s 250ms")]
     #[case(86_400_000, "1day")]
     #[case(3_888_000_000, "45days")] // 1month 14days 13h 26m 24s to humantime
-    fn a_duration_is_displayed_without_months(#[case] millis: u64, #[case] expected: &str) {
+    fn duration_is_displayed_without_months(#[case] millis: u64, #[case] expected: &str) {
         assert_eq!(Span::from(Duration::from_millis(millis)).to_string(), expected);
     }
 
     #[test]
-    fn a_duration_in_json_is_text_and_a_number_is_refused() {
+    fn json_duration_is_text_and_never_a_number() {
         let read = serde_json::from_str::<Span>;
         assert_eq!(serde_json::to_string(&read(r#""90m""#).unwrap()).unwrap(), r#""1h 30m""#);
         for wrong in ["90", "-90", "1.5", "null"] {
@@ -579,31 +590,31 @@ mod tests {
     #[rstest]
     #[case("plain 'text' \"here\"", "plain 'text' \"here\"")]
     #[case("a\u{0}b\r\n\u{202e}", "a\\0b\\r\\n\\u{202e}")]
-    fn a_quoted_text_never_holds_what_does_not_print(#[case] text: &str, #[case] expected: &str) {
+    fn quoted_text_is_always_printable(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(shown(text), expected);
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_the_parsers_panic(text in ".*") {
+        fn parsers_never_panic_on_any_text(text in ".*") {
             let _ = (bytes(&text), span(&text));
         }
 
         #[test]
-        fn no_row_of_numbers_and_units_makes_the_parsers_panic(
+        fn parsers_never_panic_on_numbers_with_units(
             text in "([0-9]{0,22}(\\.[0-9]{0,22})?[ \\t]?(ns|us|µs|ms|s|m|M|h|d|w|y|mib|g|p)?[ -]?){0,4}"
         ) {
             let _ = (bytes(&text), span(&text));
         }
 
         #[test]
-        fn a_displayed_size_reads_back_as_itself(size in 0..=LARGEST_BYTES, shift in 0..63) {
+        fn displayed_size_round_trips(size in 0..=LARGEST_BYTES, shift in 0..63) {
             let size = Bytes::try_from(size >> shift).unwrap();
             prop_assert_eq!(bytes(&size.to_string()), Ok(size));
         }
 
         #[test]
-        fn a_displayed_duration_reads_back_as_itself(
+        fn displayed_duration_round_trips(
             secs in 0..LONGEST_SPAN.as_secs(), nanos in 0..1_000_000_000_u32, shift in 0..32
         ) {
             let given = Span::from(Duration::new(secs >> shift, nanos));
@@ -611,7 +622,7 @@ mod tests {
         }
 
         #[test]
-        fn a_refusal_is_one_short_printable_line(text in "\\PC{0,90}|(?s).{0,90}") {
+        fn error_is_one_short_printable_line(text in "\\PC{0,90}|(?s).{0,90}") {
             for refusal in [bytes(&text).err(), span(&text).err()].into_iter().flatten() {
                 let refusal = refusal.to_string();
                 prop_assert!(!refusal.contains(char::is_control));

@@ -1,5 +1,5 @@
-//! The parts of a spec that people write in more than one way: a command as one text or as a list, an
-//! environment as a map or as `K=V` lines.
+//! Parts of a spec with more than one written form. A command is one text or a list; an environment
+//! is a map or a list of `K=V` entries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,22 +15,23 @@ use super::units::shown;
 #[serde(transparent)]
 pub struct Words(pub Vec<String>);
 
-/// Paths: a list, or one.
+/// Paths: a list, or one path as a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Paths(pub Vec<String>);
 
-/// Environment variables.
+/// Environment variables: a map, or a list of `NAME=value`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Env(pub BTreeMap<String, String>);
 
-/// Labels.
+/// Labels: a map, or a list of `NAME=value`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Labels(pub BTreeMap<String, String>);
 
-/// Said when a text cannot be read as a command or an entry.
+/// The error for a text that is no command or no entry. Each variant holds the text, escaped and
+/// cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadWords {
     /// A quote was opened and not closed.
@@ -38,19 +39,19 @@ pub enum BadWords {
         "`{0}` has a quote that is not closed: write it like in a shell, `sh -c 'echo hi'`, or as a list"
     )]
     Quote(String),
-    /// There is a NUL, which no process can be given.
+    /// The text has a NUL, which no process can receive.
     #[error("`{0}` holds a NUL character, which no process can be given")]
     Nul(String),
-    /// An entry has no name.
+    /// An entry has no name, or a name with `=`.
     #[error("`{0}` has no name before its `=`: write it as `NAME=value`")]
     NoName(String),
 }
 
 impl Words {
-    /// The words of one text, split like a shell does; no variables, no globs.
+    /// Splits one text into words like a shell does, without variables and globs.
     ///
     /// # Errors
-    /// [`BadWords::Quote`] when a quote stays open.
+    /// [`BadWords::Quote`] when a quote stays open, [`BadWords::Nul`] when a word has a NUL.
     pub fn split(text: &str) -> Result<Self, BadWords> {
         let words = shell_words::split(text).map_err(|_| BadWords::Quote(shown(text)))?;
         Self::checked(words)
@@ -64,10 +65,10 @@ impl Words {
     }
 }
 
-/// `NAME=value` as a pair; a name alone has the value "".
+/// Splits `NAME=value` into a pair. A name alone has the value "".
 ///
 /// # Errors
-/// [`BadWords::NoName`] when nothing is before the `=`.
+/// [`BadWords::NoName`] when nothing is before the `=`, [`BadWords::Nul`] when the text has a NUL.
 pub fn entry(text: &str) -> Result<(String, String), BadWords> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     checked_entry(name, value)
@@ -83,11 +84,12 @@ pub(super) fn checked_entry(name: &str, value: &str) -> Result<(String, String),
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// The variables of an env file, as `docker run --env-file` reads one: a `NAME=value` a line, taken as it is written;
-/// empty lines and those that begin with `#` are left out.
+/// Reads the variables of an env file like `docker run --env-file`: one `NAME=value` a line, taken
+/// as written. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// The number of the first line that is none of these; what is on it may be nobody's business.
+/// The number of the first invalid line, counted from 1. The content of the line may be
+/// confidential, so it is not returned.
 pub fn env_file(text: &str) -> Result<Vec<(String, String)>, usize> {
     let mut all = Vec::new();
     for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
@@ -116,7 +118,8 @@ pub(super) enum MapOrList {
     List(Vec<String>),
 }
 
-/// Reads either as it comes. (serde's `untagged` keeps a copy of it, and tries one after the other: for each job that is read.)
+/// Reads either form directly. serde's `untagged` would copy the value and try one form after the
+/// other, for each job that is read.
 impl<'de> Deserialize<'de> for TextOrList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
@@ -202,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_a_list_or_a_text_split_like_a_shell_does() {
+    fn command_is_a_list_or_shell_like_text() {
         let read = |json: &str| serde_json::from_str::<Words>(json).map(|w| w.0);
         assert_eq!(read(r#"["sh","-c","exit 7"]"#).ok(), read(r#""sh -c 'exit 7'""#).ok());
         assert_eq!(read(r#""""#).ok(), Some(vec![]));
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_env_file_is_read_as_it_is_written() {
+    fn env_file_values_are_read_as_written() {
         let read =
             env_file("# ours\n\nA=1\n  B=two words = \"2\" # all of it\r\nC=\n").expect("is right");
         let pairs: Vec<_> =
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_is_a_map_or_a_list_of_entries() {
+    fn environment_is_a_map_or_entry_list() {
         let read = |json: &str| serde_json::from_str::<Env>(json).map(|e| e.0);
         assert_eq!(read(r#"{"K":"V=W"}"#).ok(), read(r#"["K=V=W"]"#).ok());
         assert_eq!(read(r#"["K"]"#).ok(), read(r#"{"K":""}"#).ok());

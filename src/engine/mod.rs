@@ -1,16 +1,18 @@
-//! What runs containers: the seam between the scheduler and Docker, Podman, or the simulated engine.
+//! The seam between the scheduler and the engines that run containers: Docker, Podman, or the
+//! simulated engine.
 //!
-//! The seam's grain is one step that cannot be taken back at a time (create, start, remove), because what is
-//! intended has to be on disk between them. Every call may be repeated, except [`Engine::start`]: starting a
-//! container that has exited runs it again, so it is called once for each intent that was written down.
+//! The seam offers one irreversible step per call (create, start, remove), because the intent has
+//! to be on disk between two steps. Every call may be repeated except [`Engine::start`]. Starting
+//! an exited container runs it again, so `start` is called once for each intent on disk.
 //!
-//! An answer is one of three things, and the difference is what the promise rests on: it was done; it was refused
-//! ([`EngineError::Refused`], [`EngineError::Conflict`], [`EngineError::NotFound`], [`EngineError::NoSuchImage`]); or
-//! *there was no answer* ([`EngineError::NoAnswer`]), which says nothing about the container. A time-out and a cut
-//! connection are the third kind, never the second.
+//! The start guarantee rests on the difference between three answers: the step was done; it was
+//! refused ([`EngineError::Refused`], [`EngineError::Conflict`], [`EngineError::NotFound`],
+//! [`EngineError::NoSuchImage`]); or *there was no answer* ([`EngineError::NoAnswer`]), which says
+//! nothing about the container. A time-out and a broken connection are the third kind, never the
+//! second.
 //!
-//! A new engine is one file here, one arm in the app's `connect_engine`, and one line in the contract suite
-//! (`tests/engine_contract.rs`).
+//! A new engine needs one file here, one arm in the app's `connect_engine`, and one line in the
+//! contract suite (`tests/engine_contract.rs`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,23 +36,25 @@ use crate::domain::spec::JobSpec;
 pub mod docker;
 pub mod simulated;
 
-/// The longest that one engine call may take before it counts as unanswered (`start` and `create` under a herd take
-/// seconds; a daemon that needs longer than this is better asked again). Pull, stop and log streams have their own.
+/// The time after which an engine call counts as unanswered. `start` and `create` take seconds when
+/// many run at once. A daemon that needs longer than this is better called again. Pull, stop and
+/// log streams have their own limits.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Something that runs containers.
+/// An engine that runs containers.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// Which engine this is. Called at first, and after every gap.
+    /// Returns the identity, version and capabilities of the engine. Called at first, and after
+    /// every gap in the connection.
     async fn describe(&self) -> Result<Description, EngineError>;
 
-    /// Whether there is a network of this name.
+    /// Checks whether a network of this name exists.
     async fn has_network(&self, name: &str) -> Result<bool, EngineError>;
 
-    /// Whether this image is on the engine. Nothing is pulled to find out.
+    /// Checks whether this image is on the engine, without pulling it.
     async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError>;
 
-    /// Fetches an image, reporting how far it has come. Answers when the image is there.
+    /// Pulls an image and reports the progress. Returns when the image is on the engine.
     ///
     /// # Errors
     /// `Refused` with `image_not_found`, `pull_denied` or `pull_failed`.
@@ -61,10 +65,11 @@ pub trait Engine: Send + Sync + 'static {
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<(), EngineError>;
 
-    /// Creates a container, and does not start it.
+    /// Creates a container without starting it.
     ///
     /// # Errors
-    /// `Conflict` when the name is taken, `NoSuchImage`, `Refused` with `invalid_spec` or `create_failed`.
+    /// `Conflict` if the name is taken, `NoSuchImage`, `Refused` with `invalid_spec` or
+    /// `create_failed`.
     async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError>;
 
     /// Puts files into a created container, before it is started.
@@ -80,48 +85,51 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts a created container. **Not to be repeated.**
     ///
     /// # Errors
-    /// `Refused` with `command_not_found` or `start_failed`; the container then carries the refusal.
+    /// `Refused` with `command_not_found` or `start_failed`; the container then carries the
+    /// refusal.
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError>;
 
-    /// The container of this id, whatever its name is by now; `None` is the engine's own word that it is gone.
+    /// Returns the container with this id, under any name. `None` means that the engine
+    /// itself says that the container is gone.
     async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError>;
 
-    /// The container that carries these labels, whatever its name is. Of several, the one that came furthest. Costs a
-    /// listing: for when the id is not known.
+    /// Returns the container with these labels, under any name. If several match, returns the
+    /// one that made most progress. Costs a listing: meant for containers with unknown ids.
     async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError>;
 
-    /// The container that has this name: for when `create` says that the name is taken.
+    /// Returns the container with this name. Meant for a `create` that finds the name taken.
     async fn named(&self, name: &ContainerName) -> Result<Option<Container>, EngineError>;
 
-    /// Sends the container's stop signal, and kills it after `grace`. Answers when it has ended. One that does not
-    /// run, or is gone, is no error.
+    /// Sends the container's stop signal, and kills the container after `grace`. Returns when the
+    /// container has ended. A container that does not run, or is gone, is no error.
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError>;
 
     /// Removes a container that does not run, without force, together with its anonymous volumes.
     ///
     /// # Errors
-    /// `Conflict` when it runs. That it is gone already is no error.
+    /// `Conflict` if the container runs. A container that is already gone is no error.
     async fn remove(&self, container: &ContainerId) -> Result<(), EngineError>;
 
-    /// The output of a container, oldest first. With `follow` the stream goes on until the container ends (and may
-    /// then lack a last line that is not terminated: fetch again without `follow`).
+    /// Returns the output of a container, oldest first. With `follow`, the stream continues until
+    /// the container ends. A followed stream may lack a last line without a newline: fetch again
+    /// without `follow`.
     ///
     /// # Errors
-    /// `NotFound`; `Refused` where the engine cannot give the output of this container at all.
+    /// `NotFound`; `Refused` if the engine cannot give the output of this container at all.
     async fn logs(&self, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError>;
 
-    /// All containers that carry this instance's label, in whatever phase.
+    /// Lists all containers with this instance's label, in any phase.
     async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError>;
 
-    /// Hints that something happened to a container of this instance, from now on. The stream ends when the
-    /// connection does. Hints may be lost, doubled or late.
+    /// Streams hints about events of this instance's containers, from now on. The stream ends with
+    /// the connection. Hints may be lost, doubled or late.
     async fn events(
         &self,
         instance: InstanceId,
     ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError>;
 
-    /// What the engine's own event log says of a container since an instant. `NotSeen` only where the log demonstrably
-    /// reaches back to it.
+    /// Queries the engine's own event log about a container since an instant. Answers `NotSeen`
+    /// only if the log demonstrably reaches back to that instant.
     async fn testimony(
         &self,
         container: &ContainerId,
@@ -129,131 +137,125 @@ pub trait Engine: Send + Sync + 'static {
         since: Timestamp,
     ) -> Result<Testimony, EngineError>;
 
-    /// What the engine's own event log has of starts of this instance's containers, and whether it is all since then.
+    /// Returns the starts of this instance's containers in the engine's own event log, and whether
+    /// the log is complete since then.
     async fn started(&self, instance: InstanceId, since: Timestamp)
     -> Result<Started, EngineError>;
 }
 
 impl Listed {
-    /// How far it came: one that runs is before one that ran, and that before one that never did.
+    /// Returns a rank of progress: running above exited, and exited above never started.
     fn progress(&self) -> (bool, bool) {
         (self.running, self.exited)
     }
 }
 
-/// What an engine's log has of one instance's containers.
+/// The starts of one instance's containers in an engine's event log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Started {
-    /// The last attempt of each job that was started, or whose end it has.
+    /// The last attempt of each job whose start or end is in the log.
     pub attempts: HashMap<JobId, Attempt>,
-    /// Whether the log demonstrably reaches back as far as was asked.
+    /// True if the log demonstrably reaches back to the requested instant.
     pub reaches_back: bool,
 }
 
-/// Which engine answers.
+/// The identity and capabilities of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Its own id, the same after a restart.
+    /// The engine's own id; unchanged by a restart.
     pub id: EngineId,
     /// `docker`, `podman` or `simulated`.
     pub kind: &'static str,
-    /// Its version.
     pub version: String,
-    /// What it can do.
     pub abilities: Abilities,
 }
 
-/// All that is needed to create a container.
+/// The data for creating a container.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// Its name.
     pub name: ContainerName,
-    /// Whose it is.
     pub owner: Owner,
-    /// What it is made by, for a label.
+    /// The spec hash, written to a label.
     pub recipe: Recipe,
-    /// The schedule that its job is of, for a label.
+    /// The schedule of the job, written to a label; `None` if the job has no schedule.
     pub schedule: Option<ScheduleName>,
-    /// Its image.
     pub image: ImageRef,
-    /// What it runs.
+    /// The spec of the job.
     pub spec: JobSpec,
-    /// Environment that every container is given, `TIDETABLE_…`.
+    /// The variables that every container gets: `TIDETABLE_…`.
     pub environment: Vec<(String, String)>,
-    /// Further variables, whose values are nobody's business.
+    /// Further variables with confidential values.
     pub secrets: Vec<(String, Secret)>,
 }
 
-/// A secret as a file in [`SECRETS_DIR`](crate::domain::secret::SECRETS_DIR), readable by whoever the process is.
+/// A secret as a file in [`SECRETS_DIR`](crate::domain::secret::SECRETS_DIR), readable by the
+/// process as any user.
 #[derive(Clone, Debug)]
 pub struct SecretFile {
-    /// Its name in that folder.
+    /// The file's name in that folder.
     pub name: String,
-    /// What is in it.
     pub content: Secret,
 }
 
-/// A container as a listing shows it: enough to find its job, not enough to judge it.
+/// A container as a listing shows it: enough to find its job, not enough to judge its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// The engine's id for it.
+    /// The engine's id for the container.
     pub id: ContainerId,
-    /// Its name, without a leading slash.
+    /// The container's name, without a leading slash.
     pub name: String,
-    /// Whose it is, if its labels say so.
+    /// The owner from the labels; `None` if labels are missing or invalid.
     pub owner: Option<Owner>,
-    /// When it was created, to the second.
+    /// The creation time, to the second.
     pub created_at: Timestamp,
-    /// Whether its process runs (or is paused, or restarts).
+    /// True if the process runs (or is paused, or restarts).
     pub running: bool,
-    /// Whether its process ran and has ended.
+    /// True if the process ran and has ended.
     pub exited: bool,
 }
 
-/// A hint that a job's container is worth a look.
+/// A hint that a job's container is worth an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hint {
-    /// The job on its label.
+    /// The job in the container's label.
     pub job: JobId,
 }
 
-/// How far a pull has come.
+/// The progress of a pull.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PullProgress {
-    /// Layers that are there.
+    /// Layers that are complete.
     pub layers_done: u32,
-    /// Layers in all, as far as is known.
+    /// Layers in all, as far as known.
     pub layers: u32,
-    /// Bytes that were fetched.
+    /// Bytes fetched so far.
     pub bytes_done: u64,
-    /// Bytes in all, as far as is known.
+    /// Bytes in all, as far as known.
     pub bytes: u64,
 }
 
-/// A stream of output, oldest first, as many lines at once as there are.
+/// A stream of output, oldest first. Each item has all lines available at that moment.
 pub type LogStream = BoxStream<'static, Result<Lines, EngineError>>;
 
-/// Why a call was not done, or not known to be.
+/// The reason why a call was not done, or is not known to be done.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EngineError {
-    /// No connection, a cut one, or no answer in time. Says nothing about the container.
+    /// No connection, a broken one, or no answer in time. Says nothing about the container.
     #[error("the engine does not answer: {0}")]
     NoAnswer(String),
-    /// There is no such container.
+    /// The engine has no container of this id.
     #[error("the engine has no such container")]
     NotFound,
-    /// The engine does not have the image.
     #[error("the engine does not have the image")]
     NoSuchImage,
-    /// The name is taken, or the container is in the wrong phase for this.
+    /// The name is taken, or the container is in the wrong phase for the call.
     #[error("the engine refuses: {0}")]
     Conflict(String),
-    /// The engine answered, and it will not.
+    /// The engine answered that it will not do the call.
     #[error("{message}")]
     Refused {
-        /// The code.
         reason: Reason,
-        /// The engine's sentence.
+        /// The engine's error message.
         message: String,
     },
 }

@@ -1,8 +1,9 @@
-//! Which of the jobs that could be given a slot are: what their names stand for, what their schedules say (overlap,
-//! `max_runs`), and how much room there is in their queue and under their `max_parallel`.
+//! Admission: decides which jobs may take a slot. Checks the definition, the schedule's rules
+//! (overlap, `max_runs`), and the capacity of the queue and of `max_parallel`.
 //!
-//! It is decided when there is a slot, not before: what runs now is what counts. One round decides for all jobs in turn,
-//! so that two that are due together do not both take the last place. What it asks the store it asks once.
+//! The decision is made when a slot is free and not earlier, because the jobs that run at that
+//! moment count. One round decides jobs one after another, so that two jobs due together do not
+//! both take the last place. A round asks the store each question once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,25 +21,25 @@ use crate::domain::spec::JobSpec;
 use crate::domain::transition::{Event, Failure};
 use crate::store::StoreError;
 
-/// What is to happen to a job that could be given a slot.
+/// The decision about a job that could take a slot.
 pub(super) enum Verdict {
-    /// It is claimed, and runs this.
+    /// Claim the job with this spec.
     Go(Box<JobSpec>),
-    /// It is held back.
+    /// Put the job into this wait group.
     Hold(Reason, Hold),
-    /// It is not to run at all.
+    /// End the job without a run.
     End(Event),
-    /// It waits for a slot.
+    /// Let the job wait for a slot.
     NoSlot,
 }
 
-/// What stands before the limits: a verdict, or what would run, and under which limits.
+/// The decision before limits are counted: either final, or the spec and the limits to count.
 enum Ruling {
     Out(Verdict),
     In(JobSpec, Limits),
 }
 
-/// What one round knows of definitions, schedules and limits that its jobs led to.
+/// The definitions, schedules and limits that one round has read so far.
 pub(super) struct Admissions {
     rules: Arc<Rules>,
     definitions: HashMap<JobName, Option<JobSpec>>,
@@ -49,7 +50,7 @@ pub(super) struct Admissions {
 struct Known {
     record: Option<ScheduleRecord>,
     jobs: Vec<Job>,
-    /// The jobs of its ticks that this round has let go.
+    /// The jobs of the schedule's ticks that this round has admitted.
     gone: HashSet<JobId>,
 }
 
@@ -63,7 +64,7 @@ impl Admissions {
         }
     }
 
-    /// What is to happen to this job. Those that it replaces are asked to stop.
+    /// Decides about this job. Asks the jobs that it replaces to stop.
     pub(super) async fn judge(
         &mut self,
         shared: &Shared,
@@ -82,8 +83,8 @@ impl Admissions {
         Ok(Verdict::Go(Box::new(spec)))
     }
 
-    /// What is to happen to a job for which there is no slot: a tick that has just become due, or waits for its schedule, is
-    /// skipped for a run before it all the same.
+    /// Decides about a job while no slot is free. A new tick, or one that waits for its schedule,
+    /// may still be skipped because of an earlier run.
     pub(super) async fn judge_without_slot(
         &mut self,
         shared: &Shared,
@@ -101,7 +102,7 @@ impl Admissions {
         })
     }
 
-    /// What its deadline, its name, its policy and its schedule say to a job.
+    /// Applies the job's start deadline, definition, policy and schedule.
     async fn rule(
         &mut self,
         shared: &Shared,
@@ -127,7 +128,7 @@ impl Admissions {
         })
     }
 
-    /// How many jobs can go from under each of these holds, as far as can be counted.
+    /// Returns the capacity left for each of these wait groups, as far as it can be counted.
     pub(super) async fn room(
         &mut self,
         shared: &Shared,
@@ -143,7 +144,7 @@ impl Admissions {
             .collect())
     }
 
-    /// What it runs, or why it can never be.
+    /// Returns the spec that the job would run, or the reason it can never run.
     async fn resolve(
         &mut self,
         shared: &Shared,
@@ -183,7 +184,7 @@ impl Admissions {
         self.taken.get(limit).copied().unwrap_or(0)
     }
 
-    /// It is given a slot: for those that come after it in this round, it runs.
+    /// Counts the job as running for the rest of this round.
     fn goes(&mut self, job: &Job, spec: &JobSpec) {
         let queue = spec.fields().queue.clone().map(Limit::Queue);
         for limit in queue.into_iter().chain([Limit::Name(job.name.clone())]) {
@@ -207,7 +208,8 @@ impl Admissions {
             return Ok(BySchedule::Go);
         };
         if !self.schedules.contains_key(&origin.schedule) {
-            // In this order: a failed run that is not among the jobs any more is in the record.
+            // The jobs are read before the record: a failed run that has left the jobs by then is
+            // noted in the record.
             let jobs = shared.store.jobs_of(&origin.schedule).await?;
             let record = shared.store.schedule(&origin.schedule).await?;
             self.schedules
@@ -216,7 +218,7 @@ impl Admissions {
         let Some(known) = self.schedules.get_mut(&origin.schedule) else {
             return Ok(BySchedule::Go);
         };
-        // A schedule that was deleted has no rules for what is left of it.
+        // The remaining jobs of a deleted schedule have no rules.
         let Some(record) = &known.record else { return Ok(BySchedule::Go) };
         if record
             .schedule
@@ -226,7 +228,7 @@ impl Admissions {
             return Ok(BySchedule::Skip(Reason::Limit));
         }
         if record.failed && record.schedule.pauses_on_failure() {
-            // The next look at the schedule pauses it, and takes this job off.
+            // The next check of the schedule pauses it and cancels this job.
             return Ok(BySchedule::Wait);
         }
         let rules = OverlapRules::from(&record.schedule);
@@ -236,7 +238,8 @@ impl Admissions {
             Admission::Go => Ok(BySchedule::Go),
             Admission::Wait => Ok(BySchedule::Wait),
             Admission::Look(begun) => {
-                // One that is claimed a moment early is asked about when it is due.
+                // A job that is judged a moment early is judged again when it is due, and only then
+                // are drivers asked.
                 if job.due_at <= now {
                     begun.into_iter().for_each(|id| shared.ask_whether_alive(id));
                 }
@@ -257,14 +260,15 @@ impl Admissions {
     }
 }
 
-/// What a job's schedule says.
+/// The decision of the job's schedule.
 enum BySchedule {
     Go,
     Wait,
     Skip(Reason),
 }
 
-/// Another attempt of what was begun, and what a caller triggered, is not asked about.
+/// Returns whether this is the first attempt of a tick. Overlap rules do not apply to later
+/// attempts or to jobs that a caller triggered.
 fn is_first_of_a_tick(job: &Job) -> bool {
     job.attempt.0 == 0 && job.origin.as_ref().is_some_and(|origin| origin.nominal.is_some())
 }
@@ -278,13 +282,13 @@ impl Known {
     }
 }
 
-/// Stops a job that is replaced, or takes off its next attempt.
+/// Stops a job that is replaced, or cancels its next attempt.
 async fn stop(shared: &Shared, id: JobId, now: Timestamp) -> Result<(), StoreError> {
     loop {
         let Some(job) = shared.store.get(id).await? else { return Ok(()) };
         let skip = Event::Skip(Failure::new(Reason::Overlap, sentence(Reason::Overlap)));
         if job.state.status() == Status::Stopping {
-            // It is not hurried: nobody has asked for that.
+            // The replacement does not shorten the grace period of a job that is stopping.
             return Ok(());
         }
         let stop = shared.rules().catalog.policy.stop(&job, StopCause::Request, None, now);
@@ -295,7 +299,7 @@ async fn stop(shared: &Shared, id: JobId, now: Timestamp) -> Result<(), StoreErr
                 shared.poke(id);
                 return Ok(());
             }
-            // Its driver came first: it is read again, and asked again.
+            // The job's driver wrote first: read the job and try again.
             Err(StoreError::Outdated) => {}
             Err(failure) => return Err(failure),
         }

@@ -1,9 +1,13 @@
-//! Aim: how much before its due time the `start` of a job is called that is to *begin* when it is due.
+//! Aim: calls `start` early enough that the process is running at the due time, for jobs that ask
+//! for it.
 //!
-//! What is learned is how long this engine takes from the call to a running process, by the engine's own time of the start, and
-//! of that the fastest that was seen, less a margin: a start that is faster still would begin early. It is learned from every job,
-//! for each network by itself (a bridge takes much longer to set up than none), and is forgotten with the process: the first
-//! jobs on a network are started when they are due.
+//! The lead is learned from every job: the time from the call of `start` to the running process, by
+//! the engine's own start time. The fastest start seen counts, less a margin, because a start that
+//! is faster still would begin early.
+//!
+//! Each network has its own figures, since a bridge takes much longer to set up than no network.
+//! The figures are lost when the process ends. The first jobs on a network are started at their due
+//! times.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,15 +18,15 @@ use super::Shared;
 use crate::domain::id::Timestamp;
 use crate::domain::job::Job;
 
-/// The next start may be faster than any before: by how much, as a part of the fastest, and at least, since times are of whole
-/// milliseconds here and there.
+/// The allowance for a start faster than any before: a divisor of the fastest time, and a minimum,
+/// because some times are in whole milliseconds.
 const MARGIN: (i32, TimeDelta) = (8, TimeDelta::milliseconds(2));
-/// How many starts have to be seen before one is aimed by them.
+/// The number of starts to measure before jobs aim.
 const ENOUGH: u32 = 16;
-/// No `start` is called earlier than this before its job is due, however long the engine takes.
+/// The longest lead before a job's due time, however slow the engine is.
 const LONGEST: TimeDelta = TimeDelta::seconds(2);
 
-/// What was seen of starts, for each network.
+/// The measured start times, by network.
 #[derive(Default)]
 pub(super) struct Aims(Mutex<BTreeMap<String, Starts>>);
 
@@ -32,7 +36,7 @@ struct Starts {
 }
 
 impl Aims {
-    /// So long it took from the call of `start` until the process of this job ran.
+    /// Records the time from calling `start` until the job's process was running.
     pub(super) fn saw(&self, job: &Job, took: TimeDelta) {
         let mut starts = self.starts();
         let seen = starts.entry(network(job)).or_insert(Starts { fastest: took, count: 0 });
@@ -40,7 +44,8 @@ impl Aims {
         seen.count = seen.count.saturating_add(1);
     }
 
-    /// How much before it is due the job's `start` is to be called: nothing, unless it aims.
+    /// Returns the time by which `start` is called before the job's due time; zero unless the job
+    /// aims.
     fn lead(&self, job: &Job) -> TimeDelta {
         let fields = job.spec.fields();
         if fields.aim != Some(true) {
@@ -67,7 +72,7 @@ fn network(job: &Job) -> String {
 }
 
 impl Shared {
-    /// When `start` is to be called for this job.
+    /// Returns the time at which `start` is to be called for this job.
     pub(super) fn starts_at(&self, job: &Job) -> Timestamp {
         job.due_at - self.aims.lead(job)
     }

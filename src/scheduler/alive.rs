@@ -1,8 +1,9 @@
-//! Until when a job that was begun is known not to be over: what decisions about overlap rest on.
+//! The time up to which a started job is known to be alive. Overlap decisions rest on it.
 //!
-//! The store calls a job running until its end is recorded, and an end is recorded when somebody looks: after a start of
-//! the server or a gap of the engine that may be long after it. So each driver notes when it last saw its job alive. Who
-//! needs to know of a later moment asks, and is woken when the driver has looked.
+//! The store calls a job running until its end is recorded, and an end is recorded only when a
+//! driver inspects the container. After a restart of the server or an outage of the engine that may
+//! be long after the end. So each driver notes when it last saw its job alive. A decision that
+//! needs a later time asks the driver, and is made again after the driver has inspected.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -10,17 +11,17 @@ use super::Shared;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map};
 
-/// The last moment at which a driver's job was seen not to be over.
+/// The last time at which a driver saw its job alive (not over).
 pub(super) struct Alive {
     /// Milliseconds since 1970; [`NEVER`] or [`ALWAYS`].
     seen_at: AtomicI64,
-    /// Whether somebody waits for the next look.
+    /// True while a decision waits for the next inspect.
     asked: AtomicBool,
 }
 
-/// Nobody has looked yet.
+/// The driver has not inspected yet.
 const NEVER: i64 = i64::MIN;
-/// This process has not called `start`, so nothing can have ended.
+/// No `start` was called by this process, so nothing can have ended.
 const ALWAYS: i64 = i64::MAX;
 
 impl Default for Alive {
@@ -35,12 +36,12 @@ impl Alive {
         self.seen_at.store(ALWAYS, Ordering::SeqCst);
     }
 
-    /// Forgets what was seen: `start` is about to be called.
+    /// Forgets the last time, because `start` is about to be called.
     pub(super) fn is_about_to_start(&self) {
         self.seen_at.store(NEVER, Ordering::SeqCst);
     }
 
-    /// Notes a look that began at `at` and found the job not to be over.
+    /// Notes an inspect that began at `at` and found the job alive.
     fn saw(&self, at: Timestamp) {
         self.seen_at.store(at.timestamp_millis(), Ordering::SeqCst);
     }
@@ -51,16 +52,17 @@ impl Alive {
 }
 
 impl Shared {
-    /// Whether a job that is not over as stored is known not to have been over at `since`.
+    /// Returns whether a job that is not over in the store is known to have been alive at `since`.
     pub(super) fn was_alive(&self, job: &Job, since: Timestamp) -> bool {
-        // Between two attempts nothing runs that could have ended.
+        // Between two attempts no container runs, so nothing can have ended.
         job.map() != Map::Running
             || self.seat(job.id).is_some_and(|seat| seat.alive.was_seen_since(since))
     }
 
-    /// Has the job's driver look at it. Those that its schedule keeps waiting are looked at again after that.
+    /// Asks the job's driver to inspect. After that, the jobs that the schedule keeps waiting are
+    /// judged again.
     pub(super) fn ask_whether_alive(&self, job: JobId) {
-        // One without a driver gets one with the next sweep.
+        // A job without a driver gets one from the next sweep.
         if let Some(seat) = self.seat(job)
             && !seat.alive.asked.swap(true, Ordering::SeqCst)
         {
@@ -68,7 +70,8 @@ impl Shared {
         }
     }
 
-    /// Notes that a look that began at `at` found this job not to be over, and wakes those who asked.
+    /// Notes that an inspect begun at `at` found this job alive, and has waiting decisions made
+    /// again.
     pub(super) fn saw_alive(&self, job: &Job, alive: &Alive, at: Timestamp) {
         alive.saw(at);
         if alive.asked.swap(false, Ordering::SeqCst)

@@ -1,6 +1,7 @@
-//! What the log says of schedules whose ticks come faster than their jobs can be started.
+//! The log lines about schedules whose ticks come faster than their jobs can be started.
 //!
-//! Each such tick is in the ledger. The log has one line for many, so that a schedule of every second does not fill it.
+//! Each skipped tick is in the ledger. The log has one line for many ticks, so that a schedule that
+//! is due every second does not fill it.
 
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use super::Shared;
 use crate::domain::job::Reason;
 use crate::domain::schedule::ScheduleName;
 
-/// The log has a line about skipped ticks at most this often.
+/// The shortest time between two lines about skipped ticks.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// Ticks that were skipped since the last line.
+/// The ticks skipped since the last line.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     skipped: usize,
@@ -22,7 +23,8 @@ pub(super) struct Backlog {
 }
 
 impl Shared {
-    /// Counts ticks of this schedule that were skipped for this reason, where it says that too many wait.
+    /// Counts skipped ticks of this schedule if `reason` means that too many jobs wait. Logs a line
+    /// if the last one is long enough ago.
     pub(super) fn note_backlog(&self, schedule: &ScheduleName, reason: Reason, ticks: usize) {
         if ticks == 0 || !matches!(reason, Reason::StillWaiting | Reason::Backlog) {
             return;

@@ -1,7 +1,8 @@
-//! What names stand for and what may be asked for.
+//! The catalog: resolves job names to specs, and checks specs against the policy.
 //!
-//! A name is a definition of the config file, else one in the store, else an image, else (for now) nothing: it may be
-//! defined before the job is due. What a name was resolved to is the job's own from then on.
+//! A name is a definition of the config file, else one in the store, else an image. If none of
+//! these matches, the name may still be defined before the job is due. Once resolved, the spec
+//! belongs to the job.
 
 use std::collections::BTreeMap;
 
@@ -15,45 +16,45 @@ use crate::domain::spec::JobSpec;
 use crate::domain::transition::Failure;
 use crate::store::StoreError;
 
-/// How many definitions are named to whoever named none.
+/// The number of definitions listed in the error about an unknown name.
 const NAMES_SHOWN: usize = 8;
 
 /// The definitions, the schedules, the queues and the policy of the config file.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Named templates of the config file.
+    /// Templates of the config file, by name.
     pub definitions: BTreeMap<String, JobSpec>,
-    /// How many jobs of each queue may run at once.
+    /// The limit of running jobs in each queue.
     pub queues: Queues,
-    /// What a caller may ask for.
+    /// Limits on callers' specs.
     pub policy: Policy,
-    /// What nobody may mount.
+    /// Paths that no job may mount.
     pub closed: Closed,
-    /// Where secrets come from.
+    /// Sources of the secrets that the config file declares.
     pub secrets: SecretSources,
     /// Schedules of the config file, each with its zone.
     pub schedules: BTreeMap<ScheduleName, Schedule>,
-    /// Which config file that is.
     pub file: Origin,
 }
 
 /// The config file that a catalog was read from.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// Its path; empty where there is none.
+    /// The path; empty without a config file.
     pub path: String,
-    /// Whether the schedules of other config files are to be this one's.
+    /// True to take over the schedules of other config files.
     pub adopts: bool,
-    /// Whether another server that is up has its schedules.
+    /// True while another running server uses this file's schedules.
     pub is_in_use: bool,
 }
 
 impl Catalog {
-    /// What a job of this name and with these fields of its own would run, where `kept` is the store's definition of that
-    /// name; without an image where the name is neither a definition nor an image.
+    /// Returns the spec that a job of this name with the fields `own` would run. `kept` is the
+    /// store's definition of that name. The spec has no image if the name is neither a definition
+    /// nor an image.
     ///
     /// # Errors
-    /// [`Denied`] when the policy does not allow it.
+    /// [`Denied`] when the policy forbids the spec.
     pub(super) fn resolve(
         &self,
         name: &JobName,
@@ -66,7 +67,8 @@ impl Catalog {
             (None, Some(image)) => own.with_image(image),
             (None, None) => own,
         };
-        // What the operator's own definition says is the operator's word.
+        // The registry rule does not apply to an image from a definition in the config file: the
+        // operator chose it.
         let image = spec.fields().image.as_ref();
         if self
             .definitions
@@ -78,19 +80,19 @@ impl Catalog {
         self.policy.admit(spec, &self.closed, &real_path)
     }
 
-    /// Whether the store may have a say in what this name stands for.
+    /// Returns whether the store's definitions matter for this name.
     pub(super) fn asks_store(&self, name: &JobName, own: &JobSpec) -> bool {
         own.fields().image.is_none() && !self.definitions.contains_key(name.as_str())
     }
 
-    /// Refuses a definition that no job could be admitted with.
+    /// Refuses a definition that the policy would forbid to every job.
     pub(super) fn admit_definition(&self, spec: &JobSpec) -> Result<(), Denied> {
         self.policy.admit_registry(spec.fields().image.as_ref())?;
         self.policy.admit_definition(spec, &self.closed, &real_path)
     }
 }
 
-/// Why a name was not resolved.
+/// The reason a name was not resolved.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Unresolved {
     #[error(transparent)]
@@ -100,8 +102,8 @@ pub(super) enum Unresolved {
 }
 
 impl Shared {
-    /// What a job of this name and with these fields of its own would run; without an image where the name is
-    /// neither a definition nor an image.
+    /// Returns the spec that a job of this name with the fields `own` would run. The spec has no
+    /// image if the name is neither a definition nor an image.
     pub(super) async fn resolve(
         &self,
         catalog: &Catalog,
@@ -115,7 +117,7 @@ impl Shared {
         Ok(catalog.resolve(name, own, kept.as_ref())?)
     }
 
-    /// How a job ends whose name is neither a definition nor an image when it is due.
+    /// Returns the failure of a due job whose name is neither a definition nor an image.
     pub(super) async fn no_such_job(
         &self,
         catalog: &Catalog,
@@ -135,8 +137,9 @@ impl Shared {
     }
 }
 
-/// What a path of this machine really is, symbolic links followed. A path that is not here (the engine may be on
-/// another machine) is taken as it is written. A look at a few directory entries; no file is opened.
+/// Resolves the symbolic links in a path of this machine. Returns `None` for a path that is not
+/// here (the engine may be on another machine), and then the path is taken as written. Reads a few
+/// directory entries and opens no file.
 fn real_path(path: &str) -> Option<String> {
     std::fs::canonicalize(path).ok().map(|real| real.to_string_lossy().into_owned())
 }
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_definition_first_and_an_image_second() {
+    fn a_definition_takes_precedence_over_an_image() {
         let job = resolved("JOB_A", r#"{"env":{"B":"2"}}"#);
         assert_eq!(
             job,
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_in_the_store_is_second_to_the_configs_and_goes_before_an_image() {
+    fn config_definitions_precede_stored_ones_and_images() {
         assert_eq!(
             resolved("JOB_A", "{}").fields().image,
             spec(r#"{"image":"busybox:1"}"#).fields().image
@@ -180,12 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_neither_stays_without_an_image() {
+    fn an_unknown_name_resolves_without_an_image() {
         assert_eq!(resolved("JOB_B", "{}").fields().image, None);
     }
 
     #[test]
-    fn a_job_that_was_resolved_keeps_what_it_was_resolved_to() {
+    fn a_resolved_job_keeps_its_image() {
         assert_eq!(resolved("JOB_A", r#"{"image":"busybox:9"}"#), spec(r#"{"image":"busybox:9"}"#));
     }
 }

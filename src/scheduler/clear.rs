@@ -1,10 +1,14 @@
-//! Clears away what attempts that are over left on the engine: keeps their output, then removes their containers.
+//! Clears away the remains of finished attempts on the engine: keeps their output, then removes
+//! their containers.
 //!
-//! The end of the attempt is on disk before this begins, so nobody waits for it: slot, queue and callers go on, and so does
-//! the job's next attempt. Until output is kept its container stays. The driver hands over what its attempt left; what a
-//! server that died had not cleared away yet the sweep finds. Each attempt has one task at a time ([`Place`]).
+//! The end of the attempt is on disk before clearing begins. So the slot, the queue, callers and
+//! the job's next attempt do not wait for it. A container stays until its output is kept.
 //!
-//! It never gives up: an engine that does not answer and a disk without room are waited for.
+//! The driver hands over the remains of its attempt. The sweep finds the remains that a dead server
+//! had not cleared yet. Each attempt has one task at a time ([`Place`]).
+//!
+//! Clearing never gives up: it waits for an engine that does not answer and for a disk without
+//! space.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,28 +29,28 @@ use crate::engine::{EngineError, LogStream};
 use crate::store::StoreError;
 use crate::store::logs::KeepError;
 
-/// How many attempts' output is read and written at once.
+/// The number of attempts whose output is read and written at once.
 const KEPT_AT_ONCE: usize = 16;
 
-/// What is being cleared away.
+/// The attempts that are being cleared away.
 pub(super) struct Clearings {
     attempts: Mutex<BTreeSet<(JobId, Attempt)>>,
     keeping: Semaphore,
-    /// Whether all that an earlier process left is known.
+    /// True once a sweep has handed over everything that earlier processes left.
     swept: AtomicBool,
 }
 
-/// An attempt that is over, and what it left.
+/// A finished attempt, with its remains.
 pub(super) struct Leftover {
     place: Place,
-    /// Its container, where the id is known.
+    /// The attempt's container; `None` where the id is unknown.
     container: Option<ContainerId>,
     remains: Remains,
     keep_container: bool,
     log_limit: u64,
 }
 
-/// The right to clear an attempt away. It is given back when this is dropped.
+/// The exclusive right to clear an attempt away, returned on drop.
 struct Place {
     clearings: Arc<Clearings>,
     attempt: (JobId, Attempt),
@@ -63,7 +67,7 @@ impl Default for Clearings {
 }
 
 impl Clearings {
-    /// Notes that a sweep has handed over all that it found.
+    /// Notes that a sweep has handed over everything it found.
     pub(super) fn are_known(&self) {
         self.swept.store(true, Ordering::SeqCst);
     }
@@ -85,7 +89,7 @@ impl Drop for Place {
 }
 
 impl Shared {
-    /// Takes on what an attempt of this job left; `None` if it is taken on already, or nothing is left.
+    /// Takes on the remains of an attempt; `None` if that was done already, or nothing is left.
     pub(super) fn left_over(
         &self,
         job: &Job,
@@ -111,16 +115,16 @@ impl Shared {
         })
     }
 
-    /// Returns whether the output of an attempt that is over may still be on the engine alone.
+    /// Returns whether the output of a finished attempt may still be on the engine only.
     pub(super) fn may_be_unkept(&self, job: JobId, attempt: Attempt) -> bool {
-        // A driver hands over before it leaves its seat.
+        // A driver hands over before its handle is removed.
         self.seat(job).is_some()
             || self.clearings.has(job, attempt)
             || !self.clearings.swept.load(Ordering::SeqCst)
     }
 }
 
-/// Clears an attempt away, or stops when the server does: then the next one does it.
+/// Clears an attempt away. Ends early when the server stops; the next process finishes the work.
 pub(super) async fn run(shared: Arc<Shared>, left: Leftover, stop: CancellationToken) {
     let mut task = Task { shared, left, is_kept: false, stop };
     let mut backoff = Backoff::new();
@@ -146,7 +150,7 @@ pub(super) async fn run(shared: Arc<Shared>, left: Leftover, stop: CancellationT
     }
 }
 
-/// The result, unless the server stops first.
+/// Returns the result, or `None` if the server stops first.
 async fn unless_stopped<T>(stop: &CancellationToken, doing: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
@@ -171,7 +175,7 @@ impl Task {
         debug!(job = %self.left.place.attempt.0, step = ?next, "next step");
         match next {
             Clearing::Look => unless_stopped(&stop, self.look()).await.unwrap_or(Ok(())),
-            // It minds the stop itself: a file that was begun is taken back.
+            // Handles the stop itself: a half-written file is taken back.
             Clearing::Keep(container) => self.keep(&container).await,
             Clearing::Remove(container) => {
                 unless_stopped(&stop, self.remove(&container)).await.unwrap_or(Ok(()))
@@ -192,7 +196,7 @@ impl Task {
         Ok(())
     }
 
-    /// Keeps the output, unless a process before this one has.
+    /// Keeps the output, unless an earlier process has done so.
     async fn keep(&mut self, container: &ContainerId) -> Result<(), Setback> {
         let (job, attempt) = self.left.place.attempt;
         if !self.shared.logs.has(job, attempt).await? {
@@ -210,7 +214,7 @@ impl Task {
                 Err(Setback::Engine(
                     error @ (EngineError::Refused { .. } | EngineError::Conflict(_)),
                 )) => {
-                    warn!(%job, %error, "the engine cannot give its output; it is kept as none");
+                    warn!(%job, %error, "the engine cannot give its output; empty output is kept");
                     self.keep_all(stream::empty().boxed()).await?;
                 }
                 Err(other) => return Err(other),
@@ -236,7 +240,7 @@ impl Task {
         }
     }
 
-    /// The same output, which breaks off when the server stops.
+    /// Returns the same output, cut off with an error when the server stops.
     fn until_stopped(&self, output: LogStream) -> LogStream {
         let next = |(mut output, stop): (LogStream, CancellationToken)| async move {
             match unless_stopped(&stop, output.next()).await {
@@ -248,7 +252,7 @@ impl Task {
     }
 
     async fn remove(&mut self, container: &ContainerId) -> Result<(), Setback> {
-        // Nobody waits for it, and others may be starting.
+        // Removal is not urgent, and other containers may be starting.
         self.shared.starting.calm().await;
         match self.shared.engine.remove(container).await {
             Ok(()) | Err(EngineError::NotFound) => {}

@@ -1,9 +1,15 @@
-//! The schedules of the config file: the store's are brought in line with them, before anything is looked at that is due.
+//! The schedules of the config file: syncs the store's config schedules with them before a round
+//! looks at due jobs.
 //!
-//! It may be done as often as one likes: what stands as the file says is not touched, so a restart moves no period and no
-//! generation. What was changed counts from now on; what the file has no more is deleted, but only by that same file: under
-//! another one, or none, or while another server has the file, schedules are set aside. A caller's schedule of a name
-//! that the file declares becomes the file's, as a definition of the file goes before one in the store.
+//! The sync may run any number of times. A schedule that matches the file is not touched, so a
+//! restart changes no period and no generation. A changed schedule takes effect from now on.
+//!
+//! A schedule that the file no longer declares is deleted, but only if the same file declared it.
+//! Under another file, without a file, or while another server uses the file, schedules are set
+//! aside (paused).
+//!
+//! If the file declares a name that a caller's schedule has, that schedule becomes the file's. In
+//! the same way, a definition of the file overrides one in the store.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -18,14 +24,15 @@ use crate::domain::planned::{Change, ScheduleRecord};
 use crate::domain::schedule::{Schedule, ScheduleName};
 use crate::store::StoreError;
 
-/// How many schedules are named to whoever has to know of them.
+/// The number of schedule names that a notice lists.
 const NAMES_SHOWN: usize = 8;
 
 impl Handle {
-    /// Makes the store's schedules of the config file those that it declares. Those of another file are set aside.
+    /// Syncs the store's config schedules with the config file. Sets the schedules of another file
+    /// aside.
     ///
     /// # Errors
-    /// A store that fails; what was done before stays done, and the rest is done by another call.
+    /// A store that fails. Changes made before the failure stay, and another call makes the rest.
     pub(super) async fn bring_in_line(&self, catalog: &Catalog) -> Result<(), StoreError> {
         let Origin { path, adopts, is_in_use } = &catalog.file;
         let mut aside = BTreeSet::new();
@@ -33,7 +40,8 @@ impl Handle {
         loop {
             let page = self.shared.store.declared(after.as_ref(), ROUND).await?;
             let Some(last) = page.last() else { break };
-            // Only where there is any: a start that finds all in line writes nothing.
+            // Called only if there are config schedules: a start that finds all of them in sync
+            // writes nothing.
             if after.is_none() && !path.is_empty() {
                 self.own(path, *adopts, &page).await?;
             }
@@ -66,7 +74,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Schedules of which no file is known become this file's; where it adopts, those of others, too.
+    /// Assigns schedules without a known file to this file. If the file adopts, assigns other
+    /// files' schedules too.
     async fn own(
         &self,
         path: &str,
@@ -125,7 +134,7 @@ impl Handle {
             match self.shared.store.schedule(&name).await? {
                 Some(record) if record.source != Source::Api => {
                     if self.change(record, &Change::Delete).await?.is_some() {
-                        info!(schedule = %name, "deleted: the config file has it no more");
+                        info!(schedule = %name, "deleted: the config file no longer declares it");
                         return Ok(());
                     }
                 }
@@ -162,12 +171,12 @@ impl Handle {
                 break record;
             }
         };
-        info!(schedule = %name, generation = record.generation.0, "as the config file says");
+        info!(schedule = %name, generation = record.generation.0, "synced with the config file");
         self.warn_of_its_job(&record, catalog).await
     }
 
-    /// A job that will not run is worth a word before it is due: here nobody is answered. The engine is not asked, for
-    /// whatever is due would wait for that.
+    /// Warns of a job that would not run as things are: nobody else reports that before it is due.
+    /// Does not ask the engine, because all due jobs would wait for its answer.
     async fn warn_of_its_job(
         &self,
         record: &ScheduleRecord,
@@ -185,12 +194,13 @@ impl Handle {
             Err(Unresolved::Denied(denied)) => denied.to_string(),
             Err(Unresolved::Store(failure)) => return Err(failure),
         };
-        warn!(schedule = %record.name, %why, "its job would not run as things are");
+        warn!(schedule = %record.name, %why, "its job could not run now");
         Ok(())
     }
 
-    /// Refuses a change of what the config file declares. To be asked after the record was read: the file's word is known
-    /// before the store has it, so who reads the file's record finds it here.
+    /// Refuses a change of a schedule that the config file declares. Call it after reading the
+    /// record. New rules are known here before the sync writes them to the store. So a caller that
+    /// read the file's record is refused.
     pub(super) fn is_not_declared(&self, name: &ScheduleName) -> Result<(), ScheduleError> {
         match self.shared.rules().catalog.schedules.contains_key(name) {
             true => Err(ScheduleError::InConfig),

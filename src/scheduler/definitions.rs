@@ -1,4 +1,5 @@
-//! Definitions as callers see them: those of the config file, which are changed there, and those in the store.
+//! Definitions as callers see them: the config file's, which only the file can change, and the
+//! store's.
 
 use tracing::warn;
 
@@ -10,39 +11,38 @@ use crate::domain::policy::Denied;
 use crate::domain::spec::JobSpec;
 use crate::store::{Definition, Revision, StoreError};
 
-/// How many definitions are read at once.
+/// The number of definitions read per query.
 const PAGE: usize = 100;
 
-/// A definition, and where it is.
+/// A definition, with its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Defined {
-    /// Its name.
     pub name: String,
-    /// What a job of this name runs.
+    /// The spec that a job of this name runs.
     pub spec: JobSpec,
-    /// Which writing it is, and when it was written; `None` for one of the config file.
+    /// The revision and the time of its write; `None` for a definition of the config file.
     pub kept: Option<(Revision, Timestamp)>,
 }
 
-/// Why a definition was not written or removed.
+/// The reason a definition was not written or removed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DefineError {
-    /// The config file has one of this name.
+    /// The config file has a definition of this name.
     #[error("the definition is in the server's config file")]
     InConfig,
-    /// There is none of this name.
+    /// No definition has this name.
     #[error("there is no such definition")]
     NotFound,
-    /// The policy does not allow it to any job.
+    /// The policy would forbid the definition to every job.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// It is not what the caller took it to be, or could not be written down.
+    /// The caller's precondition does not hold, or the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Handle {
-    /// The definition of this name: the config file's, else the store's.
+    /// Returns the definition of this name: the config file's, else the store's.
     ///
     /// # Errors
     /// A store that fails.
@@ -53,7 +53,7 @@ impl Handle {
         Ok(self.shared.store.definition(name).await?.map(Defined::from))
     }
 
-    /// Calls `show` with every definition that a job can be made of.
+    /// Calls `show` with every definition that a job can use.
     ///
     /// # Errors
     /// A store that fails.
@@ -78,8 +78,8 @@ impl Handle {
         }
     }
 
-    /// Writes a definition, in place of the one of that name. Jobs that were accepted have their copy of it; those whose
-    /// name stood for nothing find it when they are due.
+    /// Writes a definition, replacing one of the same name. Accepted jobs keep their copy of the
+    /// old one. Jobs whose name was undefined get the new one when they are due.
     ///
     /// # Errors
     /// [`DefineError`]; then nothing was changed.
@@ -95,7 +95,7 @@ impl Handle {
         Ok(self.shared.store.define(name, spec, expected, self.now()).await?)
     }
 
-    /// A warning where the image of a definition may be mistyped.
+    /// Returns a warning if the image of a definition may be mistyped.
     pub async fn doubt_definition(&self, name: &JobName, spec: &JobSpec) -> Option<String> {
         self.shared
             .doubt(spec)
@@ -103,7 +103,7 @@ impl Handle {
             .inspect(|why| warn!(definition = %name, %why, "an image may be mistyped"))
     }
 
-    /// Removes a definition. Jobs that were accepted have their copy of it.
+    /// Removes a definition. Accepted jobs keep their copy.
     ///
     /// # Errors
     /// [`DefineError`]; then nothing was changed.

@@ -1,9 +1,11 @@
-//! The dispatcher: asks the store what is due, and gives it slots.
+//! The dispatcher: asks the store for due jobs and gives them slots.
 //!
-//! It keeps no list of its own: what waits is in the store, in the order in which it is to go (priority, due time,
-//! id). A round claims as many as there are slots, writes down why the others wait, and says when the next one is due.
-//! It owns the drivers: it starts one per claimed job, and waits for all of them. It owns what clears away after them, too
-//! (`clear`): that takes no slot.
+//! The dispatcher keeps no list of its own. Waiting jobs are in the store, in the order in which
+//! they will start: priority, due time, id. A round claims as many jobs as there are slots, records
+//! why the others wait, and returns the time until the next round.
+//!
+//! The dispatcher owns the drivers: it starts one per claimed job and waits for all of them. It
+//! also owns the tasks that clear away after them (`clear`), which take no slot.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeSet, HashSet};
@@ -29,7 +31,7 @@ use crate::domain::spec::JobSpec;
 use crate::domain::transition::Event;
 use crate::store::StoreError;
 
-/// Dispatches until told to stop, then waits for the drivers.
+/// Dispatches until `stop` is cancelled, then waits for the drivers.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     found: mpsc::Receiver<Found>,
@@ -39,7 +41,8 @@ pub(super) async fn run(
     let mut dispatcher = Dispatcher { shared, drivers, clearing, stride: 0, in_line: None, stop };
     restore::run(shared, &dispatcher.stop).await;
     dispatcher.adopt_all().await;
-    // Not before: what another server has staged since a backup is found there.
+    // The stager starts after the restore, which examines containers that another server staged
+    // since the backup.
     let mut stager = JoinSet::new();
     stager.spawn(stage::run(shared.clone(), dispatcher.stop.clone()));
     dispatcher.run(found).await;
@@ -54,9 +57,9 @@ struct Dispatcher<'a> {
     shared: &'a Arc<Shared>,
     drivers: JoinSet<Option<Leftover>>,
     clearing: JoinSet<()>,
-    /// How many more of the queue are looked at than there are slots.
+    /// The number of queued jobs that a round reads beyond the number of slots.
     stride: usize,
-    /// The rules with which the store's schedules are in line.
+    /// The rules to which the store's config schedules were last synced.
     in_line: Option<Arc<Rules>>,
     stop: CancellationToken,
 }
@@ -64,12 +67,12 @@ struct Dispatcher<'a> {
 impl Dispatcher<'_> {
     async fn run(&mut self, mut found: mpsc::Receiver<Found>) {
         while !self.stop.is_cancelled() {
-            // First: what is on disk later than a round's look at it has to wake the next.
+            // Reset first: a job stored after this round's read has to cause another round.
             self.shared.rests_until.store(i64::MAX, Ordering::SeqCst);
             let nap = self.round().await.unwrap_or_else(|failure| {
-                // The store has told the log, once.
+                // The store has logged this error itself, once.
                 if !matches!(failure, StoreError::Gone(_)) {
-                    error!(error = %failure, "what is due can be neither read nor moved on; trying again");
+                    error!(error = %failure, "cannot read or update the due jobs; trying again");
                 }
                 self.shared.holds().read_again();
                 LONGEST_NAP
@@ -92,21 +95,22 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Every job that was claimed when the last process ended gets a driver again. There is no other recovery.
+    /// Gives a driver to every job that was claimed when the last process ended. There is no other
+    /// recovery.
     async fn adopt_all(&mut self) {
         let mut backoff = super::Backoff::new();
         while !self.stop.is_cancelled() {
             match self.shared.store.active().await {
                 Ok(jobs) => return jobs.into_iter().for_each(|job| self.drive(job, None)),
                 Err(failure) => {
-                    error!(error = %failure, "the store cannot be asked what runs; trying again")
+                    error!(error = %failure, "cannot read the running jobs; trying again")
                 }
             }
             backoff.pause().await;
         }
     }
 
-    /// One look at what is due. Gives the time until it is worth looking again.
+    /// Runs one round over the due jobs. Returns the time until the next round is worthwhile.
     async fn round(&mut self) -> Result<Duration, StoreError> {
         let rules = self.shared.rules();
         if !self.in_line.as_ref().is_some_and(|known| Arc::ptr_eq(known, &rules)) {
@@ -114,7 +118,7 @@ impl Dispatcher<'_> {
             self.in_line = Some(rules.clone());
         }
         let now = self.shared.clock.now();
-        // First: what was missed is not to be started before that is known.
+        // Schedules come first: a missed tick must be decided before its job could start.
         let next_look = schedules::look(self.shared, now).await?;
         self.miss_deadlines(now).await?;
         let (due, soon) = self.due(now).await?;
@@ -125,7 +129,8 @@ impl Dispatcher<'_> {
         let mut is_unfinished = full_round;
         match self.obstacle() {
             Some(reason) => self.queue(due, reason, now).await?,
-            // A herd is queued first: only all of it together shows who goes first.
+            // More jobs than one round reads are queued first: only all of them together show the
+            // right order.
             None if full_round => self.queue(due, Reason::NoSlot, now).await?,
             None => is_unfinished = self.fill_slots(&rules, due, soon, now).await?,
         }
@@ -134,11 +139,12 @@ impl Dispatcher<'_> {
         }
         let next_due = self.shared.store.next_due().await?;
         let aimed = self.shared.aimed().into_iter().map(|(starts_at, _)| starts_at);
-        // A moment early, if that is still to come; else when it is due.
+        // The next round is `EARLY` before the due or start time if that is still ahead, else at
+        // the due time.
         let early = next_due.into_iter().chain(aimed).map(|at| at - EARLY).filter(|at| *at > now);
         Ok(match next_due.into_iter().chain(next_look).chain(early).min() {
             None => LONGEST_NAP,
-            // The driver of its last attempt is not gone yet.
+            // The driver of this job's last attempt has not ended yet.
             Some(at) if at <= now => BACKOFF.0,
             Some(at) => {
                 (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP)
@@ -146,7 +152,8 @@ impl Dispatcher<'_> {
         })
     }
 
-    /// What is due; and what is to be started in a moment, if only that is left to do for it.
+    /// Returns the due jobs, and the jobs that will be due in a moment whose container is staged
+    /// already.
     async fn due(&self, now: Timestamp) -> Result<(Vec<Job>, Vec<Job>), StoreError> {
         let aimed =
             self.shared.aimed().into_iter().filter(|(starts_at, _)| *starts_at - EARLY <= now);
@@ -159,7 +166,7 @@ impl Dispatcher<'_> {
         Ok((due, soon))
     }
 
-    /// What keeps all jobs from being started.
+    /// Returns the reason if no job can start at all.
     fn obstacle(&self) -> Option<Reason> {
         match &*self.shared.health.look() {
             Health::Up(_) => None,
@@ -168,8 +175,9 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Those that are due now, those that have waited and those that need be held back no longer go by the same order; who
-    /// gets no slot is queued. Whether slots are left though others may be there for them.
+    /// Starts due, queued and released jobs in one order (priority, due time, id) until the slots
+    /// are used, and queues the rest. Returns whether free slots remain and another round is
+    /// worthwhile.
     async fn fill_slots(
         &mut self,
         rules: &Arc<Rules>,
@@ -186,7 +194,8 @@ impl Dispatcher<'_> {
         waiting.sort_by_key(|job| {
             (std::cmp::Reverse(job.spec.fields().priority.unwrap_or(0)), job.due_at, job.id)
         });
-        // The driver of the last attempt may not be gone yet: its end wakes us again.
+        // Skips a job whose last driver has not ended yet: the end of that driver wakes the
+        // dispatcher.
         waiting.retain(|job| self.shared.seat(job.id).is_none());
         let (mut going, mut others, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_news = false;
@@ -199,10 +208,10 @@ impl Dispatcher<'_> {
             match verdict {
                 Verdict::Go(spec) => going.push((job, spec)),
                 Verdict::NoSlot => rest.push(job),
-                // It is asked about again when it is due.
+                // An early job is judged again when it is due.
                 Verdict::End(_) | Verdict::Hold(..) if job.due_at > now => {}
                 Verdict::End(event) => others.push((job, event)),
-                // And with it all that wait for the same.
+                // The job keeps waiting, and so does everything else in its wait group.
                 Verdict::Hold(_, hold) if job.state.hold() == Some(&hold) => {
                     is_news |= open.remove(&hold)
                 }
@@ -223,13 +232,14 @@ impl Dispatcher<'_> {
         let rest =
             rest.into_iter().filter(|job| job.due_at <= now && !queued.contains(&job.id)).collect();
         self.queue(rest, Reason::NoSlot, now).await?;
-        // A herd for a queue that is full is put aside in longer and longer strides.
+        // Jobs for a full queue are moved aside in strides that grow with every round.
         self.stride = if has_room && moved > 0 { (2 * self.stride + 1).min(ROUND) } else { 0 };
         Ok(has_room && (moved > 0 || is_news))
     }
 
-    /// The first of those that wait, as many as there are slots; and of those that are held back, the first where there is
-    /// room. With the holds under which there may be more of them.
+    /// Returns the first queued jobs, as many as there are slots plus the stride, and the first
+    /// jobs of each wait group that has capacity. Also returns the wait groups that may hold more
+    /// such jobs.
     async fn waiting(
         &self,
         slots: usize,
@@ -241,7 +251,7 @@ impl Dispatcher<'_> {
         };
         self.shared.read_holds().await?;
         let to_look_at = self.shared.holds().take();
-        // Without a slot only a schedule can still decide.
+        // Without a slot only a schedule's rules can still decide about a job.
         let (to_look_at, later): (BTreeSet<Hold>, BTreeSet<Hold>) =
             to_look_at.into_iter().partition(|hold| slots > 0 || hold.schedule.is_some());
         self.shared.holds().look_again(later);
@@ -261,7 +271,8 @@ impl Dispatcher<'_> {
         Ok((jobs, open))
     }
 
-    /// Claims these jobs, all in one commit where the store can, and starts the drivers of those that could be written.
+    /// Claims these jobs, all in one commit where the store can, and starts a driver for each job
+    /// that was written.
     async fn claim(
         &mut self,
         jobs: Vec<(Job, Box<JobSpec>)>,
@@ -272,7 +283,7 @@ impl Dispatcher<'_> {
             let event = Event::Claim((*spec != job.spec).then(|| spec.clone()));
             let claimed = this.advance(&job, event, now).await;
             if !matches!(claimed, Ok(Some(_))) {
-                // Others were held back in its favour.
+                // Other jobs were put into a wait group because this one was counted as running.
                 this.shared.let_go(&job, &spec);
             }
             claimed
@@ -321,8 +332,9 @@ impl Dispatcher<'_> {
         advanced.into_iter().try_for_each(|written| written.map(|_| ()))
     }
 
-    /// The job after the event. One that changed meanwhile is looked at again next round; one that cannot be written
-    /// stays as it is, and the round ends there: a disk that is full is not asked again at once.
+    /// Writes the transition and returns the job after `event`. Returns `None` if the job changed
+    /// meanwhile: the next round considers it again. A failed write leaves the job as it is and
+    /// ends the round, so that a full disk is not written to again at once.
     async fn advance(
         &self,
         job: &Job,
@@ -340,7 +352,7 @@ impl Dispatcher<'_> {
     fn drive(&mut self, id: JobId, claimed: Option<Job>) {
         let seat = Arc::new(Seat::default());
         match self.shared.seats().entry(id) {
-            // A sweep may have seen it between its claim and this.
+            // A sweep may have found the job between its claim and this call.
             Entry::Occupied(_) => return,
             Entry::Vacant(place) => place.insert(seat.clone()),
         };
@@ -363,7 +375,7 @@ impl Dispatcher<'_> {
     }
 }
 
-/// Gives up a driver's seat when the driver is gone, however it went.
+/// Removes a driver's handle when the driver ends, even if it panics.
 struct Leave {
     shared: Arc<Shared>,
     id: JobId,
@@ -375,9 +387,12 @@ impl Drop for Leave {
     }
 }
 
-/// What a task gave. One job's may panic without taking the others along; the next sweep finds what it was to do.
+/// Returns the task's result, or `None` if it panicked. A panic in one job's task does not affect
+/// the others; the next sweep takes up its work.
 fn reported<T>(ended: Result<T, tokio::task::JoinError>) -> Option<T> {
     ended
-        .inspect_err(|failure| error!(error = %failure, "a task broke; its job is taken up again by the next sweep"))
+        .inspect_err(
+            |failure| error!(error = %failure, "a task panicked; the next sweep takes up its job"),
+        )
         .ok()
 }

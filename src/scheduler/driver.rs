@@ -1,14 +1,18 @@
-//! A driver takes one job through the start protocol, from its claim until the end of its attempt is on disk.
+//! A driver takes one job through the start protocol, from its claim until the end of its attempt
+//! is on disk.
 //!
-//! It asks [`protocol::step`](crate::domain::protocol::step) what to do, does that one thing, and asks again. What it
-//! holds (the job as last read, the container as last seen, what this process has done) can all be had again: a driver
-//! that finds a job after a crash starts with nothing and goes the same way. A transition is on disk before the next
-//! step is taken.
+//! A driver asks [`protocol::step`](crate::domain::protocol::step) for the next step, does that one
+//! step, and asks again. Each transition is on disk before the next step is taken.
 //!
-//! What its attempt left on the engine it hands over, to be cleared away beside whatever comes next (`clear`).
+//! A driver holds the job as last read, the container as last seen, and the driver memory. All
+//! three can be rebuilt: a driver that takes over a job after a crash starts with nothing and takes
+//! the same steps.
 //!
-//! It never gives up: an engine that does not answer and a disk that refuses are waited for. Only the job's own rules
-//! (deadline, timeout, a stop) end it.
+//! After the attempt the driver hands over the remains, which `clear` removes in parallel with the
+//! job's next attempt.
+//!
+//! A driver never gives up: it waits for an engine that does not answer and for a disk that refuses
+//! writes. Only the job's own rules (start deadline, timeout, a stop) end it.
 
 use std::sync::Arc;
 
@@ -32,7 +36,8 @@ mod steps;
 
 pub(super) use steps::LOG_MARGIN;
 
-/// Drives the job until it is over, or waits for its next attempt, or `stop` is cancelled. Gives what it left.
+/// Drives the job until it is over, waits for its next attempt, or `stop` is cancelled. Returns the
+/// remains of the attempt.
 pub(super) async fn run(
     shared: Arc<Shared>,
     id: JobId,
@@ -40,8 +45,9 @@ pub(super) async fn run(
     seat: Arc<Seat>,
     stop: CancellationToken,
 ) -> Option<Leftover> {
-    // Whoever claimed it just now knows that nothing is on the engine yet, unless it was staged: by this process, or by one
-    // before it, whose containers the first sweep finds. Were it wrong, `create` would conflict.
+    // A fresh claim proves that no container exists yet, unless one was staged by this process or
+    // by an earlier one. The first sweep finds the containers of earlier processes. If the
+    // assumption were wrong, `create` would conflict.
     let made = shared.stage.take(id).await;
     let is_fresh = claimed.is_some() && made.is_none() && shared.is_swept();
     let sight = if is_fresh { Sight::Absent } else { Sight::Unseen };
@@ -70,7 +76,7 @@ pub(super) async fn run(
     driver.run().await
 }
 
-/// The job as it is stored. A store that fails is asked again.
+/// Reads the stored job. A failing store is asked again, with a growing pause.
 async fn read(shared: &Shared, id: JobId) -> Option<Job> {
     let mut backoff = Backoff::new();
     loop {
@@ -83,7 +89,7 @@ async fn read(shared: &Shared, id: JobId) -> Option<Job> {
     }
 }
 
-/// What was read, unless the server stops first.
+/// Returns the job that was read, or `None` if the server stops first.
 async fn unless_stopped(
     stop: &CancellationToken,
     reading: impl Future<Output = Option<Job>>,
@@ -99,27 +105,27 @@ struct Driver {
     shared: Arc<Shared>,
     job: Job,
     sight: Sight,
-    /// The container that was made for this attempt, as far as this process knows.
+    /// The container created for this attempt; `None` if this process knows of none.
     made: Option<ContainerId>,
     hand: Hand,
-    /// When a `start` of this job was last waited for: by this process, or, for all it knows, by one before it.
+    /// The last time at which a `start` of this job may have been in flight. Initially the start of
+    /// this driver, because an earlier process may have called `start` until then.
     unheard_since: Timestamp,
-    /// Whether this process has called the engine to stop the present attempt, which it saw run.
+    /// True once this process has called `stop` for the current attempt, which it saw running.
     stop_was_called: bool,
     witness: Option<fence::Witness>,
-    /// Its place among the creates and starts in flight.
+    /// The permit for a create or start in flight.
     turn: Option<Turn>,
     seat: Arc<Seat>,
     stop: CancellationToken,
 }
 
-/// Why a step was not done.
+/// The reason a step was not done.
 enum Setback {
-    /// The engine or the disk: pause, look again, go on.
+    /// The engine or the disk failed: pause, inspect again, go on.
     Again(String),
-    /// The job was changed by somebody else: read it, go on.
+    /// Something else changed the job: read it, go on.
     Reread,
-    /// The server is stopping.
     Stop,
 }
 
@@ -153,7 +159,7 @@ impl Driver {
             debug!(job = %self.job.id, step = ?next, "next step");
             let taken = self.take(next).await;
             if taken.is_err() {
-                // Whatever it waits for now, others need not.
+                // Releases the permit: the driver waits now, and other jobs can use it.
                 self.turn = None;
             }
             match taken {
@@ -161,7 +167,7 @@ impl Driver {
                 Err(Setback::Stop) => return None,
                 Err(Setback::Reread) => self.reread().await,
                 Err(Setback::Again(why)) => {
-                    warn!(job = %self.job.id, error = %why, "a step was not done; looking again");
+                    warn!(job = %self.job.id, error = %why, "a step was not done; inspecting again");
                     self.sight = Sight::Unseen;
                     self.pause(&mut backoff).await;
                     self.reread().await;
@@ -183,7 +189,6 @@ impl Driver {
         step(&self.job, &self.sight, self.hand)
     }
 
-    /// Does one step.
     async fn take(&mut self, next: Step) -> Result<(), Setback> {
         if next.needs_the_engine() {
             self.engine_is_up().await?;
@@ -203,7 +208,7 @@ impl Driver {
         }
     }
 
-    /// Writes an event down. Only then is the job what it says.
+    /// Writes an event down. The job in memory changes only after the write.
     async fn record(&mut self, event: Event) -> Result<(), Setback> {
         if matches!(event, Event::Lost(_)) {
             self.make_sure_it_is_our_engine().await?;
@@ -212,7 +217,7 @@ impl Driver {
             return self.intend(container).await;
         }
         if matches!(event, Event::Started(_)) && self.is_only_claimed() {
-            warn!(job = %self.job.id, "its container was started by somebody else; it is adopted");
+            warn!(job = %self.job.id, "its container was started by somebody else and is adopted");
         }
         self.write(event).await?;
         self.turn = None;
@@ -220,11 +225,11 @@ impl Driver {
         Ok(())
     }
 
-    /// Writes down that this container is about to be started, when it is its turn and it has all that it needs.
+    /// Writes the intent to start this container, after taking a permit and providing the secrets.
     async fn intend(&mut self, container: ContainerId) -> Result<(), Setback> {
         self.take_turn().await?;
         if self.is_too_late() {
-            // It waited too long for its turn: the next step is to say so.
+            // The deadline passed while waiting for the permit: the next step records that.
             return Ok(());
         }
         if let Some(failure) = self.provide(&container).await? {
@@ -247,7 +252,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Claimed, and certainly not started yet.
+    /// Returns whether the job is claimed and certainly not started yet.
     fn is_only_claimed(&self) -> bool {
         matches!(self.job.state, State::Pulling | State::Starting(None))
     }
@@ -256,7 +261,8 @@ impl Driver {
         self.job.start_deadline().is_some_and(|deadline| deadline < self.shared.clock.now())
     }
 
-    /// That a container is gone is only believed of the engine it was on.
+    /// Checks that the known engine answers. A missing container counts as lost only on the engine
+    /// that held it.
     async fn make_sure_it_is_our_engine(&self) -> Result<(), Setback> {
         let known = self.shared.store.engine().await?;
         let answering = self.shared.engine.describe().await?;
@@ -273,7 +279,8 @@ impl Driver {
         }
     }
 
-    /// Waits until the engine can be worked with; a job that is changed meanwhile is read first.
+    /// Waits until the engine is up. Returns early if the job was changed, and then it is read
+    /// first.
     async fn engine_is_up(&self) -> Result<(), Setback> {
         tokio::select! {
             biased;
@@ -284,16 +291,18 @@ impl Driver {
         }
     }
 
-    /// Ends when the start deadline passes of a job that certainly was not started; else never.
+    /// Waits until the start deadline of a job that certainly was not started. Never returns for
+    /// other jobs.
     async fn until_too_late(&self) {
         match self.job.start_deadline().filter(|_| self.is_only_claimed()) {
             None => std::future::pending().await,
-            // A deadline passes after its last millisecond.
+            // The deadline's last millisecond still counts as in time.
             Some(deadline) => self.until(deadline + TimeDelta::milliseconds(1)).await,
         }
     }
 
-    /// Ends when the wall clock says so, which may be sooner or later than it seemed.
+    /// Waits until the wall clock reaches `instant`, even if the clock is set forward or back
+    /// meanwhile.
     async fn until(&self, instant: Timestamp) {
         loop {
             match (instant - self.shared.clock.now()).to_std() {
@@ -313,7 +322,7 @@ impl Driver {
         }
     }
 
-    /// Reads the job again, and looks at its container again.
+    /// Reads the job again and forgets the observed state of its container.
     async fn reread(&mut self) {
         let id = self.job.id;
         if let Some(job) = unless_stopped(&self.stop, read(&self.shared, id)).await {

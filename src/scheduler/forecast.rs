@@ -1,4 +1,4 @@
-//! What a forecast is made of, read from one moment of the store.
+//! The forecast: reads its data from one snapshot of the store.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ use crate::domain::job::{Job, Map, Status};
 use crate::store::{Filter, MAX_PAGE, Snapshot, StoreError};
 
 impl Handle {
-    /// What will run when over the next hours, and where it piles up, of this moment of the store. It reads no more than
-    /// the jobs and runs that go into it, and the schedules a page at a time.
+    /// Returns the runs expected over the next hours, and where they pile up, as of this snapshot.
+    /// Reads only the jobs and runs that the forecast needs, and the schedules one page at a time.
     ///
     /// # Errors
     /// A store that fails.
@@ -49,7 +49,8 @@ impl Handle {
     }
 }
 
-/// The jobs of a map: as many as a forecast can hold, and one more, so that it knows that there are too many.
+/// Visits the jobs of a map. Stops one job beyond the forecast's limit, so that the forecast
+/// notices that there are too many.
 async fn each(
     snapshot: &mut dyn Snapshot,
     map: Map,

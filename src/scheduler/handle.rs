@@ -1,7 +1,7 @@
-//! What callers do: submit, cancel, stop, wait, and ask how things stand.
+//! The API for callers: submit, cancel, stop, wait, and query the state.
 //!
-//! A call that changes a job writes the change to the store and then pokes whoever drives it. When it answers, what it
-//! says is on disk.
+//! A call that changes a job writes the change to the store, then wakes the job's driver. When the
+//! call returns, the result it reports is on disk.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError};
@@ -23,53 +23,53 @@ use crate::domain::units::Span;
 use crate::engine::PullProgress;
 use crate::store::{Answer, RequestKey, Store, StoreError};
 
-/// How long a caller waits for the engine's word on a job; after that it is accepted without one.
+/// The longest wait for the engine's answer about a job's network. After that the job is accepted
+/// without it.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the answer to a request is kept, to be given again.
+/// The time for which a stored response is replayed to a repeated request.
 const ANSWERS_KEPT: chrono::Duration = chrono::Duration::hours(24);
 
-/// How callers reach the scheduler. Cheap to clone.
+/// The callers' access to the scheduler. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What a caller wants to be run, and when.
+/// A request to run a job at a given time.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// A definition or an image.
+    /// The name of a definition, or an image.
     pub name: JobName,
-    /// Fields of its own, laid over the definition's.
+    /// Fields of the job itself, which override the definition's.
     pub spec: JobSpec,
-    /// When.
     pub due_at: Timestamp,
 }
 
-/// A job that is on disk.
+/// A job that is on disk, or that [`Handle::prepare`] made.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// The job.
     pub job: Job,
-    /// Warnings for the caller: the name stands for nothing yet or may be mistyped, the queue has no limit.
+    /// Warnings for the caller: the name stands for nothing yet or may be mistyped, the queue has
+    /// no limit.
     pub warnings: Vec<String>,
 }
 
-/// Why a job was not accepted.
+/// The reason a job was not accepted.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// The policy does not allow it.
+    /// The policy forbids the job.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// As many jobs wait as the policy allows.
+    /// The policy's `max_waiting` is reached.
     #[error(
         "{0} jobs wait already, and the policy's `max_waiting` is {0}: try again when some of them have run"
     )]
     TooMany(NonZeroUsize),
-    /// It could never be run.
+    /// The job could never run.
     #[error(transparent)]
     Unfit(#[from] BadSpec),
-    /// It could not be written down.
+    /// The store could not write the job.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -83,22 +83,22 @@ impl From<Unresolved> for SubmitError {
     }
 }
 
-/// Why a job was not changed.
+/// The reason a job was not changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ActError {
-    /// There is no such job.
+    /// No job has this id.
     #[error("there is no such job")]
     NotFound,
-    /// It is in a state in which that makes no sense.
+    /// The change makes no sense in the job's state.
     #[error("the job is {0}")]
     Refused(Status),
-    /// The store is a restored backup, and what ran since is still being looked for.
+    /// The store is a restored backup, and the scheduler still looks for jobs that ran since.
     #[error("what ran since the backup is still being looked for")]
     Restoring,
-    /// The policy does not allow it.
+    /// The policy forbids the change.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// It could not be written down.
+    /// The store could not write the change.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -108,47 +108,44 @@ impl Handle {
         Self { shared }
     }
 
-    /// Goes by these rules from now on. Jobs that were accepted keep what they were resolved to; `accept_new_engine` counts
-    /// when an engine is asked who it is.
+    /// Applies these rules from now on. Accepted jobs keep the spec that they were resolved to.
+    /// `accept_new_engine` takes effect when the engine's identity is checked next.
     pub fn follow(&self, rules: Rules) {
         self.shared.starting.resize(rules.settings.max_starting);
         *self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
-        // A queue may have another limit.
+        // A queue may have another limit now.
         self.shared.holds().read_again();
         self.shared.wake.notify_one();
     }
 
-    /// The store, to read.
+    /// Returns the store, for reading.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
     }
 
-    /// The time by the scheduler's clock.
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
 
-    /// What whoever runs the server should know of its config, a sentence each.
+    /// Returns notices for the operator about the config, one sentence each.
     pub fn notices(&self) -> Vec<String> {
         self.shared.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the config says now.
     pub(super) fn rules(&self) -> Arc<Rules> {
         self.shared.rules()
     }
 
-    /// How the connection to the engine stands.
     pub fn health(&self) -> Health {
         self.shared.health.look().clone()
     }
 
-    /// How far the pull for this job has come, while it is `pulling`.
+    /// Returns the progress of the job's image pull while the job is `pulling`.
     pub fn pull_progress(&self, id: JobId) -> Option<PullProgress> {
         self.shared.seat(id)?.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Accepts a job. It is on disk when this answers.
+    /// Accepts a job. The job is on disk when this returns.
     ///
     /// # Errors
     /// [`SubmitError`]; then there is no job.
@@ -160,8 +157,8 @@ impl Handle {
         Ok(accepted)
     }
 
-    /// Accepts a job that was [prepared](Handle::prepare), unless this request was answered in the last day: then there is
-    /// no job, and that answer is given.
+    /// Accepts a job made by [`prepare`](Handle::prepare). If this request was answered in the last
+    /// day, writes no job and returns the stored response.
     ///
     /// # Errors
     /// [`SubmitError`]; then there is no job.
@@ -177,7 +174,7 @@ impl Handle {
         Ok(earlier)
     }
 
-    /// What this request was answered in the last day.
+    /// Returns the stored response to this request, if it was answered in the last day.
     ///
     /// # Errors
     /// A store that fails.
@@ -185,7 +182,7 @@ impl Handle {
         self.shared.store.answer(request, self.now() - ANSWERS_KEPT).await
     }
 
-    /// The job that would be accepted. It is nowhere yet.
+    /// Returns the job that would be accepted, without storing it.
     ///
     /// # Errors
     /// [`SubmitError`].
@@ -206,7 +203,8 @@ impl Handle {
         Ok(Accepted { job, warnings })
     }
 
-    /// Whether a caller may write these fields: whom they notify, and how long a stop may take.
+    /// Checks that the policy lets a caller set these fields: the notification URLs and the stop
+    /// grace period.
     ///
     /// # Errors
     /// [`Denied`].
@@ -216,7 +214,8 @@ impl Handle {
         rules.catalog.policy.admit_notify(own)
     }
 
-    /// What a job of this name and these fields runs, if that is allowed and can be; and what the caller had better know.
+    /// Returns the spec that a job of this name and these fields would run, with warnings for the
+    /// caller. Fails if the policy forbids the job or it could never run.
     pub(super) async fn admit(
         &self,
         name: &JobName,
@@ -242,8 +241,8 @@ impl Handle {
         Ok((spec, warnings))
     }
 
-    /// What can never be run is refused now, and not when it is due. An engine that is away says nothing, and a job for it
-    /// is accepted.
+    /// Refuses a job that could never run now rather than when it is due. While the engine is away,
+    /// jobs are accepted unchecked.
     async fn check(&self, catalog: &Catalog, spec: &JobSpec) -> Result<(), BadSpec> {
         catalog.secrets.check(spec)?;
         let Health::Up(engine) = self.health() else { return Ok(()) };
@@ -274,8 +273,8 @@ impl Handle {
     /// Gives a waiting job another due time.
     ///
     /// # Errors
-    /// [`ActError::Refused`] when it runs or is over, [`ActError::Restoring`] while the store is a backup that is not yet
-    /// seen to: what may have run elsewhere meanwhile is found by its due time.
+    /// [`ActError::Refused`] when it runs or is over. [`ActError::Restoring`] while a restored
+    /// backup is not reconciled yet: jobs that may have run elsewhere are found by their due times.
     pub async fn reschedule(&self, id: JobId, due_at: Timestamp) -> Result<Job, ActError> {
         if self.shared.store.restored(self.now()).await?.is_some() {
             return Err(ActError::Restoring);
@@ -285,11 +284,13 @@ impl Handle {
         Ok(job)
     }
 
-    /// Asks a job that was started to stop within `grace`, else within its own. One that was asked before is killed, or, with
-    /// a `grace`, no later than that. It is `stopping`, or over already, when this answers.
+    /// Asks a started job to stop within `grace`, else within the job's own grace period. A job
+    /// that was asked before is killed at once or, with a `grace`, no later than `grace` from now.
+    /// The job is `stopping` or over when this returns.
     ///
     /// # Errors
-    /// [`ActError::Refused`] when it waits or is over, [`ActError::Denied`] when the policy does not allow that grace.
+    /// [`ActError::Refused`] when it waits or is over, [`ActError::Denied`] when the policy does
+    /// not allow that grace.
     pub async fn stop(&self, id: JobId, grace: Option<Span>) -> Result<Job, ActError> {
         self.shared.rules().catalog.policy.admit_grace("grace", grace)?;
         let grace = grace.map(Span::as_duration);
@@ -297,7 +298,7 @@ impl Handle {
             self.shared.rules().catalog.policy.stop(job, StopCause::Request, grace, now)
         };
         match self.act_with(id, event).await {
-            // It is to be killed before that anyway.
+            // The kill that was requested before comes even sooner.
             Err(ActError::Refused(Status::Stopping)) => {
                 self.shared.store.get(id).await?.ok_or(ActError::NotFound)
             }
@@ -331,13 +332,14 @@ impl Handle {
         }
     }
 
-    /// The job when it is over, or as it is when the time is up.
+    /// Waits until the job is over. Returns the job, which is still going on if the timeout passed
+    /// first.
     ///
     /// # Errors
     /// [`ActError::NotFound`], or a store that fails.
     pub async fn wait(&self, id: JobId, timeout: Duration) -> Result<Job, ActError> {
         let deadline = Instant::now() + timeout;
-        // Watched from before the first look, so that no end falls between the two.
+        // Subscribed before the first read, so that no end is missed between the two.
         let mut watch = self.shared.store.watch(id);
         loop {
             let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
@@ -350,15 +352,17 @@ impl Handle {
         }
     }
 
-    /// Tells how the output of the job's last attempt stands.
+    /// Returns the state of the output of the job's last attempt.
     pub async fn output_state(&self, job: &Job) -> OutputState {
         output::state(&self.shared, job).await
     }
 
-    /// The output of the job's present or last attempt, live or kept; with `follow` until the job is over.
+    /// Returns the output of the job's current or last attempt, live or kept; with `follow`, until
+    /// the job is over.
     ///
     /// # Errors
-    /// [`OutputError::NotFound`], or a store that fails.
+    /// [`OutputError::NotFound`] when there is no such job, [`OutputError::Unreachable`] when the
+    /// output is on an engine that does not answer, or a store that fails.
     pub async fn output(&self, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
         output::open(self.shared.clone(), id, follow).await
     }

@@ -1,8 +1,8 @@
-//! Which of the holds under which jobs wait have to be looked at.
+//! The index of wait groups: tells the dispatcher which groups to check again.
 //!
-//! The jobs are in the store; here are only the names of what they wait for, so that the end of one job leads to those
-//! that it kept waiting and to no others. It is an index that can always be had again: it is read at the start, and again
-//! now and then, so that nothing depends on no news being lost.
+//! The jobs are in the store, and this index holds only the wait groups. So the end of one job
+//! leads to the jobs it kept waiting, and to no others. The index can always be rebuilt. It is read
+//! at the start, and again now and then, so a missed notification only delays a job.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
@@ -17,22 +17,23 @@ use crate::domain::schedule::ScheduleName;
 use crate::domain::spec::JobSpec;
 use crate::store::StoreError;
 
-/// How many holds are read at once.
+/// The number of wait groups read per query.
 const PAGE: usize = 1_000;
 
-/// The holds that are known.
+/// The known wait groups, and the ones to check.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     by_limit: BTreeMap<Limit, BTreeSet<Hold>>,
     by_schedule: BTreeMap<ScheduleName, BTreeSet<Hold>>,
     to_look_at: BTreeSet<Hold>,
     read_at: Option<Instant>,
-    /// How often it was asked for that they be read.
+    /// The number of requests to rebuild the index.
     asked: u64,
 }
 
 impl Holds {
-    /// A job waits under this hold, or is about to. It is looked at once more: what it waits for may end just now.
+    /// Adds a wait group that a job joins. The group is checked once more, because its limit may be
+    /// freed at this moment.
     pub(super) fn add(&mut self, hold: &Hold) {
         for limit in hold.limits() {
             self.by_limit.entry(limit).or_default().insert(hold.clone());
@@ -43,7 +44,7 @@ impl Holds {
         self.to_look_at.insert(hold.clone());
     }
 
-    /// Nobody waits under this hold.
+    /// Removes a wait group that has no jobs.
     pub(super) fn remove(&mut self, hold: &Hold) {
         for limit in hold.limits() {
             forget(&mut self.by_limit, &limit, hold);
@@ -53,17 +54,17 @@ impl Holds {
         }
     }
 
-    /// Those that have to be looked at, once.
+    /// Returns the groups to check, and clears the set.
     pub(super) fn take(&mut self) -> BTreeSet<Hold> {
         std::mem::take(&mut self.to_look_at)
     }
 
-    /// Those that have to be looked at again.
+    /// Marks these groups to be checked again.
     pub(super) fn look_again(&mut self, holds: impl IntoIterator<Item = Hold>) {
         self.to_look_at.extend(holds);
     }
 
-    /// What is known here may not be so: it is to be read.
+    /// Marks the index as outdated, to be rebuilt from the store.
     pub(super) fn read_again(&mut self) {
         self.read_at = None;
         self.asked += 1;
@@ -73,7 +74,8 @@ impl Holds {
         (self.read_at, self.asked)
     }
 
-    /// There may be room under this limit. Whether anybody waits for that.
+    /// Marks the groups under this limit to be checked, because it may have capacity. Returns
+    /// whether there are any.
     fn freed(&mut self, limit: &Limit) -> bool {
         let waiting = self.by_limit.get(limit);
         self.to_look_at.extend(waiting.into_iter().flatten().cloned());
@@ -101,7 +103,8 @@ impl Shared {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the holds under which jobs wait, if that was long ago; each is then looked at.
+    /// Rebuilds the index from the store if the last time is `SWEEP_EVERY` ago. Marks every group
+    /// to be checked.
     pub(super) async fn read_holds(&self) -> Result<(), StoreError> {
         let (read_at, asked) = self.holds().last_read();
         if read_at.is_some_and(|at| at.elapsed() < SWEEP_EVERY) {
@@ -120,14 +123,16 @@ impl Shared {
         }
         let mut known = self.holds();
         if known.asked != asked {
-            // By rules that changed meanwhile: those of this round are older.
+            // The rules changed during the read: this round's groups follow the older rules, so the
+            // next round reads again.
             (all.read_at, all.asked) = (None, known.asked);
         }
         *known = all;
         Ok(())
     }
 
-    /// Writes a transition; those whom the job kept waiting are looked at. An error says nothing: it may be on disk.
+    /// Writes a transition, and marks the groups that the job kept waiting. An error other than
+    /// `Outdated` leaves open whether the transition is on disk, so the groups are marked then too.
     pub(super) async fn advance(
         &self,
         before: &Job,
@@ -146,7 +151,7 @@ impl Shared {
         written
     }
 
-    /// This job, with this spec, takes no more part in its limits.
+    /// Marks the groups that wait for this job's limits, because the job no longer counts.
     pub(super) fn let_go(&self, job: &Job, spec: &JobSpec) {
         let mut holds = self.holds();
         let mut is_waited_for = holds.freed(&Limit::Name(job.name.clone()));
@@ -161,7 +166,7 @@ impl Shared {
         }
     }
 
-    /// This schedule has changed: its jobs may wait no more.
+    /// Marks the groups of a changed schedule, because their jobs may be free to start.
     pub(super) fn schedule_changed(&self, schedule: &ScheduleName) {
         self.holds().freed_by_schedule(schedule);
         self.wake.notify_one();

@@ -1,4 +1,5 @@
-//! What a container of a job is made of, whether it is made ahead or when the job is due.
+//! The input for creating a job's container. The same whether the container is created ahead or
+//! when the job is due.
 
 use chrono::SecondsFormat;
 
@@ -10,12 +11,12 @@ use crate::domain::secret::Secret;
 use crate::engine::Launch;
 
 impl Shared {
-    /// Whose the container of the job's present attempt is.
+    /// Returns the labels' content for the container of the job's current attempt.
     pub(super) fn owner(&self, job: &Job) -> Owner {
         Owner { instance: self.store.instance(), job: job.id, attempt: job.attempt }
     }
 
-    /// The container of the job's present attempt.
+    /// Returns the description of the container for the job's current attempt.
     pub(super) fn launch(
         &self,
         job: &Job,
@@ -35,7 +36,7 @@ impl Shared {
     }
 }
 
-/// What every container is told.
+/// Returns the environment variables that every container gets.
 fn environment(job: &Job) -> Vec<(String, String)> {
     let due = job.due_at.to_rfc3339_opts(SecondsFormat::Millis, true);
     [

@@ -1,17 +1,21 @@
-//! The scheduler: what is due is claimed, started, watched, and finished.
+//! The scheduler: claims due jobs, starts and watches their containers, and records how they end.
 //!
-//! Five kinds of task, and one owner ([`Scheduler::run`]) that waits for all of them:
+//! Five kinds of task do the work. One owner ([`Scheduler::run`]) waits for all of them:
 //!
-//! - the *dispatcher* (`dispatch`) asks the store what is due, and claims it;
-//! - a *driver* (`driver`) per job that is claimed and not yet over takes it step by step through the start
-//!   protocol. It holds nothing that is not on disk or on the engine: dropping one at any point loses nothing;
-//! - what an attempt that is over left on the engine is cleared away (`clear`): its output is kept, then its container goes;
-//! - the *stager* (`stage`) has the engine create what is due soon, so that only `start` is left then;
-//! - the *monitor* (`monitor`) keeps the connection to the engine, passes on its hints, and after every gap (and now
-//!   and then) compares what the engine has with what the store says (`sweep`).
+//! - the *dispatcher* (`dispatch`) asks the store for due jobs and claims them;
+//! - a *driver* (`driver`) takes one claimed job step by step through the start protocol.
+//!   Everything a driver holds is also on disk or on the engine, so dropping a driver at any point
+//!   loses nothing;
+//! - a *clearing* (`clear`) keeps the output of a finished attempt, then removes its container;
+//! - the *stager* (`stage`) has the engine create containers for jobs that are due soon, so that
+//!   only `start` remains;
+//! - the *monitor* (`monitor`) keeps the connection to the engine and passes on its container
+//!   events. After every gap, and now and then, it compares the engine's containers with the store
+//!   (`sweep`).
 //!
-//! They do not send each other work. Each reads the store, which is the truth; what passes between them are pokes
-//! that carry nothing and may be lost or doubled. Callers act through a [`Handle`]: it writes to the store, then pokes.
+//! The tasks do not send each other work. Each one reads the store, which is the only truth.
+//! Between tasks pass only wake-ups, which carry nothing and may be lost or doubled. Callers act
+//! through a [`Handle`], which writes to the store and then wakes the task concerned.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -70,81 +74,82 @@ pub use output::{OutputError, OutputState, OutputStream};
 pub use schedules::{Put, ScheduleError};
 pub use secrets::{SecretSource, SecretSources};
 
-/// The wall clock is read at least this often, so that a clock that was set, or a machine that slept, is noticed.
+/// The longest time between two reads of the wall clock. A clock that was set, or a machine that
+/// slept, is noticed within this time.
 pub const LONGEST_NAP: Duration = Duration::from_secs(1);
-/// How old an intent has to be before its container is put out of reach and asked about: longer than an engine still
-/// works on a `start` whose caller is gone.
+/// The age of an intent at which the fence removes its container and queries the event log. Longer
+/// than an engine still works on a `start` whose caller is gone.
 pub const SETTLE: Duration = Duration::from_secs(30);
-/// How often everything is compared though nothing was heard.
+/// The interval between two comparisons of engine and store when no event arrives.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How often a quiet engine is asked whether it is there.
+/// The interval between two checks that a quiet engine is still there.
 pub const PING_EVERY: Duration = Duration::from_secs(10);
-/// A container of ours whose job is not in the store is removed when it is older than this and does not run.
+/// The age at which a container of ours whose job is not in the store is removed, unless it runs.
 pub const ORPHAN_AGE: Duration = Duration::from_secs(10 * 60);
-/// The first and the longest wait before something that failed is tried again.
+/// The first and the longest wait before a failed action is retried.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How many due jobs are looked at in one round.
+/// The number of due jobs that one round considers.
 pub const ROUND: usize = 256;
 
-/// How long before its `start` is to be called a job is claimed whose container is there: as long as it takes to claim it,
-/// to look at the container, and to write the intent down.
+/// The head start of a claim: a job with a staged container is claimed this long before its `start`
+/// is called. Covers claiming the job, inspecting the container and writing the intent.
 pub const EARLY: TimeDelta = TimeDelta::milliseconds(10);
-/// How long before a job is due its container is created, unless the config says otherwise.
+/// The default for how long before its due time a job's container is created.
 pub const STAGE_AHEAD: Duration = Duration::from_secs(15);
 
-// A sweep or a ping that comes more often than the wall clock is read would never be on time.
+// Sweeps and pings have to be rarer than reads of the wall clock, or they would never be on time.
 const _: () = assert!(
     LONGEST_NAP.as_millis() < PING_EVERY.as_millis()
         && PING_EVERY.as_millis() <= SWEEP_EVERY.as_millis()
 );
-// An orphan is given the time in which a `create` whose caller is gone may still arrive.
+// A `create` whose caller is gone may still arrive before an orphan reaches this age.
 const _: () = assert!(SETTLE.as_millis() < ORPHAN_AGE.as_millis());
 
-/// What the scheduler works with.
+/// The dependencies and the initial config of a scheduler.
 pub struct Parts {
-    /// What is on disk.
     pub store: Arc<dyn Store>,
-    /// Kept output.
+    /// The store of kept output.
     pub logs: Arc<LogStore>,
-    /// What runs containers.
     pub engine: Arc<dyn Engine>,
-    /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Randomness for ids.
+    /// The rng for ids.
     pub dice: Dice,
-    /// What names stand for and what is allowed.
+    /// Definitions, schedules, queues, policy and secrets from the config file.
     pub catalog: Catalog,
-    /// Numbers.
+    /// Numeric limits from the config.
     pub settings: Settings,
 }
 
-/// What the config says. It may say something else while the scheduler runs ([`Handle::follow`]).
+/// The reloadable part of the config. [`Handle::follow`] replaces it while the scheduler runs.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// What names stand for and what is allowed.
+    /// Definitions, schedules, queues, policy and secrets from the config file.
     pub catalog: Catalog,
-    /// Numbers.
+    /// Numeric limits from the config.
     pub settings: Settings,
 }
 
 impl Rules {
-    /// How many jobs may run at once: as many as the server and the policy both allow.
+    /// Returns the number of jobs that may run at once: the smaller of the server's limit and the
+    /// policy's.
     fn max_running(&self) -> usize {
         let by_policy = self.catalog.policy.max_running.map_or(usize::MAX, NonZeroUsize::get);
         self.settings.max_running.min(by_policy)
     }
 }
 
-/// Numbers that the config sets.
+/// Numeric limits from the config.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many jobs may run at once.
+    /// The number of jobs that may run at once.
     pub max_running: usize,
-    /// How many creates and starts the engine is given at once: past its knee an engine only gets slower.
+    /// The number of creates and starts in flight at once. Beyond the knee of its throughput curve
+    /// an engine only gets slower.
     pub max_starting: usize,
-    /// How long before a job is due its container is created, and its image pulled; zero: not before it is due.
+    /// The time before a job's due time at which its image is pulled and its container created.
+    /// Zero turns staging off.
     pub stage_ahead: Duration,
-    /// Take the engine that answers now for ours, though another one was known.
+    /// True to accept the engine that answers now although the store knows another one.
     pub accept_new_engine: bool,
 }
 
@@ -159,84 +164,85 @@ impl Default for Settings {
     }
 }
 
-/// How the connection to the engine stands.
+/// The state of the connection to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It does not answer; why and since when.
+    /// The engine does not answer.
     Down {
-        /// The last error.
         error: String,
-        /// Since when.
+        /// Start of the outage.
         since: Timestamp,
     },
-    /// It answers.
+    /// The engine answers.
     Up(Description),
-    /// Another engine answers than the one our containers are on.
+    /// Another engine answers than the one that holds our containers.
     Changed {
-        /// The one we know.
+        /// The engine that the store knows.
         known: EngineId,
-        /// The one that answers.
+        /// The engine that answers.
         found: EngineId,
-        /// Since when.
+        /// Time at which the other engine was noticed.
         since: Timestamp,
     },
 }
 
 impl Health {
-    /// Whether the engine can be worked with.
+    /// Returns whether the engine answers and is the one that holds our containers.
     pub fn is_up(&self) -> bool {
         matches!(self, Self::Up(_))
     }
 }
 
-/// What all tasks of the scheduler share.
+/// The state that all tasks of the scheduler share.
 struct Shared {
     store: Arc<dyn Store>,
     logs: Arc<LogStore>,
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
     dice: Dice,
-    /// What the config says. A decision reads it once: what it rests on is of one moment.
+    /// The current config. A decision reads it once, so that all of the decision rests on one
+    /// version.
     rules: Mutex<Arc<Rules>>,
-    /// Something may be due.
+    /// Wakes the dispatcher.
     wake: Notify,
-    /// Until when the dispatcher rests, in milliseconds since 1970; while it looks: for ever, so that whatever comes wakes it.
+    /// The end of the dispatcher's current rest, in milliseconds since 1970. `i64::MAX` while a
+    /// round runs, so that every new job wakes the dispatcher.
     rests_until: AtomicI64,
     health: Watched<Health>,
-    /// In an order of their own, so that who is poked first is the same each time.
+    /// The drivers, ordered by job id so that they are woken in a reproducible order.
     seats: Mutex<BTreeMap<JobId, Arc<Seat>>>,
     starting: Arc<Turns>,
-    /// How long the engine takes to start something.
+    /// Measured start times of the engine, used to start jobs that aim.
     aims: Aims,
-    /// What is on the engine ahead of its time.
+    /// Containers created ahead of their jobs' due times.
     stage: Arc<Stage>,
-    /// Whether everything on the engine was compared once since this process began.
+    /// True once a sweep has compared every container since this process began.
     swept: AtomicBool,
-    /// What jobs wait for that are held back.
+    /// The wait groups that have waiting jobs.
     holds: Mutex<Holds>,
-    /// Ticks that were skipped because others wait, for the log.
+    /// Skipped ticks that the log has not mentioned yet.
     backlog: Mutex<Backlog>,
-    /// Jobs that are being accepted, and are not on disk yet.
+    /// The number of jobs that are being accepted and are not on disk yet.
     coming: AtomicUsize,
-    /// What is being cleared away.
+    /// The finished attempts that are being cleared away.
     clearings: Arc<Clearings>,
-    /// What a sweep found that nobody sees to.
+    /// Findings of a sweep that no task attends to yet.
     found: mpsc::Sender<Found>,
-    /// What the engine said of bare names of images.
+    /// The engine's answers about bare image names.
     names: names::Names,
-    /// What whoever runs the server should know of its config.
+    /// Notices for the operator about the config.
     notices: Mutex<Vec<String>>,
 }
 
-/// What nobody sees to.
+/// A finding of a sweep that no task attends to yet.
 enum Found {
     /// A job in the running map without a driver.
     Undriven(JobId),
-    /// What an attempt left that is over.
+    /// The remains of a finished attempt.
     LeftOver(Leftover),
 }
 
-/// Where a driver can be reached.
+/// The shared handle to a running driver.
 #[derive(Default)]
 struct Seat {
     poke: Notify,
@@ -249,7 +255,7 @@ impl Shared {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether what processes before this one left on the engine is known.
+    /// Returns whether a sweep has found everything that earlier processes left on the engine.
     fn is_swept(&self) -> bool {
         self.swept.load(Ordering::Relaxed)
     }
@@ -266,7 +272,8 @@ impl Shared {
         self.seats().get(&job).cloned()
     }
 
-    /// Wakes the dispatcher for a job that is on disk and due then, unless it looks by itself before.
+    /// Wakes the dispatcher for a stored job that is due at `due_at`, unless its own next round
+    /// comes earlier.
     fn wake_for(&self, due_at: Timestamp) {
         if due_at.timestamp_millis() <= self.rests_until.load(Ordering::SeqCst) {
             self.wake.notify_one();
@@ -280,14 +287,14 @@ impl Shared {
     }
 }
 
-/// The scheduler, not yet running.
+/// A scheduler that does not run yet.
 pub struct Scheduler {
     shared: Arc<Shared>,
     found: mpsc::Receiver<Found>,
 }
 
 impl Scheduler {
-    /// A scheduler of these parts, and the handle through which callers act.
+    /// Returns a scheduler made of `parts`, and the handle through which callers act.
     pub fn new(parts: Parts) -> (Self, Handle) {
         let (found_sender, found) = mpsc::channel(ROUND);
         let since = parts.clock.now();
@@ -319,9 +326,10 @@ impl Scheduler {
         (Self { shared, found }, handle)
     }
 
-    /// Runs until `stop` is cancelled; then lets every driver finish the step in hand. Containers go on.
+    /// Runs until `stop` is cancelled, then lets every driver finish its current step. Containers
+    /// go on running.
     ///
-    /// Dropping the future instead is a crash, and harmless: that is what the crash tests do.
+    /// Dropping the future instead equals a crash and is harmless. The crash tests do that.
     pub async fn run(self, stop: CancellationToken) {
         let mut monitor = JoinSet::new();
         monitor.spawn(monitor::run(self.shared.clone(), stop.clone()));
@@ -331,7 +339,7 @@ impl Scheduler {
     }
 }
 
-/// What is to be tried again was not done: the engine did not do its part, or the store.
+/// A retryable failure of the engine or the store.
 #[derive(Debug, thiserror::Error)]
 enum Setback {
     #[error(transparent)]
@@ -340,7 +348,7 @@ enum Setback {
     Store(#[from] StoreError),
 }
 
-/// A wait that doubles with every failure in a row.
+/// A wait that doubles with every consecutive failure, from `BACKOFF.0` to `BACKOFF.1`.
 struct Backoff(Duration);
 
 impl Backoff {

@@ -1,8 +1,9 @@
-//! The monitor: keeps the connection to the engine and knows how it stands.
+//! The monitor: keeps the connection to the engine and tracks its health.
 //!
-//! The engine's events are hints that one container is worth a look, and never more: they may be lost, doubled and late,
-//! and their stream may end at any time. So after every (re)connection, and now and then, everything is compared
-//! ([`sweep`](super::sweep)). A quiet stream is not a healthy one: the engine is also asked whether it is there.
+//! A container event of the engine only says that one container is worth an inspect. Events may be
+//! lost, doubled and late, and their stream may end at any time. So after every (re)connection, and
+//! now and then, everything is compared ([`sweep`](super::sweep)). A quiet stream may also be a
+//! broken one, so the engine is pinged as well.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -16,7 +17,7 @@ use tracing::{error, info, warn};
 use super::{Backoff, Health, PING_EVERY, SWEEP_EVERY, Shared, sweep};
 use crate::engine::{Description, EngineError};
 
-/// Stays connected until told to stop.
+/// Stays connected until `stop` is cancelled.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let stay = async {
         let mut backoff = Backoff::new();
@@ -33,13 +34,13 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-/// One connection, from the first answer to the last.
+/// Runs one connection, from the first answer to the last.
 async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<Infallible, EngineError> {
-    // Subscribed first, so that nothing falls between: what happens is told, and an engine that is exchanged after it was
-    // asked who it is breaks the stream.
+    // Subscribed before the identity check, so that nothing is missed between the two. Later events
+    // arrive in the stream. An engine that is replaced after the check breaks the stream.
     let mut hints = shared.engine.events(shared.store.instance()).await?;
     check_identity(shared).await?;
-    // Beside each other: a comparison that takes its time must not hide that the connection is gone.
+    // Polled concurrently: a slow comparison must not hide that the connection is gone.
     let mut upkeep = pin!(keep_up(shared, backoff));
     loop {
         tokio::select! {
@@ -54,7 +55,7 @@ async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<Infallible
     }
 }
 
-/// Compares everything at once and now and then, and asks whether the engine is still there.
+/// Sweeps at once and at intervals, and pings the engine in between.
 async fn keep_up(shared: &Shared, backoff: &mut Backoff) -> Result<Infallible, EngineError> {
     sweep::run(shared).await?;
     *backoff = Backoff::new();
@@ -75,8 +76,9 @@ fn ticks(every: std::time::Duration) -> tokio::time::Interval {
     ticks
 }
 
-/// Asks who answers. The engine on which our containers are is remembered; another one behind the same address is not
-/// worked with, since there nothing of ours would be found, and all of it would be taken for lost.
+/// Checks the identity of the engine that answers. The store remembers the engine that holds our
+/// containers. Another engine at the same address is refused: none of our containers would be found
+/// there, and all of them would count as lost.
 async fn check_identity(shared: &Shared) -> Result<(), EngineError> {
     let found = shared.engine.describe().await?;
     let broken = |failure: crate::store::StoreError| EngineError::NoAnswer(failure.to_string());
@@ -118,13 +120,13 @@ impl Shared {
         let error = failure.to_string();
         self.health.change(|health| match health {
             Health::Up(_) => {
-                warn!(%error, "the connection to the engine is gone; what is due waits, what runs goes on");
+                warn!(%error, "the connection to the engine is gone; due jobs wait, containers keep running");
                 *health = Health::Down { error, since };
                 true
             }
             Health::Down { error: last, .. } => {
                 if *last != error {
-                    warn!(%error, "the engine does not answer; what is due waits");
+                    warn!(%error, "the engine does not answer; due jobs wait");
                     *last = error;
                 }
                 false

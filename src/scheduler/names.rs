@@ -1,8 +1,9 @@
-//! Bare names that may be mistyped: `vacum` is read as an image, and would be pulled from a public registry.
+//! Bare names that may be mistyped: `vacum` is taken for an image, and would be pulled from a
+//! public registry.
 //!
-//! The engine is asked whether it has an image of that name, and the caller is warned where it has none. No pull is made to
-//! find out, and an engine that is away says nothing. Answers are remembered for a while, so that a herd of jobs of one name
-//! asks once or a few times.
+//! The engine is asked whether it has an image of that name, and the caller is warned if it has
+//! none. The check makes no pull. While the engine is away there is no warning. Answers are
+//! remembered for a while, so that many jobs of one name cause only one or a few requests.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +17,14 @@ use super::{Catalog, LONGEST_NAP, Shared};
 use crate::domain::image::ImageRef;
 use crate::domain::spec::JobSpec;
 
-/// How long a caller waits for the engine's word on a name.
+/// The longest wait for the engine's answer about a name.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the word is good: that an image is there, and that it is not.
+/// The time for which an answer stays valid: if the image exists, and if it does not.
 const KNOWN_FOR: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_secs(5));
-/// How many names are remembered.
+/// The number of names remembered.
 const NAMES: usize = 1_000;
 
-/// What the engine said of bare names, and when.
+/// The engine's answers about bare names, with their times.
 #[derive(Default)]
 pub(super) struct Names(Mutex<HashMap<ImageRef, (bool, Instant)>>);
 
@@ -45,7 +46,7 @@ impl Names {
 }
 
 impl Shared {
-    /// A warning where the spec's image is a bare name of which the engine has no image.
+    /// Returns a warning if the spec's image is a bare name and the engine has no such image.
     pub(super) async fn doubt(&self, spec: &JobSpec) -> Option<String> {
         let image = spec.fields().image.as_ref().filter(|image| image.is_bare())?;
         let is_there = match self.names.known(image) {
@@ -67,7 +68,7 @@ impl Shared {
     }
 }
 
-/// Looks at the names in the config, once for each config that counts: as soon as the engine answers.
+/// Checks the names in the config once for each config, as soon as the engine is up.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut seen = None;
     loop {

@@ -1,8 +1,9 @@
-//! The output of a job, from wherever it is: from the disk once it is kept, from the engine before.
+//! The output of a job: read from the disk once it is kept, from the engine before.
 //!
-//! A followed stream does not trust the engine's own to be whole: it may break, and it lacks a last line that has no
-//! end. So lines are counted, and when the stream ends, the rest is read from the first line that was not sent: from what
-//! is kept, or, as long as that is on its way, from the container, which stays until then.
+//! A followed engine stream may be incomplete: it may break, and it lacks a last line without an
+//! end. So the reader counts the lines it sent. After the stream ends, it reads on from the first
+//! line not sent. The source is the kept output or, until that is written, the container, which
+//! stays until then.
 
 use std::sync::Arc;
 
@@ -24,30 +25,30 @@ use crate::store::watch::Watch;
 /// Lines of output, oldest first.
 pub type OutputStream = BoxStream<'static, Result<Lines, OutputError>>;
 
-/// Why output cannot be shown.
+/// The reason output cannot be shown.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OutputError {
-    /// There is no such job.
+    /// No job has this id.
     #[error("there is no such job")]
     NotFound,
-    /// The engine that holds it does not answer.
+    /// The engine that holds the output does not answer.
     #[error("the output is on the engine, and the engine does not answer: {0}")]
     Unreachable(String),
-    /// It cannot be read.
+    /// The store or the kept output cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What is known of the output of a job's last attempt.
+/// The state of the output of a job's last attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutputState {
-    /// Whether no more comes: the job is over, and its output is kept, or there is none.
+    /// True when no more lines will come: the job is over, and its output is kept or there is none.
     pub complete: bool,
-    /// What is kept; `None` where that is not known.
+    /// Size of the kept output; `None` where that is unknown.
     pub kept: Option<Kept>,
 }
 
-/// Tells how the output of a job stands. A disk that cannot be read says nothing.
+/// Returns the state of a job's output. A disk that cannot be read yields the default state.
 pub(super) async fn state(shared: &Shared, job: &Job) -> OutputState {
     let Some(end) = job.state.end() else { return OutputState::default() };
     let failed_to_run =
@@ -57,19 +58,19 @@ pub(super) async fn state(shared: &Shared, job: &Job) -> OutputState {
         let nothing = Kept { lines: 0, bytes: 0, truncated: false };
         return OutputState { complete: true, kept: Some(nothing) };
     }
-    // Asked first: what is kept in between is found.
+    // Asked before the disk is read, so that output kept in between is found.
     let may_be_unkept = shared.may_be_unkept(job.id, job.attempt);
     match shared.logs.summary(job.id, job.attempt).await {
         Ok(Some(kept)) => OutputState { complete: true, kept },
         Ok(None) => OutputState { complete: !may_be_unkept, kept: None },
         Err(failure) => {
-            error!(job = %job.id, error = %failure, "what is kept of its output cannot be read");
+            error!(job = %job.id, error = %failure, "the kept output cannot be read");
             OutputState::default()
         }
     }
 }
 
-/// The output of the job's present or last attempt; with `follow`, until the job is over.
+/// Returns the output of the job's current or last attempt; with `follow`, until the job is over.
 pub(super) async fn open(
     shared: Arc<Shared>,
     id: JobId,
@@ -120,28 +121,28 @@ struct Reader {
     follow: bool,
     watch: Watch,
     attempt: Attempt,
-    /// How many lines of this attempt were given out.
+    /// The number of lines of this attempt that were sent.
     sent: usize,
-    /// How many of the lines that come now were given out before.
+    /// The number of coming lines that were sent already.
     to_skip: usize,
-    /// What a reader of it gets of the engine's stream that is read now.
+    /// The log limit as applied to the engine stream being read.
     limit: Limit,
-    /// Whether all of this attempt was given out.
+    /// True once all of this attempt's output was sent.
     is_sent: bool,
     piece: Piece,
 }
 
-/// What is being read.
+/// The source being read.
 enum Piece {
-    /// Find out where the output is.
+    /// The source is to be found.
     Look,
-    /// The kept file: it is whole.
+    /// The kept file, which is complete.
     Kept(BoxStream<'static, Result<Lines, StoreError>>),
-    /// The engine's stream of a container that may go on.
+    /// The engine's stream of a container that may still run.
     Live(LogStream),
-    /// The engine's stream of one that has ended: all there is.
+    /// The engine's stream of a container that has ended: the complete output.
     Last(LogStream),
-    /// Nothing more will come.
+    /// No more lines will come.
     End,
 }
 
@@ -173,7 +174,7 @@ impl Reader {
                     }
                 }
                 Some(Err(OutputError::Unreachable(_))) if self.follow => self.look_again().await,
-                // Its container may have been removed while it was read: then its output is kept.
+                // The container may have been removed during the read. Then its output is kept.
                 Some(Err(OutputError::Unreachable(_))) if self.is_kept_by_now().await => {}
                 Some(Err(failure)) => {
                     self.piece = Piece::End;
@@ -184,9 +185,10 @@ impl Reader {
         }
     }
 
-    /// What was not given out before.
+    /// Returns the lines that were not sent before.
     fn news_of(&mut self, lines: Lines) -> Lines {
-        // What is kept is within the limit; whoever follows a container sees what it writes, whether it will be kept or not.
+        // Kept output is within the limit already. A caller that follows a container sees all that
+        // it writes, kept or not.
         let is_limited = match self.piece {
             Piece::Last(_) => true,
             Piece::Live(_) => !self.follow,
@@ -197,7 +199,7 @@ impl Reader {
         self.to_skip -= known;
         let mut lines = lines.skip(known);
         if self.follow && matches!(self.piece, Piece::Live(_)) {
-            // What has no end yet will come again, whole or not, when the container has ended.
+            // An unfinished line comes again, whole or not, when the container has ended.
             lines = lines.filter(|line: &Line<'_>| line.complete || line.text.len() >= PIECE_BYTES);
         }
         self.sent += lines.len();
@@ -207,7 +209,7 @@ impl Reader {
     async fn look(&mut self) -> Result<(), OutputError> {
         let job = self.shared.store.get(self.id).await?.ok_or(OutputError::NotFound)?;
         if self.is_sent {
-            // A job that is tried again is followed into its next attempt.
+            // A retried job is followed into its next attempt.
             if job.attempt > self.attempt {
                 (self.attempt, self.sent, self.is_sent) = (job.attempt, 0, false);
             } else if job.is_over() {
@@ -219,7 +221,7 @@ impl Reader {
         }
         (self.to_skip, self.limit) = (self.sent, Limit::new(job.spec.log_limit()));
         let has_ended = job.attempt > self.attempt || job.map() != Map::Running;
-        // Asked first: what is kept in between is found.
+        // Asked before the disk is read, so that output kept in between is found.
         let is_settled =
             has_ended && (self.attempt.0 == 0 || !self.shared.may_be_unkept(self.id, self.attempt));
         if self.find_kept().await? {
@@ -232,7 +234,7 @@ impl Reader {
         match live(&self.shared, &job, self.attempt, self.follow && !has_ended).await {
             Ok(Some(lines)) if has_ended => self.piece = Piece::Last(lines),
             Ok(Some(lines)) => self.piece = Piece::Live(lines),
-            // It may have been kept, and its container removed, between the two looks.
+            // The output may have been kept, and the container removed, between the two reads.
             Ok(None) if has_ended => {
                 if !self.find_kept().await? {
                     self.after_all();
@@ -259,17 +261,17 @@ impl Reader {
         Ok(found)
     }
 
-    /// A stream has ended.
+    /// Chooses the next source after a stream has ended.
     async fn after(&mut self) {
         match self.piece {
             Piece::Kept(_) | Piece::Last(_) => self.after_all(),
-            // The container has ended, or the connection.
+            // Either the container has ended or the connection broke.
             Piece::Live(_) if self.follow => self.look_again().await,
             Piece::Live(_) | Piece::Look | Piece::End => self.piece = Piece::End,
         }
     }
 
-    /// All of this attempt was given out.
+    /// Notes that all of this attempt's output was sent.
     fn after_all(&mut self) {
         self.is_sent = true;
         self.piece = if self.follow { Piece::Look } else { Piece::End };
@@ -281,13 +283,14 @@ impl Reader {
         self.piece = Piece::Look;
     }
 
-    /// Until the job changes, or it is worth another look anyway.
+    /// Waits until the job changes, at most a tenth of the longest backoff.
     async fn pause(&mut self) {
         let _ = tokio::time::timeout(BACKOFF.1 / 10, self.watch.changed()).await;
     }
 }
 
-/// The engine's stream of the container of this attempt, if there is one.
+/// Returns the engine's stream for the container of this attempt; `None` if there is no container
+/// or it never ran.
 async fn live(
     shared: &Shared,
     job: &Job,
@@ -298,13 +301,13 @@ async fn live(
         _ if attempt < job.attempt => {
             shared.engine.find(&Owner { attempt, ..shared.owner(job) }).await?
         }
-        // What was not meant to be started has no output.
+        // A container without an intent has no output.
         (State::Pulling | State::Starting(None), _) => None,
         (_, Some(container)) => shared.engine.inspect(container).await?,
         (_, None) => shared.engine.find(&shared.owner(job)).await?,
     };
     let Some(container) = seen else { return Ok(None) };
-    // One that never ran has no output, and may be taken away while it is asked for some.
+    // A container that never ran has no output, and may be removed while it is being asked.
     if matches!(container.phase, Phase::Created { .. } | Phase::Removing) {
         return Ok(None);
     }
@@ -315,5 +318,6 @@ async fn live(
     }
 }
 
-/// Engines cut a line that is longer than this into pieces; a shorter piece is the line's end, or a line without one.
+/// The size in bytes beyond which engines cut a line into pieces. A shorter piece is the end of a
+/// line, or a line without an end.
 const PIECE_BYTES: usize = 16 * 1024;

@@ -1,9 +1,12 @@
-//! A store that is a restored backup: before anything is started, it is found out what ran since the backup was taken.
+//! Restore: reconciles the store of a restored backup with the engine before anything is started.
 //!
-//! Every job that came with it and was in the running map, or was due until it was served, is held against the engine: its
-//! containers, by their labels, and the engine's own log. What is decided is in [`crate::domain::restored`]. The mark that
-//! says so stays on the store until all of them are seen to, so a crash in between begins this anew; until then nothing
-//! is claimed. The log only counts if it is that of the engine which the containers were on.
+//! The candidates are the jobs that were in the running map of the backup, or due before the
+//! restored store was first served. Each one is compared with the engine: with its containers,
+//! found by their labels, and with the event log. [`crate::domain::restored`] decides each case.
+//!
+//! The store keeps its restored-backup mark until every job has been reconciled, so a crash in
+//! between only repeats the work. Until then nothing is claimed. The log counts only if it comes
+//! from the engine that held the containers.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,12 +21,13 @@ use crate::domain::restored::{Logged, overtaken};
 use crate::engine::{EngineError, Listed, Started};
 use crate::store::{Restored, StoreError};
 
-/// Sees to a store that was restored; of any other there is nothing to do. Ends when that is done, or `stop` is cancelled.
+/// Reconciles a restored store; does nothing for any other. Returns when that is done or `stop` is
+/// cancelled.
 pub(super) async fn run(shared: &Shared, stop: &CancellationToken) {
     let see_to_it = async {
         let mut backoff = Backoff::new();
         while let Err(failure) = see_to(shared).await {
-            warn!(error = %failure, "what ran since the backup cannot be found out yet; nothing is started until then");
+            warn!(error = %failure, "the jobs of the backup cannot be reconciled yet; nothing is started until then");
             backoff.pause().await;
         }
     };
@@ -36,31 +40,33 @@ pub(super) async fn run(shared: &Shared, stop: &CancellationToken) {
 
 async fn see_to(shared: &Shared) -> Result<(), Setback> {
     let Some(restored) = shared.store.restored(shared.clock.now()).await? else { return Ok(()) };
-    warn!(since = %restored.since, "this store is a restored backup: first, what ran since is looked for on the engine");
+    warn!(since = %restored.since, "this store is a restored backup: checking the engine for jobs that ran since");
     let engine = engine_that_is_up(shared).await;
     let instance = shared.store.instance();
     let listed = take_back_staged(shared, shared.engine.list(instance).await?, &restored).await?;
     let evidence = Evidence {
         containers: latest(listed),
-        // Asked for after that: what was started before it could be removed is in it.
+        // Queried after the removals, so that the log includes a container started before its
+        // removal.
         log: shared.engine.started(instance, restored.since - LOG_MARGIN).await?,
         is_the_same_engine: restored.engine == Some(engine),
     };
     let mut jobs = BTreeSet::from_iter(shared.store.overtaken(restored.served_at).await?);
-    // Those, too, that were given an earlier date since.
+    // Adds jobs that the engine started because they got an earlier due time since the backup.
     jobs.extend(evidence.containers.keys().chain(evidence.log.attempts.keys()));
     for job in &jobs {
         see_to_job(shared, *job, &evidence, &restored).await?;
     }
-    // Ticks that passed since the backup may have run elsewhere, under ids that are not in here.
+    // Ticks that passed since the backup may have run elsewhere, under ids that this store does not
+    // have.
     let now = shared.clock.now();
     while schedules::look(shared, now).await?.is_some_and(|at| at <= now) {}
     shared.store.forget_restored().await?;
-    info!(jobs = jobs.len(), "the jobs of the backup are seen to");
+    info!(jobs = jobs.len(), "the jobs of the backup are reconciled");
     Ok(())
 }
 
-/// What the engine has.
+/// The engine's containers and event log.
 struct Evidence {
     containers: HashMap<JobId, (Attempt, ContainerId)>,
     log: Started,
@@ -86,7 +92,8 @@ async fn engine_that_is_up(shared: &Shared) -> EngineId {
     }
 }
 
-/// Removes what was only made ahead for jobs that are not due yet: they run when they are. Gives the others.
+/// Removes containers that were staged for jobs not due yet, which will run at their due times.
+/// Returns the other containers.
 async fn take_back_staged(
     shared: &Shared,
     listed: Vec<Listed>,
@@ -98,9 +105,9 @@ async fn take_back_staged(
             match shared.engine.remove(&container.id).await {
                 Ok(()) | Err(EngineError::NotFound) => continue,
                 Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),
-                // It runs by now, perhaps.
+                // The container may be running by now.
                 Err(failure) => {
-                    warn!(container = %container.name, error = %failure, "cannot remove what was made ahead")
+                    warn!(container = %container.name, error = %failure, "cannot remove a staged container")
                 }
             }
         }
@@ -122,7 +129,7 @@ async fn is_staged(
     Ok(job.is_some_and(|job| is_to_come(&job) && owner.attempt > job.attempt))
 }
 
-/// Of each job, the container of the latest attempt.
+/// Returns the container of each job's latest attempt.
 fn latest(listed: Vec<Listed>) -> HashMap<JobId, (Attempt, ContainerId)> {
     let mut latest: HashMap<JobId, (Attempt, ContainerId)> = HashMap::new();
     for (owner, id) in
@@ -136,7 +143,7 @@ fn latest(listed: Vec<Listed>) -> HashMap<JobId, (Attempt, ContainerId)> {
     latest
 }
 
-/// A job that a caller changes meanwhile is looked at again.
+/// Reconciles one job. Starts over if a caller changes the job meanwhile.
 async fn see_to_job(
     shared: &Shared,
     id: JobId,
@@ -152,7 +159,7 @@ async fn see_to_job(
         let Ok(next) = job.on(event, now) else { return Ok(()) };
         match shared.advance(&job, &next, now).await {
             Ok(()) => {
-                warn!(job = %id, attempt = %next.attempt, event = name, since = %restored.since, "it went on since the backup");
+                warn!(job = %id, attempt = %next.attempt, event = name, since = %restored.since, "the job went on since the backup");
                 return Ok(());
             }
             Err(StoreError::Outdated) => {}

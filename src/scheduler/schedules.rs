@@ -1,9 +1,9 @@
-//! Schedules: their ticks become jobs, and callers change them.
+//! Schedules: turns their ticks into jobs, and applies callers' changes to them.
 //!
-//! There is no list in memory and no task of its own: each round of the dispatcher begins with whatever has to be looked at
-//! by now ([`look`]), and only then asks what is due. What a look or a caller's change means is decided in
-//! [`crate::domain::planned`] and written in one transaction; whoever comes second with the same record is refused, reads it
-//! again, and finds it done.
+//! Schedules have no list in memory and no task. Each round of the dispatcher first advances every
+//! schedule that is due to be checked ([`look`]), and only then asks for due jobs.
+//! [`crate::domain::planned`] decides each schedule update, and the store writes it in one
+//! transaction. The second writer of the same record is refused, reads it again, and finds it done.
 
 use futures::future::join_all;
 
@@ -19,27 +19,28 @@ use crate::domain::recurrence::Zone;
 use crate::domain::schedule::{Schedule, ScheduleName};
 use crate::store::StoreError;
 
-/// How many looks one round takes at most before other jobs have their turn.
+/// The number of passes over the schedules in one round, so that other jobs are not kept waiting.
 const LOOKS: usize = 16;
 
-/// Settles the ticks of every schedule whose time has come. Gives when it is worth looking again, if ever.
+/// Decides the ticks of every schedule whose time has come. Returns the time of the next check, or
+/// `None` without any.
 ///
 /// # Errors
-/// A store that fails; what was settled before stays settled.
+/// A store that fails. Ticks decided before the failure stay decided.
 pub(super) async fn look(shared: &Shared, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     for _ in 0..LOOKS {
         let records = shared.store.to_look_at(now, ROUND).await?;
         if records.is_empty() {
             break;
         }
-        // At once, so that those that are due at one instant share a commit.
+        // Written concurrently, so that schedules due at one instant share a commit.
         let turns = join_all(records.iter().map(|record| turn(shared, record, now))).await;
         turns.into_iter().collect::<Result<(), StoreError>>()?;
     }
     shared.store.next_look().await
 }
 
-/// One turn of one schedule. Another's that came first is as good.
+/// Advances one schedule. Does nothing if another writer came first, since that one has done it.
 async fn turn(shared: &Shared, record: &ScheduleRecord, now: Timestamp) -> Result<(), StoreError> {
     let waiting = waiting(shared, &record.name).await?;
     let restored = shared.store.restored(now).await?.is_some();
@@ -47,7 +48,8 @@ async fn turn(shared: &Shared, record: &ScheduleRecord, now: Timestamp) -> Resul
     write(shared, turn, now).await.map(drop)
 }
 
-/// Whether it was written. Its jobs may be due soon, or were about to be.
+/// Writes a schedule update. Returns false if the record was outdated. Restages the jobs that were
+/// added or ended.
 async fn write(shared: &Shared, turn: Turn, now: Timestamp) -> Result<bool, StoreError> {
     let (name, backlog) = (turn.name.clone(), turn.backlog());
     let jobs: Vec<Job> =
@@ -62,7 +64,7 @@ async fn write(shared: &Shared, turn: Turn, now: Timestamp) -> Result<bool, Stor
     Ok(written)
 }
 
-/// The jobs of its ticks that wait for their first attempt.
+/// Returns the jobs of this schedule's ticks that wait for their first attempt.
 async fn waiting(shared: &Shared, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {
     let mut jobs = shared.store.jobs_of(name).await?;
     let is_tick = |job: &Job| job.origin.as_ref().is_some_and(|origin| origin.nominal.is_some());
@@ -70,7 +72,7 @@ async fn waiting(shared: &Shared, name: &ScheduleName) -> Result<Vec<Job>, Store
     Ok(jobs)
 }
 
-/// Whether it was written.
+/// Returns false if the record was outdated, true if it was written.
 fn unless_outdated(written: Result<(), StoreError>) -> Result<bool, StoreError> {
     match written {
         Ok(()) => Ok(true),
@@ -85,19 +87,19 @@ impl Shared {
     }
 }
 
-/// Why a schedule was not changed.
+/// The reason a schedule was not changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ScheduleError {
-    /// The config file declares it.
+    /// The config file declares the schedule.
     #[error("the schedule is in the server's config file")]
     InConfig,
-    /// There is none of this name.
+    /// No schedule has this name.
     #[error("there is no such schedule")]
     NotFound,
-    /// It is not as the caller expected.
+    /// The caller's precondition does not hold.
     #[error("the schedule is not what was expected")]
     Changed,
-    /// Its job could not be run, or not be written down.
+    /// The job could not run, or the store failed.
     #[error(transparent)]
     Refused(#[from] SubmitError),
 }
@@ -111,16 +113,14 @@ impl From<StoreError> for ScheduleError {
 /// A schedule that is on disk.
 #[derive(Clone, Debug)]
 pub struct Put {
-    /// As it is now.
     pub record: ScheduleRecord,
-    /// Whether it is new.
     pub is_new: bool,
-    /// Warnings for the caller.
     pub warnings: Vec<String>,
 }
 
 impl Handle {
-    /// Makes or changes a schedule. It is due by clocks in `zone` unless it says otherwise. The same again changes nothing.
+    /// Creates or changes a schedule. Its times are in `zone` unless the schedule names another. An
+    /// identical schedule changes nothing.
     ///
     /// # Errors
     /// [`ScheduleError`]; then nothing was changed.
@@ -156,7 +156,8 @@ impl Handle {
         }
     }
 
-    /// Pauses a schedule, or lets it go on, also one of the config file. Ticks that passed in a pause are skipped.
+    /// Pauses or resumes a schedule, which may be one of the config file. Ticks that passed during
+    /// a pause are skipped.
     ///
     /// # Errors
     /// [`ScheduleError`]; then nothing was changed.
@@ -179,7 +180,7 @@ impl Handle {
         }
     }
 
-    /// Deletes a schedule and takes off those of its jobs that were not begun. Its ledger stays.
+    /// Deletes a schedule and cancels its jobs that have not begun. Its ledger stays.
     ///
     /// # Errors
     /// [`ScheduleError`]; then nothing was changed.
@@ -199,7 +200,7 @@ impl Handle {
         }
     }
 
-    /// A job of this schedule, now, whatever its ticks do.
+    /// Creates a job of this schedule that is due now, independent of its ticks.
     ///
     /// # Errors
     /// [`ScheduleError`]; then there is no job.
@@ -229,8 +230,9 @@ impl Handle {
         Ok(Accepted { job, warnings })
     }
 
-    /// Up to `limit` decided ticks before this one, the latest first, each as a row of its own: also those that share a row on
-    /// disk, and those that a pause has skipped so far. A schedule that was deleted has a ledger, too.
+    /// Returns up to `limit` decided ticks before this one, the latest first, one row per tick.
+    /// Splits rows that ticks share on disk, and adds ticks that the current pause has skipped so
+    /// far. A deleted schedule still has its ledger.
     ///
     /// # Errors
     /// A store that fails.
@@ -250,7 +252,8 @@ impl Handle {
                     "schedule {name} has a tick of a generation that it never had"
                 )));
             };
-            // Generations follow each other: what is later is of a later one.
+            // Generations follow each other in time, so only rows of the same or a later generation
+            // need the bound.
             let until = before
                 .filter(|(_, generation)| *generation <= row.generation)
                 .map(|(first, _)| first);
@@ -262,7 +265,7 @@ impl Handle {
         Ok(ticks)
     }
 
-    /// A new schedule; nothing when another one came first.
+    /// Adds a schedule. Returns `None` if another writer came first.
     pub(super) async fn add(
         &self,
         name: &ScheduleName,
@@ -277,7 +280,8 @@ impl Handle {
         Ok(self.write(turn, now).await?.flatten())
     }
 
-    /// One attempt at a change; nothing when something came first.
+    /// Makes one attempt at a change. Returns `None` if another writer or a pending check came
+    /// first; the inner `None` means that the schedule was deleted.
     pub(super) async fn change(
         &self,
         record: ScheduleRecord,

@@ -1,6 +1,8 @@
-//! What a container is given from this machine: secrets and env files. Read when the container is made, and kept nowhere.
+//! Secrets and env files: the values that a container gets from this machine. They are read when
+//! the container is created, and kept nowhere.
 //!
-//! Two messages, as for every error: the job's says which secret cannot be had, the log also where it was looked for.
+//! Each error has two messages. The job's message says which secret is missing; the log also says
+//! where it was looked for.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,17 +17,16 @@ use crate::domain::transition::Failure;
 use crate::domain::words::env_file;
 use crate::engine::SecretFile;
 
-/// How long a file may take to be read: it may be on another machine, and that one away.
+/// The longest time to read a file, which may be on another machine that is down.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest secret, and the largest env file.
+/// The largest size in bytes of a secret or an env file.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Where the value of a secret comes from.
+/// The place from which a secret's value is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// This file.
     File(PathBuf),
-    /// This variable of the server's own environment.
+    /// A variable of the server's own environment.
     Variable(String),
 }
 
@@ -34,10 +35,11 @@ pub enum SecretSource {
 pub struct SecretSources(pub BTreeMap<String, SecretSource>);
 
 impl SecretSources {
-    /// Whether all secrets that a spec names are declared. Whether they can be had shows when they are read.
+    /// Checks that all secrets named by a spec are declared. Whether they can be read shows only
+    /// when they are read.
     ///
     /// # Errors
-    /// [`BadSpec`] names the first that is not.
+    /// [`BadSpec`] names the first undeclared secret.
     pub fn check(&self, spec: &JobSpec) -> Result<(), BadSpec> {
         let declared = |name: &&str| self.0.contains_key(*name);
         match spec
@@ -57,7 +59,8 @@ impl SecretSources {
         }
     }
 
-    /// The variables that a spec's env files and secrets make, but for those of the former that its `env` outranks.
+    /// Returns the variables from a spec's env files and secrets, without the env file variables
+    /// that the spec's `env` overrides.
     pub(super) async fn variables(&self, spec: &JobSpec) -> Result<Vec<(String, Secret)>, Failure> {
         let fields = spec.fields();
         let mut all = BTreeMap::new();
@@ -75,7 +78,7 @@ impl SecretSources {
         Ok(all.into_iter().collect())
     }
 
-    /// The files that a spec's secrets make.
+    /// Returns the files from a spec's secrets.
     pub(super) async fn files(&self, spec: &JobSpec) -> Result<Vec<SecretFile>, Failure> {
         let mut files = Vec::new();
         for (file, name) in spec.fields().secrets.iter().flat_map(|secrets| secrets.files()) {
@@ -93,7 +96,7 @@ impl SecretSources {
             Some(SecretSource::File(path)) => read_file(path).await,
         };
         read.map(Secret::new).map_err(|why| {
-            warn!(secret = name, %why, "a secret cannot be had");
+            warn!(secret = name, %why, "a secret cannot be read");
             missing(name, "cannot be had; the server's log says why")
         })
     }
@@ -118,7 +121,7 @@ async fn read_env_file(path: &Path) -> Result<Vec<(String, Secret)>, Failure> {
     })
 }
 
-/// A pipe or a device could keep its reader for ever: only a plain file is read.
+/// Reads a plain file. A pipe or a device could block the reader forever, so it is refused.
 async fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let read = async {
         let about = tokio::fs::metadata(path).await.map_err(|error| error.to_string())?;
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_variable_has_no_line_end_and_a_file_every_byte() {
+    async fn variables_drop_the_line_end_and_files_keep_it() {
         let dir = tempfile::tempdir().expect("a folder");
         let spec = spec(r#"{"secrets":["A=pw","P=path","/run/secrets/key=binary","pw"]}"#);
         let sources = sources(dir.path());
@@ -172,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_had_is_named_and_where_it_would_be_is_not() {
+    async fn a_missing_secret_is_named_without_its_path() {
         let dir = tempfile::tempdir().expect("a folder");
         let sources = sources(dir.path());
         for name in ["gone", "folder", "unset", "undeclared", "binary"] {
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_env_file_is_outranked_by_the_environment_and_by_a_secret() {
+    async fn env_and_secrets_override_an_env_file() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("env");
         std::fs::write(&path, "A=file\nB=file\nC=file\n").expect("a file");

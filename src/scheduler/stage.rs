@@ -1,13 +1,14 @@
-//! Staging: what a job needs on the engine is put there a little ahead, so that when it is due only `start` is left to do.
+//! Staging: creates containers shortly before jobs are due, so that only `start` remains.
 //!
-//! The image is pulled and the container is created, under the name and with the labels that it will have; nothing is
-//! written down, and nothing is started. It is a convenience that may fail or be forgotten at any point: the driver looks
-//! at what is there, and makes what is missing. What is not wanted any more (the job was canceled, put off or changed) is
-//! removed.
+//! The stager pulls the image and creates the container, under its final name and labels. Nothing
+//! is written to the store and nothing is started. Staging may fail or be forgotten at any point:
+//! the driver inspects the engine and makes what is missing. A staged container is removed when its
+//! job is canceled, postponed or changed.
 //!
-//! A container that is staged is one party's at a time. While the stager works on one the job's *place* is busy, and a
-//! driver waits for it ([`Stage::take`]); once a driver has taken it, the stager has no more to do with it. The job is read
-//! after its place was made busy, so nothing is ever removed of a job that is claimed.
+//! Either the stager or a driver owns a staged container, never both. While the stager works on
+//! one, the job's *place* is busy, and a driver waits for it ([`Stage::take`]). Once a driver has
+//! taken the container, the stager leaves it alone. The stager reads the job after marking its
+//! place busy, so it never removes a container of a claimed job.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,12 +32,12 @@ use crate::watched::Watched;
 
 mod work;
 
-/// How often it is asked what is due soon.
+/// The interval between two queries for jobs that are due soon.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How many jobs are worked on at once.
+/// The number of jobs that are staged at once.
 const AT_ONCE: usize = 4;
 
-/// What is staged, and what is to be looked at.
+/// The staged containers, and the jobs to check.
 #[derive(Default)]
 pub(super) struct Stage {
     places: Watched<BTreeMap<JobId, Place>>,
@@ -45,24 +46,25 @@ pub(super) struct Stage {
 }
 
 enum Place {
-    /// The stager works on it; and whether it is to look again then.
+    /// The stager works on the job. True if it has to check the job again afterwards.
     Busy(bool),
-    /// There is a container.
+    /// The container exists, and the stager does not work on it.
     Ready(Staged),
 }
 
-/// A container that was created ahead.
+/// A container created ahead of its job's due time.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Staged {
     pub(super) container: ContainerId,
-    /// What it is made by, if that is known.
+    /// The spec hash; `None` for a container that was found on the engine.
     pub(super) recipe: Option<Recipe>,
-    /// Its job, if that is to begin when it is due.
+    /// The job, if it aims to begin at its due time; else `None`.
     pub(super) aimed: Option<Box<Job>>,
 }
 
 impl Stage {
-    /// Hands over the container that there is of this job, and waits for one that is in the making.
+    /// Hands over this job's staged container, after the stager has finished work on it. `None` if
+    /// there is none.
     pub(super) async fn take(&self, job: JobId) -> Option<ContainerId> {
         loop {
             self.places.until(|places| !matches!(places.get(&job), Some(Place::Busy(_)))).await;
@@ -75,7 +77,7 @@ impl Stage {
         }
     }
 
-    /// Whether all that is left to do for this job is to start it.
+    /// Returns whether only `start` remains to be done for this job.
     pub(super) fn is_ready(&self, job: JobId) -> bool {
         matches!(self.places.look().get(&job), Some(Place::Ready(_)))
     }
@@ -93,7 +95,8 @@ impl Stage {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a job's place busy, for as long as the work is kept. Nothing if it is so already.
+    /// Makes a job's place busy for as long as the returned work exists. Returns `None` if the
+    /// place is busy already, and then the job is checked again afterwards.
     fn begin(self: &Arc<Self>, job: JobId) -> Option<Work> {
         let mut places = self.places.look();
         let staged = match places.insert(job, Place::Busy(false)) {
@@ -108,7 +111,7 @@ impl Stage {
     }
 }
 
-/// A place that is worked on. When this is dropped it is as `staged` says.
+/// A busy place. Dropping it frees the place, which then holds `staged`.
 struct Work {
     stage: Arc<Stage>,
     job: JobId,
@@ -133,13 +136,14 @@ impl Drop for Work {
 }
 
 impl Shared {
-    /// A job was accepted.
+    /// Wakes the dispatcher and the stager for a job that was just accepted.
     pub(super) fn is_new(&self, job: &Job) {
         self.wake_for(job.due_at);
         self.stage_again(job);
     }
 
-    /// A job is new, or is not what it was: there may be something to stage, or to take back.
+    /// Asks the stager to check a job that is new or has changed, if there may be something to
+    /// create or remove.
     pub(super) fn stage_again(&self, job: &Job) {
         let ahead = self.rules().settings.stage_ahead;
         if ahead.is_zero() && !self.stage.knows(job.id) {
@@ -148,10 +152,10 @@ impl Shared {
         let left = job.due_at - self.clock.now();
         let is_soon = left > TimeDelta::zero() && left.to_std().is_ok_and(|left| left <= ahead);
         let is_wanted = match job.map() {
-            // Its driver's.
+            // The driver owns the container.
             Map::Running => false,
             Map::Scheduled if is_soon => self.stage.knows(job.id) || self.stage_room() > 0,
-            // It waits for a slot, and keeps what it has.
+            // A job that waits for a slot keeps its staged container.
             Map::Scheduled if left <= TimeDelta::zero() => false,
             Map::Scheduled | Map::History => self.stage.knows(job.id),
         };
@@ -160,7 +164,7 @@ impl Shared {
         }
     }
 
-    /// When the jobs are to be started that aim, and when these are due; of those that are staged.
+    /// Returns the start time and the due time of every staged job that aims.
     pub(super) fn aimed(&self) -> Vec<(Timestamp, Timestamp)> {
         let places = self.stage.places.look();
         let aimed = places.values().filter_map(|place| match place {
@@ -170,7 +174,7 @@ impl Shared {
         aimed.map(|job| (self.starts_at(job), job.due_at)).collect()
     }
 
-    /// A container was found that was created ahead, by a process before this one perhaps.
+    /// Takes on a staged container that a sweep found, possibly created by an earlier process.
     pub(super) fn found_staged(&self, job: &Job, container: &ContainerId) {
         let found =
             Place::Ready(Staged { container: container.clone(), recipe: None, aimed: None });
@@ -188,18 +192,20 @@ impl Shared {
         }
     }
 
-    /// How many containers may be staged: more than can run are of no use.
+    /// Returns the number of containers that may be staged. More than can run at once would be
+    /// useless.
     fn stage_size(&self) -> usize {
         self.rules().max_running().min(ROUND)
     }
 
-    /// For how many more there is room. Of a herd that comes at once, the others are made when they are due.
+    /// Returns the number of containers that may still be staged. Of a large batch due at once, the
+    /// rest is created at the due time.
     fn stage_room(&self) -> usize {
         self.stage_size().saturating_sub(self.stage.places.look().len() + self.stage.asked().len())
     }
 }
 
-/// Stages until told to stop. What is there then stays there.
+/// Stages until `stop` is cancelled. Staged containers stay on the engine.
 pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut stager = Stager { shared: &shared, looked_until: None };
     let mut works = FuturesUnordered::new();
@@ -217,7 +223,7 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
             Some(()) = works.next() => {}
             () = shared.stage.news.notified(), if works.len() < AT_ONCE => {}
             _ = looks.tick() => stager.look_ahead().await.unwrap_or_else(|failure| {
-                warn!(error = %failure, "what is due soon cannot be read; it is not staged");
+                warn!(error = %failure, "cannot read the jobs due soon; they are not staged");
             }),
         }
     }
@@ -225,16 +231,16 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 
 struct Stager<'a> {
     shared: &'a Shared,
-    /// What is due by then is known.
+    /// The time up to which due jobs have been queried; `None` to begin again from now.
     looked_until: Option<Timestamp>,
 }
 
 impl Stager<'_> {
-    /// Those that are due first come first.
+    /// Returns the next job to check, the earliest due first.
     fn next(&self) -> Option<Work> {
         loop {
             let (_, job) = self.shared.stage.asked().pop_first()?;
-            // One that is worked on is looked at again when that is done.
+            // A busy job is checked again when its work is done.
             if let Some(work) = self.shared.stage.begin(job) {
                 return Some(work);
             }
@@ -250,14 +256,15 @@ impl Stager<'_> {
             self.looked_until = None;
             return Ok(());
         }
-        // What comes in later says so itself; a clock that was set back begins anew.
+        // Jobs that are stored later announce themselves. After the clock was set back, the query
+        // begins again.
         let until = now + ahead;
         let after = self.looked_until.filter(|at| *at <= until).map_or(now, |at| at.max(now));
         if room == 0 || after >= until {
             return Ok(());
         }
         let found = self.shared.store.upcoming(after, until, room).await?;
-        // Of those that are due at the last instant there may be more.
+        // More jobs may be due at the last instant than were returned.
         let last = found
             .last()
             .filter(|_| found.len() == room)

@@ -1,9 +1,12 @@
-//! The sweep: compares what the engine has with what the store says.
+//! The sweep: compares the engine's containers with the store.
 //!
-//! It judges nothing itself. A container whose job has a driver gets that driver to look; a job that should have a
-//! driver gets one; a container of an attempt that is over is cleared away (`clear`); a container of ours without a job is
-//! an orphan: reported, and removed when it does not run and is old. An empty list proves nothing: no job is ever given up because
-//! it was missing from one. Containers of other instances, and those without our labels, are not touched.
+//! The sweep decides nothing itself. If a container's job has a driver, that driver inspects the
+//! container. A job without the driver it should have gets one. A container of a finished attempt
+//! is cleared away (`clear`). A container of ours without a job is an orphan: reported, and removed
+//! if it is old and does not run.
+//!
+//! An empty list proves nothing: no job is ever given up because it was missing from one.
+//! Containers of other instances, and containers without our labels, are not touched.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -16,10 +19,10 @@ use crate::domain::job::{Job, Map};
 use crate::domain::remains::Remains;
 use crate::engine::{EngineError, Listed};
 
-/// One comparison.
+/// Compares the engine's containers with the store once.
 ///
 /// # Errors
-/// When the engine does not answer. What the store cannot tell now is left to the next sweep.
+/// The engine does not answer. Cases that the store cannot decide now are left to the next sweep.
 pub(super) async fn run(shared: &Shared) -> Result<(), EngineError> {
     let listed = shared.engine.list(shared.store.instance()).await?;
     let mut all_known = true;
@@ -40,7 +43,8 @@ pub(super) async fn run(shared: &Shared) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// A driver whose container is listed as running knows that already; every other one had better look.
+/// Wakes every driver whose container is not listed as running. The others know the state of their
+/// containers already.
 fn poke_all_but(shared: &Shared, running: &HashSet<JobId>) {
     for (job, seat) in shared.seats().iter() {
         if !running.contains(job) {
@@ -49,7 +53,7 @@ fn poke_all_but(shared: &Shared, running: &HashSet<JobId>) {
     }
 }
 
-/// Sees to one container; false when what it is has to be left to the next sweep.
+/// Handles one container. Returns false if the container has to be left to the next sweep.
 async fn visit(shared: &Shared, container: &Listed) -> Result<bool, EngineError> {
     let Some(owner) = container.owner.filter(|owner| owner.instance == shared.store.instance())
     else {
@@ -78,14 +82,15 @@ async fn visit(shared: &Shared, container: &Listed) -> Result<bool, EngineError>
     }
 }
 
-/// Whether this attempt is over, and no driver hands over what it left. One that comes after the job's present attempt was
-/// staged ahead.
+/// Returns whether this attempt is over and no driver will hand over its remains. An attempt later
+/// than the job's current one was staged ahead.
 fn is_left_over(job: &Job, attempt: Attempt, is_driven: bool) -> bool {
     let is_present_over = (attempt == job.attempt && job.map() != Map::Running) || job.is_over();
     attempt < job.attempt || (is_present_over && !is_driven)
 }
 
-/// A listing may be older than what has become of the container: whoever is given it looks first.
+/// Hands the remains over, as not inspected yet: the list may be older than the container's current
+/// state.
 fn hand_over(shared: &Shared, job: &Job, attempt: Attempt, container: &Listed) -> bool {
     let left = shared.left_over(job, attempt, Some(container.id.clone()), Remains::Unseen);
     left.is_none_or(|left| shared.found.try_send(Found::LeftOver(left)).is_ok())
@@ -111,15 +116,15 @@ async fn remove(shared: &Shared, container: &Listed, what: &str) -> Result<(), E
     Ok(())
 }
 
-/// A job in the running map whose driver broke gets another one.
+/// Requests a driver for every job in the running map without one, because its driver panicked.
 async fn find_undriven(shared: &Shared) {
     match shared.store.active().await {
         Ok(active) => {
             for job in active.into_iter().filter(|job| shared.seat(*job).is_none()) {
-                // Full means that there are many, and the next sweep finds the rest.
+                // A full channel means that there are many, and the next sweep finds the rest.
                 let _ = shared.found.try_send(Found::Undriven(job));
             }
         }
-        Err(failure) => warn!(error = %failure, "the store cannot be asked what runs"),
+        Err(failure) => warn!(error = %failure, "cannot read the running jobs"),
     }
 }

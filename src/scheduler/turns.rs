@@ -1,7 +1,8 @@
-//! Turns: how many creates and starts the engine is given at once. The number may be changed while turns are taken.
+//! The start limit: bounds the number of creates and starts in flight on the engine. The limit may
+//! be changed while permits are in use.
 //!
-//! A semaphore can only forget places that nobody has. When there are to be fewer than are taken, the rest is owed, and paid
-//! by those that are given back: nobody who has a turn loses it.
+//! A semaphore can only forget permits that are free. When the limit is lowered below the number of
+//! permits in use, the excess is removed as permits are returned: a permit in use is never revoked.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,33 +11,32 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::watched::Watched;
 
-/// How long what nobody waits for is put off at most.
+/// The longest time a removal is delayed to let starts go first.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The places, taken and free.
+/// The permits, used and free.
 pub(super) struct Turns {
     places: Arc<Semaphore>,
     size: Mutex<Size>,
     busy: Watched<Busy>,
 }
 
-/// Whether there is time for what nobody waits for.
+/// The load that decides whether work that is not urgent may run.
 #[derive(Default)]
 struct Busy {
-    /// How many turns are taken.
+    /// The number of permits in use.
     taken: usize,
-    /// Whether jobs wait for slots: then what holds one is in somebody's way.
+    /// True while jobs wait for slots. Then [`Turns::calm`] returns at once.
     crowded: bool,
 }
 
 struct Size {
-    /// How many there are to be.
     most: usize,
-    /// How many too many there are.
+    /// The number of permits to remove as they are returned.
     owed: usize,
 }
 
-/// A place. It is given back when this is dropped.
+/// A permit to create or start a container, returned on drop.
 pub(super) struct Turn {
     turns: Arc<Turns>,
     place: Option<OwnedSemaphorePermit>,
@@ -48,9 +48,10 @@ impl Turns {
         Arc::new(Self { places, size, busy: Watched::default() })
     }
 
-    /// Waits for a place; those who wait get theirs in the order in which they came.
+    /// Waits for a permit. Waiters get theirs in FIFO order.
     pub(super) async fn take(self: &Arc<Self>) -> Turn {
-        // Never closed; who would not have a place then is as good as who has one.
+        // The semaphore is never closed, so this cannot fail. If it did, the caller would go on
+        // without a permit.
         let place = self.places.clone().acquire_owned().await.ok();
         self.busy.change(|busy| {
             busy.taken += 1;
@@ -59,19 +60,19 @@ impl Turns {
         Turn { turns: self.clone(), place }
     }
 
-    /// Waits until nothing is being started, or jobs wait for slots; but not for long. An engine that removes a container
-    /// starts another one more slowly.
+    /// Waits until no permit is in use or jobs wait for slots, at most [`LONGEST_PATIENCE`]. An
+    /// engine that removes a container starts another one more slowly.
     pub(super) async fn calm(&self) {
         let calm = self.busy.until(|busy| busy.taken == 0 || busy.crowded);
         let _either_way = tokio::time::timeout(LONGEST_PATIENCE, calm).await;
     }
 
-    /// Whether jobs wait for slots.
+    /// Notes whether jobs wait for slots.
     pub(super) fn set_crowded(&self, crowded: bool) {
         self.busy.change(|busy| std::mem::replace(&mut busy.crowded, crowded) != crowded);
     }
 
-    /// There are so many from now on.
+    /// Changes the limit to `most`. Permits in use stay valid.
     pub(super) fn resize(&self, most: usize) {
         let mut size = self.size();
         let (more, fewer) = (most.saturating_sub(size.most), size.most.saturating_sub(most));
@@ -110,13 +111,13 @@ mod tests {
 
     use super::*;
 
-    /// As many as can be had at once.
+    /// Takes all free permits, at most 100.
     fn all(turns: &Arc<Turns>) -> Vec<Turn> {
         std::iter::from_fn(|| turns.take().now_or_never()).take(100).collect()
     }
 
     #[test]
-    fn who_has_a_turn_keeps_it_when_there_are_to_be_fewer_and_the_next_waits() {
+    fn lowering_the_limit_keeps_existing_permits() {
         let turns = Turns::new(4);
         let mut taken = all(&turns);
         turns.resize(2);
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_let_in_when_there_are_to_be_more() {
+    fn raising_the_limit_admits_a_waiter() {
         let turns = Turns::new(1);
         let _taken = all(&turns);
         let mut waiting = Box::pin(turns.take());
@@ -138,7 +139,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_are_as_many_as_was_said_last_whatever_was_said_before(
+        fn the_last_limit_applies_after_any_changes(
             sizes in prop::collection::vec((1_usize..9, 0_usize..9), 1..20)
         ) {
             let turns = Turns::new(4);

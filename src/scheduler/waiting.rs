@@ -1,15 +1,16 @@
-//! `max_waiting` of the policy: how many jobs may wait before a further one is refused.
+//! `max_waiting` of the policy: the number of jobs that may wait before further ones are refused.
 //!
-//! The store counts as it writes. Between the look at that number and the write others may come; so whoever looks takes a
-//! place first and gives it back when the job is on disk and counted. Never too many are accepted; at the limit itself
-//! one of several that come at once may be refused though there was room for it.
+//! The store counts jobs as it writes them. Other jobs may arrive between reading that count and
+//! the write. So a caller reserves a waiting slot first, and returns it when the job is on disk and
+//! counted. Too many jobs are never accepted. At the limit, one of several concurrent jobs may be
+//! refused although there was space for it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Shared;
 use super::handle::SubmitError;
 
-/// Room for one more job, until it is on disk.
+/// A waiting slot for one more job, held until the job is on disk.
 pub(super) struct Place<'a>(&'a AtomicUsize);
 
 impl Drop for Place<'_> {
@@ -19,10 +20,10 @@ impl Drop for Place<'_> {
 }
 
 impl Shared {
-    /// Takes a place for a job that is about to be written.
+    /// Reserves a waiting slot for a job that is about to be written.
     ///
     /// # Errors
-    /// [`SubmitError::TooMany`] where as many wait as may.
+    /// [`SubmitError::TooMany`] when `max_waiting` jobs wait already.
     pub(super) fn place(&self) -> Result<Place<'_>, SubmitError> {
         let coming = self.coming.fetch_add(1, Ordering::AcqRel) + 1;
         let place = Place(&self.coming);

@@ -1,16 +1,16 @@
-//! What a request was answered that must not be done twice.
+//! The stored response to a request that must not run twice.
 
-/// A caller and its key, as one hash.
+/// The hash of a caller and its idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestKey(pub [u8; 32]);
 
-/// The first answer to a request.
+/// The stored response to the first request with an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Whose, under which key.
+    /// The caller and the idempotency key.
     pub request: RequestKey,
-    /// A hash of what was asked for.
+    /// The hash of the request.
     pub body: [u8; 32],
-    /// What was answered.
+    /// The body of the response.
     pub text: String,
 }

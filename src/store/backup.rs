@@ -1,10 +1,13 @@
-//! A copy of a data directory that is one itself: taken beside a running server, there whole or not at all.
+//! Copies a data directory beside a running server. The copy is a data directory itself, and either
+//! complete or absent.
 //!
-//! First the database, as of one moment (SQLite's own backup, from a connection that only reads), then the kept logs
-//! that it needs: they are written before the result that names them, and never changed. All of it is made under
-//! another name, synced, and renamed.
+//! First comes the database as of one moment, through SQLite's own backup from a read-only
+//! connection. Then come the kept logs that this database names: each log is written before the
+//! result that names it, and never changed. The backup is made under another name, synced, and
+//! renamed.
 //!
-//! The copy carries a mark ([`Restored`](super::Restored)): whoever serves it looks first for what ran since.
+//! The copy carries a mark ([`Restored`](super::Restored)). A server that opens the copy first
+//! reconciles its jobs with everything that ran since the backup.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
@@ -19,46 +22,46 @@ use super::lock::{is_in_use, sync_dir};
 use super::{OpenError, StoreError, logs, sqlite};
 use crate::domain::id::Timestamp;
 
-/// What was copied.
+/// The content and the paths of a finished backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Backup {
-    /// From where.
+    /// The path that was copied.
     pub data_dir: String,
-    /// To where.
+    /// The path of the backup.
     pub destination: String,
-    /// What was acknowledged before this moment is in it.
+    /// The moment of the backup (RFC 3339). The backup contains everything that was acknowledged
+    /// before.
     pub at: String,
-    /// How many jobs.
+    /// The number of copied jobs.
     pub jobs: u64,
-    /// How many kept logs.
+    /// The number of copied logs.
     pub logs: u64,
 }
 
-/// Why there is no backup. Nothing is left of it then, and the store is as it was.
+/// The reasons why a backup failed. Nothing is left of the backup then, and the store is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The store cannot be read, or should not be: a damaged one is no backup.
+    /// The store cannot be read, or is damaged: a copy of damage is no backup.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// There is something already.
+    /// The destination exists, and a backup replaces nothing.
     #[error(
         "{0} is there already, and a backup replaces nothing: give it a name of its own, such as one with the date"
     )]
     Exists(String),
-    /// No room.
+    /// The disk of the destination is full.
     #[error("there is no room for the backup beside {0}; nothing was left there")]
     Full(String),
-    /// The system refuses.
+    /// The system refused to write the backup.
     #[error("the backup {path} cannot be written: {detail}")]
     NotWritable {
-        /// Where it was to be.
         path: String,
-        /// What the system says.
+        /// The system's error message.
         detail: String,
     },
 }
 
-/// Copies the store in `dir` to `destination`, which must not be there. `at` is now.
+/// Copies the store in `dir` to `destination`, which must not exist. `at` is the current time.
 ///
 /// # Errors
 /// [`BackupError`].
@@ -120,7 +123,7 @@ impl fmt::Display for Backup {
     }
 }
 
-/// A folder that is not yet under its name. Dropped before it is finished, it is gone.
+/// A folder under its temporary name. Dropping it before `finish` deletes the folder.
 struct Unfinished {
     path: PathBuf,
     is_finished: bool,
@@ -134,7 +137,7 @@ impl Unfinished {
         Ok(Self { path, is_finished: false })
     }
 
-    /// What is in it is synced already.
+    /// Moves the folder to its destination. The files in it are synced already.
     fn finish(mut self, destination: &Path) -> io::Result<()> {
         sync_dir(&self.path)?;
         fs::rename(&self.path, destination)?;
@@ -155,7 +158,8 @@ fn above(path: &Path) -> &Path {
     path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Copies a file, and makes its bytes survive a power cut; its name is up to who syncs the folder.
+/// Copies a file and syncs its bytes. Syncing the folder, for the file's name, is left to the
+/// caller.
 pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to)?;
     File::open(to)?.sync_all()

@@ -1,6 +1,7 @@
-//! Whether a data directory is whole: what `tidetable check` says. Reads only, and works beside a running server.
+//! Checks a data directory for `tidetable check`. Only reads, and works beside a running server.
 //!
-//! The database is looked at as of one moment (`sqlite/check`), and every kept log is read to its end (`logs/check`).
+//! The database is checked as of one moment (`sqlite/check`), and every kept log is read to its end
+//! (`logs/check`).
 
 use std::fmt;
 use std::path::Path;
@@ -10,29 +11,30 @@ use serde::Serialize;
 use super::lock::is_in_use;
 use super::{OpenError, logs, sqlite};
 
-/// The most findings that are listed; all are counted.
+/// The most findings listed; all are counted.
 const LISTED: usize = 100;
 
-/// What was looked at, and what is wrong with it.
+/// The extent and the findings of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The folder.
+    /// The path that was checked.
     pub data_dir: String,
-    /// Whether nothing was found.
+    /// True if nothing was found.
     pub whole: bool,
-    /// Whether a server had it open. Its write-ahead log is its own business then, and files may be unfinished.
+    /// True if a server had the directory open. The check ignores the write-ahead log then, and
+    /// some files may be unfinished.
     pub in_use: bool,
-    /// Jobs that were read.
+    /// The number of jobs read.
     pub jobs: u64,
-    /// Rows of the journal that were read.
+    /// The number of journal rows read.
     pub transitions: u64,
-    /// Kept logs that were read.
+    /// The number of kept logs read.
     pub logs: u64,
-    /// What is wrong, a sentence each: the first hundred.
+    /// The first hundred findings, one sentence each.
     pub findings: Vec<String>,
-    /// How many there are.
+    /// The number of findings.
     pub found: u64,
-    /// What is worth knowing and not wrong.
+    /// Remarks that are no damage.
     pub notes: Vec<String>,
 }
 
@@ -45,11 +47,12 @@ impl Report {
     }
 }
 
-/// Looks at everything in this data directory, and changes nothing.
+/// Checks everything in this data directory and changes nothing. Damage is no error: it is in the
+/// report.
 ///
 /// # Errors
-/// [`OpenError::NoStore`], and [`OpenError::NotReadable`] when the system refuses: then nothing is known. What is damaged
-/// is no error: it is in the report.
+/// [`OpenError::NoStore`], [`OpenError::Newer`], and [`OpenError::NotReadable`] when the system
+/// refuses; the state of the data is unknown then.
 pub fn check(dir: &Path) -> Result<Report, OpenError> {
     if !dir.join(sqlite::FILE).is_file() {
         return Err(OpenError::NoStore { path: dir.display().to_string() });
@@ -57,7 +60,7 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
     let mut report = Report { data_dir: dir.display().to_string(), ..Report::default() };
     let unreadable = |error: std::io::Error| OpenError::not_readable(dir, &error);
     let damage = sqlite::log_damage(dir).map_err(unreadable)?;
-    // Asked after the look: the log of a server that came up meanwhile was being written.
+    // Comes after the log: a server that started meanwhile was writing its log.
     report.in_use = is_in_use(dir)?;
     if let Some(damage) = damage.filter(|_| !report.in_use) {
         report.found(damage);

@@ -4,19 +4,18 @@ use crate::domain::id::Timestamp;
 use crate::domain::image::JobName;
 use crate::domain::spec::JobSpec;
 
-/// Which writing of a definition it is: strictly increasing, never given twice, not even to another one of that name.
+/// The version of a definition: strictly increasing and never reused, not even by another
+/// definition of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub u64);
 
-/// A named template.
+/// A named template for jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
-    /// Its name.
     pub name: JobName,
-    /// Which writing of it.
     pub revision: Revision,
-    /// What a job of this name runs.
+    /// The spec of a job of this name.
     pub spec: JobSpec,
-    /// When it was written.
+    /// The time of the last write.
     pub changed_at: Timestamp,
 }

@@ -1,7 +1,7 @@
-//! The data directory: made, checked, and locked for as long as the store is open.
+//! The data directory: made, checked, and locked while the store is open.
 //!
-//! The lock is the kernel's, on a file in the directory: it is gone with the process however that ends, so nothing has to
-//! be cleaned up after a `kill -9`.
+//! The lock is the kernel's, on a file in the directory. The kernel releases it whenever the
+//! process ends, so nothing has to be cleaned up after a `kill -9`.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -10,14 +10,14 @@ use std::path::Path;
 
 use super::OpenError;
 
-/// Holds the data directory.
+/// The lock of a data directory, released on drop.
 #[derive(Debug)]
 pub(super) struct DirLock {
     _file: File,
 }
 
 impl DirLock {
-    /// Makes the directory if it is missing (readable by its owner alone), and locks it.
+    /// Makes the directory if missing (accessible only to its owner) and locks it.
     pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
         let refused = |error| OpenError::of_io(dir, &error);
         make_dir(dir).map_err(refused)?;
@@ -33,7 +33,8 @@ impl DirLock {
     }
 }
 
-/// Whether a server has this directory. It is only asked, for a moment: a server that starts meanwhile is not kept from it.
+/// Returns whether a server has this directory open. Tests the lock with a shared lock, released at
+/// once.
 pub(super) fn is_in_use(dir: &Path) -> Result<bool, OpenError> {
     let asked = match File::open(dir.join("lock")) {
         Ok(file) => file.try_lock_shared(),
@@ -47,7 +48,7 @@ pub(super) fn is_in_use(dir: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// Makes a directory and those above it that are missing, so that they survive a power cut.
+/// Makes a directory and its missing parents, and syncs each name.
 pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -61,7 +62,7 @@ pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes new names in a directory survive a power cut.
+/// Syncs a directory, so new names in it survive a power cut.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -1,9 +1,10 @@
-//! Kept output: one compressed file for each attempt, that is there whole or not at all.
+//! Kept output: one compressed file per attempt, which is either complete or absent.
 //!
-//! A file is written under a temporary name, synced, and renamed; what a crash leaves behind is removed at the next start.
-//! `packed` says what is in it; files of the format before that (`lines`) are read, too.
+//! The store writes a file under a temporary name, syncs it, and renames it. The next start removes
+//! files that a crash left unfinished. The module `packed` documents the file format; files of the
+//! previous format (`lines`) are read, too.
 //!
-//! Output beyond the job's `log_limit` is dropped, and a last line on stderr says so.
+//! Output beyond the job's `log_limit` is dropped, and a last line on stderr reports the drop.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -34,11 +35,11 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-/// How much is gathered before a thread is asked to write it: most jobs' output fits, and costs one call.
+/// The bytes gathered before a thread writes them: the output of most jobs fits and costs one call.
 const GATHER_BYTES: usize = 256 * 1024;
-/// How hard zstd tries: its own default.
+/// The zstd compression level: zstd's own default.
 const LEVEL: i32 = 3;
-/// What a file is called until it is whole.
+/// The suffix of a file until it is complete.
 const UNFINISHED: &str = ".unfinished";
 
 /// The folder of kept output.
@@ -47,9 +48,9 @@ pub struct LogStore {
     dir: PathBuf,
     threads: Threads,
     shelves: Shelves,
-    /// The data directory.
+    /// The data directory, kept open to notice an exchange.
     above: Arc<Entry>,
-    /// How many files were begun: so no two have the same temporary name.
+    /// The number of files begun, which makes temporary names unique.
     begun: Arc<AtomicU64>,
 }
 
@@ -57,28 +58,28 @@ pub struct LogStore {
 #[derive(Clone, Debug, Default)]
 struct Shelves(Arc<Mutex<HashSet<PathBuf>>>);
 
-/// What was kept, without the line that says that the rest was dropped.
+/// The amount of kept output, without the line that reports the drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Lines.
+    /// The number of lines.
     pub lines: u64,
-    /// Bytes that a reader gets: text and line ends.
+    /// The bytes that a reader gets: text and line ends.
     pub bytes: u64,
-    /// Whether the limit was met and the rest dropped.
+    /// True if output exceeded the limit and the rest was dropped.
     pub truncated: bool,
 }
 
-/// Why output was not kept. There is no file then.
+/// The reasons why output was not kept. No file exists then.
 #[derive(Debug)]
 pub enum KeepError<E> {
-    /// The disk refused.
+    /// The disk refused the write.
     Store(StoreError),
-    /// Where it came from broke off.
+    /// The source stream failed.
     Source(E),
 }
 
 impl LogStore {
-    /// The folder, made if it is missing, cleared of what a crash left behind.
+    /// Opens the folder. Makes it if missing, and removes files that a crash left unfinished.
     ///
     /// # Errors
     /// [`OpenError::NotWritable`], [`OpenError::Full`].
@@ -101,8 +102,8 @@ impl LogStore {
         })
     }
 
-    /// Keeps what a stream gives, as many lines as a reader gets `limit` bytes of. It is on disk when this answers; keeping
-    /// again replaces. Of a stream that has more nothing more is read.
+    /// Writes a stream's lines, up to `limit` bytes for a reader, and returns when they are on
+    /// disk. Replaces an earlier file of the same attempt. Stops reading the stream at the limit.
     ///
     /// # Errors
     /// [`KeepError`]; then nothing was changed.
@@ -126,7 +127,7 @@ impl LogStore {
             let lines = match lines {
                 Ok(lines) => lines,
                 Err(failure) => {
-                    // It takes the file along, and files are not for this thread.
+                    // Dropping the file deletes it, and this thread makes no file calls.
                     let _ = self.threads.run(move || drop(file)).await;
                     return Err(KeepError::Source(failure));
                 }
@@ -151,10 +152,10 @@ impl LogStore {
         written.map(|()| kept).map_err(KeepError::Store)
     }
 
-    /// What was kept of an attempt, if anything was.
+    /// Returns the kept output of an attempt; `None` if none was kept.
     ///
     /// # Errors
-    /// When the disk refuses. A file that is damaged ends its stream with [`StoreError::Damaged`].
+    /// Fails when the disk refuses. A damaged file ends its stream with [`StoreError::Damaged`].
     pub async fn read(
         &self,
         job: JobId,
@@ -184,10 +185,11 @@ impl LogStore {
         Ok(Some(chunks.flat_map(futures::stream::iter).boxed()))
     }
 
-    /// Whether the output of an attempt is kept, and how much that is, where its file says so.
+    /// Returns the amount of kept output of an attempt. The outer `None` says that no output was
+    /// kept, the inner `None` that the file does not state the amount.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// Fails when the disk refuses.
     pub async fn summary(
         &self,
         job: JobId,
@@ -197,16 +199,17 @@ impl LogStore {
         self.blocking(move || reader::summary(&path)).await
     }
 
-    /// Whether the output of an attempt is kept.
+    /// Returns whether the output of an attempt is kept.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// Fails when the disk refuses.
     pub async fn has(&self, job: JobId, attempt: Attempt) -> Result<bool, StoreError> {
         let path = self.path(job, attempt);
         self.blocking(move || path.try_exists()).await
     }
 
-    /// On the shelf that the id's last digits say: those are random, so no shelf grows faster than another.
+    /// Returns the file's path, in a subfolder named by the id's last two digits. These digits are
+    /// random, so the subfolders grow evenly.
     fn path(&self, job: JobId, attempt: Attempt) -> PathBuf {
         file_of(&self.dir, job, attempt)
     }
@@ -232,7 +235,7 @@ fn above(path: &Path) -> &Path {
     path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What is to be written next, and what that makes in all.
+/// The lines to write next, and the amount in all.
 struct Gathered {
     packer: Packer,
     limit: Limit,
@@ -270,7 +273,7 @@ fn clear_unfinished(shelf: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file that is not yet under its name. Dropped before it is finished, it is gone.
+/// A file under its temporary name. Dropping it before `finish` deletes the file.
 struct Unfinished {
     path: PathBuf,
     temporary: PathBuf,
@@ -295,7 +298,7 @@ impl Unfinished {
                 let file = File::create(&self.temporary)?;
                 let encoder = self.encoder.insert(zstd::Encoder::new(file, LEVEL)?);
                 encoder.include_checksum(true)?;
-                // Before the frame: nothing of that is written yet.
+                // The head precedes the frame, and the encoder has written nothing yet.
                 encoder.get_mut().write_all(packed::HEAD)?;
                 encoder
             }
@@ -320,7 +323,7 @@ impl Unfinished {
         renamed.and_then(|()| sync_dir(self.shelf()))
     }
 
-    /// Refuses to keep anything in a folder that took the data directory's place.
+    /// Refuses to keep output in a folder that replaced the data directory.
     fn is_there(&self) -> io::Result<()> {
         self.above.fault().map_or(Ok(()), |fault| Err(io::Error::other(fault)))
     }
@@ -339,7 +342,7 @@ impl Drop for Unfinished {
 }
 
 impl Shelves {
-    /// Makes a folder that is missing. Until it is sure to survive, nobody else goes on with it either.
+    /// Makes a missing folder. Other callers wait until the folder would survive a power cut.
     fn make(&self, shelf: &Path) -> io::Result<()> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if made.contains(shelf) && shelf.is_dir() {

@@ -1,12 +1,13 @@
-//! What is on disk: jobs, the journal of their transitions, and the logs of containers that are gone.
+//! The store: jobs, the journal of their transitions, and the output of removed containers.
 //!
-//! An answer leaves a write only when it would survive a power cut. A transition names the version of the job that
-//! it was decided on and is refused when another one came first, so two parts that act on one job at once cannot
-//! both win. Each transition is one row in the journal, in the same transaction.
+//! A write returns only when its data would survive a power cut. A transition names the job version
+//! that it was decided on. The store refuses the transition when another one came first, so two
+//! tasks that act on one job cannot both win. Each transition adds one journal row in the same
+//! transaction.
 //!
-//! Signatures carry no SQL: [`sqlite`] is one store, others may follow (one folder here, one arm in `open`, one line
-//! in the contract suite `tests/store_contract`). Output of containers goes to compressed files beside the
-//! database ([`logs`]).
+//! Signatures carry no SQL. [`sqlite`] is one store and others may follow: one folder here, one arm
+//! in `open`, one line in the contract suite `tests/store_contract`. Container output goes to
+//! compressed files beside the database ([`logs`]).
 
 use std::io;
 use std::path::Path;
@@ -40,18 +41,19 @@ pub mod watch;
 pub use answer::{Answer, RequestKey};
 pub use definition::{Definition, Revision};
 
-/// The most jobs that one page holds.
+/// The most jobs on one page.
 pub const MAX_PAGE: usize = 1_000;
-/// How many transitions a slow subscriber may fall behind before it has to read the store instead.
+/// The number of transitions that a subscriber may fall behind. A slower subscriber loses
+/// transitions and has to read the store instead.
 pub const TRANSITIONS_BUFFERED: usize = 4_096;
 
-/// What is on disk.
+/// The operations on jobs, definitions and scheduler state that every store provides.
 #[async_trait]
 pub trait Store: schedules::ScheduleStore + outbox::Outbox {
-    /// Which scheduler state this is: made when the store was.
+    /// Returns the id of this scheduler state, which is made together with the store.
     fn instance(&self) -> InstanceId;
 
-    /// Looks whether the store is still where it was opened.
+    /// Checks that the store is still at the path where it was opened.
     ///
     /// # Errors
     /// [`StoreError::Gone`].
@@ -60,8 +62,8 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     /// Adds a job that was just accepted.
     async fn insert(&self, job: &Job) -> Result<(), StoreError>;
 
-    /// Adds a job that was just accepted, and what is answered to the request for it, unless that was answered already,
-    /// after `since`: then nothing is added, and that answer is given.
+    /// Adds an accepted job together with the stored response to its request. When a response newer
+    /// than `since` exists for the same request, adds nothing and returns that response.
     async fn insert_once(
         &self,
         job: &Job,
@@ -69,30 +71,30 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
         since: Timestamp,
     ) -> Result<Option<Answer>, StoreError>;
 
-    /// What this request was answered after `since`.
+    /// Returns the stored response to this request, if newer than `since`.
     async fn answer(
         &self,
         request: RequestKey,
         since: Timestamp,
     ) -> Result<Option<Answer>, StoreError>;
 
-    /// Replaces `before` by `after`, and writes the transition down.
+    /// Replaces `before` by `after` and writes the transition to the journal.
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when the stored version is no longer `before.version`.
     async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError>;
 
-    /// The job of this id.
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError>;
 
-    /// Up to `limit` ids that begin with these lower-case hex digits (1 to 32).
+    /// Returns up to `limit` ids that begin with these lower-case hex digits (1 to 32).
     async fn ids_with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError>;
 
-    /// Up to `limit` jobs that are `scheduled` or `retrying` and due at `now`, the earliest first.
+    /// Returns up to `limit` jobs that are `scheduled` or `retrying` and due at `now`, earliest
+    /// first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
 
-    /// Up to `limit` jobs that are `scheduled` or `retrying`, with when they are due: after `after`, and by `until`; the earliest
-    /// first.
+    /// Returns up to `limit` ids of `scheduled` or `retrying` jobs with their due times, earliest
+    /// first. Due times are later than `after` and at most `until`.
     async fn upcoming(
         &self,
         after: Timestamp,
@@ -100,80 +102,85 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
         limit: usize,
     ) -> Result<Vec<(Timestamp, JobId)>, StoreError>;
 
-    /// When the next `scheduled` or `retrying` job is due.
+    /// Returns the time at which the next `scheduled` or `retrying` job is due. `None` when there
+    /// is no such job.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Up to `limit` jobs that are `queued` and not held back: by priority, due time, id.
+    /// Returns up to `limit` jobs that are `queued` and in no wait group, ordered by priority, due
+    /// time and id.
     async fn queued(&self, limit: usize) -> Result<Vec<Job>, StoreError>;
 
-    /// Up to `limit` holds under which jobs wait, after this one, in an order of the store's own.
+    /// Returns up to `limit` wait groups that contain jobs, after the group `after`. Each store
+    /// chooses its own order.
     async fn holds(&self, after: Option<&Hold>, limit: usize) -> Result<Vec<Hold>, StoreError>;
 
-    /// Of the first so many jobs under each of these holds, the `limit` that go first: by priority, due time, id.
+    /// Considers the first `n` jobs of each wait group; returns up to `limit` of them ordered by
+    /// priority, due time and id.
     async fn held(&self, wanted: &[(Hold, usize)], limit: usize) -> Result<Vec<Job>, StoreError>;
 
-    /// How many jobs in the running map each of these has.
+    /// Counts the jobs in the running map for each limit.
     async fn taken(&self, limits: &[Limit]) -> Result<Vec<usize>, StoreError>;
 
-    /// How many jobs wait: how many are in the scheduled map.
+    /// Returns the number of jobs in the scheduled map.
     fn waiting(&self) -> usize;
 
-    /// Counts the jobs that are `queued`: due, and not begun. Counts no further than `most`.
+    /// Counts the `queued` jobs (due and not begun), up to `most`.
     async fn backlog(&self, most: usize) -> Result<usize, StoreError>;
 
-    /// Queued jobs in whose spec a start deadline is set, and that deadline is before `now`.
+    /// Returns up to `limit` queued jobs with a start deadline in the spec earlier than `now`.
     async fn queued_past_deadline(
         &self,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<Job>, StoreError>;
 
-    /// The ids of all jobs in the running map.
+    /// Returns the ids of all jobs in the running map.
     async fn active(&self) -> Result<Vec<JobId>, StoreError>;
 
-    /// Reads that all see one moment.
+    /// Opens a read view of one moment.
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
 
-    /// A number that changes whenever a job does.
+    /// Returns the number of the last journal row. The number changes whenever a job does.
     async fn last_seq(&self) -> Result<Seq, StoreError>;
 
-    /// A number that changes with every write, and that no later process begins with.
+    /// Returns a counter that changes on every commit. The counter starts at a random value per
+    /// process, so values from an earlier process never match.
     async fn changes(&self) -> Result<u64, StoreError>;
 
-    /// Up to `limit` transitions after `after`, oldest first.
+    /// Returns up to `limit` transitions after `after`, oldest first.
     async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError>;
 
-    /// Waits for this job to change, from now on.
+    /// Watches one job for changes, beginning now.
     fn watch(&self, job: JobId) -> watch::Watch;
 
-    /// Transitions as they are committed, from now on.
+    /// Subscribes to transitions as they are committed, beginning now.
     fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Transition>>;
 
-    /// What this store is a restored backup of, until that is [seen to](Store::forget_restored). The first time, `now` is
-    /// remembered as the moment from which on it is served.
+    /// Returns the backup that this store was restored from, until
+    /// [`forget_restored`](Store::forget_restored) clears the mark. The first call remembers `now`
+    /// as the moment when this store was first served. `None` for a store that was not restored.
     async fn restored(&self, now: Timestamp) -> Result<Option<Restored>, StoreError>;
 
-    /// The ids of the jobs that came with the backup and may have run elsewhere meanwhile: those in the running map, and
-    /// those that were due by then.
+    /// Returns the ids of the jobs from the backup that may have run elsewhere meanwhile: all in
+    /// the running map, all `queued`, and all that were due at `by`.
     async fn overtaken(&self, by: Timestamp) -> Result<Vec<JobId>, StoreError>;
 
-    /// Remembers that all of these were seen to.
+    /// Clears the restored-backup mark once every job has been reconciled.
     async fn forget_restored(&self) -> Result<(), StoreError>;
 
-    /// The definition of this name.
     async fn definition(&self, name: &JobName) -> Result<Option<Definition>, StoreError>;
 
-    /// Up to `limit` definitions in the order of their names, after the name `after`.
+    /// Returns up to `limit` definitions ordered by name, after the name `after`.
     async fn definitions(
         &self,
         after: Option<&JobName>,
         limit: usize,
     ) -> Result<Vec<Definition>, StoreError>;
 
-    /// Writes a definition, in place of the one of that name.
+    /// Writes a definition and replaces an earlier one of the same name.
     ///
     /// # Errors
-    /// [`StoreError::Outdated`] when there is not what was expected.
+    /// [`StoreError::Outdated`] when the precondition `expected` is not met.
     async fn define(
         &self,
         name: &JobName,
@@ -182,28 +189,30 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
         at: Timestamp,
     ) -> Result<Revision, StoreError>;
 
-    /// Removes a definition; false if there was none.
+    /// Removes a definition; returns false if there was none.
     ///
     /// # Errors
-    /// [`StoreError::Outdated`] when there is not what was expected.
+    /// [`StoreError::Outdated`] when the precondition `expected` is not met.
     async fn undefine(
         &self,
         name: &JobName,
         expected: Expected<Revision>,
     ) -> Result<bool, StoreError>;
 
-    /// The engine that containers were created on, if any were.
+    /// Returns the id of the engine that containers were created on. `None` before the first
+    /// container.
     async fn engine(&self) -> Result<Option<EngineId>, StoreError>;
 
-    /// Remembers the engine that containers are created on.
+    /// Remembers the id of the engine that containers are created on.
     async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError>;
 }
 
-/// Reads that all see the moment at which the snapshot was taken. Holding one holds back the store's housekeeping:
-/// drop it soon.
+/// Reads of the moment at which the snapshot was taken. An open snapshot delays the store's
+/// housekeeping, so callers drop it soon.
 #[async_trait]
 pub trait Snapshot: Send {
-    /// Up to `limit` jobs of a map that pass the filter, in the order of their ids, after the id `after`.
+    /// Returns up to `limit` jobs of a map that pass the filter, ordered by id, after the id
+    /// `after`.
     async fn page(
         &mut self,
         map: Map,
@@ -212,17 +221,19 @@ pub trait Snapshot: Send {
         limit: usize,
     ) -> Result<Vec<Job>, StoreError>;
 
-    /// Up to `limit` jobs that are `scheduled` or `retrying` and due at `until`, the earliest first.
+    /// Returns up to `limit` jobs that are `scheduled` or `retrying` and due at `until`, earliest
+    /// first.
     async fn due(&mut self, until: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
 
-    /// Of each of these names: how long its last runs took that succeeded, up to `limit`, by when they were accepted.
+    /// Returns the durations of up to `limit` successful runs for each name. Runs of jobs that were
+    /// accepted last come first.
     async fn runs(
         &mut self,
         names: &[JobName],
         limit: usize,
     ) -> Result<Vec<Vec<Duration>>, StoreError>;
 
-    /// Up to `limit` schedules in the order of their names, after the name `after`.
+    /// Returns up to `limit` schedules ordered by name, after the name `after`.
     async fn schedules(
         &mut self,
         after: Option<&ScheduleName>,
@@ -230,78 +241,75 @@ pub trait Snapshot: Send {
     ) -> Result<Vec<ScheduleRecord>, StoreError>;
 }
 
-/// Which jobs to show; what is missing does not restrict.
+/// A filter on listed jobs. A field that is `None` does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// This status.
     pub status: Option<Status>,
-    /// This name, exactly.
+    /// The exact job name.
     pub name: Option<String>,
-    /// Made by this schedule.
+    /// The schedule that made the job.
     pub schedule: Option<String>,
-    /// This label with this value.
+    /// A label key and the exact value.
     pub label: Option<(String, String)>,
 }
 
-/// One row of the journal. The first of each job has no `from`.
+/// A journal row: one change of a job's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// Its place.
+    /// The row's number, strictly increasing over all jobs.
     pub seq: Seq,
-    /// When it was decided.
+    /// The time of the decision by the wall clock.
     pub at: Timestamp,
-    /// Whose.
     pub job: JobId,
-    /// What the caller named.
+    /// The job's name as the caller gave it.
     pub job_name: String,
-    /// From which status.
+    /// The status before; `None` in the first row of each job.
     pub from: Option<Status>,
-    /// To which.
     pub to: Status,
-    /// In which attempt.
+    /// The number of the attempt; 0 before the first.
     pub attempt: u32,
-    /// Why.
+    /// The reason that the new status carries, if any.
     pub reason: Option<Reason>,
-    /// With which exit code.
+    /// The exit code of the process; `None` unless a process ended.
     pub exit_code: Option<i32>,
-    /// Which version of the job it made.
+    /// The version of the job that the transition made.
     pub version: Version,
 }
 
 impl Transition {
-    /// Whether the job is over with it.
+    /// Returns whether the transition ends the job.
     pub fn is_end(&self) -> bool {
         self.to.map() == Map::History
     }
 }
 
-/// A store that was a backup: another server may have gone on with its jobs meanwhile.
+/// A store that was a backup. Another server may have continued its jobs meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// Of which moment.
+    /// The moment of the backup.
     pub since: Timestamp,
-    /// When it was served first. From then on its jobs are its own.
+    /// The time at which the restored store was first served. Later jobs are this store's own.
     pub served_at: Timestamp,
-    /// The engine on which its containers were.
+    /// The engine that held the containers when the backup was made, if any.
     pub engine: Option<EngineId>,
 }
 
-/// Why a read or a write was not done.
+/// The reasons why a read or a write failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The job (or the definition) has changed since it was read: read it again and decide again.
+    /// The job or definition has changed since it was read: read it again and decide again.
     #[error("it has changed meanwhile")]
     Outdated,
     /// The disk is full. Nothing was written.
     #[error("the data directory is full: nothing was changed; make room and try again")]
     Full,
-    /// The disk or the database refuses.
+    /// The disk or the database refused the operation.
     #[error("the store failed: {0}")]
     Failed(String),
-    /// What is stored cannot be read.
+    /// Stored data cannot be read.
     #[error("the store is damaged: {0}")]
     Damaged(String),
-    /// The data directory was deleted or exchanged: what is open is not what is at its path.
+    /// The data directory was deleted or exchanged: the open files are not the ones at its path.
     #[error("the data directory is not the one that was opened: {0}")]
     Gone(String),
     /// The server is stopping.
@@ -309,73 +317,60 @@ pub enum StoreError {
     Closed,
 }
 
-/// Why a store could not be opened.
+/// The reasons why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder cannot be made or written.
+    /// The data directory cannot be made or written.
     #[error("the data directory {path} cannot be written: {detail}")]
     NotWritable {
-        /// The folder.
         path: String,
-        /// What the system says.
+        /// The system's error message.
         detail: String,
     },
-    /// There is no store in it.
+    /// The data directory contains no store.
     #[error(
         "there is no store in {path}: `--data-dir` names the folder that `tidetable serve` was given"
     )]
-    NoStore {
-        /// The folder.
-        path: String,
-    },
-    /// What is in it cannot be read.
+    NoStore { path: String },
+    /// The data directory or its database cannot be read.
     #[error("the data directory {path} cannot be read: {detail}")]
     NotReadable {
-        /// The folder.
         path: String,
-        /// What the system says.
+        /// The system's error message.
         detail: String,
     },
-    /// There is no room in it for what every start needs.
+    /// The disk has no space for the files that every start needs.
     #[error("the data directory {path} is full: nothing was changed; make room, and start again")]
-    Full {
-        /// The folder.
-        path: String,
-    },
+    Full { path: String },
     /// Another server holds the lock.
     #[error(
         "the data directory {path} is in use by another server: stop that one, or give this one a `--data-dir` of its own"
     )]
-    InUse {
-        /// The folder.
-        path: String,
-    },
-    /// A newer version wrote it.
+    InUse { path: String },
+    /// A newer version wrote the store.
     #[error(
         "the data directory {path} was written by a newer version (schema {found}, this one knows {known}): upgrade, or give this one a `--data-dir` of its own"
     )]
     Newer {
-        /// The folder.
         path: String,
-        /// Its schema.
+        /// The schema version of the store.
         found: i64,
-        /// Ours.
+        /// The newest schema version that this program knows.
         known: i64,
     },
-    /// It is not what we wrote.
+    /// The database does not contain the data that was written.
     #[error(
         "the database in {path} is damaged: {detail}; nothing was changed. `tidetable check --data-dir {path}` says what is wrong; restore a backup, or put the folder aside and begin anew"
     )]
     Damaged {
-        /// The folder.
         path: String,
-        /// What SQLite says.
+        /// The error message of SQLite.
         detail: String,
     },
 }
 
 impl OpenError {
-    /// What a failed call to the file system means for this folder.
+    /// Classifies a failed file-system call on this data directory.
     pub(crate) fn of_io(dir: &Path, error: &io::Error) -> Self {
         let path = dir.display().to_string();
         match error.kind() {

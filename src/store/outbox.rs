@@ -1,48 +1,49 @@
-//! The outbox: what is to be told of jobs that have ended.
+//! The outbox holds the notifications of ended jobs.
 //!
-//! A letter is written in the transaction of the transition that it tells of, so there is one for each such end and for
-//! nothing else. It is there until it was told or given up: whoever dies in between leaves it to be told again.
+//! A notification is written in the transaction of its transition, so each such transition has its
+//! notifications and no other event does. A notification stays until it is delivered or abandoned.
+//! After a crash in between, the next process delivers it again.
 
 use async_trait::async_trait;
 
 use super::StoreError;
 use crate::domain::id::{JobId, Seq, Timestamp};
 
-/// Something that is to be told.
+/// A notification of an ended job to one receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
-    /// Which.
+    /// The number of the notification in this store.
     pub id: i64,
-    /// Where it goes.
+    /// The URL to call.
     pub url: String,
-    /// Of which job it tells.
+    /// The job that ended.
     pub job: JobId,
-    /// Of which transition.
+    /// The number of the journal row in which the job ended.
     pub seq: Seq,
-    /// What it says, JSON.
+    /// The body to send, JSON.
     pub body: String,
-    /// When it was written.
+    /// The time of the transition.
     pub made_at: Timestamp,
-    /// How often it was refused.
+    /// The number of failed deliveries.
     pub tries: u32,
 }
 
-/// The letters of a store.
+/// The operations on pending notifications.
 #[async_trait]
 pub trait Outbox: Send + Sync + 'static {
-    /// Everyone to whom something is to be told, and when the first of it is.
+    /// Lists the receivers that have pending notifications, with the time of the earliest one.
     async fn receivers(&self) -> Result<Vec<(String, Timestamp)>, StoreError>;
 
-    /// What this receiver is to be told first, of what it is to be told by now.
+    /// Returns the notification for `receiver` that fell due first, if one is due at `now`.
     async fn first_letter(
         &self,
         receiver: &str,
         now: Timestamp,
     ) -> Result<Option<Letter>, StoreError>;
 
-    /// Was told, or is given up.
+    /// Removes a notification that was delivered or abandoned.
     async fn drop_letter(&self, id: i64) -> Result<(), StoreError>;
 
-    /// Was refused, and is tried again then.
+    /// Reschedules a rejected notification to `until`, and counts the failed delivery.
     async fn put_letter_off(&self, id: i64, until: Timestamp) -> Result<(), StoreError>;
 }

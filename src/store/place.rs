@@ -1,9 +1,12 @@
-//! Where the store is: whether the files that are open are still the ones at their paths.
+//! Checks that the open files are still the ones at their paths.
 //!
-//! An open file outlives its name. A server whose folder was deleted or exchanged would go on writing into files that no
-//! later server finds. So the writer looks before it commits and again before an answer leaves: a few `stat` calls.
-//! SQLite makes and deletes the log (`-wal`) and its index (`-shm`) only when the first connection opens or the last one
-//! closes; a checkpoint truncates them in place. A look while a connection is open therefore never raises a false alarm.
+//! An open file outlives its name. A server whose data directory was deleted or exchanged would
+//! continue to write into files that no later server finds. So the writer checks before it commits,
+//! and again before an answer leaves. A check costs a few `stat` calls.
+//!
+//! SQLite makes and deletes the log (`-wal`) and its index (`-shm`) only when the first connection
+//! opens or the last one closes. A checkpoint truncates them in place. So a check while a
+//! connection is open never raises a false alarm.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,18 +18,19 @@ use tracing::{error, info};
 
 use super::StoreError;
 
-/// One open file or folder, and where it was opened.
+/// An open file or folder, and the path where it was opened.
 #[derive(Debug)]
 pub(super) struct Entry {
     path: PathBuf,
     device: u64,
     inode: u64,
-    /// Held open: the number of a deleted inode is given to another file at once.
+    /// Keeps the file open, because the system reuses the number of a deleted inode at once. `None`
+    /// where another owner keeps the file open.
     held: Option<File>,
 }
 
 impl Entry {
-    /// Opens the file or the folder, and holds it.
+    /// Opens the file or the folder and keeps it open.
     pub(super) fn hold(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let about = file.metadata()?;
@@ -38,13 +42,13 @@ impl Entry {
         })
     }
 
-    /// A file that something else holds open for as long as this is asked about it.
+    /// Describes a file that another owner keeps open as long as the entry is used.
     fn of_held(path: PathBuf) -> io::Result<Self> {
         let about = fs::metadata(&path)?;
         Ok(Self { path, device: about.dev(), inode: about.ino(), held: None })
     }
 
-    /// Why the path does not lead to it any more, if it does not.
+    /// Returns why the path no longer leads to the open file; `None` if it does.
     pub(super) fn fault(&self) -> Option<String> {
         let path = self.path.display();
         match fs::metadata(&self.path) {
@@ -58,29 +62,29 @@ impl Entry {
     }
 }
 
-/// The part of a database's header that stays the same while the database is open: how it is written (bytes 18 and 19),
-/// and `user_version` (bytes 60 to 63), which each start sets anew.
+/// The header bytes that stay the same while the database is open: the write format (bytes 18 and
+/// 19) and `user_version` (bytes 60 to 63). Each start sets `user_version` anew.
 type Mark = [u8; 6];
 
-/// The open store.
+/// The open files of the store.
 ///
-/// Closing any handle of a database gives up all locks of the process on it. So whoever has a connection keeps this until
-/// the connection is closed.
+/// Closing any handle of a database gives up all locks of the process on it. So every owner of a
+/// connection keeps this value until the connection is closed.
 #[derive(Debug)]
 pub(super) struct Place {
     database: Entry,
     others: Vec<Entry>,
-    /// What the header may say: as it was found, and as it is after the next checkpoint.
+    /// The valid marks: as found at the start, and as written by the next checkpoint.
     marks: [Mark; 2],
-    /// What was wrong at the last look.
+    /// The fault that the last check found.
     known: Mutex<Option<String>>,
 }
 
 impl Place {
-    /// The store in `dir`, whose `database` is open and has this `user_version`.
+    /// Opens the files of the store in `dir`. Its `database` is open and has this `user_version`.
     ///
     /// # Errors
-    /// When one of its files cannot be looked at.
+    /// Fails when a file of the store cannot be read.
     pub(super) fn new(dir: &Path, database: &Path, user_version: i32) -> io::Result<Self> {
         let beside = |suffix: &str| {
             let mut path = database.as_os_str().to_owned();
@@ -100,7 +104,7 @@ impl Place {
         Ok(Self { database, others, marks: [found, next], known: Mutex::default() })
     }
 
-    /// Looks whether the paths still lead to what is open. The log hears of it once.
+    /// Checks that the paths still lead to the open files. Logs each change once.
     ///
     /// # Errors
     /// [`StoreError::Gone`].
@@ -120,7 +124,7 @@ impl Place {
     }
 
     fn fault(&self) -> Option<String> {
-        // The folder first: where it is gone, all the others are.
+        // The folder comes first: when it is missing, all others are.
         let moved = self.others.iter().chain([&self.database]).find_map(Entry::fault);
         moved.or_else(|| {
             let path = self.database.path.display();
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_is_there_again() {
+    fn moved_folder_is_accepted_once_put_back() {
         let above = tempfile::tempdir().expect("a folder");
         let (dir, aside) = (above.path().join("a"), above.path().join("b"));
         fs::create_dir(&dir).expect("a folder");
@@ -172,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_that_is_exchanged_is_noticed() {
+    fn exchanging_any_file_is_noticed() {
         for name in ["lock", "db", "db-wal", "db-shm"] {
             let dir = tempfile::tempdir().expect("a folder");
             let place = place(dir.path());
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_written_over_is_noticed() {
+    fn overwritten_database_is_noticed() {
         let dir = tempfile::tempdir().expect("a folder");
         let place = place(dir.path());
         fs::write(dir.path().join("db"), [2; 50]).expect("it can be cut");
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_cut_is_the_same_one() {
+    fn truncated_log_is_still_the_same_file() {
         let dir = tempfile::tempdir().expect("a folder");
         let place = place(dir.path());
         File::options()

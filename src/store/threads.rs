@@ -1,22 +1,24 @@
-//! Where blocking work is done: file and SQLite calls never run on an async thread.
+//! Runs blocking work: file and SQLite calls never run on an async thread.
 //!
-//! Every piece of it is short, but for the check of a large store, which can be interrupted. A long-lived blocking loop would hang virtual time in tests, and could not be run inline.
+//! Every piece of work is short, except for the check of a large store, which can be interrupted. A
+//! long blocking loop would stop virtual time in tests and could not run inline.
 
-/// Where blocking work is done.
+/// The threads for blocking work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
-    /// On the runtime's blocking threads.
+    /// The runtime's blocking threads.
     Pool,
-    /// Right here: for simulations on one thread, whose order of events has to be the same each time.
+    /// The caller's own thread: for simulations on one thread, where events must have the same order
+    /// each time.
     Inline,
 }
 
-/// The work broke (it panicked), or the runtime is going down.
+/// The error of work that panicked, or of a runtime that is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
 
 impl Threads {
-    /// Does a short piece of blocking work.
+    /// Runs a short piece of blocking work.
     pub(crate) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,

@@ -1,5 +1,5 @@
-//! Waiting for one job to change. Who waits for one is not woken for any other: a thousand callers that wait cost the jobs that pass by
-//! nothing.
+//! Waits for one job to change. Waiters are woken only for their own job, so a thousand idle
+//! waiters cost nothing.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::domain::id::JobId;
 
-/// The jobs that somebody waits for, and how many do.
+/// The jobs that callers wait for, with the number of callers.
 #[derive(Clone, Default)]
 pub struct Watches(Arc<Mutex<Jobs>>);
 
@@ -21,7 +21,7 @@ struct Watched {
     changed: Notify,
 }
 
-/// One who waits for a job to change, from when this was made on.
+/// A waiter for the changes of one job after the watch was made.
 pub struct Watch {
     job: JobId,
     watched: Arc<Watched>,
@@ -30,7 +30,7 @@ pub struct Watch {
 }
 
 impl Watches {
-    /// Waits for this job from now on.
+    /// Watches this job, beginning now.
     pub fn watch(&self, job: JobId) -> Watch {
         let mut jobs = self.jobs();
         let (count, watched) = jobs.entry(job).or_default();
@@ -40,7 +40,7 @@ impl Watches {
         Watch { job, watched, seen, all: self.clone() }
     }
 
-    /// Wakes those who wait for this job, in the order in which they began to.
+    /// Wakes the waiters for this job in FIFO order.
     pub fn changed(&self, job: JobId) {
         if let Some((_, watched)) = self.jobs().get(&job) {
             watched.changes.fetch_add(1, Ordering::AcqRel);
@@ -54,7 +54,8 @@ impl Watches {
 }
 
 impl Watch {
-    /// Ends when the job has changed since this was made, or since this ended last.
+    /// Waits until the job has changed since the watch was made, or since this method last
+    /// returned.
     pub async fn changed(&mut self) {
         loop {
             let notified = self.watched.changed.notified();
@@ -63,7 +64,7 @@ impl Watch {
                 self.seen = changes;
                 return;
             }
-            // `notify_waiters` reaches whoever asked before it, polled or not.
+            // `notify_waiters` reaches every `notified()` that exists, polled or not.
             notified.await;
         }
     }
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_job_hears_of_its_changes_and_of_no_others() {
+    fn waiter_hears_only_changes_of_its_own_job() {
         let all = Watches::default();
         let (mut one, mut same, mut other) =
             (all.watch(job(1)), all.watch(job(1)), all.watch(job(2)));
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_for_which_nobody_waits_any_more_is_forgotten() {
+    fn job_without_waiters_is_forgotten() {
         let all = Watches::default();
         let (one, mut same) = (all.watch(job(1)), all.watch(job(1)));
         drop(one);

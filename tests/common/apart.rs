@@ -1,7 +1,8 @@
-//! Network and mount namespaces of the tests' own, and the way of a thread into the network of an engine.
+//! Network and mount namespaces for the tests, and a way to move a thread into the network of an
+//! engine.
 //!
-//! What a daemon does to links, addresses and firewall rules, and what it mounts, stays in there and goes with it: no
-//! other engine of the machine notices.
+//! The links, addresses, firewall rules and mounts of a daemon stay in its namespaces and disappear
+//! with them. Other engines of the machine do not notice.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -13,18 +14,20 @@ use std::process::{Child, Command, Stdio};
 use rustix::net::sockopt::socket_peercred;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Makes loopback work, and hides `/run`, with a containerd of the machine's in it: each dockerd starts its own. Waits for
-/// the end of its input, which comes at the latest with the end of the tests.
+/// The shell command that holds the namespaces open. Brings up loopback and hides `/run`, which may
+/// contain the socket of the machine's containerd: each dockerd has to start its own. Ends at the
+/// end of its input, at the latest when the tests end.
 const HOLD: &str =
     "ip link set lo up && mount -n -t tmpfs -o mode=755 tmpfs /run && echo ready && read end";
 
-/// Two namespaces, held by a process.
+/// A process that holds a network namespace and a mount namespace open.
 pub struct Apart {
     holder: Child,
 }
 
 impl Apart {
-    /// New namespaces. The folder is only named, so that what is left of a run that was killed can be found by it.
+    /// Creates the namespaces. `folder` is only an argument of the holder: `make test` finds the
+    /// leftovers of a killed run by this path.
     pub fn new(folder: &Path) -> Self {
         let mut holder = Command::new("unshare")
             .args(["--net", "--mount", "--propagation", "slave", "sh", "-c", HOLD])
@@ -37,19 +40,20 @@ impl Apart {
         BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
         assert_eq!(
             said, "ready\n",
-            "a daemon of the tests wants namespaces of its own: root, and `ip` of iproute2"
+            "a daemon of the tests needs its own namespaces: run as root, with `ip` of iproute2"
         );
         Self { holder }
     }
 
-    /// A program in there. Not by `ip netns exec`: that mounts another `/sys`, and dockerd misses its cgroups.
+    /// Returns a command that runs `program` in the namespaces. Does not use `ip netns exec`: that
+    /// mounts another `/sys`, in which dockerd misses its cgroups.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--target={}", self.holder.id())).args(["--net", "--mount", program]);
         command
     }
 
-    /// Puts this thread on that network.
+    /// Moves this thread into the network namespace until the result is dropped.
     pub fn enter(&self) -> Inside {
         Inside::of(self.holder.id())
     }
@@ -62,7 +66,8 @@ impl Drop for Apart {
     }
 }
 
-/// This thread, and all that it starts, on another network. It is back on its own when this is dropped.
+/// A stay of this thread, and of all that it starts, on another network. Dropping it moves the
+/// thread back to its own network.
 pub struct Inside {
     own: File,
 }
@@ -74,8 +79,9 @@ impl Inside {
         Self { own }
     }
 
-    /// On the network of the engine at this address, where its loopback is: only there does it find a registry. None
-    /// where that is not to be known.
+    /// Moves this thread into the network of the engine at `host`. An engine reaches a registry on
+    /// the loopback of that network only. Returns `None` if `host` is not a Unix socket or the
+    /// process of the engine cannot be identified.
     pub fn of_engine(host: &str) -> Option<Self> {
         let socket =
             UnixStream::connect(host.strip_prefix("unix://")?).expect("the engine answers");

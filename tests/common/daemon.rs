@@ -1,7 +1,9 @@
-//! A Docker daemon of the tests' own, that may be killed, frozen, and cut off, and whose log of events is nobody else's.
+//! A Docker daemon of the tests' own, which they may kill, freeze and cut off. Nothing else writes
+//! to its event log.
 //!
-//! Wants root and Debian's docker.io, as `make test` sees to. It lives in namespaces of its own: other engines of the
-//! machine keep their networks, files and containers. However a test ends, the daemon is killed and all of it removed.
+//! Needs root and Debian's docker.io; `make test` provides both. The daemon runs in its own
+//! namespaces, so other engines of the machine keep their networks, files and containers. However a
+//! test ends, the daemon is killed and everything of it is removed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,38 +13,38 @@ use serde_json::{Value, json};
 use super::apart::{Apart, Inside};
 use super::{IMAGE, Server, docker_host, eventually, signal};
 
-/// Where a daemon listens in its own network.
+/// The TCP port of the daemon in its own network.
 const PORT: &str = "2376";
 
-/// A daemon, and the certificates to reach it.
+/// A Docker daemon, and the TLS certificates to reach it.
 pub struct Daemon {
-    /// While it is reached over TCP, the test is on its network.
+    /// The test's stay on the daemon's network; `None` if the daemon is reached by a socket.
     inside: Option<Inside>,
     dir: tempfile::TempDir,
     apart: Apart,
     is_over_tls: bool,
     live_restore: bool,
-    /// Where it keeps its containers and its identity, below its folder.
+    /// The directory of its containers and its identity, relative to the daemon's folder.
     pub data: &'static str,
     child: Option<Child>,
 }
 
-/// How a network fails.
+/// The two ways in which a network fails.
 #[derive(Clone, Copy, Debug)]
 pub enum Cut {
-    /// Connections are refused, and those that were there are reset.
+    /// Connections are refused, and open connections are reset.
     Refused,
-    /// Nothing comes back.
+    /// Packets to the daemon are dropped, so no answer arrives.
     Silence,
 }
 
 impl Daemon {
-    /// A daemon that is reached by its socket.
+    /// Starts a daemon that listens on a Unix socket.
     pub fn start() -> Self {
         Self::new(false, false)
     }
 
-    /// A daemon that is reached over TCP with TLS, over a network that can be cut.
+    /// Starts a daemon that listens on TCP with TLS. Its network can be cut.
     pub fn over_tls(live_restore: bool) -> Self {
         Self::new(true, live_restore)
     }
@@ -65,12 +67,12 @@ impl Daemon {
         self.dir.path().join(name)
     }
 
-    /// In which its containers are: nobody else's are.
+    /// Returns the cgroup that holds the containers of this daemon, and of no other one.
     fn cgroup(&self) -> String {
         self.dir.path().file_name().unwrap().to_string_lossy().into_owned()
     }
 
-    /// Its address.
+    /// Returns the daemon's address in the form of `DOCKER_HOST`.
     pub fn host(&self) -> String {
         match self.is_over_tls {
             true => format!("tcp://127.0.0.1:{PORT}"),
@@ -78,19 +80,21 @@ impl Daemon {
         }
     }
 
-    /// A program on the daemon's network, as if that were the machine's.
+    /// Returns a command that runs `program` on the daemon's network, as if that were the
+    /// machine's.
     pub fn beside(&self, program: &str) -> Command {
         self.apart.command(program)
     }
 
-    /// Puts this thread on the daemon's network.
+    /// Moves this thread onto the daemon's network until the result is dropped.
     pub fn enter(&self) -> Inside {
         self.apart.enter()
     }
 
-    /// Starts it (again), and waits until it answers.
+    /// Starts the daemon, for the first time or again, and waits until it answers.
     pub fn up(&mut self) {
-        // A daemon that was killed leaves its pid files (its containerd dies with it), and will not start beside them.
+        // A killed daemon leaves its pid files behind (its containerd dies with it), and refuses to
+        // start beside them.
         for file in ["pid", "exec/containerd/containerd.pid"] {
             let _none = std::fs::remove_file(self.path(file));
         }
@@ -136,7 +140,9 @@ impl Daemon {
         });
     }
 
-    /// A dockerd up to version 24 keeps its identity in `/etc/docker`, which is the machine's, unless it is told otherwise.
+    /// Returns the content of `daemon.json`. Up to version 24, dockerd keeps its identity in
+    /// `/etc/docker`, which belongs to the machine, unless `deprecated-key-path` names another
+    /// file.
     fn config(&self) -> Value {
         const KEY: &str = "deprecated-key-path";
         let knows = Command::new("sh")
@@ -150,31 +156,31 @@ impl Daemon {
         }
     }
 
-    /// Ends it as `kill -9` does.
+    /// Kills the daemon with SIGKILL.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends SIGTERM to the daemon, and waits until it has ended.
     pub fn terminate(&mut self) {
         let mut child = self.child.take().unwrap();
         signal(child.id(), "TERM");
         child.wait().unwrap();
     }
 
-    /// It stands still: what is asked of it waits, answers do not come.
+    /// Freezes the daemon: requests wait, and answers do not arrive.
     pub fn freeze(&self) {
         signal(self.child.as_ref().unwrap().id(), "STOP");
     }
 
-    /// It goes on where it was.
+    /// Lets a frozen daemon continue.
     pub fn thaw(&self) {
         signal(self.child.as_ref().unwrap().id(), "CONT");
     }
 
-    /// Cuts the network to it.
+    /// Cuts the network to the daemon.
     pub fn cut(&self, how: Cut) {
         assert!(self.is_over_tls, "a socket cannot be cut");
         let rule: &[&str] = match how {
@@ -184,7 +190,7 @@ impl Daemon {
         self.iptables(&[&["-A", "INPUT", "-p", "tcp", "--dport", PORT], rule].concat());
     }
 
-    /// Mends the network to it.
+    /// Repairs the network to the daemon.
     pub fn mend(&self) {
         self.iptables(&["-F", "INPUT"]);
     }
@@ -200,7 +206,7 @@ impl Daemon {
         assert!(done.success(), "iptables {arguments:?}");
     }
 
-    /// What the `docker` client says to this.
+    /// Runs the `docker` client against this daemon.
     pub fn docker(&self, arguments: &[&str]) -> Output {
         let mut command = self.apart.command("docker");
         if self.is_over_tls {
@@ -215,7 +221,12 @@ impl Daemon {
             .unwrap()
     }
 
-    /// What the `docker` client writes, when it succeeds.
+    /// Runs the `docker` client against this daemon, and returns its standard output without
+    /// surrounding white space.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the client fails.
     pub fn docker_says(&self, arguments: &[&str]) -> String {
         let output = self.docker(arguments);
         assert!(
@@ -239,7 +250,7 @@ impl Daemon {
         self.docker_says(&["load", "-i", saved.to_str().unwrap()]);
     }
 
-    /// A server on this daemon, with these flags and this config.
+    /// Starts a server that uses this daemon, with these flags and this config.
     pub fn server_with(&self, flags: &[&str], config: &str) -> Server {
         let folder = self.dir.path().display().to_string();
         let host = self.host();
@@ -250,7 +261,7 @@ impl Daemon {
         Server::start(flags, config, &environment)
     }
 
-    /// A server on this daemon, with this config.
+    /// Starts a server that uses this daemon, with this config.
     pub fn server(&self, config: &str) -> Server {
         self.server_with(&[], config)
     }
@@ -262,7 +273,8 @@ impl Drop for Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // What it leaves: its containerd, the shims of its containers, and these. Mounts and links go with the namespaces.
+        // A killed daemon leaves its containerd, the shims of its containers, and the containers.
+        // Mounts and links go with the namespaces.
         let dir = self.dir.path().display().to_string();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
@@ -279,7 +291,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Ends what runs in this cgroup, in every hierarchy, and removes it.
+/// Kills all processes in this cgroup, in every hierarchy, and removes it.
 fn end_cgroup(name: &str) {
     let script = r#"for root in /sys/fs/cgroup /sys/fs/cgroup/*; do
         [ -d "$root/$0" ] || continue
@@ -290,7 +302,7 @@ fn end_cgroup(name: &str) {
     let _ = Command::new("sh").args(["-c", script, name]).stderr(Stdio::null()).status();
 }
 
-/// A CA, and one certificate that serves both ends, as `openssl` makes them.
+/// Makes a CA, and one certificate that serves both ends, with `openssl`.
 fn certificates(dir: &Path) {
     let extensions =
         "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth";

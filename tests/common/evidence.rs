@@ -1,8 +1,8 @@
-//! Jobs that leave evidence of their own, and the one check that holds history against it.
+//! Jobs that leave evidence of their own, and the one check that compares history with it.
 //!
-//! Each container writes a line into a folder of the host when it begins and one when it ends. The check believes that
-//! folder, not the server: whatever was acknowledged is in history, nothing began twice, and exit codes and output are
-//! what the container was told to leave.
+//! Each container appends a line to a file on the host when it begins and one when it ends. The
+//! check trusts those files, not the server. Every acknowledged job has to be in history, no
+//! attempt may begin twice, and exit codes and output have to be as the job's script makes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,56 +14,58 @@ use serde_json::{Value, json};
 
 use super::{IMAGE, Server};
 
-/// What a job is told to do.
+/// The behaviour of one job.
 #[derive(Clone, Debug)]
 pub struct Work {
     pub kind: Kind,
-    /// How long until it is due.
+    /// Milliseconds until the job is due.
     pub due_ms: u64,
-    /// How long its process runs.
+    /// Milliseconds that the process runs.
     pub run_ms: u64,
-    /// With what it exits.
+    /// The exit code of the process.
     pub code: i32,
-    /// How many lines it writes before it begins to wait.
+    /// The number of lines that the process writes before it waits.
     pub lines: usize,
-    /// Whether it ends when it is asked to, and not only when it is killed.
+    /// Ends on SIGTERM if true; else only on SIGKILL.
     pub obeys: bool,
 }
 
-/// What is to become of a job.
+/// The expected course of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It runs to its end.
+    /// Runs to its end.
     Plain,
-    /// Its first attempt fails, its second one succeeds.
+    /// Fails in its first attempt, and succeeds in its second.
     Retried,
-    /// It runs past its timeout.
+    /// Runs past its timeout.
     TimedOut,
-    /// It runs until somebody stops it.
+    /// Runs until a caller stops it.
     Stopped,
-    /// It is taken off the schedule.
+    /// Is canceled before it is due.
     Canceled,
 }
 
-/// A job that was submitted.
+/// A job that a test submitted, and its id.
 #[derive(Clone, Debug)]
 pub struct Posted {
     pub work: Work,
-    /// As the answer said; none where no answer came: it may be there or not.
+    /// The id from the answer. `None` if no answer came; then the job may or may not exist.
     pub id: Option<String>,
 }
 
 impl Work {
-    /// A job that runs to its end, due within a few seconds.
+    /// Creates a random job that runs to its end and is due within three seconds.
     pub fn plain(rng: &mut StdRng) -> Self {
-        // Not those codes with which an engine ends a container: their meaning depends on the engine's log.
+        // The list leaves out the codes with which an engine ends a container: their meaning
+        // depends on the engine's event log.
         let code = [0, 0, 1, 3, 42, 126, 200][rng.random_range(0..7)];
         let run_ms = [50, 300, 900, 2_500, 6_000, 20_000][rng.random_range(0..6)];
         let (due_ms, lines) = (rng.random_range(0..3_000), rng.random_range(0..30));
         Self { kind: Kind::Plain, due_ms, run_ms, code, lines, obeys: rng.random_bool(0.5) }
     }
 
-    /// The body of its `POST /job`; the number tells it again though the answer was lost.
+    /// Returns the body of the job's `POST /job`. The label `number` identifies the job even if the
+    /// answer was lost.
     pub fn request(&self, number: usize, evidence: &Path) -> Value {
         let mut request = json!({"job_name": IMAGE, "date": format!("{}ms", self.due_ms), "network": "none",
             "command": ["sh", "-c", self.script()], "labels": {"number": number.to_string()}, "stop_grace": "1s",
@@ -81,7 +83,7 @@ impl Work {
 
     fn script(&self) -> String {
         let (lines, seconds) = (self.lines, self.run_ms as f64 / 1_000.0);
-        // Process 1 of a container hears no signal that it has not asked for.
+        // Process 1 of a container receives only signals for which it has installed a handler.
         let sleep = match self.obeys {
             true => format!("trap 'exit 143' TERM; sleep {seconds} & wait $!"),
             false => format!("sleep {seconds}"),
@@ -96,45 +98,47 @@ impl Work {
         )
     }
 
-    /// What it has written when it begins to wait.
+    /// Returns the output up to the point where the process begins to wait.
     fn first_words(&self, id: &str) -> String {
         (1..=self.lines).map(|line| format!("line {line} of {id}\n")).collect()
     }
 
-    /// What it has written in the end.
+    /// Returns the complete output.
     pub fn output(&self, id: &str) -> String {
         self.first_words(id) + "last words\n"
     }
 }
 
-/// What may have become of jobs because of what was done to the engine.
+/// Results that are allowed because of faults of the engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allowed {
-    /// Containers were ended with their engine.
+    /// Allows containers that ended together with their engine.
     pub engine_restarted: bool,
-    /// The engine was killed: what it had half done or half read, nobody knows.
+    /// Allows the effects of a killed engine: work and reads that it left half done are unknown.
     pub engine_killed: bool,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub jobs: usize,
-    /// Submitted over a kill, without an answer.
+    /// Jobs submitted around a kill, to which no answer came.
     pub unanswered: usize,
-    /// Attempts that one process began and a later one brought to their end.
+    /// Attempts that one server process began and a later one finished.
     pub adopted: usize,
-    /// Or it did not see their end.
+    /// Jobs that report `engine_restarted`: their containers ended with the engine, or the engine
+    /// missed the end.
     pub engine_restarted: usize,
-    /// For which an engine that was killed gave exit code 0, though the process ended with another: Docker 20.10 was seen to.
+    /// Jobs for which a killed engine reported exit code 0 although the process ended with another
+    /// one. Observed with Docker 20.10.
     pub misreported: Vec<String>,
-    /// With reason and sentence.
+    /// Reason and error sentence of each job in status `unknown`.
     pub unknown: Vec<String>,
-    /// Acknowledged, and not in history.
+    /// Acknowledged jobs that are not in history.
     pub lost: Vec<String>,
     /// Attempts that began more than once, or that history does not have.
     pub doubled: Vec<String>,
-    /// Where history and evidence differ otherwise.
+    /// All other differences between history and evidence.
     pub wrong: Vec<String>,
 }
 
@@ -157,7 +161,8 @@ impl fmt::Display for Tally {
 }
 
 impl Tally {
-    /// Fails where the promise was broken. What is unknown is only shown: the check has seen to it that it may be.
+    /// Fails if a job was lost, doubled or wrong. Only prints the jobs in status `unknown`: the
+    /// check has already decided that they are allowed.
     pub fn assert_kept(&self) {
         let mut unknown = BTreeMap::<_, usize>::new();
         for why in &self.unknown {
@@ -175,7 +180,7 @@ impl Tally {
     }
 }
 
-/// Holds history against evidence, once everything is over.
+/// Compares history with the evidence, once every job is over.
 pub fn check(server: &Server, evidence: &Path, posted: &[Posted], allowed: Allowed) -> Tally {
     let maps = server.get("/jobs").json();
     let mut tally = Tally { adopted: adopted(&server.log()), ..Tally::default() };
@@ -212,7 +217,7 @@ pub fn check(server: &Server, evidence: &Path, posted: &[Posted], allowed: Allow
     tally
 }
 
-/// What a job left in the folder.
+/// The evidence of one job: for each attempt, the number of its beginnings and ends.
 struct Trail {
     begins: BTreeMap<u64, usize>,
     ends: BTreeMap<u64, usize>,
@@ -240,7 +245,7 @@ impl Trail {
     }
 }
 
-/// One job, and all that is known of it.
+/// A job with everything that is known about it.
 struct Case<'a> {
     server: &'a Server,
     id: &'a str,
@@ -305,7 +310,7 @@ impl Case<'_> {
             }
             Kind::TimedOut => {
                 that(self.trail.began(1), || "it did not begin".to_owned())?;
-                // While its engine is away, nobody stops it.
+                // Nothing stops a container while its engine is away.
                 if self.trail.ended(1) && self.allowed.engine_killed {
                     return self.has_output(&self.work.output(self.id));
                 }
@@ -321,7 +326,7 @@ impl Case<'_> {
     }
 
     fn has_output(&self, wanted: &str) -> Result<(), String> {
-        // What a daemon had read and not yet written when it was killed is gone.
+        // A killed daemon loses output that it had read and not yet written.
         if self.allowed.engine_killed {
             return self.is_part(wanted);
         }
@@ -339,7 +344,7 @@ impl Case<'_> {
     }
 }
 
-/// Whether these are some of those lines, in their order.
+/// Checks that `some` consists of lines of `whole`, in the same order.
 pub fn is_part(some: &str, whole: &str) -> bool {
     let mut lines = whole.lines();
     some.lines().all(|line| lines.any(|other| other == line))
@@ -349,7 +354,7 @@ fn that(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
 
-/// Attempts that moved in more than one life of the server, as its log has them.
+/// Counts the attempts that moved in more than one process of the server, according to its log.
 fn adopted(log: &str) -> usize {
     let mut life = 0;
     let mut lives: BTreeMap<(&str, &str), BTreeSet<usize>> = BTreeMap::new();

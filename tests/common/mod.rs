@@ -1,6 +1,8 @@
-//! What the tests share: a server as a process of its own, and calls to it as a person would make them.
+//! Shared parts of the tests: the server as a separate process, and calls to it as a person would
+//! make them.
 //!
-//! A server is killed when its test is over, however that ended; its data directory goes with it.
+//! A server is killed when its test is over, however the test ends. Its data directory is removed
+//! with it.
 
 #![allow(
     dead_code,
@@ -23,24 +25,24 @@ pub mod daemon;
 pub mod evidence;
 pub mod scene;
 
-/// The image that `make test` sees to.
+/// The image that `make test` provides on every engine.
 pub const IMAGE: &str = "busybox:latest";
 
-/// How long anything may take on a machine that does other things as well. Nothing is asserted of it: it only ends a test
-/// that would hang.
+/// The time limit for any step on a busy machine. Tests assert nothing about it: it only ends a
+/// test that would hang.
 pub const PATIENCE: Duration = Duration::from_secs(240);
 
-/// The binary under test.
+/// Returns the path of the binary under test.
 pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_tidetable")
 }
 
-/// The engine that the tests use: `make test` says which.
+/// Returns the address of the engine that `make test` provides.
 pub fn docker_host() -> String {
     std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned())
 }
 
-/// A server, as a process.
+/// A server process with its config file and data directory.
 pub struct Server {
     child: Option<Child>,
     dir: tempfile::TempDir,
@@ -51,24 +53,25 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on the simulated engine.
+    /// Starts a server on the simulated engine.
     pub fn simulated() -> Self {
         Self::start(&["--engine", "simulated"], "", &[])
     }
 
-    /// A server with these flags, this config file and this environment.
+    /// Starts a server with these flags, this config file and this environment.
     pub fn start(flags: &[&str], config: &str, environment: &[(&str, &str)]) -> Self {
         let mut server = Self::new(flags, config, environment);
         server.up();
         server
     }
 
-    /// A server on the simulated engine whose data directory is elsewhere: on a disk that the test has a hand in.
+    /// Starts a server on the simulated engine with another data directory, on a disk that the test
+    /// controls.
     pub fn simulated_on(data_dir: PathBuf) -> Self {
         Self::simulated_with(data_dir, &[])
     }
 
-    /// The same, in this environment.
+    /// Starts a server on the simulated engine with this data directory and this environment.
     pub fn simulated_with(data_dir: PathBuf, environment: &[(&str, &str)]) -> Self {
         let mut server = Self::new(&["--engine", "simulated"], "", environment);
         server.data_dir = data_dir;
@@ -86,12 +89,12 @@ impl Server {
         Self { child: None, dir, data_dir, arguments, environment, url: String::new() }
     }
 
-    /// Starts it (again), on the same data directory.
+    /// Starts the server, for the first time or again, on the same data directory.
     pub fn up(&mut self) {
         self.try_up().unwrap_or_else(|said| panic!("not ready: {said}"));
     }
 
-    /// Starts it, or gives what it says when it refuses.
+    /// Starts the server. If it refuses to start, returns its output and its log.
     pub fn try_up(&mut self) -> Result<(), String> {
         let mut child = self.spawn();
         let mut ready = String::new();
@@ -100,7 +103,7 @@ impl Server {
             .expect("a line");
         let Some(url) = ready.trim().strip_prefix("listening on ") else {
             let ended = child.wait().expect("it is gone");
-            assert!(!ended.success(), "it ended by itself, and well");
+            assert!(!ended.success(), "the server ended by itself with exit code 0");
             return Err(format!("{ready}{}", self.log()));
         };
         self.url = url.to_owned();
@@ -108,7 +111,7 @@ impl Server {
         Ok(())
     }
 
-    /// Starts it, and ends it as `kill -9` does before it may be ready.
+    /// Starts the server and kills it with SIGKILL after this time, possibly before it is ready.
     pub fn die_young(&mut self, after: Duration) {
         let mut child = self.spawn();
         std::thread::sleep(after);
@@ -136,7 +139,7 @@ impl Server {
         command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary runs")
     }
 
-    /// Ends it as `kill -9` does.
+    /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("it can be killed");
@@ -144,14 +147,14 @@ impl Server {
         }
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends SIGTERM to the server, and waits until it has ended.
     pub fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         signal(child.id(), "TERM");
         child.wait().expect("it is gone")
     }
 
-    /// Its process, while it runs.
+    /// Returns the process id; `None` if the server is not running.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
@@ -172,14 +175,14 @@ impl Server {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// Which instance it is, by its log.
+    /// Returns the instance id of the server, from its log.
     pub fn instance(&self) -> String {
         let log = self.log();
         let at = log.find("instance=").expect("the log says which instance") + "instance=".len();
         log[at..at + 32].to_owned()
     }
 
-    /// Removes what it left on this engine.
+    /// Removes the containers that the server left on this engine.
     pub fn remove_containers(&self, engine: &str) {
         let label = format!("label=tidetable.instance={}", self.instance());
         let docker = |arguments: &[&str]| {
@@ -219,7 +222,7 @@ impl Server {
         )
     }
 
-    /// Runs a command of the command line against this server.
+    /// Runs the command line against this server.
     pub fn cli(&self, arguments: &[&str], input: &str) -> std::process::Output {
         let mut command = Command::new(binary());
         command.args(["--server", self.url()]).args(arguments);
@@ -232,21 +235,21 @@ impl Server {
         child.wait_with_output().expect("it ends")
     }
 
-    /// Submits a job, and gives its id.
+    /// Submits a job, and returns its id.
     pub fn submit(&self, job: Value) -> String {
         let answer = self.post_json("/job", &job);
         assert_eq!(answer.status, 201, "{job}: {}", answer.text());
         answer.json()["id"].as_str().expect("an id").to_owned()
     }
 
-    /// The job when it is over.
+    /// Waits until the job is over, and returns it.
     pub fn wait(&self, id: &str) -> Value {
         let answer = self.get(&format!("/job/{id}/wait?timeout={}s", PATIENCE.as_secs()));
         assert_eq!(answer.status, 200, "job {id} is not over: {}\n{}", answer.text(), self.log());
         answer.json()
     }
 
-    /// The job when it is over and its output is kept.
+    /// Waits until the job is over and its output is stored, and returns the job.
     pub fn kept(&self, id: &str) -> Value {
         self.wait(id);
         eventually(&format!("the output of {id} is kept"), || {
@@ -255,7 +258,7 @@ impl Server {
         })
     }
 
-    /// The job when it has this status.
+    /// Waits until the job has this status, and returns it.
     pub fn until(&self, id: &str, status: &str) -> Value {
         eventually(&format!("job {id} is {status}"), || {
             let job = self.get(&format!("/job/{id}")).json();
@@ -263,14 +266,16 @@ impl Server {
         })
     }
 
-    /// One HTTP/1.1 call on a connection of its own, with nothing added and nothing hidden.
+    /// Makes one HTTP/1.1 call on a connection of its own. Adds only `host`, `connection` and
+    /// `content-length`, and returns the answer unchanged.
     pub fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         call(self.url.strip_prefix("http://").expect("an address"), method, path, headers, body)
             .expect("an answer")
     }
 }
 
-/// The same, of a server that may be killed meanwhile. An error says nothing about what it did.
+/// Makes one HTTP/1.1 call to a server that may be killed meanwhile. After an error, the server may
+/// or may not have done the work.
 pub fn call(
     address: &str,
     method: &str,
@@ -291,7 +296,7 @@ pub fn call(
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE + Duration::from_secs(10)))?;
     stream.write_all(format!("{head}\r\n").as_bytes())?;
-    // A server that refuses a body may close before all of it is sent.
+    // A server that refuses a body may close the connection before all of it is sent.
     let _refused_early = stream.write_all(body);
     Answer::read(BufReader::new(stream))
 }
@@ -305,7 +310,7 @@ impl Drop for Server {
     }
 }
 
-/// A server on an engine that is not the test's own: what it left there goes with it.
+/// A server on an engine that other tests use too. Removes its containers when it is dropped.
 pub struct Tidy {
     pub server: Server,
     pub engine: String,
@@ -331,7 +336,7 @@ impl Drop for Tidy {
     }
 }
 
-/// An answer.
+/// A complete HTTP answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -385,7 +390,8 @@ impl Answer {
             .unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text()))
     }
 
-    /// That it is a problem of this status and code, with a sentence.
+    /// Checks that the answer is a problem with this status and code and with a sentence in
+    /// `detail`, and returns it.
     pub fn assert_problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
@@ -415,7 +421,11 @@ fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> 
     }
 }
 
-/// Looks until there is something to see.
+/// Repeats `look` every 50 ms until it returns a value.
+///
+/// # Panics
+///
+/// Panics after [`PATIENCE`], with `what` in the message.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
@@ -424,7 +434,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("in {} s it did not come to be that {what}", PATIENCE.as_secs());
+    panic!("not within {} s: {what}", PATIENCE.as_secs());
 }
 
 /// Sends a signal to one process.

@@ -1,6 +1,8 @@
-//! A server under a load of jobs that leave evidence, and what can be done to it and to its engine meanwhile.
+//! A server under a load of jobs that leave evidence, and the faults that a test can inject into
+//! the server and its engine.
 //!
-//! One thread submits, while the test kills. It knows the server by an address that changes with every life.
+//! One thread submits jobs while the test kills the server. The thread reads the server's address
+//! anew for each call, because every new process listens on another port.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,16 +17,18 @@ use super::daemon::Daemon;
 use super::evidence::{Allowed, Posted, Tally, Work, check};
 use super::{Answer, Server, call};
 
-/// How long it may take until one more job is over, once nothing is done to them any more: a fence, and the longest job.
+/// The time limit until one more job is over, once no more faults are injected: a fence, and the
+/// longest job.
 const REST: Duration = Duration::from_secs(180);
 
-/// How long the submitting thread waits before it looks again.
+/// The interval at which the submitting thread looks for a running server.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A server, its engine, and the folder of evidence.
 pub struct Scene {
     pub server: Server,
-    /// The engine: its log of events is short, and what becomes of a job may hang on it, so it is nobody else's.
+    /// The engine, used by this test only: its event log is short, and the fate of a job may depend
+    /// on it.
     pub daemon: Daemon,
     pub caller: Caller,
     pub rng: StdRng,
@@ -32,18 +36,19 @@ pub struct Scene {
     evidence: tempfile::TempDir,
 }
 
-/// A way to the server, whichever life it has.
+/// A client that finds the current process of the server.
 #[derive(Clone, Default)]
 pub struct Caller(Arc<Mutex<Option<String>>>);
 
 impl Caller {
-    /// None while it is down, and where it died over the answer.
+    /// Makes a call. Returns `None` if the server is down, or dies before it has answered.
     pub fn call(&self, method: &str, path: &str, body: &str) -> Option<Answer> {
         let address = self.0.lock().unwrap().clone()?;
         call(&address, method, path, &[("content-type", "application/json")], body.as_bytes()).ok()
     }
 
-    /// Submits a job once the server is up; whether it was taken may remain unknown.
+    /// Submits a job once the server is up. Without an answer, the job may or may not have been
+    /// accepted.
     fn post(&self, number: usize, work: Work, evidence: &Path) -> Posted {
         while self.0.lock().unwrap().is_none() {
             sleep(PAUSE);
@@ -57,7 +62,7 @@ impl Caller {
     }
 }
 
-/// Jobs that come, until they are told not to.
+/// A thread that submits jobs until it is stopped.
 pub struct Load {
     enough: Arc<AtomicBool>,
     paused: Arc<AtomicBool>,
@@ -66,17 +71,17 @@ pub struct Load {
 }
 
 impl Load {
-    /// No more for now, or on again.
+    /// Pauses or resumes the submission of jobs.
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
     }
 
-    /// How many were submitted.
+    /// Returns the number of jobs submitted so far.
     pub fn posted(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// No more after these; what was submitted, in its order.
+    /// Stops the submission, and returns the submitted jobs in order.
     pub fn stop(self) -> Vec<Posted> {
         self.enough.store(true, Ordering::Relaxed);
         self.thread.join().expect("the submitting thread")
@@ -84,7 +89,7 @@ impl Load {
 }
 
 impl Scene {
-    /// A server on this daemon.
+    /// Starts a server that uses this daemon.
     pub fn new(daemon: Daemon, seed: u64) -> Self {
         let evidence = tempfile::tempdir().unwrap();
         let config =
@@ -102,7 +107,8 @@ impl Scene {
         scene
     }
 
-    /// Submits at least so many jobs, one after each pause, until it is stopped.
+    /// Starts a thread that submits at least `least` jobs, one after each `pause`, until it is
+    /// stopped.
     pub fn load(
         &mut self,
         least: usize,
@@ -137,23 +143,24 @@ impl Scene {
         Load { enough, paused, count, thread }
     }
 
-    /// Kills the server at some moment, perhaps again while it starts, and starts it after some time.
+    /// Kills the server at a random moment, and starts it again after a while. May kill it once
+    /// more during the start.
     pub fn kill_server(&mut self) {
         self.nap(0..700);
         self.server_goes();
         self.server_returns();
     }
 
-    /// Kills the server.
+    /// Kills the server, and leaves it down.
     pub fn server_goes(&mut self) {
         *self.caller.0.lock().unwrap() = None;
         self.server.kill();
         self.kills += 1;
     }
 
-    /// Starts the server again, in one of four cases after it was killed while it started.
+    /// Starts the server again. In one case of four, kills it once more during the start.
     pub fn server_returns(&mut self) {
-        // Now and then long enough for most of what runs to end meanwhile.
+        // One time in six, the pause may be long enough for most running jobs to end meanwhile.
         let longest = if self.rng.random_ratio(1, 6) { 3_000 } else { 200 };
         self.nap(0..longest);
         if self.rng.random_ratio(1, 4) {
@@ -165,7 +172,7 @@ impl Scene {
         self.publish();
     }
 
-    /// Asks the server to stop, and starts it again.
+    /// Stops the server gracefully, and starts it again.
     pub fn replace_server(&mut self) {
         *self.caller.0.lock().unwrap() = None;
         assert!(self.server.terminate().success(), "{}", self.server.log());
@@ -173,12 +180,12 @@ impl Scene {
         self.publish();
     }
 
-    /// Waits for some milliseconds.
+    /// Waits for a random number of milliseconds.
     pub fn nap(&mut self, milliseconds: std::ops::Range<u64>) {
         sleep(Duration::from_millis(self.rng.random_range(milliseconds)));
     }
 
-    /// Waits until every job is over and every container gone.
+    /// Waits until every job is over and every container is gone.
     pub fn rest(&self) {
         let (mut fewest, mut end) = (usize::MAX, Instant::now());
         loop {
@@ -204,12 +211,12 @@ impl Scene {
         }
     }
 
-    /// Holds history against evidence.
+    /// Compares history with the evidence.
     pub fn check(&self, posted: &[Posted], allowed: Allowed) -> Tally {
         check(&self.server, self.evidence.path(), posted, allowed)
     }
 
-    /// How many of this server's containers are on the engine.
+    /// Counts the containers of this server on the engine.
     pub fn containers(&self) -> usize {
         let label = format!("label=tidetable.instance={}", self.server.instance());
         self.daemon.docker_says(&["ps", "-aq", "--filter", &label]).lines().count()

@@ -1,7 +1,8 @@
-//! A disk as it may be after a power cut: what was synced is there; of what was not, anything.
+//! The possible contents of a disk after a power cut: synced data survives, and any part of the
+//! rest may.
 //!
-//! Bytes survive for sure when their file was synced, names when their folder was. Of later writes, each sector of 512
-//! bytes may or may not be there; of later names, each. That is more than most file systems do to anybody.
+//! Bytes surely survive if their file was synced, names if their folder was. Each later sector of
+//! 512 bytes, and each later name, may or may not survive. Most file systems lose less.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -11,11 +12,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 
 const SECTOR: usize = 512;
-/// As in <fcntl.h>, on every Linux that this is built for.
+/// The values of <fcntl.h>, on every Linux that this is built for.
 const O_CREAT: u64 = 0o100;
 const O_TRUNC: u64 = 0o1000;
 
-/// A call that was written down.
+/// A recorded call to the C library.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) what: char,
@@ -24,11 +25,11 @@ pub(crate) struct Record {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Reads what was written down.
+/// Parses the recorder's log.
 pub(crate) fn records(log: &[u8]) -> Vec<Record> {
     let mut records = Vec::new();
     let mut rest = log;
-    // The last record of a server that was killed may be cut short.
+    // The last record of a killed server may be cut short.
     while rest.len() >= 33 {
         let number = |n: usize| u64::from_le_bytes(rest[1 + 8 * n..9 + 8 * n].try_into().unwrap());
         let count = usize::try_from(number(3)).unwrap();
@@ -45,7 +46,7 @@ pub(crate) fn records(log: &[u8]) -> Vec<Record> {
     records
 }
 
-/// Which syncs are taken for nothing: to see that it would be noticed.
+/// Syncs that are ignored, to prove that the test would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ignored {
     Nothing,
@@ -53,12 +54,12 @@ pub(crate) enum Ignored {
     Folders,
 }
 
-/// What survives of that which was not synced.
+/// The part of unsynced data that survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Survives {
     Nothing,
     Everything,
-    /// This and that, and torn; the shared memory, which nobody syncs, is full of noise.
+    /// A random part, with torn writes. The shared memory, which is never synced, is full of noise.
     Something,
 }
 
@@ -67,7 +68,7 @@ pub(crate) struct Disk {
     files: Vec<File>,
     now: Names,
     synced: Names,
-    /// What was done to names since their folder was synced.
+    /// Changes of names since the last sync of their folder.
     since: Vec<(String, Change)>,
     open: HashMap<u64, Open>,
 }
@@ -106,7 +107,7 @@ enum Write {
 }
 
 impl Disk {
-    /// A disk with this one folder on it.
+    /// Creates a disk with the folder that contains `root`.
     pub(crate) fn new(root: &Path, ignored: Ignored) -> Self {
         let names =
             Names::from([(root.parent().unwrap().to_str().unwrap().to_owned(), Node::Folder)]);
@@ -121,7 +122,7 @@ impl Disk {
             'W' => self.write(record.file, Write::Bytes(record.number, record.bytes.clone())),
             'T' => self.write(record.file, Write::Length(record.number)),
             'S' => self.sync(record.file),
-            // The folder itself is made before anything is promised, in one that is not looked at.
+            // The data folder is created before any promise, in a folder that is not recorded.
             'M' => self.change(Change::Make(text(), Node::Folder)),
             'U' => self.change(Change::Remove(text())),
             'R' => {
@@ -185,7 +186,7 @@ impl Disk {
         self.since.push((folder, change));
     }
 
-    /// Writes down below `to` what may be left of `root` if the power is cut now.
+    /// Writes to `to` a possible content of `root` if the power is cut now.
     pub(crate) fn cut(&self, root: &Path, to: &Path, survives: Survives, rng: &mut StdRng) {
         let mut names = self.synced.clone();
         for (_, change) in &self.since {
@@ -198,7 +199,7 @@ impl Disk {
                 change.onto(&mut names);
             }
         }
-        // The folder itself is synced by whoever made it, in one above that is not recorded.
+        // The creator of the data folder syncs it, in a parent that is not recorded.
         fs::create_dir_all(to).unwrap();
         let below = names
             .iter()
@@ -222,7 +223,7 @@ impl Disk {
 }
 
 impl Change {
-    /// What cannot be done any more is not.
+    /// Applies the change; skips one that is impossible by now.
     fn onto(&self, names: &mut Names) {
         match self {
             Self::Make(path, node) => drop(names.insert(path.clone(), *node)),
@@ -250,7 +251,7 @@ impl Write {
         }
     }
 
-    /// Its parts that are written at once, or not at all.
+    /// Splits the write into parts that reach the disk whole or not at all.
     fn sectors(&self) -> Vec<Self> {
         let Self::Bytes(offset, bytes) = self else { return vec![self.clone()] };
         let (mut parts, mut at) = (Vec::new(), 0);

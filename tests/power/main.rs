@@ -1,13 +1,15 @@
-//! The power is cut, at any moment: what was answered before that is on disk.
+//! Power cuts at any moment: everything answered before the cut is on disk.
 //!
-//! A server runs with a recorder preloaded (`record.c`), which writes down all that it does to its files, and each answer
-//! just before it leaves, in one order. From that, `disk` makes what may be left after a cut: unsynced bytes and names
-//! are lost, kept, or kept here and there. On each of these the store is opened by its own code: every job that was
-//! answered for is there, in the state that was answered, with its output if that was said to be kept; and `check` finds
-//! nothing. Where syncs are
-//! taken for nothing, losses are found: that is how it is known that they would be.
+//! A server runs with a preloaded recorder (`record.c`). It records all file operations, and each
+//! answer just before it leaves, in one order. `disk` derives possible contents after a cut:
+//! unsynced bytes and names are lost, kept, or partly kept.
 //!
-//! `CUTS=2000 SEED=7 cargo test --test power -- --nocapture` cuts more often, elsewhere, and says how often.
+//! The store's own code opens each of these. Every answered job is there, in the answered state,
+//! with its output if the answer called it complete; and `check` finds nothing. With ignored syncs
+//! the test does find losses, so it would notice real ones.
+//!
+//! `CUTS=2000 SEED=7 cargo test --test power -- --nocapture` cuts more often, elsewhere, and prints
+//! the counts.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may")]
 
@@ -35,24 +37,24 @@ use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::{FILE, SqliteStore};
 use tidetable::store::threads::Threads;
 
-/// How many cuts are made unless told otherwise.
+/// The default number of cuts; `CUTS` overrides it.
 const CUTS: u64 = 40;
-/// How often something of what is unsynced survives, differently each time.
+/// The number of random contents for each cut.
 const TORN: usize = 3;
-/// Enough for the log of writes to be written into the database, and begun again.
+/// Enough jobs for the write-ahead log to be copied into the database and restarted.
 const JOBS: usize = 90;
 
-/// What a server did, and where.
+/// The recorded calls of a server, and its data folder.
 struct Story {
     root: PathBuf,
     records: Vec<Record>,
     _dir: tempfile::TempDir,
 }
 
-/// What was answered for a job, at the most: how it stands, and whether its output is kept.
+/// The strongest answer for each job: its status, and whether its output is stored.
 type Answered = BTreeMap<String, (Status, bool)>;
 
-/// What was looked at.
+/// The counts of a check, with all losses.
 #[derive(Debug, Default)]
 struct Seen {
     states: u64,
@@ -61,7 +63,7 @@ struct Seen {
 }
 
 impl Story {
-    /// A server under load is killed, comes up again, and is asked to stop.
+    /// Loads a server, kills it, restarts and loads it again, and stops it.
     fn record() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (root, log, recorder) =
@@ -107,7 +109,7 @@ impl Story {
         seen
     }
 
-    /// So many moments, and those just after an answer.
+    /// Returns `count` record numbers: half random, half just after an answer.
     fn moments(&self, count: u64, rng: &mut StdRng) -> Vec<usize> {
         let answers: Vec<usize> =
             (0..self.records.len()).filter(|n| self.records[*n].what == 'A').collect();
@@ -120,12 +122,12 @@ impl Story {
     }
 }
 
-/// In memory where there is such a place: this is no disk that is cut off.
+/// Returns a folder in memory, if there is one: it is not the disk under test.
 fn place() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// The recorder, made by the C compiler that links Rust, too.
+/// Compiles the recorder with the C compiler that also links Rust.
 fn recorder(dir: &Path) -> PathBuf {
     let (source, library) =
         (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/power/record.c"), dir.join("record.so"));
@@ -141,7 +143,7 @@ fn recorder(dir: &Path) -> PathBuf {
     library
 }
 
-/// Jobs that say something and end, and are waited for; and some that wait.
+/// Submits jobs with output and waits for them, and submits jobs due in an hour.
 fn load(server: &Server) {
     std::thread::scope(|scope| {
         for lane in 0..3 {
@@ -161,7 +163,7 @@ fn load(server: &Server) {
     });
 }
 
-/// An answer that says how a job stands is a promise.
+/// Records the promise of an answer that shows a job's status.
 fn note(record: &Record, answered: &mut Answered) {
     if record.what != 'A' {
         return;
@@ -177,7 +179,7 @@ fn note(record: &Record, answered: &mut Answered) {
     answered.insert(id.to_owned(), (Status::from_word(status).unwrap(), is_kept));
 }
 
-/// Opens what is left as a server does, and holds it against what was answered.
+/// Opens the remaining data as a server does, and compares it with the answers.
 fn look(dir: &Path, answered: &Answered) -> Result<(), String> {
     if !answered.is_empty() && !dir.join(FILE).exists() {
         return Err("there is no store".to_owned());
@@ -237,7 +239,7 @@ async fn hold(
 }
 
 #[test]
-fn whenever_the_power_is_cut_what_was_answered_is_on_disk() {
+fn answered_jobs_survive_any_power_cut() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let mut rng = StdRng::seed_from_u64(number("SEED").unwrap_or(1));
     let story = Story::record();
@@ -256,7 +258,7 @@ fn whenever_the_power_is_cut_what_was_answered_is_on_disk() {
         seen.losses.len()
     );
     assert_eq!(seen.losses, Vec::<String>::new());
-    // Syncs that did nothing would be noticed.
+    // The test must notice syncs that did nothing.
     for ignored in [Ignored::Files, Ignored::Folders] {
         let seen = story.cut(ignored, &story.moments(4, &mut rng), &mut rng);
         println!("{ignored:?} not synced: {} losses in {} states", seen.losses.len(), seen.states);

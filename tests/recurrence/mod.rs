@@ -1,9 +1,11 @@
-//! Due times of cron expressions by an oracle that shares nothing with ours: `oracle.py`, which looks at the system's zones.
+//! Due times of cron expressions by an oracle that shares no code with ours: `oracle.py`, which
+//! reads the system's zone data.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-/// The due times of each expression, from the beginning of its span and before its end (seconds since 1970).
+/// Returns the due times of each expression, from the beginning of its span to before its end, in
+/// seconds since 1970.
 pub(crate) fn ask(zone: &str, questions: &[((i64, i64), &str)]) -> Vec<Vec<i64>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recurrence/oracle.py");
     let mut python = Command::new("python3")
@@ -17,7 +19,7 @@ pub(crate) fn ask(zone: &str, questions: &[((i64, i64), &str)]) -> Vec<Vec<i64>>
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for ((start, end), text) in questions {
-                // When it is gone its exit code says so.
+                // If the script has died, its exit code says so.
                 let _ = writeln!(stdin, "{start} {end} {}", text.replace("@daily", "0 0 * * *"));
             }
         });

@@ -1,7 +1,8 @@
-//! A store with a great many jobs and schedules starts, answers and fires as an empty one does: held by what is read, and
-//! never by how long it takes. `make scale` does it with a million jobs (`JOBS=1000000`).
+//! A store with very many jobs and schedules starts, answers and fires like an empty one.
 //!
-//! The store works on the thread of the test, so what this thread has read is what the store has read.
+//! The measure is the number of bytes read, never the time taken. `make scale` runs it with a
+//! million jobs (`JOBS=1000000`). The store works on the test's thread, so the bytes that this
+//! thread reads are the store's.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -32,14 +33,14 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use vast::Vast;
 
-/// How many jobs a page has.
+/// The number of jobs on a page.
 const PAGE: usize = 100;
-/// How many jobs are due while the service is watched.
+/// The number of jobs that become due during a measurement.
 const DUE: usize = 40;
-/// What a deeper tree may cost beside a shallow one: 64 pages of the database.
+/// The extra bytes that a deeper tree may cost: 64 pages of the database.
 const DEPTH: u64 = 64 * 4_096;
 
-/// The queries whose pages are read, each with a full page in both stores.
+/// The measured queries, each with a full page in both stores.
 const QUERIES: [&str; 9] = [
     "",
     "&state=scheduled",
@@ -62,23 +63,23 @@ impl Clock for VirtualClock {
     }
 }
 
-/// The bytes that this thread has read.
+/// Returns the number of bytes that this thread has read.
 fn bytes_read() -> u64 {
     let io = fs::read_to_string("/proc/thread-self/io").unwrap();
     io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
 
-/// The most memory that this process has had since it was asked last, in bytes.
+/// Returns this process's peak memory since the last call, in bytes.
 fn peak_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-    // Begins anew from what is in use now.
+    // The write restarts the peak from the memory in use now.
     let _not_everywhere = fs::write("/proc/self/clear_refs", "5");
     kilobytes * 1_024
 }
 
-/// What was read in one life of a store.
+/// Bytes read during one process of the service, by purpose, and its peak memory in bytes.
 #[derive(Debug)]
 struct Seen {
     to_open: u64,
@@ -89,12 +90,12 @@ struct Seen {
     memory: u64,
 }
 
-/// One life of the service on a store of this size.
+/// Runs one process of the service on a store of this size.
 async fn live(size: Vast) -> Seen {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(VirtualClock(Instant::now()));
     vast::build(dir.path(), size, clock.now());
-    // What building took is forgotten.
+    // The call forgets the memory used to build the store.
     peak_memory();
     let before_memory = peak_memory();
     let before = bytes_read();
@@ -134,7 +135,7 @@ async fn live(size: Vast) -> Seen {
     }
 }
 
-/// The service has looked for what is due, and answers.
+/// Waits until the service has looked for due jobs and answers.
 async fn first_answer(api: &Router, handle: &Handle) {
     while !handle.health().is_up() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -147,7 +148,7 @@ fn get(path: &str) -> Request<Body> {
     Request::get(path).header("host", "localhost").body(Body::empty()).unwrap()
 }
 
-/// Reads a page that has to be full, and gives what had to be read for it.
+/// Reads a page that must be full. Returns the bytes read for it.
 async fn page(api: &Router, path: &str) -> u64 {
     let before = bytes_read();
     let answer = api.clone().oneshot(get(path)).await.unwrap();
@@ -161,7 +162,7 @@ async fn page(api: &Router, path: &str) -> u64 {
     read
 }
 
-/// Some jobs become due: these run, and no others. Gives what had to be read for it.
+/// Submits jobs that become due, and checks that exactly these run. Returns the bytes read.
 async fn run_those_that_are_due(handle: &Handle, engine: &SimulatedEngine) -> u64 {
     let mut expected = BTreeSet::<JobId>::new();
     for n in 0..DUE {
@@ -182,7 +183,7 @@ async fn run_those_that_are_due(handle: &Handle, engine: &SimulatedEngine) -> u6
     read
 }
 
-/// Everything, as it is streamed.
+/// Reads the streamed lists to their ends.
 async fn read_all(api: &Router) {
     for path in ["/jobs", "/schedules"] {
         let answer = api.clone().oneshot(get(path)).await.unwrap();
@@ -194,9 +195,10 @@ async fn read_all(api: &Router) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_with_a_great_many_jobs_reads_as_little_as_one_with_a_few() {
+async fn large_store_reads_no_more_than_small_one() {
     let jobs: u32 = std::env::var("JOBS").map_or(100_000, |jobs| jobs.parse().unwrap());
-    // What is on a page is the same; of a name and of a label there are more than a page has in both.
+    // Both stores have the same content on a page, and more jobs of a name and of a label than a
+    // page holds.
     let few = live(Vast { jobs: 30_000, history: 30_000, schedules: 200 }).await;
     let many = live(Vast { jobs, history: jobs / 2, schedules: jobs / 10 }).await;
     eprintln!("{few:#?}\n{many:#?}");

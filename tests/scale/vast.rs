@@ -1,4 +1,5 @@
-//! A store with a great many jobs and schedules, built by SQL: as the service would have left it, had it accepted all of them.
+//! A store with very many jobs and schedules, built by SQL. Its content equals the result of the
+//! service accepting all of them.
 
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "a test and a benchmark share this")]
 
@@ -10,10 +11,11 @@ use tidetable::domain::schedule::Schedule;
 use tidetable::store::sqlite::{FILE, SqliteStore};
 use tidetable::store::threads::Threads;
 
-/// How many of what there are.
+/// The size of the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Vast {
-    /// Jobs that wait, each with a name out of a thousand; every second has a label out of a hundred.
+    /// Waiting jobs, each with one of a thousand names; every second job has one of a hundred
+    /// labels.
     pub jobs: u32,
     /// Jobs that are over.
     pub history: u32,
@@ -21,13 +23,13 @@ pub struct Vast {
     pub schedules: u32,
 }
 
-/// The first of the jobs is due so long after `now`; they are due over a year.
+/// The time from `now` until the first job is due; the due times spread over a year.
 pub const QUIET_MS: i64 = 3_600_000;
 const YEAR_MS: i64 = 365 * 24 * 3_600_000;
 
-/// Makes the store in this folder. Nothing in it is due before an hour after `now`.
+/// Builds the store in this folder. Nothing is due earlier than an hour after `now`.
 pub fn build(dir: &Path, vast: Vast, now: Timestamp) {
-    // One that is opened has its tables; nothing is written, so the writer is not missed.
+    // Opening creates the tables. Nothing is written, so no writer is needed.
     drop(SqliteStore::open(dir, Threads::Inline, InstanceId::new([7; 16])).unwrap());
     let connection = Connection::open(dir.join(FILE)).unwrap();
     connection
@@ -49,7 +51,7 @@ pub fn build(dir: &Path, vast: Vast, now: Timestamp) {
 }
 
 fn jobs(connection: &Connection, count: u32, prefix: &str, created_at: i64, first_due: i64) {
-    // Due in another order than that of the ids.
+    // The order of due times differs from the order of ids.
     let sql = format!(
         r#"WITH RECURSIVE n(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n LIMIT ?1)
         INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail)

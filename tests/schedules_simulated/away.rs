@@ -1,8 +1,9 @@
-//! What becomes of ticks after nobody looked for a while: the scheduler was killed, or its engine was out of reach.
+//! The fate of ticks after a gap: the scheduler was killed, or its engine was out of reach.
 //!
-//! A run that ended meanwhile is over by the engine's record, though the store still calls it running. Each scene has a
-//! schedule of every five seconds, and thirteen seconds away in a run of its first tick. The engine takes its time: to one
-//! that answers in no time whoever looks second has looked, too.
+//! A run that ended in the gap is over by the engine's record, though the store still calls it
+//! running. Each scripted run has a schedule of every five seconds, and a gap of thirteen seconds
+//! during the run of its first tick. The engine answers slowly: with an instant engine, two
+//! inspections would happen in the same instant.
 
 use serde_json::{Value, json};
 use tidetable::domain::id::JobId;
@@ -13,7 +14,7 @@ use tidetable::scheduler::{Handle, Order};
 use super::world::World;
 use super::{BEGIN, name, put, sleep};
 
-/// How the two get out of each other's sight.
+/// The cause of the gap.
 #[derive(Clone, Copy, Debug)]
 enum Away {
     /// The scheduler is killed.
@@ -25,21 +26,21 @@ enum Away {
 }
 
 const WAYS: [Away; 3] = [Away::Killed, Away::Cut, Away::Down];
-/// The longest that a scheduler takes to find an engine that is back.
+/// The longest time in seconds until a scheduler finds an engine that is back.
 const FOUND_AGAIN: u64 = 6;
 
 pub(super) async fn millis(ms: u64) {
     tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
 }
 
-/// A schedule of every five seconds that says this, too.
+/// Puts a schedule of every five seconds with these fields.
 async fn put_beat(handle: &Handle, fields: Value) {
     let mut beat = json!({"every": "5s"});
     beat.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     put(handle, beat).await;
 }
 
-/// Each row of the ledger, the earliest first: which second it was due, outcome with reason, job.
+/// Returns each ledger row, the earliest first: due second, outcome with reason, job.
 pub(super) async fn rows(handle: &Handle) -> Vec<(i64, String, Option<JobId>)> {
     let mut rows = handle.ledger(&name(), None, 1_000).await.unwrap();
     rows.reverse();
@@ -52,7 +53,7 @@ pub(super) async fn rows(handle: &Handle) -> Vec<(i64, String, Option<JobId>)> {
     told.collect()
 }
 
-/// What the ledger says of the ticks due at these seconds; `-` where it has no row.
+/// Returns the outcomes of the ticks due at these seconds; `-` for a tick without a row.
 async fn told<const N: usize>(handle: &Handle, seconds: [i64; N]) -> [String; N] {
     let rows = rows(handle).await;
     let of = |second| {
@@ -61,7 +62,7 @@ async fn told<const N: usize>(handle: &Handle, seconds: [i64; N]) -> [String; N]
     seconds.map(of)
 }
 
-/// The job that the ledger names for the tick due at this second.
+/// Returns the job that the ledger names for the tick due at this second.
 async fn job_of(handle: &Handle, second: i64) -> Job {
     let row = rows(handle).await.into_iter().find(|row| row.0 == second);
     let id = row
@@ -70,7 +71,7 @@ async fn job_of(handle: &Handle, second: i64) -> Job {
     handle.store().get(id).await.unwrap().unwrap()
 }
 
-/// The job of the tick due at this second that waits to be begun.
+/// Returns the unclaimed job of the tick due at this second.
 async fn waiting_at(handle: &Handle, second: i64) -> Job {
     let jobs = handle.store().jobs_of(&name()).await.unwrap();
     jobs.into_iter()
@@ -78,7 +79,7 @@ async fn waiting_at(handle: &Handle, second: i64) -> Job {
         .unwrap()
 }
 
-/// When the runs of processes began, in milliseconds from the beginning.
+/// Returns the start times of all processes, in milliseconds from the beginning.
 fn began(world: &World) -> Vec<i64> {
     world
         .engine
@@ -88,7 +89,8 @@ fn began(world: &World) -> Vec<i64> {
         .collect()
 }
 
-/// Six seconds of a schedule, so that the run of its first tick goes on; then thirteen in which nobody looks.
+/// Runs a schedule for six seconds, so that the run of its first tick goes on, then waits thirteen
+/// seconds without a scheduler.
 async fn begin(world: &mut World, fields: Value) {
     world
         .live(async |handle| {
@@ -100,9 +102,10 @@ async fn begin(world: &mut World, fields: Value) {
     sleep(13).await;
 }
 
-/// The run ended at 7, the next ticks were due at 10 and 15: the last of them is overlapped by nothing, and runs late.
+/// The run ended at 7, and the next ticks were due at 10 and 15. No run overlaps the tick at 15, so
+/// it runs late.
 #[tokio::test(start_paused = true)]
-async fn the_last_tick_missed_runs_after_a_kill() {
+async fn last_missed_tick_runs_after_a_kill() {
     for overlap in ["skip", "queue_one", "replace", "allow"] {
         let mut world = World::with_slow_engine(BEGIN);
         begin(&mut world, json!({"overlap": overlap, "spec": {"command": "sleep 2"}})).await;
@@ -115,7 +118,7 @@ async fn the_last_tick_missed_runs_after_a_kill() {
         assert_eq!(ticks, ["ran", "caught_up caught_up", "ran"], "{overlap}");
         let began = began(&world);
         assert!(began.len() == 2 && (19_000..20_000).contains(&began[1]), "{overlap}: {began:?}");
-        // What ended by itself was not stopped by what was due after that.
+        // A later tick did not stop the run that had ended by itself.
         assert_eq!(
             (first.state.status(), first.state.exit_code()),
             (Status::Succeeded, Some(0)),
@@ -125,10 +128,10 @@ async fn the_last_tick_missed_runs_after_a_kill() {
     }
 }
 
-/// The tick due at 10 is overlapped by nothing, since the run before it ended at 7. Ticks after it are skipped for it as
-/// long as it waits, and none for a run that is over.
+/// No run overlaps the tick due at 10, because the run before it ended at 7. Later ticks are
+/// skipped while it waits, and none is skipped for a finished run.
 #[tokio::test(start_paused = true)]
-async fn a_tick_runs_once_the_engine_is_back() {
+async fn tick_runs_when_the_engine_is_back() {
     for overlap in ["skip", "queue_one"] {
         for way in [Away::Cut, Away::Down] {
             let mut world = World::with_slow_engine(BEGIN);
@@ -156,9 +159,9 @@ async fn a_tick_runs_once_the_engine_is_back() {
     }
 }
 
-/// What is replaced has to go on. The newest of the ticks that wait runs once the engine is back.
+/// Only a run that goes on can be replaced. The newest waiting tick runs once the engine is back.
 #[tokio::test(start_paused = true)]
-async fn what_ended_unseen_is_not_replaced() {
+async fn run_that_ended_unseen_is_not_replaced() {
     for way in [Away::Cut, Away::Down] {
         let mut world = World::with_slow_engine(BEGIN);
         let engine = world.engine.clone();
@@ -204,8 +207,8 @@ fn come_back(engine: &tidetable::engine::simulated::SimulatedEngine, way: Away) 
     }
 }
 
-/// A job of its own, whose process ends with this code at second 2, while nobody looks. `ask` asks something of it at
-/// second 14, before anybody has looked again. Gives what it came to.
+/// Submits a job without a schedule and lets its process end unseen with `code` at second 2. Calls
+/// `ask` at second 14, before any inspection, and returns the final job.
 async fn ends_unseen(
     way: Away,
     fields: Value,
@@ -233,7 +236,7 @@ async fn ends_unseen(
         Away::Killed => {
             let id = world.live(async |handle| submit(&handle).await).await;
             sleep(13).await;
-            // So that it cannot look before it is asked.
+            // The cut keeps the scheduler from inspecting before `ask` is called.
             engine.cut(true);
             world.live(async |handle| finish(&handle, id).await).await
         }
@@ -250,9 +253,9 @@ async fn ends_unseen(
     }
 }
 
-/// An end that was before the stop was asked for is an end of its own: it is what its exit code says.
+/// A process that ended before the stop request has its own end, given by its exit code.
 #[tokio::test(start_paused = true)]
-async fn what_had_ended_is_not_told_as_stopped() {
+async fn run_ended_before_stop_request_is_not_stopped() {
     for way in WAYS {
         for (code, status) in [(0, Status::Succeeded), (3, Status::Failed)] {
             let job = ends_unseen(way, json!({}), code, async |handle, id| {
@@ -268,9 +271,9 @@ async fn what_had_ended_is_not_told_as_stopped() {
     }
 }
 
-/// The same of a timeout: it had ended before its time was up.
+/// A process that ended before its timeout has its own end, given by its exit code.
 #[tokio::test(start_paused = true)]
-async fn what_had_ended_is_not_told_as_timed_out() {
+async fn run_ended_before_timeout_is_not_timed_out() {
     for way in WAYS {
         for (code, status) in [(0, Status::Succeeded), (3, Status::Failed)] {
             let job = ends_unseen(way, json!({"timeout": "5s"}), code, async |_, _| {}).await;
@@ -283,9 +286,9 @@ async fn what_had_ended_is_not_told_as_timed_out() {
     }
 }
 
-/// Ticks due at 10, 15 and 20 pass unseen; `story` is told in the life that comes after them, at 24, to an engine that is
-/// out of reach where `is_cut`. Of the first two the ledger has to say what became of the job of the third, and nothing
-/// while that waits.
+/// Lets the ticks due at 10, 15 and 20 pass unseen, then calls `story` in the process that starts
+/// at 24; the engine is out of reach if `is_cut`. The first two ticks must share the fate of the
+/// third tick's job, and have no row while that job waits.
 async fn stands_for_two(
     is_cut: bool,
     fields: Value,
@@ -311,8 +314,8 @@ async fn stands_for_two(
             millis(100).await;
             let rows = rows(&handle).await;
             let job_at = |second: i64| rows.iter().find(|row| row.0 == second).map(|row| row.2);
-            assert_eq!(job_at(10), job_at(20), "the ticks name the job that stands for them");
-            assert_eq!(job_at(15), job_at(20), "the ticks name the job that stands for them");
+            assert_eq!(job_at(10), job_at(20), "covered ticks name the job that covers them");
+            assert_eq!(job_at(15), job_at(20), "covered ticks name the job that covers them");
             told(&handle, [5, 10, 15, 20]).await
         })
         .await;
@@ -327,21 +330,21 @@ fn covered(outcome: &str) -> [String; 4] {
 const SHORT: &str = "sleep 2";
 
 #[tokio::test(start_paused = true)]
-async fn ticks_have_no_row_while_their_job_waits() {
+async fn covered_ticks_have_no_row_while_job_waits() {
     let ticks =
         stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, async |_| {}).await;
     assert_eq!(ticks, covered("-"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_are_caught_up_when_their_job_ran() {
+async fn covered_ticks_are_caught_up_when_job_ran() {
     let ticks =
         stands_for_two(false, json!({"spec": {"command": SHORT}}), |_| {}, async |_| {}).await;
     assert_eq!(ticks, ["ran", "caught_up caught_up", "caught_up caught_up", "ran"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_are_skipped_with_a_job_taken_off() {
+async fn covered_ticks_are_skipped_when_job_is_canceled() {
     let cancel = async |handle: &Handle| {
         let job = waiting_at(handle, 20).await;
         handle.cancel(job.id).await.unwrap();
@@ -351,7 +354,7 @@ async fn ticks_are_skipped_with_a_job_taken_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_are_missed_with_a_job_too_late() {
+async fn covered_ticks_are_missed_when_job_is_late() {
     let spec = json!({"command": SHORT, "start_deadline": "3s"});
     for is_cut in [false, true] {
         let ticks = stands_for_two(is_cut, json!({"spec": spec}), |_| {}, async |_| {}).await;
@@ -360,14 +363,14 @@ async fn ticks_are_missed_with_a_job_too_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_are_skipped_with_a_job_overlapped() {
+async fn covered_ticks_are_skipped_when_job_overlaps() {
     let ticks =
         stands_for_two(false, json!({"spec": {"command": "sleep 60"}}), |_| {}, async |_| {}).await;
     assert_eq!(ticks, covered("skipped overlap"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_are_skipped_with_a_job_paused() {
+async fn covered_ticks_are_skipped_when_schedule_is_paused() {
     let pause = async |handle: &Handle| {
         handle.pause_schedule(&name(), true, super::Expected::Anything).await.unwrap();
     };
@@ -376,7 +379,7 @@ async fn ticks_are_skipped_with_a_job_paused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_are_skipped_with_a_job_deleted() {
+async fn covered_ticks_are_skipped_when_schedule_is_deleted() {
     let delete = async |handle: &Handle| {
         handle.delete_schedule(&name(), super::Expected::Anything).await.unwrap();
     };
@@ -385,9 +388,9 @@ async fn ticks_are_skipped_with_a_job_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_are_skipped_with_a_job_rejected() {
+async fn covered_ticks_are_skipped_when_job_is_rejected() {
     let mut lives = 0;
-    // The definition is gone in the second life.
+    // The definition is missing in the second process.
     let change = |world: &mut World| {
         lives += 1;
         let spec = serde_json::from_value(json!({"image": "busybox", "command": SHORT})).unwrap();
@@ -399,9 +402,9 @@ async fn ticks_are_skipped_with_a_job_rejected() {
     assert_eq!(ticks, covered("skipped no_such_job"));
 }
 
-/// A failure that nobody saw pauses the schedule all the same, before a later tick runs, until it is resumed.
+/// An unseen failure still pauses the schedule, before a later tick runs, until it is resumed.
 #[tokio::test(start_paused = true)]
-async fn a_failure_unseen_pauses_before_ticks_run() {
+async fn unseen_failure_pauses_before_later_ticks_run() {
     for overlap in ["skip", "queue_one", "replace", "allow"] {
         for way in WAYS {
             let mut world = World::with_slow_engine(BEGIN);
@@ -433,7 +436,7 @@ async fn a_failure_unseen_pauses_before_ticks_run() {
                     })
                     .await;
             }
-            assert_eq!(world.runs(), 2, "{overlap}, {way:?}: it goes on when it is resumed");
+            assert_eq!(world.runs(), 2, "{overlap}, {way:?}: runs continue after a resume");
             world.is_whole();
         }
     }

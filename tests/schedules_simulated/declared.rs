@@ -10,7 +10,7 @@ use tidetable::scheduler::Handle;
 use super::world::World;
 use super::{BEGIN, HOUR, ledger, name, schedule, sleep};
 
-/// The config file has this schedule, or none.
+/// Puts this schedule into the config file, or removes it if `None`.
 fn declare(world: &mut World, fields: Option<Value>) {
     world.catalog.schedules =
         fields.map(|fields| (name(), schedule(fields).in_zone(Zone::UTC))).into_iter().collect();
@@ -21,7 +21,7 @@ async fn record(handle: &Handle) -> ScheduleRecord {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_declared_schedule_keeps_its_beat_over_restarts() {
+async fn config_schedule_keeps_its_period_over_restarts() {
     let mut world = World::new(BEGIN);
     let begun = world.clock.now();
     declare(&mut world, Some(json!({"every": "100m"})));
@@ -40,7 +40,7 @@ async fn a_declared_schedule_keeps_its_beat_over_restarts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_changed_in_the_file_counts_from_then_on_and_nothing_runs_in_the_past() {
+async fn changed_config_schedule_runs_no_past_ticks() {
     let mut world = World::new(BEGIN);
     declare(&mut world, Some(json!({"cron": "0 * * * *", "catch_up": "none"})));
     world.live(async |_| sleep(2 * HOUR + 300).await).await;
@@ -55,20 +55,20 @@ async fn what_was_changed_in_the_file_counts_from_then_on_and_nothing_runs_in_th
             ledger(&handle).await
         })
         .await;
-    // What passed before the change was settled as it was said then.
+    // Ticks before the change were decided by the earlier revision.
     let missed = "missed not_caught_up";
     assert_eq!(ticks, ["ran", "ran", missed, missed, missed, missed, missed, "ran", "ran"]);
     assert_eq!(world.runs(), 4);
     world.is_whole();
 }
 
-/// How many jobs of the schedule are not over.
+/// Returns the number of active and waiting jobs of the schedule.
 async fn waiting(handle: &Handle) -> usize {
     handle.store().jobs_of(&name()).await.unwrap().len()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_from_the_file_does_not_run_once_more() {
+async fn schedule_removed_from_config_never_runs_again() {
     let mut world = World::new(BEGIN);
     declare(&mut world, Some(json!({"cron": "0 * * * *"})));
     world.live(async |_| sleep(60).await).await;
@@ -86,7 +86,7 @@ async fn what_is_gone_from_the_file_does_not_run_once_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_by_hand_outlasts_restarts_and_changes_until_the_file_speaks_of_it() {
+async fn manual_pause_lasts_until_config_says_otherwise() {
     let mut world = World::new(BEGIN);
     declare(&mut world, Some(json!({"cron": "0 * * * *"})));
     world
@@ -115,7 +115,7 @@ async fn a_pause_by_hand_outlasts_restarts_and_changes_until_the_file_speaks_of_
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_file_pauses_what_the_first_declared() {
+async fn another_config_file_pauses_schedules_of_the_first() {
     let mut world = World::new(BEGIN);
     world.catalog.file.path = "/a.toml".to_owned();
     declare(&mut world, Some(json!({"cron": "0 * * * *"})));
@@ -145,7 +145,7 @@ async fn another_file_pauses_what_the_first_declared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_by_hand_outlasts_another_file() {
+async fn manual_pause_outlasts_another_config_file() {
     let mut world = World::new(BEGIN);
     world.catalog.file.path = "/a.toml".to_owned();
     let fields = json!({"cron": "0 * * * *"});
@@ -173,7 +173,7 @@ async fn a_pause_by_hand_outlasts_another_file() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_adopts_has_the_last_word() {
+async fn adopting_config_file_takes_over_schedules() {
     let mut world = World::new(BEGIN);
     world.catalog.file.path = "/a.toml".to_owned();
     declare(&mut world, Some(json!({"cron": "0 * * * *"})));

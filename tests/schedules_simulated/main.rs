@@ -1,4 +1,5 @@
-//! Schedules over days, restarts and clocks that are set: the service on the simulated engine, in virtual time.
+//! Schedules over days, restarts and clock changes: the service on the simulated engine, in virtual
+//! time.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -23,7 +24,7 @@ mod pile_up;
 mod world;
 mod year;
 
-/// The full hour at which these stories begin.
+/// The full hour at which these runs begin, in seconds since 1970.
 const BEGIN: i64 = 1_700_002_800;
 const HOUR: u64 = 3_600;
 
@@ -45,7 +46,7 @@ async fn sleep(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-/// What became of its ticks, the earliest first: outcome and reason.
+/// Returns outcome and reason of each tick, the earliest first.
 async fn ledger(handle: &Handle) -> Vec<String> {
     let mut rows: Vec<LedgerRow> = handle.ledger(&name(), None, 1_000).await.unwrap();
     rows.reverse();
@@ -57,11 +58,12 @@ async fn ledger(handle: &Handle) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_tick_runs_once_through_restarts_and_each_is_in_the_ledger() {
+async fn each_tick_runs_once_over_restarts() {
     let mut world = World::new(BEGIN);
     world.live(async |handle| put(&handle, json!({"cron": "0 * * * *"})).await).await;
     for _ in 0..12 {
-        // Killed in whatever it does: a few seconds before, at, and after a full hour.
+        // Each kill falls into the middle of the work: a few seconds before, at, or after a full
+        // hour.
         world.live(async |_| sleep(HOUR / 2 - 3).await).await;
     }
     let ticks = world
@@ -77,7 +79,7 @@ async fn each_tick_runs_once_through_restarts_and_each_is_in_the_ledger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_missed_is_caught_up_as_the_schedule_says() {
+async fn missed_ticks_follow_the_catch_up_policy() {
     const TOO_OLD: &str = "missed outside_window";
     const STOOD_FOR: &str = "caught_up caught_up";
     const NOT: &str = "missed not_caught_up";
@@ -106,7 +108,7 @@ async fn what_was_missed_is_caught_up_as_the_schedule_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_runs_no_tick_twice() {
+async fn setting_the_clock_runs_no_tick_twice() {
     let mut world = World::new(BEGIN);
     let clock = world.clock.clone();
     let ticks = world
@@ -126,7 +128,7 @@ async fn a_clock_that_is_set_runs_no_tick_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_overlaps_is_skipped_queued_let_go_or_replaces() {
+async fn overlap_policy_skips_queues_allows_or_replaces() {
     let long = json!({"command": "sleep 5400"});
     for (overlap, expected, runs) in [
         ("skip", vec!["ran", "skipped overlap", "ran"], 2),
@@ -152,7 +154,7 @@ async fn what_overlaps_is_skipped_queued_let_go_or_replaces() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_skips_max_runs_ends_and_a_failure_pauses() {
+async fn pause_max_runs_and_pause_on_failure_work() {
     let mut world = World::new(BEGIN);
     let ticks = world
         .live(async |handle| {
@@ -163,13 +165,13 @@ async fn a_pause_skips_max_runs_ends_and_a_failure_pauses() {
             assert_eq!(
                 ledger(&handle).await,
                 ["ran", "skipped paused", "skipped paused"],
-                "also while it lasts"
+                "rows appear during the pause"
             );
             handle.pause_schedule(&name(), false, Expected::Anything).await.unwrap();
             sleep(5 * HOUR).await;
             assert!(
                 handle.store().jobs_of(&name()).await.unwrap().is_empty(),
-                "nothing waits any more"
+                "no job waits after max_runs"
             );
             ledger(&handle).await
         })
@@ -194,7 +196,7 @@ async fn a_pause_skips_max_runs_ends_and_a_failure_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_that_is_served_runs_no_tick_that_may_have_run_since() {
+async fn restored_backup_skips_ticks_that_may_have_run() {
     let mut world = World::new(BEGIN);
     let hourly = json!({"cron": "0 * * * *", "catch_up": "all"});
     world
@@ -213,16 +215,16 @@ async fn a_backup_that_is_served_runs_no_tick_that_may_have_run_since() {
             ledger(&handle).await
         })
         .await;
-    // The job of the second was in the backup: the engine knows that it ran.
+    // The second job was in the backup, and the engine knows that it ran.
     assert_eq!(ticks, ["ran", "ran", "missed restored", "missed restored"]);
     assert_eq!(world.runs(), 4);
     world.live(async |_| sleep(HOUR).await).await;
-    assert_eq!(world.runs(), 5, "and it goes on");
+    assert_eq!(world.runs(), 5, "ticks continue");
     world.is_whole();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forecast_says_what_then_comes_to_be() {
+async fn forecast_matches_the_later_runs() {
     let mut world = World::new(BEGIN);
     let foretold = world
         .live(async |handle| {
@@ -240,7 +242,8 @@ async fn a_forecast_says_what_then_comes_to_be() {
             forecast().await
         })
         .await;
-    // 1:00–2:30, and 3:00–4:30 goes on: 4:00 is skipped, 5:00 runs, 6:00 is skipped …
+    // A run lasts from 1:00 to 2:30, and one from 3:00 to 4:30: 4:00 is skipped, 5:00 runs, 6:00 is
+    // skipped …
     let overlaps: Vec<bool> = foretold.entries.iter().map(|entry| entry.overlaps).collect();
     assert_eq!(overlaps, [true, false, true, false, true, false]);
     assert_eq!(foretold.entries[0].expected.map(|expected| expected.as_secs()), Some(5_400));

@@ -1,4 +1,5 @@
-//! Ticks that come faster than they can be started: how many of a schedule may wait, and what the ledger says of the rest.
+//! Ticks that come faster than they can start: limits on the waiting ticks of a schedule, and the
+//! ledger rows of all others.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +14,12 @@ use super::away::{millis, rows};
 use super::world::World;
 use super::{BEGIN, name, put, schedule, sleep};
 
-/// How long a round may take to decide a tick: the wall clock is read once a second.
+/// The longest time in seconds for a round to decide a tick: the wall clock is read once a second.
 const DECIDED_WITHIN: i64 = 2;
-/// How many ticks of a schedule that allows overlap wait at most.
+/// The largest number of waiting ticks of a schedule that allows overlap.
 const MAX_BACKLOG: usize = 100;
 
-/// So many schedules of every second with these fields.
+/// Puts `count` schedules of every second with these fields.
 async fn put_many(handle: &Handle, count: usize, fields: &Value) -> Vec<ScheduleName> {
     let mut names = Vec::new();
     for n in 0..count {
@@ -33,7 +34,7 @@ async fn put_many(handle: &Handle, count: usize, fields: &Value) -> Vec<Schedule
     names
 }
 
-/// Its jobs that are due and not over: those that are begun, and those that wait.
+/// Returns the number of claimed jobs of a schedule, and of due jobs that wait.
 async fn begun_and_waiting(handle: &Handle, name: &ScheduleName) -> (usize, usize) {
     let jobs = handle.store().jobs_of(name).await.unwrap();
     let now = handle.now();
@@ -42,8 +43,9 @@ async fn begun_and_waiting(handle: &Handle, name: &ScheduleName) -> (usize, usiz
     (begun, jobs.iter().filter(|job| job.attempt.0 == 0).filter(is_due).count())
 }
 
-/// Of a schedule that skips at most one job is begun or waits; of one that queues one, one waits besides. All other
-/// ticks have a row, which says whether the one before was begun or waited.
+/// Checks that a schedule that skips has at most one claimed or waiting job, and that one with
+/// `queue_one` has one waiting job besides. All other ticks must have a row. Returns outcomes with
+/// reasons.
 async fn holds_no_backlog(
     handle: &Handle,
     names: &[ScheduleName],
@@ -52,7 +54,8 @@ async fn holds_no_backlog(
     let mut told = BTreeSet::new();
     for name in names {
         let (begun, waiting) = begun_and_waiting(handle, name).await;
-        // While the engine is away nobody knows whether what is begun still runs, so a tick waits for that.
+        // While the engine is away nobody knows if claimed jobs still run, so a tick may wait for
+        // them.
         let is_known = handle.health().is_up();
         let most = if overlap == "skip" && is_known { 1 } else { 1 + begun };
         assert!(begun + waiting <= most, "{overlap}, {name}: {begun} are begun and {waiting} wait");
@@ -78,7 +81,7 @@ fn words(words: &[&str]) -> BTreeSet<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn skipping_ticks_pile_up_behind_no_slot() {
+async fn skipped_ticks_never_pile_up_without_slots() {
     let mut world = World::new(BEGIN);
     world.settings.max_running = 2;
     world
@@ -95,7 +98,7 @@ async fn skipping_ticks_pile_up_behind_no_slot() {
                 let rows = handle.ledger(name, None, 1_000).await.unwrap();
                 assert!(
                     rows.iter().any(|row| row.outcome.unwrap().as_str() == "ran"),
-                    "{name} has its turn"
+                    "{name} has run at least once"
                 );
             }
         })
@@ -104,7 +107,7 @@ async fn skipping_ticks_pile_up_behind_no_slot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_pile_up_behind_no_full_queue() {
+async fn ticks_never_pile_up_behind_full_queue() {
     for overlap in ["skip", "queue_one"] {
         let mut world = World::new(BEGIN);
         world.catalog.queues = serde_json::from_value(json!({"one": 1})).unwrap();
@@ -125,7 +128,7 @@ async fn ticks_pile_up_behind_no_full_queue() {
                 );
                 assert!(
                     rows(&handle).await.len() > 38,
-                    "one outside of the queue is not kept waiting"
+                    "a schedule outside the queue is not delayed"
                 );
             })
             .await;
@@ -133,9 +136,9 @@ async fn ticks_pile_up_behind_no_full_queue() {
     }
 }
 
-/// While the engine is away the store alone says that a tick waits: those after it need not.
+/// While the engine is away a tick waits by the store's word alone. Later ticks need not wait.
 #[tokio::test(start_paused = true)]
-async fn ticks_pile_up_behind_no_lost_engine() {
+async fn ticks_never_pile_up_while_engine_is_away() {
     for overlap in ["skip", "queue_one"] {
         let mut world = World::new(BEGIN);
         let engine = world.engine.clone();
@@ -152,9 +155,9 @@ async fn ticks_pile_up_behind_no_lost_engine() {
     }
 }
 
-/// What is allowed to overlap piles up, up to a bound, and the ledger says so.
+/// Ticks that may overlap pile up to a bound, and the ledger says so.
 #[tokio::test(start_paused = true)]
-async fn a_hundred_ticks_wait_where_overlap_is_allowed() {
+async fn at_most_hundred_overlapping_ticks_wait() {
     let mut world = World::new(BEGIN);
     let engine = world.engine.clone();
     world
@@ -175,14 +178,15 @@ async fn a_hundred_ticks_wait_where_overlap_is_allowed() {
             let told = rows(&handle).await;
             let over = told.iter().filter(|row| row.1 == "skipped backlog").count();
             let ran = told.iter().filter(|row| row.1 == "ran").count();
-            assert_eq!(ran + over, told.len(), "those that waited have run: {told:?}");
+            assert_eq!(ran + over, told.len(), "all waiting ticks have run: {told:?}");
             assert!(told.len() > 138, "{}", told.len());
         })
         .await;
     world.is_whole();
 }
 
-/// Where each missed tick is caught up, each runs, one after another: they are not skipped for one another.
+/// Checks that each missed tick runs, one after another, if all are caught up: they are not skipped
+/// for each other.
 async fn catches_all_up(overlap: &str) {
     let mut world = World::new(BEGIN);
     let every = json!({"every": "5s", "overlap": overlap, "catch_up": "all", "spec": {"command": "sleep 0.5"}});
@@ -193,7 +197,7 @@ async fn catches_all_up(overlap: &str) {
         })
         .await;
     sleep(23).await;
-    // It is 31: those due at 10, 15 … 30 were missed, and all can run before the next is due.
+    // At second 31 the ticks due at 10, 15 … 30 are missed, and all can run before the next is due.
     let told = world
         .live(async |handle| {
             millis(3_900).await;
@@ -212,16 +216,16 @@ async fn catches_all_up(overlap: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_missed_ticks_run_though_others_are_skipped() {
+async fn all_missed_ticks_run_with_overlap_skip() {
     catches_all_up("skip").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_missed_ticks_run_though_one_may_wait() {
+async fn all_missed_ticks_run_with_overlap_queue_one() {
     catches_all_up("queue_one").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_missed_ticks_run_though_ticks_replace() {
+async fn all_missed_ticks_run_with_overlap_replace() {
     catches_all_up("replace").await;
 }

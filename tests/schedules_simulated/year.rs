@@ -1,8 +1,11 @@
-//! A year of a hundred schedules in as many restarts as it has weeks, with clocks that are set: every tick that an independent
-//! oracle has is in the ledger once, and every one that ran has one job, whose container ran once.
+//! A year of a hundred schedules, with as many restarts as the year has weeks and with clock
+//! changes.
 //!
-//! Time is skipped while nothing is due and nothing runs, so that the year takes as long as its ticks. `SEED=7 cargo test
-//! --test schedules_simulated year` tells another one.
+//! Every tick of an independent oracle is in the ledger once. Every tick that ran has one job, and
+//! its container ran once.
+//!
+//! Time is skipped while nothing is due and nothing runs, so the year takes as long as its ticks.
+//! `SEED=7 cargo test --test schedules_simulated year` plays another year.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -24,12 +27,13 @@ use tidetable::scheduler::Handle;
 use super::oracle::ask;
 use super::world::World;
 
-/// 1 January 2024, UTC: past, so that the zones of the system and those in the binary agree.
+/// 1 January 2024, UTC. The year is past, so the system's zone data and the data in the binary
+/// agree.
 const BEGIN: i64 = 1_704_067_200;
 const DAY: i64 = 86_400;
 const END: i64 = BEGIN + 366 * DAY;
 
-/// Zones whose clocks did something in that year, and some that did not.
+/// Zones with clock changes in that year, and some without.
 const ZONES: [&str; 20] = [
     "Europe/Berlin",
     "America/New_York",
@@ -53,7 +57,7 @@ const ZONES: [&str; 20] = [
     "Australia/Sydney",
 ];
 
-/// A schedule, and all its ticks by the oracle.
+/// A schedule, with all its ticks by the oracle in seconds since 1970.
 struct Planned {
     name: ScheduleName,
     fields: Value,
@@ -61,7 +65,7 @@ struct Planned {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_tick_of_a_year_of_a_hundred_schedules_has_one_row_and_every_run_one_job() {
+async fn each_tick_of_a_year_has_one_row() {
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let mut rng = StdRng::seed_from_u64(seed);
     let planned = all_planned(&mut rng);
@@ -90,11 +94,12 @@ async fn every_tick_of_a_year_of_a_hundred_schedules_has_one_row_and_every_run_o
     eprintln!("seed {seed}, {} lives: {sum:?}", world.lives);
     assert!(
         world.lives > 100 && sum.values().all(|count| *count > 0),
-        "it was a year in which all of it happened"
+        "every outcome occurs in the year"
     );
 }
 
-/// Five schedules a zone. The oracle takes its time, so it is asked for as many zones at once as there are processors.
+/// Returns five schedules for each zone. The oracle is slow, so as many zones are asked at once as
+/// there are processors.
 fn all_planned(rng: &mut StdRng) -> Vec<Planned> {
     let zones: Vec<(&str, u64)> = ZONES.iter().map(|zone| (*zone, rng.random())).collect();
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
@@ -113,7 +118,7 @@ fn all_planned(rng: &mut StdRng) -> Vec<Planned> {
     })
 }
 
-/// Five schedules for the clocks of one zone.
+/// Returns five schedules for the clocks of one zone.
 fn in_zone(zone: &str, rng: &mut StdRng) -> Vec<Planned> {
     let (minute, hour, day) =
         (rng.random_range(0..60), rng.random_range(0..24), rng.random_range(1..29));
@@ -146,14 +151,14 @@ fn in_zone(zone: &str, rng: &mut StdRng) -> Vec<Planned> {
         ] {
             fields[field] = values.choose(rng).unwrap().clone();
         }
-        // Some take so long that the next meets it.
+        // Some runs last so long that the next tick overlaps them.
         if n == 4 && rng.random_bool(0.2) {
             fields["spec"] = json!({"command": "sleep 1500"});
         }
         let ticks = ticks.into_iter().filter(|at| *at > BEGIN).collect();
         all.push(Planned { name: format!("{short}-{n}").parse().unwrap(), fields, ticks });
     }
-    // One of a zone goes by real time.
+    // One schedule of each zone uses a fixed period.
     let hours = rng.random_range(20..200);
     let every =
         json!({"job_name": "busybox", "every": format!("{hours}h"), "spec": {"command": "true"}});
@@ -170,7 +175,7 @@ async fn put_all(handle: &Handle, planned: &[Planned]) {
     assert_eq!(
         handle.now().timestamp(),
         BEGIN,
-        "that took no time: what goes by periods counts from here"
+        "puts take no virtual time: periods count from here"
     );
 }
 
@@ -179,7 +184,8 @@ async fn put(handle: &Handle, name: &ScheduleName, fields: &Value) {
     handle.put_schedule(name, schedule, Zone::UTC, Expected::Anything).await.unwrap();
 }
 
-/// A life of some days, in which clocks are set and schedules paused; then it is killed in whatever it does.
+/// Runs the service for some hours or days, sets clocks and pauses schedules, then kills it in the
+/// middle of its work.
 async fn live_on(world: &mut World, planned: &[Planned], rng: &mut StdRng) {
     let clock = world.clock.clone();
     let until = clock.now() + TimeDelta::hours(rng.random_range(1..80));
@@ -209,8 +215,8 @@ async fn live_on(world: &mut World, planned: &[Planned], rng: &mut StdRng) {
         .await;
 }
 
-/// Another environment for its jobs, or no more of that: a new generation with the same ticks. Not for one that goes by
-/// periods, which would count anew.
+/// Sets or removes an environment variable of the schedule's jobs: a new generation with the same
+/// ticks. Skips schedules with a period, which would count anew.
 async fn change(handle: &Handle, planned: &Planned) {
     if planned.fields["every"].is_string() {
         return;
@@ -224,7 +230,8 @@ async fn change(handle: &Handle, planned: &Planned) {
     put(handle, &planned.name, &fields).await;
 }
 
-/// For how long there is nothing to do.
+/// Returns the time until the next due job or check; `None` while jobs are active or queued, or the
+/// engine is down.
 async fn idle(handle: &Handle) -> Option<TimeDelta> {
     let store = handle.store();
     let is_idle =
@@ -234,7 +241,7 @@ async fn idle(handle: &Handle) -> Option<TimeDelta> {
     next.filter(|_| is_idle && handle.health().is_up()).map(|next| next - handle.now())
 }
 
-/// Mostly a restart; sometimes hours, and sometimes days. In milliseconds.
+/// Returns a downtime in milliseconds: mostly a restart, sometimes hours, sometimes days.
 fn time_away(rng: &mut StdRng) -> i64 {
     1_000
         * match rng.random_range(0..10) {
@@ -244,7 +251,7 @@ fn time_away(rng: &mut StdRng) -> i64 {
         }
 }
 
-/// Until all that is due is over.
+/// Waits until every due job is over.
 async fn settle(handle: &Handle) {
     tokio::time::sleep(Duration::from_secs(5)).await;
     while idle(handle).await.is_none_or(|idle| idle < TimeDelta::seconds(2)) {
@@ -252,7 +259,7 @@ async fn settle(handle: &Handle) {
     }
 }
 
-/// The whole of it, page by page.
+/// Returns the whole ledger, read page by page.
 async fn ledger(handle: &Handle, name: &ScheduleName) -> Vec<LedgerRow> {
     let (mut all, mut before) = (Vec::new(), None);
     loop {
@@ -263,7 +270,7 @@ async fn ledger(handle: &Handle, name: &ScheduleName) -> Vec<LedgerRow> {
     }
 }
 
-/// Compares; gives how often what happened.
+/// Compares ledgers and runs with the oracle. Returns the number of ticks by outcome and reason.
 fn judge(
     world: &World,
     planned: &[Planned],
@@ -300,10 +307,10 @@ fn judge(
             let other = ledger.iter().find(|other| other.job == row.job && other.first > row.first);
             assert!(
                 !stands_for_it || other.is_some(),
-                "{name} at {}: a later tick's job stands for it",
+                "{name} at {}: a later tick's job covers it",
                 row.first
             );
-            // What is told as caught up has a job that ran; what shares a job shares what became of it.
+            // A caught-up tick has a job that ran. Ticks that share a job share its fate.
             let ran = |row: &LedgerRow| {
                 matches!(row.outcome, Some(TickOutcome::Ran | TickOutcome::CaughtUp))
             };
@@ -318,11 +325,11 @@ fn judge(
             *sum.entry(format!("{}{reason}", outcome.as_str())).or_default() += 1;
         }
     }
-    assert!(runs.is_empty(), "whatever ran is in a ledger: {runs:?}");
+    assert!(runs.is_empty(), "these jobs ran and are in no ledger: {runs:?}");
     sum
 }
 
-/// Where two lists of instants differ first.
+/// Returns the first difference of two lists of instants, as text.
 fn first_difference(rows: &[i64], ticks: &[i64]) -> Option<String> {
     let at = rows
         .iter()

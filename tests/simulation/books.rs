@@ -1,8 +1,9 @@
-//! What is known from outside of everything that happened, and what has to hold at every step.
+//! The expectations: a record, kept outside the scheduler, of everything that happened, and the
+//! checks that hold after every step.
 //!
-//! The books are kept by the harness: which jobs were acknowledged, what each commit wrote, who else laid hands on a
-//! container. They are held against the engine's own evidence and against what is on disk; the scheduler's opinion of
-//! itself is not asked.
+//! The harness records acknowledged jobs, the content of each commit, and containers that others
+//! touched. The checks compare the record with the engine's evidence and with the disk. The
+//! scheduler's own opinion is never asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -16,46 +17,47 @@ use crate::limits;
 use crate::said::Said;
 use crate::ticks::hold_backlog;
 
-/// The instance of every story.
+/// Returns the instance id that every random run uses.
 pub fn ours() -> InstanceId {
     InstanceId::new([7; 16])
 }
 
-/// What a caller was told of a job.
+/// The answers that a caller got for a job.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub due_at: Timestamp,
-    /// What was asked for.
+    /// The spec that the caller submitted.
     pub spec: Value,
-    /// Somebody asked for it to be canceled, and was told that it is.
+    /// Set once a caller asks to cancel the job; `canceled` is set once the API confirmed it.
     pub cancel_asked: bool,
     pub canceled: bool,
     pub stop_asked: bool,
 }
 
-/// What was done to a story, and so may show in it.
+/// The troubles that were injected into a run; the checker accepts their consequences.
 #[derive(Clone, Debug, Default)]
 pub struct Troubles {
     pub kills: u32,
     pub outages: u32,
     pub engine_restarts: u32,
-    /// An engine that restarts remembers nothing of what it did before.
+    /// Restarts that ended running containers. A restarted engine remembers none of its earlier
+    /// events.
     pub engine_kills: u32,
     pub clock_jumps: u32,
     pub clock_set_back: bool,
     pub faults: u32,
     pub refusals: u32,
     pub meddling: u32,
-    /// Until when something may go wrong.
+    /// The time after which nothing goes wrong any more; `None` while troubles go on.
     pub until: Option<Timestamp>,
 }
 
-/// What the commits of a job say of when things happened to it.
+/// The times of events of a job, taken from its commits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Marks {
-    /// When it was claimed first.
+    /// The time of the first claim; `None` before it.
     pub begun: Option<Timestamp>,
-    /// When it was asked to stop.
+    /// The time of the last request to stop; `None` without one.
     pub stop_asked: Option<Timestamp>,
 }
 
@@ -68,24 +70,24 @@ pub struct Books {
 #[derive(Default)]
 struct Inner {
     targets: BTreeMap<JobId, Target>,
-    /// The last commit of each job that was answered.
+    /// The last answered commit of each job.
     written: BTreeMap<JobId, Job>,
-    /// Commits that were asked for and not answered: they may be on disk.
+    /// Requested commits without an answer yet: they may be on disk.
     in_doubt: Vec<Job>,
     meddled: BTreeSet<JobId>,
-    /// Somebody gave a container of these another name. That takes nothing from what is promised of them.
+    /// Jobs with a container that somebody renamed. All guarantees hold for these jobs, too.
     renamed: BTreeSet<JobId>,
     foreign: BTreeSet<ContainerId>,
     troubles: Troubles,
     seen: usize,
     engine_is_known: bool,
-    /// Commits that are on disk though their answer was an error.
+    /// The number of commits that are on disk though their answer was an error.
     unheard: usize,
     marks: BTreeMap<JobId, Marks>,
     said: Said,
-    /// Since when one scheduler has lived, with a clock that was not set.
+    /// The time from which one process has run with a clock that was not set.
     steady_since: Option<Timestamp>,
-    /// Whether the disk refuses now and then.
+    /// Set while the disk refuses operations now and then.
     disk_refuses: bool,
 }
 
@@ -124,12 +126,13 @@ impl Books {
         self.inner.lock().unwrap().engine_is_known = true;
     }
 
-    /// What the books have of schedules.
+    /// Calls `with` on the recorded requests for schedules.
     pub fn said<T>(&self, with: impl FnOnce(&mut Said) -> T) -> T {
         with(&mut self.inner.lock().unwrap().said)
     }
 
-    /// A life begins, or the clock was set: what is late now need not have been late before.
+    /// Notes that a process begins or the clock was set: jobs that are late now were not
+    /// necessarily late before.
     pub fn is_steady_from(&self, now: Timestamp) {
         self.inner.lock().unwrap().steady_since = Some(now);
     }
@@ -138,7 +141,7 @@ impl Books {
         self.inner.lock().unwrap().disk_refuses = refuses;
     }
 
-    /// Every job, as it was last written, with what its commits said.
+    /// Returns every job as last written, with the times from its commits.
     pub fn jobs(&self) -> BTreeMap<JobId, (Job, Marks)> {
         let inner = self.inner.lock().unwrap();
         let marks = |id: &JobId| inner.marks.get(id).copied().unwrap_or_default();
@@ -175,7 +178,8 @@ impl Books {
         self.inner.lock().unwrap().in_doubt.push(job.clone());
     }
 
-    /// The write, which was decided on `at`, was answered: this is on disk now, or nothing new.
+    /// Notes the answer to a write that was decided at `at`: `on_disk` is on disk now, or nothing
+    /// new if `None`.
     pub fn wrote(&self, asked: &Job, on_disk: Option<&Job>, at: Timestamp) {
         let mut inner = self.inner.lock().unwrap();
         inner.in_doubt.retain(|other| other != asked);
@@ -185,7 +189,8 @@ impl Books {
         }
     }
 
-    /// What is on disk when a life begins: all that was answered, and of the rest nothing that was not asked for.
+    /// Checks the disk when a process begins: every answered commit is there, and no job differs
+    /// from its last answered commit unless by a commit still in doubt.
     pub fn hold_against(&self, stored: &[Job]) -> Result<(), String> {
         let mut inner = self.inner.lock().unwrap();
         let stored: BTreeMap<JobId, &Job> = stored.iter().map(|job| (job.id, job)).collect();
@@ -204,7 +209,7 @@ impl Books {
             }
         }
         for (id, job) in &stored {
-            // One that was claimed, and nobody heard of it: who knows when.
+            // A claim without an answer has no known time.
             inner.marks.entry(*id).or_default().note(job, Timestamp::MIN_UTC);
         }
         inner.written = stored.into_iter().map(|(id, job)| (id, job.clone())).collect();
@@ -212,12 +217,13 @@ impl Books {
         Ok(())
     }
 
-    /// What holds after every step: each attempt has one container and was started once, what was acknowledged is
-    /// there, limits are kept, and nothing of anybody else's was touched.
+    /// Checks the invariants of every step. Each attempt has one container and was started at most
+    /// once. Acknowledged jobs exist, limits are kept, and foreign containers are untouched.
     pub fn hold_so_far(&self, now: Timestamp) -> Result<(), String> {
         let mut inner = self.inner.lock().unwrap();
         let running = inner.written.values().filter(|job| job.map() == Map::Running).count();
-        // A claim that is on disk though its answer was an error is found by the next sweep; until then it is one too many.
+        // The next sweep finds a claim that is on disk though its answer was an error. Until then
+        // the running map holds one job too many.
         if running > self.max_running + inner.unheard {
             return Err(format!(
                 "{running} jobs are in the running map, {} are allowed",
@@ -241,7 +247,7 @@ impl Books {
         }
         limits::hold_on_engine(&evidence, &inner.written, |job| inner.meddled.contains(&job))?;
         for ((job, attempt), lines) in by_attempt(&evidence) {
-            // A create that is still under way finds the name free.
+            // A create that is still under way finds the name free after a rename.
             let may_be_two = inner.meddled.contains(&job) || inner.renamed.contains(&job);
             hold_attempt(&lines, may_be_two)
                 .map_err(|what| format!("attempt {attempt} of {job} {what}: {lines:?}"))?;
@@ -254,14 +260,14 @@ impl Books {
         Ok(())
     }
 
-    /// Whose containers are to stay.
+    /// Returns the jobs with `keep_container`: their containers stay on the engine.
     pub fn kept(&self) -> Vec<JobId> {
         let inner = self.inner.lock().unwrap();
         let keeps = |job: &&Job| job.spec.fields().keep_container == Some(true);
         inner.written.values().filter(keeps).map(|job| job.id).collect()
     }
 
-    /// Jobs that are over by the last commit.
+    /// Returns true if every job is over by its last commit.
     pub fn all_are_over(&self) -> bool {
         self.inner.lock().unwrap().written.values().all(|job| matches!(job.state, State::Ended(_)))
     }
@@ -283,7 +289,7 @@ fn touched(line: &Evidence) -> bool {
         && matches!(line.what, Happened::Create | Happened::Start | Happened::Destroy)
 }
 
-/// What happened to the containers of each attempt of ours.
+/// Returns the container events of each attempt of our instance.
 pub fn by_attempt(evidence: &[Evidence]) -> BTreeMap<(JobId, u32), Vec<&Evidence>> {
     let mut attempts: BTreeMap<_, Vec<&Evidence>> = BTreeMap::new();
     for line in evidence {
@@ -294,7 +300,8 @@ pub fn by_attempt(evidence: &[Evidence]) -> BTreeMap<(JobId, u32), Vec<&Evidence
     attempts
 }
 
-/// At most one container at a time (unless somebody else renames them), and at most one start by us.
+/// Checks that an attempt has at most one container at a time (unless somebody else renames them),
+/// and that we started it at most once.
 fn hold_attempt(lines: &[&Evidence], may_be_two: bool) -> Result<(), String> {
     let (mut there, mut starts) = (0, 0);
     for line in lines {

@@ -7,7 +7,7 @@ use tidetable::clock::Clock;
 use tidetable::domain::id::Timestamp;
 use tokio::time::Instant;
 
-/// When every story begins.
+/// The time at which every run begins, in milliseconds since 1970.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
 pub struct VirtualClock {
@@ -20,12 +20,12 @@ impl VirtualClock {
         Self { began: Instant::now(), set_by_ms: AtomicI64::new(0) }
     }
 
-    /// How long the story has lasted, whatever the clock shows.
+    /// Returns the duration of the run so far; jumps of the clock do not count.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// Sets the clock forward, or back.
+    /// Sets the clock forward, or back if `by_ms` is negative.
     pub fn jump(&self, by_ms: i64) {
         self.set_by_ms.fetch_add(by_ms, Ordering::Relaxed);
     }

@@ -1,4 +1,7 @@
-//! A disk that is slow, and refuses, by the die of its story: full, broken, or broken after it had done it.
+//! A slow disk that refuses operations, decided by the random number generator of its run.
+//!
+//! A refused commit finds the disk full or broken. In a quarter of the cases the commit is on disk
+//! and the answer is an error.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,18 +14,18 @@ pub struct Disk(Mutex<Mood>);
 
 struct Mood {
     dice: StdRng,
-    /// How many operations of a thousand are refused.
+    /// The number of operations out of a thousand that are refused.
     refuses: u32,
     refused: u32,
-    /// The longest that a commit takes.
+    /// The longest duration of a commit.
     slowest: Duration,
 }
 
-/// What becomes of a commit.
+/// The fate of a commit.
 pub enum Write {
     Done,
     Refused(StoreError),
-    /// It is on disk, and the answer is an error.
+    /// The commit is on disk, and the answer is an error.
     DoneUnheard(StoreError),
 }
 
@@ -36,17 +39,17 @@ impl Disk {
         }))
     }
 
-    /// From now on this many operations of a thousand are refused.
+    /// Refuses this many operations out of a thousand from now on.
     pub fn refuse(&self, per_mille: u32) {
         self.0.lock().unwrap().refuses = per_mille;
     }
 
-    /// From now on a commit takes up to this long.
+    /// Makes each commit take up to `slowest` from now on.
     pub fn slow_down(&self, slowest: Duration) {
         self.0.lock().unwrap().slowest = slowest;
     }
 
-    /// How long the next commit takes.
+    /// Returns the duration of the next commit, drawn at random.
     pub fn next_delay(&self) -> Duration {
         let mut mood = self.0.lock().unwrap();
         let slowest = u64::try_from(mood.slowest.as_millis()).unwrap();

@@ -1,8 +1,9 @@
-//! The judge: what the API says at the end, held against the engine's own record and against what was asked for.
+//! The checker: compares the API's final answers with the engine's own record and with the
+//! requests.
 //!
-//! In the manner of Jepsen's test of Chronos, and stricter: every job is a target with a window in time; its runs are
-//! matched with it; a run too many is a failure, and a target that was not met has to say why, with a reason that what was
-//! done to the story can explain.
+//! The checker follows Jepsen's test of Chronos, and is stricter. Every job is a target with a time
+//! window, and its runs are matched with that window. A surplus run is a failure. A missed target
+//! must give a reason, and the injected troubles must explain that reason.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,13 +16,14 @@ use crate::books::{Target, Troubles, by_attempt};
 use crate::schedules::hold_ledgers;
 use crate::universe::{Client, Universe};
 
-/// How late a job may start when nothing hinders it: the wall clock is read once a second, a container takes 0.1 s, and
-/// what was in doubt is settled after half a minute; jobs may wait for each other.
+/// The longest delay of a start that nothing hinders. The wall clock is read once a second, a
+/// container takes 0.1 s, a doubtful start is resolved after half a minute, and jobs may wait for
+/// each other.
 const ON_TIME: Duration = Duration::from_secs(180);
 
-/// How the jobs of a story ended, and (after [`TICK`]) what became of ticks.
+/// The number of jobs by end, and of ticks by outcome; keys of ticks begin with [`TICK`].
 pub type Tally = BTreeMap<String, u64>;
-/// How the words begin that tell of a tick.
+/// The prefix of the keys that count ticks.
 pub const TICK: &str = "tick ";
 
 struct Judge {
@@ -30,7 +32,7 @@ struct Judge {
     runs: BTreeMap<(JobId, u32), Vec<Run>>,
 }
 
-/// Holds all that is promised at the end of a story.
+/// Checks every guarantee at the end of a run and counts the ends.
 pub async fn judge(universe: &Universe, client: &Client) -> Result<Tally, String> {
     let jobs: Value = serde_json::from_str(&client.get("/jobs").await).unwrap();
     for map in ["scheduled", "running"] {
@@ -81,13 +83,13 @@ impl Judge {
             return Err("was acknowledged and is not in the history".to_owned());
         }
         let attempt = u32::try_from(job["attempt"].as_u64().unwrap()).unwrap();
-        // Somebody else may start what was only made ahead.
+        // Somebody else may start a container that was only created ahead.
         let mut later = self.runs.range((id, attempt + 1)..=(id, u32::MAX));
         if let Some((key, _)) = later.find(|(_, runs)| runs.iter().any(|run| !run.by_somebody_else))
         {
             return Err(format!("ran in attempt {}, of which history knows nothing", key.1));
         }
-        // One that somebody else has given another name runs on.
+        // A container that somebody else renamed keeps running.
         if let Some(run) = self.of(id).iter().find(|run| run.ended.is_none() && !is_meddled) {
             return Err(format!("is over, and runs: {run:?}"));
         }
@@ -103,7 +105,8 @@ impl Judge {
         Ok(())
     }
 
-    /// A process that was killed was to be: by its timeout, by a caller, or by an engine that went down.
+    /// Checks that a killed process had a cause: its timeout, a caller's stop, or an engine that
+    /// went down.
     fn hold_kills(&self, id: JobId, target: &Target) -> Result<(), String> {
         let wanted = target.stop_asked
             || !target.spec["timeout"].is_null()
@@ -114,7 +117,7 @@ impl Judge {
         }
     }
 
-    /// An attempt is followed by another only when it failed.
+    /// Checks that only a failed attempt is followed by another.
     fn hold_earlier_attempts(&self, id: JobId, attempt: u32) -> Result<(), String> {
         match self
             .runs
@@ -165,7 +168,7 @@ impl Judge {
         }
     }
 
-    /// It ran, once, with this result, and when it says.
+    /// Checks that the job ran once, with this exit code, at the start time shown.
     fn hold_result(
         &self,
         job: &Value,
@@ -192,7 +195,7 @@ impl Judge {
         }
     }
 
-    /// It had all of its time, unless the clock was set.
+    /// Checks that a timed-out process got its full time, unless the clock was set.
     fn hold_timeout(&self, target: &Target, runs: &[&Run]) -> Result<(), String> {
         let allowed = target.spec["timeout"]
             .as_str()
@@ -206,7 +209,7 @@ impl Judge {
         }
     }
 
-    /// `unknown` is never a guess: something was done that took the evidence away.
+    /// Checks that `unknown` is never a guess: some injected trouble removed the evidence.
     fn explain(&self, id: JobId, job: &Value, is_meddled: bool) -> Result<(), String> {
         let attempt = u32::try_from(job["attempt"].as_u64().unwrap()).unwrap();
         let all = by_attempt(&self.evidence);
@@ -214,13 +217,14 @@ impl Judge {
         let ran = lines.iter().any(|line| line.what == Happened::Start);
         let explained = match job["reason"].as_str() {
             _ if is_meddled => true,
-            // The scheduler was killed in the fence, after the removal: nothing of a run was written down.
+            // The scheduler was killed in the fence after the removal, before a run was recorded.
             Some("container_removed") => job["started_at"].is_null() && self.troubles.kills > 0,
-            // It did run, late, or the engine has forgotten, or its log is not dated as the clock is now.
+            // The container ran late, or the engine forgot, or its event log is dated by another
+            // clock.
             Some("start_ambiguous") => {
                 ran || self.troubles.engine_restarts + self.troubles.clock_jumps > 0
             }
-            // The engine says that it keeps containers, and found it dead.
+            // The engine claims to keep containers, and found this one dead.
             Some("engine_restarted") => ran && self.troubles.engine_kills > 0,
             Some(_) | None => false,
         };
@@ -231,7 +235,7 @@ impl Judge {
         }
     }
 
-    /// Never early; and not later than what went wrong can explain.
+    /// Checks that a job never starts early, and no later than the troubles explain.
     fn hold_window(&self, target: &Target, first: Option<&Run>) -> Result<(), String> {
         let Some(run) = first else { return Ok(()) };
         if run.started_at < target.due_at && !self.troubles.clock_set_back {
@@ -256,7 +260,7 @@ fn code(run: &Run) -> Option<i32> {
     run.ended.map(|(_, code)| code)
 }
 
-/// Sooner or later the output of what is over is kept, or there is none.
+/// Waits up to 120 s until the API says that a finished job's output is complete.
 async fn is_kept(client: &Client, id: JobId) -> Result<(), String> {
     for _ in 0..120 {
         let job: Value = serde_json::from_str(&client.get(&format!("/job/{id}")).await).unwrap();
@@ -268,7 +272,7 @@ async fn is_kept(client: &Client, id: JobId) -> Result<(), String> {
     Err(format!("{id} is over, and its output is not kept"))
 }
 
-/// A job that ran to its end has all of its output.
+/// Checks that a job that ran to its end has all of its output.
 async fn hold_output(
     client: &Client,
     id: JobId,

@@ -1,4 +1,4 @@
-//! What has to hold of queues and of `max_parallel` after every step: by what is on disk, and by what runs on the engine.
+//! Checks of queues and `max_parallel` after every step, both on disk and on the engine.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use tidetable::domain::job::{Job, Map};
 use tidetable::domain::queue::Queues;
 use tidetable::engine::simulated::{Evidence, Happened};
 
-/// The queues of every story, and how many of each may run at once.
+/// The queues of every run, with the number of jobs of each that may run at once.
 const QUEUES: [(&str, usize); 3] = [("one", 1), ("two", 2), ("ticks", 1)];
 
-/// The same as the config file would say it.
+/// Returns the queues as the config file would declare them.
 pub fn queues() -> Queues {
     QUEUES.iter().map(|(name, most)| (name.parse().unwrap(), (*most).try_into().unwrap())).collect()
 }
 
-/// Of each queue, and of each name among those that have a limit, no more are in the running map than may be.
+/// Checks the running map on disk: no queue, and no name with a limit, has more jobs than allowed.
 pub fn hold_on_disk(written: &BTreeMap<JobId, Job>) -> Result<(), String> {
     let running: Vec<&Job> = written.values().filter(|job| job.map() == Map::Running).collect();
     hold_queues("in the running map", &running)?;
@@ -23,7 +23,7 @@ pub fn hold_on_disk(written: &BTreeMap<JobId, Job>) -> Result<(), String> {
     for job in &running {
         of_name.entry(job.name.as_str()).or_default().extend(job.spec.fields().max_parallel);
     }
-    // The one that came last was let go with so many of the others there.
+    // The last job was released while all others were running, so its limit covers all of them.
     match of_name
         .into_iter()
         .find(|(_, limits)| limits.len() > limits.iter().max().map_or(0, |most| *most as usize))
@@ -35,7 +35,7 @@ pub fn hold_on_disk(written: &BTreeMap<JobId, Job>) -> Result<(), String> {
     }
 }
 
-/// The same of what runs on the engine, but for jobs that somebody else laid hands on.
+/// Checks the containers that run on the engine, except for jobs with interference.
 pub fn hold_on_engine(
     evidence: &[Evidence],
     written: &BTreeMap<JobId, Job>,
@@ -45,7 +45,7 @@ pub fn hold_on_engine(
     for line in evidence {
         match (line.what, line.owner.and_then(|owner| written.get(&owner.job))) {
             (Happened::Start, Some(job)) if !is_meddled(job.id) => {
-                drop(running.insert(&line.container, job))
+                let _ = running.insert(&line.container, job);
             }
             (Happened::Die(_) | Happened::Destroy, _) => drop(running.remove(&line.container)),
             (Happened::Start | Happened::Create, _) => {}

@@ -1,9 +1,13 @@
-//! The whole service (API, scheduler, store on disk) over the simulated engine, in virtual time, on one thread: killed at
-//! every point, on an engine that misbehaves as real ones were seen to, with a disk that refuses and a clock that is set.
+//! The whole service (API, scheduler, store on disk) over the simulated engine, in virtual time, on
+//! one thread.
 //!
-//! Each seed is a story (`story`), the same each time, byte for byte. What has to hold is held after every step (`books`)
-//! and at the end (`judge`), by the engine's own record. `points` kills the scheduler before and after every call and
-//! commit, one after another. `rules` switches off each rule of the start protocol in turn: then the tests have to fail.
+//! The process is killed at every failpoint. The engine misbehaves as real engines did, the disk
+//! refuses operations, and the clock is set.
+//!
+//! Each seed is a random run (`story`), reproducible byte by byte. The expectations (`books`) are
+//! checked after every step, and the checker (`judge`) works at the end, both from the engine's own
+//! record. `points` kills the scheduler before and after every call and commit, one after another.
+//! `rules` switches off each rule of the start protocol in turn; then the tests must fail.
 //!
 //! `make simulate SEEDS=100000` runs more; `SEED=7 make simulate` repeats one and prints its trace.
 
@@ -29,13 +33,14 @@ mod universe;
 use rules::Rule;
 use runner::{number, run_all};
 
-/// How many stories are told unless `SEEDS` says otherwise.
+/// The default number of random runs; `SEEDS` overrides it.
 const SEEDS: u64 = 700;
-/// In how many stories it is looked for whether a rule is switched off; what few scenes show need not be in any.
+/// The number of random runs in which a switched-off rule is looked for. Rules that few scripted
+/// runs exercise need not show in any.
 const NOTICED_WITHIN: u64 = 100;
 
 #[test]
-fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_started_twice() {
+fn whatever_goes_wrong_no_job_is_lost_or_doubled() {
     if let Some(seed) = number("SEED") {
         let told = runner::caught(|| story::tell(seed, None, true));
         println!("{}", told.as_ref().map_or_else(|what| what, |told| &told.trace));
@@ -48,7 +53,7 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_started_twice() {
 }
 
 #[test]
-fn one_seed_is_one_trace_byte_for_byte() {
+fn one_seed_gives_one_trace() {
     for seed in 0..24 {
         let [first, second] = [(); 2].map(|()| story::tell(seed, None, true).unwrap().trace);
         let differs = first.lines().zip(second.lines()).find(|(one, other)| one != other);
@@ -58,22 +63,22 @@ fn one_seed_is_one_trace_byte_for_byte() {
 }
 
 #[test]
-fn killed_before_and_after_every_call_and_commit_every_scene_ends_well() {
+fn scripted_runs_survive_a_kill_at_every_failpoint() {
     println!("{}", points::kill_everywhere());
 }
 
 #[test]
-fn killed_twice_at_every_pair_of_points_a_job_runs_once() {
+fn job_runs_once_despite_any_two_kills() {
     println!("{}", points::kill_twice_everywhere());
 }
 
 #[test]
-fn whichever_call_goes_wrong_in_whichever_way_a_job_runs_once() {
+fn job_runs_once_despite_any_failing_call() {
     println!("{}", points::fail_everywhere());
 }
 
 #[test]
-fn every_rule_of_the_start_protocol_that_is_switched_off_is_noticed() {
+fn every_broken_rule_of_start_protocol_is_noticed() {
     let mut unnoticed = Vec::new();
     for rule in Rule::ALL {
         let in_stories = || {
@@ -87,7 +92,7 @@ fn every_rule_of_the_start_protocol_that_is_switched_off_is_noticed() {
             }
         }
     }
-    assert_eq!(unnoticed, [], "these rules can be broken, and nobody notices");
+    assert_eq!(unnoticed, [], "no test notices that these rules are broken");
 }
 
 fn noticed(what: &str, notice: Option<(u64, String)>) -> String {

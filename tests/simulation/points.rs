@@ -1,5 +1,5 @@
-//! Scenes of a job or two, in which every point is killed at, one after another, and every call goes wrong, one after
-//! another, in every way in which it can.
+//! Scripted runs of a job or two. The scheduler is killed at every failpoint, one after another,
+//! and every call fails, one after another, in every possible way.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,42 +15,42 @@ use crate::runner::caught;
 use crate::story::{Outage, mend, nothing_is_left, rest, squat};
 use crate::universe::{Client, Service, Setup, Universe};
 
-/// A scene: who does what, and when.
+/// A scripted run: the acts of callers and others, with their times.
 #[derive(Clone)]
 struct Scene {
     name: String,
     acts: Vec<(u64, Act)>,
-    /// The calls that go wrong: the n-th of a kind, and how.
+    /// The failing calls: the kind, the index among calls of that kind, and the fault.
     faults: Vec<(Call, usize, Fault)>,
     slowest_commit: Duration,
     keeps_containers: bool,
     max_running: usize,
-    /// For how long nobody is there after a kill.
+    /// The downtime after a kill.
     away: Duration,
 }
 
 #[derive(Clone)]
 enum Act {
     Submit(Value),
-    /// Of the n-th job that was acknowledged.
+    /// Cancels the n-th acknowledged job.
     Cancel(usize),
     Stop(usize),
-    /// Somebody else takes the name of its container.
+    /// Creates a foreign container under the name of the n-th job's container.
     Squat(usize),
     EngineRestarts(Toll),
-    /// The connection to the engine is cut, or mended.
+    /// Cuts the connection to the engine (true), or restores it (false).
     Cut(bool),
-    /// A schedule of this name.
+    /// Puts a schedule under this name.
     Put(&'static str, Value),
-    /// `pause`, `resume` or `trigger`.
+    /// Posts `pause`, `resume` or `trigger` to the schedule of this name.
     Tell(&'static str, &'static str),
     Delete(&'static str),
 }
 
-/// A scene that was played to its end.
+/// The result of a scripted run that reached its end.
 struct Played {
     points: u64,
-    /// Whether the call that was to go wrong was made.
+    /// Set if a planned fault was hit.
     went_wrong: bool,
 }
 
@@ -120,7 +120,8 @@ fn scenes() -> Vec<Scene> {
             ..plain.clone()
         }));
     }
-    // The start arrives between the two looks at it: before it is settled, while it is put out of reach.
+    // The start arrives between its two inspections: before the doubt is resolved, while the
+    // container is being removed.
     let slowly = (Call::Remove, 0, Fault::Late(Duration::from_secs(9)));
     let start_late = |seconds| (Call::Start, 0, Fault::LostAndLate(Duration::from_secs(seconds)));
     for (seconds, command) in [(5, "sleep 1"), (32, "true"), (32, "sleep 20")] {
@@ -132,7 +133,7 @@ fn scenes() -> Vec<Scene> {
             )
         });
     }
-    // The first create arrives while the second is on its way.
+    // The first create arrives while the second is under way.
     all.push(Scene {
         faults: vec![(Call::Create, 0, Fault::LostAndLate(Duration::from_millis(95)))],
         ..one("two creates that meet", job("true"))
@@ -158,7 +159,8 @@ fn scenes() -> Vec<Scene> {
     all
 }
 
-/// Schedules whose runs end while nobody looks: the scheduler is away after each kill, and in one the engine is.
+/// Returns runs of schedules with runs that end unobserved: the scheduler is down after each kill,
+/// and in one run the engine is out of reach.
 fn scenes_of_absence() -> Vec<Scene> {
     let put = |overlap: &str, command: &str, pauses: bool| {
         let spec = json!({"command": command});
@@ -191,7 +193,7 @@ fn scenes_of_absence() -> Vec<Scene> {
     all
 }
 
-/// Schedules of a few ticks.
+/// Returns scripted runs of schedules with a few ticks.
 fn scenes_of_schedules() -> Vec<Scene> {
     let every = |command: &str, more: Value| {
         let mut schedule = json!({"job_name": "busybox", "every": "1s", "max_runs": 2, "spec": {"command": command}});
@@ -242,7 +244,7 @@ fn scenes_of_schedules() -> Vec<Scene> {
     all
 }
 
-/// The ways in which a call can go wrong.
+/// Returns the faults that a call can have.
 fn faults_of(call: Call) -> Vec<Fault> {
     use Fault::{
         AnswerLost, DiskFull, DoneThenHang, Ends, Hang, Late, LostAndLate, NotDone, Phantom, Twice,
@@ -278,7 +280,7 @@ fn faults_of(call: Call) -> Vec<Fault> {
             vec![NotDone, AnswerLost, Late(late), LostAndLate(soon), Hang(late), DoneThenHang(late)]
         }
         Call::Pull => vec![NotDone, AnswerLost, Late(late), Hang(late)],
-        // Longer than the sweep is apart: a pull must not begin anew with each.
+        // One fault lasts longer than the sweep interval: a pull must not restart with each sweep.
         Call::Layer => vec![NotDone, Late(Duration::from_secs(70)), Hang(late), DiskFull, Ends],
         Call::Hint => vec![NotDone, Late(late), Twice, Ends],
         Call::Line => vec![NotDone, Late(late), Ends],
@@ -322,7 +324,7 @@ impl Scene {
         }
     }
 
-    /// Plays the scene, killing the scheduler at these points.
+    /// Plays the run and kills the scheduler at these failpoints.
     fn play(&self, kills: &[u64], off: Option<Rule>) -> Result<Played, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -380,7 +382,7 @@ impl Scene {
         })
     }
 
-    /// What is left to do of the scene: what was begun when the scheduler was killed is not done again.
+    /// Performs the remaining acts. An act that was under way at a kill is not repeated.
     async fn act(
         &self,
         universe: &Universe,
@@ -435,13 +437,13 @@ impl Scene {
     }
 }
 
-/// In which the containers of others grow old.
+/// Returns a run long enough for foreign containers to grow old.
 fn long_scene() -> Scene {
     let job = json!({"job_name": "busybox", "date": "15m", "command": "true"});
     Scene::of("a quarter of an hour", vec![(0, Act::Submit(job))])
 }
 
-/// Every scene is killed at each of its points.
+/// Kills every scripted run at each of its failpoints.
 pub fn kill_everywhere() -> String {
     long_scene().play(&[], None).unwrap_or_else(|what| panic!("{what}"));
     let scenes = scenes();
@@ -456,8 +458,8 @@ pub fn kill_everywhere() -> String {
     format!("{} scenes, {} points, each killed at", scenes.len(), plays.len())
 }
 
-/// The plain scene, and one whose start is lost and late, are killed at each point, and each time again at each point
-/// that follows.
+/// Kills two runs at every pair of failpoints: the plain one, and the one with a lost and late
+/// start.
 pub fn kill_twice_everywhere() -> String {
     let all = scenes();
     let late = Fault::LostAndLate(Duration::from_millis(700));
@@ -478,7 +480,7 @@ pub fn kill_twice_everywhere() -> String {
     format!("{} pairs of points, each killed at", plays.len())
 }
 
-/// In scenes that between them make every call, each call goes wrong, in each way.
+/// Makes each call fail in each way, in runs that together make every call.
 pub fn fail_everywhere() -> String {
     let all = scenes();
     let chosen = [
@@ -508,7 +510,8 @@ pub fn fail_everywhere() -> String {
     format!("{plays} plays, {made} calls that went wrong")
 }
 
-/// The scenes without a kill, with a rule switched off: after how many it is noticed, and how.
+/// Plays the runs without kills and with a rule switched off. Returns the number of runs until the
+/// failure, with its message; `None` if no run noticed.
 pub fn notice(off: Rule) -> Option<(u64, String)> {
     (1..)
         .zip(scenes().into_iter().chain([long_scene()]))

@@ -1,36 +1,36 @@
-//! The rules of the start protocol, each of which can be switched off here, in the harness: whoever breaks one in the
-//! scheduler is told by these tests, or the tests are worth nothing.
+//! The rules of the start protocol. The harness can switch off each of them, which proves that
+//! these tests notice a scheduler that breaks the rule.
 
 /// A rule that can be switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// What is acknowledged is on disk.
+    /// Acknowledged jobs are on disk.
     AcceptedIsOnDisk,
     /// The intent is on disk before `start` is called.
     IntentIsOnDisk,
     /// The result is on disk before the container is removed.
     ResultIsOnDisk,
-    /// The output is kept before the container is removed.
+    /// The output is stored before the container is removed.
     OutputIsKeptFirst,
     /// A `start` without an answer is not called again.
     StartIsCalledOnce,
-    /// A `start` without an answer has not failed.
+    /// A `start` without an answer does not count as failed.
     NoAnswerIsNoFailure,
-    /// An inspection without an answer does not say that nothing is there.
+    /// An inspection without an answer does not count as absence.
     NoAnswerIsNoAbsence,
     /// A container is removed without force.
     RemovalIsWithoutForce,
-    /// A container that is out of reach is asked about before it is made again.
+    /// The event log is queried about an unreachable container before another is created.
     TheLogIsAsked,
-    /// A container of the right name has to carry our labels.
+    /// A container of the right name must carry our labels.
     LabelsAreCompared,
     /// A container of another instance is not touched.
     OthersAreLeftAlone,
-    /// Another engine behind the same address is not worked with.
+    /// Another engine behind the same address is not used.
     EngineIsCompared,
-    /// A transition that was decided on an older version is refused.
+    /// A transition decided on an older version is refused.
     VersionsAreCompared,
-    /// The name of an attempt's container is taken once.
+    /// The name of an attempt's container can be taken once only.
     NamesAreUnique,
 }
 

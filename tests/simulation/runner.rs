@@ -1,4 +1,4 @@
-//! Runs many stories, on as many threads as there are processors, and adds up what came of them.
+//! Runs many seeds, on as many threads as there are processors, and adds up their results.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::judge::TICK;
 use crate::story::Told;
 
-/// A number from the environment.
+/// Reads a number from the environment.
 pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// What came of many stories.
+/// The sum of the results of many runs.
 #[derive(Default)]
 pub struct Sum {
     stories: u64,
@@ -29,16 +29,16 @@ pub struct Sum {
     ends: BTreeMap<String, u64>,
 }
 
-/// Tells the stories `0..count`.
+/// Plays the random runs `0..count`.
 ///
 /// # Panics
-/// With the lowest of the seeds that failed, and how to repeat it.
+/// Panics with the lowest failing seed, the command that repeats it, and the other failing seeds.
 pub fn run_all(count: u64, tell: impl Fn(u64) -> Result<Told, String> + Sync) -> Sum {
     let (next, sum, failed) =
         (AtomicU64::new(0), Mutex::new(Sum::default()), Mutex::new(BTreeMap::new()));
     let work = || loop {
         let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= count || !failed.lock().unwrap().is_empty() {
+        if seed >= count {
             return;
         }
         match caught(|| tell(seed)) {
@@ -48,13 +48,17 @@ pub fn run_all(count: u64, tell: impl Fn(u64) -> Result<Told, String> + Sync) ->
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    if let Some((seed, what)) = failed.into_inner().unwrap().into_iter().next() {
-        panic!("seed {seed}: {what}\nrepeat it with: SEED={seed} make simulate");
+    let failed = failed.into_inner().unwrap();
+    if let Some((seed, what)) = failed.first_key_value() {
+        let others: Vec<_> = failed.keys().skip(1).collect();
+        panic!(
+            "seed {seed}: {what}\nrepeat it with: SEED={seed} make simulate; others: {others:?}"
+        );
     }
     sum.into_inner().unwrap()
 }
 
-/// A panic is a failure like others.
+/// Runs `tell` and turns a panic into an error.
 pub fn caught<T>(tell: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(tell)).unwrap_or_else(|panic| Err(said(panic.as_ref())))
 }
@@ -95,7 +99,7 @@ impl fmt::Display for Sum {
             self.jumps,
             self.meddling
         )?;
-        // A story that loses one, or starts one twice, fails, and there is no sum.
+        // A run that loses a job, or starts one twice, fails before the sum is printed.
         let (mut jobs, mut ticks) = (0, 0);
         self.ends.iter().for_each(|(end, count)| {
             *if end.starts_with(TICK) { &mut ticks } else { &mut jobs } += count

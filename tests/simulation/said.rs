@@ -1,5 +1,5 @@
-//! What callers said that schedules shall be, and when: from outside, so that it is known what was in force at a time, or
-//! may have been where an answer was not heard.
+//! The schedules that callers requested, with times: an outside record of the revision in force at
+//! a time. A request without an answer may or may not be in force.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,27 @@ pub struct Said(BTreeMap<String, Vec<Put>>);
 #[derive(Debug)]
 struct Put {
     asked_at: Timestamp,
-    /// When it was acknowledged, if it was.
+    /// The time of the acknowledgment; `None` without one.
     heard_at: Option<Timestamp>,
     fields: Value,
 }
 
 impl Said {
-    /// A caller asks for it.
+    /// Notes that a caller requests these fields.
     pub fn asks(&mut self, name: &str, fields: &Value, now: Timestamp) {
         let put = Put { asked_at: now, heard_at: None, fields: fields.clone() };
         self.0.entry(name.to_owned()).or_default().push(put);
     }
 
-    /// The last that was asked for is in force.
+    /// Notes that the last request for this name was acknowledged.
     pub fn was_heard(&mut self, name: &str, now: Timestamp) {
         if let Some(put) = self.0.get_mut(name).and_then(|puts| puts.last_mut()) {
             put.heard_at = Some(now);
         }
     }
 
-    /// All that may have been in force at some time from `from` to `until`: at least one, where there was a schedule.
+    /// Returns all revisions that may have been in force between `from` and `until`: at least one,
+    /// if the schedule existed.
     pub fn in_force(&self, name: &str, from: Timestamp, until: Timestamp) -> Vec<&Value> {
         let puts = self.0.get(name).map(Vec::as_slice).unwrap_or_default();
         let was_heard = |put: &Put| put.heard_at.is_some_and(|at| at <= from);

@@ -1,4 +1,4 @@
-//! The tap at the store's schedules: a turn is one commit of many jobs.
+//! Failpoints of the schedule store: a schedule update is one commit of many jobs.
 
 use async_trait::async_trait;
 use tidetable::domain::id::Timestamp;
@@ -13,7 +13,7 @@ use crate::disk::Write;
 use crate::taps::TappedStore;
 
 impl TappedStore {
-    /// A commit that writes all of these jobs or none, with a point before and after it.
+    /// Commits all of these jobs or none, with a failpoint before and after.
     pub async fn commit_all<T>(
         &self,
         name: impl Fn() -> String,

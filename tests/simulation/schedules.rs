@@ -1,4 +1,4 @@
-//! Schedules in a story: what callers ask of them, and what has to be in their ledgers at the end.
+//! Schedules in random runs: the requests of callers, and the checks of the final ledgers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::judge::{TICK, Tally};
 use crate::ticks::{Row, Ticks};
 use crate::universe::{Client, Universe};
 
-/// The names that schedules have in stories.
+/// The names of schedules in random runs.
 const NAMES: [&str; 2] = ["s", "t"];
 
 impl Client {
@@ -28,7 +28,7 @@ impl Client {
         }
     }
 
-    /// `pause`, `resume` or `trigger`. A job that is triggered is one that was asked for.
+    /// Posts `pause`, `resume` or `trigger`. A triggered job is recorded as acknowledged.
     pub async fn tell_schedule(&self, name: &str, what: &str) {
         let (status, text) = self.call("POST", &format!("/schedule/{name}/{what}"), None).await;
         if status != 201 {
@@ -44,7 +44,8 @@ impl Client {
     }
 }
 
-/// Callers with schedules, each of which ends by itself. Some call often; some put one and leave it to itself.
+/// Plays callers with schedules; each schedule ends by itself. Some callers call often, others put
+/// one schedule and leave.
 pub async fn schedule(rng: &mut StdRng, client: &Client) {
     if rng.random_ratio(1, 2) {
         return std::future::pending().await;
@@ -67,7 +68,7 @@ pub async fn schedule(rng: &mut StdRng, client: &Client) {
 }
 
 impl Client {
-    /// Takes off one of its jobs that is due and waits, or stops one that runs.
+    /// Cancels a due job of the schedule that waits, or stops one that runs.
     async fn lay_hands_on(&self, rng: &mut StdRng, name: &str) {
         let (status, text) = self.call("GET", "/jobs", None).await;
         let Ok(jobs) = serde_json::from_str::<Value>(&text) else { return };
@@ -87,8 +88,8 @@ impl Client {
         }
     }
 
-    /// Holds that nothing is told of a tick before it is decided: what is told as run, or caught up, has a job that was begun,
-    /// and what is told otherwise has none that waits.
+    /// Checks that no ledger row shows an undecided tick. A row that says ran or caught up names a
+    /// job that was claimed, and no row names a waiting job.
     async fn read_ledger(&self, name: &str) -> Result<(), String> {
         let (status, text) =
             self.call("GET", &format!("/schedule/{name}/ledger?limit=20"), None).await;
@@ -113,7 +114,7 @@ impl Client {
     }
 }
 
-/// Any schedule that ends by itself: it has run as often as it may, or its last tick has come.
+/// Returns a random schedule that ends by itself, after `max_runs` or at `end_at`.
 fn any(rng: &mut impl Rng, now: Timestamp) -> Value {
     let mut one_of = |words: &[&'static str]| *words.choose(rng).unwrap();
     let (every, overlap) =
@@ -146,8 +147,8 @@ fn any(rng: &mut impl Rng, now: Timestamp) -> Value {
     schedule
 }
 
-/// Every tick has one row: between the first and the last of a generation none is left out. Whatever ran for a schedule is in
-/// its ledger or was triggered, and what a row says that it ran has begun.
+/// Checks that every tick has one row. Every run of a schedule is in its ledger or was triggered,
+/// and a row that says ran names a claimed job.
 pub async fn hold_ledgers(
     universe: &Universe,
     client: &Client,
@@ -197,7 +198,7 @@ pub async fn hold_ledgers(
     if stray.is_empty() { Ok(tally) } else { Err(format!("ran, and are in no ledger: {stray:?}")) }
 }
 
-/// A row as the API shows it.
+/// Parses a row as the API shows it.
 fn told<'a>(schedule: &'a str, row: &'a Value) -> Row<'a> {
     Row {
         schedule,

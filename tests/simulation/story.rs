@@ -1,6 +1,6 @@
-//! A story, from its seed: what is asked for, what goes wrong, and when the scheduler is killed.
+//! A random run, derived from its seed: the requests, the troubles, and the times of kills.
 //!
-//! A seed also says which kinds of trouble there are in its story; one in eight has all of them.
+//! The seed also selects the kinds of trouble in the run; one seed in eight has all of them.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -21,10 +21,11 @@ use crate::rules::Rule;
 use crate::schedules::schedule;
 use crate::universe::{Client, Service, Setup, Universe, launch};
 
-/// How long a story may take to come to rest when nothing goes wrong any more: clocks that were set back included.
+/// The longest time to come to rest once nothing goes wrong any more, including clocks that were
+/// set back.
 const LONGEST_REST: Duration = Duration::from_secs(3 * 3_600);
 
-/// What there is in a story.
+/// The kinds of trouble in a run. `engine_faults` and `disk` are failures per thousand operations.
 #[derive(Clone, Copy, Debug)]
 struct Kinds {
     engine_faults: u32,
@@ -62,7 +63,7 @@ impl Kinds {
     }
 }
 
-/// What a story came to.
+/// The result of a random run.
 pub struct Told {
     pub tally: Tally,
     pub troubles: crate::books::Troubles,
@@ -76,10 +77,10 @@ struct Story {
     universe: Universe,
 }
 
-/// Tells the story of a seed, on a runtime of its own.
+/// Plays the random run of a seed, on a runtime of its own.
 ///
 /// # Errors
-/// What does not hold.
+/// Returns a description of the first guarantee that did not hold, after the trace.
 pub fn tell(seed: u64, off: Option<Rule>, keep_text: bool) -> Result<Told, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -126,7 +127,7 @@ impl Story {
         Ok(Told { tally, troubles, points, trace: self.universe.tap.trace() })
     }
 
-    /// One life of the scheduler, which ends in the middle of whatever it does.
+    /// Runs one process of the scheduler and kills it in the middle of its work.
     async fn live(&mut self, jobs: &Mutex<Vec<JobId>>) {
         let Service { life, client, running } = self.universe.open().await;
         let is_long = self.rng.random_ratio(1, 4);
@@ -158,7 +159,7 @@ impl Story {
         }
         life.end();
         universe.books.trouble(|t| t.kills += 1);
-        // Half of the time it comes back to an engine that is still away.
+        // In half of the runs the next process finds the engine still away.
         if self.rng.random_bool(0.5) {
             mend(universe, &mut outage);
         } else {
@@ -166,7 +167,8 @@ impl Story {
         }
     }
 
-    /// The engine comes back while nobody looks. Half of the time that is long enough for runs to end and ticks to be missed.
+    /// Brings the engine back while no process runs. Half of the time the pause is long enough for
+    /// runs to end and ticks to be missed.
     async fn rest_in_pieces(&mut self, mut outage: Outage) {
         let longest = if self.rng.random_bool(0.5) { 4_000 } else { 40_000 };
         tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..longest))).await;
@@ -174,7 +176,8 @@ impl Story {
     }
 }
 
-/// The last life: nothing goes wrong any more, until everything is over and cleared away; then it is judged.
+/// Runs the last process without troubles until everything is over and cleaned up, then calls the
+/// checker.
 pub async fn end_in_peace(universe: &mut Universe) -> Result<Tally, String> {
     let Service { life, client, running } = universe.open().await;
     let settled = rest(universe);
@@ -210,14 +213,14 @@ pub async fn rest(universe: &Universe) -> Result<(), String> {
     ))
 }
 
-/// Our containers that are still there, but for those that were to be kept.
+/// Returns the names of our remaining containers, except for those that must be kept.
 async fn leftovers(universe: &Universe) -> Vec<String> {
     let kept: Vec<String> = universe.books.kept().iter().map(ToString::to_string).collect();
     let is_kept = |name: &String| kept.iter().any(|id| name.contains(id));
     universe.ours().await.into_iter().filter(|name| !is_kept(name)).collect()
 }
 
-/// No file is left that is not whole.
+/// Checks that no partial file is left in the log directory.
 pub fn nothing_is_left(universe: &Universe) -> Result<(), String> {
     for shelf in std::fs::read_dir(universe.data_dir().join("logs")).unwrap() {
         for file in std::fs::read_dir(shelf.unwrap().path()).unwrap() {
@@ -243,7 +246,7 @@ async fn submit(rng: &mut StdRng, client: &Client, jobs: &Mutex<Vec<JobId>>) {
     std::future::pending::<()>().await;
 }
 
-/// What is asked for. What it says is in a label, for the judge.
+/// Returns a random job request. The expected output is in a label, for the checker.
 fn order(rng: &mut StdRng) -> Value {
     let commands: [(&str, Option<&str>); 9] = [
         ("true", None),
@@ -280,7 +283,7 @@ fn order(rng: &mut StdRng) -> Value {
     job
 }
 
-/// Callers who change their minds.
+/// Plays callers that cancel, stop and read jobs.
 async fn change_minds(rng: &mut StdRng, client: &Client, jobs: &Mutex<Vec<JobId>>) {
     loop {
         tokio::time::sleep(Duration::from_millis(rng.random_range(200..3_000))).await;
@@ -293,7 +296,7 @@ async fn change_minds(rng: &mut StdRng, client: &Client, jobs: &Mutex<Vec<JobId>
     }
 }
 
-/// A way in which the engine is not there.
+/// A reason for the engine's absence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outage {
     None,
@@ -303,7 +306,7 @@ pub enum Outage {
     Swapped,
 }
 
-/// The engine is there again.
+/// Ends the outage; the engine is reachable again, with its own identity.
 pub fn mend(universe: &Universe, outage: &mut Outage) {
     match std::mem::replace(outage, Outage::None) {
         Outage::None => {}
@@ -360,7 +363,7 @@ async fn go_away(rng: &mut StdRng, universe: &Universe, outage: &mut Outage) {
         }
         Outage::Cut => engine.cut(true),
         Outage::Frozen => engine.pause(),
-        // The first engine that the scheduler ever meets is the one for it.
+        // The first engine that the scheduler ever meets becomes its engine, so a swap must wait.
         Outage::Swapped if universe.books.engine_is_known() => engine.swap(),
         Outage::Swapped => *outage = Outage::None,
     }
@@ -369,7 +372,7 @@ async fn go_away(rng: &mut StdRng, universe: &Universe, outage: &mut Outage) {
     mend(universe, outage);
 }
 
-/// Somebody else lays hands on a container, or on a name.
+/// Interferes with a container or with a container name.
 fn meddle(rng: &mut StdRng, universe: &Universe, jobs: &Mutex<Vec<JobId>>) {
     let Some(job) = jobs.lock().unwrap().choose(rng).copied() else { return };
     let engine = &universe.engine;
@@ -398,7 +401,7 @@ fn meddle(rng: &mut StdRng, universe: &Universe, jobs: &Mutex<Vec<JobId>>) {
     }
 }
 
-/// Somebody else takes the name that the job's container would have.
+/// Creates a foreign container under the name of the job's first container.
 pub fn squat(universe: &Universe, job: JobId) {
     let owner = Owner { instance: ours(), job, attempt: Attempt(1) };
     if let Ok(container) = universe.engine.create_behind_back(&launch(owner), false) {

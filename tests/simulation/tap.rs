@@ -1,8 +1,8 @@
-//! The points at which a scheduler can be killed, and the trace of all that passes them.
+//! The failpoints at which a scheduler can be killed, and the trace of everything that passes them.
 //!
-//! A point is the moment before or after a call to the engine or a commit of the store. They are numbered from the
-//! beginning of a story, so the same seed has the same points; a killed life passes no point any more, so nothing that it
-//! still has in hand comes to anything.
+//! A failpoint is the moment before or after a call to the engine or a commit of the store.
+//! Failpoints are numbered from the beginning of a run, so the same seed has the same failpoints. A
+//! killed process passes no further failpoint, so its pending work has no effect.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,27 +34,27 @@ impl Tap {
         Self { clock, books, state: Mutex::new(state) }
     }
 
-    /// What the wall clock shows.
+    /// Returns the time that the wall clock shows.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// How many points were passed.
+    /// Returns the number of failpoints passed so far.
     pub fn passed(&self) -> u64 {
         self.state.lock().unwrap().passed
     }
 
-    /// The life that passes this point ends there.
+    /// Kills the process that passes this failpoint; `None` kills none.
     pub fn kill_at(&self, point: Option<u64>) {
         self.state.lock().unwrap().kill_at = point;
     }
 
-    /// What did not hold, if anything.
+    /// Returns the first guarantee that did not hold, if any.
     pub fn broken(&self) -> Option<String> {
         self.state.lock().unwrap().broken.clone()
     }
 
-    /// Something that is promised does not hold: the story ends at this point or the next.
+    /// Records that a guarantee does not hold. The run ends at this failpoint or the next.
     pub fn fail(&self, what: String) {
         let mut state = self.state.lock().unwrap();
         let at = state.passed;
@@ -70,12 +70,12 @@ impl Tap {
         }
     }
 
-    /// The whole trace, where it is kept.
+    /// Returns the whole trace; empty unless text is kept.
     pub fn trace(&self) -> String {
         self.state.lock().unwrap().text.clone().unwrap_or_default()
     }
 
-    /// True when a life ends at the point that is passed now.
+    /// Returns true if the process ends at the failpoint that is passed now.
     fn pass(&self, line: impl FnOnce() -> String) -> bool {
         let number = {
             let mut state = self.state.lock().unwrap();
@@ -91,11 +91,11 @@ impl Tap {
     }
 }
 
-/// One life of the scheduler.
+/// A process of the scheduler, which a failpoint can kill.
 pub struct Life {
     pub tap: Arc<Tap>,
     dead: AtomicBool,
-    /// Told when it has ended at a point.
+    /// Notified when the process ended at a failpoint.
     pub killed: Notify,
 }
 
@@ -108,7 +108,7 @@ impl Life {
         self.dead.store(true, Ordering::Relaxed);
     }
 
-    /// Passes a point, or never comes back.
+    /// Passes a failpoint, or never returns if the process ends there.
     pub async fn point(&self, line: impl FnOnce() -> String) {
         if self.dead.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;

@@ -1,5 +1,5 @@
-//! The engine and the store as the scheduler sees them here: each call passes a point before and after, goes wrong where
-//! the story says so, and breaks the one rule that is switched off, if any.
+//! The engine and the store as the scheduler sees them. Each call passes a failpoint before and
+//! after, fails if the run says so, and breaks the rule that is switched off, if any.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,13 +36,13 @@ use crate::disk::{Disk, Write};
 use crate::rules::Rule;
 use crate::tap::Life;
 
-/// The engine behind a tap.
+/// The simulated engine behind failpoints.
 pub struct TappedEngine {
     pub engine: SimulatedEngine,
     pub life: Arc<Life>,
     pub off: Option<Rule>,
     pub keeps_containers: bool,
-    /// How many creates and starts may be in flight.
+    /// The number of creates and starts that may be in flight at once.
     pub max_starting: usize,
     pub starting: AtomicUsize,
 }
@@ -59,7 +59,7 @@ impl TappedEngine {
         answer
     }
 
-    /// A call of which only so many may be made at once.
+    /// Makes a call that counts as in flight; fails the run if more than `max_starting` are.
     async fn in_flight<T>(&self, call: impl Future<Output = T>) -> T {
         struct Flight<'a>(&'a AtomicUsize);
         impl Drop for Flight<'_> {
@@ -254,21 +254,22 @@ impl Engine for TappedEngine {
     }
 }
 
-/// Whose a container would be, were its name all that counts.
+/// Returns the owner that a container's name suggests, ignoring labels.
 fn owner_by_name(name: &ContainerName) -> Option<Owner> {
     let (job, attempt) = name.as_str().strip_prefix("tidetable-")?.rsplit_once('-')?;
     let attempt = serde_json::from_str(attempt).ok()?;
     Some(Owner { instance: ours(), job: job.parse().ok()?, attempt })
 }
 
-/// The store behind a tap.
+/// The store behind failpoints.
 pub struct TappedStore {
     pub store: Arc<dyn Store>,
     pub life: Arc<Life>,
     pub books: Arc<Books>,
     pub disk: Arc<Disk>,
     pub off: Option<Rule>,
-    /// Commits that were answered and are not on disk: only where a rule is switched off.
+    /// Commits that were answered before they reached the disk; only used while a rule is switched
+    /// off.
     pub held: Mutex<BTreeMap<JobId, Held>>,
 }
 
@@ -279,7 +280,7 @@ pub struct Held {
     at: Timestamp,
 }
 
-/// How long a commit that was answered too early takes.
+/// The delay of a commit that was answered too early.
 const HELD: Duration = Duration::from_millis(300);
 
 impl TappedStore {
@@ -318,7 +319,7 @@ impl TappedStore {
         answer
     }
 
-    /// Gives the job as it is on disk now.
+    /// Writes the job and returns it as it is on disk now.
     async fn write(
         &self,
         before: Option<&Job>,
@@ -353,7 +354,7 @@ impl TappedStore {
         }
     }
 
-    /// Last writer wins.
+    /// Writes without comparing versions: the last writer wins.
     async fn overwrite(&self, after: &Job, at: Timestamp) -> Result<Job, StoreError> {
         let Some(before) = self.store.get(after.id).await? else {
             return Err(StoreError::Outdated);
@@ -382,7 +383,7 @@ impl TappedStore {
         Ok(())
     }
 
-    /// Before every read: what was held back long enough is written, and the disk may refuse.
+    /// Writes commits that were held back long enough, then lets the disk refuse the read.
     async fn read(&self) -> Result<(), StoreError> {
         self.flush(|_, since| since.elapsed() >= HELD).await?;
         self.disk.next_read()

@@ -1,8 +1,8 @@
-//! What has to hold of the ticks of schedules, by the engine's own record: which may be skipped and for what, what is told as
-//! caught up, and what a failure keeps from running.
+//! Checks of ticks, from the engine's own record: reasons to skip a tick, catch-up, and pauses
+//! after a failure.
 //!
-//! When a process ended is what the engine says, not when the scheduler came to know of it. All of it goes by the wall clock,
-//! so a story in which that was set is not held to it.
+//! The end of a process is the engine's time, not the time at which the scheduler learned of it.
+//! All checks use the wall clock, so a run in which the clock was set is exempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,15 +15,16 @@ use tidetable::engine::simulated::{Run, SimulatedEngine};
 use crate::books::{Books, Marks};
 use crate::said::Said;
 
-/// How long a due tick may wait for the round that decides it: the wall clock is read once a second, and a commit of others
-/// may come before.
+/// The longest wait of a due tick for the round that decides it. The wall clock is read once a
+/// second, and other commits may come first.
 const DECIDED_WITHIN: TimeDelta = TimeDelta::seconds(3);
-/// How many ticks of a schedule may wait where overlap is allowed.
+/// The number of ticks of a schedule that may wait if overlap is allowed.
 const MAX_BACKLOG: usize = 100;
-/// With what an engine that was killed finds its containers dead. It did not see them end, and dates that when it is back.
+/// The exit code of containers that a killed engine finds dead. The engine did not see their end,
+/// and dates it at its return.
 const UNSEEN_END: i32 = 255;
 
-/// A row of a ledger, as it is told.
+/// A ledger row as the API shows it.
 pub struct Row<'a> {
     pub schedule: &'a str,
     pub due_at: Timestamp,
@@ -32,13 +33,13 @@ pub struct Row<'a> {
     pub job: Option<JobId>,
 }
 
-/// All jobs, and what the engine has of them.
+/// All jobs, with their runs on the engine.
 pub struct Ticks<'a> {
     books: &'a Books,
     jobs: BTreeMap<JobId, (Job, Marks)>,
     runs: BTreeMap<JobId, Vec<Run>>,
     meddled: BTreeSet<JobId>,
-    /// Whether the wall clock can be gone by.
+    /// Set if the clock was never set, so that times can be compared.
     has_clock: bool,
 }
 
@@ -54,12 +55,12 @@ impl<'a> Ticks<'a> {
         Self { books, jobs: books.jobs(), runs, meddled: books.meddled(), has_clock }
     }
 
-    /// Whether it was made for a tick, and not triggered.
+    /// Returns true if the job was made for a tick and not triggered.
     pub fn is_of_a_tick(&self, job: JobId) -> bool {
         self.jobs.get(&job).is_some_and(|(job, _)| nominal(job).is_some())
     }
 
-    /// Holds one row of a ledger.
+    /// Checks one ledger row.
     pub fn hold_row(&self, row: &Row<'_>) -> Result<(), String> {
         let Some(id) = row.job else { return hold_jobless(row) };
         let Some((job, _)) = self.jobs.get(&id) else {
@@ -81,8 +82,9 @@ impl<'a> Ticks<'a> {
         }
     }
 
-    /// A tick is told as what became of its job; one that a later tick's job stands for shares that. What is told as run or
-    /// caught up has a job whose container ran, or that was begun and ended before it had one.
+    /// Checks that a row shows the fate of its tick's job. A tick that a later tick's job covers
+    /// shares that job's fate. A row that says ran or caught up has a job with a container that
+    /// ran, or one that ended after its claim and before a container ran.
     fn hold_told(&self, row: &Row<'_>, job: &Job, is_own: bool) -> Result<(), String> {
         let end = job.state.end().ok_or("is told, and its job is not over")?;
         let reason = end.reason.map(tidetable::domain::job::Reason::as_str);
@@ -90,7 +92,7 @@ impl<'a> Ticks<'a> {
             self.runs.get(&job.id).is_some_and(|runs| runs.iter().any(|run| !run.by_somebody_else));
         let told = (row.outcome, row.reason);
         let fits = match end.outcome {
-            // Between two attempts, it has run and is too late for more.
+            // Between two attempts, the job has run and is too late for more.
             Outcome::Missed if ran => return Ok(()),
             Outcome::Missed if job.attempt.0 <= 1 => told == ("missed", reason),
             _ if job.attempt.0 == 0 => told == ("skipped", reason),
@@ -112,8 +114,9 @@ impl<'a> Ticks<'a> {
         Ok(())
     }
 
-    /// No tick is skipped for a run that had ended before the tick was due: there is another job that was begun when it was
-    /// decided, and not over when it was due. Where the newest replaces, that may be a newer one that waits.
+    /// Checks that no tick is skipped for a run that ended before the tick was due. Another job
+    /// must have been claimed at the decision, and still active when the tick was due. If the
+    /// newest replaces, a newer waiting tick is enough.
     fn hold_overlap(&self, schedule: &str, job: &Job) -> Result<(), String> {
         let decided = over(job)?.at;
         let catches_all_up = self.catches_all_up(schedule, job.created_at, decided);
@@ -126,7 +129,7 @@ impl<'a> Ticks<'a> {
         let is_newer = |other: &&(Job, Marks)| {
             replaces
                 && nominal(&other.0) > nominal(job)
-                && other.0.due_at <= decided
+                && first_due(&other.0) <= Some(decided)
                 && waited_at(other, decided)
         };
         // Missed ticks that each run late wait for one another.
@@ -142,14 +145,14 @@ impl<'a> Ticks<'a> {
         }
     }
 
-    /// An earlier tick's job was due, and not begun.
+    /// Checks that an earlier tick's job was due and not yet claimed.
     fn hold_still_waiting(&self, schedule: &str, job: &Job) -> Result<(), String> {
         let decided = over(job)?.at;
         let catches_all_up = self.catches_all_up(schedule, job.created_at, decided);
         let is_earlier = |other: &&(Job, Marks)| {
             nominal(&other.0).is_some()
                 && nominal(&other.0) < nominal(job)
-                && other.0.due_at <= decided
+                && first_due(&other.0) <= Some(decided)
         };
         let counts = |other: &&(Job, Marks)| !(catches_all_up && self.share_a_gap(job, &other.0));
         match self
@@ -175,8 +178,8 @@ impl<'a> Ticks<'a> {
         }
     }
 
-    /// Once a run has failed for good, no tick that was due after that runs, unless the schedule was changed or resumed: then
-    /// it is of another generation.
+    /// Checks that after a final failure no later tick runs. A changed or resumed schedule has a
+    /// new generation, which this check ignores.
     pub fn hold_pauses(&self) -> Result<(), String> {
         for (failed, _) in self.jobs.values().filter(|_| self.has_clock) {
             let (Some(origin), Some(end)) = (&failed.origin, failed.state.end()) else { continue };
@@ -208,8 +211,8 @@ impl<'a> Ticks<'a> {
         Ok(())
     }
 
-    /// What ended by itself was neither stopped nor timed out: it had ended before the stop was asked for, or before its
-    /// timeout had passed.
+    /// Checks that a process that ended by itself counts as neither stopped nor timed out: its end
+    /// came before the stop request, or before its timeout.
     pub fn hold_stops(&self) -> Result<(), String> {
         for (job, marks) in
             self.jobs.values().filter(|(job, _)| self.has_clock && !self.meddled.contains(&job.id))
@@ -238,8 +241,9 @@ impl<'a> Ticks<'a> {
         Ok(())
     }
 
-    /// When a job that was begun was over, by the engine: not between two attempts; and where no process of its last attempt
-    /// ran, or nobody can know, when the store says.
+    /// Returns the engine's time at which a claimed job was over; a pause between two attempts does
+    /// not count. The store's time is used if no process of the last attempt ran, or nobody can
+    /// know.
     fn over_at(&self, job: &Job) -> Timestamp {
         let Some(end) = job.state.end() else { return Timestamp::MAX_UTC };
         let by_store =
@@ -256,7 +260,7 @@ impl<'a> Ticks<'a> {
         self.runs.get(&job.id).into_iter().flatten().rfind(of_attempt)
     }
 
-    /// The other jobs of its schedule.
+    /// Returns the other jobs of the same schedule.
     fn others(&self, job: &Job) -> impl Iterator<Item = &(Job, Marks)> {
         let schedule = job.origin.as_ref().map(|origin| origin.schedule.clone());
         let id = job.id;
@@ -266,8 +270,8 @@ impl<'a> Ticks<'a> {
         self.jobs.values().filter(move |(other, _)| other.id != id && of_schedule(other))
     }
 
-    /// Whether both are of ticks that were missed in one gap: jobs that were made late, in one turn, or the one before those,
-    /// which had been made ahead.
+    /// Returns true if both ticks were missed in one gap: both jobs were made late by one schedule
+    /// update, or the other is the one made ahead just before.
     fn share_a_gap(&self, job: &Job, other: &Job) -> bool {
         let late = |job: &Job| nominal(job).is_some_and(|at| at < job.created_at);
         let ahead = self
@@ -288,7 +292,7 @@ impl<'a> Ticks<'a> {
         !says.contains(&false)
     }
 
-    /// What this asks of everything that may have been in force then.
+    /// Applies `ask` to every revision that may have been in force then.
     fn says(
         &self,
         schedule: &str,
@@ -300,7 +304,12 @@ impl<'a> Ticks<'a> {
     }
 }
 
-/// Ticks that were skipped or missed without a job: by a pause, or long ago.
+/// Returns the due time of a tick's first attempt, because a retry moves `due_at`.
+fn first_due(job: &Job) -> Option<Timestamp> {
+    if job.attempt.0 == 0 { Some(job.due_at) } else { nominal(job) }
+}
+
+/// Checks a row without a job: the tick was skipped or missed because of a pause, or long ago.
 fn hold_jobless(row: &Row<'_>) -> Result<(), String> {
     let needs_job = matches!(
         (row.outcome, row.reason),
@@ -311,8 +320,9 @@ fn hold_jobless(row: &Row<'_>) -> Result<(), String> {
     if needs_job { Err("has no job".to_owned()) } else { Ok(()) }
 }
 
-/// Of a schedule that skips what overlaps, or queues one, no more than one tick waits past its due time: a later one is
-/// skipped. Where all that was missed is caught up, each waits.
+/// Checks that at most one tick per schedule waits past its due time if overlapping ticks are
+/// skipped or one is queued: later ticks are skipped. If all missed ticks are caught up, each
+/// waits.
 pub fn hold_backlog(
     written: &BTreeMap<JobId, Job>,
     said: &Said,
@@ -354,7 +364,8 @@ fn over(job: &Job) -> Result<&End, String> {
     job.state.end().ok_or_else(|| "is told, and its job is not over".to_owned())
 }
 
-/// Whether it was not begun then, and not over: what is decided in one round is decided at one time.
+/// Returns true if the job was neither claimed nor over at `at`. All decisions of one round share
+/// one time.
 fn waited_at((job, marks): &(Job, Marks), at: Timestamp) -> bool {
     job.created_at <= at
         && marks.begun.is_none_or(|begun| begun >= at)

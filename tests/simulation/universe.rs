@@ -1,5 +1,7 @@
-//! What outlives the scheduler: the clock, the engine, the disk, the books. And one life of the whole service in it: store,
-//! scheduler, and the API, which is called as over a wire.
+//! The harness: everything that outlives the scheduler (clock, engine, disk, expectations), and one
+//! process of the whole service on it.
+//!
+//! A process consists of store, scheduler and API; the API is called as over the network.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,21 +39,21 @@ use crate::rules::Rule;
 use crate::tap::{Life, Tap};
 use crate::taps::{TappedEngine, TappedStore};
 
-/// How a story is set up.
+/// The parameters of a run.
 #[derive(Default)]
 pub struct Setup {
     pub seed: u64,
-    /// The longest that a commit takes.
+    /// The longest duration of a commit.
     pub slowest_commit: Duration,
-    /// Whether the engine says that it keeps containers running while it restarts.
+    /// Set if the engine says that it keeps containers running while it restarts.
     pub keeps_containers: bool,
-    /// What goes wrong with calls to the engine, until it is calm.
+    /// The faults of calls to the engine; they end when the run becomes calm.
     pub faults: Option<Faults>,
-    /// How many jobs may run at once; 0 for the default.
+    /// The number of jobs that may run at once; 0 selects the default.
     pub max_running: usize,
-    /// The rule that is switched off.
+    /// The rule that is switched off; `None` keeps all rules.
     pub off: Option<Rule>,
-    /// Whether the trace is kept as text.
+    /// Keeps the trace as text.
     pub keep_text: bool,
 }
 
@@ -71,11 +73,11 @@ pub struct Universe {
     dir: tempfile::TempDir,
 }
 
-/// One life of the service.
+/// A process of the service, with a caller of its API.
 pub struct Service {
     pub life: Arc<Life>,
     pub client: Client,
-    /// The scheduler and the store's writer. Dropping it is `kill -9`.
+    /// The scheduler and the store's writer. Dropping this future acts as `kill -9`.
     pub running: BoxFuture<'static, ()>,
 }
 
@@ -123,7 +125,7 @@ impl Universe {
         universe
     }
 
-    /// Two containers of other people: one of another instance, one without labels.
+    /// Starts two foreign containers: one of another instance, one without labels.
     fn let_others_in(&self) {
         for (n, labelled) in [(1, true), (2, false)] {
             let owner = Owner {
@@ -137,10 +139,10 @@ impl Universe {
         }
     }
 
-    /// The next life, on the same disk and engine.
+    /// Starts the next process, on the same disk and engine.
     pub async fn open(&mut self) -> Service {
         self.lives += 1;
-        // The tasks of the last life are gone once the runtime has come round to them.
+        // The tasks of the last process are gone once the runtime has polled them.
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
@@ -182,7 +184,7 @@ impl Universe {
         self.tap.note(|| format!("life {} begins", self.lives));
         self.books.is_steady_from(self.clock.now());
         let running = async move {
-            // Kept here, so that the lock goes with this life.
+            // The store is held here, so its lock is released together with this process.
             let _store = store;
             tokio::join!(scheduler.run(CancellationToken::new()), writer.run());
         };
@@ -200,7 +202,7 @@ impl Universe {
         }
     }
 
-    /// Nothing goes wrong any more by itself.
+    /// Ends all injected troubles.
     pub fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
         self.disk.refuse(0);
@@ -212,7 +214,7 @@ impl Universe {
         self.books.trouble(|t| (t.faults, t.refusals, t.until) = (faults, refusals, Some(now)));
     }
 
-    /// The names of our containers that are on the engine.
+    /// Returns the names of our containers on the engine.
     pub async fn ours(&self) -> Vec<String> {
         self.engine
             .list(ours())
@@ -226,7 +228,8 @@ impl Universe {
     }
 }
 
-/// Where a write to disk costs nothing, if there is such a place: what survives a power cut is tested elsewhere.
+/// Returns a folder in memory, if there is one, because writes cost nothing there. `tests/power`
+/// covers power cuts.
 fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap()
@@ -243,7 +246,7 @@ fn counted(mut faults: Faults, calm: Arc<AtomicBool>, count: Arc<AtomicU32>) -> 
     })
 }
 
-/// A container as somebody else would make it.
+/// Returns a container as somebody else would create it.
 pub fn launch(owner: Owner) -> Launch {
     Launch {
         name: ContainerName::of(owner.job, owner.attempt),
@@ -258,7 +261,7 @@ pub fn launch(owner: Owner) -> Launch {
 }
 
 impl Client {
-    /// One call, as over a wire.
+    /// Makes one call, as over the network.
     pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
         let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
         let request = match body {
@@ -272,14 +275,14 @@ impl Client {
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
         let text = String::from_utf8(body.into()).unwrap();
-        // The answer to a server's error has a number of its own.
+        // The body of a server error contains a number that differs between runs.
         self.tap.note(|| {
             format!("{method} {path} → {status} {}", if status < 500 { &text } else { "" })
         });
         (status, text)
     }
 
-    /// Submits a job; its id when it was acknowledged.
+    /// Submits a job. Returns its id, or `None` if the server failed.
     pub async fn submit(&self, job: &Value) -> Option<JobId> {
         let (status, text) = self.call("POST", "/job", Some(job)).await;
         if status >= 500 {
@@ -302,17 +305,17 @@ impl Client {
         Some(id)
     }
 
-    /// Notes that a schedule is asked for.
+    /// Notes that a schedule is requested.
     pub fn asks(&self, schedule: &str, fields: &Value) {
         self.books.said(|said| said.asks(schedule, fields, self.tap.now()));
     }
 
-    /// Notes that the last schedule of this name was acknowledged.
+    /// Notes that the last request for this schedule was acknowledged.
     pub fn was_heard(&self, schedule: &str) {
         self.books.said(|said| said.was_heard(schedule, self.tap.now()));
     }
 
-    /// Says in the trace that something does not hold, and ends the story.
+    /// Records in the trace that a guarantee does not hold, and ends the run.
     pub fn fail(&self, what: String) {
         self.tap.fail(what);
     }
@@ -336,7 +339,7 @@ impl Client {
         let _late = self.call("POST", &format!("/job/{id}/stop"), None).await;
     }
 
-    /// `GET` of something that is there.
+    /// Gets an existing resource.
     pub async fn get(&self, path: &str) -> String {
         let (status, text) = self.call("GET", path, None).await;
         assert_eq!(status, 200, "{path}: {text}");

@@ -1,4 +1,5 @@
-//! The ways in which a caller says a spec: over a definition, and as a form; and what is refused at once.
+//! The ways in which a caller writes a spec (over a definition, as a form), and the specs that are
+//! refused at once.
 
 use serde_json::{Value, json};
 
@@ -6,7 +7,7 @@ use super::Scene;
 use super::common::{self, IMAGE, Server};
 
 #[test]
-fn a_definitions_fields_hold_where_the_job_says_nothing_else() {
+fn job_fields_override_definition_fields() {
     let scene = Scene::docker();
     let id = scene.server.submit(json!({
         "job_name": "JOB_A", "date": "now", "keep_container": true,
@@ -15,7 +16,7 @@ fn a_definitions_fields_hold_where_the_job_says_nothing_else() {
     let over = scene.server.wait(&id);
     assert_eq!(scene.output(&id), "definition's job's a\n/srv\n2000\n150\nsh\n", "{over}");
     assert_eq!(over["labels"], json!({"team": "b", "kept": "yes"}));
-    // Kept as asked for, so that it can be looked at.
+    // `keep_container` keeps the container, so the test can inspect it.
     let labels = scene.docker_cli(&[
         "inspect",
         "-f",
@@ -30,7 +31,7 @@ fn a_definitions_fields_hold_where_the_job_says_nothing_else() {
 }
 
 #[test]
-fn a_form_says_the_common_fields_as_json_does() {
+fn form_supports_the_common_fields() {
     const SCRIPT: &str = "echo \"$A|$B\"; pwd; id -u; hostname; grep -c db /etc/hosts; \
                           grep CapEff /proc/self/status | tr '\\t' ' '; cat /proc/1/comm; (touch /x) 2>/dev/null || echo read-only";
     let fields = [
@@ -79,7 +80,7 @@ fn a_form_says_the_common_fields_as_json_does() {
     }
 }
 
-/// What neither engine can do; on Docker beyond that `more`.
+/// Checks that specs beyond the engine's capabilities are refused: the common cases, and `more`.
 fn assert_refused_when_posted(scene: &Scene, more: Vec<(Value, &str)>) {
     common::eventually("the engine is known", || {
         (scene.server.get("/readyz").status == 200).then_some(())
@@ -101,7 +102,7 @@ fn assert_refused_when_posted(scene: &Scene, more: Vec<(Value, &str)>) {
 const ANYTHING: &str = "allow_gpus = true\n";
 
 #[test]
-fn what_the_engine_cannot_do_is_refused_when_it_is_posted() {
+fn docker_refuses_unsupported_fields_at_submission() {
     let scene = Scene::with(common::docker_host(), ANYTHING, &[], &[]);
     let cores =
         f64::from(u32::try_from(std::thread::available_parallelism().unwrap().get()).unwrap());
@@ -113,13 +114,13 @@ fn what_the_engine_cannot_do_is_refused_when_it_is_posted() {
 }
 
 #[test]
-fn what_podman_cannot_do_is_refused_when_it_is_posted() {
+fn podman_refuses_unsupported_fields_at_submission() {
     let scene = Scene::with(std::env::var("TIDETABLE_TEST_PODMAN").unwrap(), ANYTHING, &[], &[]);
     assert_refused_when_posted(&scene, vec![(json!({"gpus": "all"}), "gpus")]);
 }
 
 #[test]
-fn of_an_engine_that_is_away_nothing_is_said_and_a_job_is_taken() {
+fn unreachable_engine_accepts_any_spec() {
     let server = Server::start(&[], "", &[("DOCKER_HOST", "unix:///nowhere/engine.sock")]);
     let job = json!({"job_name": IMAGE, "date": "1h", "network": "no-such-network", "cpus": 1000});
     assert_eq!(server.post_json("/job", &job).status, 201);

@@ -1,4 +1,5 @@
-//! What a spec says of its container's end: signals, grace, time-outs, further attempts, output.
+//! The fields of a spec that decide how a container ends: signals, grace, timeouts, retries,
+//! output.
 
 use std::process::{Command, Stdio};
 
@@ -8,7 +9,7 @@ use super::Scene;
 use super::common::{self, IMAGE};
 
 #[test]
-fn how_a_container_is_ended_is_up_to_its_spec() {
+fn spec_decides_how_a_container_is_stopped() {
     let scene = Scene::docker();
     let job = |command: &str, more: Value| {
         let mut job = json!({"job_name": IMAGE, "date": "now", "network": "none", "command": ["sh", "-c", command]});
@@ -40,7 +41,7 @@ fn how_a_container_is_ended_is_up_to_its_spec() {
     assert_eq!(scene.output(&interrupted), "ready\nINT\n");
 }
 
-/// Listens to the engine for kills of the hungry, and tells their containers that it has heard.
+/// A listener for the engine's OOM events, which reports each of them to the container by a file.
 struct Ears(std::process::Child);
 
 impl Ears {
@@ -58,17 +59,18 @@ impl Ears {
 
 impl Drop for Ears {
     fn drop(&mut self) {
-        // With the client, that it waits for.
+        // Kills the whole process group: the shell waits for the `docker` client.
         let _ = Command::new("kill").args(["-9", "--", &format!("-{}", self.0.id())]).status();
         let _ = self.0.wait();
     }
 }
 
 #[test]
-fn how_an_attempt_ends_is_told_and_decides_whether_there_is_another() {
+fn attempt_end_is_reported_and_decides_about_retry() {
     let scene = Scene::docker();
-    // Docker hears of a kill by an event, which it listens for only once the process runs, and which may come after the exit:
-    // so there are kills, none of them of process 1, until the engine says that it has heard.
+    // Docker learns of an OOM kill by an event. It listens only once the process runs, and the
+    // event may come after the exit. So the container causes OOM kills, none of them of process 1,
+    // until the engine has reported one.
     let hungry = "echo $TIDETABLE_ATTEMPT; until [ -e /in/heard-$TIDETABLE_ATTEMPT ]; do tail /dev/zero; code=$?; sleep 0.2; done; exit $code";
     let hungry = json!({"command": ["sh", "-c", hungry], "memory": "32MiB", "memory_swap": "32MiB", "labels": {"hungry": scene.name},
         "mounts": [{"type": "bind", "source": scene.folder.path(), "target": "/in", "read_only": true}], "retry": {"attempts": 2, "delay": "100ms", "on": ["oom_killed"]}});
@@ -136,7 +138,7 @@ fn how_an_attempt_ends_is_told_and_decides_whether_there_is_another() {
 }
 
 #[test]
-fn no_more_output_is_kept_than_asked_for() {
+fn log_limit_truncates_stored_output() {
     let scene = Scene::docker();
     let job = json!({"job_name": IMAGE, "date": "now", "network": "none", "log_limit": "1KiB", "command": ["sh", "-c", "yes 0123456789 | head -n 1000"]});
     let id = scene.server.submit(job);

@@ -1,11 +1,12 @@
-//! The table: a spec, a look around, and what is to be seen.
+//! The table of cases: a spec, a script that looks around in the container, and the expected
+//! output.
 
 use serde_json::json;
 
 use super::common::IMAGE;
 use super::{Case, Scene};
 
-/// The limits of its cgroup as the container itself sees them, on both generations of cgroups.
+/// Prints the cgroup limits that the container sees, on both generations of cgroups.
 const CGROUP: &str = r#"
 read_first() { for file; do if [ -e "$file" ]; then cat "$file"; return; fi; done; }
 cd /sys/fs/cgroup
@@ -126,7 +127,7 @@ fn file_systems(scene: &Scene) -> Vec<Case> {
     ]
 }
 
-/// On which network it is, told by a name that no other has and that stays.
+/// Prints the network namespace: its name is unique and does not change.
 const NETWORK: &str = "readlink /proc/self/ns/net";
 
 fn networks() -> Vec<Case> {
@@ -141,7 +142,7 @@ fn networks() -> Vec<Case> {
     ]
 }
 
-/// All devices, a kernel that can be written to, and the capability for it.
+/// Checks for all devices, a writable `/sys`, and the capability `SYS_ADMIN`.
 fn privileged() -> Case {
     Case::new(
         "privileged",
@@ -152,7 +153,8 @@ fn privileged() -> Case {
     )
 }
 
-/// Whether root may hand on every capability here. Where it lacks one, Docker cannot start a privileged container.
+/// Checks that root has every capability here. Without one of them, Docker cannot start a
+/// privileged container.
 fn root_has_it_all() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let held = status.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).unwrap();
@@ -162,7 +164,7 @@ fn root_has_it_all() -> bool {
 }
 
 #[test]
-fn each_field_is_what_the_container_finds() {
+fn docker_container_sees_every_field() {
     let scene = Scene::docker();
     let mut cases = [process(), limits(), privileges(), file_systems(&scene), networks()]
         .into_iter()
@@ -211,7 +213,7 @@ fn each_field_is_what_the_container_finds() {
 }
 
 #[test]
-fn each_field_is_what_a_container_of_podman_finds() {
+fn podman_container_sees_every_field() {
     let scene = Scene::podman();
     let mut cases = [process(), limits(), privileges(), file_systems(&scene), networks()]
         .into_iter()

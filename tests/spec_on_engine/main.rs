@@ -1,8 +1,8 @@
-//! Every field of a spec, held against what a real container finds when it looks around: its own environment, user,
+//! Every field of a spec, compared with the view from inside a real container: environment, user,
 //! limits, mounts, network, capabilities.
 //!
-//! `fields` has the table of them; `callers` the ways in which they are said; `endings` those that a container shows when
-//! it ends.
+//! `fields` has the table of cases; `callers` the ways to write a spec; `endings` the fields that
+//! show only when a container ends; `secrets` the secrets and env files.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -19,17 +19,17 @@ use std::process::Command;
 use common::{IMAGE, Server};
 use serde_json::{Value, json};
 
-/// An engine, a folder of the host, and a server whose callers may do almost everything.
+/// An engine, a folder of the host, and a server with callers that may do almost everything.
 struct Scene {
     server: Server,
     folder: tempfile::TempDir,
     host: String,
-    /// A network and a volume of this scene alone.
+    /// The name of a network and a volume that only this scene uses.
     name: String,
 }
 
 impl Scene {
-    /// Docker, with a network of the scene's own.
+    /// Creates a scene on Docker, with a network of its own.
     fn docker() -> Self {
         let scene = Self::new(common::docker_host());
         scene.docker_cli(&["network", "create", &scene.name]);
@@ -47,7 +47,8 @@ impl Scene {
         Self::with(host, DEFINITION, &[("given", "from the host\n")], &[])
     }
 
-    /// A scene whose policy goes on with this config, in which `FOLDER` is a folder with these files.
+    /// Creates a scene with this config appended to its policy. `FOLDER` in the config stands for a
+    /// folder with these files.
     fn with(
         host: String,
         config: &str,
@@ -84,7 +85,7 @@ impl Scene {
         self.server.get(&format!("/job/{id}/logs")).text()
     }
 
-    /// Posts every case, waits for each, and compares what it wrote.
+    /// Submits every case, waits for each, and compares its output.
     fn hold(&self, cases: Vec<Case>) {
         let posted: Vec<(Case, String)> = cases
             .into_iter()
@@ -116,7 +117,7 @@ impl Drop for Scene {
     }
 }
 
-/// A spec, and what its container is to write.
+/// A spec, and the output that its container has to write.
 struct Case {
     name: &'static str,
     what: &'static str,
@@ -125,7 +126,7 @@ struct Case {
 }
 
 impl Case {
-    /// A case whose container runs this script, unless its spec has a command.
+    /// Creates a case with a container that runs this script, unless the spec has a command.
     fn new(what: &'static str, mut spec: Value, script: &str, says: &str) -> Self {
         if spec.get("command").is_none() {
             spec["command"] = json!(["sh", "-c", script]);
@@ -140,13 +141,13 @@ impl Case {
         let mut job = self.spec.clone();
         job["job_name"] = json!(self.name);
         job["date"] = json!("now");
-        // Anything that blocks is a failure.
+        // A job that blocks is a failure.
         job["timeout"] = json!("3m");
         job
     }
 }
 
-/// What the config file defines.
+/// The definition in the config file.
 const DEFINITION: &str = r#"
 [definitions.JOB_A]
 image = "busybox:latest"

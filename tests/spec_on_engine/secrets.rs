@@ -1,4 +1,4 @@
-//! Secrets and env files: they reach the container, and their values are to be found nowhere else.
+//! Secrets and env files: they reach the container, and their values are found nowhere else.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -14,13 +14,14 @@ use super::common::daemon::Daemon;
 use super::common::{self, IMAGE, Server};
 use super::{Case, Scene};
 
-/// What no file, answer or line of log may hold.
+/// The secret values: no file, answer or log line may contain them.
 const VALUES: [&str; 3] =
     ["hunter2-of-the-file", "hunter2-of-the-variable", "hunter2-of-the-env-file"];
 
-/// What a container with these secrets is to see, whoever its process is.
+/// Returns the cases of a container with these secrets, for several users and root file systems.
 fn cases() -> Vec<Case> {
-    // A container that showed them, or whose command had them, would have them kept: it shows their hashes.
+    // The stored output must not contain the values, nor may the command: the container prints
+    // their hashes.
     let look = "sha256sum < /run/secrets/pw; printf %s \"$PW\" | sha256sum; printf %s \"$FROM_FILE\" | sha256sum; echo $SHADOWED; \
                 stat -c '%a %u' /run/secrets/pw; cmp /run/secrets/pw /run/secrets/other && ls /run/secrets";
     let hash = |text: &str| {
@@ -46,7 +47,7 @@ fn cases() -> Vec<Case> {
     .into()
 }
 
-/// A server with secrets, all of which may be asked for.
+/// Starts a server with secrets, all of which callers may use.
 fn scene(host: String) -> Scene {
     let scene = Scene::with(
         host,
@@ -66,7 +67,7 @@ fn scene(host: String) -> Scene {
 }
 
 impl Scene {
-    /// Not in the data directory, not in the log, not in an answer.
+    /// Checks that no value is in the data directory, the log or an answer.
     fn assert_nothing_in_the_clear(&self) {
         let mut texts = vec![("the log".to_owned(), self.server.log().into_bytes())];
         files(&self.server.data_dir(), &mut texts);
@@ -113,7 +114,8 @@ fn hold(host: String) {
     let scene = scene(host);
     let jobs = cases().into_iter().map(|case| Case { name: "QUIET", ..case }).collect();
     scene.hold(jobs);
-    // One that cannot be created is told about in an error, one that is kept is there to be looked at.
+    // A container that cannot be created appears in an error; a container that is kept can be
+    // inspected.
     let job = |more: Value| {
         let mut job = json!({"job_name": "QUIET", "date": "now", "network": "none", "command": "true", "secrets": ["pw", "PW=from-env"]});
         job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -149,17 +151,17 @@ fn hold(host: String) {
 }
 
 #[test]
-fn a_secret_reaches_its_container_and_is_nowhere_else() {
+fn docker_secret_reaches_only_its_container() {
     hold(common::docker_host());
 }
 
 #[test]
-fn a_secret_reaches_its_container_on_podman_and_is_nowhere_else() {
+fn podman_secret_reaches_only_its_container() {
     hold(std::env::var("TIDETABLE_TEST_PODMAN").unwrap());
 }
 
 #[test]
-fn a_secret_is_given_to_those_who_may_have_it_and_only_if_there_is_one() {
+fn secret_needs_permission_and_has_to_exist() {
     let config = "[policies.default]\nallow_secrets = ['team-*']\n[secrets.team-key]\nenv = 'HOME'\n[secrets.other]\nenv = 'HOME'";
     let server = Server::start(&["--engine", "simulated"], config, &[]);
     let post = |name: &str| {
@@ -170,7 +172,8 @@ fn a_secret_is_given_to_those_who_may_have_it_and_only_if_there_is_one() {
     assert_eq!(post("team-typo").assert_problem(422, "cannot_be_run")["field"], "secrets");
 }
 
-/// Passes calls on to the engine at this socket, but for the upload of secrets while it `halts`: that it lets hang.
+/// Forwards calls to the engine at this socket. While `halts` is set, lets the upload of secrets
+/// hang.
 fn proxy(socket: String, halts: Arc<AtomicBool>, hung: Arc<AtomicBool>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -200,9 +203,9 @@ fn proxy(socket: String, halts: Arc<AtomicBool>, hung: Arc<AtomicBool>) -> u16 {
 }
 
 #[test]
-fn a_server_that_was_killed_before_it_had_put_the_secrets_in_puts_them_in_when_it_is_back() {
+fn restarted_server_completes_the_upload_of_secrets() {
     let (halts, hung) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
-    // What becomes of a container without a start goes by the engine's log of events: one that nobody else fills.
+    // The event log decides about a container without a start, so no other test may fill it.
     let daemon = Daemon::start();
     let port = proxy(
         daemon.host().strip_prefix("unix://").unwrap().to_owned(),

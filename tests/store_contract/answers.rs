@@ -1,4 +1,4 @@
-//! Answers that are given again: a job and the answer to its request are there together, or neither is.
+//! Idempotency: a job and the stored response to its request are written together, or neither is.
 
 use serde_json::json;
 use tidetable::domain::id::Timestamp;
@@ -10,14 +10,12 @@ fn answer(text: &str) -> Answer {
     Answer { request: RequestKey([9; 32]), body: [3; 32], text: text.to_owned() }
 }
 
-/// Before every job.
+/// Returns a time before every job.
 fn long_ago() -> Timestamp {
     at(0)
 }
 
-pub(crate) async fn a_request_that_was_answered_adds_no_second_job_also_after_a_restart(
-    place: &Place,
-) {
+pub(crate) async fn answered_request_adds_no_second_job(place: &Place) {
     let open = place.open();
     assert_eq!(open.store.answer(answer("").request, long_ago()).await.expect("read"), None);
     let first = open
@@ -41,7 +39,7 @@ pub(crate) async fn a_request_that_was_answered_adds_no_second_job_also_after_a_
     open.close().await;
 }
 
-pub(crate) async fn a_job_that_cannot_be_added_leaves_no_answer(place: &Place) {
+pub(crate) async fn failed_insert_leaves_no_stored_response(place: &Place) {
     let open = place.open();
     insert(&open.store, job(1, json!({}))).await;
     assert!(open.store.insert_once(&job(1, json!({})), &answer("one"), long_ago()).await.is_err());
@@ -49,7 +47,7 @@ pub(crate) async fn a_job_that_cannot_be_added_leaves_no_answer(place: &Place) {
     open.close().await;
 }
 
-pub(crate) async fn of_many_equal_requests_at_once_exactly_one_adds_its_job(place: &Place) {
+pub(crate) async fn one_of_many_equal_requests_adds_its_job(place: &Place) {
     let open = place.open();
     let tries: Vec<(Job, Answer)> =
         (1..=16).map(|n| (job(n, json!({})), answer(&n.to_string()))).collect();
@@ -65,7 +63,7 @@ pub(crate) async fn of_many_equal_requests_at_once_exactly_one_adds_its_job(plac
     open.close().await;
 }
 
-pub(crate) async fn an_answer_that_is_too_old_is_none(place: &Place) {
+pub(crate) async fn stored_response_expires(place: &Place) {
     let open = place.open();
     let first = job(1, json!({}));
     open.store.insert_once(&first, &answer("one"), long_ago()).await.expect("written");

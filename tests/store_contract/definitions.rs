@@ -1,4 +1,5 @@
-//! Definitions: what is written is what is read, and a write is done only where the caller's picture is right.
+//! Definitions: a definition is read back as written, and a write succeeds only if its precondition
+//! holds.
 
 use serde_json::{Value, json};
 use tidetable::domain::expected::Expected;
@@ -24,7 +25,7 @@ async fn define(
     store.define(&name(text), &spec(json!({"image": "busybox"})), expected, at(5)).await
 }
 
-pub(crate) async fn a_definition_comes_back_as_it_went_in_also_after_a_restart(place: &Place) {
+pub(crate) async fn definition_is_read_back_as_written(place: &Place) {
     let open = place.open();
     assert_eq!(open.store.definition(&name("JOB_A")).await.expect("read"), None);
     let (first, second) = (
@@ -51,7 +52,7 @@ pub(crate) async fn a_definition_comes_back_as_it_went_in_also_after_a_restart(p
     open.close().await;
 }
 
-pub(crate) async fn a_definition_is_written_only_over_what_was_expected(place: &Place) {
+pub(crate) async fn definition_is_written_only_if_precondition_holds(place: &Place) {
     let open = place.open();
     let store = &open.store;
     let outdated = |written: Result<Revision, StoreError>| {
@@ -80,9 +81,7 @@ pub(crate) async fn a_definition_is_written_only_over_what_was_expected(place: &
     open.close().await;
 }
 
-pub(crate) async fn a_definition_that_is_made_again_is_not_taken_for_the_one_that_was_removed(
-    place: &Place,
-) {
+pub(crate) async fn recreated_definition_has_a_new_revision(place: &Place) {
     let open = place.open();
     let first = define(&open.store, "a", Expected::Anything).await.expect("written");
     open.store.undefine(&name("a"), Expected::Anything).await.expect("removed");
@@ -93,7 +92,7 @@ pub(crate) async fn a_definition_that_is_made_again_is_not_taken_for_the_one_tha
     open.close().await;
 }
 
-pub(crate) async fn of_many_who_write_over_the_same_revision_exactly_one_does(place: &Place) {
+pub(crate) async fn one_of_many_writes_over_a_revision_wins(place: &Place) {
     let open = place.open();
     let first = define(&open.store, "a", Expected::Anything).await.expect("written");
     let done =
@@ -102,7 +101,7 @@ pub(crate) async fn of_many_who_write_over_the_same_revision_exactly_one_does(pl
     open.close().await;
 }
 
-pub(crate) async fn definitions_are_listed_by_name_a_page_at_a_time(place: &Place) {
+pub(crate) async fn definitions_are_paged_by_name(place: &Place) {
     let open = place.open();
     for text in ["b", "Z", "a", "ü", "a b"] {
         define(&open.store, text, Expected::Anything).await.expect("written");

@@ -1,5 +1,5 @@
-//! What concerns the SQLite store's directory: who may open it, what is refused with which sentence, what is in it after a
-//! `kill -9`, and how its connections are shared.
+//! The SQLite store's directory: access rights, refusals with their error messages, the content
+//! after a `kill -9`, and shared connections.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,7 +22,7 @@ use tidetable::store::{Filter, OpenError, Restored, Store, StoreError};
 use crate::fixtures::{at, every_state, id, job, queued, with_state};
 use crate::{Open, get, insert, journal, open_sqlite};
 
-/// In the child's environment: the directory to write to.
+/// The child's environment variable with the directory to write to.
 const CHILD_DIR: &str = "TIDETABLE_TEST_CHILD_DIR";
 
 fn open(dir: &Path) -> Open {
@@ -33,7 +33,7 @@ fn refusal(dir: &Path) -> OpenError {
     SqliteStore::open(dir, Threads::Pool, InstanceId::new([7; 16])).err().expect("it is refused")
 }
 
-/// The database of a store that is closed, by SQLite's own means.
+/// Opens the database of a closed store directly with SQLite.
 fn database(dir: &Path) -> Connection {
     Connection::open(dir.join(FILE)).expect("it opens")
 }
@@ -45,7 +45,7 @@ async fn with_one_job(dir: &Path) {
 }
 
 #[tokio::test]
-async fn nothing_is_claimed_in_a_store_that_is_gone() {
+async fn missing_store_directory_refuses_claims() {
     let above = tempfile::tempdir().expect("a folder");
     let (dir, aside) = (above.path().join("a"), above.path().join("b"));
     let open = open(&dir);
@@ -59,9 +59,9 @@ async fn nothing_is_claimed_in_a_store_that_is_gone() {
     open.close().await;
 }
 
-/// Enough commits for the log to begin anew several times, on one thread and on several.
+/// Writes enough commits to restart the log several times, on one thread and on several.
 #[tokio::test]
-async fn a_checkpoint_is_no_false_alarm() {
+async fn checkpoint_raises_no_false_alarm() {
     for threads in [Threads::Pool, Threads::Inline] {
         let dir = tempfile::tempdir().expect("a folder");
         let open = open_sqlite(dir.path(), threads).expect("it opens");
@@ -80,7 +80,7 @@ async fn a_checkpoint_is_no_false_alarm() {
 }
 
 #[tokio::test]
-async fn a_directory_is_made_for_its_owner_alone_and_opened_once() {
+async fn directory_is_private_and_opened_once() {
     let above = tempfile::tempdir().expect("a folder");
     let dir = above.path().join("a").join("b");
     let first = open(&dir);
@@ -93,7 +93,7 @@ async fn a_directory_is_made_for_its_owner_alone_and_opened_once() {
 }
 
 #[tokio::test]
-async fn an_instance_keeps_the_id_that_it_was_given_first() {
+async fn instance_keeps_its_first_id() {
     let dir = tempfile::tempdir().expect("a folder");
     let (first, second) = (InstanceId::new([1; 16]), InstanceId::new([2; 16]));
     for given in [first, second] {
@@ -104,7 +104,7 @@ async fn an_instance_keeps_the_id_that_it_was_given_first() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_is_refused() {
+async fn unwritable_directory_is_refused() {
     let above = tempfile::tempdir().expect("a folder");
     let file = above.path().join("file");
     fs::write(&file, "").expect("it can be written");
@@ -116,7 +116,7 @@ async fn a_directory_that_cannot_be_written_is_refused() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_and_left_as_it_is() {
+async fn newer_schema_is_refused_and_left_untouched() {
     let dir = tempfile::tempdir().expect("a folder");
     with_one_job(dir.path()).await;
     let newer =
@@ -130,7 +130,7 @@ async fn a_newer_schema_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_damaged_is_refused() {
+async fn damaged_file_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     with_one_job(dir.path()).await;
     let file = dir.path().join(FILE);
@@ -148,7 +148,7 @@ async fn a_file_that_is_damaged_is_refused() {
 }
 
 #[tokio::test]
-async fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
+async fn foreign_database_is_refused_and_left_untouched() {
     let dir = tempfile::tempdir().expect("a folder");
     let other = database(dir.path());
     other
@@ -161,7 +161,7 @@ async fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_said_to_be_damaged_and_whose_it_is() {
+async fn damaged_row_is_refused_with_its_job_id() {
     let dir = tempfile::tempdir().expect("a folder");
     for broken in [
         "spec = '{'",
@@ -182,8 +182,7 @@ async fn a_row_that_cannot_be_read_is_said_to_be_damaged_and_whose_it_is() {
 }
 
 #[tokio::test]
-async fn a_row_of_history_that_cannot_be_read_keeps_nobody_from_working_and_is_said_to_be_damaged()
-{
+async fn damaged_history_row_does_not_prevent_opening() {
     let dir = tempfile::tempdir().expect("a folder");
     for broken in ["spec = '{', status = 'missed'", "status = 'failed', detail = '{'"] {
         let _ = fs::remove_file(dir.path().join(FILE));
@@ -199,9 +198,9 @@ async fn a_row_of_history_that_cannot_be_read_keeps_nobody_from_working_and_is_s
     }
 }
 
-/// Each migration adds its part here: what a database that is one step older holds, and what becomes of it.
+/// Each migration adds its part here: the content of a database one step older, and its fate.
 #[tokio::test]
-async fn each_migration_makes_its_tables() {
+async fn each_migration_creates_its_tables() {
     let dir = tempfile::tempdir().expect("a folder");
     open(dir.path()).close().await;
     let connection = database(dir.path());
@@ -250,7 +249,7 @@ async fn each_migration_makes_its_tables() {
 }
 
 #[tokio::test]
-async fn a_ninth_snapshot_waits_until_one_is_dropped() {
+async fn ninth_snapshot_waits_until_one_is_dropped() {
     let dir = tempfile::tempdir().expect("a folder");
     let open = open(dir.path());
     insert(&open.store, job(1, json!({}))).await;
@@ -260,15 +259,15 @@ async fn a_ninth_snapshot_waits_until_one_is_dropped() {
     assert!(futures::poll!(&mut ninth).is_pending());
     insert(&open.store, job(2, json!({}))).await;
     held.pop();
-    let mut snapshot = ninth.await.expect("it has its turn");
+    let mut snapshot = ninth.await.expect("a connection is free");
     let page = snapshot.page(Map::Scheduled, &Filter::default(), None, 10).await.expect("a page");
-    assert_eq!(page.len(), 2, "its moment is now, and not that of the one whose connection it has");
+    assert_eq!(page.len(), 2, "the snapshot is new, not that of its connection's previous user");
     drop((snapshot, held));
     open.close().await;
 }
 
 #[tokio::test]
-async fn a_snapshot_whose_page_nobody_waited_for_gives_its_place_back() {
+async fn abandoned_page_releases_its_snapshot() {
     let dir = tempfile::tempdir().expect("a folder");
     let open = open(dir.path());
     insert(&open.store, job(1, json!({}))).await;
@@ -284,10 +283,10 @@ async fn a_snapshot_whose_page_nobody_waited_for_gives_its_place_back() {
     open.close().await;
 }
 
-/// A process that writes, and says so only after the store did, is killed at once when it has said enough: whatever it
-/// said is there. Five times, in the same directory.
+/// A child process writes, and reports each commit only after the store answered. The test kills it
+/// after enough reports: everything it reported is there. Five rounds use the same directory.
 #[tokio::test]
-async fn what_was_acknowledged_is_there_after_a_kill() {
+async fn acknowledged_jobs_survive_a_kill() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut acknowledged: HashMap<JobId, Version> = HashMap::new();
     for round in 0..5 {
@@ -307,7 +306,7 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
     }
 }
 
-/// Starts a child, kills it after so many lines, and collects what it said, which may be more.
+/// Starts a child, kills it after `lines` reports, and collects its reports, which may be more.
 fn read_until_killed(dir: &Path, lines: usize, acknowledged: &mut HashMap<JobId, Version>) {
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", "directory::the_child_that_is_killed", "--ignored", "--nocapture"])
@@ -337,7 +336,7 @@ fn read_until_killed(dir: &Path, lines: usize, acknowledged: &mut HashMap<JobId,
     child.wait().expect("it is gone");
 }
 
-/// Every job's rows are all there, in their order, and end with how it stands.
+/// Checks that every job's journal rows are complete, in order, and end with the job's state.
 async fn journal_agrees(store: &Arc<dyn Store>) {
     let rows = journal(store).await;
     assert!(rows.windows(2).all(|pair| pair[0].seq < pair[1].seq));
@@ -401,9 +400,9 @@ fn acknowledge(job: &Job) {
     std::io::stdout().write_all(line.as_bytes()).expect("somebody reads");
 }
 
-/// A backup is a store like any other, but for a mark. What the mark is for is in `tests/restore.rs`.
+/// A backup is a store like any other, except for a mark. `tests/restore.rs` explains the mark.
 #[tokio::test]
-async fn a_backup_says_what_may_have_run_elsewhere_until_that_is_seen_to() {
+async fn restored_backup_lists_overtaken_jobs_until_reconciled() {
     let above = tempfile::tempdir().expect("a folder");
     let (dir, copy) = (above.path().join("store"), above.path().join("backup"));
     let original = open(&dir);
@@ -436,7 +435,7 @@ async fn a_backup_says_what_may_have_run_elsewhere_until_that_is_seen_to() {
         served.store.remember_engine(&EngineId("B".to_owned())).await.expect("it is remembered");
         let mut overtaken = served.store.overtaken(restored.served_at).await.expect("read");
         overtaken.sort();
-        assert_eq!(overtaken, [id(1), id(3), id(4)], "its own jobs are not among them");
+        assert_eq!(overtaken, [id(1), id(3), id(4)], "jobs of the serving process are not listed");
         insert(
             &served.store,
             Job {
@@ -447,7 +446,8 @@ async fn a_backup_says_what_may_have_run_elsewhere_until_that_is_seen_to() {
         .await;
         served.close().await;
     }
-    // Nobody saw to it: a backup of it is as old as it is, and all jobs in that are from before.
+    // Nobody reconciled the copy: a backup of it keeps its age, and all of its jobs are from
+    // before.
     let again = above.path().join("again");
     back_up(&copy, &again, at(8_000)).expect("it is written");
     let served = open(&again);

@@ -7,17 +7,17 @@ use tidetable::domain::job::{
     End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait,
 };
 
-/// So many milliseconds after 1970.
+/// Returns the time `ms` milliseconds after 1970.
 pub(crate) fn at(ms: i64) -> Timestamp {
     Timestamp::from_timestamp_millis(ms).expect("a time")
 }
 
-/// The id that ends with this number.
+/// Returns the id that ends with this number.
 pub(crate) fn id(n: u32) -> JobId {
     JobId::from_bytes(u128::from(n).to_be_bytes())
 }
 
-/// A scheduled job with this spec.
+/// Returns a scheduled job with this spec.
 pub(crate) fn job(n: u32, spec: Value) -> Job {
     with_state(n, spec, State::Scheduled)
 }
@@ -48,7 +48,7 @@ pub(crate) fn retrying() -> State {
     })
 }
 
-/// At least one state of every status, with everything that such a state can hold, and with as little.
+/// Returns at least one state of every status, with all optional parts and with none.
 pub(crate) fn every_state() -> Vec<State> {
     let intent = Intent { container: ContainerId("c0ffee".to_owned()), at: at(11) };
     let image_digest = Some(Digest("sha256:00".to_owned()));

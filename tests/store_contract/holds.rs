@@ -1,4 +1,4 @@
-//! The part of the contract that is about jobs which are held back, how much of each limit is taken, and how many wait.
+//! Contract: jobs that wait in groups, running counts of limits, and the number of waiting jobs.
 
 use serde_json::{Value, json};
 use tidetable::domain::hold::{Hold, Limit, Parallel};
@@ -23,9 +23,7 @@ fn held(hold: &Hold) -> State {
     State::Queued(Wait { reason: Reason::QueueFull, since: at(7), hold: Some(hold.clone()) })
 }
 
-pub(crate) async fn what_is_held_back_is_not_in_the_queue_and_comes_in_the_same_order(
-    place: &Place,
-) {
+pub(crate) async fn jobs_in_wait_groups_are_not_queued(place: &Place) {
     let open = place.open();
     let (a, b) = (by_queue("a"), by_name("busybox", 1));
     for (n, hold, priority, ms) in [
@@ -61,9 +59,7 @@ pub(crate) async fn what_is_held_back_is_not_in_the_queue_and_comes_in_the_same_
     open.close().await;
 }
 
-pub(crate) async fn a_job_that_is_let_go_or_moved_is_no_longer_under_its_hold_also_after_a_restart(
-    place: &Place,
-) {
+pub(crate) async fn released_or_moved_job_leaves_its_wait_group(place: &Place) {
     let open = place.open();
     let (a, b) = (by_queue("a"), by_name("busybox", 2));
     for n in 1..=4 {
@@ -85,7 +81,7 @@ pub(crate) async fn a_job_that_is_let_go_or_moved_is_no_longer_under_its_hold_al
     open.close().await;
 }
 
-pub(crate) async fn every_hold_is_found_once_however_many_wait_under_it(place: &Place) {
+pub(crate) async fn each_wait_group_is_listed_once(place: &Place) {
     let open = place.open();
     let both = Hold { queue: by_queue("a").queue, ..by_name("library/x:1 y", 3) };
     let all = [
@@ -117,7 +113,7 @@ pub(crate) async fn every_hold_is_found_once_however_many_wait_under_it(place: &
     open.close().await;
 }
 
-pub(crate) async fn how_much_of_a_limit_is_taken_is_how_many_are_in_the_running_map(place: &Place) {
+pub(crate) async fn running_counts_match_the_running_map(place: &Place) {
     let open = place.open();
     let in_queue = |queue: &str| json!({ "queue": queue });
     let running =
@@ -138,7 +134,8 @@ pub(crate) async fn how_much_of_a_limit_is_taken_is_how_many_are_in_the_running_
     let taken = open.store.taken(&limits).await.expect("read");
     assert_eq!(taken, [running, 1, 0, running, 2, 0]);
     assert!(open.store.taken(&[]).await.expect("read").is_empty());
-    // A name that stood for nothing until the claim is in the queue of what it stands for.
+    // A name without a definition until the claim belongs to the queue of the definition that it
+    // got.
     let late = insert(&open.store, named(92, "JOB_C", json!({}))).await;
     let after = Job { version: late.version.next(), ..named(92, "JOB_C", in_queue("c")) };
     open.store.advance(&late, &after, at(1)).await.expect("it is advanced");
@@ -146,7 +143,7 @@ pub(crate) async fn how_much_of_a_limit_is_taken_is_how_many_are_in_the_running_
     open.close().await;
 }
 
-pub(crate) async fn how_many_wait_is_counted_with_every_write_and_after_a_restart(place: &Place) {
+pub(crate) async fn waiting_jobs_are_counted_with_every_write(place: &Place) {
     let open = place.open();
     assert_eq!(open.store.waiting(), 0);
     let first = insert(&open.store, job(1, json!({}))).await;

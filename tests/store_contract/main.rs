@@ -1,6 +1,8 @@
-//! What every store has to keep to. A further store is one function that opens it and one line in [`on_every_store`].
+//! The contract of every store. A further store needs one function that opens it and one line in
+//! [`on_every_store`].
 //!
-//! What only the SQLite store can show (a directory in use, a damaged file, a process that is killed) is in [`directory`].
+//! Tests for the SQLite store alone (a directory in use, a damaged file, a killed process) are in
+//! [`directory`].
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -32,14 +34,14 @@ use outbox::*;
 use reads::*;
 use schedules::*;
 
-/// A store that is open.
+/// An open store, with the future that closes it.
 struct Open {
     store: Arc<dyn Store>,
     close: BoxFuture<'static, ()>,
 }
 
 impl Open {
-    /// Ends as a server does: what was accepted is written.
+    /// Closes the store as a server does: every accepted write reaches the disk.
     async fn close(self) {
         drop(self.store);
         self.close.await;
@@ -60,7 +62,7 @@ fn open_sqlite(dir: &Path, threads: Threads) -> Result<Open, OpenError> {
     Ok(Open { store, close: close.boxed() })
 }
 
-/// An empty place, and how to open a store there.
+/// An empty folder, with the function that opens a store there.
 struct Place {
     dir: tempfile::TempDir,
     opener: Opener,
@@ -96,51 +98,51 @@ macro_rules! contract {
 }
 
 on_every_store!(
-    a_job_in_any_state_comes_back_as_it_went_in,
-    a_job_that_exists_is_not_inserted_again,
-    a_job_that_is_not_there_is_none,
-    an_outdated_transition_changes_nothing_and_leaves_no_row,
-    of_many_transitions_at_once_exactly_one_wins,
-    what_is_due_comes_earliest_first_and_what_is_not_due_stays_away,
-    the_next_due_time_is_that_of_a_job_which_waits_for_it,
-    the_queue_is_by_priority_then_due_time_then_id,
-    what_is_held_back_is_not_in_the_queue_and_comes_in_the_same_order,
-    a_job_that_is_let_go_or_moved_is_no_longer_under_its_hold_also_after_a_restart,
-    every_hold_is_found_once_however_many_wait_under_it,
-    how_much_of_a_limit_is_taken_is_how_many_are_in_the_running_map,
-    how_many_wait_is_counted_with_every_write_and_after_a_restart,
+    job_in_any_state_is_read_as_written,
+    existing_job_is_not_inserted_again,
+    missing_job_is_none,
+    outdated_transition_changes_nothing,
+    one_of_many_concurrent_transitions_wins,
+    due_jobs_are_returned_earliest_first,
+    next_due_time_ignores_queued_and_active_jobs,
+    queue_orders_by_priority_due_time_and_id,
+    jobs_in_wait_groups_are_not_queued,
+    released_or_moved_job_leaves_its_wait_group,
+    each_wait_group_is_listed_once,
+    running_counts_match_the_running_map,
+    waiting_jobs_are_counted_with_every_write,
     queued_jobs_past_their_start_deadline_are_found,
-    active_jobs_are_those_of_the_running_map,
-    an_id_is_found_by_how_it_begins,
-    a_page_goes_on_after_the_last_and_keeps_to_its_map,
-    a_filter_restricts_by_status_name_schedule_and_label,
-    a_job_is_found_by_the_labels_that_it_has_now_in_the_map_that_it_is_in_now,
-    a_snapshot_sees_one_moment_while_writers_go_on,
-    every_transition_is_one_row_of_the_journal,
-    the_journal_goes_on_after_a_restart,
-    subscribers_get_every_transition_in_its_order,
-    a_thousand_inserts_at_once_are_all_there_after_a_restart,
-    a_caller_who_goes_away_does_not_undo_what_was_handed_over,
-    a_closed_store_can_be_neither_written_nor_read,
-    the_instance_and_the_engine_are_remembered,
-    a_definition_comes_back_as_it_went_in_also_after_a_restart,
-    a_definition_is_written_only_over_what_was_expected,
-    a_definition_that_is_made_again_is_not_taken_for_the_one_that_was_removed,
-    of_many_who_write_over_the_same_revision_exactly_one_does,
-    definitions_are_listed_by_name_a_page_at_a_time,
-    a_request_that_was_answered_adds_no_second_job_also_after_a_restart,
-    a_job_that_cannot_be_added_leaves_no_answer,
-    of_many_equal_requests_at_once_exactly_one_adds_its_job,
-    an_answer_that_is_too_old_is_none,
-    a_turn_is_there_whole_also_after_a_restart,
-    a_turn_that_was_decided_on_something_else_changes_nothing,
-    of_many_turns_at_once_exactly_one_is_written,
-    what_a_job_says_of_its_tick_is_written_with_it,
-    schedules_are_looked_at_in_the_order_of_their_ticks,
-    a_schedule_that_is_deleted_leaves_its_ledger_and_its_generations,
-    a_ledger_is_read_a_page_at_a_time,
-    a_letter_is_written_with_the_end_that_it_tells_of_and_with_nothing_else,
-    letters_of_a_receiver_come_in_order_and_one_that_is_put_off_lets_the_next_go_first,
+    active_jobs_are_the_running_map,
+    ids_are_found_by_prefix,
+    page_continues_after_the_last_id,
+    filter_selects_by_status_name_schedule_and_label,
+    job_is_found_by_current_labels_and_map,
+    snapshot_shows_one_moment_despite_later_writes,
+    each_transition_is_one_journal_row,
+    journal_continues_after_a_restart,
+    subscribers_get_every_transition_in_order,
+    thousand_concurrent_inserts_survive_a_restart,
+    abandoned_insert_is_still_written,
+    closed_store_refuses_reads_and_writes,
+    instance_and_engine_ids_are_remembered,
+    definition_is_read_back_as_written,
+    definition_is_written_only_if_precondition_holds,
+    recreated_definition_has_a_new_revision,
+    one_of_many_writes_over_a_revision_wins,
+    definitions_are_paged_by_name,
+    answered_request_adds_no_second_job,
+    failed_insert_leaves_no_stored_response,
+    one_of_many_equal_requests_adds_its_job,
+    stored_response_expires,
+    schedule_update_is_written_whole,
+    outdated_schedule_update_changes_nothing,
+    one_of_many_schedule_updates_is_written,
+    job_and_its_tick_are_written_together,
+    schedules_are_checked_in_order_of_ticks,
+    deleted_schedule_keeps_its_generation,
+    ledger_is_read_in_pages,
+    notification_is_written_with_the_jobs_end,
+    postponed_notification_lets_the_next_go_first,
 );
 
 async fn insert(store: &Arc<dyn Store>, job: Job) -> Job {
@@ -166,7 +168,7 @@ fn ids(jobs: &[Job]) -> Vec<JobId> {
     jobs.iter().map(|job| job.id).collect()
 }
 
-async fn a_job_in_any_state_comes_back_as_it_went_in(place: &Place) {
+async fn job_in_any_state_is_read_as_written(place: &Place) {
     let open = place.open();
     let mut seen = BTreeSet::new();
     let mut jobs = Vec::new();
@@ -186,7 +188,7 @@ async fn a_job_in_any_state_comes_back_as_it_went_in(place: &Place) {
     for job in &jobs {
         assert_eq!(&get(&open.store, job.id).await, job);
     }
-    // And by a transition instead of an insert.
+    // The same states are reached by a transition instead of an insert.
     let start = insert(&open.store, job(99, json!({}))).await;
     let mut last = start;
     for state in every_state() {
@@ -196,7 +198,7 @@ async fn a_job_in_any_state_comes_back_as_it_went_in(place: &Place) {
     open.close().await;
 }
 
-async fn a_job_that_exists_is_not_inserted_again(place: &Place) {
+async fn existing_job_is_not_inserted_again(place: &Place) {
     let open = place.open();
     let first = insert(&open.store, job(1, json!({}))).await;
     let other = with_state(1, json!({"priority": 5}), State::Pulling);
@@ -206,7 +208,7 @@ async fn a_job_that_exists_is_not_inserted_again(place: &Place) {
     open.close().await;
 }
 
-async fn a_job_that_is_not_there_is_none(place: &Place) {
+async fn missing_job_is_none(place: &Place) {
     let open = place.open();
     assert_eq!(open.store.get(id(1)).await.expect("it can be read"), None);
     let never = job(1, json!({}));
@@ -216,7 +218,7 @@ async fn a_job_that_is_not_there_is_none(place: &Place) {
     open.close().await;
 }
 
-async fn an_outdated_transition_changes_nothing_and_leaves_no_row(place: &Place) {
+async fn outdated_transition_changes_nothing(place: &Place) {
     let open = place.open();
     let first = insert(&open.store, job(1, json!({}))).await;
     let second = advance(&open.store, &first, State::Pulling).await;
@@ -228,7 +230,7 @@ async fn an_outdated_transition_changes_nothing_and_leaves_no_row(place: &Place)
     open.close().await;
 }
 
-async fn of_many_transitions_at_once_exactly_one_wins(place: &Place) {
+async fn one_of_many_concurrent_transitions_wins(place: &Place) {
     let open = place.open();
     let first = insert(&open.store, job(1, json!({}))).await;
     let afters: Vec<Job> = (1..=16)
@@ -252,7 +254,7 @@ async fn of_many_transitions_at_once_exactly_one_wins(place: &Place) {
     open.close().await;
 }
 
-async fn every_transition_is_one_row_of_the_journal(place: &Place) {
+async fn each_transition_is_one_journal_row(place: &Place) {
     let open = place.open();
     assert_eq!(open.store.last_seq().await.expect("read"), Seq(0));
     let first = insert(&open.store, Job { created_at: at(1), ..job(1, json!({})) }).await;
@@ -300,7 +302,7 @@ async fn every_transition_is_one_row_of_the_journal(place: &Place) {
     open.close().await;
 }
 
-async fn the_journal_goes_on_after_a_restart(place: &Place) {
+async fn journal_continues_after_a_restart(place: &Place) {
     let open = place.open();
     for n in 1..=5 {
         insert(&open.store, job(n, json!({}))).await;
@@ -318,7 +320,7 @@ async fn the_journal_goes_on_after_a_restart(place: &Place) {
     open.close().await;
 }
 
-async fn subscribers_get_every_transition_in_its_order(place: &Place) {
+async fn subscribers_get_every_transition_in_order(place: &Place) {
     let open = place.open();
     insert(&open.store, job(1_000, json!({}))).await;
     let mut news = [open.store.subscribe(), open.store.subscribe()];
@@ -340,7 +342,7 @@ async fn subscribers_get_every_transition_in_its_order(place: &Place) {
     open.close().await;
 }
 
-async fn a_thousand_inserts_at_once_are_all_there_after_a_restart(place: &Place) {
+async fn thousand_concurrent_inserts_survive_a_restart(place: &Place) {
     let open = place.open();
     let jobs: Vec<Job> =
         (1..=1_000).map(|n| job(n, json!({"env": {"N": n.to_string()}}))).collect();
@@ -354,7 +356,7 @@ async fn a_thousand_inserts_at_once_are_all_there_after_a_restart(place: &Place)
     open.close().await;
 }
 
-async fn a_caller_who_goes_away_does_not_undo_what_was_handed_over(place: &Place) {
+async fn abandoned_insert_is_still_written(place: &Place) {
     let open = place.open();
     let abandoned = job(1, json!({}));
     let mut insert = open.store.insert(&abandoned);
@@ -366,7 +368,7 @@ async fn a_caller_who_goes_away_does_not_undo_what_was_handed_over(place: &Place
     open.close().await;
 }
 
-async fn a_closed_store_can_be_neither_written_nor_read(place: &Place) {
+async fn closed_store_refuses_reads_and_writes(place: &Place) {
     let Open { store, close } = place.open();
     insert(&store, job(1, json!({}))).await;
     close.await;
@@ -374,7 +376,7 @@ async fn a_closed_store_can_be_neither_written_nor_read(place: &Place) {
     assert!(matches!(store.get(id(1)).await, Err(StoreError::Closed)));
 }
 
-async fn the_instance_and_the_engine_are_remembered(place: &Place) {
+async fn instance_and_engine_ids_are_remembered(place: &Place) {
     let open = place.open();
     let instance = open.store.instance();
     assert_eq!(open.store.engine().await.expect("read"), None);

@@ -1,4 +1,5 @@
-//! The outbox: a letter is there when its end is, and goes when it was told.
+//! Contract of the outbox: a notification is written together with the end of its job, and removed
+//! after its delivery.
 
 use serde_json::json;
 use tidetable::domain::transition::Event;
@@ -8,7 +9,7 @@ use super::*;
 
 const HERE: &str = "https://a.example";
 
-/// A job that tells two of its cancellation, one of them elsewhere, and a third of something else.
+/// Returns a job that notifies two receivers of its cancellation, and one URL of its failure.
 fn told(n: u32) -> Job {
     let notify = json!([
         {"url": "https://a.example/x", "on": ["canceled"]},
@@ -22,9 +23,7 @@ async fn first(store: &Arc<dyn Store>) -> Option<Letter> {
     store.first_letter(HERE, at(1_000)).await.expect("read")
 }
 
-pub(crate) async fn a_letter_is_written_with_the_end_that_it_tells_of_and_with_nothing_else(
-    place: &Place,
-) {
+pub(crate) async fn notification_is_written_with_the_jobs_end(place: &Place) {
     let open = place.open();
     insert(&open.store, told(1)).await;
     assert_eq!(open.store.receivers().await.expect("read"), []);
@@ -39,13 +38,11 @@ pub(crate) async fn a_letter_is_written_with_the_end_that_it_tells_of_and_with_n
     let seq = journal(&open.store).await.last().expect("a transition").seq;
     assert_eq!((letter.job, letter.seq, letter.url.as_str()), (id(1), seq, "https://a.example/x"));
     open.store.drop_letter(letter.id).await.expect("written");
-    assert_eq!(first(&open.store).await, None, "there was one for each");
+    assert_eq!(first(&open.store).await, None, "each receiver had one notification");
     open.close().await;
 }
 
-pub(crate) async fn letters_of_a_receiver_come_in_order_and_one_that_is_put_off_lets_the_next_go_first(
-    place: &Place,
-) {
+pub(crate) async fn postponed_notification_lets_the_next_go_first(place: &Place) {
     let open = place.open();
     for n in 1..=3 {
         insert(&open.store, told(n)).await;

@@ -1,4 +1,4 @@
-//! The part of the contract that is about finding jobs: what is due, the queue, pages, snapshots.
+//! Contract of reads: due jobs, the queue, pages, snapshots.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use tidetable::store::Filter;
 use crate::fixtures::{at, every_state, id, job, queued, retrying, with_state};
 use crate::{Open, Place, advance, ids, insert};
 
-pub(crate) async fn what_is_due_comes_earliest_first_and_what_is_not_due_stays_away(place: &Place) {
+pub(crate) async fn due_jobs_are_returned_earliest_first(place: &Place) {
     let open = place.open();
     let due_at = |n, ms, state| Job { due_at: at(ms), ..with_state(n, json!({}), state) };
     for job in [
@@ -33,7 +33,7 @@ pub(crate) async fn what_is_due_comes_earliest_first_and_what_is_not_due_stays_a
     open.close().await;
 }
 
-pub(crate) async fn the_next_due_time_is_that_of_a_job_which_waits_for_it(place: &Place) {
+pub(crate) async fn next_due_time_ignores_queued_and_active_jobs(place: &Place) {
     let open = place.open();
     assert_eq!(open.store.next_due().await.expect("read"), None);
     insert(&open.store, Job { due_at: at(10), ..with_state(1, json!({}), queued()) }).await;
@@ -48,7 +48,7 @@ pub(crate) async fn the_next_due_time_is_that_of_a_job_which_waits_for_it(place:
     open.close().await;
 }
 
-pub(crate) async fn the_queue_is_by_priority_then_due_time_then_id(place: &Place) {
+pub(crate) async fn queue_orders_by_priority_due_time_and_id(place: &Place) {
     let open = place.open();
     for (n, priority, ms) in
         [(1, 0, 100), (2, 5, 300), (3, 5, 200), (4, -1, 1), (5, 0, 100), (6, 0, 50)]
@@ -82,7 +82,7 @@ pub(crate) async fn queued_jobs_past_their_start_deadline_are_found(place: &Plac
     open.close().await;
 }
 
-pub(crate) async fn active_jobs_are_those_of_the_running_map(place: &Place) {
+pub(crate) async fn active_jobs_are_the_running_map(place: &Place) {
     let open = place.open();
     let mut running = BTreeSet::new();
     for (n, state) in (1..).zip(every_state()) {
@@ -96,7 +96,7 @@ pub(crate) async fn active_jobs_are_those_of_the_running_map(place: &Place) {
     open.close().await;
 }
 
-pub(crate) async fn an_id_is_found_by_how_it_begins(place: &Place) {
+pub(crate) async fn ids_are_found_by_prefix(place: &Place) {
     let open = place.open();
     let named = |hex: &str| Job { id: hex.parse().expect("an id"), ..job(1, json!({})) };
     let (a, b, c) =
@@ -136,12 +136,12 @@ async fn page(
     ids(&snapshot.page(map, filter, after, limit).await.expect("a page"))
 }
 
-pub(crate) async fn a_page_goes_on_after_the_last_and_keeps_to_its_map(place: &Place) {
+pub(crate) async fn page_continues_after_the_last_id(place: &Place) {
     let open = place.open();
     let states = every_state();
     let mut of_map: [Vec<JobId>; 3] = Default::default();
     for n in 1..=90 {
-        // In another order than that of the ids.
+        // Inserts use another order than the ids.
         let n = n * 37 % 91;
         let state = states[usize::try_from(n).expect("small") % states.len()].clone();
         let job = insert(&open.store, with_state(n, json!({}), state)).await;
@@ -168,7 +168,7 @@ pub(crate) async fn a_page_goes_on_after_the_last_and_keeps_to_its_map(place: &P
     open.close().await;
 }
 
-pub(crate) async fn a_filter_restricts_by_status_name_schedule_and_label(place: &Place) {
+pub(crate) async fn filter_selects_by_status_name_schedule_and_label(place: &Place) {
     let open = place.open();
     let odd = r#"a"b.c'$[0]"#;
     insert(&open.store, job(1, json!({"labels": {"team": "a"}}))).await;
@@ -230,9 +230,7 @@ pub(crate) async fn a_filter_restricts_by_status_name_schedule_and_label(place: 
     open.close().await;
 }
 
-pub(crate) async fn a_job_is_found_by_the_labels_that_it_has_now_in_the_map_that_it_is_in_now(
-    place: &Place,
-) {
+pub(crate) async fn job_is_found_by_current_labels_and_map(place: &Place) {
     let open = place.open();
     let label = |value: &str| Filter {
         label: Some(("team".to_owned(), value.to_owned())),
@@ -249,7 +247,7 @@ pub(crate) async fn a_job_is_found_by_the_labels_that_it_has_now_in_the_map_that
             assert_eq!(found(map, "a").await, expected, "{map:?} of {:?}", job.state);
         }
     }
-    // A definition that is read at the claim may bring others.
+    // A definition that is read at the claim may bring other labels.
     let mut other = insert(&open.store, with_state(2, json!({}), queued())).await;
     for (spec, of_a, of_b) in [
         (json!({"labels": {"team": "b"}}), vec![], vec![id(2)]),
@@ -267,14 +265,14 @@ pub(crate) async fn a_job_is_found_by_the_labels_that_it_has_now_in_the_map_that
     open.close().await;
 }
 
-pub(crate) async fn a_snapshot_sees_one_moment_while_writers_go_on(place: &Place) {
+pub(crate) async fn snapshot_shows_one_moment_despite_later_writes(place: &Place) {
     let open = place.open();
     let mut before = Vec::new();
     for n in 1..=20 {
         before.push(insert(&open.store, job(n, json!({}))).await);
     }
     let mut snapshot = open.store.snapshot().await.expect("a snapshot");
-    // The moment is that of the snapshot and not that of its first page.
+    // The snapshot shows the moment of its creation, not of its first page.
     for (n, old) in (100..).zip(&before) {
         advance(&open.store, old, State::Pulling).await;
         insert(&open.store, job(n, json!({}))).await;

@@ -1,4 +1,5 @@
-//! Schedules: a turn is written whole or not at all, and only over what it was decided on; a tick has one row.
+//! Contract of schedules: a schedule update is written whole or not at all, and only if its base is
+//! unchanged. A tick has one row.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -20,7 +21,7 @@ fn schedule(more: serde_json::Value) -> Schedule {
     serde_json::from_value(fields).expect("a schedule")
 }
 
-/// Seconds after 1970.
+/// Returns the time `n` seconds after 1970.
 fn second(n: i64) -> Timestamp {
     at(n * 1_000)
 }
@@ -35,7 +36,7 @@ fn first_turn(name: &str, more: serde_json::Value, now: Timestamp) -> Turn {
     Turn::first(&record, now, &mut new_id)
 }
 
-/// A schedule that was put at second 0 and is due every ten.
+/// Puts a schedule at second 0 that is due every ten seconds.
 async fn put(store: &Arc<dyn Store>, name: &str, more: serde_json::Value) -> ScheduleRecord {
     store.turn(first_turn(name, more, second(0)), second(0)).await.expect("it is written");
     record(store, name).await
@@ -61,7 +62,7 @@ async fn ledger(store: &Arc<dyn Store>, name: &str) -> Vec<LedgerRow> {
     store.ledger(&named(name), None, 1_000).await.expect("it can be read")
 }
 
-pub(crate) async fn a_turn_is_there_whole_also_after_a_restart(place: &Place) {
+pub(crate) async fn schedule_update_is_written_whole(place: &Place) {
     let open = place.open();
     let put = put(&open.store, "a", json!({"max_runs": 7})).await;
     assert_eq!((put.generation, put.look_at), (Generation(1), Some(second(10))));
@@ -73,7 +74,7 @@ pub(crate) async fn a_turn_is_there_whole_also_after_a_restart(place: &Place) {
     let jobs = waiting(&open.store, "a").await;
     assert_eq!(jobs.iter().map(|job| job.due_at).collect::<Vec<_>>(), [second(10), second(20)]);
     assert_eq!(jobs[1], next.jobs[0]);
-    assert_eq!(journal(&open.store).await.len(), 2, "each job is told of");
+    assert_eq!(journal(&open.store).await.len(), 2, "each job has a journal row");
     assert_eq!(ledger(&open.store, "a").await, [], "nothing is decided yet");
     let said = open
         .store
@@ -85,7 +86,7 @@ pub(crate) async fn a_turn_is_there_whole_also_after_a_restart(place: &Place) {
     open.close().await;
 }
 
-pub(crate) async fn a_turn_that_was_decided_on_something_else_changes_nothing(place: &Place) {
+pub(crate) async fn outdated_schedule_update_changes_nothing(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({})).await;
     let again = open.store.turn(first_turn("a", json!({}), second(1)), second(1)).await;
@@ -98,7 +99,7 @@ pub(crate) async fn a_turn_that_was_decided_on_something_else_changes_nothing(pl
     assert!(is_outdated(open.store.turn(other, second(10)).await));
     assert_eq!((record(&open.store, "a").await, journal(&open.store).await.len()), (before, lines));
 
-    // A job that it would take off was taken off by somebody else.
+    // Another caller canceled a job that the update would cancel.
     let waits = waiting(&open.store, "a").await;
     let deletion =
         record(&open.store, "a").await.change(&Change::Delete, &waits, second(11), &mut new_id);
@@ -110,7 +111,7 @@ pub(crate) async fn a_turn_that_was_decided_on_something_else_changes_nothing(pl
     open.close().await;
 }
 
-pub(crate) async fn of_many_turns_at_once_exactly_one_is_written(place: &Place) {
+pub(crate) async fn one_of_many_schedule_updates_is_written(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({})).await;
     let turns = join_all((0..50).map(|_| turn(&open.store, "a", second(10)))).await;
@@ -120,7 +121,7 @@ pub(crate) async fn of_many_turns_at_once_exactly_one_is_written(place: &Place) 
     open.close().await;
 }
 
-pub(crate) async fn what_a_job_says_of_its_tick_is_written_with_it(place: &Place) {
+pub(crate) async fn job_and_its_tick_are_written_together(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({"max_runs": 2, "overlap": "allow"})).await;
     for n in 1..=3 {
@@ -143,12 +144,12 @@ pub(crate) async fn what_a_job_says_of_its_tick_is_written_with_it(place: &Place
     assert_eq!(
         (record.runs, record.look_at),
         (2, Some(at(0))),
-        "the job to come is one too many, and that is to be seen"
+        "the next job exceeds max_runs, so the schedule is due for a check"
     );
     open.close().await;
 }
 
-pub(crate) async fn schedules_are_looked_at_in_the_order_of_their_ticks(place: &Place) {
+pub(crate) async fn schedules_are_checked_in_order_of_ticks(place: &Place) {
     let open = place.open();
     for (name, every) in [("slow", "1h"), ("b", "20s"), ("a", "20s"), ("quick", "1s")] {
         put(&open.store, name, json!({"every": every})).await;
@@ -169,9 +170,7 @@ pub(crate) async fn schedules_are_looked_at_in_the_order_of_their_ticks(place: &
     open.close().await;
 }
 
-pub(crate) async fn a_schedule_that_is_deleted_leaves_its_ledger_and_its_generations(
-    place: &Place,
-) {
+pub(crate) async fn deleted_schedule_keeps_its_generation(place: &Place) {
     let open = place.open();
     let put_at_first = put(&open.store, "a", json!({})).await;
     let waits = waiting(&open.store, "a").await;
@@ -186,7 +185,7 @@ pub(crate) async fn a_schedule_that_is_deleted_leaves_its_ledger_and_its_generat
     open.close().await;
 }
 
-pub(crate) async fn a_ledger_is_read_a_page_at_a_time(place: &Place) {
+pub(crate) async fn ledger_is_read_in_pages(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({"catch_up": "all", "overlap": "allow"})).await;
     let next = turn(&open.store, "a", second(1_000)).await;

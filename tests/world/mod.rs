@@ -1,4 +1,4 @@
-//! The scheduler in virtual time, on a store that outlives it, and a wall clock that can be set.
+//! The scheduler in virtual time, on a store that outlives it, with a wall clock that can be set.
 
 #![allow(dead_code, reason = "each binary of tests uses its part")]
 
@@ -23,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 /// Virtual time as a wall clock that can be set.
 pub(crate) struct VirtualClock {
     begun: Instant,
-    /// What it showed then, in milliseconds since 1970; changed when it is set.
+    /// The time shown at `begun`, in milliseconds since 1970, plus all jumps.
     shown: AtomicI64,
 }
 
 impl VirtualClock {
-    /// Sets it forward, or back.
+    /// Sets the clock forward, or back if `millis` is negative.
     pub(crate) fn leap(&self, millis: i64) {
         self.shown.fetch_add(millis, Ordering::Relaxed);
     }
@@ -41,27 +41,28 @@ impl Clock for VirtualClock {
     }
 }
 
-/// What outlives the service.
+/// Everything that outlives a process of the service.
 pub(crate) struct World {
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) engine: SimulatedEngine,
     dir: tempfile::TempDir,
-    /// What the config file says.
+    /// The content of the config file.
     pub(crate) catalog: Catalog,
     pub(crate) settings: scheduler::Settings,
-    /// How many there were.
+    /// The number of processes so far.
     pub(crate) lives: u64,
-    /// Cancelled when the scheduler has stopped as it was told to.
+    /// Cancelled when the scheduler has stopped on request.
     pub(crate) stopped: CancellationToken,
 }
 
 impl World {
-    /// A world whose clock shows `begin`, in seconds since 1970, and whose engine takes no time.
+    /// Creates a world with the clock at `begin`, in seconds since 1970, and an instant engine.
     pub(crate) fn new(begin: i64) -> Self {
         Self::with_costs(begin, Costs::default())
     }
 
-    /// A world whose engine takes as long as real ones do: what is asked of it is not known in the same instant.
+    /// Creates a world with an engine as slow as real ones: its answers do not come in the same
+    /// instant.
     pub(crate) fn with_slow_engine(begin: i64) -> Self {
         let ms = Duration::from_millis;
         Self::with_costs(
@@ -86,12 +87,13 @@ impl World {
         }
     }
 
-    /// One life of the service, until `story` has ended; then it is killed.
+    /// Runs one process of the service until `story` ends, then kills it.
     pub(crate) async fn live<T>(&mut self, story: impl AsyncFnOnce(Handle) -> T) -> T {
         self.live_until(CancellationToken::new(), story).await
     }
 
-    /// The same; a story that cancels `stop` goes on while the service stops.
+    /// Runs one process until `story` ends. A `story` that cancels `stop` goes on while the service
+    /// stops.
     pub(crate) async fn live_until<T>(
         &mut self,
         stop: CancellationToken,
@@ -114,7 +116,7 @@ impl World {
             settings: self.settings.clone(),
         });
         let running = async move {
-            // Kept here, so that the lock goes with this life.
+            // The store is held here, so its lock is released together with this process.
             let _store = store;
             tokio::select! {
                 () = scheduler.run(stop.clone()) => stopped.cancel(),
@@ -124,21 +126,21 @@ impl World {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            // In order, so that a seed is one story.
+            // Fixed order, so that a seed reproduces the run.
             biased;
             () = running => panic!("it ended by itself"),
             told = story(handle) => told,
         }
     }
 
-    /// A copy of what is on disk, as `tidetable backup` makes it.
+    /// Copies the data on disk, as `tidetable backup` does.
     pub(crate) fn back_up(&self) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         back_up(self.dir.path(), &dir.path().join("copy"), self.clock.now()).unwrap();
         dir
     }
 
-    /// From now on that copy is served.
+    /// Serves that copy from now on.
     pub(crate) fn restore(&mut self, backup: &tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         for file in std::fs::read_dir(backup.path().join("copy")).unwrap().map(Result::unwrap) {
@@ -149,7 +151,7 @@ impl World {
         self.dir = dir;
     }
 
-    /// The output of an attempt that is kept, if it is.
+    /// Returns the stored output of an attempt; `None` if none is stored.
     pub(crate) async fn kept(&self, job: JobId, attempt: u32) -> Option<String> {
         let logs = LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap();
         let blocks: Vec<_> = logs.read(job, Attempt(attempt)).await.unwrap()?.collect().await;
@@ -158,12 +160,15 @@ impl World {
         Some(lines.map(|line| String::from_utf8_lossy(line.text).into_owned() + "\n").collect())
     }
 
-    /// How many containers were started.
+    /// Returns the number of started containers.
     pub(crate) fn runs(&self) -> usize {
         self.engine.runs().len()
     }
 
-    /// The state on disk can be relied on.
+    /// Checks that the state on disk is intact.
+    ///
+    /// # Panics
+    /// Panics with the report of `check` if the data is damaged.
     pub(crate) fn is_whole(&self) {
         let report = check(self.dir.path()).unwrap();
         assert!(report.whole, "{report}");

@@ -1,4 +1,4 @@
-//! The shapes of a forecast.
+//! The JSON types of a forecast.
 
 use std::time::Duration;
 
@@ -11,69 +11,69 @@ use crate::domain::schedule::Overlap;
 /// The answer to `GET /forecast`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ForecastView {
-    /// From when on, RFC 3339, as all times here.
+    /// The start of the forecast, RFC 3339 like all times here.
     pub from: String,
-    /// Up to when: where there are too many, the time of the last entry.
+    /// The end of the forecast. With too many entries, the time of the last one.
     pub until: String,
-    /// Whether there are more entries in the hours asked for.
+    /// True if the requested hours have more entries.
     pub truncated: bool,
-    /// What will run, by due time.
+    /// The coming runs, by due time.
     pub entries: Vec<ForecastEntryView>,
-    /// When more would run at once than may.
+    /// The stretches in which more jobs would run at once than a limit allows.
     pub pile_ups: Vec<PileUpView>,
-    /// Schedules whose runs take longer than the time between them.
+    /// The schedules with runs that take longer than the time between them.
     pub overlaps: Vec<OverlapView>,
 }
 
-/// A run that is to come.
+/// A run in the future.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ForecastEntryView {
-    /// When it is due.
+    /// The due time, RFC 3339.
     pub due_at: String,
-    /// What is run.
+    /// The name of a definition or an image.
     pub job_name: String,
-    /// The schedule that it is of.
+    /// The schedule of the run. Null without one.
     pub schedule: Option<String>,
-    /// Its job, if it has one already.
+    /// The id of the run's job. Null if no job exists yet.
     pub job: Option<String>,
-    /// How long it takes, by the runs of its name that succeeded last.
+    /// The expected duration in seconds, from the last successful runs of the same name. Null if
+    /// unknown.
     pub expected_seconds: Option<f64>,
-    /// Whether the run before it of its schedule is not over by then.
+    /// True if the previous run of the schedule is not over by the due time.
     pub overlaps: bool,
 }
 
-/// A stretch in which more would run at once than may.
+/// A stretch in which more jobs would run at once than a limit allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PileUpView {
-    /// Which limit: `max_running`, `queues.NAME`, `max_parallel of NAME`.
+    /// The limit: `max_running`, `queues.NAME` or `max_parallel of NAME`.
     pub limit: String,
-    /// How many may run.
+    /// The number of jobs that the limit allows.
     pub most: usize,
-    /// How many would.
+    /// The largest number of jobs that would run at once.
     pub peak: usize,
-    /// From when on.
+    /// The start of the stretch.
     pub from: String,
-    /// Up to when.
+    /// The end of the stretch.
     pub until: String,
 }
 
-/// A schedule that gets in its own way.
+/// A schedule with overlapping runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OverlapView {
-    /// Its name.
     pub schedule: String,
-    /// What becomes of a run that comes while the one before is not over.
+    /// The policy for a run that comes before the previous one is over.
     pub overlap: Overlap,
-    /// When the first does.
+    /// The due time of the first such run.
     pub first: String,
-    /// How many do.
+    /// The number of such runs.
     pub runs: u64,
-    /// How long a run takes.
+    /// The expected duration of a run in seconds. Null if unknown.
     pub expected_seconds: Option<f64>,
 }
 
 impl ForecastView {
-    /// This forecast.
+    /// Builds the view of a forecast.
     pub fn of(forecast: &Forecast) -> Self {
         let seconds = |expected: Option<Duration>| {
             expected.map(|expected| expected.as_millis() as f64 / 1_000.0)

@@ -1,4 +1,5 @@
-//! A job as it is written into a listing: what [`JobView`] shows, borrowed from the job and not copied, since a listing has a million.
+//! A job in a listing. The fields of [`JobView`] are borrowed from the job instead of copied,
+//! because a listing may have a million jobs.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,8 @@ use crate::domain::stamp::Stamp;
 
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
-/// The fields of [`JobView`], in its order. How far a pull has come and how the output stands is not
-/// shown in a listing.
+/// The fields of [`JobView`], in the same order. A listing shows neither the progress of a pull nor
+/// the state of the output.
 #[derive(Serialize)]
 pub(in crate::api) struct JobLine<'a> {
     id: &'a str,
@@ -44,7 +45,7 @@ pub(in crate::api) struct JobLine<'a> {
 }
 
 impl<'a> JobLine<'a> {
-    /// This job, whose id is this text, with times in this zone where they are the seed's.
+    /// Builds the line of the job with this id. The classic times are in this zone.
     pub(in crate::api) fn of(
         job: &'a Job,
         id: &'a str,
@@ -135,7 +136,7 @@ mod tests {
     use crate::domain::id::{Attempt, JobId, Version};
     use crate::domain::job::Status;
 
-    /// What a job in this state looks like in a listing, and on its own.
+    /// Returns the JSON of a job in this state, in a listing and on its own.
     fn both(status: Status, detail: Option<&str>, spec: &str) -> [String; 2] {
         let at = Timestamp::from_timestamp_millis(1_624_195_528_250).expect("an instant");
         let job = Job {
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_written_into_a_listing_byte_for_byte_as_it_is_shown_on_its_own() {
+    fn listing_and_single_job_have_equal_json() {
         let run =
             r#"{"container":"c","started_at":"2021-06-20T13:25:29Z","image_digest":"sha256:ab"}"#;
         let end = format!(

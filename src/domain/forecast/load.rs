@@ -1,5 +1,7 @@
-//! What is at work at once: everything begins when it is due and takes as long as expected, but for a schedule's run that
-//! would come while the one before is not over. What becomes of that one its `overlap` says.
+//! The load over time: each run begins when it is due and takes as long as expected.
+//!
+//! A run may be due while the previous run of its schedule is not over. The schedule's `overlap`
+//! then decides about it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -10,10 +12,10 @@ use super::super::queue::{QueueName, Queues};
 use super::super::schedule::{Overlap, ScheduleName};
 use super::Entry;
 
-/// What a run is taken to take that nothing is known of.
+/// The assumed duration of a run if no earlier run is known.
 const UNKNOWN: Duration = Duration::from_secs(1);
 
-/// How many may run at once of what it covers.
+/// A limit of runs at once, for all runs, a queue or a name.
 pub(super) struct Limit {
     covers: Covers,
     most: usize,
@@ -25,7 +27,8 @@ enum Covers {
     Name(JobName),
 }
 
-/// All that the runs are under: the server's, those of their queues, and of their names (the smallest that one says).
+/// Returns all limits that apply: the server's, one for each queue, and one for each name. Runs of
+/// one name may differ in their `max_parallel`; the smallest counts.
 pub(super) fn limits(runs: &[Entry], max_running: usize, queues: &Queues) -> Vec<Limit> {
     let mut of_names: BTreeMap<&JobName, u32> = BTreeMap::new();
     for (name, most) in runs.iter().filter_map(|run| Some((&run.job_name, run.max_parallel?))) {
@@ -51,7 +54,7 @@ impl Limit {
         }
     }
 
-    /// What it is called.
+    /// Returns the name that a [`PileUp`] shows.
     fn name(&self) -> String {
         match &self.covers {
             Covers::All => "max_running".to_owned(),
@@ -61,48 +64,45 @@ impl Limit {
     }
 }
 
-/// A stretch in which more would run at once than may: so some of them will wait.
+/// A period in which more jobs would run at once than a limit allows, so some of them will wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PileUp {
-    /// What the limit is called.
+    /// The name of the limit.
     pub limit: String,
-    /// How many may run.
+    /// The most runs that the limit allows at once.
     pub most: usize,
-    /// How many would.
+    /// The most runs that would be active at once.
     pub peak: usize,
-    /// From when on.
     pub from: Timestamp,
-    /// Up to when.
     pub until: Timestamp,
 }
 
 /// A schedule whose runs are expected to take longer than the time between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crossing {
-    /// Which.
     pub schedule: ScheduleName,
-    /// What becomes of a run that comes too early.
+    /// The policy for a run that comes too early.
     pub overlap: Overlap,
-    /// When the first does.
+    /// The due time of the first run that comes too early.
     pub first: Timestamp,
-    /// How many do.
+    /// The number of runs that come too early.
     pub runs: u64,
-    /// How long a run is expected to take.
+    /// The expected duration of a run; `None` if no earlier run is known.
     pub expected: Option<Duration>,
 }
 
-/// What is at work when.
+/// The active runs over time.
 pub(super) struct Load<'a> {
     now: Timestamp,
     until: Timestamp,
     overlaps: &'a HashMap<ScheduleName, Overlap>,
     spans: Vec<Span>,
-    /// The last span of each schedule.
+    /// The index in `spans` of each schedule's last run.
     last: HashMap<ScheduleName, usize>,
     crossings: BTreeMap<ScheduleName, Crossing>,
 }
 
-/// How long one run is at work.
+/// The time in which a run is active.
 struct Span {
     run: usize,
     from: Timestamp,
@@ -119,14 +119,14 @@ impl<'a> Load<'a> {
         Self { now, until, overlaps, spans, last, crossings }
     }
 
-    /// The run of this number, which is at work since it was due.
+    /// Adds the run with the index `run`, which has been active since its due time.
     pub(super) fn goes_on(&mut self, run: usize, entry: &Entry) {
         let until = after(entry.due_at, entry.expected).max(after(self.now, None));
         self.push(entry, Span { run, from: self.now, until });
     }
 
-    /// The run of this number begins when it is due; whether the one before it of its schedule is not over then. They have
-    /// to come by their due times.
+    /// Lets the run with the index `run` begin when it is due. Returns whether the previous run of
+    /// its schedule is not over then. Runs have to be added in the order of their due times.
     pub(super) fn begin(&mut self, run: usize, entry: &Entry) -> bool {
         let from = entry.due_at.max(self.now);
         let before = entry.schedule.as_ref().and_then(|schedule| self.last.get(schedule).copied());
@@ -139,7 +139,7 @@ impl<'a> Load<'a> {
         };
         let (one_waits, is_over) = (before.from > from, before.until);
         match entry.schedule.as_ref().and_then(|schedule| self.overlaps.get(schedule)) {
-            // A job of a schedule that is gone runs.
+            // A job of a deleted schedule runs.
             None | Some(Overlap::Allow) => self.push(entry, span),
             Some(Overlap::Skip) => {}
             Some(Overlap::QueueOne) if one_waits => {}
@@ -158,13 +158,13 @@ impl<'a> Load<'a> {
         true
     }
 
-    /// The stretches in which this limit is exceeded.
+    /// Returns the periods in which this limit is exceeded.
     pub(super) fn pile_ups(&self, limit: &Limit, runs: &[Entry]) -> Vec<PileUp> {
         let covered = self
             .spans
             .iter()
             .filter(|span| runs.get(span.run).is_some_and(|run| limit.covers(run)));
-        // Of what ends and begins at one instant, the end comes first.
+        // An end sorts before a beginning at the same instant.
         let mut changes: Vec<(Timestamp, isize)> = covered
             .flat_map(|span| [(span.from, 1), (span.until, -1)])
             .filter(|(at, _)| *at <= self.until)
@@ -187,12 +187,13 @@ impl<'a> Load<'a> {
             }
         }
         found.extend(open);
-        // One ends where the next begins when as many came as went.
+        // A pile-up that opens only at the end of the forecast has no length. Adjacent pile-ups
+        // stay apart: as many runs begin as end there.
         found.retain(|pile| pile.from < pile.until);
         found
     }
 
-    /// The schedules that get in their own way, by name.
+    /// Returns the schedules with overlapping runs, by name.
     pub(super) fn crossings(self) -> Vec<Crossing> {
         self.crossings.into_values().collect()
     }

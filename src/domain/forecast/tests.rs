@@ -1,4 +1,4 @@
-//! Forecasts of small worlds. Time is in minutes after a full hour.
+//! Forecasts of a few jobs and schedules. Times are minutes after a full hour.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
@@ -44,7 +44,7 @@ fn at_work(n: u8, name: &str, since: i64, schedule: Option<&str>) -> Job {
     Job { state: State::Running(run), origin: schedule.map(origin), ..job(n, name, since) }
 }
 
-/// A schedule of `work` every so many minutes from now on, with these fields.
+/// Returns a schedule of `work` every `period` minutes from now on, with these fields besides.
 fn every(name: &str, period: u32, more: Value) -> ScheduleRecord {
     let mut fields = json!({"job_name": "work", "every": format!("{period}m"), "time_zone": "UTC"});
     fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -56,13 +56,13 @@ fn draft(hours: i64) -> Draft {
     Draft::new(at(0), at(hours * 60), MAX_ENTRIES)
 }
 
-/// The forecast when runs of `work` take so many minutes, and so many may run.
+/// Completes the forecast: runs of `work` take `takes` minutes, and `most` may run at once.
 fn finish(draft: Draft, takes: Option<u64>, most: usize) -> Forecast {
     let known = Known { expected: takes.map(minutes), ..Known::default() };
     draft.finish(&HashMap::from([("work".parse().unwrap(), known)]), most, &Queues::new())
 }
 
-/// When, in minutes.
+/// Returns the due times in minutes.
 fn dues(forecast: &Forecast) -> Vec<i64> {
     forecast.entries.iter().map(|entry| (entry.due_at - at(0)).num_minutes()).collect()
 }
@@ -77,7 +77,7 @@ fn stretches(forecast: &Forecast) -> Vec<(i64, i64, usize)> {
 }
 
 #[test]
-fn jobs_that_wait_and_ticks_that_have_no_job_yet_come_by_their_due_times() {
+fn waiting_jobs_and_ticks_come_by_due_time() {
     let mut draft = draft(2);
     draft.schedule(&ScheduleRecord {
         ahead: Some(Ahead { nominal: at(30), job: JobId::from_bytes([9; 16]) }),
@@ -107,7 +107,7 @@ fn jobs_that_wait_and_ticks_that_have_no_job_yet_come_by_their_due_times() {
 }
 
 #[test]
-fn a_schedule_has_no_ticks_where_it_is_paused_over_or_used_up() {
+fn paused_ended_and_exhausted_schedules_have_no_ticks() {
     let ticks = |record: &ScheduleRecord| {
         let mut draft = draft(3);
         draft.schedule(record);
@@ -129,7 +129,7 @@ fn a_schedule_has_no_ticks_where_it_is_paused_over_or_used_up() {
 }
 
 #[test]
-fn jitter_puts_a_forecasts_tick_where_its_job_will_be() {
+fn forecast_ticks_include_their_jitter() {
     let record = every("a", 60, json!({"jitter": "30m"}));
     let mut draft = draft(3);
     draft.schedule(&record);
@@ -146,7 +146,7 @@ fn jitter_puts_a_forecasts_tick_where_its_job_will_be() {
 }
 
 #[test]
-fn of_too_many_the_earliest_are_kept_and_that_is_said() {
+fn a_truncated_forecast_keeps_the_earliest_entries() {
     let mut draft = Draft::new(at(0), at(24 * 60), 10);
     draft.schedule(&every("a", 10, json!({})));
     draft.schedule(&every("b", 1, json!({})));
@@ -161,7 +161,7 @@ fn of_too_many_the_earliest_are_kept_and_that_is_said() {
 }
 
 #[test]
-fn it_piles_up_where_more_would_run_at_once_than_may() {
+fn runs_beyond_a_limit_are_a_pile_up() {
     let mut draft = draft(4);
     for (n, due) in [(1, 10), (2, 20), (3, 30), (4, 40), (5, 100), (6, 120), (7, 200)] {
         draft.waits(&job(n, "work", due));
@@ -171,7 +171,7 @@ fn it_piles_up_where_more_would_run_at_once_than_may() {
 }
 
 #[test]
-fn one_that_ends_when_the_next_begins_does_not_run_beside_it() {
+fn back_to_back_runs_do_not_overlap() {
     let mut draft = draft(4);
     for (n, due) in [(1, 0), (2, 30), (3, 60)] {
         draft.waits(&job(n, "work", due));
@@ -181,7 +181,7 @@ fn one_that_ends_when_the_next_begins_does_not_run_beside_it() {
 }
 
 #[test]
-fn what_is_at_work_now_takes_its_place_until_it_is_over_and_is_no_entry() {
+fn running_jobs_add_load_but_no_entry() {
     let mut draft = draft(4);
     draft.is_at_work(&at_work(1, "work", -10, None));
     draft.is_at_work(&at_work(2, "work", -600, None));
@@ -194,7 +194,7 @@ fn what_is_at_work_now_takes_its_place_until_it_is_over_and_is_no_entry() {
 }
 
 #[test]
-fn a_herd_of_which_nothing_is_known_piles_up_all_the_same() {
+fn jobs_of_unknown_duration_pile_up_too() {
     let mut draft = draft(4);
     (0..5).for_each(|n| draft.waits(&job(n, "work", 10)));
     let forecast = finish(draft, None, 4);
@@ -203,7 +203,7 @@ fn a_herd_of_which_nothing_is_known_piles_up_all_the_same() {
 }
 
 #[test]
-fn a_queue_and_a_name_have_limits_of_their_own_also_by_their_definition() {
+fn queue_and_name_limits_apply_from_definitions_too() {
     let mut draft = draft(4);
     let with = |n, name, spec: Value| Job {
         spec: serde_json::from_value(spec).unwrap(),
@@ -232,7 +232,8 @@ fn a_queue_and_a_name_have_limits_of_their_own_also_by_their_definition() {
     );
 }
 
-/// Every 30 minutes for two hours, and each run takes 40.
+/// Forecasts a schedule every 30 minutes for two hours; each run takes 40 minutes. Returns which
+/// entries overlap, the number of overlapping runs, and the pile-ups.
 fn in_its_own_way(overlap: &str) -> (Vec<bool>, usize, Vec<(i64, i64, usize)>) {
     let mut draft = draft(2);
     draft.schedule(&every("tight", 30, json!({"overlap": overlap})));
@@ -244,10 +245,10 @@ fn in_its_own_way(overlap: &str) -> (Vec<bool>, usize, Vec<(i64, i64, usize)>) {
 }
 
 #[test]
-fn a_schedule_that_gets_in_its_own_way_says_so_and_counts_as_its_overlap_has_it() {
-    // 30–70, and the one at 60 is skipped; 90–130, and so is the one at 120.
+fn overlapping_runs_are_counted_by_the_overlap_policy() {
+    // 30–70, 60 is skipped; 90–130, 120 is skipped.
     assert_eq!(in_its_own_way("skip"), (vec![false, true, false, true], 2, vec![]));
-    // 30–70, 70–110, 110–150; the one at 120 waits for 150.
+    // 30–70, 70–110, 110–150; the run at 120 waits until 150.
     assert_eq!(in_its_own_way("queue_one"), (vec![false, true, true, true], 3, vec![]));
     assert_eq!(in_its_own_way("replace"), (vec![false, true, true, true], 3, vec![]));
     assert_eq!(
@@ -257,7 +258,7 @@ fn a_schedule_that_gets_in_its_own_way_says_so_and_counts_as_its_overlap_has_it(
 }
 
 #[test]
-fn a_run_that_goes_on_now_is_in_the_way_of_its_schedules_next() {
+fn a_current_run_overlaps_the_schedules_next_run() {
     let mut draft = draft(2);
     draft.schedule(&every("tight", 30, json!({})));
     draft.is_at_work(&at_work(1, "work", 0, Some("tight")));
@@ -267,7 +268,7 @@ fn a_run_that_goes_on_now_is_in_the_way_of_its_schedules_next() {
 }
 
 #[test]
-fn what_is_typical_is_in_the_middle() {
+fn the_typical_duration_is_the_median() {
     let typical = |runs: &[u64]| typical(runs.iter().copied().map(minutes).collect());
     assert_eq!(typical(&[]), None);
     assert_eq!(typical(&[5]), Some(minutes(5)));

@@ -1,4 +1,5 @@
-//! A schedule is taken on by any looks at it, at any times, with any changes between: every tick is accounted for once.
+//! Checks of a schedule at random times, with random changes in between: every tick is accounted
+//! for exactly once.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ fn schedule(more: serde_json::Value) -> Schedule {
     serde_json::from_value(fields).expect("a schedule")
 }
 
-/// What a store would hold.
+/// The contents of a simulated store.
 struct Held {
     record: Option<ScheduleRecord>,
     jobs: BTreeMap<JobId, Job>,
@@ -39,7 +40,7 @@ impl Held {
     }
 
     fn dice(&mut self) -> impl FnMut() -> JobId {
-        // So many to each turn.
+        // Each update gets a range of ids of its own.
         self.ids += 1_000_000;
         let mut next = self.ids;
         move || {
@@ -56,7 +57,7 @@ impl Held {
         self.jobs.values().filter(|job| job.state == State::Scheduled).cloned().collect()
     }
 
-    /// As the store does it.
+    /// Writes an update as the store does.
     fn write(&mut self, turn: Turn) {
         assert_eq!(turn.from, self.record.as_ref().map(|record| record.version));
         for dropped in &turn.dropped {
@@ -92,14 +93,14 @@ impl Held {
         self.write(turn);
     }
 
-    /// Jobs that are due are started.
+    /// Starts the jobs that are due.
     fn start(&mut self, now: Timestamp) {
         for job in self.waiting().into_iter().filter(|job| job.due_at <= now) {
             self.jobs.insert(job.id, job.on(Event::Claim(None), now).expect("it can be"));
         }
     }
 
-    /// The rows of ticks that are past, one a tick: the second, and whether there is a job of its own.
+    /// Returns the ticks up to `now`: the second, and whether the tick has a job of its own.
     fn ticks(&self, now: Timestamp) -> Vec<(i64, bool)> {
         let pause = self.record.as_ref().and_then(|record| record.skipped_in_pause(now));
         let rows = self.rows.values().cloned().chain(pause).filter(|row| row.first <= now);
@@ -118,9 +119,9 @@ impl Held {
 #[derive(Clone, Debug)]
 enum Step {
     Look(i64),
-    /// The scheduler was away; this long.
+    /// The scheduler is away for so many seconds.
     Sleep(i64),
-    /// The clock is set back.
+    /// The clock is set back by so many seconds.
     Back(i64),
     Pause(bool),
     Change(u32),
@@ -139,7 +140,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn whatever_happens_every_tick_has_one_row_and_no_job_two(
+    fn every_tick_always_has_exactly_one_row(
         steps in steps(), which in 0..3_usize, window in 1..100_u32, jitter in 0..1_200_u32
     ) {
         let catch_up = [CatchUp::Last, CatchUp::None, CatchUp::All][which];
@@ -159,8 +160,9 @@ proptest! {
                     let schedule = held.record().schedule.with_paused(paused);
                     held.change(&Change::Put(Box::new(schedule)), at(now));
                 }
-                // The beat stays where it was only when nothing but the pause changes: so this is done on the beat, and not
-                // before what was settled by a clock that was ahead.
+                // A schedule keeps its rhythm only if nothing but the pause changes. Changes are
+                // therefore made exactly at a tick, and not before ticks that a fast clock has
+                // decided.
                 Step::Change(priority) => {
                     now = now.max(latest);
                     now += PERIOD - now % PERIOD;
@@ -181,7 +183,7 @@ proptest! {
 }
 
 #[test]
-fn in_a_restored_backup_no_tick_that_passed_is_run() {
+fn a_restored_backup_runs_no_past_tick() {
     let mut held = Held::new(schedule(json!({"catch_up": "all"})));
     held.look(at(3_000), true);
     assert_eq!(
@@ -195,7 +197,7 @@ fn in_a_restored_backup_no_tick_that_passed_is_run() {
 }
 
 #[test]
-fn a_long_sleep_is_a_few_rows_and_one_run() {
+fn a_long_sleep_leads_to_one_run() {
     let mut held = Held::new(schedule(json!({})));
     let year = at(365 * 86_400);
     held.look(year, false);
@@ -207,7 +209,7 @@ fn a_long_sleep_is_a_few_rows_and_one_run() {
 }
 
 #[test]
-fn a_change_does_not_fire_in_the_past_and_takes_the_job_to_come_along() {
+fn a_change_replaces_only_the_next_job() {
     let mut held = Held::new(schedule(json!({})));
     held.look(at(600), false);
     held.change(&Change::Put(Box::new(schedule(json!({"every": "7m"})))), at(700));
@@ -219,7 +221,7 @@ fn a_change_does_not_fire_in_the_past_and_takes_the_job_to_come_along() {
 }
 
 #[test]
-fn a_tick_taken_off_before_a_pause_has_one_row() {
+fn a_cancelled_tick_has_one_row_after_pausing() {
     let mut held = Held::new(schedule(json!({})));
     let ahead = held.waiting().remove(0);
     held.jobs.insert(ahead.id, ahead.on(Event::Cancel, at(300)).expect("it waits"));
@@ -230,7 +232,7 @@ fn a_tick_taken_off_before_a_pause_has_one_row() {
 }
 
 #[test]
-fn a_last_run_begun_a_moment_early_is_settled() {
+fn a_last_run_begun_early_is_decided() {
     let mut held = Held::new(schedule(json!({"max_runs": 1})));
     held.start(at(600));
     let mut record = held.record();

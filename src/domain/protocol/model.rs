@@ -1,21 +1,27 @@
-//! The promise, checked in every order in which things can happen.
+//! A model check of the start protocol, in every order in which events can happen.
 //!
-//! [`step`](super::step) and `Job::on` are the real ones. Around them is a world as small as can be: an [`engine`], a
-//! [`driver`] that does what `scheduler/driver` does, a disk with one job, people and time. Every state that this world
-//! can get into is visited, breadth first, and nothing is left to chance: between any two moves of the driver a process
-//! may end, a request whose caller got no answer may take effect, somebody may stop the job or remove its container,
-//! the engine may restart, the disk may refuse, and our own process may die and lose all that it holds.
+//! [`step`](super::step) and `Job::on` are the real ones. Around them is a minimal world: an
+//! [`engine`], a [`driver`] that does what `scheduler/driver` does, a disk with one job, people and
+//! time. The search visits every state of this world, breadth first, and uses no randomness.
+//! Between any two moves of the driver, any of these may happen:
 //!
-//! What keeps it finite: each kind of fault happens a few times at most ([`Faults`]), all instants are the same one, and
-//! instead of its version a driver has the mark that nobody else has written the job ([`driver::Driver::fresh`]).
-//! What is not in it: other jobs and the order in which they are claimed, an engine of another id at the same address,
-//! and anybody who starts our containers by hand.
+//! - A process ends, or a request whose caller got no answer takes effect.
+//! - Somebody stops the job or removes its container.
+//! - The engine restarts, the disk refuses a write, or our process dies and loses its memory.
 //!
-//! It is harsher than the world in one thing: a start whose caller is gone may take effect at any time, however late.
-//! Only where [`Plan::settle_holds`] is the fence's wait believed in. It is kinder in another: its engine is what the seam
-//! promises, unless [`Plan::as_docker`].
+//! Three things keep the model finite. Each kind of fault happens a few times at most ([`Faults`]).
+//! All instants are the same. A driver has no version, only a mark that nobody else has written the
+//! job ([`driver::Driver::fresh`]).
 //!
-//! That a search which finds nothing has looked is shown by switching off the protocol's rules, one by one.
+//! The model leaves out other jobs and their claim order, another engine at the same address, and
+//! people who start our containers by hand.
+//!
+//! The model is harsher than the world in one respect: a start whose caller is gone may take effect
+//! at any time, however late. The fence's wait is trusted only with [`Plan::settle_holds`]. The
+//! model is kinder in another respect: its engine keeps the contract of the `Engine` trait, unless
+//! [`Plan::as_docker`] is set.
+//!
+//! Switching off the protocol's rules one by one shows that the search is able to find violations.
 
 use super::{at, container, created, id};
 use crate::domain::container::{Exit, Phase};
@@ -40,55 +46,56 @@ mod promise;
 #[path = "model/search.rs"]
 mod search;
 
-/// The grace of every stop. Time stands still in the model, so it makes no difference.
+/// The grace of every stop. Time stands still in the model, so the value makes no difference.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
-/// The most attempts that a job in the model has.
+/// The largest number of attempts of a job in the model.
 const ATTEMPTS: usize = 2;
 
-/// What is tried.
+/// The setup of one search.
 #[derive(Clone, Copy)]
 struct Plan {
-    /// The job's spec.
+    /// The job's spec as JSON.
     spec: &'static str,
-    /// Whether the image is there from the start.
+    /// True if the engine has the image at first.
     image: bool,
-    /// What may go wrong, and how often.
+    /// The allowed number of each fault.
     faults: Faults,
-    /// Whether a start has taken effect or never will once its intent has settled.
+    /// True if a start can take no effect any more once its intent has settled.
     settle_holds: bool,
-    /// Whether the engine's edge is as `engine/docker` has it, and not as the seam says: a log is taken to cover the time
-    /// where it has the removal, and a removal counts as done while another one is at it.
+    /// True if the engine behaves as seen through `engine/docker`, not as the trait's contract
+    /// says. The event log then counts as covering the time if it has the removal. A removal that
+    /// meets another one in progress is not done yet.
     as_docker: bool,
-    /// The rule that is switched off.
+    /// The rule that is switched off; `None` if all apply.
     without: Option<Rule>,
-    /// Whether `unknown` is only allowed where nobody ever knew better.
+    /// True if `unknown` is allowed only when none of our processes had found out more.
     strict: bool,
 }
 
-/// How often things may still go wrong on one path.
+/// The number of faults of each kind that may still happen on one path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Faults {
-    /// Our process dies.
+    /// Deaths of our process.
     crashes: u8,
-    /// The engine gives no answer.
+    /// Calls that get no answer from the engine.
     silences: u8,
-    /// The engine restarts, which ends what runs there and empties its log.
+    /// Restarts of the engine; each ends the running processes and empties the event log.
     restarts: u8,
-    /// Only the log is emptied: it holds no more than the last events.
+    /// Losses of the event log alone. A real log keeps only its last events.
     forgets: u8,
-    /// Somebody removes a container of ours, by force.
+    /// Forced removals of our containers by somebody else.
     removals: u8,
-    /// The disk says that a write has failed.
+    /// Writes that the disk reports as failed.
     full_disks: u8,
-    /// Somebody stops or cancels the job.
+    /// Stops or cancellations of the job by somebody.
     requests: u8,
-    /// The job's start deadline passes.
+    /// Passings of the job's start deadline.
     deadlines: u8,
-    /// The time passes that its container may run.
+    /// Passings of the time that the container may run.
     timeouts: u8,
 }
 
-/// A rule of the protocol or of its driver, to be switched off.
+/// A rule of the protocol or of its driver that a search can switch off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// The intent is on disk before `start` is called.
@@ -97,52 +104,52 @@ enum Rule {
     FenceBeforeStartingAgain,
     /// The fence removes the container.
     RemoveInTheFence,
-    /// The fence asks the log after the removal, not before.
+    /// The fence queries the event log after the removal, not before.
     RemoveBeforeAsking,
     /// The fence removes without force.
     NeverForce,
-    /// No answer says nothing.
+    /// A missing answer tells nothing about the container.
     NoAnswerIsNoFailure,
-    /// The hand is marked before `start` is called.
+    /// The driver memory is marked before `start` is called.
     MarkBeforeCalling,
-    /// Whoever wrote the intent knows that `start` was not called yet.
+    /// The process that wrote the intent knows that `start` was not called yet.
     KnowWhatWasNotCalled,
-    /// A container is the one that is meant when it has its id, not when it has its name.
+    /// A container is identified by its id, not by its name.
     CompareIds,
-    /// The fence believes no engine but the one that created the container.
+    /// The fence believes only the engine that created the container.
     AskWhoCreatedIt,
-    /// Output is kept before its container is removed.
+    /// Output is stored before its container is removed.
     KeepOutputFirst,
 }
 
-/// All that there is at one moment.
+/// The whole world at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct World {
-    /// The job as it is stored.
+    /// The job as stored on disk.
     disk: JobNo,
-    /// Who drives it, if anybody does.
+    /// The driver of the job; `None` if nobody drives the job.
     driver: Option<Driver>,
-    /// Whether the output of each attempt is on disk.
+    /// True for each attempt whose output is on disk.
     kept: [bool; ATTEMPTS],
     engine: Engine,
     left: Faults,
     late: bool,
     time_is_up: bool,
-    /// The job has refused what the protocol wanted to record.
+    /// True if the job has refused an event that the protocol wanted to record.
     refused: bool,
 }
 
-/// What happens between two states of the world.
+/// An event between two states of the world.
 #[derive(Clone, Copy, Debug)]
 struct Move {
     who: &'static str,
     does: &'static str,
-    /// Whether it happens sooner or later where it can: steps, answers and ends do; faults, requests and late effects of
-    /// requests without an answer need not.
+    /// True if the move happens sooner or later when possible. Steps, answers and ends do. Faults,
+    /// requests and late effects of unanswered requests need not happen.
     is_due: bool,
 }
 
-/// All moves that are possible in a state.
+/// The moves that are possible in a state.
 struct Moves<'a> {
     plan: &'a Plan,
     book: &'a mut Book,
@@ -178,7 +185,8 @@ impl<'a> Moves<'a> {
         moves.to
     }
 
-    /// The dispatcher, and the sweep that finds what nobody drives. A job's driver keeps both away.
+    /// Adds the moves of the dispatcher, and of the sweep that finds jobs without a driver. Neither
+    /// touches a job that has a driver.
     fn of_the_scheduler(&mut self) {
         let job = self.book.job(self.from.disk);
         match job.map() {
@@ -199,7 +207,7 @@ impl<'a> Moves<'a> {
         self.push("scheduler", "claims it", true, |w| (w.disk, w.driver) = (job, driver));
     }
 
-    /// Processes end, and removals come to an end.
+    /// Adds ends of processes and ends of removals.
     fn of_the_engine(&mut self) {
         for name in 0..ATTEMPTS {
             match self.from.engine.named[name].map(|thing| thing.stage) {
@@ -215,7 +223,7 @@ impl<'a> Moves<'a> {
         }
     }
 
-    /// They take effect at any time, or never.
+    /// Adds the late effects of unanswered requests. A request takes effect at any time, or never.
     fn of_requests_without_an_answer(&mut self) {
         let engine = self.from.engine;
         for name in (0..ATTEMPTS).filter(|name| engine.creates[*name] > 0) {
@@ -323,7 +331,7 @@ impl<'a> Moves<'a> {
         self.to.push((Move { who, does, is_due }, world));
     }
 
-    // What an answer may do to the world, and what becomes of the driver when there is none.
+    // Effects of an answer on the world, and the driver's next position without an answer.
 
     fn drive(&mut self, does: &'static str, driver: Driver, change: impl FnOnce(&mut World)) {
         self.push("driver", does, true, |w| {
@@ -342,7 +350,8 @@ impl<'a> Moves<'a> {
         }
     }
 
-    /// The request is sent, and no answer comes: none is given, or nobody is left to hear it.
+    /// Adds a request that gets no answer: the engine gives none, or our process dies before it
+    /// hears one.
     fn unanswered(&mut self, call: &'static str, driver: Driver, request: impl Fn(&mut World)) {
         self.silence(call, driver, &request);
         if self.from.left.crashes > 0 {
@@ -365,7 +374,8 @@ impl<'a> Moves<'a> {
 }
 
 impl World {
-    /// All that the process held is gone. What its fence had found, and not yet written down, nobody knows any more.
+    /// Drops the memory of our process. A finding of its fence that is not on disk is lost for
+    /// good.
     fn crash(&mut self) {
         self.left.crashes -= 1;
         let fencing = self.driver.take().and_then(|driver| driver.is_fencing());
@@ -373,7 +383,7 @@ impl World {
     }
 }
 
-// The model's small values, as the domain has them.
+// Conversions from the model's small values to the domain's types.
 
 fn container_id(number: Id) -> ContainerId {
     id(&number.to_string())
@@ -394,7 +404,7 @@ fn sight(seen: Seen) -> Sight {
         Stage::Refused => super::refused_with(128),
         Stage::Running => Phase::Running { started_at: at(11) },
         Stage::Exited(how) => {
-            // Events are written down at second 100: what a stop has ended, ended after that.
+            // Events are written at second 100, so a process that a stop ended must end after that.
             let ended_at = if how == Ended::Stopped { at(120) } else { at(20) };
             Phase::Exited {
                 started_at: at(11),

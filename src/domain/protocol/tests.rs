@@ -1,9 +1,11 @@
-//! The recovery table of `semantics.md`, row by row, then what holds in every cell of it.
+//! The recovery table of `semantics.md`, row by row, then properties that hold in every cell of it.
 //!
-//! Each test of the first part bears the words of its row. Rows about orphans and about other instances are the
-//! sweep's, not the protocol's; what the protocol owes them is in
-//! `what_is_not_ours_is_never_pulled_started_stopped_collected_or_removed`.
-//! Whether the rows together keep their promise is shown by [`model`]. Longer than a file should be, for it is one table.
+//! Each test of the first part is named after its row. The sweep handles the rows about orphans and
+//! about other instances. The test `foreign_containers_are_never_touched` covers the protocol's
+//! part in them.
+//!
+//! [`model`] shows that the rows together keep the start guarantee. This file is longer than usual,
+//! because it covers one table.
 
 use super::*;
 use crate::domain::container::{Owner, Recipe};
@@ -44,7 +46,7 @@ fn with(fields: &str, job: Job) -> Job {
     Job { spec: serde_json::from_str(fields).expect("a spec"), ..job }
 }
 
-// What is on disk.
+// States on disk.
 
 fn claimed() -> Job {
     job(State::Starting(None))
@@ -79,7 +81,7 @@ fn over(outcome: Outcome) -> Job {
     job(State::Ended(End { outcome, at: at(30), reason: None, error: None, run: None, exit: None }))
 }
 
-// What is on the engine.
+// States on the engine.
 
 fn container(name: &str, phase: Phase) -> Sight {
     let owner = Owner { instance: InstanceId::new([1; 16]), job: job_id(), attempt: Attempt(1) };
@@ -117,11 +119,11 @@ fn ours(phase: Phase) -> Sight {
     container("ours", phase)
 }
 
-// What this process has done.
+// Driver memories.
 
-/// That of a process which has just found the job.
+/// The memory of a process that has just found the job.
 const NOTHING: Hand = Hand { start_not_called: false, pulled: false, fenced: None };
-/// That of the process which has just written the intent.
+/// The memory of the process that has just written the intent.
 const WROTE_THE_INTENT: Hand = Hand { start_not_called: true, ..NOTHING };
 const HANDS: [Hand; 4] = [
     NOTHING,
@@ -130,12 +132,12 @@ const HANDS: [Hand; 4] = [
     Hand { pulled: true, ..WROTE_THE_INTENT },
 ];
 
-/// What is done by a process which has just found the job like this.
+/// Returns the step of a process that has just found the job in this state.
 fn found(job: &Job, sight: &Sight) -> Step {
     step(job, sight, NOTHING)
 }
 
-/// The reason of the event that is to be recorded, and the event's name.
+/// Returns the name and the reason of the event in a `Record` step.
 fn recorded(step: Step) -> (&'static str, Option<Reason>) {
     match step {
         Step::Record(event) => match &event {
@@ -151,7 +153,7 @@ const LOST: (&str, Option<Reason>) = ("lost", Some(Reason::ContainerRemoved));
 // The table.
 
 #[test]
-fn scheduled_and_created_ahead_it_is_kept_and_never_started_before_the_due_time() {
+fn scheduled_with_created_container_does_nothing() {
     let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5), hold: None }));
     for waiting in [job(State::Scheduled), queued] {
         assert_eq!(found(&waiting, &ours(created())), Step::Rest);
@@ -159,18 +161,18 @@ fn scheduled_and_created_ahead_it_is_kept_and_never_started_before_the_due_time(
 }
 
 #[test]
-fn claimed_no_intent_and_nothing_there_create_go_on() {
+fn claimed_and_absent_creates_or_pulls() {
     assert_eq!(found(&claimed(), &Sight::Absent), Step::Create);
     assert_eq!(found(&job(State::Pulling), &Sight::Absent), Step::Pull);
 }
 
 #[test]
-fn claimed_no_intent_and_created_the_intent_comes_next() {
+fn claimed_and_created_records_the_intent() {
     assert_eq!(found(&claimed(), &ours(created())), Step::Record(Event::Intend(id("ours"))));
 }
 
 #[test]
-fn claimed_no_intent_and_made_ahead_by_what_the_job_no_longer_is_it_goes() {
+fn claimed_with_outdated_container_removes_it() {
     let job = claimed();
     let made_by = |recipe: Recipe| match ours(created()) {
         Sight::Present(container) => {
@@ -184,7 +186,7 @@ fn claimed_no_intent_and_made_ahead_by_what_the_job_no_longer_is_it_goes() {
 }
 
 #[test]
-fn claimed_no_intent_and_running_or_exited_somebody_else_started_it_adopt() {
+fn claimed_and_running_or_exited_adopts() {
     for claimed in [claimed(), job(State::Pulling)] {
         assert_eq!(found(&claimed, &ours(running())), Step::Record(Event::Started(run())));
         assert_eq!(found(&claimed, &ours(exited())), Step::Collect(run(), exit()));
@@ -192,13 +194,13 @@ fn claimed_no_intent_and_running_or_exited_somebody_else_started_it_adopt() {
 }
 
 #[test]
-fn intent_and_created_never_started_fence() {
+fn intent_and_created_fences() {
     assert_eq!(found(&intended(), &ours(created())), Step::Fence(intent()));
     assert_eq!(found(&stopping(Held::Intent(intent())), &ours(created())), Step::Fence(intent()));
 }
 
 #[test]
-fn intent_and_running_adopt() {
+fn intent_and_running_adopts() {
     assert_eq!(found(&intended(), &ours(running())), Step::Record(Event::Started(run())));
     assert_eq!(
         found(&stopping(Held::Intent(intent())), &ours(running())),
@@ -207,7 +209,7 @@ fn intent_and_running_adopt() {
 }
 
 #[test]
-fn intent_and_exited_adopt_the_result() {
+fn intent_and_exited_adopts_the_result() {
     assert_eq!(found(&intended(), &ours(exited())), Step::Collect(run(), exit()));
     assert_eq!(
         found(&stopping(Held::Intent(intent())), &ours(exited())),
@@ -216,29 +218,29 @@ fn intent_and_exited_adopt_the_result() {
 }
 
 #[test]
-fn intent_and_nothing_there_unknown_container_removed() {
+fn intent_and_absent_ends_unknown() {
     assert_eq!(recorded(found(&intended(), &Sight::Absent)), LOST);
     assert_eq!(recorded(found(&stopping(Held::Intent(intent())), &Sight::Absent)), LOST);
 }
 
 #[test]
-fn running_and_running_adopt_resume_waiting() {
+fn running_and_running_resumes_waiting() {
     assert_eq!(found(&runs(), &ours(running())), Step::Watch);
 }
 
 #[test]
-fn running_and_exited_the_result_with_the_engines_finish_time() {
+fn running_and_exited_records_the_engines_result() {
     assert_eq!(found(&runs(), &ours(exited())), Step::Collect(run(), exit()));
 }
 
 #[test]
-fn running_and_nothing_there_unknown_container_removed() {
+fn running_and_absent_ends_unknown() {
     assert_eq!(recorded(found(&runs(), &Sight::Absent)), LOST);
     assert_eq!(recorded(found(&stopping(Held::Run(run())), &Sight::Absent)), LOST);
 }
 
 #[test]
-fn over_or_between_attempts_nothing_is_left_to_a_driver() {
+fn no_driver_work_between_or_after_attempts() {
     for over in outcomes().map(over).into_iter().chain([retrying()]) {
         for sight in every_sight() {
             assert_eq!(found(&over, &sight), Step::Rest, "what is left is cleared away beside it");
@@ -246,10 +248,10 @@ fn over_or_between_attempts_nothing_is_left_to_a_driver() {
     }
 }
 
-// Rows of ours.
+// Rows beyond the published table.
 
 #[test]
-fn whoever_has_not_looked_looks_first() {
+fn unknown_container_is_inspected_first() {
     let jobs =
         [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))];
     for job in jobs {
@@ -258,18 +260,18 @@ fn whoever_has_not_looked_looks_first() {
 }
 
 #[test]
-fn intent_of_this_very_process_and_created_start_is_called() {
+fn own_intent_and_created_starts() {
     assert_eq!(step(&intended(), &ours(created()), WROTE_THE_INTENT), Step::Start(id("ours")));
 }
 
 #[test]
-fn intent_of_this_very_process_created_and_asked_to_stop_it_is_not_started_any_more() {
+fn own_intent_and_stop_request_does_not_start() {
     let asked = stopping(Held::Intent(intent()));
     assert_eq!(step(&asked, &ours(created()), WROTE_THE_INTENT), Step::Record(Event::NeverStarted));
 }
 
 #[test]
-fn a_failed_start_that_is_written_on_the_container_needs_no_fence() {
+fn recorded_start_failure_needs_no_fence() {
     for job in [claimed(), intended(), stopping(Held::Intent(intent()))] {
         let failed = |code| recorded(found(&job, &ours(refused_with(code))));
         assert_eq!(
@@ -283,7 +285,7 @@ fn a_failed_start_that_is_written_on_the_container_needs_no_fence() {
 }
 
 #[test]
-fn a_foreign_container_under_our_name_fails_a_claimed_job_before_anything_is_started() {
+fn foreign_container_fails_a_claimed_job() {
     for claimed in [claimed(), job(State::Pulling)] {
         assert_eq!(
             recorded(found(&claimed, &Sight::Foreign)),
@@ -293,14 +295,14 @@ fn a_foreign_container_under_our_name_fails_a_claimed_job_before_anything_is_sta
 }
 
 #[test]
-fn a_foreign_container_under_our_name_means_that_ours_is_gone() {
+fn foreign_container_means_ours_is_gone() {
     for job in [intended(), runs(), stopping(Held::Intent(intent())), stopping(Held::Run(run()))] {
         assert_eq!(recorded(found(&job, &Sight::Foreign)), LOST);
     }
 }
 
 #[test]
-fn a_container_with_another_id_than_the_intents_or_the_runs_is_not_the_one_that_was_started() {
+fn container_with_another_id_is_not_ours() {
     for job in [intended(), runs(), stopping(Held::Intent(intent())), stopping(Held::Run(run()))] {
         for phase in [created(), refused_with(127), running(), exited(), Phase::Removing] {
             for hand in HANDS {
@@ -311,14 +313,14 @@ fn a_container_with_another_id_than_the_intents_or_the_runs_is_not_the_one_that_
 }
 
 #[test]
-fn a_container_that_ran_and_shows_no_trace_of_it_is_not_the_one_that_ran() {
+fn unstarted_container_is_not_the_recorded_run() {
     for job in [runs(), stopping(Held::Run(run()))] {
         assert_eq!(recorded(found(&job, &ours(created()))), LOST);
     }
 }
 
 #[test]
-fn one_that_is_being_removed_is_looked_at_again() {
+fn container_in_removal_is_inspected_again() {
     for job in
         [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))]
     {
@@ -327,12 +329,12 @@ fn one_that_is_being_removed_is_looked_at_again() {
 }
 
 #[test]
-fn asked_to_stop_and_running_it_is_stopped() {
+fn stop_request_and_running_stops() {
     assert_eq!(found(&stopping(Held::Run(run())), &ours(running())), Step::Stop(id("ours")));
 }
 
 #[test]
-fn pull_always_pulls_before_it_creates_and_once_per_attempt() {
+fn pull_always_pulls_once_per_attempt_before_create() {
     let always = with(r#"{"image":"busybox","pull":"always"}"#, claimed());
     assert_eq!(found(&always, &Sight::Absent), Step::Record(Event::Pull));
     assert_eq!(step(&always, &Sight::Absent, Hand { pulled: true, ..NOTHING }), Step::Create);
@@ -344,7 +346,7 @@ fn pull_always_pulls_before_it_creates_and_once_per_attempt() {
 }
 
 #[test]
-fn pull_missing_and_pull_never_create_and_see() {
+fn pull_missing_and_never_create_first() {
     for policy in ["missing", "never"] {
         let job = with(&format!(r#"{{"image":"busybox","pull":"{policy}"}}"#), claimed());
         assert_eq!(found(&job, &Sight::Absent), Step::Create);
@@ -352,7 +354,7 @@ fn pull_missing_and_pull_never_create_and_see() {
 }
 
 #[test]
-fn only_what_happens_on_the_engine_needs_the_engine() {
+fn only_engine_calls_need_the_engine() {
     let without = [Step::Record(Event::Pull), Step::Watch, Step::Rest];
     let on_the_engine = [
         Step::Look,
@@ -368,7 +370,7 @@ fn only_what_happens_on_the_engine_needs_the_engine() {
     assert!(on_the_engine.iter().all(Step::needs_the_engine));
 }
 
-// Whatever is on disk, on the engine, and in the hand.
+// Properties for every combination of disk, engine and memory.
 
 fn outcomes() -> [Outcome; 7] {
     [
@@ -412,7 +414,7 @@ fn every_sight() -> Vec<Sight> {
     all
 }
 
-/// Every job, sight and hand, and what is done then.
+/// Returns every combination of job, observed state and memory, with its step.
 fn every_case() -> impl Iterator<Item = (Job, Sight, Hand, Step)> {
     let cases = every_job()
         .into_iter()
@@ -423,7 +425,7 @@ fn every_case() -> impl Iterator<Item = (Job, Sight, Hand, Step)> {
 }
 
 #[test]
-fn start_is_only_called_on_the_untouched_container_of_an_intent_that_this_process_wrote() {
+fn start_needs_untouched_container_and_own_intent() {
     let mut starts = 0;
     for (job, sight, hand, next) in every_case() {
         let Step::Start(container) = next else { continue };
@@ -435,7 +437,7 @@ fn start_is_only_called_on_the_untouched_container_of_an_intent_that_this_proces
 }
 
 #[test]
-fn no_driver_removes_a_container_that_ran() {
+fn driver_never_removes_a_container_that_ran() {
     for (job, sight, _, next) in every_case() {
         let never_ran =
             matches!(sight, Sight::Present(Container { phase: Phase::Created { .. }, .. }));
@@ -444,7 +446,7 @@ fn no_driver_removes_a_container_that_ran() {
 }
 
 #[test]
-fn nothing_is_stopped_that_nobody_asked_to_stop() {
+fn only_jobs_asked_to_stop_are_stopped() {
     for (job, _, _, next) in every_case() {
         let asked = matches!(job.state, State::Stopping(_));
         assert!(asked || !matches!(next, Step::Stop(_)), "{:?}", job.state);
@@ -452,14 +454,14 @@ fn nothing_is_stopped_that_nobody_asked_to_stop() {
 }
 
 #[test]
-fn what_is_not_ours_is_never_pulled_started_stopped_collected_or_removed() {
+fn foreign_containers_are_never_touched() {
     for (job, _, _, next) in every_case().filter(|(_, sight, ..)| *sight == Sight::Foreign) {
         assert!(matches!(next, Step::Record(_) | Step::Rest), "{:?}: {next:?}", job.state);
     }
 }
 
 #[test]
-fn a_driver_rests_only_when_its_job_waits_or_is_over() {
+fn driver_is_done_only_without_running_job() {
     for (job, _, _, next) in every_case() {
         let driven = job.map() == crate::domain::job::Map::Running;
         assert!(!(driven && next == Step::Rest), "{:?}", job.state);
@@ -467,13 +469,14 @@ fn a_driver_rests_only_when_its_job_waits_or_is_over() {
 }
 
 #[test]
-fn an_empty_hand_is_always_safe_it_never_starts_what_a_full_one_would_not() {
+fn empty_driver_memory_never_starts_a_container() {
     for (job, sight, _, _) in every_case() {
         assert!(!matches!(found(&job, &sight), Step::Start(_)));
     }
 }
 
-/// What cannot be recorded now cannot be recorded later either: a driver would try for ever.
+/// Checks that no event to record is refused. An event refused now would be refused later, too, and
+/// a driver would retry without end.
 fn is_never_refused(cases: impl Iterator<Item = (Job, Sight, Hand, Step)>) {
     for (job, sight, _, next) in cases {
         let Step::Record(event) = next else { continue };
@@ -483,11 +486,11 @@ fn is_never_refused(cases: impl Iterator<Item = (Job, Sight, Hand, Step)>) {
 }
 
 #[test]
-fn what_is_to_be_recorded_is_never_refused() {
+fn recorded_events_are_never_refused() {
     is_never_refused(every_case().filter(|(job, ..)| job.state != State::Pulling));
 }
 
 #[test]
-fn what_is_to_be_recorded_of_a_job_that_pulls_is_never_refused() {
+fn recorded_events_of_pulling_jobs_are_never_refused() {
     is_never_refused(every_case().filter(|(job, ..)| job.state == State::Pulling));
 }

@@ -1,9 +1,9 @@
-//! What becomes of ticks that passed while nobody was there: the scheduler was down, the machine slept.
+//! Decides ticks that passed unattended: the scheduler was down, or the machine slept.
 //!
-//! Every tick has a fate, and the ledger says which. Fates come as stretches of consecutive ticks: a schedule of every
-//! second that slept for a year has 31 million of them, and still only a few things to say. Only [`CatchUp::All`] has a
-//! fate for each tick, lazily: who takes them does so page by page, and can come back for the rest with what was
-//! settled last.
+//! Every tick has a fate, which the ledger records. Fates come as stretches of consecutive ticks. A
+//! schedule of every second that slept for a year has 31 million ticks, and still only a few
+//! stretches. Only [`CatchUp::All`] has a fate for each tick, and computes them lazily. Callers
+//! take such fates page by page, and continue from the last tick that they have decided.
 
 use std::time::Duration;
 
@@ -13,61 +13,62 @@ use serde::{Deserialize, Serialize};
 use super::super::id::Timestamp;
 use super::Timetable;
 
-/// How late a tick may be noticed and still count as on time: a restart takes that long.
+/// The greatest delay with which a tick may be noticed and still count as on time: a restart takes
+/// that long.
 pub const ON_TIME: Duration = Duration::from_secs(60);
 
-/// Which of the ticks that were missed are run afterwards.
+/// The policy for missed ticks: the ones that run afterwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchUp {
-    /// The last one, and it stands for all.
+    /// The last tick runs and covers all others.
     #[default]
     Last,
-    /// None.
+    /// No missed tick runs.
     None,
-    /// Each of them.
+    /// Each missed tick runs.
     All,
 }
 
-/// A schedule's rules for what it missed.
+/// A schedule's rules for missed ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CatchUpRules {
-    /// Which are run.
+    /// The missed ticks that run.
     pub catch_up: CatchUp,
-    /// Those before are too old to be.
+    /// The greatest age at which a missed tick runs.
     pub window: Duration,
-    /// How long a tick may wait for its turn and still be on time.
+    /// The longest time for which jitter delays a tick; a tick so delayed is still on time.
     pub jitter: Duration,
 }
 
-/// Consecutive ticks with one fate: all that the timetable has from `first` to `last`.
+/// Consecutive ticks with one fate: all ticks of the timetable from `first` to `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// The nominal time of the first.
+    /// The nominal time of the first tick.
     pub first: Timestamp,
-    /// The nominal time of the last; the same where it is one tick.
+    /// The nominal time of the last tick; equal to `first` for a single tick.
     pub last: Timestamp,
-    /// What becomes of each.
+    /// The fate of each tick.
     pub fate: Fate,
 }
 
-/// What becomes of a tick.
+/// The decision about a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// A job of its own, as if nothing had been.
+    /// A job of its own, on time.
     Runs,
     /// A job of its own, late.
     CaughtUp,
-    /// The job of the tick with this nominal time stands for it, too.
+    /// No job of its own: the job of the tick with this nominal time covers it.
     CaughtUpBy(Timestamp),
-    /// No job: it is older than the window.
+    /// No job: the tick is older than the window.
     OutsideWindow,
     /// No job: the schedule does not catch up.
     NotCaughtUp,
 }
 
-/// The fates of all ticks after `since` (the last that was settled, or when the schedule was made) and not after `now`,
-/// oldest first.
+/// Decides all ticks after `since` and not after `now`, oldest first. `since` is the last tick that
+/// was decided, or the time when the schedule was created.
 pub fn settle(
     timetable: &Timetable,
     since: Timestamp,
@@ -83,7 +84,7 @@ pub fn settle(
     let newest = timetable.latest(since, now).map(|tick| tick.nominal);
     let is_on_time = newest.is_some_and(|newest| newest >= before(now, ON_TIME + rules.jitter));
 
-    // The newest is looked at for itself; whatever is said of the others ends before it.
+    // The newest tick is decided by itself; the stretches of the others end before it.
     let tick = TimeDelta::milliseconds(1);
     let others_until = newest.map_or(since, |newest| newest - tick);
     let border = before(now, rules.window);

@@ -1,12 +1,15 @@
-//! A cron expression: five fields, six with seconds first, or a name such as `@daily`; and which wall times it matches.
+//! A cron expression and the wall times that it matches: five fields, six with seconds first, or a
+//! name such as `@daily`.
 //!
-//! Wall times here are plain numbers, seconds as if the clock on the wall were in UTC: zones and daylight saving are not
-//! known in this file. A day matches when day of month *or* day of week does if both are restricted, else when both do,
-//! as in Vixie's cron; a field that holds `*`, with or without a step, is not restricted.
+//! Wall times in this file are plain numbers: seconds as if the wall clock were in UTC. Zones and
+//! daylight saving are not known here. If day of month and day of week are both restricted, a day
+//! matches when *either* field matches; otherwise both have to. Vixie's cron does the same. A field
+//! that holds `*`, with or without a step, is not restricted.
 //!
-//! A library (croner) was tried for this and left: its own daylight saving layer is wrong for lists, so ours would have
-//! been needed around it anyway, `5/15`, `22-2` and `@every` had to be rewritten before, and the search for a time that
-//! never comes ran for 46 ms. What is left after that is this file.
+//! A library (croner) was tried and dropped. Its own daylight saving layer is wrong for lists, so
+//! ours would have been needed around it anyway. `5/15`, `22-2` and `@every` had to be rewritten
+//! first, and its search for a time that never comes ran for 46 ms. The library would have saved us
+//! only this file.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,17 +19,18 @@ use chrono::{DateTime, Datelike, Days, NaiveDate};
 use super::super::units::shown;
 use super::field::{BadField, Field, Item, Set, Unit};
 
-/// The seconds of a day.
+/// The number of seconds in a day.
 pub(super) const DAY: i64 = 86_400;
 
-/// The last year in which anything is due, as for dates.
+/// The last year with a due time, the same as for dates.
 const LAST_YEAR: i32 = 9999;
 
-/// The longest expression that is read, in characters: one that lists every minute, hour and day has about 400.
+/// The longest expression that is read, in characters. An expression that lists every minute, hour
+/// and day has about 400.
 const MAX_CHARS: usize = 512;
 
-/// A checked cron expression. Its text form is normal: numbers for names, single spaces, seconds only where they say
-/// something.
+/// A checked cron expression. Its text form is normalized: numbers for names, single spaces, and
+/// seconds only if they differ from 0.
 ///
 /// ```
 /// use tidetable::domain::recurrence::CronExpr;
@@ -46,7 +50,7 @@ pub struct CronExpr {
     pub(super) day_of_week: Field,
 }
 
-/// Why a text is no cron expression. What it quotes is escaped and cut.
+/// The reason why a text is no cron expression. Quoted text is escaped and cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCron {
     /// The text is blank.
@@ -66,16 +70,16 @@ pub enum BadCron {
         fields = if *.1 == 1 { "field" } else { "fields" }
     )]
     FieldCount(String, usize),
-    /// The text starts with `@` and goes on with no word that we know.
+    /// The text starts with `@` and goes on with an unknown word.
     #[error(
         "`{0}` is not known: write `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually`, or \
          `@every` with a duration, such as `@every 90s`"
     )]
     UnknownName(String),
-    /// One field is wrong.
+    /// A field is wrong: its name and the error.
     #[error("{0}: {1}")]
     Field(&'static str, BadField),
-    /// The fields are right, and no day in any year has them all, as for 30 February.
+    /// The fields are right, but no day in any year matches them all, such as 30 February.
     #[error(
         "`{0}` never comes: no month that it names has such a day of month; check its third and fourth field, as in \
          `0 0 28 2 *` or `0 0 L 2 *` (the last day of February)"
@@ -117,7 +121,7 @@ impl FromStr for CronExpr {
     }
 }
 
-/// What a name such as `@daily` stands for; `None` when the text is no name.
+/// Returns the expression that a name such as `@daily` stands for; `None` when the text is no name.
 fn named(text: &str) -> Result<Option<&'static str>, BadCron> {
     let Some(name) = text.strip_prefix('@') else { return Ok(None) };
     Ok(Some(match name.to_ascii_lowercase().as_str() {
@@ -144,17 +148,18 @@ impl fmt::Display for CronExpr {
 }
 
 impl CronExpr {
-    /// Whether its seconds say more than "at the full minute".
+    /// Returns whether the seconds say more than "at the full minute".
     pub(super) fn has_seconds(&self) -> bool {
         self.second.items != [Item::One(0)]
     }
 
-    /// Whether it follows real time (its hour holds `*` or a step) rather than the clock on the wall.
+    /// Returns whether the schedule follows real time (its hour holds `*` or a step) rather than
+    /// the wall clock.
     pub fn is_interval(&self) -> bool {
         self.hour.has_star() || self.hour.has_step()
     }
 
-    /// The first wall time at or after `wall` that it matches; `None` after the year 9999.
+    /// Returns the first matching wall time at or after `wall`; `None` after the year 9999.
     pub(super) fn next_wall(&self, wall: i64) -> Option<i64> {
         let date = date_of(wall)?;
         if self.matches_date(date)
@@ -166,12 +171,12 @@ impl CronExpr {
         Some(midnight(date) + i64::from(self.next_time(0)?))
     }
 
-    /// Whether it matches this wall time.
     pub(super) fn matches(&self, wall: i64) -> bool {
         self.next_wall(wall) == Some(wall)
     }
 
-    /// The first time of a day, in seconds, at or after `time`.
+    /// Returns the first matching time of day at or after `time`, in seconds; `None` if the day has
+    /// no more.
     pub(super) fn next_time(&self, time: u32) -> Option<u32> {
         let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
         if self.hour.set.has(hour) {
@@ -188,8 +193,9 @@ impl CronExpr {
         Some(hour * 3600 + self.minute.set.next(0)? * 60 + self.second.set.next(0)?)
     }
 
-    /// The first day at or after `date` that it matches; `None` after the year 9999. At most a hundred years of
-    /// months are looked at, since [`Self::ever_comes`] held when it was read.
+    /// Returns the first matching day at or after `date`; `None` after the year 9999. The search
+    /// covers at most a hundred years of months, because [`Self::ever_comes`] held when the
+    /// expression was read.
     pub(super) fn next_date(&self, date: NaiveDate) -> Option<NaiveDate> {
         let (mut year, mut month) = (date.year(), date.month());
         let mut days = Set(self.days_of(year, month)?.0 & (u64::MAX << date.day()));
@@ -208,7 +214,7 @@ impl CronExpr {
             && self.days_of(date.year(), date.month()).is_some_and(|days| days.has(date.day()))
     }
 
-    /// Whether any day matches. The calendar repeats after 400 years.
+    /// Returns whether any day matches. The calendar repeats after 400 years.
     fn ever_comes(&self) -> bool {
         let mut months = (2000..2400).flat_map(|year| (1..=12).map(move |month| (year, month)));
         months.any(|(year, month)| {
@@ -216,7 +222,7 @@ impl CronExpr {
         })
     }
 
-    /// The days of a month that match; `None` outside of the calendar.
+    /// Returns the days of a month that match; `None` outside of the calendar.
     fn days_of(&self, year: i32, month: u32) -> Option<Set> {
         if !self.month.set.has(month) {
             return Some(Set::default());
@@ -229,7 +235,7 @@ impl CronExpr {
     }
 }
 
-/// A month as far as it matters here: its length, and the day of the week of its first.
+/// The length of a month, and the day of the week of its first day; Sunday is 0.
 struct Month {
     length: u32,
     first: u32,
@@ -244,7 +250,7 @@ impl Month {
         })
     }
 
-    /// All its days, as bits from 1.
+    /// Returns all days as bits, beginning with bit 1.
     fn all(&self) -> u64 {
         (1 << (self.length + 1)) - 2
     }
@@ -253,7 +259,7 @@ impl Month {
         (self.first + day - 1) % 7
     }
 
-    /// The first day that is this day of the week.
+    /// Returns the first day of the month with this day of the week.
     fn first_of(&self, weekday: u32) -> u32 {
         1 + (weekday + 7 - self.first) % 7
     }
@@ -291,7 +297,8 @@ impl Month {
         })
     }
 
-    /// The Monday to Friday nearest to a day without leaving the month; `None` when the month has no such day.
+    /// Returns the Monday to Friday nearest to a day without leaving the month; `None` when the
+    /// month has no such day.
     fn nearest_workday(&self, day: u32) -> Option<u32> {
         if day > self.length {
             return None;
@@ -306,12 +313,12 @@ impl Month {
     }
 }
 
-/// The day of a wall time.
+/// Returns the day of a wall time; `None` outside of the calendar.
 pub(super) fn date_of(wall: i64) -> Option<NaiveDate> {
     DateTime::from_timestamp(wall, 0).map(|at| at.date_naive())
 }
 
-/// The wall time at which a day begins.
+/// Returns the wall time at which a day begins.
 pub(super) fn midnight(date: NaiveDate) -> i64 {
     date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp()
 }

@@ -1,18 +1,20 @@
-//! What a recurrence means, in one English sentence: `POST /preview` says it, so that people see what they wrote.
+//! Describes a recurrence in one English sentence. `POST /preview` shows it, so that people see the
+//! meaning of the text that they wrote.
 //!
-//! The sentence is put together from the time of day, the days, the months and the zone, each said as shortly as is right.
-//! What the clocks of the zone do to a fixed schedule is only said where it can happen to one of its times.
+//! The sentence combines the time of day, the days, the months and the zone, each as short as is
+//! right. The effects of clock changes on a fixed schedule are mentioned only if they can meet one
+//! of its times.
 
 use super::cron::{CronExpr, DAY};
 use super::field::{Field, Item, Set};
 use super::zone::Zone;
 use super::{Recurrence, Timestamp};
 
-/// More times of day than these are not listed one by one.
+/// The most times of day that are listed one by one.
 const LISTED_TIMES: u32 = 4;
 
-/// The years that are looked through for changes of clocks: 2020 to 2037. Rules rarely change for the past, and are
-/// not known for what is far ahead.
+/// The years that are searched for clock changes: 2020 to 2037. Rules rarely change for the past,
+/// and are not known for the far future.
 const LOOKED_THROUGH: std::ops::Range<i64> = 1_577_836_800..2_145_916_800;
 
 const MONTHS: [&str; 12] = [
@@ -33,7 +35,7 @@ const WEEKDAYS: [&str; 7] =
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 impl Recurrence {
-    /// What it means, such as `at 02:30 every day, Europe/Berlin time; …`.
+    /// Describes the recurrence, such as `at 02:30 every day, Europe/Berlin time; …`.
     ///
     /// ```
     /// use tidetable::domain::recurrence::{Recurrence, Zone};
@@ -65,7 +67,8 @@ impl Recurrence {
 
 const SECONDS: chrono::SecondsFormat = chrono::SecondsFormat::AutoSi;
 
-/// `at 02:30 and 14:30`, `every 15 minutes from 09:00 to 17:59`, `at minute 5 of every hour`.
+/// Describes the times of day: `at 02:30 and 14:30`, `every 15 minutes from 09:00 to 17:59`,
+/// `at minute 5 of every hour`.
 fn times(expr: &CronExpr) -> String {
     let (hour, minute, second) = (&expr.hour, &expr.minute, &expr.second);
     let count = hour.set.len() * minute.set.len() * second.set.len();
@@ -76,7 +79,7 @@ fn times(expr: &CronExpr) -> String {
             listed(starts.map(|time| clock(time, expr.has_seconds())).collect())
         );
     }
-    // "Every second, every 5 minutes" would be read in two ways: then the minutes are listed.
+    // "Every second, every 5 minutes" is ambiguous, so the minutes are listed then.
     let minutes = match expr.has_seconds() && !is_all(minute) {
         true => at_each(minute, "minute"),
         false => part(minute, "minute", 60),
@@ -101,7 +104,7 @@ fn times(expr: &CronExpr) -> String {
     }
 }
 
-/// `every 5 minutes`, `at minute 5`, `at minutes 5, 10 and 20 to 25`.
+/// Describes a field: `every 5 minutes`, `at minute 5`, `at minutes 5, 10 and 20 to 25`.
 fn part(field: &Field, unit: &str, size: u32) -> String {
     match field.items.as_slice() {
         [Item::Any] => format!("every {unit}"),
@@ -117,7 +120,8 @@ fn at_each(field: &Field, unit: &str) -> String {
     format!("at {unit}{plural} {}", listed(ranges(field.set, |n| n.to_string())))
 }
 
-/// `every day`, `on the 1st and the 15th of the month`, `from Monday to Friday in June`.
+/// Describes the days: `every day`, `on the 1st and the 15th of the month`,
+/// `from Monday to Friday in June`.
 fn days(expr: &CronExpr) -> String {
     let by_date = (!is_all(&expr.day_of_month)).then(|| dates(&expr.day_of_month));
     let by_weekday = (!is_all(&expr.day_of_week)).then(|| weekdays(&expr.day_of_week));
@@ -182,7 +186,8 @@ fn weekdays(field: &Field) -> String {
     format!("on {}", listed(days))
 }
 
-/// What a change of the zone's clocks does to a fixed schedule, if it can meet one of its times.
+/// Describes the effect of the zone's clock changes on a fixed schedule. The text is empty if no
+/// change can meet one of its times.
 fn changed_clocks(expr: &CronExpr, zone: Zone) -> String {
     if expr.is_interval() {
         return String::new();
@@ -219,7 +224,8 @@ fn changed_clocks(expr: &CronExpr, zone: Zone) -> String {
     }
 }
 
-/// The first of its times of day that the walls from the one to the other show.
+/// Returns the first matching time of day that a wall clock shows from `from` on, and before
+/// `until`.
 fn time_between(expr: &CronExpr, from: i64, until: i64) -> Option<u32> {
     let start = from.rem_euclid(DAY);
     let time = expr.next_time(u32::try_from(start).ok()?);
@@ -232,7 +238,7 @@ fn is_all(field: &Field) -> bool {
     field.items.iter().any(|item| matches!(item, Item::Any))
 }
 
-/// The numbers of a set in words, three and more in a row as `… to …`.
+/// Returns the numbers of a set in words, three and more in a row as `… to …`.
 fn ranges(set: Set, word: impl Fn(u32) -> String) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = set.next(0);
@@ -248,7 +254,7 @@ fn ranges(set: Set, word: impl Fn(u32) -> String) -> Vec<String> {
     words
 }
 
-/// `a`, `a and b`, `a, b and c`.
+/// Joins words as `a`, `a and b`, `a, b and c`.
 fn listed(mut words: Vec<String>) -> String {
     let last = words.pop().unwrap_or_default();
     if words.is_empty() { last } else { format!("{} and {last}", words.join(", ")) }

@@ -1,15 +1,18 @@
-//! One field of a cron expression: a list of numbers, names, ranges and steps, and for days also `L`, `W` and `#`.
+//! A field of a cron expression: a list of numbers, names, ranges and steps, and for days also `L`,
+//! `W` and `#`.
 //!
-//! A field keeps its items as they were written (so that `*/5` stays a step, which decides how a schedule meets
-//! daylight saving) beside the set of numbers that they mean. Names are numbers here, Sunday is 0. A range may wrap
-//! (`22-2`), since that is what whoever writes it means. Refused, each with a sentence: what is beyond the field, steps
-//! that could only ever match once, and `L`, `W`, `#`, `?` where they mean nothing.
+//! A field keeps its items as they were written, beside the set of numbers that they mean. So `*/5`
+//! stays a step, which decides how a schedule meets daylight saving. Names become numbers, and
+//! Sunday is 0. A range may wrap (`22-2`), because that is the obvious meaning.
+//!
+//! The parser refuses values outside of the field, steps that could match only once, and `L`, `W`,
+//! `#` or `?` in fields where they mean nothing. Each error is a sentence.
 
 use std::fmt;
 
 use super::super::units::shown;
 
-/// Which field.
+/// The place of a field in an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Second,
@@ -20,63 +23,63 @@ pub(super) enum Unit {
     DayOfWeek,
 }
 
-/// One thing in the list of a field. Days of the week are 0 to 7, both ends Sunday.
+/// An element of a field's list. Days of the week are 0 to 7, both ends Sunday.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Item {
-    /// `*`, `?`
+    /// Any value: `*` or `?`
     Any,
-    /// `*/5`
+    /// A step over all values: `*/5`
     AnyStep(u8),
-    /// `5`
+    /// A single number: `5`
     One(u8),
-    /// `5/15`: from there to the end of the field
+    /// Steps from a number to the end of the field: `5/15`
     From(u8, u8),
-    /// `1-5`, `22-2`
+    /// A range, which may wrap: `1-5`, `22-2`
     Range(u8, u8),
-    /// `1-5/2`
+    /// A range with a step: `1-5/2`
     RangeStep(u8, u8, u8),
-    /// `L` is 0, `L-3` is 3: so many days before the month's last
+    /// The number of days before the month's last: 0 for `L`, 3 for `L-3`
     FromLast(u8),
-    /// `LW`: the last Monday to Friday of the month
+    /// The last Monday to Friday of the month: `LW`
     LastWorkday,
-    /// `15W`: the Monday to Friday nearest to that day, in the same month
+    /// The Monday to Friday nearest to this day, in the same month: `15W`
     NearestWorkday(u8),
-    /// `5L`: the last such day of the week
+    /// The last such day of the week: `5L`
     LastOf(u8),
-    /// `1#2`: the second such day of the week
+    /// The day of the week and its number in the month: `1#2` is the second Monday
     Nth(u8, u8),
 }
 
-/// A checked field.
+/// A checked field: the items as written, and the numbers that they mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Field {
     pub(super) items: Vec<Item>,
     pub(super) set: Set,
 }
 
-/// A set of numbers below 64.
+/// A set of numbers below 64, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Set(pub(super) u64);
 
-/// What is wrong with a part of a field; the whole field's name is said by whoever knows it.
+/// The error in a part of a field. Callers add the name of the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadField {
-    /// A number is outside of the field's own.
+    /// A number is outside of the field's range.
     #[error("`{value}` is out of range: write a number from {first} to {last}")]
     Beyond {
-        /// What was written.
+        /// The text as written.
         value: String,
-        /// The least that is right.
+        /// The least number that is right.
         first: u8,
-        /// The most that is right.
+        /// The largest number that is right.
         last: u8,
     },
-    /// It is no number, name, range or step.
+    /// The text is no number, name, range or step.
     #[error("`{value}` is not understood: write {right}")]
     NotUnderstood {
-        /// What was written.
+        /// The text as written.
         value: String,
-        /// What would be right in this field.
+        /// A description of texts that would be right.
         right: &'static str,
     },
     /// A step is 0 or larger than the field.
@@ -85,15 +88,16 @@ pub enum BadField {
          schedule's `every`, such as `90m`"
     )]
     Step {
-        /// What was written.
+        /// The text as written.
         value: String,
-        /// The largest step.
+        /// The largest step that is right.
         last: u8,
     },
-    /// A `#` is followed by something else than 1 to 5.
+    /// A `#` is followed by something other than 1 to 5.
     #[error("`{0}` has to end in a number from 1 to 5: `MON#2` is the second Monday of a month")]
     Ordinal(String),
-    /// `L` alone as a day of the week, which other crons read as Saturday or as every last day of the week.
+    /// `L` stands alone as a day of the week. Some crons read it as Saturday, others as the last
+    /// day of every week.
     #[error(
         "`{0}` does not say which day of the week is to be the last of the month: write `FRIL` for the last Friday"
     )]
@@ -101,12 +105,11 @@ pub enum BadField {
 }
 
 impl Set {
-    /// Whether the number is in it.
     pub(super) const fn has(self, number: u32) -> bool {
         number < u64::BITS && self.0 >> number & 1 == 1
     }
 
-    /// The least number in it that is `from` or more.
+    /// Returns the least number in the set that is `from` or more.
     pub(super) const fn next(self, from: u32) -> Option<u32> {
         if from >= u64::BITS || self.0 >> from == 0 {
             return None;
@@ -114,19 +117,17 @@ impl Set {
         Some(from + (self.0 >> from).trailing_zeros())
     }
 
-    /// The numbers in it, least first.
+    /// Returns the numbers in the set, least first.
     pub(super) fn iter(self) -> impl Iterator<Item = u32> {
         (0..u64::BITS).filter(move |number| self.has(*number))
     }
 
-    /// How many are in it.
     pub(super) const fn len(self) -> u32 {
         self.0.count_ones()
     }
 }
 
 impl Field {
-    /// Reads a field.
     pub(super) fn parse(unit: Unit, text: &str) -> Result<Self, BadField> {
         let items: Vec<Item> =
             text.split(',').map(|item| unit.item(item)).collect::<Result<_, _>>()?;
@@ -134,12 +135,12 @@ impl Field {
         Ok(Self { items, set })
     }
 
-    /// Whether it holds `*` or `?`, with a step or without: then it does not restrict its field.
+    /// Returns whether the field holds `*` or `?`, with or without a step: then it restricts
+    /// nothing.
     pub(super) fn has_star(&self) -> bool {
         self.items.iter().any(|item| matches!(item, Item::Any | Item::AnyStep(_)))
     }
 
-    /// Whether it holds a step.
     pub(super) fn has_step(&self) -> bool {
         self.items
             .iter()
@@ -148,7 +149,7 @@ impl Field {
 }
 
 impl Unit {
-    /// What people call it.
+    /// Returns the name that messages use.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Second => "second",
@@ -164,7 +165,7 @@ impl Unit {
         matches!(self, Self::DayOfMonth | Self::Month) as u8
     }
 
-    /// The largest number that may be written: Sunday is 0 and 7.
+    /// Returns the largest number that may be written: Sunday is 0 and 7.
     const fn last(self) -> u8 {
         match self {
             Self::Second | Self::Minute => 59,
@@ -175,7 +176,7 @@ impl Unit {
         }
     }
 
-    /// The largest number that is meant.
+    /// Returns the largest number that a set holds: Sunday is only 0.
     const fn top(self) -> u8 {
         match self {
             Self::DayOfWeek => 6,
@@ -237,7 +238,8 @@ impl Unit {
         Ok(step.map_or(Item::One(first), |step| Item::From(first, step)))
     }
 
-    /// Sunday at the beginning of a range is 0, so that `7-2` is Sunday to Tuesday; at its end it may be 7.
+    /// Replaces 7 by 0 where Sunday begins a range, so that `7-2` is Sunday to Tuesday. At the end
+    /// of a range Sunday may be 7.
     fn ends(self, first: u8, last: u8) -> (u8, u8) {
         match (first > self.top(), last > self.top()) {
             (true, true) => (self.first(), self.first()),
@@ -246,7 +248,7 @@ impl Unit {
         }
     }
 
-    /// `?`, and what has `L`, `W` or `#`.
+    /// Reads `?` and items with `L`, `W` or `#`; `None` for any other item.
     fn special(self, text: &str) -> Result<Option<Item>, BadField> {
         let ordinal = || BadField::Ordinal(shown(text));
         let item = match self {
@@ -301,7 +303,7 @@ impl Unit {
             .ok_or_else(|| BadField::Step { value: shown(item), last: self.last() })
     }
 
-    /// A number or a name. `item` is the whole for messages.
+    /// Reads a number or a name. `item` is the whole item, for messages.
     fn number(self, item: &str, text: &str) -> Result<u8, BadField> {
         let named = self.names().iter().position(|name| name.eq_ignore_ascii_case(text));
         if let Some(number) = named.and_then(|at| u8::try_from(at).ok()) {
@@ -320,7 +322,8 @@ impl Unit {
             })
     }
 
-    /// The numbers that an item means, as bits; none for what depends on the month.
+    /// Returns the numbers that an item means, as bits; no bits for an item that depends on the
+    /// month.
     fn numbers(self, item: Item) -> u64 {
         let (first, last, step) = match item {
             Item::Any => (self.first(), self.top(), 1),

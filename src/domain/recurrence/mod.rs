@@ -1,29 +1,32 @@
-//! When a schedule is due, again and again: cron expressions in a time zone, and fixed periods.
+//! The due times of a schedule: cron expressions in a time zone, and fixed periods.
 //!
-//! A recurrence is a function from an instant to the next *tick* after it. Nothing is remembered between two calls, so a
-//! tick is the same whoever asks, when, and how often: its nominal time, in UTC, is its name. It never changes, and
-//! jitter is added after it.
+//! A recurrence is a function from an instant to the next *tick* after it. No state is kept between
+//! calls, so every caller sees the same ticks, however often and whenever it asks. The nominal time
+//! of a tick, in UTC, is its name. The name never changes, and jitter is added after it.
 //!
 //! # Daylight saving
 //!
-//! A zone's clock on the wall mostly goes forward second by second. Where clocks are set forward it leaps over a *gap*;
-//! where they are set back, a *fold* of wall times is shown twice. What a cron schedule makes of that depends on what it
-//! is:
+//! A zone's wall clock mostly goes forward second by second. A clock that is set forward leaps over
+//! a *gap*. A clock that is set back shows a *fold* of wall times twice. The kind of a cron
+//! schedule decides its behaviour there:
 //!
-//! - An *interval* schedule has `*` or a step in its hour (`*/15 * * * *`, `0 */2 * * *`). It follows real time: it is
-//!   due whenever the wall shows a matching time. Nothing happens in a gap, and both passes of a fold count.
-//! - Any other is a *fixed* schedule (`30 2 * * *`, `0,30 1-3 * * *`). It is due whenever the wall *reaches or passes* a
-//!   matching time that it had not reached before. So all the times that a gap swallows become one tick, at the first
-//!   instant after it; and a fold, which shows only what had been reached, brings nothing new.
+//! - An *interval* schedule has `*` or a step in its hour (`*/15 * * * *`, `0 */2 * * *`). The
+//!   schedule follows real time: a tick is due whenever the wall clock shows a matching time.
+//!   Nothing happens in a gap, and both passes of a fold count.
+//! - Any other schedule is *fixed* (`30 2 * * *`, `0,30 1-3 * * *`). A tick is due whenever the
+//!   wall clock *reaches or passes* a matching time that it had not reached before. All times that
+//!   a gap swallows become one tick, at the first instant after the gap. A fold shows only times
+//!   that had been reached, so it adds no tick.
 //!
-//! The second rule is one line of code, because a zone knows how far its wall clock had come (`Zone::reached`).
-//! `tests/recurrence_oracle.rs` holds both rules against Python walking through whole years minute by minute.
+//! The second rule is one line of code, because a zone knows how far its wall clock had come
+//! (`Zone::reached`). `tests/recurrence_oracle.rs` checks both rules against a Python script that
+//! walks through whole years minute by minute.
 //!
-//! # The parts
+//! # The modules
 //!
-//! `field` and `cron` read expressions and match wall times; `zone` knows offsets; this file puts them together.
-//! `timetable` gives a recurrence its bounds, `catch_up` says what becomes of ticks that nobody was there for, and
-//! `describe` says it all in English.
+//! `field` and `cron` read expressions and match wall times; `zone` knows offsets; this file
+//! combines them. `timetable` gives a recurrence its bounds, `catch_up` decides missed ticks, and
+//! `describe` explains a recurrence in English.
 
 mod catch_up;
 mod cron;
@@ -51,16 +54,16 @@ use super::id::Timestamp;
 use super::units::{Span, UnitError};
 use cron::{DAY, date_of, midnight};
 
-/// The last second in which anything is due: the end of the year 9999 in UTC.
+/// The last second with a tick: the end of the year 9999 in UTC.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// How a schedule recurs, as it is written: without the zone and the instant that it needs to say when.
+/// The written form of a recurrence, without the zone and the anchor that due times depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Rule {
-    /// `30 2 * * *`, `@daily`
+    /// A cron expression or name: `30 2 * * *`, `@daily`.
     Cron(CronExpr),
-    /// `@every 90s`, `every 90s`
+    /// A fixed period: `@every 90s`, `every 90s`.
     Every(Period),
 }
 
@@ -69,51 +72,51 @@ pub enum Rule {
 #[serde(try_from = "Span", into = "Span")]
 pub struct Period(Span);
 
-/// Why a text or a duration is no period.
+/// The reason why a text or a duration is no period.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPeriod {
-    /// It is no duration.
+    /// The text is no duration.
     #[error(transparent)]
     NotADuration(#[from] UnitError),
-    /// It is shorter than a second.
+    /// The duration is shorter than a second.
     #[error("`{0}` is too short for a period: write `1s` or more")]
     TooShort(Span),
-    /// It has a part of a millisecond.
+    /// The duration has a fraction of a millisecond.
     #[error("`{0}` has a part of a millisecond: write a period such as `90s` or `1500ms`")]
     TooFine(Span),
 }
 
-/// Why a text is no rule.
+/// The reason why a text is no rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRule {
-    /// It was read as a cron expression.
+    /// The text was read as a cron expression.
     #[error(transparent)]
     Cron(#[from] BadCron),
-    /// It was read as a period.
+    /// The text was read as a period.
     #[error("{0}, as in `@every 90s`")]
     Every(#[from] BadPeriod),
 }
 
-/// When a schedule is due.
+/// A rule together with the zone or the anchor that makes its due times definite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recurrence {
-    /// By the clock on a wall in this zone.
+    /// Due by the wall clock in this zone.
     Cron(CronExpr, Zone),
-    /// At the anchor, and whenever another period has passed since.
+    /// Due at the anchor, and whenever another period has passed since.
     Every(Period, Timestamp),
 }
 
-/// One due time of a schedule.
+/// A single due time of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick {
-    /// When, before jitter. It names the tick: the same for whoever asks.
+    /// The due time before jitter. It names the tick, and is the same for every caller.
     pub nominal: Timestamp,
-    /// Whether it stands for wall times that a gap swallowed.
+    /// Set when the tick stands in for wall times that a gap swallowed.
     pub shifted: bool,
 }
 
 impl Rule {
-    /// This rule for clocks in `zone`; a period counts from `anchor`.
+    /// Binds this rule to clocks in `zone`; a period counts from `anchor` instead.
     pub fn anchored(self, zone: Zone, anchor: Timestamp) -> Recurrence {
         match self {
             Self::Cron(expr) => Recurrence::Cron(expr, zone),
@@ -123,14 +126,14 @@ impl Rule {
 }
 
 impl Period {
-    /// The period as a duration.
     pub const fn as_duration(self) -> Duration {
         self.0.as_duration()
     }
 }
 
 impl Recurrence {
-    /// The first tick after this instant; `None` after the year 9999. There are none before 1970.
+    /// Returns the first tick after this instant; `None` after the year 9999. A cron schedule has
+    /// no tick before 1970.
     pub fn next_after(&self, after: Timestamp) -> Option<Tick> {
         match self {
             Self::Cron(expr, zone) => {
@@ -144,18 +147,20 @@ impl Recurrence {
         }
     }
 
-    /// The ticks after this instant, in order.
+    /// Returns the ticks after this instant, in order.
     pub fn after(&self, after: Timestamp) -> impl Iterator<Item = Tick> {
         std::iter::successors(self.next_after(after), |tick| self.next_after(tick.nominal))
     }
 }
 
-/// The first second after `after` at which a cron schedule is due, and whether a gap put it there.
+/// Returns the first second after `after` at which a cron schedule is due, and whether a gap put it
+/// there.
 fn next_of_cron(expr: &CronExpr, zone: Zone, after: i64) -> Option<(i64, bool)> {
     let mut from = after + 1;
     while from <= LAST_SECOND {
-        // No clock is a day or more from UTC. So what the walls of the zone show from here on, or had swallowed just
-        // before, is later than two days ago; and whatever day matches next, nothing is due a day before it begins.
+        // No clock is a day or more from UTC. So wall times that the zone shows from here on, or
+        // had swallowed just before, are later than two days ago. Whichever day matches next,
+        // nothing is due a day or more before that day begins.
         let date = expr.next_date(date_of(from - 2 * DAY)?)?;
         from = from.max(midnight(date) - DAY);
         let until = from + DAY;
@@ -170,7 +175,8 @@ fn next_of_cron(expr: &CronExpr, zone: Zone, after: i64) -> Option<(i64, bool)> 
     None
 }
 
-/// The same, from `from` and before `until`, between which the clocks are not changed (but they may be at `from`).
+/// Returns the first due second at or after `from` and before `until`, and whether a gap put it
+/// there. The clocks do not change between the two, but may change at `from`.
 fn due_between(expr: &CronExpr, zone: Zone, from: i64, until: i64) -> Option<(i64, bool)> {
     let offset = zone.offset(from);
     let shown = from + offset;
@@ -226,7 +232,7 @@ impl fmt::Display for Period {
 impl FromStr for Rule {
     type Err = BadRule;
 
-    /// Reads a cron expression; also `@every 90s`, with or without its `@`.
+    /// Reads a cron expression, or `@every 90s` with or without its `@`.
     fn from_str(text: &str) -> Result<Self, BadRule> {
         let (word, rest) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
         if word.trim_start_matches('@').eq_ignore_ascii_case("every") {

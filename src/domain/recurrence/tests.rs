@@ -1,7 +1,7 @@
-//! Tables of hard cases: what cron expressions mean, and when they are due where clocks are changed.
+//! Tables of hard cases: the meaning of cron expressions, and due times where clocks change.
 //!
-//! Each row says a zone, an expression, an instant, and the wall times (with offset) of the ticks that follow it. The
-//! cases are spelled out because each of them is, somewhere, a bug of somebody's cron.
+//! Each row gives a zone, an expression, an instant, and the wall times (with offset) of the ticks
+//! that follow it. The cases are spelled out because each of them is a bug in some cron.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
@@ -19,7 +19,8 @@ fn cron(zone: &str, text: &str) -> Recurrence {
     Recurrence::Cron(text.parse().unwrap(), zone.parse().unwrap())
 }
 
-/// The ticks after an instant as the zone's walls show them; a `~` stands behind those that a gap put there.
+/// Returns the ticks after an instant as the zone's wall clock shows them. A `~` marks ticks that a
+/// gap put there.
 fn walls(zone: &str, text: &str, after: &str, count: usize) -> Vec<String> {
     let tz = zone.parse::<Zone>().unwrap().tz();
     let shown = |tick: Tick| {
@@ -54,10 +55,7 @@ const NEW_YORK: &str = "America/New_York";
 #[case::just_before("59 1 * * 0", &["03-29 01:59+0100", "04-05 01:59+0200"])]
 #[case::just_after("0 3 * * 0", &["03-29 03:00+0200", "04-05 03:00+0200"])]
 #[case::seconds("59 59 2 * * 0", &["03-29 03:00+0200~", "04-05 02:59:59+0200"])]
-fn a_gap_makes_one_tick_of_all_that_a_fixed_schedule_loses_to_it(
-    #[case] text: &str,
-    #[case] expected: &[&str],
-) {
+fn a_gap_gives_a_fixed_schedule_one_tick(#[case] text: &str, #[case] expected: &[&str]) {
     assert_walls(BERLIN, text, "2026-03-27T12:00:00Z", expected);
 }
 
@@ -66,10 +64,7 @@ fn a_gap_makes_one_tick_of_all_that_a_fixed_schedule_loses_to_it(
 #[case::list("0,30 2 * * *", &["10-24 02:00+0200", "10-24 02:30+0200", "10-25 02:00+0200", "10-25 02:30+0200", "10-26 02:00+0100"])]
 #[case::range("0 1-3 * * 0", &["10-25 01:00+0200", "10-25 02:00+0200", "10-25 03:00+0100", "11-01 01:00+0100"])]
 #[case::first_after("0 3 * * *", &["10-24 03:00+0200", "10-25 03:00+0100", "10-26 03:00+0100"])]
-fn a_time_that_exists_twice_runs_a_fixed_schedule_the_first_time_only(
-    #[case] text: &str,
-    #[case] expected: &[&str],
-) {
+fn a_fold_runs_a_fixed_schedule_once(#[case] text: &str, #[case] expected: &[&str]) {
     assert_walls(BERLIN, text, "2026-10-23T12:00:00Z", expected);
 }
 
@@ -95,7 +90,7 @@ fn an_interval_schedule_follows_real_time(
 #[case("30 1 * * *", "2026-10-31T12:00:00Z", &["11-01 01:30-0400", "11-02 01:30-0500"])]
 #[case("30 * * * *", "2026-11-01T05:00:00Z", &["11-01 01:30-0400", "11-01 01:30-0500", "11-01 02:30-0500"])]
 #[case("@daily", "2026-03-07T12:00:00Z", &["03-08 00:00-0500", "03-09 00:00-0400"])]
-fn new_york_is_no_other_than_berlin(
+fn new_york_follows_the_same_rules(
     #[case] text: &str,
     #[case] after: &str,
     #[case] expected: &[&str],
@@ -104,33 +99,34 @@ fn new_york_is_no_other_than_berlin(
 }
 
 #[rstest]
-// Half an hour: 02:00 is 02:30 in October, and 02:00 is 01:30 in April.
+// Lord Howe changes by half an hour: 02:00 becomes 02:30 in October, and 02:00 becomes 01:30 in
+// April.
 #[case("Australia/Lord_Howe", "15 2 * * *", "2025-10-04T00:00:00Z", &["10-05 02:30+1100~", "10-06 02:15+1100"])]
 #[case("Australia/Lord_Howe", "45 2 * * *", "2025-10-04T00:00:00Z", &["10-05 02:45+1100", "10-06 02:45+1100"])]
 #[case("Australia/Lord_Howe", "45 1 * * *", "2025-04-05T00:00:00Z", &["04-06 01:45+1100", "04-07 01:45+1030"])]
 #[case("Australia/Lord_Howe", "*/15 * * * *", "2025-04-05T14:15:00Z",
     &["04-06 01:30+1100", "04-06 01:45+1100", "04-06 01:30+1030", "04-06 01:45+1030", "04-06 02:00+1030"])]
-// The 30th of December 2011 was left out: its run is at the first instant of the 31st.
+// Samoa left out the 30th of December 2011: the run of that day is at the first instant of the
+// 31st. An interval schedule has no run for that day, so the last case begins a year later.
 #[case("Pacific/Apia", "30 2 * * *", "2011-12-29T00:00:00Z", &["12-29 02:30-1000", "12-31 00:00+1400~", "12-31 02:30+1400"])]
 #[case("Pacific/Apia", "0 0 * * *", "2011-12-29T00:00:00Z", &["12-29 00:00-1000", "12-31 00:00+1400", "01-01 00:00+1400"])]
 #[case("Pacific/Apia", "0 12 30 * *", "2011-12-01T00:00:00Z", &["12-31 00:00+1400~", "01-30 12:00+1400"])]
 #[case("Pacific/Apia", "0 * 30 12 *", "2011-12-01T00:00:00Z", &["12-30 00:00+1400", "12-30 01:00+1400"])]
-// a year later
 // Morocco is an hour behind during Ramadan: back on 10 March 2024, forward again on 14 April.
 #[case("Africa/Casablanca", "30 2 * * *", "2024-03-09T12:00:00Z", &["03-10 02:30+0100", "03-11 02:30+0000"])]
 #[case("Africa/Casablanca", "30 2 * * *", "2024-04-13T12:00:00Z", &["04-14 03:00+0100~", "04-15 02:30+0100"])]
-// Two hours at once.
+// Troll changes by two hours at once.
 #[case("Antarctica/Troll", "0,30 1,2 * * *", "2025-03-29T12:00:00Z", &["03-30 03:00+0200~", "03-31 01:00+0200"])]
 #[case("Antarctica/Troll", "30 1,2 * * *", "2025-10-25T12:00:00Z",
     &["10-26 01:30+0200", "10-26 02:30+0200", "10-27 01:30+0000"])]
-// Days that begin at 01:00.
+// Some days begin at 01:00.
 #[case("America/Sao_Paulo", "0 0 * * *", "2017-10-14T12:00:00Z", &["10-15 01:00-0200~", "10-16 00:00-0200"])]
 #[case("America/Sao_Paulo", "30 23 * * *", "2018-02-17T12:00:00Z", &["02-17 23:30-0200", "02-18 23:30-0300"])]
 #[case("America/Havana", "@daily", "2025-03-08T12:00:00Z", &["03-09 01:00-0400~", "03-10 00:00-0400"])]
 #[case("America/Havana", "@daily", "2025-11-01T12:00:00Z", &["11-02 00:00-0400", "11-03 00:00-0500"])]
 #[case("America/Santiago", "15 0 * * *", "2025-09-06T12:00:00Z", &["09-07 01:00-0300~", "09-08 00:15-0300"])]
 #[case("America/Santiago", "30 23 * * *", "2025-04-05T12:00:00Z", &["04-05 23:30-0300", "04-06 23:30-0400"])]
-// A fold over midnight: at 00:01 it is 23:01 of the day before.
+// A fold over midnight: 00:01 becomes 23:01 of the day before.
 #[case("America/St_Johns", "0 0 * * *", "2010-11-06T12:00:00Z", &["11-07 00:00-0230", "11-08 00:00-0330"])]
 #[case("America/St_Johns", "30 * * * *", "2010-11-07T01:30:00Z", &["11-06 23:30-0230", "11-06 23:30-0330", "11-07 00:30-0330"])]
 #[case("America/St_Johns", "0 */6 * * *", "2010-11-07T01:30:00Z", &["11-07 00:00-0230", "11-07 00:00-0330", "11-07 06:00-0330"])]
@@ -143,7 +139,7 @@ fn new_york_is_no_other_than_berlin(
 #[case("Asia/Pyongyang", "45 23 * * *", "2015-08-14T12:00:00Z", &["08-14 23:45+0900", "08-15 23:45+0830"])]
 #[case("Asia/Pyongyang", "45 23 * * *", "2018-05-04T12:00:00Z", &["05-05 00:00+0900~", "05-05 23:45+0900"])]
 #[case("Europe/Moscow", "30 1 * * *", "2014-10-25T12:00:00Z", &["10-26 01:30+0400", "10-27 01:30+0300"])]
-fn the_hard_zones_keep_the_same_two_rules(
+fn hard_zones_follow_the_same_rules(
     #[case] zone: &str,
     #[case] text: &str,
     #[case] after: &str,
@@ -175,11 +171,7 @@ fn the_hard_zones_keep_the_same_two_rules(
 #[case::over_new_year("0 0 1 NOV-FEB/2 ?", "2026-01-02T00:00:00Z", &["2026-11-01", "2027-01-01", "2027-11-01"])]
 #[case::over_the_end("0 0 30-2 * *", "2026-02-03T00:00:00Z", &["2026-03-01", "2026-03-02", "2026-03-30", "2026-03-31"])]
 #[case::rare("0 0 29 2 */7", "2026-01-01T00:00:00Z", &["2032-02-29", "2060-02-29", "2088-02-29", "2128-02-29"])]
-fn days_are_those_of_the_calendar(
-    #[case] text: &str,
-    #[case] after: &str,
-    #[case] expected: &[&str],
-) {
+fn days_follow_the_calendar(#[case] text: &str, #[case] after: &str, #[case] expected: &[&str]) {
     let days: Vec<String> = cron("UTC", text)
         .after(utc(after))
         .take(expected.len())
@@ -194,7 +186,7 @@ fn days_are_those_of_the_calendar(
 #[case("50-10/10 12 * * *", &["12:00:00", "12:10:00", "12:50:00", "12:00:00"])]
 #[case("*/20 1 2 * * *", &["02:01:00", "02:01:20", "02:01:40", "02:01:00"])]
 #[case("59 59 23 * * *", &["23:59:59", "23:59:59"])]
-fn times_are_those_of_the_day(#[case] text: &str, #[case] expected: &[&str]) {
+fn times_of_day_follow_the_fields(#[case] text: &str, #[case] expected: &[&str]) {
     let times: Vec<String> = cron("UTC", text)
         .after(utc("2026-01-01T21:00:00Z"))
         .take(expected.len())
@@ -262,13 +254,13 @@ fn a_rule_is_written_in_its_normal_form(#[case] text: &str, #[case] expected: &s
 #[case("@every 500ms", "is too short")]
 #[case("@every 1500ms 1ns", "a part of a millisecond")]
 #[case("a\u{1b}[31m * * * *", "minute: `a\\u{1b}[31m`")]
-fn what_is_no_rule_is_refused_with_a_sentence(#[case] text: &str, #[case] part: &str) {
+fn an_invalid_rule_is_refused_with_a_sentence(#[case] text: &str, #[case] part: &str) {
     let refusal = text.parse::<Rule>().unwrap_err().to_string();
     assert!(refusal.contains(part), "{refusal}");
 }
 
 #[test]
-fn a_list_without_end_is_refused() {
+fn an_overlong_expression_is_refused() {
     assert!("1,".repeat(400).parse::<Rule>().unwrap_err().to_string().contains("800 characters"));
 }
 
@@ -286,7 +278,7 @@ fn a_period_counts_from_its_anchor_in_real_time() {
 }
 
 #[test]
-fn nothing_is_due_after_the_year_9999_or_before_1970() {
+fn nothing_is_due_before_1970_or_after_9999() {
     assert_eq!(cron("UTC", "* * * * *").next_after(utc("9999-12-31T23:59:00Z")), None);
     assert_eq!(cron("Pacific/Kiritimati", "* * * * *").next_after(Timestamp::MAX_UTC), None);
     assert_eq!(cron("UTC", "0 0 29 2 *").next_after(utc("9996-02-29T00:00:00Z")), None);
@@ -308,7 +300,7 @@ fn a_zone_is_read_in_any_case(#[case] text: &str, #[case] expected: &str) {
 }
 
 #[test]
-fn what_is_no_zone_is_refused_with_a_sentence() {
+fn an_unknown_zone_is_refused_with_a_sentence() {
     let refusal = "Mars/Olympus".parse::<Zone>().unwrap_err().to_string();
     assert!(
         refusal.contains("`Mars/Olympus` is not a time zone") && refusal.contains("Europe/Berlin"),
@@ -392,7 +384,7 @@ fn what_is_no_zone_is_refused_with_a_sentence() {
     "at 00:00 on the 1st, the 16th and the 31st of the month, but only on Mondays, UTC"
 )]
 #[case("UTC", "every 90m", "every 1h 30m, counted from 1970-01-01T00:00:00Z")]
-fn a_recurrence_says_in_english_what_it_means(
+fn a_recurrence_is_described_in_english(
     #[case] zone: &str,
     #[case] text: &str,
     #[case] expected: &str,
@@ -406,7 +398,7 @@ fn timetable(text: &str) -> Timetable {
 }
 
 #[test]
-fn a_timetable_has_the_ticks_from_its_start_to_its_end() {
+fn a_timetable_stays_within_its_bounds() {
     let (start_at, end_at) = (Some(utc("2026-01-02T01:00:00Z")), Some(utc("2026-01-02T03:00:00Z")));
     for text in ["0 * * * *", "every 1h"] {
         let bounded = Timetable { start_at, end_at, ..timetable(text) };
@@ -445,7 +437,7 @@ fn a_timetable_has_the_ticks_from_its_start_to_its_end() {
     Some("2026-01-01T00:00:03Z")
 )]
 #[case("30 2 * * *", "2026-01-03T00:00:00Z", "2026-01-02T00:00:00Z", None)]
-fn the_latest_tick_is_found_from_both_ends(
+fn the_latest_tick_lies_within_the_range(
     #[case] text: &str,
     #[case] after: &str,
     #[case] until: &str,
@@ -457,7 +449,7 @@ fn the_latest_tick_is_found_from_both_ends(
     );
 }
 
-/// What became of an hourly schedule that was settled at 00:00 and looked at again then, in short.
+/// Decides an hourly schedule from 00:00 to `now`, and returns the fates in short form.
 fn fates(catch_up: CatchUp, window: &str, now: &str) -> String {
     let window = window.parse::<Span>().unwrap().as_duration();
     let rules = CatchUpRules { catch_up, window, jitter: Duration::ZERO };
@@ -509,7 +501,7 @@ fn fates(catch_up: CatchUp, window: &str, now: &str) -> String {
 #[case::outside_of_a_short_window(CatchUp::Last, "10m", "2026-03-01T05:30:00Z", "1-4 old, 5-5 old")]
 #[case::no_window_at_all(CatchUp::All, "0s", "2026-03-01T05:00:00Z", "1-4 old, 5-5 runs")]
 #[case::a_clock_that_was_set_back(CatchUp::All, "24h", "2026-02-01T05:00:00Z", "")]
-fn each_missed_tick_has_one_fate(
+fn each_missed_tick_gets_one_decision(
     #[case] catch_up: CatchUp,
     #[case] window: &str,
     #[case] now: &str,
@@ -519,7 +511,7 @@ fn each_missed_tick_has_one_fate(
 }
 
 #[test]
-fn a_year_of_missed_seconds_is_three_lines_and_still_every_tick_can_be_read() {
+fn a_year_of_missed_seconds_is_three_stretches() {
     let (since, now) = (utc("2025-01-01T00:00:00Z"), utc("2026-01-01T00:00:00Z"));
     let rules = CatchUpRules {
         catch_up: CatchUp::Last,
@@ -535,7 +527,7 @@ fn a_year_of_missed_seconds_is_three_lines_and_still_every_tick_can_be_read() {
 }
 
 #[test]
-fn a_tick_that_waits_for_its_jitter_is_on_time() {
+fn a_tick_delayed_by_jitter_is_on_time() {
     let rules = CatchUpRules {
         catch_up: CatchUp::None,
         window: Duration::ZERO,
@@ -551,7 +543,7 @@ fn a_tick_that_waits_for_its_jitter_is_on_time() {
     assert_eq!(at("2026-03-01T01:11:01Z"), Fate::OutsideWindow);
 }
 
-/// What `Zone::change_between` stands on, and that no clock is a day from UTC.
+/// Checks the property that `Zone::change_between` relies on, and that no clock is a day from UTC.
 #[test]
 fn no_zone_changes_its_clocks_twice_within_a_day() {
     for zone in chrono_tz::TZ_VARIANTS.into_iter().map(Zone::from) {
@@ -569,7 +561,7 @@ fn no_zone_changes_its_clocks_twice_within_a_day() {
 
 proptest! {
     #[test]
-    fn the_fates_of_missed_ticks_are_those_of_all_of_them_once(
+    fn decisions_cover_every_missed_tick_once(
         minutes in 1..200_i64, window in 0..200_u64, slept in 0..12_000_i64, policy in 0..3_usize, jitter in 0..9_u64,
     ) {
         let timetable = timetable(&format!("every {minutes}m"));
@@ -592,7 +584,7 @@ proptest! {
     }
 
     #[test]
-    fn the_next_tick_is_later_and_does_not_depend_on_where_one_asks_from(
+    fn the_next_tick_is_later_and_reproducible(
         at in 0..4_102_444_800_i64, ahead in 1..200_000_i64, zone in 0..chrono_tz::TZ_VARIANTS.len(),
         minute in 0..60, hour in prop::sample::select(vec!["*", "*/3", "2", "0,1,2,23", "22-3"]),
     ) {

@@ -1,26 +1,25 @@
-//! A recurrence between a schedule's first and last instant: the ticks that there are.
+//! A recurrence between the first and the last instant of a schedule.
 //!
-//! It is what a ledger is made of. A stretch of ticks that had the same fate needs one row on disk and not one for each,
-//! since [`Timetable::between`] has them all whenever someone wants to read them.
+//! The ledger is built on timetables. A stretch of ticks with the same outcome needs a single row
+//! on disk, because a timetable can list its ticks again at any time.
 
 use chrono::TimeDelta;
 
 use super::super::id::Timestamp;
 use super::{Recurrence, Tick};
 
-/// A recurrence with its bounds; a tick at a bound counts.
+/// A recurrence with its bounds, both inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timetable {
-    /// When it is due.
     pub recurrence: Recurrence,
-    /// Not before.
+    /// The earliest instant for a tick; `None` means no bound.
     pub start_at: Option<Timestamp>,
-    /// Not after.
+    /// The latest instant for a tick; `None` means no bound.
     pub end_at: Option<Timestamp>,
 }
 
 impl Timetable {
-    /// The first tick after this instant, if there is one.
+    /// Returns the first tick after this instant and within the bounds, if there is one.
     pub fn next_after(&self, after: Timestamp) -> Option<Tick> {
         let just_before = |start: Timestamp| start.checked_sub_signed(TimeDelta::nanoseconds(1));
         let after = self.start_at.and_then(just_before).map_or(after, |start| start.max(after));
@@ -29,26 +28,26 @@ impl Timetable {
             .filter(|tick| self.end_at.is_none_or(|end| tick.nominal <= end))
     }
 
-    /// The ticks after this instant, in order.
+    /// Returns the ticks after this instant, in order.
     pub fn after(&self, after: Timestamp) -> impl Iterator<Item = Tick> {
         std::iter::successors(self.next_after(after), |tick| self.next_after(tick.nominal))
     }
 
-    /// The ticks from the one instant to the other, both included, in order.
+    /// Returns the ticks from `first` to `last`, both included, in order.
     pub fn between(&self, first: Timestamp, last: Timestamp) -> impl Iterator<Item = Tick> {
         let before = first.checked_sub_signed(TimeDelta::nanoseconds(1)).unwrap_or(first);
         self.after(before).take_while(move |tick| tick.nominal <= last)
     }
 
-    /// The last tick after the one instant and not after the other. Found by halving: a year of every second takes as
-    /// long as a day of every hour.
+    /// Returns the last tick after `after` and not after `until`. The search is a bisection: a year
+    /// of every second takes as long as a day of every hour.
     pub fn latest(&self, after: Timestamp, until: Timestamp) -> Option<Tick> {
         let is_due = |tick: &Tick| tick.nominal <= until;
         let mut latest = self.next_after(after).filter(is_due)?;
         let mut none_after = until;
         loop {
             let half = none_after.signed_duration_since(latest.nominal) / 2;
-            // Ticks are a second apart or more.
+            // Ticks are at least a second apart.
             if half < TimeDelta::milliseconds(400) {
                 return Some(latest);
             }

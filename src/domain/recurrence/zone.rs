@@ -1,8 +1,9 @@
-//! A time zone, as people name it and as schedules meet it: stretches of real time with one offset each.
+//! A time zone: a name for people, and stretches of real time with one offset each for schedules.
 //!
-//! The data is chrono-tz's, in the binary: a schedule means the same on every machine. What is asked of it is only the
-//! offset at an instant; changes between two instants are found by bisection. That needs no more of a zone than this:
-//! it never changes twice within a day, which holds for every zone in the database.
+//! The data is chrono-tz's, compiled into the binary: a schedule means the same on every machine.
+//! This file asks chrono-tz only for the offset at an instant, and finds changes between two
+//! instants by bisection. Bisection needs a single property, which holds for every zone in the
+//! database: no zone changes twice within a day.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::super::units::shown;
 use super::cron::DAY;
 
-/// A zone of the IANA database. Read in any case, `europe/berlin` too; written as the database does.
+/// A zone of the IANA database. Names are read in any case, such as `europe/berlin`, and written as
+/// in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Zone(Tz);
 
-/// Said when there is no zone of that name.
+/// The error for a text that names no zone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a time zone: write a name of the IANA database, such as `Europe/Berlin`, or `UTC`"
@@ -27,21 +29,22 @@ pub struct Zone(Tz);
 pub struct NotAZone(String);
 
 impl Zone {
-    /// UTC.
     pub const UTC: Self = Self(Tz::UTC);
 
-    /// The zone, for showing instants.
+    /// Returns the zone in the form that formats instants.
     pub const fn tz(self) -> Tz {
         self.0
     }
 
-    /// What the zone's clocks are ahead of UTC at an instant (seconds since 1970), in seconds.
+    /// Returns the offset of the zone's clocks at an instant (seconds since 1970), in seconds ahead
+    /// of UTC.
     pub(super) fn offset(self, at: i64) -> i64 {
         let at = DateTime::from_timestamp(at, 0).unwrap_or_default();
         i64::from(self.0.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc())
     }
 
-    /// The instant after `from` and before `until` at which the clocks are changed; the two are at most a day apart.
+    /// Returns the instant after `from` and before `until` at which the clocks change; `None` if
+    /// they do not. The two are at most a day apart.
     pub(super) fn change_between(self, from: i64, until: i64) -> Option<i64> {
         let before = self.offset(from);
         if self.offset(until - 1) == before {
@@ -55,9 +58,9 @@ impl Zone {
         Some(changed)
     }
 
-    /// How far the clock on the wall had come before this instant: the first wall time that it had not shown or passed.
-    /// Ahead of the clock at `at` when clocks were set back less than that ago, behind it when they are set forward
-    /// right now.
+    /// Returns the progress of the wall clock before this instant: the first wall time that it had
+    /// not shown or passed. The result is ahead of the clock at `at` while a fold is being shown
+    /// for the second time. The result is behind the clock if clocks are set forward at `at`.
     pub(super) fn reached(self, at: i64) -> i64 {
         let now = at + self.offset(at - 1);
         match self.change_between(at - DAY, at) {

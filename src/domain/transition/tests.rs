@@ -1,10 +1,12 @@
-//! The state machine as a table, and in sentences what the table cannot show.
+//! The state machine as a table, and sentences for behavior that the table cannot show.
 //!
-//! [`TABLE`] says for every state and every event what becomes of the job, so a change of the machine shows as a
-//! change of one cell. Two states are split in two, because what they carry decides: `starting` without an intent is
-//! `claimed`, with one `intended`; `stopping` is `stopping?` while it is not known whether the container was started.
+//! [`TABLE`] gives the result for every state and every event, so a change of the machine shows as
+//! a change of one cell. Two states are split in two, because their data decides. `starting` is
+//! `claimed` without an intent, and `intended` with one. `stopping` is `stopping?` while nobody
+//! knows whether the container was started.
 //!
-//! Longer than a file should be: the table, what it is made of, and the sentences about one function.
+//! This file is longer than usual: it holds the table, its parts, and the sentences about one
+//! function.
 
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use super::*;
 use crate::domain::id::{Attempt, Digest, JobId, Version};
 use crate::domain::job::Status;
 
-/// Rows are events, columns are states, a dot is a refusal. No retries are asked for.
+/// Rows are events, columns are states, a dot is a refusal. The job asks for no retries.
 const TABLE: &str = "
               | scheduled queued   retrying pulling   claimed   intended  running   stopping? stopping  ended
 queue no_slot | queued    .        queued   .         .         .         .         .         .         .
@@ -38,7 +40,8 @@ may_have_run  | unknown   unknown  unknown  unknown   unknown   unknown   unknow
 stop          | .         .        .        stopped   stopped   stopping? stopping  .         .         .
 ";
 
-/// The rows that differ where `retry` has an attempt left for whatever happens. The rest is as in [`TABLE`].
+/// The rows that differ if `retry` has an attempt left and covers every failure. All other rows are
+/// as in [`TABLE`].
 const TABLE_WITH_RETRIES: &str = "
               | scheduled queued   retrying pulling   claimed   intended  running   stopping? stopping  ended
 exited 1      | .         .        .        retrying  retrying  retrying  retrying  stopped   stopped   .
@@ -51,7 +54,7 @@ const EVERYTHING: &str = r#"{"attempts":9,"on":[1,"start_failed","unknown"]}"#;
 
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Instants are small numbers of seconds; `now` is late enough for everything to lie before it.
+/// Returns an instant at a small number of seconds. `now` is later than all of them.
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_timestamp(seconds, 0).expect("small enough for a calendar")
 }
@@ -68,7 +71,7 @@ fn retrying(retry: &str) -> JobSpec {
     spec(&format!(r#"{{"image":"busybox","retry":{retry}}}"#))
 }
 
-/// A job in this state whose first attempt was claimed, if it was claimed at all.
+/// Returns a job in this state. The first attempt is claimed if the state implies a claim.
 fn job(state: State) -> Job {
     let attempt = if matches!(state, State::Scheduled | State::Queued(_)) { 0 } else { 1 };
     Job {
@@ -128,7 +131,7 @@ fn hold() -> Hold {
     Hold { queue: Some("etl".parse().expect("a name")), ..Hold::default() }
 }
 
-/// One state per column of the table, in its order.
+/// Returns one state per column of the table, in order.
 fn states() -> [State; 10] {
     [
         State::Scheduled,
@@ -148,7 +151,7 @@ fn states() -> [State; 10] {
     ]
 }
 
-/// One event per row of the table, in its order.
+/// Returns one event per row of the table, in order.
 fn events() -> [Event; 21] {
     [
         Event::Queue(Reason::NoSlot),
@@ -175,7 +178,7 @@ fn events() -> [Event; 21] {
     ]
 }
 
-/// The column's word for a state. Without a `_` arm: a new state has to be given a column.
+/// Returns the column's word for a state. The match has no `_` arm, so a new state needs a column.
 fn column(state: &State) -> String {
     match state {
         State::Starting(None) => "claimed".to_owned(),
@@ -191,7 +194,7 @@ fn column(state: &State) -> String {
     }
 }
 
-/// The row's words for an event. Without a `_` arm: a new event has to be given a row.
+/// Returns the row's words for an event. The match has no `_` arm, so a new event needs a row.
 fn row(event: &Event) -> String {
     match event {
         Event::Queue(Reason::NoSlot) => "queue no_slot".to_owned(),
@@ -217,21 +220,21 @@ fn row(event: &Event) -> String {
     }
 }
 
-/// The rows of a table: the event's words, and a cell for each state.
+/// Parses a table into rows: the event's words, and a cell for each state.
 fn rows(table: &str) -> Vec<(String, Vec<String>)> {
     let words = |cells: &str| cells.split_whitespace().map(str::to_owned).collect();
     let lines = table.lines().filter_map(|line| line.split_once('|'));
     lines.map(|(event, cells)| (event.trim().to_owned(), words(cells))).collect()
 }
 
-/// What a job with this spec becomes under this event, state by state.
+/// Applies the event to a job with this spec in every state, and returns the resulting words.
 fn becomes(spec: &JobSpec, event: &Event) -> Vec<String> {
     let after = |state| with(spec.clone(), state).on(event.clone(), now());
     states().map(|state| after(state).map_or(".".to_owned(), |next| column(&next.state))).to_vec()
 }
 
 #[test]
-fn every_event_in_every_state_does_what_the_table_says() {
+fn every_transition_matches_the_table() {
     let mut expected = rows(TABLE);
     let (_, columns) = expected.remove(0);
     let ended = columns.len() - 1;
@@ -249,7 +252,7 @@ fn every_event_in_every_state_does_what_the_table_says() {
 }
 
 #[test]
-fn every_failure_that_is_worth_a_retry_does_what_the_second_table_says() {
+fn every_retryable_failure_matches_the_retry_table() {
     let spec = retrying(EVERYTHING);
     let with_retries = rows(TABLE_WITH_RETRIES).split_off(1);
     for event in events() {
@@ -261,7 +264,7 @@ fn every_failure_that_is_worth_a_retry_does_what_the_second_table_says() {
 }
 
 #[test]
-fn whatever_the_verdict_a_job_that_is_over_takes_no_event() {
+fn finished_jobs_refuse_every_event() {
     for outcome in outcomes() {
         for event in events() {
             let name = event.name();
@@ -272,13 +275,13 @@ fn whatever_the_verdict_a_job_that_is_over_takes_no_event() {
 }
 
 #[test]
-fn a_refusal_says_the_state_and_the_event() {
+fn refusal_names_the_state_and_the_event() {
     let refused = job(State::Running(run())).on(Event::Cancel, now()).expect_err("it runs");
     assert_eq!(refused.to_string(), "a job that is running cannot take the event cancel");
 }
 
 #[test]
-fn the_version_goes_up_by_one_with_every_change_and_nothing_else_of_the_order_changes() {
+fn every_change_raises_the_version_by_one() {
     for spec in [spec("{}"), retrying(EVERYTHING)] {
         for (state, event) in
             states().iter().flat_map(|state| events().map(|event| (state.clone(), event)))
@@ -296,8 +299,7 @@ fn the_version_goes_up_by_one_with_every_change_and_nothing_else_of_the_order_ch
 }
 
 #[test]
-fn only_a_claim_begins_an_attempt_only_a_restored_store_learns_of_one_and_only_a_retry_or_a_caller_moves_the_due_time()
- {
+fn only_expected_events_change_attempt_or_due_time() {
     for (state, event) in
         states().iter().flat_map(|state| events().map(|event| (state.clone(), event)))
     {
@@ -314,7 +316,7 @@ fn only_a_claim_begins_an_attempt_only_a_restored_store_learns_of_one_and_only_a
 }
 
 #[test]
-fn an_attempt_that_is_known_is_not_learned_of_again() {
+fn known_attempts_are_not_adopted_again() {
     let known = [
         (State::Scheduled, 0),
         (states()[2].clone(), 1),
@@ -337,7 +339,7 @@ fn an_attempt_that_is_known_is_not_learned_of_again() {
 }
 
 #[test]
-fn a_job_that_is_held_back_says_by_what_and_one_that_is_let_go_does_not() {
+fn only_waiting_jobs_name_their_wait_group() {
     let hold = Event::Hold(Reason::QueueFull, hold());
     let held = job(State::Scheduled).on(hold.clone(), at(9)).expect("it waits");
     assert_eq!(
@@ -357,7 +359,7 @@ fn a_job_that_is_held_back_says_by_what_and_one_that_is_let_go_does_not() {
 }
 
 #[test]
-fn a_job_that_is_given_another_date_waits_for_that_and_what_became_of_its_last_attempt_stays() {
+fn reschedule_moves_due_time_and_keeps_last_failure() {
     let moved = |state| job(state).on(Event::Reschedule(at(77)), now()).expect("it waits");
     for state in states().into_iter().take(3) {
         assert_eq!(moved(state).due_at, at(77));
@@ -371,7 +373,7 @@ fn a_job_that_is_given_another_date_waits_for_that_and_what_became_of_its_last_a
 }
 
 #[test]
-fn a_claim_can_bring_the_spec_that_its_name_stood_for() {
+fn claim_can_bring_the_resolved_spec() {
     let resolved = spec(r#"{"image":"busybox:1"}"#);
     let claimed = job(State::Scheduled)
         .on(Event::Claim(Some(Box::new(resolved.clone()))), now())
@@ -380,15 +382,15 @@ fn a_claim_can_bring_the_spec_that_its_name_stood_for() {
 }
 
 #[test]
-fn an_intent_names_the_container_and_the_moment() {
+fn intent_names_the_container_and_the_time() {
     let intended =
         job(State::Starting(None)).on(Event::Intend(container()), at(10)).expect("it is claimed");
     assert_eq!(intended.state, State::Starting(Some(intent())));
 }
 
-// How an attempt ended.
+// Ends of attempts.
 
-/// The state after this ending of a job that ran.
+/// Returns the state of a running job after this ending.
 fn after(spec: &JobSpec, ending: Ending) -> State {
     with(spec.clone(), State::Running(run()))
         .on(Event::Exited(ending), now())
@@ -396,7 +398,7 @@ fn after(spec: &JobSpec, ending: Ending) -> State {
         .state
 }
 
-/// Outcome, reason, and the sentence of an end.
+/// Returns the outcome, reason and sentence of an end.
 fn verdict_of(ending: Ending) -> (Outcome, Option<Reason>, String) {
     match after(&spec("{}"), ending) {
         State::Ended(end) => (end.outcome, end.reason, end.error.unwrap_or_default()),
@@ -405,12 +407,12 @@ fn verdict_of(ending: Ending) -> (Outcome, Option<Reason>, String) {
 }
 
 #[test]
-fn exit_code_0_is_success_and_needs_no_reason() {
+fn exit_code_0_succeeds_without_a_reason() {
     assert_eq!(verdict_of(ending(0)), (Outcome::Succeeded, None, String::new()));
 }
 
 #[test]
-fn any_other_exit_code_is_a_failure_that_says_the_code() {
+fn other_exit_codes_fail_and_name_the_code() {
     let said = (
         Outcome::Failed,
         Some(Reason::ExitNonzero),
@@ -420,7 +422,7 @@ fn any_other_exit_code_is_a_failure_that_says_the_code() {
 }
 
 #[test]
-fn code_137_is_out_of_memory_where_the_engine_says_so() {
+fn code_137_with_oom_flag_means_oom() {
     let killed = Ending { exit: Exit { oom_killed: true, ..exit(137) }, ..ending(137) };
     let (outcome, reason, error) = verdict_of(killed);
     assert_eq!((outcome, reason), (Outcome::Failed, Some(Reason::OomKilled)));
@@ -428,27 +430,27 @@ fn code_137_is_out_of_memory_where_the_engine_says_so() {
 }
 
 #[test]
-fn code_137_is_a_signal_where_it_does_not() {
+fn code_137_without_oom_flag_is_a_signal() {
     let (outcome, reason, error) = verdict_of(ending(137));
     assert_eq!((outcome, reason), (Outcome::Failed, Some(Reason::Signaled)));
     assert!(error.contains("signal 9"), "{error}");
 }
 
 #[test]
-fn an_end_by_the_engines_restart_is_told_apart_from_the_jobs_own_failure() {
+fn engine_restart_differs_from_own_failure() {
     let (outcome, reason, _) = verdict_of(Ending { by_engine_restart: true, ..ending(137) });
     assert_eq!((outcome, reason), (Outcome::Failed, Some(Reason::EngineRestarted)));
 }
 
 #[test]
-fn a_process_that_survived_a_child_killed_for_memory_is_judged_by_its_own_code() {
+fn oom_of_a_child_keeps_own_exit_code() {
     let survived = |code| Ending { exit: Exit { oom_killed: true, ..exit(code) }, ..ending(code) };
     assert_eq!(verdict_of(survived(0)).0, Outcome::Succeeded);
     assert_eq!(verdict_of(survived(1)).1, Some(Reason::ExitNonzero));
 }
 
 #[test]
-fn an_end_by_exit_keeps_the_run_and_the_exit_and_is_dated_by_the_engine() {
+fn exit_keeps_run_exit_and_engine_time() {
     for code in [0, 1] {
         let State::Ended(end) = after(&spec("{}"), ending(code)) else {
             panic!("no retries were asked for")
@@ -458,7 +460,7 @@ fn an_end_by_exit_keeps_the_run_and_the_exit_and_is_dated_by_the_engine() {
 }
 
 #[test]
-fn an_end_without_evidence_keeps_what_was_known_of_the_run() {
+fn end_without_evidence_keeps_the_known_run() {
     for held in [State::Running(run()), stopping(Held::Run(run()), StopCause::Timeout)] {
         let lost = job(held)
             .on(Event::Lost(failure(Reason::ContainerRemoved)), now())
@@ -473,7 +475,7 @@ fn an_end_without_evidence_keeps_what_was_known_of_the_run() {
 // Stopping.
 
 #[test]
-fn a_stop_while_pulling_or_claimed_is_over_at_once_for_nothing_was_started() {
+fn stop_before_the_intent_ends_at_once() {
     for state in [State::Pulling, State::Starting(None)] {
         let stopped = job(state)
             .on(Event::Stop(StopCause::Request, GRACE), now())
@@ -484,7 +486,7 @@ fn a_stop_while_pulling_or_claimed_is_over_at_once_for_nothing_was_started() {
 }
 
 #[test]
-fn a_stop_with_an_intent_waits_for_the_truth_and_still_adopts_a_start() {
+fn stop_with_an_intent_still_adopts_a_start() {
     let asked = job(State::Starting(Some(intent())))
         .on(Event::Stop(StopCause::Request, GRACE), at(15))
         .expect("it starts");
@@ -503,9 +505,9 @@ fn a_stop_with_an_intent_waits_for_the_truth_and_still_adopts_a_start() {
 }
 
 #[test]
-fn stop_asked_again_only_brings_the_kill_nearer() {
+fn second_stop_can_only_bring_the_kill_nearer() {
     for held in [Held::Intent(intent()), Held::Run(run())] {
-        // The second request comes at 17; by the first it is killed at 25.
+        // The second request comes at second 17; the first one set the kill to second 25.
         for (grace_s, kill_at) in [(0, Some(17)), (3, Some(20)), (8, None), (600, None)] {
             let grace = Duration::from_secs(grace_s);
             for why in [StopCause::Request, StopCause::Timeout] {
@@ -528,7 +530,7 @@ fn stop_asked_again_only_brings_the_kill_nearer() {
 }
 
 #[test]
-fn stop_of_before_has_no_kill_until_asked_again() {
+fn old_stop_record_gains_kill_time_when_repeated() {
     let before: State = State::from_parts(
         Status::Stopping,
         Some(r#"{"held":{"run":{"container":"c","started_at":"2026-11-28T10:00:00Z"}},"why":"request","since":"2026-11-28T10:01:00Z"}"#),
@@ -543,7 +545,7 @@ fn stop_of_before_has_no_kill_until_asked_again() {
 }
 
 #[test]
-fn a_stop_whose_container_never_ran_ends_stopped_without_a_run() {
+fn stop_of_unstarted_container_ends_without_a_run() {
     let held = || stopping(Held::Intent(intent()), StopCause::Request);
     for event in [Event::NeverStarted, Event::Failed(failure(Reason::StartFailed))] {
         let over = job(held()).on(event, now()).expect("it never ran").state;
@@ -552,7 +554,7 @@ fn a_stop_whose_container_never_ran_ends_stopped_without_a_run() {
 }
 
 #[test]
-fn a_stop_of_a_container_that_vanished_is_unknown_and_not_stopped() {
+fn stop_of_a_vanished_container_ends_unknown() {
     let held = stopping(Held::Intent(intent()), StopCause::Request);
     let lost = job(held)
         .on(Event::Lost(failure(Reason::StartAmbiguous)), now())
@@ -562,7 +564,7 @@ fn a_stop_of_a_container_that_vanished_is_unknown_and_not_stopped() {
 }
 
 #[test]
-fn a_timeout_outranks_retries_whatever_the_exit_code() {
+fn timeout_outranks_retries_for_any_exit_code() {
     for code in [0, 1, 137] {
         let held = stopping(Held::Run(run()), StopCause::Timeout);
         let over = with(retrying(r#"{"attempts":9}"#), held)
@@ -575,7 +577,7 @@ fn a_timeout_outranks_retries_whatever_the_exit_code() {
 }
 
 #[test]
-fn an_end_before_the_stop_is_its_own() {
+fn process_ended_before_the_stop_keeps_its_outcome() {
     let early = |code| Ending { exit: Exit { at: at(14), ..exit(code) }, ..ending(code) };
     let after = |why, ending| {
         let held = stopping(Held::Run(run()), why);
@@ -601,7 +603,7 @@ fn an_end_before_the_stop_is_its_own() {
 }
 
 #[test]
-fn a_run_that_was_seen_and_stopped_is_stopped_by_any_clock() {
+fn run_stopped_by_us_is_stopped_despite_clocks() {
     let early =
         Ending { exit: Exit { at: at(14), ..exit(143) }, stop_was_called: true, ..ending(143) };
     let over = job(stopping(Held::Run(run()), StopCause::Request))
@@ -611,7 +613,7 @@ fn a_run_that_was_seen_and_stopped_is_stopped_by_any_clock() {
 }
 
 #[test]
-fn a_request_to_stop_outranks_retries_too() {
+fn stop_request_outranks_retries() {
     let held = stopping(Held::Run(run()), StopCause::Request);
     let over =
         with(retrying(r#"{"attempts":9}"#), held).on(exited(1), now()).expect("it ended").state;
@@ -620,13 +622,13 @@ fn a_request_to_stop_outranks_retries_too() {
 
 // Retrying.
 
-/// The job after its `attempt`-th attempt has exited with 1.
+/// Returns the job after attempt number `attempt` has exited with code 1.
 fn failed_once_more(spec: &JobSpec, id: JobId, attempt: u32) -> Job {
     let runs = Job { id, attempt: Attempt(attempt), ..with(spec.clone(), State::Running(run())) };
     runs.on(exited(1), now()).expect("it ran")
 }
 
-/// How long the job waits after its `attempt`-th attempt.
+/// Returns the wait of the job after attempt number `attempt`.
 fn wait(spec: &JobSpec, id: JobId, attempt: u32) -> Duration {
     (failed_once_more(spec, id, attempt).due_at - now())
         .to_std()
@@ -638,7 +640,7 @@ fn id(random: u8) -> JobId {
 }
 
 #[test]
-fn the_wait_before_a_retry_doubles_up_to_six_minutes() {
+fn retry_wait_doubles_up_to_six_minutes() {
     let spec = retrying(r#"{"attempts":1000}"#);
     for (attempt, seconds) in
         [(1, 10), (2, 20), (3, 40), (4, 80), (5, 160), (6, 320), (7, 360), (8, 360), (1000, 360)]
@@ -652,7 +654,7 @@ fn the_wait_before_a_retry_doubles_up_to_six_minutes() {
 }
 
 #[test]
-fn a_first_wait_that_is_longer_than_six_minutes_is_kept_and_not_doubled() {
+fn first_wait_above_six_minutes_stays_constant() {
     let spec = retrying(r#"{"attempts":9,"delay":"1h"}"#);
     let hour = Duration::from_secs(3_600);
     for attempt in [1, 2, 9] {
@@ -662,7 +664,7 @@ fn a_first_wait_that_is_longer_than_six_minutes_is_kept_and_not_doubled() {
 }
 
 #[test]
-fn the_spread_of_the_waits_is_the_same_in_every_replay() {
+fn retry_spread_is_the_same_in_every_replay() {
     let spec = retrying(r#"{"attempts":9}"#);
     for attempt in 1..=9 {
         assert_eq!(
@@ -673,7 +675,7 @@ fn the_spread_of_the_waits_is_the_same_in_every_replay() {
 }
 
 #[test]
-fn jobs_that_failed_together_do_not_all_come_back_together() {
+fn jobs_failing_together_retry_at_different_times() {
     let spec = retrying(r#"{"attempts":9}"#);
     let waits: std::collections::BTreeSet<_> =
         (0..=99).map(|random| wait(&spec, id(random), 1)).collect();
@@ -686,7 +688,7 @@ fn jobs_that_failed_together_do_not_all_come_back_together() {
 }
 
 #[test]
-fn a_retry_remembers_what_went_wrong() {
+fn retrying_job_keeps_its_last_failure() {
     let next = failed_once_more(&retrying(r#"{"attempts":1}"#), id(7), 1);
     let error = "the process ended with exit code 1".to_owned();
     assert_eq!(
@@ -697,7 +699,7 @@ fn a_retry_remembers_what_went_wrong() {
 }
 
 #[test]
-fn when_the_retries_are_used_up_the_job_has_failed() {
+fn job_fails_once_retries_are_used_up() {
     let spec = retrying(r#"{"attempts":2}"#);
     let status = |attempt| failed_once_more(&spec, id(7), attempt).state.status();
     assert_eq!(
@@ -706,7 +708,7 @@ fn when_the_retries_are_used_up_the_job_has_failed() {
     );
 }
 
-/// Whether a job that asks for retries `on` these is tried again after the event.
+/// Checks whether a job with this `on` of its `retry` is retried after the event.
 fn is_retried(on: &str, event: Event) -> bool {
     let spec = retrying(&format!(r#"{{"attempts":1{on}}}"#));
     let next = with(spec, State::Starting(Some(intent()))).on(event, now()).expect("it starts");
@@ -722,7 +724,7 @@ fn retry_on_an_exit_code_covers_that_code_only() {
 }
 
 #[test]
-fn retry_on_a_reason_covers_that_reason_whatever_the_code() {
+fn retry_on_a_reason_covers_any_exit_code() {
     let on = r#","on":["exit_nonzero"]"#;
     assert!(is_retried(on, exited(1)) && is_retried(on, exited(7)));
     assert!(!is_retried(on, exited(137)), "that is `signaled`");
@@ -730,7 +732,7 @@ fn retry_on_a_reason_covers_that_reason_whatever_the_code() {
 }
 
 #[test]
-fn unknown_is_retried_only_where_the_word_is_written() {
+fn unknown_is_retried_only_if_listed() {
     let lost = || Event::Lost(failure(Reason::StartAmbiguous));
     assert!(is_retried(r#","on":["unknown"]"#, lost()));
     assert!(!is_retried(r#","on":["unknown"]"#, exited(1)));
@@ -742,7 +744,7 @@ fn unknown_is_retried_only_where_the_word_is_written() {
 }
 
 #[test]
-fn without_retry_on_every_failure_is_retried_but_those_that_would_fail_again() {
+fn default_retries_exclude_failures_that_would_repeat() {
     let hopeless =
         [Reason::InvalidSpec, Reason::PolicyDenied, Reason::ImageNotFound, Reason::NoSuchJob];
     for reason in Reason::ALL {
@@ -755,7 +757,7 @@ fn without_retry_on_every_failure_is_retried_but_those_that_would_fail_again() {
     assert!(!is_retried(r#","on":[]"#, exited(1)), "an empty list covers nothing");
 }
 
-// What a store keeps.
+// Storage.
 
 fn outcomes() -> [Outcome; 7] {
     [
@@ -769,7 +771,7 @@ fn outcomes() -> [Outcome; 7] {
     ]
 }
 
-/// The table's states, and the others that differ in what they carry.
+/// Returns the table's states, and variants of them with different data.
 fn every_shape_of_state() -> Vec<State> {
     let mut all = states().to_vec();
     for why in [StopCause::Request, StopCause::Timeout] {
@@ -797,7 +799,7 @@ fn every_shape_of_state() -> Vec<State> {
 }
 
 #[test]
-fn every_state_comes_back_from_its_status_and_detail() {
+fn every_state_round_trips_through_status_and_detail() {
     for state in every_shape_of_state() {
         let detail = state.detail().expect("strings, numbers and times");
         let again = State::from_parts(state.status(), detail.as_deref()).expect("we wrote it");
@@ -806,7 +808,7 @@ fn every_state_comes_back_from_its_status_and_detail() {
 }
 
 #[test]
-fn a_detail_that_does_not_fit_its_status_is_a_damaged_store_and_not_a_guess() {
+fn detail_not_matching_its_status_is_an_error() {
     assert!(State::from_parts(Status::Running, None).is_err());
     assert!(State::from_parts(Status::Succeeded, None).is_err());
     assert!(State::from_parts(Status::Stopping, Some("{}")).is_err());

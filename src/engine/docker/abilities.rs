@@ -1,11 +1,12 @@
-//! What `/info` tells of what an engine can do. A word that is missing, or not what it should be, says nothing: then the
-//! engine is taken to be able.
+//! Reads an engine's capabilities from `/info`.
+//!
+//! A missing or malformed word counts as no information: the engine is then assumed to be capable.
 
 use serde_json::{Map, Value};
 
 use crate::domain::abilities::{Abilities, Lack};
 
-/// What this engine can do, by its own words.
+/// Returns the capabilities that the engine reports.
 pub(super) fn read(info: &Map<String, Value>, is_podman: bool) -> Abilities {
     let mut lacks = Vec::new();
     let mut lack = |what, lacking: bool| {
@@ -26,7 +27,7 @@ pub(super) fn read(info: &Map<String, Value>, is_podman: bool) -> Abilities {
     lack(Lack::AppArmor, has_not("apparmor"));
     lack(Lack::Selinux, has_not("selinux"));
     lack(Lack::Gpus, is_podman || !has_gpus(info));
-    // Podman takes more processors than there are for no limit at all.
+    // Podman accepts more processors than exist and then sets no limit at all.
     let cpus = info
         .get("NCPU")
         .and_then(Value::as_u64)
@@ -44,13 +45,13 @@ pub(super) fn read(info: &Map<String, Value>, is_podman: bool) -> Abilities {
     }
 }
 
-/// `name=seccomp,profile=default`.
+/// Checks an option such as `name=seccomp,profile=default` for this name.
 fn is_named(option: &Value, name: &str) -> bool {
     let words = option.as_str().unwrap_or_default();
     words.split(',').any(|word| word.strip_prefix("name=").unwrap_or(word) == name)
 }
 
-/// By a runtime that adds them, or as devices that it has found (Docker 28).
+/// Checks for GPUs: from a runtime that adds them, or as discovered devices (Docker 28).
 fn has_gpus(info: &Map<String, Value>) -> bool {
     let runtime = info.get("Runtimes").is_none_or(|runtimes| runtimes.get("nvidia").is_some());
     let is_gpu = |device: &Value| device["ID"].as_str().is_some_and(|id| id.contains("/gpu"));
@@ -70,14 +71,14 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_says_nothing_is_taken_to_be_able() {
+    fn missing_information_counts_as_capable() {
         assert_eq!(read_json(serde_json::json!({}), false), Abilities::default());
         let odd = serde_json::json!({"NCPU": "two", "SwapLimit": null, "SecurityOptions": null, "OSType": 7});
         assert_eq!(read_json(odd, false), Abilities::default());
     }
 
     #[test]
-    fn an_engine_is_taken_by_its_word() {
+    fn reported_capabilities_are_believed() {
         let docker = serde_json::json!({
             "NCPU": 2, "OSType": "linux", "MemoryLimit": true, "SwapLimit": false, "CpuCfsQuota": true, "PidsLimit": true,
             "SecurityOptions": ["name=apparmor", "name=seccomp,profile=default"], "Runtimes": {"runc": {}},

@@ -1,7 +1,8 @@
-//! Where the engine is: `DOCKER_HOST`, `DOCKER_CERT_PATH` and `DOCKER_TLS_VERIFY`, or their keys in the config.
+//! Finds the engine's address from `DOCKER_HOST`, `DOCKER_CERT_PATH` and `DOCKER_TLS_VERIFY`, or
+//! their keys in the config.
 //!
-//! Finding an address touches no socket, since a server starts without its engine too. What can be known to be wrong
-//! (an unknown scheme, a certificate that is not there) is said at once.
+//! Finding an address touches no socket, because a server may start before its engine. Errors that
+//! can be known without the engine (an unknown scheme, a missing certificate) are reported at once.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,56 +11,56 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Where Docker listens unless told otherwise.
+/// The path of Docker's default socket.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 /// The longest path that a socket can have.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
-/// bollard's own limit on the wait for an answer to begin. All waits are ours; this one shall never be the first.
+/// bollard's own limit on the wait for an answer to begin. All timeouts are ours, so this limit
+/// must never come first.
 const NO_LIMIT_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
 
-/// Where an engine is.
+/// The address of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A socket of this machine.
     Unix(PathBuf),
-    /// A port, in the clear: whoever reaches it is root there.
+    /// A port without encryption: any client that reaches it is root there.
     Tcp(String),
-    /// A port, with TLS and a client certificate.
+    /// A port with TLS and a client certificate.
     Tls {
-        /// `host:port`
+        /// The address as `host:port`.
         host: String,
-        /// Folder with `ca.pem`, `cert.pem` and `key.pem`.
+        /// The folder with `ca.pem`, `cert.pem` and `key.pem`.
         certificates: PathBuf,
     },
 }
 
-/// Said when no engine can be at what was written.
+/// The error for an address at which no engine can be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// The scheme is none that an engine speaks.
+    /// No engine speaks this scheme.
     #[error(
         "`{0}` is no engine's address: write one like `unix:///var/run/docker.sock` or `tcp://host:2376`"
     )]
     Unknown(String),
-    /// A certificate is missing.
+    /// A certificate file is missing or unreadable.
     #[error(
         "TLS to the engine wants `{0}`, and it cannot be read: `DOCKER_CERT_PATH` (or `cert_path`) names the folder that holds ca.pem, cert.pem and key.pem"
     )]
     NoCertificate(String),
-    /// A file is there and holds something else.
+    /// A certificate file exists and holds something else.
     #[error("TLS to the engine wants `{file}`, and it holds no {wanted} in PEM form")]
     BadCertificate {
-        /// The file.
         file: String,
         /// `certificate` or `private key`.
         wanted: &'static str,
     },
-    /// A path that no socket can have.
+    /// No socket can have this path.
     #[error(
         "`{0}` is no socket's path: it has to be absolute and at most {MAX_SOCKET_PATH_BYTES} bytes long"
     )]
     BadSocket(String),
-    /// A variable whose value is not UTF-8.
+    /// The value of this variable is not UTF-8.
     #[error(
         "`{0}` is set to what is not UTF-8: set it to an address such as `unix:///var/run/docker.sock`, or unset it"
     )]
@@ -67,10 +68,10 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// The address that these say, or the environment, or the default socket.
+    /// Returns the address from the arguments, or from the environment, or the default socket.
     ///
     /// # Errors
-    /// [`AddressError`].
+    /// [`AddressError`] if no engine can be at the address.
     pub fn find(
         host: Option<&str>,
         cert_path: Option<&Path>,
@@ -133,7 +134,7 @@ impl Address {
         Ok(Self::Tls { host: place.to_owned(), certificates })
     }
 
-    /// A client of the engine there. For a socket that does not exist yet there is none.
+    /// Returns a client of the engine. Fails for a socket that does not exist yet.
     pub(super) fn client(&self) -> Result<Docker, bollard::errors::Error> {
         match self {
             Self::Unix(path) => Docker::connect_with_unix(
@@ -158,8 +159,8 @@ impl Address {
     }
 }
 
-/// Reads the three files, since bollard would not say: it leaves out a client certificate that it cannot read, and the
-/// engine then answers "bad certificate".
+/// Reads the three certificate files, because bollard would report no error. bollard leaves out a
+/// client certificate that it cannot read, and the engine then answers "bad certificate".
 fn check_certificates(folder: &Path) -> Result<(), AddressError> {
     for name in ["ca.pem", "cert.pem", "key.pem"] {
         let file = folder.join(name);
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_a_socket_or_a_port() {
+    fn address_is_a_socket_or_a_port() {
         let parse = |text| Address::parse(text, None, false);
         assert_eq!(parse(None), Ok(Address::Unix(DEFAULT_SOCKET.into())));
         assert_eq!(
@@ -200,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn tls_without_its_certificates_is_said_at_once() {
+    fn tls_without_certificates_fails_at_once() {
         let error = Address::parse(Some("tcp://docker:2376"), Some("/nowhere".into()), true)
             .expect_err("no certificates");
         assert!(error.to_string().contains("/nowhere/ca.pem"), "{error}");
     }
 
     #[test]
-    fn a_file_that_holds_no_certificate_is_said_at_once() {
+    fn invalid_certificate_file_fails_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("ca.pem"), "nonsense").expect("written");
         let error = Address::parse(Some("tcp://docker:2376"), Some(folder.path().into()), true)

@@ -1,31 +1,33 @@
-//! What an engine's answer is worth: the line between "it refused" and "it did not say".
+//! Classifies engine errors: a definite refusal, or no usable answer.
 //!
-//! Whether a step may be taken for undone hangs on this line. A connection that breaks, a time-out, a body that cannot
-//! be read, a proxy's 502 are silence. So is a 5xx in which a daemon only reports that it lost *its* partner half-way
-//! (its connection to containerd, or ours): what was asked for may still happen. Everything else that the engine itself
-//! answers is its word, and [`Fault`]'s methods say which word.
+//! A step counts as undone only after a definite refusal. A broken connection, a time-out, an
+//! unreadable body and a proxy's 502 are no answer. Neither is a 5xx by which a daemon only reports
+//! that it lost *its* partner midway (its connection to containerd, or to us): the requested step
+//! may still happen. Any other answer of the engine is definite. [`Fault`]'s methods convert such
+//! an answer to an [`EngineError`].
 
 use bollard::errors::Error;
 
 use crate::domain::job::Reason;
 use crate::engine::EngineError;
 
-/// Why a call brought nothing.
+/// The failure of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The engine answered, with this HTTP status and this sentence.
+    /// The engine answered definitely, with this HTTP status and message.
     Said {
-        /// The HTTP status.
+        /// The HTTP status of the answer, 400 or above.
         status: u16,
-        /// The sentence.
+        /// The message in the answer's body, trimmed.
         message: String,
     },
-    /// No answer, or one that says nothing about what was asked for.
+    /// No answer, or an answer that says nothing about the requested step.
     Silent(String),
 }
 
-/// By these a daemon says that it does not know how a step of its own went. Docker 20.10 whose containerd was killed
-/// answers `start` with `connection error: desc = "transport: Error while dialing …": unavailable`.
+/// Messages by which a daemon reports that it does not know how its own step went. Docker 20.10
+/// whose containerd was killed answers `start` with `connection error: desc = "transport: Error
+/// while dialing …": unavailable`.
 const LOST_ITS_PARTNER: [&str; 13] = [
     "context canceled",
     "context cancelled",
@@ -43,11 +45,11 @@ const LOST_ITS_PARTNER: [&str; 13] = [
 ];
 
 impl Fault {
-    /// What an error status means.
+    /// Classifies an answer by its error status and message.
     fn answered(status: u16, message: &str) -> Self {
         let message = message.trim().to_owned();
         let lost = status >= 500 && lost_its_partner(&message);
-        // 408, 425, 429 and 499 are about the request; 502 to 504 come from something in between, or mean "later".
+        // 408, 425, 429 and 499 concern the request; 502 to 504 come from a proxy, or mean "later".
         if lost || matches!(status, 408 | 425 | 429 | 499 | 502..=504) {
             Self::Silent(format!("it answered {status}: {message}"))
         } else {
@@ -55,7 +57,8 @@ impl Fault {
         }
     }
 
-    /// For calls that only read: an answer that is none says nothing about a container either.
+    /// Converts the failure of a call that only reads. Any error then counts as no answer, and says
+    /// nothing about a container.
     pub(super) fn into_no_answer(self) -> EngineError {
         match self {
             Self::Said { status, message } => {
@@ -65,7 +68,8 @@ impl Fault {
         }
     }
 
-    /// What it means for the output of a container: of one whose logging driver only writes there will never be any.
+    /// Converts the failure of a read of output. Some logging drivers support only writing: their
+    /// containers will never have readable output.
     pub(super) fn into_unreadable(self) -> EngineError {
         match self {
             Self::Said { message, .. } if contains(&message, &["does not support reading"]) => {
@@ -76,7 +80,8 @@ impl Fault {
         }
     }
 
-    /// What it means for a step on a container that is there; `reason` where the sentence does not explain itself.
+    /// Converts the failure of a step on an existing container. `reason` applies if the message
+    /// does not show another one.
     pub(super) fn into_refusal(self, reason: Reason) -> EngineError {
         let Self::Said { status, message } = &self else { return self.into_no_answer() };
         let message = message.clone();
@@ -90,16 +95,17 @@ impl Fault {
         }
     }
 
-    /// What it means for `create`.
+    /// Converts the failure of `create`.
     pub(super) fn into_create_refusal(self) -> EngineError {
         let Self::Said { status, message } = &self else { return self.into_no_answer() };
         let message = message.clone();
         match status {
             404 if is_missing_image(&message) => EngineError::NoSuchImage,
             _ if self.is_conflict() => EngineError::Conflict(message),
-            // A network, a volume driver, a container whose network is to be shared: named by the spec, not there.
+            // The spec names something that does not exist: a network, a volume driver, or a
+            // container whose network it wants to share.
             400 | 404 => EngineError::Refused { reason: Reason::InvalidSpec, message },
-            // Podman says with 500 what Docker says with 400 and 404.
+            // Podman answers 500 where Docker answers 400 or 404.
             _ if contains(
                 &message,
                 &["network not found", "unknown capability", "no such container", "invalid"],
@@ -111,25 +117,30 @@ impl Fault {
         }
     }
 
-    /// Whether the engine itself says that there is no such container. A 404 alone may be a proxy's.
+    /// Checks whether the engine itself says that the container does not exist. A bare 404 may come
+    /// from a proxy.
     pub(super) fn is_no_such_container(&self) -> bool {
-        // Docker: `No such container: x`. Podman: `no container with name or ID "x" found: no such container`.
+        // Docker: `No such container: x`. Podman: `no container with name or ID "x" found: no such
+        // container`.
         matches!(self, Self::Said { status: 404, message } if contains(message, &["no such container", "no container with"]))
     }
 
-    /// Whether the engine itself says that there is no such network.
+    /// Checks whether the engine itself says that the network does not exist.
     pub(super) fn is_no_such_network(&self) -> bool {
-        // Docker: `network x not found`. Podman: `unable to find network with name or ID x: network not found`.
+        // Docker: `network x not found`. Podman: `unable to find network with name or ID x: network
+        // not found`.
         matches!(self, Self::Said { status: 404, message } if contains(message, &["network"]) && contains(message, &["not found"]))
     }
 
-    /// Whether the engine itself says that there is no such image.
+    /// Checks whether the engine itself says that the image does not exist.
     pub(super) fn is_no_such_image(&self) -> bool {
-        // Docker: `No such image: x:latest`. Podman: `failed to find image x: x: No such image`, or `image not known`.
+        // Docker: `No such image: x:latest`. Podman: `failed to find image x: x: No such image`, or
+        // `image not known`.
         matches!(self, Self::Said { status: 404, message } if contains(message, &["no such image", "image not known"]))
     }
 
-    /// Whether a name is taken, or the container is in the wrong phase: 409, and on Podman 4 a 500.
+    /// Checks whether a name is taken or the container is in the wrong phase: 409, and on Podman 4
+    /// a 500.
     fn is_conflict(&self) -> bool {
         match self {
             Self::Said { status: 409, .. } => true,
@@ -142,8 +153,11 @@ impl Fault {
     }
 }
 
-/// Of the image, not of a file in it: `exec: "x": executable file not found in $PATH`, `exec: "/x": permission denied`;
-/// Podman adds `… a command that was not found` or `OCI permission denied`. A mount's missing source reads much alike.
+/// Checks whether the image lacks the command, or may not run it.
+///
+/// Docker: `exec: "x": executable file not found in $PATH`, `exec: "/x": permission denied`. Podman
+/// adds `… a command that was not found` or `OCI permission denied`. A mount's missing source reads
+/// much alike, but has no `exec`.
 pub(super) fn is_command_not_found(message: &str) -> bool {
     contains(
         message,
@@ -160,13 +174,14 @@ pub(super) fn is_command_not_found(message: &str) -> bool {
         ))
 }
 
-/// Whether an engine only says that it does not know how a step of its own went.
+/// Checks whether an engine only reports that it does not know how its own step went.
 pub(super) fn lost_its_partner(message: &str) -> bool {
     contains(message, &LOST_ITS_PARTNER)
 }
 
-/// Docker: `No such image: x`; for another platform, `image with reference x was found but does not match the specified
-/// platform`. Podman: `no such image: x: image not known`.
+/// Checks whether the image is missing. Docker: `No such image: x`; for another platform, `image
+/// with reference x was found but does not match the specified platform`. Podman: `no such image:
+/// x: image not known`.
 fn is_missing_image(message: &str) -> bool {
     contains(
         message,
@@ -190,7 +205,7 @@ impl From<Error> for Fault {
     }
 }
 
-/// An error with its innermost cause: the outermost alone says "client error (Connect)".
+/// Formats an error with its innermost cause: the outermost alone says "client error (Connect)".
 fn chain(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -220,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_told_apart_from_none() {
+    fn lost_and_proxied_answers_count_as_none() {
         assert!(matches!(Fault::from(Error::RequestTimeoutError), Fault::Silent(_)));
         for (status, message) in [
             (
@@ -240,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_start_says_why() {
+    fn refused_start_gives_its_reason() {
         for (status, message, expected) in [
             (
                 400,
@@ -272,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_engine_itself_can_say_that_there_is_no_such_container() {
+    fn only_the_engine_can_report_a_missing_container() {
         for (message, its_word) in [
             ("No such container: x", true),
             ("no container with name or ID \"x\" found: no such container", true),
@@ -284,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_create_says_why() {
+    fn refused_create_gives_its_reason() {
         for (status, message, expected) in [
             (400, "invalid CapAdd: unknown capability: \"CAP_NOSUCH\"", Reason::InvalidSpec),
             (500, "container create: \"CAP_NOSUCH\": unknown capability", Reason::InvalidSpec),

@@ -1,7 +1,8 @@
-//! A launch as the engine's `create` wants it.
+//! Turns a launch into the body of the engine's `create`.
 //!
-//! Always: no restart policy and no auto-remove, since both would act behind our back; no terminal and no input; and on
-//! Docker the `json-file` log driver, since the daemon's own default may be one that cannot be read afterwards.
+//! Some settings are fixed. There is no restart policy and no auto-remove, because both would act
+//! behind our back. There is no terminal and no input. On Docker the log driver is `json-file`,
+//! because the daemon's default may be a driver that cannot be read afterwards.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,7 @@ use crate::domain::spec::{Gpus, Mount, SpecFields};
 use crate::domain::units::Bytes;
 use crate::engine::Launch;
 
-/// The body of `create`.
+/// Returns the body of `create`; `json_file` sets Docker's log driver.
 pub(super) fn create_body(launch: &Launch, json_file: bool) -> ContainerCreateBody {
     let fields = launch.spec.fields();
     ContainerCreateBody {
@@ -40,8 +41,8 @@ pub(super) fn create_body(launch: &Launch, json_file: bool) -> ContainerCreateBo
     }
 }
 
-/// A caller's own variable does not hide one of ours, and no name is there twice: which one of two a process sees is
-/// up to the runtime.
+/// Merges all variables, each name once. A caller's own variable does not override one of ours.
+/// Duplicate names are avoided because runtimes differ in the one that a process sees.
 fn environment(launch: &Launch) -> Vec<String> {
     let mut all = launch.spec.fields().env.clone().unwrap_or_default().0;
     let secret =
@@ -68,7 +69,7 @@ fn host_config(fields: &SpecFields, json_file: bool) -> HostConfig {
     let bytes =
         |size: Option<Bytes>| size.map(|size| i64::try_from(size.as_u64()).unwrap_or(i64::MAX));
     HostConfig {
-        // Between 0.01 and 4096 processors: no cast here loses anything.
+        // Values are between 0.01 and 4096 processors, so no cast here loses anything.
         nano_cpus: fields.cpus.map(|cpus| (cpus * NANO).round() as i64),
         memory: bytes(fields.memory),
         memory_swap: bytes(fields.memory_swap),
@@ -106,7 +107,7 @@ fn host_config(fields: &SpecFields, json_file: bool) -> HostConfig {
     }
 }
 
-/// As the docker client writes `--gpus`.
+/// Builds the request as the docker client does for `--gpus`.
 fn device_request(gpus: &Gpus) -> DeviceRequest {
     let (count, device_ids) = match gpus {
         Gpus::All => (Some(-1), None),
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_a_spec_reaches_the_engine() {
+    fn every_spec_field_reaches_the_engine() {
         let spec = r#"{"command":["a"],"entrypoint":["b"],"env":{"K":"V"},"workdir":"/w","user":"1:2","hostname":"h","network":"none",
             "mounts":[{"type":"bind","source":"/in","target":"/in","read_only":true},{"type":"volume","source":"v","target":"/v"},{"type":"tmpfs","target":"/t","size":"1MiB"}],
             "extra_hosts":["db:10.0.0.5"],"dns":["10.0.0.53"],"cpus":1.5,"memory":"64MiB","memory_swap":"128MiB","pids":10,"shm_size":"1MiB",
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn gpus_are_asked_for_as_the_docker_client_does() {
+    fn gpus_are_requested_as_docker_client_does() {
         let sent = |spec| {
             serde_json::to_value(body(spec).host_config.expect("has one")).expect("JSON")["DeviceRequests"].clone()
         };
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_variable_does_not_hide_ours() {
+    fn callers_variable_does_not_override_ours() {
         let env = body(r#"{"env":{"TIDETABLE_ATTEMPT":"9","A":"1"}}"#).env;
         assert_eq!(env, Some(vec!["A=hidden".to_owned(), "TIDETABLE_ATTEMPT=1".to_owned()]));
     }

@@ -1,4 +1,4 @@
-//! Events as they happen: hints that a container is worth a look.
+//! Reads live events: hints that a container is worth an inspection.
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -13,8 +13,8 @@ use crate::engine::{EngineError, Hint};
 /// The longest event that is read.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
-/// Hints about containers of this instance, from `since` (by the engine's clock) on. The request leaves when the stream is
-/// first polled, which may be later: hence `since`.
+/// Streams hints about containers of this instance, from `since` (by the engine's clock) on. The
+/// request is sent when the stream is first polled, which may be later; hence `since`.
 pub(super) fn hints(
     wire: &Wire,
     instance: InstanceId,
@@ -61,8 +61,8 @@ impl Reader {
     }
 }
 
-/// Only an end is news: what we start ourselves, we know. Docker says `die` and `destroy`, Podman `died` (over its own
-/// API) and `remove`.
+/// Returns a hint for an event that ends a container; other events follow from our own calls.
+/// Docker says `die` and `destroy`; Podman says `died` (over its own API) and `remove`.
 fn hint(line: &[u8]) -> Option<Hint> {
     let event: Value = serde_json::from_slice(line).ok()?;
     let ends = matches!(event["Action"].as_str()?, "die" | "died" | "destroy" | "remove" | "oom");
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_are_read_however_they_are_cut_and_whatever_else_is_among_them() {
+    async fn split_events_are_read_and_others_skipped() {
         let text = [
             event("start"),
             event("die"),

@@ -1,11 +1,13 @@
-//! Output: an engine's frames, put together into lines.
+//! Joins an engine's output frames into lines.
 //!
-//! Engines cut output as they please: Docker after 16 KiB, Podman after 8 KiB and wherever the process paused. What comes
-//! out of here is the same for both, and the same followed or fetched: whole lines, and of a line that is longer than
-//! [`PIECE_BYTES`] pieces of exactly that size before its end. Only the last line may lack its end.
+//! Engines cut output arbitrarily: Docker after 16 KiB, Podman after 8 KiB and at each pause of the
+//! process. This module's output is the same for both engines, and the same when followed or
+//! fetched: whole lines. A line longer than [`PIECE_BYTES`] comes in pieces of exactly that size,
+//! except for its last piece. Only the last line may lack its end.
 //!
-//! Known of the engines: Docker's `json-file` turns bytes that are no UTF-8 into U+FFFD, Podman keeps them. Podman's
-//! `k8s-file` has whole seconds. Docker, followed, leaves out a last line without an end.
+//! Known engine quirks: Docker's `json-file` turns bytes that are not UTF-8 into U+FFFD; Podman
+//! keeps them. Podman's `k8s-file` has whole seconds. Docker leaves out a last line without an end
+//! when followed.
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
@@ -19,20 +21,21 @@ use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::output::{Channel, Line, Lines};
 use crate::engine::{CALL_TIMEOUT, EngineError, LogStream};
 
-/// A longer line comes in pieces of this size.
+/// The size of the pieces in which a longer line comes.
 const PIECE_BYTES: usize = 16 * 1024;
-/// How much is passed on at once at most, give or take a frame.
+/// The largest amount to pass on at once, give or take a frame.
 const BLOCK_BYTES: usize = 256 * 1024;
 
 type Frames = BoxStream<'static, Result<LogOutput, Fault>>;
 
-/// The output of a container.
+/// Returns the output of a container as a stream of lines.
 pub(super) async fn logs(
     wire: &Wire,
     container: &ContainerId,
     follow: bool,
 ) -> Result<LogStream, EngineError> {
-    // A stream would say so only when it is read, a followed one perhaps never.
+    // The stream itself would report a missing container only when read, a followed stream perhaps
+    // never.
     wire.read::<IgnoredAny>(&format!("/containers/{container}/json"), &[])
         .await
         .map_err(nothing_to_read)?;
@@ -56,12 +59,13 @@ struct Reader {
     frames: Frames,
     follow: bool,
     joiner: Joiner,
-    /// How the frames ended, once they have; what had come before that is given out first.
+    /// The end of the frames: `Some(None)` in good order, `Some(Some(…))` by a failure. Earlier
+    /// lines are passed on first.
     end: Option<Option<Fault>>,
 }
 
 impl Reader {
-    /// Waits for a frame, and takes those along that are there already.
+    /// Waits for a frame, and adds the frames that are already available.
     async fn next(&mut self) -> Option<Result<Lines, EngineError>> {
         let mut ready = Lines::default();
         while ready.is_empty() && self.end.is_none() {
@@ -92,7 +96,7 @@ impl Reader {
 
     async fn frame(&mut self) -> Result<Option<LogOutput>, Fault> {
         let next = async { self.frames.next().await.transpose() };
-        // One that is followed may be quiet for as long as it likes.
+        // A followed stream may stay quiet for any time.
         if self.follow { next.await } else { within(CALL_TIMEOUT, next).await }
     }
 
@@ -104,7 +108,7 @@ impl Reader {
     }
 }
 
-/// What an engine sends at once: a line, or some of one.
+/// A message of an engine: a line, or a part of a line.
 struct Frame<'a> {
     at: Option<Timestamp>,
     channel: Channel,
@@ -112,7 +116,7 @@ struct Frame<'a> {
     complete: bool,
 }
 
-/// Puts frames together: the lines that have begun, one for each channel.
+/// Joins frames: holds the unfinished line of each channel.
 #[derive(Default)]
 struct Joiner {
     stdout: Option<Begun>,
@@ -126,7 +130,8 @@ struct Begun {
     text: Vec<u8>,
 }
 
-/// The last second that was read (`2026-11-23T11:04:37`), since most lines are written in the same as the line before.
+/// A cache of the last parsed second (`2026-11-23T11:04:37`). Most lines have the same second as
+/// the line before.
 #[derive(Default)]
 struct Second {
     text: [u8; 19],
@@ -138,7 +143,8 @@ impl Joiner {
         let (channel, bytes) = match output {
             LogOutput::StdOut { message } => (Channel::Stdout, message),
             LogOutput::StdErr { message } => (Channel::Stderr, message),
-            // Not output, but the engine's word that it cannot go on, or the rest of a frame that was cut off.
+            // Not output, but the engine's report that it cannot go on, or the rest of a frame that
+            // was cut off.
             LogOutput::StdIn { .. } | LogOutput::Console { .. } => {
                 return Err(Fault::Silent("its output broke off".to_owned()));
             }
@@ -183,7 +189,7 @@ impl Joiner {
         }
     }
 
-    /// What never got its end.
+    /// Passes on the lines that never got an end.
     fn finish(&mut self, ready: &mut Lines) {
         let left = [(Channel::Stdout, self.stdout.take()), (Channel::Stderr, self.stderr.take())];
         let mut left: Vec<_> =
@@ -196,7 +202,7 @@ impl Joiner {
 }
 
 impl Second {
-    /// The instant that this text names.
+    /// Parses a timestamp; `None` if the text is none.
     fn read(&mut self, text: &[u8]) -> Option<Timestamp> {
         self.read_fraction(text).or_else(|| {
             let at = std::str::from_utf8(text).ok()?.parse::<Timestamp>().ok()?;
@@ -207,7 +213,7 @@ impl Second {
         })
     }
 
-    /// The same, of a text that names the same second, in UTC.
+    /// Parses a timestamp in UTC within the cached second; `None` for any other.
     fn read_fraction(&self, text: &[u8]) -> Option<Timestamp> {
         let digits = text.strip_prefix(&self.text)?.strip_prefix(b".")?.strip_suffix(b"Z")?;
         if digits.is_empty() || digits.len() > 9 || !digits.iter().all(u8::is_ascii_digit) {
@@ -235,7 +241,7 @@ mod tests {
         LogOutput::StdErr { message: format!("{AT} {text}").into_bytes().into() }
     }
 
-    /// The lines of these frames as `(length, first letter, channel, complete)`.
+    /// Returns the lines of these frames as `(length, first letter, channel, complete)`.
     fn lines(frames: Vec<LogOutput>) -> Vec<(usize, String, Channel, bool)> {
         let (mut joiner, mut ready) = (Joiner::default(), Lines::default());
         for frame in frames {
@@ -251,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn however_a_long_line_was_cut_it_comes_in_the_same_pieces() {
+    fn long_line_comes_in_the_same_pieces() {
         let x = |bytes: usize| "x".repeat(bytes);
         let as_docker_cuts =
             lines(vec![stdout(&x(16_384)), stdout(&x(16_384)), stdout(&format!("{}\n", x(7_232)))]);
@@ -272,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_written_with_pauses_is_one_line() {
+    fn line_written_with_pauses_is_one_line() {
         let seen =
             lines(vec![stdout("a"), stderr("err\n"), stdout("b\n"), stdout("\n"), stderr("tail")]);
         assert_eq!(
@@ -287,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_taken_off_to_the_nanosecond_and_text_is_left_as_it_is() {
+    fn timestamp_is_parsed_and_text_kept_unchanged() {
         let mut joiner = Joiner::default();
         for _ in 0..2 {
             let output =
@@ -299,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_whatever_their_fraction() {
+    fn timestamps_parse_with_any_fraction() {
         let mut second = Second::default();
         for text in [
             AT,
@@ -317,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_was_cut_off_is_no_output() {
+    fn truncated_frame_is_an_error() {
         let output = LogOutput::Console { message: b"\x03\0\0\0oops".to_vec().into() };
         assert!(Joiner::default().read(&output).is_err());
     }

@@ -1,11 +1,14 @@
-//! Docker, and whatever speaks its API well enough: Podman's socket does.
+//! Docker, and engines that speak its API well enough: Podman's socket does.
 //!
-//! - `address`: where it is. - `wire`: calls with their deadlines, and reading that trips over no unknown word.
-//! - `answers`: what an answer means, and whether it is one. - `body`: a launch as `create` wants it.
-//! - `abilities`: what it can do. - `secrets`: files for a container. - `observe`: what an inspection shows. - `pull`: images. - `logs`: output. - `hints`, `testimony`: events.
+//! - `address`: finds the engine. `wire`: makes calls with deadlines, and reads answers tolerantly.
+//! - `answers`: tells refusals from missing answers. `body`: turns a launch into the body of
+//!   `create`.
+//! - `abilities`: reads the engine's capabilities. `secrets`: puts files into a container.
+//! - `observe`: reads inspections. `pull`: pulls images. `logs`: reads output.
+//! - `hints`, `testimony`: read events.
 //!
-//! Works from API 1.41 (Docker 20.10) on. The client connects for each call, so a daemon that restarts is no special
-//! case, and a server can start before its engine does.
+//! Works from API 1.41 (Docker 20.10) on. The client connects for each call. So a daemon that
+//! restarts is no special case, and a server can start before its engine does.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -48,19 +51,19 @@ mod wire;
 pub use address::{Address, AddressError};
 pub use pull::{Login, Registries};
 
-/// How many images' digests are remembered.
+/// The largest number of image digests to remember.
 const DIGESTS: usize = 1_024;
 
 /// An engine behind Docker's API.
 pub struct DockerEngine {
     wire: Wire,
-    /// Known after the first look at its version.
+    /// `None` until the engine's version was read for the first time.
     is_podman: Mutex<Option<bool>>,
     pulls: pull::Pulls,
     digests: Mutex<HashMap<observe::Image, Digest>>,
 }
 
-/// The engine at this address. It need not be there yet.
+/// Returns the engine at this address. The engine need not be running yet.
 pub fn connect(address: Address) -> DockerEngine {
     DockerEngine {
         wire: Wire::new(address),
@@ -70,7 +73,7 @@ pub fn connect(address: Address) -> DockerEngine {
     }
 }
 
-/// `/version`, as far as it is of interest.
+/// The parts of `/version` that we read.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Version {
@@ -87,7 +90,7 @@ struct Component {
     name: String,
 }
 
-/// `/info`, as far as it is of interest.
+/// The parts of `/info` that we read.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Info {
@@ -104,7 +107,7 @@ struct Info {
 }
 
 impl Info {
-    /// The engine's own clock.
+    /// Returns the time by the engine's own clock, or by ours if the engine gives none.
     fn now(&self) -> Timestamp {
         self.system_time
             .as_deref()
@@ -114,13 +117,13 @@ impl Info {
 }
 
 impl DockerEngine {
-    /// The same, with what is known of registries.
+    /// Returns the engine with these registry settings.
     #[must_use]
     pub fn with_registries(self, registries: Registries) -> Self {
         Self { pulls: pull::Pulls::from(registries), ..self }
     }
 
-    /// From now on this is known of registries.
+    /// Replaces the registry settings for pulls that begin later.
     pub fn set_registries(&self, registries: Registries) {
         self.pulls.set_registries(registries);
     }
@@ -145,7 +148,7 @@ impl DockerEngine {
         self.wire.read("/info", &[]).await
     }
 
-    /// Whose event log there is to be read.
+    /// Returns the source of the event log: Podman, or Docker with its own time.
     async fn log(&self) -> Result<testimony::Source, Fault> {
         Ok(match self.is_podman().await? {
             true => testimony::Source::Podman,
@@ -153,7 +156,8 @@ impl DockerEngine {
         })
     }
 
-    /// The digest of an image: that of the repository by whose name it was asked for, else any registry's, else its own id.
+    /// Returns the digest of an image: that of the requested repository, else any registry's, else
+    /// the image's own id.
     async fn digest(&self, image: observe::Image) -> Digest {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -165,7 +169,7 @@ impl DockerEngine {
         {
             return known.clone();
         }
-        // The image may be gone from the engine, and its containers not.
+        // The image may be gone from the engine while its containers remain.
         let Ok(inspected) =
             self.wire.read::<Shown>(&format!("/images/{}/json", image.id), &[]).await
         else {
@@ -185,12 +189,12 @@ impl DockerEngine {
         digest
     }
 
-    /// The container that the engine has under this id or name.
+    /// Returns the container that the engine has under this id or name.
     async fn inspect_any(&self, reference: &str) -> Result<Option<Container>, EngineError> {
         let inspected = match self.wire.read(&format!("/containers/{reference}/json"), &[]).await {
             Ok(inspected) => inspected,
             Err(fault) if fault.is_no_such_container() => return Ok(None),
-            // Whatever else it may say, it is not that there is nothing.
+            // No other error proves that the container is missing.
             Err(fault) => return Err(fault.into_no_answer()),
         };
         let seen = observe::seen(inspected);
@@ -208,7 +212,7 @@ impl DockerEngine {
         }))
     }
 
-    /// All containers that carry all of these labels.
+    /// Lists the containers that carry all of these labels.
     async fn labelled(&self, labels: &[String]) -> Result<Vec<Listed>, EngineError> {
         let filters = serde_json::json!({ "label": labels }).to_string();
         let found: Vec<observe::ListedLine> = self
@@ -225,8 +229,9 @@ impl Engine for DockerEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
         let (version, is_podman) = self.version().await.map_err(Fault::into_no_answer)?;
         let info = self.info().await.map_err(Fault::into_no_answer)?;
-        // An engine is what it says it is, and where it keeps its containers: Podman makes up a new id for every answer,
-        // and all the Dockers of one host may share theirs, which 20.10 keeps in /etc.
+        // An engine is identified by its own id and its container folder. Podman makes up a new id
+        // for every answer, so its name is used. All Dockers of one host may share one id, which
+        // 20.10 keeps in /etc.
         let own = if is_podman { info.name } else { info.id };
         let id = format!("{own}:{}", info.docker_root_dir.as_deref().unwrap_or_default());
         Ok(Description {
@@ -238,7 +243,7 @@ impl Engine for DockerEngine {
     }
 
     async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
-        // Ways that Podman has without a network of that name.
+        // Podman's network modes need no network of that name.
         if matches!(name, "slirp4netns" | "pasta" | "private")
             && self.is_podman().await.map_err(Fault::into_no_answer)?
         {
@@ -325,7 +330,7 @@ impl Engine for DockerEngine {
     }
 
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {
-        // Whole seconds, upwards: half a second of grace is not none.
+        // Seconds are rounded up: half a second of grace is not none.
         let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
         let options = StopContainerOptionsBuilder::new()
             .t(i32::try_from(seconds).unwrap_or(i32::MAX))
@@ -353,11 +358,11 @@ impl Engine for DockerEngine {
             .map_err(|fault| fault.into_refusal(Reason::StartFailed));
         match removed {
             Ok(()) | Err(EngineError::NotFound) => Ok(()),
-            // It is not gone until it is: its name is still taken, and the log does not have it yet.
+            // The container still exists: its name is taken, and the log lacks its removal.
             Err(EngineError::Conflict(message)) if message.contains("already in progress") => {
                 Err(EngineError::NoAnswer(message))
             }
-            // It did not remove it, whatever kept it from that.
+            // The engine did not remove the container, for any reason.
             Err(EngineError::Refused { message, .. }) => Err(EngineError::Conflict(message)),
             Err(other) => Err(other),
         }

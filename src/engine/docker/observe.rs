@@ -1,8 +1,9 @@
-//! What an inspection or a listing shows, in our words.
+//! Translates inspections and listings into our words.
 //!
-//! Engines differ in their words for the same phase (Podman has `stopped`, `initialized`, `configured`), and later ones
-//! will have more. So the phase is taken from the facts beside the word: whether it runs, and when it started. The word
-//! only decides where nothing else does. Nothing here fails on a word that it does not know.
+//! Engines differ in their words for the same phase (Podman has `stopped`, `initialized`,
+//! `configured`), and later engines will have more. So the phase follows from the facts beside the
+//! word: whether the process runs, and when it started. The word decides only if no fact does. No
+//! unknown word is an error here.
 
 use std::collections::HashMap;
 
@@ -17,7 +18,7 @@ use crate::domain::container::{
 use crate::domain::id::{Attempt, ContainerId, Timestamp};
 use crate::engine::Listed;
 
-/// An inspection, as far as it is of interest.
+/// The parts of an inspection that we read.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Inspected {
@@ -34,7 +35,7 @@ pub(super) struct Inspected {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Config {
-    /// As it was asked for.
+    /// The image as requested, by name.
     #[serde(default)]
     image: Option<String>,
     #[serde(default)]
@@ -56,14 +57,14 @@ struct State {
     finished_at: Option<String>,
 }
 
-/// The image of a container: its own id, and the name by which it was asked for.
+/// The image of a container: its own id, and the requested name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Image {
     pub(super) id: String,
     pub(super) name: String,
 }
 
-/// The part of an inspection that its image has no part in.
+/// An inspection without the image's digest, which needs another call.
 #[derive(Debug, PartialEq)]
 pub(super) struct Seen {
     pub(super) id: ContainerId,
@@ -74,7 +75,7 @@ pub(super) struct Seen {
     pub(super) phase: Phase,
 }
 
-/// What an inspection shows.
+/// Translates an inspection into our types.
 pub(super) fn seen(inspected: Inspected) -> Seen {
     let created_at = inspected.created.unwrap_or_default();
     let config = inspected.config.unwrap_or_default();
@@ -104,18 +105,21 @@ fn phase(state: &State, created_at: Timestamp) -> Phase {
     match started_at {
         _ if state.status == "removing" => Phase::Removing,
         _ if runs => Phase::Running { started_at: started_at.unwrap_or(created_at) },
-        // It ran, whatever it is called now. After a reboot Podman shows a container that was running with its start, no
-        // end, and exit code 0, as `created` (4.3) or `exited` (5.4): neither unstarted nor a success.
+        // The process ran, under any status word. After a reboot Podman shows a container that was
+        // running with its start, no end, and exit code 0. The word is then `created` (4.3) or
+        // `exited` (5.4). Such a container is neither unstarted nor a success.
         Some(started_at) => Phase::Exited { started_at, exit: exit(state, started_at) },
-        // Its removal failed half-way. It never ran, and never will.
+        // The removal failed midway. The process never ran, and never will.
         None if state.status == "dead" => Phase::Removing,
         None => Phase::Created { refusal: refusal(state) },
     }
 }
 
-/// Docker leaves a code (127, 126, 128) and a sentence on a container that it could not start, Podman 5 the sentence with
-/// code 0, Podman 4 nothing. A Docker that was stopped over a start leaves `transport is closing: unavailable`, which says
-/// nothing of the process.
+/// Returns the engine's record of a failed start, if there is one.
+///
+/// Docker leaves a code (127, 126, 128) and a message on a container that it could not start.
+/// Podman 5 leaves the message with code 0; Podman 4 leaves nothing. A Docker that was stopped
+/// during a start leaves `transport is closing: unavailable`, which says nothing about the process.
 fn refusal(state: &State) -> Option<StartRefusal> {
     let message = state
         .error
@@ -140,7 +144,7 @@ fn exit(state: &State, started_at: Timestamp) -> Exit {
     }
 }
 
-/// An engine's time; the year 1 is how it says "never".
+/// Parses an engine's time; the year 1 means "never".
 fn instant(text: &str) -> Option<Timestamp> {
     text.parse::<Timestamp>().ok().filter(|at| at.year() > 1)
 }
@@ -149,7 +153,7 @@ fn runs(word: &str) -> bool {
     matches!(word, "running" | "paused" | "restarting" | "stopping")
 }
 
-/// A line of a listing.
+/// A container in a listing's answer.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ListedLine {
@@ -164,7 +168,7 @@ pub(super) struct ListedLine {
     state: String,
 }
 
-/// What a line of a listing shows.
+/// Translates a container of a listing.
 pub(super) fn listed(line: ListedLine) -> Listed {
     let name = line.names.unwrap_or_default().into_iter().next().unwrap_or_default();
     Listed {
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_never_started_is_created_whatever_it_is_called() {
+    fn unstarted_container_is_created_under_any_status() {
         for word in ["created", "configured", "initialized", "something new"] {
             assert_eq!(
                 shown(word, 0, "", NEVER, NEVER),
@@ -219,22 +223,22 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_ended_is_exited_whatever_it_is_called() {
+    fn ended_container_is_exited_under_any_status() {
         for word in ["exited", "stopped", "dead", "something new"] {
             assert_eq!(shown(word, 7, "", START, END), exited(7, END), "{word}");
         }
     }
 
     #[test]
-    fn a_container_that_ran_when_the_host_went_down_did_run_and_its_end_is_not_taken_for_success() {
-        // As Podman 4.3 and 5.4 show it after a reboot.
+    fn container_running_at_host_crash_did_not_succeed() {
+        // Podman 4.3 and 5.4 show these after a reboot.
         assert_eq!(shown("created", 0, "", START, NEVER), exited(255, START));
         assert_eq!(shown("exited", 0, "container is running", START, NEVER), exited(255, START));
         assert_eq!(shown("exited", -1, "", START, END), exited(255, END));
     }
 
     #[test]
-    fn a_container_that_is_being_stopped_still_runs() {
+    fn stopping_container_still_runs() {
         let running = Phase::Running { started_at: START.parse().expect("a time") };
         for word in ["running", "paused", "stopping"] {
             assert_eq!(shown(word, 0, "", START, NEVER), running, "{word}");
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_read_whatever_its_words() {
+    fn listing_with_unknown_words_is_read() {
         let line = |state: &str| {
             let json = serde_json::json!({"Id": "7", "Names": ["/x"], "Labels": null, "Created": 5, "State": state});
             let listed = listed(serde_json::from_value(json).expect("a line"));

@@ -1,7 +1,8 @@
-//! Pulling: with progress, with credentials, and once however many ask for the same image at the same time.
+//! Pulls images with progress and credentials. Concurrent requests for the same image share one
+//! pull.
 //!
-//! Credentials are looked for in the server's config, then where the docker client has them. They are read for each pull,
-//! so a password that was changed counts at once, and is kept nowhere.
+//! Credentials come from the server's config, or else from the docker client's config. They are
+//! read for each pull, so a changed password counts at once. They are not kept in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -24,24 +25,23 @@ use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::engine::{EngineError, PullProgress};
 
-/// How long a credential helper or a password's file may take.
+/// The time limit for a credential helper or for reading a password file.
 const HELPER: Duration = Duration::from_secs(30);
-/// How Docker's own registry is named in credential files.
+/// The name of Docker's own registry in credential files.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// What is known of registries.
+/// The settings for pulls from registries.
 #[derive(Clone, Debug)]
 pub struct Registries {
-    /// Who we are there, by the registry's host and port.
+    /// Our logins, by the registry's host and port.
     pub logins: BTreeMap<String, Login>,
-    /// How long a pull may show no progress before it is given up.
+    /// The time without progress after which a pull is abandoned.
     pub stall: Duration,
 }
 
-/// Who we are at a registry.
+/// A user name and password file for a registry.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// The user.
     pub username: String,
     /// The file that holds the password.
     pub password_file: PathBuf,
@@ -55,7 +55,7 @@ impl Default for Registries {
 
 type Pull = BoxFuture<'static, Result<(), EngineError>>;
 
-/// The pulls that are under way.
+/// The pulls in progress.
 #[derive(Default)]
 pub(super) struct Pulls {
     registries: Mutex<Arc<Registries>>,
@@ -63,7 +63,7 @@ pub(super) struct Pulls {
 }
 
 struct Underway {
-    /// Nobody waits for it any more when this is gone: then it has ended, too.
+    /// A weak reference, gone once no caller waits for the pull. The pull has ended then, too.
     pull: WeakShared<Pull>,
     progress: watch::Receiver<PullProgress>,
 }
@@ -73,12 +73,12 @@ impl Pulls {
         Self { registries: Mutex::new(Arc::new(registries)), underway: Mutex::default() }
     }
 
-    /// For pulls that begin from now on.
+    /// Replaces the settings for pulls that begin later.
     pub(super) fn set_registries(&self, registries: Registries) {
         *self.registries.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(registries);
     }
 
-    /// Pulls, or waits for the pull of the same image that is under way.
+    /// Pulls an image, or joins a pull of the same image in progress.
     pub(super) async fn pull(
         &self,
         client: &Docker,
@@ -177,8 +177,9 @@ async fn fetch(
     }
 }
 
-/// Engines read `X-Registry-Auth` in base64's alphabet for URLs; bollard 0.21.1 writes the other one, and Docker takes
-/// what it cannot read for no credentials at all. It shows only with some passwords (`a?b`).
+/// Rewrites the credentials header in base64's alphabet for URLs, which engines expect in
+/// `X-Registry-Auth`. bollard 0.21.1 writes the other alphabet, and Docker treats an unreadable
+/// value as no credentials at all. The defect shows only with some passwords (`a?b`).
 fn with_url_safe_credentials(mut request: BollardRequest) -> BollardRequest {
     if let Some(value) = request.headers_mut().get_mut("X-Registry-Auth")
         && let Ok(text) = value.to_str()
@@ -190,11 +191,11 @@ fn with_url_safe_credentials(mut request: BollardRequest) -> BollardRequest {
     request
 }
 
-/// Registries say the same in many words.
+/// Classifies a registry's error message; registries word the same error in many ways.
 fn refused(image: &ImageRef, message: &str) -> EngineError {
     let lower = message.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    // First what hinders the way there: the rest may well be quoted in it.
+    // Network errors are checked first, because such a message may quote words of the other kinds.
     let reason = if says(&[
         "dial tcp",
         "no such host",
@@ -231,13 +232,14 @@ fn refused(image: &ImageRef, message: &str) -> EngineError {
     }
 }
 
-/// Whether an image of this name is of this repository, however much of Docker's own registry is left out of either.
+/// Checks whether an image name belongs to a repository. Either may leave out any part of Docker's
+/// own registry.
 pub(super) fn is_of(repository: &str, name: &str) -> bool {
     let in_full = |text: &str| Some(text.parse::<ImageRef>().ok()?.repository());
     in_full(repository).is_some_and(|repository| in_full(name) == Some(repository))
 }
 
-/// How far each layer has come.
+/// The progress of each layer of a pull.
 #[derive(Default)]
 struct Layers(HashMap<String, Layer>);
 
@@ -251,7 +253,7 @@ struct Layer {
 impl Layers {
     fn note(&mut self, info: &CreateImageInfo) {
         let (Some(id), Some(status)) = (&info.id, &info.status) else { return };
-        // The first line has the tag in the place of a layer's id.
+        // The first line has the tag instead of a layer's id.
         if status.starts_with("Pulling from") {
             return;
         }
@@ -302,8 +304,9 @@ impl Login {
     }
 }
 
-/// What the Docker config file (or a credential helper that it names) has for this registry. No file is no credentials,
-/// and so is one that cannot be read: the registry then says what it wants.
+/// Returns the credentials in the Docker config file (or from a credential helper that it names)
+/// for this registry. A missing or unreadable file counts as no credentials: the registry then
+/// reports an error.
 async fn credentials(registry: String) -> Option<DockerCredentials> {
     let found = tokio::task::spawn_blocking(move || {
         let names = if registry == "docker.io" {
@@ -335,7 +338,7 @@ async fn credentials(registry: String) -> Option<DockerCredentials> {
     })
 }
 
-/// Why there are no credentials, without what a helper printed: that may be a secret.
+/// Describes missing credentials without the output of a helper, which may be a secret.
 fn unusable(error: &CredentialRetrievalError) -> &'static str {
     match error {
         CredentialRetrievalError::NoCredentialConfigured => "none is configured",
@@ -357,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn registries_words_are_told_apart() {
+    fn registry_errors_are_classified() {
         let image: ImageRef = "x:1".parse().expect("an image");
         for (message, expected) in [
             (
@@ -393,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_of_one_repository_however_it_is_written() {
+    fn image_name_forms_match_the_same_repository() {
         for (repository, name, same) in [
             ("busybox", "busybox:latest", true),
             ("docker.io/library/busybox", "busybox", true),
@@ -407,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_counts_layers_and_the_bytes_that_came() {
+    fn progress_counts_layers_and_bytes() {
         let mut layers = Layers::default();
         for line in [
             r#"{"status":"Pulling from library/x","id":"1"}"#,

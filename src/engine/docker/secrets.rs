@@ -1,6 +1,8 @@
-//! Secrets as files. They are copied into a volume of the created container, not into its own file system: so they are
-//! neither in what `docker inspect` shows nor in an image made of the container, a root that is read-only takes them,
-//! and the volume (it has no name) goes when the container does.
+//! Puts secrets into a container as files.
+//!
+//! The files are copied into a volume of the created container, not into its own file system. So
+//! neither `docker inspect` nor an image made of the container shows them, and a read-only root
+//! file system accepts them. The volume has no name, so it goes when the container does.
 
 use bollard::models::{Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
@@ -12,7 +14,7 @@ use crate::domain::job::Reason;
 use crate::domain::secret::SECRETS_DIR;
 use crate::engine::{CALL_TIMEOUT, EngineError, SecretFile};
 
-/// The volume that the files will be in.
+/// Returns the volume for the secret files.
 pub(super) fn volume() -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
@@ -22,7 +24,7 @@ pub(super) fn volume() -> Mount {
     }
 }
 
-/// Copies the files into it. Done twice is done once.
+/// Copies the files into the volume. Repeating the call changes nothing.
 pub(super) async fn put(
     wire: &Wire,
     container: &ContainerId,
@@ -42,7 +44,8 @@ pub(super) async fn put(
     .map_err(|fault: Fault| fault.into_refusal(Reason::CreateFailed))
 }
 
-/// Root's, and readable by everybody in the container, since its process may be anybody.
+/// Packs the files: owned by root, and readable by everybody in the container, because its process
+/// may run as any user.
 fn archive(files: &[SecretFile]) -> std::io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for file in files {

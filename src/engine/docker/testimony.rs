@@ -1,24 +1,29 @@
-//! What an engine's own event log proves about a container, and what it does not.
+//! Answers questions about a container from the engine's event log, including "the log does not go
+//! back far enough".
 //!
-//! **Docker** keeps the last 256 events of all kinds in memory, and none through a restart of the daemon. All of them are
-//! read, up to now by the daemon's own clock: ours may differ, and an `until` that is too early leaves out the very event
-//! that counts. Measured on 20.10 without live-restore, for a container that was running:
+//! **Docker** keeps the last 256 events of all kinds in memory, and none through a restart of the
+//! daemon. All of them are read, up to now by the daemon's own clock. Our clock may differ, and an
+//! `until` that is too early leaves out the very event that counts. Measured on 20.10 without
+//! live-restore, for a container that was running:
 //!
-//! | what happened | exit code | in the log of the daemon that answers then |
-//! |---|---|---|
-//! | somebody killed its process | 137 | `start` and `die` |
-//! | the daemon was stopped in order | 143, or 137 after 10 s | nothing: its `die` is in the log that went with the daemon |
-//! | the daemon was killed, the process ran on | the same, or what it makes of SIGTERM | `kill`, `die`, `stop`: the next daemon ends what it finds, before it answers anybody |
-//! | all was killed, as when the host crashes | 255 | nothing |
+//! - Somebody killed its process: exit code 137. The log has `start` and `die`.
+//! - The daemon was stopped in order: exit code 143, or 137 after 10 s. The next daemon's log has
+//!   nothing: the `die` is in the log that went with the old daemon.
+//! - The daemon was killed, and the process ran on: the same codes, or the process's own code on
+//!   SIGTERM. The log has `kill`, `die`, `stop`: the next daemon ends running containers before it
+//!   answers anybody.
+//! - Everything was killed, as when the host crashes: exit code 255. The log has nothing.
 //!
-//! So it is the missing `start` that tells of a restart, and not a missing `die`.
+//! So a missing `start` proves a restart; a missing `die` does not.
 //!
-//! A daemon that is killed over a `start` leaves worse: a process of which the next one knows nothing. It shows the
-//! container as `created`, removes it without force, and has no start of it. So a container that shows no trace of a start
-//! is believed only of the daemon that created it; its `create` in the log says which one that is.
+//! A daemon that is killed during a `start` leaves worse: a process unknown to the next daemon. The
+//! next daemon shows the container as `created`, removes it without force, and has no start of it.
+//! So a container without a trace of a start is believed only if the answering daemon created it.
+//! Its `create` in the log proves this.
 //!
-//! **Podman** has no daemon. Its log is a file or the journal, outlives the service, and has a `refresh` for every boot of
-//! the host. It is asked with `stream=false`: with an `until` that was over, 4.3 left out events, mostly all of them.
+//! **Podman** has no daemon. Its log is a file or the journal, outlives the service, and has a
+//! `refresh` for every boot of the host. The query uses `stream=false`: with an `until` in the
+//! past, 4.3 left out events, mostly all of them.
 
 use std::collections::HashMap;
 
@@ -32,28 +37,27 @@ use crate::domain::container::{Question, Testimony};
 use crate::domain::id::{ContainerId, InstanceId, Timestamp};
 use crate::engine::Started;
 
-/// With fewer events than this, of whatever kind, Docker's log of 256 has lost none: some may have come, and pushed out as
-/// many old ones, while it was read.
+/// The number of events below which Docker's log of 256 has lost none. The margin is for events
+/// that arrive, and displace as many old ones, while the log is read.
 const SURELY_WHOLE: usize = 200;
-/// How far before the instant in question Podman's log is read, to find something that was before.
+/// The hours before the queried instant from which Podman's log is read, to find some earlier
+/// event.
 const PODMAN_HOURS: i64 = 1;
 
-/// What only happens to a container whose process was started.
+/// The events that only happen to a container after its process was started.
 const STARTED: [&str; 5] = ["start", "restart", "die", "died", "oom"];
 
-/// Whose log it is.
+/// The engine that owns the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Docker's.
     Docker {
         /// The daemon's own time.
         now: Timestamp,
     },
-    /// Podman's.
     Podman,
 }
 
-/// What the log says of a container.
+/// Answers a question about a container from the log.
 pub(super) async fn ask(
     wire: &Wire,
     source: Source,
@@ -61,7 +65,8 @@ pub(super) async fn ask(
     question: Question,
     since: Timestamp,
 ) -> Result<Testimony, Fault> {
-    // Taken before the log is read: the window between the look and the removal only seems longer by that.
+    // The window is taken before the log is read. It can only appear longer than the time between
+    // inspection and removal.
     let window = SystemClock.now() - since;
     let log = Log { source, container, events: read(wire, source, since).await? };
     Ok(match question {
@@ -71,7 +76,8 @@ pub(super) async fn ask(
     })
 }
 
-/// What the log has of starts of an instance's containers, and whether it reaches back to `since`.
+/// Returns the starts of an instance's containers in the log, and whether the log reaches back to
+/// `since`.
 pub(super) async fn started(
     wire: &Wire,
     source: Source,
@@ -81,7 +87,8 @@ pub(super) async fn started(
     Ok(started_in(&read(wire, source, since).await?, instance, since))
 }
 
-/// What ended had started, though its start may have been pushed out of the log.
+/// Collects the started attempts. A container that ended had started, though its start may have
+/// dropped out of the log.
 fn started_in(events: &[Event], instance: InstanceId, since: Timestamp) -> Started {
     let since = since.timestamp_nanos_opt().unwrap_or(i64::MIN);
     let mut started = Started {
@@ -114,14 +121,14 @@ async fn read(wire: &Wire, source: Source, since: Timestamp) -> Result<Vec<Event
     }
 }
 
-/// An event, as far as it is of interest.
+/// The parts of an event that we read.
 #[derive(Debug, Deserialize)]
 struct Event {
     #[serde(rename = "Action", default)]
     action: String,
     #[serde(rename = "Actor", default)]
     actor: Actor,
-    /// Nanoseconds of the engine's clock. Without one it proves nothing about the past.
+    /// Nanoseconds of the engine's clock. An event without a time proves nothing about the past.
     #[serde(rename = "timeNano", default = "undated")]
     at: i64,
 }
@@ -134,12 +141,12 @@ const fn undated() -> i64 {
 struct Actor {
     #[serde(rename = "ID", default)]
     id: String,
-    /// With its labels among them.
+    /// The attributes, which include the container's labels.
     #[serde(rename = "Attributes", default)]
     attributes: Option<HashMap<String, String>>,
 }
 
-/// A log, and the container it was read for.
+/// A log, and the container that it was read for.
 struct Log<'c> {
     source: Source,
     container: &'c ContainerId,
@@ -147,9 +154,10 @@ struct Log<'c> {
 }
 
 impl Log<'_> {
-    /// Only times of the engine's own clock are compared; `window` is how long ago, at most, the container was looked at.
+    /// Compares only times of the engine's own clock. `window` is the longest possible time since
+    /// the container was inspected.
     fn started_before_removal(&self, window: chrono::Duration) -> Testimony {
-        // What ended had started, whether or not that was written down.
+        // A process that ended had started, even if the log lacks the start.
         if self.last(&STARTED).is_some() {
             return Testimony::Seen;
         }
@@ -168,7 +176,8 @@ impl Log<'_> {
         let started = self.last(&["start", "restart"]);
         match self.source {
             Source::Docker { .. } if started.is_some() => Testimony::Seen,
-            // Whole since the daemon came up, or at least since the start: which was another daemon's, then.
+            // The log is complete since the daemon came up, or at least since the start. So another
+            // daemon made the start.
             Source::Docker { .. }
                 if self.events.len() < SURELY_WHOLE || self.reaches_back_to(since) =>
             {
@@ -191,17 +200,18 @@ impl Log<'_> {
         }
     }
 
-    /// Podman's host was.
+    /// Checks whether Podman's host was booted after the instant.
     fn was_booted_after(&self, instant: i64) -> bool {
         self.events.iter().any(|event| event.action == "refresh" && event.at > instant)
     }
 
-    /// A log has no holes: whatever is older than an instant proves that it reaches back to there.
+    /// Checks whether the log reaches back to an instant. A log has no gaps, so any older event
+    /// proves that it does.
     fn reaches_back_to(&self, instant: i64) -> bool {
         self.events.iter().any(|event| event.at <= instant)
     }
 
-    /// When one of these last happened to the container.
+    /// Returns the time of the container's last event among these actions.
     fn last(&self, actions: &[&str]) -> Option<i64> {
         let its = self.events.iter().filter(|event| event.actor.id == self.container.0);
         its.filter(|event| actions.contains(&event.action.as_str())).map(|event| event.at).max()
@@ -217,7 +227,7 @@ mod tests {
     const DOCKER: Source = Source::Docker { now: Timestamp::UNIX_EPOCH };
     const SECOND: i64 = 1_000_000_000;
 
-    /// A log of `(second, container, action)`, read for container `a`.
+    /// Returns a log of `(second, container, action)`, read for `container`.
     fn log<'c>(
         source: Source,
         container: &'c ContainerId,
@@ -231,13 +241,13 @@ mod tests {
         Log { source, container, events: events.iter().map(event).collect() }
     }
 
-    /// Whether `a` was started between a look ten seconds ago and its removal.
+    /// Asks whether `a` was started between an inspection ten seconds ago and its removal.
     fn before_removal(source: Source, events: &[(i64, &str, &str)]) -> Testimony {
         let a = ContainerId("a".to_owned());
         log(source, &a, events).started_before_removal(chrono::Duration::seconds(10))
     }
 
-    /// Whether the engine that answers now is the one that started `a` in second 100.
+    /// Asks whether the engine that answers now is the one that started `a` in second 100.
     fn by_this_engine(source: Source, events: &[(i64, &str, &str)]) -> Testimony {
         let a = ContainerId("a".to_owned());
         log(source, &a, events)
@@ -245,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_was_not_seen_only_in_a_log_from_before_the_look_to_after_the_removal() {
+    fn not_seen_needs_a_log_covering_the_window() {
         for (source, removal) in [(DOCKER, "destroy"), (Source::Podman, "remove")] {
             let never = [(99, "a", "create"), (140, "a", removal)];
             assert_eq!(before_removal(source, &never), Testimony::NotSeen);
@@ -271,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_without_the_start_is_that_of_a_later_daemon() {
+    fn log_without_the_start_belongs_to_later_daemon() {
         let taken_down = [(111, "a", "kill"), (121, "a", "die"), (121, "a", "stop")];
         assert_eq!(by_this_engine(DOCKER, &[]), Testimony::NotSeen);
         assert_eq!(by_this_engine(DOCKER, &taken_down), Testimony::NotSeen);
@@ -282,8 +292,9 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_may_have_lost_the_start_cannot_tell() {
-        // Networks count, too: of the events of a run on a bridge, a third are not the container's.
+    fn log_that_may_lack_the_start_is_inconclusive() {
+        // Networks count, too: for a run on a bridge, a third of the events are not the
+        // container's.
         let full: Vec<_> = (0..200).map(|n| (130 + n, "net", "connect")).collect();
         assert_eq!(by_this_engine(DOCKER, &full), Testimony::CannotTell);
         assert_eq!(by_this_engine(DOCKER, &full[1..]), Testimony::NotSeen);
@@ -294,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_instance_the_log_has_the_last_attempt_of_each_job_and_says_whether_it_reaches_back() {
+    fn log_gives_last_started_attempt_of_each_job() {
         let (ours, other) = (InstanceId::new([1; 16]), InstanceId::new([2; 16]));
         let job = |n| JobId::from_bytes([n; 16]);
         let event = |second: i64,
@@ -324,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_log_with_its_creation_is_that_of_the_daemon_that_created_it() {
+    fn log_with_the_create_proves_the_creating_daemon() {
         let a = ContainerId("a".to_owned());
         let created = |source, events: &[(i64, &str, &str)]| {
             log(source, &a, events)
@@ -345,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn podmans_log_outlives_a_reboot_and_has_it() {
+    fn podman_log_outlives_and_records_a_reboot() {
         assert_eq!(
             by_this_engine(Source::Podman, &[(101, "a", "start"), (110, "a", "died")]),
             Testimony::Seen

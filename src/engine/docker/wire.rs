@@ -1,13 +1,15 @@
-//! The wire: every call with its deadline, and reading that cannot trip over a word.
+//! Makes calls to the engine with a deadline each, and reads answers without failing on unknown
+//! words.
 //!
-//! Steps (create, start, stop, remove, pull, logs) go through bollard's own calls. What an engine *says* is read here
-//! instead: bollard's typed answers fail as a whole at the first word that they do not know (Podman's state `stopped`
-//! for one, whatever a later engine invents for another), and a scheduler that cannot read one container's state must
-//! still read all the others. bollard has one call that gives an answer's bytes as they come, `export_container`, and
-//! a hook that may rewrite a request: together they are a plain GET.
+//! Steps (create, start, stop, remove, pull, logs) go through bollard's own calls. Answers that
+//! describe containers are read here instead, because bollard's typed answers fail as a whole at
+//! the first unknown word. Podman's state `stopped` is one, and later engines may invent others. A
+//! scheduler that cannot read one container's state must still read all the others. bollard's
+//! `export_container` gives an answer's bytes as they come, and a bollard hook can rewrite a
+//! request. Together they make a plain GET.
 //!
-//! bollard puts no API version into its addresses, so an engine answers in its newest. Nothing that is asked for or
-//! read here differs between 1.41 and today.
+//! bollard puts no API version into its URLs, so an engine answers in its newest version. All parts
+//! that we request or read are the same from 1.41 to today.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -20,13 +22,13 @@ use super::address::Address;
 use super::answers::Fault;
 use crate::engine::CALL_TIMEOUT;
 
-/// The most that one answer may hold: a listing of a hundred thousand containers is smaller.
+/// The largest answer in bytes; a listing of a hundred thousand containers is smaller.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
-/// The path that bollard gives to the request which is rewritten.
+/// The path that bollard gives to the request before it is rewritten.
 const PLACEHOLDER: &str = "/containers/-/export";
 
-/// The way to one engine.
+/// The connection settings and client for one engine.
 pub(super) struct Wire {
     address: Address,
     client: OnceLock<Docker>,
@@ -37,7 +39,7 @@ impl Wire {
         Self { address, client: OnceLock::new() }
     }
 
-    /// A client; silence while the engine's socket is not there yet.
+    /// Returns a client, or `Silent` while the engine's socket does not exist.
     pub(super) fn client(&self) -> Result<Docker, Fault> {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
@@ -46,7 +48,7 @@ impl Wire {
         Ok(self.client.get_or_init(|| client).clone())
     }
 
-    /// One call of bollard's, silence when it takes longer than `limit`.
+    /// Makes one bollard call; returns `Silent` if it takes longer than `limit`.
     pub(super) async fn call<T>(
         &self,
         limit: Duration,
@@ -56,7 +58,7 @@ impl Wire {
         within(limit, async { call(client).await.map_err(Fault::from) }).await
     }
 
-    /// Reads one answer.
+    /// Reads an answer that is one JSON value.
     pub(super) async fn read<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -67,7 +69,7 @@ impl Wire {
             .map_err(|e| Fault::Silent(format!("its answer to {path} cannot be understood: {e}")))
     }
 
-    /// Reads one answer that is a row of JSON values.
+    /// Reads an answer that is a sequence of JSON values.
     pub(super) async fn read_rows<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -95,7 +97,8 @@ impl Wire {
         .await
     }
 
-    /// An answer as its bytes come; the request is sent when the stream is first polled.
+    /// Streams the bytes of an answer as they come. The request is sent when the stream is first
+    /// polled.
     pub(super) fn open(
         &self,
         path: &str,
@@ -109,7 +112,7 @@ impl Wire {
     }
 }
 
-/// Silence when it takes longer than `limit`.
+/// Returns `Silent` if the call takes longer than `limit`.
 pub(super) async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, Fault>>,
@@ -121,14 +124,14 @@ pub(super) async fn within<T>(
 }
 
 fn retarget(mut request: BollardRequest, target: &str) -> BollardRequest {
-    // Cannot fail: the address parsed before, and the target is encoded.
+    // Parsing cannot fail: the URL parsed before, and the target is encoded.
     if let Ok(uri) = request.uri().to_string().replace(PLACEHOLDER, target).parse() {
         *request.uri_mut() = uri;
     }
     request
 }
 
-/// `?a=b&c=d`, with everything but letters, digits, `-`, `_` and `.` escaped.
+/// Formats `?a=b&c=d`, with everything but letters, digits, `-`, `_` and `.` escaped.
 fn encoded(query: &[(&str, &str)]) -> String {
     let mut out = String::new();
     for (index, (name, value)) in query.iter().enumerate() {
@@ -152,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_escaped() {
+    fn query_is_escaped() {
         assert_eq!(encoded(&[]), "");
         assert_eq!(
             encoded(&[("all", "1"), ("filters", r#"{"a":["b=c"]}"#)]),
@@ -161,14 +164,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_takes_too_long_has_no_answer() {
+    async fn call_beyond_its_limit_has_no_answer() {
         let never =
             within(Duration::from_millis(1), std::future::pending::<Result<(), Fault>>()).await;
         assert!(matches!(never, Err(Fault::Silent(_))));
     }
 
     #[tokio::test]
-    async fn an_engine_that_is_not_there_yet_is_silent() {
+    async fn missing_engine_socket_gives_no_answer() {
         let wire = Wire::new(Address::Unix("/nonexistent/engine.sock".into()));
         let answer = wire.read::<serde_json::Value>("/version", &[]).await;
         assert_eq!(

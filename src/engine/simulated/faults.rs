@@ -1,88 +1,82 @@
-//! What can go wrong with a call, as real engines were seen to do it, and who decides that it does.
+//! The faults of a call, as seen on real engines, and the functions that choose them.
 //!
-//! A call either does something (`create`, `start`, `stop`, `remove`) or looks. An engine may fail to answer, and may
-//! answer late; it never says of a container that is there that it is not. Nothing could be promised on one that lies.
+//! A call either changes something (`create`, `start`, `stop`, `remove`) or only reads. An engine
+//! may fail to answer, or answer late. **Invariant:** an engine never claims that an existing
+//! container is missing. Nothing could be promised on an engine that lies.
 
 use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-/// What can go wrong: the calls, and what the streams give out.
+/// The operations that can fail: the calls, and the items of the streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
-    /// `describe`
     Describe,
-    /// `pull`
     Pull,
-    /// One of the layers of a pull.
+    /// A layer of a pull.
     Layer,
-    /// `create`
     Create,
-    /// `start`
     Start,
-    /// `inspect`
     Inspect,
-    /// `stop`
     Stop,
-    /// `remove`
     Remove,
-    /// `logs`
     Logs,
-    /// One line of a followed output.
+    /// A line of a followed output.
     Line,
-    /// `list`
     List,
-    /// `events`
     Events,
-    /// One hint of the events.
+    /// A container event in the stream of events.
     Hint,
-    /// `testimony`
     Testimony,
 }
 
-/// How a call goes wrong. One that makes no sense for a call means [`Fault::NotDone`].
+/// The way in which a call fails. A fault that makes no sense for a call means [`Fault::NotDone`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// It does not.
+    /// No fault: the call succeeds.
     #[default]
     None,
-    /// It is not done, and there is no answer. A hint is lost; a line breaks its stream.
+    /// The call is not performed and gets no answer. A container event is lost; a line breaks its
+    /// stream.
     NotDone,
-    /// It is done, and there is no answer.
+    /// The call is performed and gets no answer.
     AnswerLost,
-    /// It is done after this time, and answered then. The caller may be gone by then: it is done all the same.
-    /// A hint comes that much later, after others.
+    /// The call is performed and answered after this time, even when the caller has gone by then. A
+    /// container event arrives that much later, after others.
     Late(Duration),
-    /// There is no answer; and it is done after this time.
+    /// The call gets no answer and is performed after this time.
     LostAndLate(Duration),
-    /// It is not done, and there is no answer, which shows after this time.
+    /// The call is not performed, and fails without an answer after this time.
     Hang(Duration),
-    /// It is done at once, and there is no answer, which shows after this time.
+    /// The call is performed at once, and fails without an answer after this time.
     DoneThenHang(Duration),
-    /// A `create` conflicts with a name that is taken by nothing, for this time: no inspection shows it.
+    /// A `create` conflicts with a name that no container has, for this time. No inspection shows
+    /// the name.
     Phantom(Duration),
-    /// The disk is full: a `create`, a `start`, or a layer is refused. All else goes on.
+    /// The disk is full: a `create`, a `start`, or a layer is refused. All other calls succeed.
     DiskFull,
-    /// A hint comes twice.
+    /// A container event comes twice.
     Twice,
-    /// The stream of hints or lines ends here, without a word. A layer breaks off its pull, which is refused.
+    /// The stream of container events or lines ends without an error. A layer fails its pull, which
+    /// is refused.
     Ends,
 }
 
-/// Decides which call goes wrong. It is asked once for each, when it is made, and must not use the engine.
+/// A function that chooses the fault of each call. The engine asks once per call, when the call is
+/// made. The function must not use the engine.
 pub type Faults = Box<dyn FnMut(Call) -> Fault + Send>;
 
-/// How much goes wrong.
+/// The frequency and the length of faults.
 #[derive(Clone, Copy, Debug)]
 pub struct Odds {
-    /// How many calls of a thousand.
+    /// The number of failing calls in a thousand.
     pub per_mille: u32,
-    /// The longest that something is late or hangs.
+    /// The longest delay or hang.
     pub longest: Duration,
 }
 
-/// Faults of every kind that a call can have, the same for the same seed.
+/// Returns faults of every kind that a call can have. Equal seeds give equal faults.
 pub fn seeded(seed: u64, odds: Odds) -> Faults {
     let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
     Box::new(move |call| {
@@ -96,7 +90,7 @@ pub fn seeded(seed: u64, odds: Odds) -> Faults {
     })
 }
 
-/// Only the `nth` (from 0) of these calls goes wrong: to enumerate them all, one after another.
+/// Fails only the `nth` of these calls (from 0), for tests that enumerate all of them.
 pub fn nth(call: Call, nth: usize, fault: Fault) -> Faults {
     let mut before = nth;
     Box::new(move |made| match before.checked_sub(usize::from(made == call)) {
@@ -111,7 +105,7 @@ pub fn nth(call: Call, nth: usize, fault: Fault) -> Faults {
     })
 }
 
-/// The faults that this call can have.
+/// Returns the faults that this call can have.
 fn possible(call: Call, time: Duration) -> Vec<Fault> {
     use Fault::{
         AnswerLost, DiskFull, DoneThenHang, Ends, Hang, Late, LostAndLate, NotDone, Phantom, Twice,

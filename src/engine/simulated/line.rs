@@ -1,7 +1,8 @@
-//! The line between a caller and the engine: how calls arrive, how their effects come about, how answers get back.
+//! The transport between callers and the engine: arriving calls, their effects, and their answers.
 //!
-//! What a call will do, and when, is decided as it is made. It is then on its way whether or not the caller is still
-//! there: a caller that is dropped takes nothing back. What is due is done at the next look at the engine, in order.
+//! The effect and the time of a call are decided when the call is made. From then on the call is
+//! performed even when its caller has gone: dropping a call undoes nothing. Due calls are performed
+//! at the next access to the engine, in order.
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -20,10 +21,10 @@ use crate::domain::id::ContainerId;
 use crate::domain::job::Reason;
 use crate::engine::{EngineError, Launch};
 
-/// What a call was answered.
+/// The answer to a call that changes something.
 type Answer = Result<Option<ContainerId>, EngineError>;
 
-/// What a call does to the world.
+/// The effect of a call on the engine's state.
 pub(super) enum Effect {
     Create(Box<Launch>),
     Start(ContainerId),
@@ -31,7 +32,7 @@ pub(super) enum Effect {
     Remove(ContainerId),
 }
 
-/// A call on its way: what it does, to which world, and who wants to hear of it.
+/// A call that was sent: its effect, the number of its engine, and the channel for the answer.
 pub(super) struct Sent {
     world: usize,
     effect: Effect,
@@ -44,17 +45,17 @@ impl Sent {
     }
 }
 
-/// Everything behind the line.
+/// The state of the simulation: engines, connection, calls and faults.
 pub(super) struct Inner {
     /// The engines that ever answered at this address.
     pub(super) worlds: Vec<World>,
-    /// The one that does now.
+    /// The index of the engine that answers now.
     pub(super) current: usize,
     pub(super) faults: Option<Faults>,
-    /// What was sent and is not done yet, in the order in which it will be.
+    /// The calls that were sent and not yet performed, ordered by their time.
     pub(super) sent: BTreeMap<(Instant, u64), Sent>,
     pub(super) calls: u64,
-    /// Moved on whenever all connections break.
+    /// A counter that rises whenever all connections break.
     pub(super) connections: u64,
     pub(super) cut: bool,
     pub(super) down: bool,
@@ -67,7 +68,7 @@ impl Inner {
         &mut self.worlds[self.current]
     }
 
-    /// All that has happened by now.
+    /// Performs the calls that are due and ends the processes that are due to end.
     fn settle(&mut self, now: Now) {
         while let Some(due) =
             self.sent.first_entry().filter(|due| !self.paused && due.key().0 <= now.at)
@@ -99,13 +100,14 @@ impl Inner {
         }
     }
 
-    /// Nobody who waits for an answer gets one.
+    /// Breaks all connections: no pending call gets an answer.
     pub(super) fn hang_up(&mut self) {
         self.connections += 1;
         self.sent.values_mut().for_each(|sent| sent.answer = None);
     }
 
-    /// When something happens next by itself.
+    /// Returns the time of the next call to perform or process to end; `None` when nothing is
+    /// pending.
     pub(super) fn next(&self) -> Option<Instant> {
         let sent = self.sent.first_key_value().filter(|_| !self.paused).map(|((at, _), _)| *at);
         let ends = self.worlds.get(self.current).and_then(World::next_end);
@@ -114,7 +116,7 @@ impl Inner {
 }
 
 impl SimulatedEngine {
-    /// Everything as it is now.
+    /// Locks the state and brings it up to the present time.
     pub(super) fn look(&self) -> (MutexGuard<'_, Inner>, Now) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Now::read(&*self.clock);
@@ -122,12 +124,12 @@ impl SimulatedEngine {
         (inner, now)
     }
 
-    /// Wakes those who wait for anything to happen.
+    /// Wakes all waiters for any event.
     pub(super) fn tell(&self) {
         self.news.tell();
     }
 
-    /// What becomes of this call.
+    /// Chooses the fault of a call. Fails when the connection is cut or the engine is down.
     pub(super) fn fate(&self, call: Call) -> Result<Fault, EngineError> {
         let (mut inner, _) = self.look();
         if inner.cut || inner.down {
@@ -136,7 +138,7 @@ impl SimulatedEngine {
         Ok(inner.faults.as_mut().map_or(Fault::None, |faults| faults(call)))
     }
 
-    /// A call that only looks.
+    /// Performs a call that only reads.
     pub(super) async fn ask<T>(
         &self,
         call: Call,
@@ -161,7 +163,7 @@ impl SimulatedEngine {
         Ok(question(inner.world(), now))
     }
 
-    /// Waits while the engine is frozen.
+    /// Waits while the engine is frozen. Fails when the connection has broken since.
     pub(super) async fn awake(&self, connection: u64) -> Result<(), EngineError> {
         loop {
             let seen = *self.news.look();
@@ -178,7 +180,7 @@ impl SimulatedEngine {
         }
     }
 
-    /// A call that does something.
+    /// Performs a call that changes something.
     pub(super) async fn act(&self, call: Call, effect: Effect) -> Answer {
         let takes = self.costs.of(call);
         let (after, hangs) = match self.fate(call)? {
@@ -202,7 +204,7 @@ impl SimulatedEngine {
         Err(lost())
     }
 
-    /// Sends a call on its way.
+    /// Sends a call, to be performed after the time that it takes.
     fn send(&self, effect: Effect, takes: Duration) -> (Instant, oneshot::Receiver<Answer>) {
         let (caller, answer) = oneshot::channel();
         let (mut inner, now) = self.look();
@@ -216,14 +218,15 @@ impl SimulatedEngine {
         (at, answer)
     }
 
-    /// Waits for the answer to what was sent.
+    /// Waits for the answer to a call that was sent.
     async fn heard(&self, (at, mut answer): (Instant, oneshot::Receiver<Answer>)) -> Answer {
         tokio::select! {
             biased;
             heard = &mut answer => return heard.unwrap_or_else(|_| Err(lost())),
             () = tokio::time::sleep_until(at) => {}
         }
-        // Now it is done, unless the engine is frozen; then it is when that is over.
+        // The call is performed by now, unless the engine is frozen; then the end of the freeze
+        // performs it.
         drop(self.look());
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
@@ -235,7 +238,7 @@ impl SimulatedEngine {
         EngineError::Conflict(format!("the name {} is taken", launch.name))
     }
 
-    /// What a full disk refuses.
+    /// Returns the refusal of a full disk; `None` for a call that a full disk does not refuse.
     fn refused(&self, effect: &Effect) -> Option<EngineError> {
         let message = "no space left on device".to_owned();
         match effect {
@@ -269,16 +272,16 @@ impl Costs {
     }
 }
 
-/// Waits for something, at most until then.
+/// Waits for `something`, at most until `until`. `None` sets no limit.
 pub(super) async fn wait_until<T>(until: Option<Instant>, something: impl Future<Output = T>) {
     match until {
-        // Sooner or later are alike: who waits looks again.
+        // Ending early or late makes no difference: callers check again.
         Some(at) => drop(tokio::time::timeout_at(at, something).await),
         None => drop(something.await),
     }
 }
 
-/// Lets time pass; none at all without giving way to others.
+/// Lets time pass. Does not yield to other tasks when the time is zero.
 pub(super) async fn pass(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;

@@ -1,14 +1,16 @@
-//! An engine that runs nothing, and behaves like one that does. `tidetable serve --engine simulated` is for trying the
-//! API, for testing a client, and for loading a million jobs; the crash tests drive it with faults.
+//! An engine that runs nothing and behaves like one that does. `tidetable serve --engine simulated`
+//! serves for trying the API, for testing a client, and for loading a million jobs. The crash tests
+//! drive the engine with faults.
 //!
-//! Containers live in memory and are gone with the process. What a command does is in `script`; images are all there,
-//! but those of a repository that begins with `no-such-` (never to be had) or `pull-` (there once they were pulled), and
-//! so are networks, but for those that begin with `no-such-`.
-//! Time is tokio's, virtual under a paused clock; the clock that it is given only dates what happens.
+//! Containers live in memory and end with the process. The module `script` lists the commands. All
+//! images exist, except in repositories that begin with `no-such-` (never available) or `pull-`
+//! (available after a pull). All networks exist, except names that begin with `no-such-`. Time is
+//! tokio's, virtual under a paused clock; the given clock only dates events.
 //!
-//! `line` is where calls come in and go wrong ([`Fault`]); `world` is what there is, `record` what there was;
-//! `trouble` is what a test can do to it. Nothing here has a task of its own, and one seed is one story, on a runtime of
-//! one thread whose callers are as strict (`select!` without `biased` rolls a die of its own).
+//! Calls arrive and fail in `line` ([`Fault`]). `world` holds the present state and `record` the
+//! past; `trouble` holds the interference of tests. No task runs here, so one seed gives one run on
+//! a runtime of one thread. Callers must avoid random choices of their own: `select!` without
+//! `biased` makes one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,33 +48,31 @@ pub use faults::{Call, Fault, Faults, Odds, nth, seeded};
 pub use record::{Evidence, Happened, Run};
 pub use trouble::Toll;
 
-/// How long a layer takes to pull, and how many there are.
+/// The time to pull a layer, and the number of layers.
 const LAYER: (Duration, u32) = (Duration::from_millis(250), 4);
 
-/// How it behaves.
+/// The settings of a simulated engine.
 pub struct Settings {
-    /// What its ids and its dice come from.
+    /// The seed of the container ids and of the random number generator.
     pub seed: u64,
-    /// What calls take.
     pub costs: Costs,
-    /// What goes wrong; without, nothing.
+    /// The chooser of faults; `None` for an engine without faults.
     pub faults: Option<Faults>,
-    /// Whether [`SimulatedEngine::evidence`] is kept. It grows with every container, so a server does without.
+    /// True to keep [`SimulatedEngine::evidence`]. The record grows with every container, so a
+    /// server does not keep it.
     pub keep_evidence: bool,
 }
 
-/// What calls take. Real engines take about 10 ms for each, and 100 for a `start`.
+/// The time that each kind of call takes. Real engines take about 10 ms for each, and 100 ms for a
+/// `start`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Costs {
-    /// `create`
     pub create: Duration,
-    /// `start`
     pub start: Duration,
-    /// `stop`, before the signal is sent.
+    /// The time of a `stop` before the signal is sent.
     pub stop: Duration,
-    /// `remove`
     pub remove: Duration,
-    /// `inspect` and all that only looks.
+    /// The time of `inspect` and all other calls that only read.
     pub look: Duration,
 }
 
@@ -90,12 +90,12 @@ pub struct SimulatedEngine {
     costs: Costs,
     keep_evidence: bool,
     inner: Arc<Mutex<Inner>>,
-    /// Moved on whenever something happened.
+    /// A counter that rises with every event.
     news: Arc<News>,
 }
 
 impl SimulatedEngine {
-    /// An engine without containers.
+    /// Makes an engine without containers.
     pub fn new(clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let Settings { seed, costs, faults, keep_evidence } = settings;
         let inner = Inner {
@@ -114,7 +114,7 @@ impl SimulatedEngine {
         Self { clock, seed, costs, keep_evidence, inner, news }
     }
 
-    /// One layer after another.
+    /// Pulls one layer after another.
     async fn fetch(
         &self,
         connection: u64,
@@ -149,7 +149,8 @@ impl SimulatedEngine {
     }
 }
 
-/// The first part of a repository says what becomes of its images.
+/// Returns whether the last component of a repository's name begins with `prefix`. This prefix
+/// decides the fate of its images.
 fn begins(image: &ImageRef, prefix: &str) -> bool {
     image.as_str().rsplit('/').next().unwrap_or_default().starts_with(prefix)
 }
@@ -209,7 +210,7 @@ impl Engine for SimulatedEngine {
         self.act(Call::Create, Effect::Create(Box::new(launch.clone()))).await?.ok_or_else(lost)
     }
 
-    /// Nothing that runs here could read a file.
+    /// Checks only that the container exists: nothing that runs here could read a file.
     async fn provide(
         &self,
         container: &ContainerId,

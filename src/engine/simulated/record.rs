@@ -1,5 +1,5 @@
-//! What is written down of what happened: the evidence, which is the truth and is for tests, and the engine's own log,
-//! which is what a real engine would still have of it.
+//! Two records of everything that happened. The complete record is the truth and is for tests. The
+//! event log is the part that a real engine would still have.
 
 use std::collections::VecDeque;
 
@@ -9,71 +9,68 @@ use crate::domain::container::Owner;
 use crate::domain::id::{ContainerId, InstanceId, Timestamp};
 use crate::engine::Started;
 
-/// How many events the engine can be asked about, as Docker's.
+/// The number of events that the event log answers for, as in Docker.
 const EVENTS_KEPT: usize = 256;
-/// How many events a stream of hints may be behind. What is older is lost to it, as hints may be.
+/// The number of events that a stream of container events may fall behind. The stream loses older
+/// ones, as on real engines.
 const HINTS_KEPT: usize = 4096;
 
-/// Who did it.
+/// The cause of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
     Caller,
     SomebodyElse,
 }
 
-/// Something that happened to a container.
+/// An event of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happened {
-    /// It was created.
     Create,
-    /// Its process was started.
+    /// The container's process was started.
     Start,
-    /// Its process ended, with this code.
+    /// The container's process ended with this exit code.
     Die(i32),
-    /// It was removed.
+    /// The container was removed.
     Destroy,
 }
 
-/// A line of the record, which outlives the container.
+/// An entry of the complete record, which outlives the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// When, by the wall clock.
+    /// The wall-clock time of the event.
     pub at: Timestamp,
-    /// To which container.
     pub container: ContainerId,
-    /// Under which name.
+    /// The container's name at that time.
     pub name: String,
-    /// Whose it was, by its labels.
+    /// The owner in the container's labels; `None` without labels.
     pub owner: Option<Owner>,
-    /// What.
     pub what: Happened,
-    /// Whether somebody other than the caller of this engine did it.
+    /// True if the event was caused by something other than the caller of this engine.
     pub by_somebody_else: bool,
 }
 
-/// One run of a container's process.
+/// A run of a container's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Of which container.
     pub container: ContainerId,
-    /// Whose it was, by its labels.
+    /// The owner in the container's labels; `None` without labels.
     pub owner: Option<Owner>,
-    /// Whether somebody other than the caller of this engine started it.
+    /// True if something other than the caller of this engine started the process.
     pub by_somebody_else: bool,
-    /// When it was started.
+    /// The wall-clock time of the start.
     pub started_at: Timestamp,
-    /// When it ended and with what code; `None` while it runs.
+    /// The time of the end and the exit code; `None` while the process runs.
     pub ended: Option<(Timestamp, i32)>,
 }
 
-/// The record of one engine.
+/// The complete record and the event log of one engine.
 pub(super) struct Record {
-    /// Everything, where tests want it: it grows for ever.
+    /// The complete record, if the settings keep it: it never shrinks.
     evidence: Option<Vec<(Instant, Evidence)>>,
     log: VecDeque<Evidence>,
-    /// How many events there ever were; the last of them are in the log.
+    /// The number of all events so far; the log holds the last of them.
     events: u64,
-    /// The first event that the engine, as it runs now, was there to see.
+    /// The number of events before the engine's last restart.
     restarted_at: u64,
 }
 
@@ -98,25 +95,25 @@ impl Record {
         self.events += 1;
     }
 
-    /// What the engine did not live to see.
+    /// Notes an event that the engine itself did not see, in the complete record only.
     pub(super) fn note_unseen(&mut self, at: Instant, what: Evidence) {
         if let Some(evidence) = &mut self.evidence {
             evidence.push((at, what));
         }
     }
 
-    /// Everything that ever happened.
+    /// Returns the complete record; empty where the settings do not keep it.
     pub(super) fn evidence(&self) -> impl Iterator<Item = &(Instant, Evidence)> {
         self.evidence.iter().flatten()
     }
 
-    /// A new process of the engine has an empty log.
+    /// Empties the event log, as a restart of the engine does.
     pub(super) fn forget(&mut self) {
         self.restarted_at = self.events;
     }
 
-    /// The engine's own log of a container, as far as it still has it; whether that is all since `since` or since the
-    /// engine's own start; and whether it reaches back to `since`.
+    /// Returns a container's events in the event log. The first flag says that the log reaches back
+    /// to `since` or to the engine's last restart, the second that it reaches back to `since`.
     pub(super) fn of(&self, id: &ContainerId, since: Timestamp) -> (Vec<Happened>, bool, bool) {
         let from = self.restarted_at.max(self.events.saturating_sub(EVENTS_KEPT as u64));
         let mut kept = self.from(from).peekable();
@@ -125,7 +122,7 @@ impl Record {
         (kept.filter(|e| e.container == *id).map(|e| e.what).collect(), whole, reaches_back)
     }
 
-    /// What the engine's own log has of starts of this instance's containers.
+    /// Returns the attempts of this instance's containers that the event log has seen start.
     pub(super) fn started(&self, instance: InstanceId, since: Timestamp) -> Started {
         let mut kept = self
             .from(self.restarted_at.max(self.events.saturating_sub(EVENTS_KEPT as u64)))
@@ -141,12 +138,13 @@ impl Record {
         started
     }
 
-    /// How many events there ever were.
+    /// Returns the number of all events so far.
     pub(super) fn events(&self) -> u64 {
         self.events
     }
 
-    /// Whose containers the events after that many were about, as far as the log has them.
+    /// Returns the owners of the containers in the events after the first `seen` ones, as far as
+    /// the log has them.
     pub(super) fn owners_since(&self, seen: u64) -> Vec<Owner> {
         self.from(seen).filter_map(|e| e.owner).collect()
     }
@@ -158,7 +156,7 @@ impl Record {
     }
 }
 
-/// The runs that the evidence shows, in the order in which they began.
+/// Extracts the runs from the complete record, ordered by start.
 pub(super) fn runs(evidence: &[Evidence]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for e in evidence {

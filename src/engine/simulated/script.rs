@@ -1,31 +1,30 @@
-//! What a simulated container does: a small part of a shell, turned into a plan of what happens when.
+//! The commands of a simulated container: a small part of a shell, turned into a plan of timed
+//! events.
 //!
-//! `true`, `false`, `echo`, `printf`, `sleep`, `exit`, `env`, `trap '' TERM`, and these in `sh -c '…'`, one after another
-//! with `;` or `&&`, with `$NAME` from the environment and `>&2`. Any other command is not found, as in an image that
-//! does not have it.
+//! Known commands are `true`, `false`, `echo`, `printf`, `sleep`, `exit`, `env` and `trap '' TERM`.
+//! `sh -c '…'` runs them one after another, with `;` or `&&`, with `$NAME` from the environment,
+//! and with `>&2`. Any other command is not found, as in an image that does not contain it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::output::Channel;
 
-/// How long a container runs that was not told what to do.
+/// The run time of a container without a command.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// What a process will do, unless it is stopped.
+/// The course of a process, unless it is stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// What it writes, and how long after its start.
     pub(super) output: Vec<Written>,
-    /// How long it runs.
+    /// The run time of the process.
     pub(super) runs: Duration,
-    /// Its exit code.
     pub(super) code: i32,
-    /// Whether it ignores the signal that asks it to stop.
+    /// True if the process ignores the signal that asks it to stop.
     pub(super) ignores_term: bool,
 }
 
-/// One write.
+/// A write of a process, `after` its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) after: Duration,
@@ -34,11 +33,11 @@ pub(super) struct Written {
     pub(super) complete: bool,
 }
 
-/// The command is not there.
+/// The name of a command that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NotFound(pub(super) String);
 
-/// What this command does in this environment.
+/// Returns the plan of this command in this environment.
 pub(super) fn plan(
     command: &[String],
     environment: &BTreeMap<String, String>,
@@ -71,7 +70,8 @@ fn is_known(word: &str) -> bool {
     )
 }
 
-/// Runs a script's commands, one after another, until one exits or, after `&&`, one fails.
+/// Runs a script's commands one after another, until one exits. After a failure, the rest of a
+/// statement with `&&` is skipped.
 fn run_script(plan: &mut Plan, script: &str, environment: &BTreeMap<String, String>) {
     for statement in split_outside_quotes(script, ";") {
         for part in split_outside_quotes(&statement, "&&") {
@@ -95,7 +95,7 @@ fn run_script(plan: &mut Plan, script: &str, environment: &BTreeMap<String, Stri
     }
 }
 
-/// Where a command writes to, and the command without that.
+/// Returns the channel that a command writes to, and the command without the redirection.
 fn redirected(part: &str) -> (Channel, &str) {
     match part.trim_end().strip_suffix(">&2") {
         Some(before) => (Channel::Stderr, before.strip_suffix(" 1").unwrap_or(before)),
@@ -129,14 +129,15 @@ fn run_words(
     }
 }
 
-/// A line is had when its end was written: what came before on the same channel without one is its beginning.
+/// Writes a line. A line counts as written when its end is: earlier text without an end on the same
+/// channel is its beginning.
 fn put(plan: &mut Plan, channel: Channel, text: String, complete: bool) {
     let begun = plan.output.iter().position(|w| w.channel == channel && !w.complete);
     let beginning = begun.map(|at| plan.output.remove(at).text).unwrap_or_default();
     plan.output.push(Written { after: plan.runs, channel, text: beginning + &text, complete });
 }
 
-/// Lines, the last of which may have no end.
+/// Writes lines, the last of which may have no end.
 fn print(plan: &mut Plan, channel: Channel, text: &str) {
     let text = text.replace("\\n", "\n");
     for line in text.split_inclusive('\n') {
@@ -152,7 +153,8 @@ fn seconds(text: Option<&String>) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
-/// `$NAME` and `${NAME}` outside single quotes. What is put in is quoted where it could end a quote or begin one.
+/// Replaces `$NAME` and `${NAME}` outside single quotes. Escapes characters of a value that would
+/// end or begin a quote.
 fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
     let mut quote = None;
@@ -181,7 +183,7 @@ fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
     out
 }
 
-/// The quote that is open after this character.
+/// Returns the quote that is open after this character.
 fn quoted_after(open: Option<char>, c: char) -> Option<char> {
     match open {
         None if c == '\'' || c == '"' => Some(c),
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_runs_one_command_after_another() {
+    fn script_runs_one_command_after_another() {
         let plan = planned(&[
             "sh",
             "-c",
@@ -243,13 +245,13 @@ mod tests {
     }
 
     #[test]
-    fn after_and_a_failure_skips_the_rest_of_the_statement() {
+    fn failure_skips_the_rest_of_its_and_chain() {
         let plan = planned(&["sh", "-c", "false && echo no; echo yes"]);
         assert_eq!(plan.output.iter().map(|w| w.text.as_str()).collect::<Vec<_>>(), ["yes"]);
     }
 
     #[test]
-    fn a_command_that_an_image_would_not_have_is_not_found() {
+    fn unknown_command_is_not_found() {
         assert_eq!(
             plan(&["frobnicate".to_owned()], &BTreeMap::new()),
             Err(NotFound("frobnicate".to_owned()))
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_put_in_as_it_is() {
+    fn variable_is_expanded_without_changes() {
         for script in ["echo $Q", "echo \"$Q\"", "echo ${Q}"] {
             assert_eq!(said(script), [("it's \"so\" \\ $K".to_owned(), true)], "{script}");
         }
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirection_needs_no_space_and_a_quoted_one_is_text() {
+    fn redirection_needs_no_space_and_quoted_is_text() {
         let channels = |script: &str| {
             planned(&["sh", "-c", script]).output.iter().map(|w| w.channel).collect::<Vec<_>>()
         };
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_however_it_was_written() {
+    fn line_written_in_parts_is_one_line() {
         assert_eq!(
             said("printf a; echo b; printf c"),
             [("ab".to_owned(), true), ("c".to_owned(), false)]
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sleeps_for_ever_sleeps_no_longer_for_sleeping_twice() {
+    fn endless_sleep_is_not_overflowed_by_another() {
         assert_eq!(
             planned(&["sh", "-c", "sleep 99999999999999999999; sleep 1"]).runs,
             Duration::MAX

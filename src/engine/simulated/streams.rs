@@ -1,7 +1,8 @@
-//! The simulated engine's streams: output as it is written, hints as things happen.
+//! The streams of the simulated engine: output as it is written, and container events as they
+//! happen.
 //!
-//! They own no task: each looks at the world, gives out what is new, and waits for news. A followed output lacks a last
-//! line that has no end, as Docker's does (moby 43860).
+//! A stream owns no task: it reads the engine's state, yields everything new, and waits for
+//! changes. A followed output lacks a last line without an end, as with Docker (moby 43860).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::engine::{EngineError, Hint, LogStream};
 use crate::watched::News;
 
 impl SimulatedEngine {
-    /// Lines as they are written, until the process ends.
+    /// Streams lines as they are written, until the process ends.
     pub(super) fn followed(&self, container: ContainerId) -> LogStream {
         let connection = self.look().0.connections;
         let lines = Followed {
@@ -37,7 +38,7 @@ impl SimulatedEngine {
         .boxed()
     }
 
-    /// Hints as things happen, until the connection breaks.
+    /// Streams container events as they happen, until the connection breaks.
     pub(super) fn hints(
         &self,
         instance: InstanceId,
@@ -64,13 +65,13 @@ struct Followed {
     engine: SimulatedEngine,
     connection: u64,
     container: ContainerId,
-    /// How many lines were given out.
+    /// The number of lines that the stream has yielded or holds in `ready`.
     given: usize,
     ready: VecDeque<LogLine>,
     over: bool,
 }
 
-/// What a look at a container's output found.
+/// The result of reading a container's output.
 enum Found {
     Ready,
     Wait(u64, Arc<News>, Option<Instant>),
@@ -134,11 +135,11 @@ impl Followed {
 
 struct Hints {
     engine: SimulatedEngine,
-    /// What was told up to here was heard.
+    /// The count of changes that the stream has seen.
     heard: u64,
     connection: u64,
     instance: InstanceId,
-    /// How many events were looked at.
+    /// The number of events that the stream has read.
     seen: u64,
     ready: VecDeque<JobId>,
     late: BTreeSet<(Instant, JobId)>,
@@ -162,8 +163,9 @@ impl Hints {
         }
     }
 
-    /// Takes what is new, and says when more comes by itself; `None` when the connection is broken. Both are of one
-    /// look: an end that fell between two would be told when something else happens, or never.
+    /// Takes the new events and returns the time of the next one that comes by itself. `None` when
+    /// the connection is broken. Both results come from one access: an end between two accesses
+    /// would be reported late or never.
     fn look(&mut self) -> Option<Option<Instant>> {
         let (mut inner, now) = self.engine.look();
         if inner.connections != self.connection {
@@ -179,7 +181,7 @@ impl Hints {
                 Fault::None => self.ready.push_back(owner.job),
                 Fault::Twice => self.ready.extend([owner.job, owner.job]),
                 Fault::Late(late) => {
-                    drop(self.late.insert((instant_after(now.at, late), owner.job)))
+                    let _ = self.late.insert((instant_after(now.at, late), owner.job));
                 }
                 Fault::Ends => {
                     self.over = true;

@@ -1,7 +1,8 @@
-//! The two times of the simulated engine: tokio's, by which things happen, and the wall clock's, by which they are told.
+//! The two clocks of the simulated engine. Events happen by tokio's clock, and their dates come
+//! from the wall clock.
 //!
-//! A wall clock may be set. What has happened by then has happened, and what is to come comes no sooner or later, so
-//! nothing here is ordered by it.
+//! A wall clock can be set. Setting it neither changes past events nor delays or hastens future
+//! ones, so nothing here is ordered by the wall clock.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::domain::id::Timestamp;
 
-/// As long as for ever, and short enough to be added to an instant.
+/// The stand-in for an endless duration (30 years), short enough to be added to an instant.
 const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-/// A clock that is off by more than this was set.
+/// The deviation above which a wall clock counts as set.
 const SET: chrono::Duration = chrono::Duration::seconds(1);
 
-/// One look at both clocks.
+/// A reading of both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) at: Instant,
@@ -27,7 +28,7 @@ impl Now {
         Self { at: Instant::now(), wall: clock.now() }
     }
 
-    /// The look that would have been had a while ago.
+    /// Returns the reading that the clocks would have given at the earlier instant `at`.
     pub(super) fn back_to(self, at: Instant) -> Self {
         let ago =
             chrono::Duration::from_std(self.at.saturating_duration_since(at)).unwrap_or_default();
@@ -37,8 +38,9 @@ impl Now {
         }
     }
 
-    /// What the wall clock showed at `at`, which was `after` something that it dated `since`. The dates agree to the
-    /// millisecond that clocks are read to, unless the clock was set in between.
+    /// Returns the wall-clock time at `at`, which was `after` an event dated `since`. Returns
+    /// exactly `since + after`, free of the clocks' rounding to milliseconds, unless the clock was
+    /// set in between.
     pub(super) fn dated(self, at: Instant, since: Timestamp, after: Duration) -> Timestamp {
         let (read, expected) = (self.back_to(at).wall, wall_after(since, after));
         if (read - expected).abs() < SET { expected } else { read }

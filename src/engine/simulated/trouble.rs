@@ -1,5 +1,5 @@
-//! What happens to an engine, and what others do to it, behind the scheduler's back. For tests, which also ask here what
-//! there is and what there was.
+//! Outages of the engine, and interference of others with its containers, unknown to the scheduler.
+//! Tests call these functions, and also the queries at the end.
 
 use std::time::Duration;
 
@@ -12,19 +12,21 @@ use super::world::World;
 use crate::domain::id::{ContainerId, EngineId, JobId};
 use crate::engine::{EngineError, Launch};
 
-/// What becomes of the containers when an engine goes down.
+/// The effect of an engine's stop on its containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Toll {
-    /// They run on (live-restore).
+    /// The containers keep running (live-restore).
     Kept,
-    /// The engine ends them, with 137, and then itself.
+    /// The engine ends them with 137, and then itself.
     Ended,
-    /// They die with it. When it is back it finds them dead: 255, and dated then.
+    /// The containers die with the engine. When the engine is back, it finds them dead and dates
+    /// them then, with code 255.
     Lost,
 }
 
 impl SimulatedEngine {
-    /// Restarts at once; what runs is killed, in one way or the other, or (with live-restore) goes on.
+    /// Restarts the engine at once. With `kill` every process ends, in one of the two ways, chosen
+    /// at random. Without `kill` all keep running (live-restore).
     pub fn restart(&self, kill: bool) {
         let ended = kill && self.look().0.dice.random_bool(0.5);
         self.go_down(match (kill, ended) {
@@ -35,7 +37,8 @@ impl SimulatedEngine {
         self.come_up();
     }
 
-    /// Nothing answers until [`come_up`](Self::come_up). What was sent and not done yet was done just before, or never.
+    /// Stops the engine: calls get no answer until [`come_up`](Self::come_up). Each call that was
+    /// sent and not yet performed is performed now or never.
     pub fn go_down(&self, toll: Toll) {
         let (mut inner, now) = self.look();
         inner.down = true;
@@ -59,7 +62,7 @@ impl SimulatedEngine {
         self.tell();
     }
 
-    /// Answers again, with an empty log. One that was frozen is not any more.
+    /// Starts the engine again with an empty event log. A frozen engine is no longer frozen.
     pub fn come_up(&self) {
         let (mut inner, now) = self.look();
         inner.world().come_back(now);
@@ -68,7 +71,7 @@ impl SimulatedEngine {
         self.tell();
     }
 
-    /// Cuts the connection, or mends it. What was sent before is done all the same.
+    /// Cuts or restores the connection. Calls that were sent before are still performed.
     pub fn cut(&self, cut: bool) {
         let (mut inner, _) = self.look();
         inner.cut = cut;
@@ -78,13 +81,15 @@ impl SimulatedEngine {
         self.tell();
     }
 
-    /// Freezes the engine: calls are taken and not answered, until [`resume`](Self::resume). What runs goes on.
+    /// Freezes the engine: calls are accepted and not answered until [`resume`](Self::resume).
+    /// Processes keep running.
     pub fn pause(&self) {
         self.look().0.paused = true;
         self.tell();
     }
 
-    /// Thaws it: what was sent in between is done now, also for callers who are gone.
+    /// Ends the freeze and performs the calls that were sent meanwhile, also for callers that have
+    /// gone.
     pub fn resume(&self) {
         let (mut inner, now) = self.look();
         inner.paused = false;
@@ -97,7 +102,8 @@ impl SimulatedEngine {
         self.tell();
     }
 
-    /// Another engine answers at this address, without any container. The one before goes on out of reach.
+    /// Lets another engine without containers answer at this address. The previous engine keeps
+    /// running out of reach.
     pub fn swap(&self) {
         let (mut inner, _) = self.look();
         let world = World::new(format!("{}/{}", self.seed, inner.worlds.len()), self.keep_evidence);
@@ -107,7 +113,7 @@ impl SimulatedEngine {
         self.connect_to(last);
     }
 
-    /// The first engine answers again.
+    /// Lets the first engine answer again.
     pub fn swap_back(&self) {
         self.connect_to(0);
     }
@@ -121,7 +127,7 @@ impl SimulatedEngine {
         self.tell();
     }
 
-    /// Somebody else removes all containers that do not run. Says how many.
+    /// Removes all containers that do not run, as another user would. Returns their number.
     pub fn prune(&self) -> usize {
         let (mut inner, now) = self.look();
         let world = inner.world();
@@ -135,7 +141,7 @@ impl SimulatedEngine {
         pruned
     }
 
-    /// Somebody else removes a container, by force.
+    /// Removes a container by force, as another user would.
     pub fn remove_behind_back(&self, container: &ContainerId) {
         let (mut inner, now) = self.look();
         inner.world().kill(container, now, Who::SomebodyElse);
@@ -144,7 +150,7 @@ impl SimulatedEngine {
         self.tell();
     }
 
-    /// Somebody else kills a container's process.
+    /// Kills a container's process, as another user would.
     pub fn kill_behind_back(&self, container: &ContainerId) {
         let (mut inner, now) = self.look();
         inner.world().kill(container, now, Who::SomebodyElse);
@@ -152,10 +158,10 @@ impl SimulatedEngine {
         self.tell();
     }
 
-    /// Somebody else starts a container.
+    /// Starts a container, as another user would.
     ///
     /// # Errors
-    /// As of [`Engine::start`](crate::engine::Engine::start).
+    /// The errors of [`Engine::start`](crate::engine::Engine::start).
     pub fn start_behind_back(&self, container: &ContainerId) -> Result<(), EngineError> {
         let (mut inner, now) = self.look();
         let started = inner.world().start(container, now, Who::SomebodyElse);
@@ -164,7 +170,7 @@ impl SimulatedEngine {
         started
     }
 
-    /// Somebody else creates a container, with the labels of this launch or with none.
+    /// Creates a container, as another user would, with the labels of this launch or with none.
     ///
     /// # Errors
     /// `Conflict` when the name is taken.
@@ -181,7 +187,7 @@ impl SimulatedEngine {
         created
     }
 
-    /// Somebody else renames a container.
+    /// Renames a container, as another user would.
     ///
     /// # Errors
     /// `Conflict` when the name is taken, `NotFound`.
@@ -189,43 +195,43 @@ impl SimulatedEngine {
         self.look().0.world().rename(container, name)
     }
 
-    /// Everything that ever happened to a container at this address, in order, whether or not it is still there.
-    /// Empty where the settings do not keep it.
+    /// Returns every event of every container at this address, in order, also of removed
+    /// containers. Empty where the settings do not keep the record.
     pub fn evidence(&self) -> Vec<Evidence> {
         let (inner, _) = self.look();
         let mut all: Vec<_> =
             inner.worlds.iter().flat_map(|world| world.record.evidence()).collect();
-        // Each engine's own are in order; the sort is stable.
+        // The events of each engine are in order, and the sort is stable.
         all.sort_by_key(|(at, _)| *at);
         all.into_iter().map(|(_, evidence)| evidence.clone()).collect()
     }
 
-    /// How many lines of evidence there are: whether to read them again.
+    /// Returns the number of events, so tests know when to read them again.
     pub fn happened(&self) -> usize {
         self.look().0.worlds.iter().map(|world| world.record.evidence().count()).sum()
     }
 
-    /// Every run of a process that there ever was, in the order in which they began.
+    /// Returns every run of every process, ordered by start.
     pub fn runs(&self) -> Vec<Run> {
         runs(&self.evidence())
     }
 
-    /// The names of the containers that are there.
+    /// Returns the names of the existing containers.
     pub fn containers(&self) -> Vec<String> {
         self.look().0.world().list().into_iter().map(|listed| listed.name).collect()
     }
 
-    /// The container of this job's last attempt that is there.
+    /// Returns the existing container of this job's last attempt.
     pub fn container_of(&self, job: JobId) -> Option<ContainerId> {
         self.look().0.world().container_of(job)
     }
 
-    /// How many calls are on their way and not done yet. None, when all is quiet.
+    /// Returns the number of calls that were sent and not yet performed; 0 when the engine is idle.
     pub fn on_their_way(&self) -> usize {
         self.look().0.sent.len()
     }
 
-    /// How long until all that is on its way is done.
+    /// Returns the time until all calls that were sent are performed.
     pub fn quiet_in(&self) -> Duration {
         let (inner, now) = self.look();
         let last = inner.sent.last_key_value().map_or(now.at, |((at, _), _)| *at);

@@ -1,8 +1,8 @@
-//! What there is in one simulated engine: containers, and what becomes of them.
+//! The state of one simulated engine: its containers and their processes.
 //!
-//! Nothing happens by itself: a container that was started knows what it will do, and every look works out how far it
-//! has come. So there is no task to own, and two runs of one seed are the same. Everything here is said *at* a
-//! [`Now`], and [`World::settle`] comes first.
+//! Nothing happens by itself. A started container has a plan, and every access computes how far the
+//! plan has come. So there is no task to own, and equal seeds give equal runs. Every operation
+//! takes the present time as a [`Now`], and callers call [`World::settle`] first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,22 +27,22 @@ use crate::watched::News;
 
 mod looks;
 
-/// How long a process takes to follow its stop signal.
+/// The time that a process takes to follow its stop signal.
 const STOPS_WITHIN: Duration = Duration::from_millis(10);
-/// Lines of one moment are this far apart, so that no two have the same time.
+/// The distance between lines written at one moment, so no two have the same time.
 const LINE_APART: Duration = Duration::from_micros(1);
 
 /// All containers of one engine.
 pub(super) struct World {
-    /// Part of what makes its ids its own.
+    /// The part of every container id that differs between engines.
     salt: String,
     containers: BTreeMap<ContainerId, Simulated>,
     names: BTreeMap<String, ContainerId>,
-    /// Names that are taken by nothing, until then.
+    /// Names that are taken though no container has them, with the end of that time.
     phantoms: BTreeMap<String, Instant>,
-    /// The processes that run, by when they end.
+    /// The running processes, ordered by the time of their end.
     ends: BTreeSet<(Instant, ContainerId)>,
-    /// What died with the engine, and is dated when it is back.
+    /// The containers that died with the engine, to be dated when the engine is back.
     lost: Vec<ContainerId>,
     made: u64,
     pub(super) pulled: BTreeSet<String>,
@@ -58,9 +58,9 @@ struct Simulated {
     plan: Result<Plan, NotFound>,
     refusal: Option<StartRefusal>,
     process: Option<Process>,
-    /// What it wrote in runs before that one.
+    /// The output of earlier runs.
     written: Vec<LogLine>,
-    /// Told when its process starts or ends, and when it is removed.
+    /// Notified when the process starts or ends, and when the container is removed.
     news: Arc<News>,
 }
 
@@ -69,16 +69,16 @@ struct Process {
     started_at: Timestamp,
     ends: Instant,
     code: i32,
-    /// When it ended by the wall clock, once it has.
+    /// The wall-clock time of the end; `None` while the process runs.
     ended_at: Option<Timestamp>,
 }
 
-/// What a container has written.
+/// The output of a container so far.
 pub(super) struct Output {
     pub(super) lines: Vec<LogLine>,
-    /// Whether there may be more.
+    /// True if more may follow.
     pub(super) goes_on: bool,
-    /// When there will be, as far as is known.
+    /// The time of the next line or of the end, as far as known.
     pub(super) next: Option<Instant>,
 }
 
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// Lets the processes end whose time has come, in that order.
+    /// Ends the processes that are due to end, in order of their ends.
     pub(super) fn settle(&mut self, now: Now) {
         while self.ends.first().is_some_and(|(at, _)| *at <= now.at) {
             let Some((at, id)) = self.ends.pop_first() else { return };
@@ -153,7 +153,8 @@ impl World {
             && (!begins(image, "pull-") || self.pulled.contains(&image.with_tag()))
     }
 
-    /// As real engines do: a container that has exited runs again, one that runs is left alone.
+    /// Starts a container as real engines do: an exited container runs again, and a running one is
+    /// left alone.
     pub(super) fn start(
         &mut self,
         id: &ContainerId,
@@ -189,7 +190,7 @@ impl World {
         Ok(())
     }
 
-    /// The engine tries to start it, and cannot; it writes that down on the container.
+    /// Fails a start and writes the refusal on the container, as an engine does that tried.
     pub(super) fn refuse_start(&mut self, id: &ContainerId, message: String) -> EngineError {
         match self.containers.get_mut(id) {
             Some(container) if container.process.is_none() => {
@@ -200,7 +201,7 @@ impl World {
         }
     }
 
-    /// Sends the stop signal, and the kill after the grace.
+    /// Sends the stop signal, and the kill after the grace period.
     pub(super) fn stop(&mut self, id: &ContainerId, grace: Duration, now: Now) {
         let ignores = self
             .containers
@@ -251,13 +252,13 @@ impl World {
         Ok(())
     }
 
-    /// The name is taken until then, and nothing is there.
+    /// Makes a name taken until then, without a container.
     pub(super) fn haunt(&mut self, name: &ContainerName, until: Instant) {
         self.phantoms.insert(name.as_str().to_owned(), until);
     }
 
-    /// Every process ends with this code. Where the engine itself was killed it learns of that, and dates it, when it is
-    /// back.
+    /// Ends every process with this code. Dates the ends when the engine is back if `dated_later`:
+    /// an engine that was killed itself learns of them then.
     pub(super) fn end_all(&mut self, code: i32, now: Now, dated_later: bool) {
         for (_, id) in std::mem::take(&mut self.ends) {
             if let Some(process) = self.containers.get_mut(&id).and_then(|c| c.process.as_mut()) {
@@ -270,7 +271,7 @@ impl World {
         }
     }
 
-    /// The engine is back, with an empty log.
+    /// Empties the event log and dates the ends that happened while the engine was down.
     pub(super) fn come_back(&mut self, now: Now) {
         self.record.forget();
         for id in std::mem::take(&mut self.lost) {
@@ -284,7 +285,8 @@ impl World {
         self.containers.get(id).map(|container| container.output(now.at))
     }
 
-    /// What was told of a container up to now, where there will be more, and when its process ends, if it runs.
+    /// Returns the count of changes of a container so far, the value to wait on for more, and the
+    /// end of its running process. `None` for an unknown container.
     pub(super) fn news_of(&self, id: &ContainerId) -> Option<(u64, Arc<News>, Option<Instant>)> {
         let container = self.containers.get(id)?;
         let ends = container
@@ -296,19 +298,19 @@ impl World {
         Some((seen, container.news.clone(), ends))
     }
 
-    /// When the next process ends.
+    /// Returns the time at which the next process ends.
     pub(super) fn next_end(&self) -> Option<Instant> {
         self.ends.first().map(|(at, _)| *at)
     }
 
-    /// Wakes all who wait for a container.
+    /// Wakes all waiters for a container.
     pub(super) fn wake_all(&self) {
         self.containers.values().for_each(|container| {
             container.news.tell();
         });
     }
 
-    /// A process that runs ends then, unless it does by itself before.
+    /// Moves the end of a running process to `at`, unless it ends earlier by itself.
     fn end_by(&mut self, id: &ContainerId, at: Instant, code: i32) {
         let Some(container) = self.containers.get_mut(id) else { return };
         let Some(process) =
@@ -375,7 +377,8 @@ impl Simulated {
         }
     }
 
-    /// Lines as an engine has them: whole, or, once the process has ended, what was left of one.
+    /// Returns the lines as an engine has them: complete ones, and after the end of the process
+    /// also an incomplete last one.
     fn output(&self, now: Instant) -> Output {
         let mut lines = self.written.clone();
         let (Some(process), Ok(plan)) = (&self.process, &self.plan) else {
@@ -397,7 +400,7 @@ impl Simulated {
     }
 }
 
-/// A number that stands for a text: the same each time.
+/// Returns a hash of a text, the same in every run.
 fn digest(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }

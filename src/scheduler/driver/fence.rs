@@ -1,15 +1,19 @@
-//! The fence: how it is found out, without guessing, whether a container that was meant to be started ever ran.
+//! The fence: finds out, without guessing, whether a container with an intent ever ran.
 //!
-//! The case: an intent is on disk, and the container shows no trace of a run. Either `start` was never called (we were
-//! killed before), or the engine is still at it (it goes on though the caller is gone). So:
+//! The case: an intent is on disk, and the container shows no trace of a run. Either `start` was
+//! never called, because our process was killed before. Or the engine is still working on a `start`
+//! whose caller is gone. The fence takes three steps:
 //!
-//! 1. Wait for longer than an engine still works on a start whose caller is gone, then look again.
-//! 2. Remove the container, without force. One that runs refuses, and is adopted. One that is gone can never start.
-//! 3. Ask the engine's event log. It was seen not to run a moment before it was removed: only a start in that moment
-//!    can have been missed, and a log that shows the removal and reaches back to the look shows that start too.
+//! 1. Wait longer than an engine still works on a start whose caller is gone, then inspect again.
+//! 2. Remove the container without force. The engine refuses if the container runs, and the driver
+//!    adopts it. A removed container can never start.
+//! 3. Query the engine's event log. The container did not run a moment before its removal, so only
+//!    a start in that moment can be missing. A log that shows the removal and reaches back to the
+//!    inspect also shows that start.
 //!
-//! All this is believed of one engine only: the one that created the container, and was asked to start it. One that was
-//! killed over a start may have left a process that runs, and the next one does not know of it.
+//! The result holds for one engine only: the one that created the container and was asked to start
+//! it. An engine killed during a start may leave a running process, and the next engine does not
+//! know of it.
 
 use tracing::{info, warn};
 
@@ -21,10 +25,10 @@ use crate::domain::protocol::{Fenced, Sight};
 use crate::engine::EngineError;
 use crate::scheduler::{Backoff, SETTLE};
 
-/// That the engine which answers is the one that created this container, for as long as the connection holds.
+/// The proof that the answering engine created this container. Valid while the connection holds.
 pub(super) struct Witness {
     container: ContainerId,
-    /// The count of the connection's changes.
+    /// The number of health changes at the time of the proof.
     connection: u64,
 }
 
@@ -47,12 +51,13 @@ impl Driver {
             Testimony::NotSeen | Testimony::Seen | Testimony::CannotTell => Fenced::Ambiguous,
         };
         info!(job = %self.job.id, ?found, "its container is fenced");
-        // Kept in hand until it is written down, whatever comes between.
+        // Driver memory keeps the result until it is written down, whatever happens in between.
         (self.sight, self.hand.fenced) = (Sight::Absent, Some(found));
         Ok(())
     }
 
-    /// The intent may be older than the last `start` that was waited for: that one counts.
+    /// Waits until the engine cannot be working on a start any more. Counts from the intent or, if
+    /// later, from the last `start` in flight.
     async fn settle(&self, intent: &Intent) -> Result<(), Setback> {
         let asked_at = intent.at.max(self.unheard_since);
         let settled =
@@ -65,8 +70,8 @@ impl Driver {
         }
     }
 
-    /// Removes the container; false when it turned out to run. A removal without an answer is repeated: that it is gone
-    /// already is as good.
+    /// Removes the container. Returns false if it turned out to run. A removal without an answer is
+    /// repeated, and a container that is gone already counts as removed.
     async fn put_out_of_reach(&mut self, container: &ContainerId) -> Result<bool, Setback> {
         loop {
             match self.shared.engine.remove(container).await {
@@ -80,7 +85,8 @@ impl Driver {
         }
     }
 
-    /// Asks until there is an answer: the container is out of reach, and only the log can tell now.
+    /// Queries the event log until the engine answers: the container is removed, so only the log
+    /// can tell.
     async fn ask(
         &self,
         intent: &Intent,
@@ -95,8 +101,8 @@ impl Driver {
         }
     }
 
-    /// Asks at once whether the engine is the one that created the container: its log is short, and does not tell for
-    /// long. From then on the connection vouches for it.
+    /// Asks the engine right away whether it created the container, because the event log is short
+    /// and soon forgets. After that, the unbroken connection confirms the creator.
     async fn call_witness(
         &mut self,
         intent: &Intent,
@@ -105,7 +111,7 @@ impl Driver {
         if self.is_vouched_for(&intent.container) {
             return Ok(());
         }
-        // From before the question, so that no restart falls between the two.
+        // Read before the query, so that a restart during the query is noticed.
         let connection = self.shared.health.changes();
         let question = Question::CreatedByThisEngine;
         let created = self.shared.engine.testimony(&intent.container, question, created_at).await?;
@@ -119,7 +125,8 @@ impl Driver {
         self.witness.as_ref().is_some_and(|w| w.container == *container && w.connection == unbroken)
     }
 
-    /// Whether the engine that shows no trace of a start is the one that was asked to start it.
+    /// Returns whether the engine that shows no trace of a start is the one that was asked to start
+    /// the container.
     async fn is_same_engine(
         &self,
         intent: &Intent,
@@ -132,8 +139,8 @@ impl Driver {
         })
     }
 
-    /// Waits until the engine answers again. Only the server's own stop ends the wait early: what the fence has begun,
-    /// it finishes.
+    /// Waits until the engine answers again. Only a stop of the server ends the wait early: a fence
+    /// that has begun is finished.
     async fn wait_out(&self, error: EngineError) -> Result<(), Setback> {
         warn!(job = %self.job.id, %error, "the fence waits for the engine");
         self.pause(&mut Backoff::new()).await;

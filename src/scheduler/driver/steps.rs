@@ -1,8 +1,8 @@
-//! The driver's steps, one function each: what is asked of the engine, and what its answer says.
+//! The driver's steps, one function each: calls the engine and interprets its answer.
 //!
-//! An answer is believed, a missing one is not: it becomes `Setback::Again`, and the driver looks at the container
-//! before it does anything else. `start` in particular is never called twice for one intent: the hand is marked before
-//! the call.
+//! The driver trusts an answer. A missing answer becomes `Setback::Again`, and the driver inspects
+//! the container before it does anything else. In particular, `start` is never called twice for one
+//! intent: the driver memory is marked before the call.
 
 use std::pin::pin;
 
@@ -20,7 +20,8 @@ use crate::domain::transition::{Ending, Event, Failure};
 use crate::engine::{EngineError, PullProgress};
 use crate::scheduler::EARLY;
 
-/// How much earlier than a container's start its event may be in the log, clocks and rounding included.
+/// The margin by which a container's start event may precede its start time in the event log, clock
+/// differences and rounding included.
 pub(in crate::scheduler) const LOG_MARGIN: Duration = Duration::seconds(5);
 
 impl Driver {
@@ -34,7 +35,8 @@ impl Driver {
         self.note_whether_alive(began_at);
         match &self.sight {
             Sight::Present(Container { phase: Phase::Removing, id, .. }) if !self.job.is_over() => {
-                // Gone at the next look, mostly. But an engine that was killed over a removal does not go on with it.
+                // Usually the container is gone at the next inspect. An engine killed during a
+                // removal does not resume it, so the removal is repeated.
                 self.shared.engine.remove(id).await?;
                 Err(Setback::Again("its container is being removed".to_owned()))
             }
@@ -42,7 +44,7 @@ impl Driver {
         }
     }
 
-    /// Notes what a look says of the job being over, where it says that it is not.
+    /// Notes that the job was alive at `looked_at`, if the observed state shows it.
     fn note_whether_alive(&self, looked_at: Timestamp) {
         let alive = &self.seat.alive;
         match &self.sight {
@@ -55,12 +57,13 @@ impl Driver {
             Sight::Absent | Sight::Foreign if self.is_only_claimed() => {
                 self.shared.saw_alive(&self.job, alive, looked_at);
             }
-            // What is over is recorded, and that wakes those who wait.
+            // A finished job is recorded, and that record wakes the waiting jobs.
             Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => {}
         }
     }
 
-    /// The container of this attempt: by the id on disk, else by the one that this process knows, else by its labels.
+    /// Inspects the container of this attempt: by the id on disk, else by the id this process
+    /// knows, else by its labels.
     async fn see(&self) -> Result<Option<Container>, EngineError> {
         let engine = &self.shared.engine;
         if let Some(container) = self.job.state.container() {
@@ -113,7 +116,7 @@ impl Driver {
         }
     }
 
-    /// Waits for the image; a job that is changed meanwhile is read first.
+    /// Waits for the image. Returns early if the job was changed, and then it is read first.
     async fn fetch(
         &self,
         image: &ImageRef,
@@ -128,7 +131,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 pulled = &mut pull => return Ok(pulled),
-                // Dropping a pull throws away what has come of its layers: only a job that has changed is worth that.
+                // Dropping a pull discards the layers pulled so far, so only a changed job ends it.
                 () = self.seat.poke.notified() => if self.has_changed().await { return Err(Setback::Reread) },
                 () = self.until_too_late() => return Err(Setback::Reread),
                 () = self.stop.cancelled() => return Err(Setback::Stop),
@@ -136,7 +139,8 @@ impl Driver {
         }
     }
 
-    /// Whether somebody else has changed the job. A store that cannot say is asked again at the next poke.
+    /// Returns whether the stored job has changed. Returns false if the store fails; the next
+    /// wake-up asks again.
     async fn has_changed(&self) -> bool {
         match self.shared.store.get(self.job.id).await {
             Ok(job) => job.is_none_or(|job| job.version != self.job.version),
@@ -161,7 +165,8 @@ impl Driver {
             ));
         }
         match self.shared.engine.create(&launch).await {
-            // Looked at before the intent: the answer may be older than what somebody else did.
+            // The container is inspected before the intent is written: it may have changed since
+            // the answer.
             Ok(container) => {
                 self.made = Some(container);
                 self.look().await
@@ -175,8 +180,9 @@ impl Driver {
         }
     }
 
-    /// Puts its secrets into a container that is about to get an intent: whoever made it may have died before it did
-    /// this, and after the intent it is too late. Says why that cannot be done.
+    /// Puts the secrets into a container that is about to get an intent. The process that created
+    /// it may have died before doing so, and after the intent it is too late. Returns the failure
+    /// if that is not possible.
     pub(super) async fn provide(
         &self,
         container: &ContainerId,
@@ -195,8 +201,9 @@ impl Driver {
         }
     }
 
-    /// The name is taken: by a container that we made and did not hear of, by one that the engine is still making or
-    /// removing (then there is nothing to see yet), or by somebody else's.
+    /// Finds out which container has the name. It can be ours, created by a call whose answer was
+    /// lost. The engine may still be creating or removing it, with nothing to see yet. Or it is a
+    /// foreign one.
     async fn conflict(&mut self, message: String) -> Result<(), Setback> {
         self.look().await?;
         if self.sight != Sight::Absent {
@@ -231,8 +238,9 @@ impl Driver {
         self.record(Event::Pull).await
     }
 
-    /// A place among the creates and starts in flight, kept until `start` has answered or nothing is to be started. So
-    /// an intent is never on disk while its job only waits for its turn: who finds it after a crash could not know.
+    /// Takes a permit, kept until `start` has answered or nothing will be started. The intent is
+    /// written only with a permit: after a crash, an intent of a job that merely waited could not
+    /// be told from a started one.
     pub(super) async fn take_turn(&mut self) -> Result<(), Setback> {
         if self.turn.is_none() {
             self.turn = Some(self.shared.starting.take().await);
@@ -244,14 +252,15 @@ impl Driver {
         self.take_turn().await?;
         self.wait_for_its_time().await;
         let called_at = self.shared.clock.now();
-        // From here on it may have been called, whatever becomes of this future.
+        // From here on `start` may have been called, even if this future is dropped.
         self.hand.start_not_called = false;
         self.seat.alive.is_about_to_start();
         let started = self.shared.engine.start(&container).await;
         self.turn = None;
         self.unheard_since = self.shared.clock.now();
         match started {
-            // What it says of itself decides in either case: a refusal is written on the container.
+            // The container's state decides in either case: the engine records a refusal on the
+            // container.
             Ok(()) => {
                 self.look().await?;
                 self.learn_how_long_it_took(called_at);
@@ -281,14 +290,15 @@ impl Driver {
         }
     }
 
-    /// It was claimed a moment early. The intent is on disk: a server that is told to stop waits for this.
+    /// Waits for the start time of a job that was claimed a moment early. The intent is on disk, so
+    /// a server that is stopping waits for this too.
     async fn wait_for_its_time(&self) {
         let (clock, starts_at) = (&self.shared.clock, self.shared.starts_at(&self.job));
-        // Longer than that only when the clock was set back since.
+        // The wait would exceed `EARLY` only if the clock was set back since the claim.
         clock.reach(starts_at.min(clock.now() + EARLY)).await;
     }
 
-    /// Waits for a hint, for the job's timeout, or for a request.
+    /// Waits for a wake-up (a container event or a request) or for the job's timeout.
     pub(super) async fn watch(&mut self) -> Result<(), Setback> {
         let timeout = async {
             match self.runs_out_at() {
@@ -304,7 +314,7 @@ impl Driver {
         }
     }
 
-    /// It may have ended before, unnoticed.
+    /// Stops the job if it still runs: it may have ended unnoticed before its timeout.
     async fn time_is_up(&mut self) -> Result<(), Setback> {
         self.look().await?;
         match &self.sight {
@@ -334,25 +344,27 @@ impl Driver {
         }
     }
 
-    /// Waits until it has ended, or is to be killed sooner.
+    /// Waits until the container has ended, or until a request to stop sooner arrives.
     async fn ask_to_stop(&self, container: &ContainerId) -> Result<(), Setback> {
         let mut stopping = pin!(self.shared.engine.stop(container, self.grace_left()));
         loop {
             tokio::select! {
                 biased;
                 stopped = &mut stopping => return Ok(stopped?),
-                // Asking the engine again sends the signal again: only a job that was asked to stop sooner is worth that.
+                // A second stop call sends the signal again, so only a request to stop sooner
+                // restarts the call.
                 () = self.seat.poke.notified() => match self.has_changed().await {
                     true => return Err(Setback::Reread),
                     false => self.look_while_stopping(container).await?,
                 },
-                // The request is on disk: whoever comes next goes on with it.
+                // The request is on disk: the next process resumes it.
                 () = self.stop.cancelled() => return Err(Setback::Stop),
             }
         }
     }
 
-    /// Tells those who wait to know it that the process still runs.
+    /// Inspects the container while it stops, and notes that the job is alive for jobs waiting to
+    /// know.
     async fn look_while_stopping(&self, container: &ContainerId) -> Result<(), Setback> {
         let began_at = self.shared.clock.now();
         let seen = self.shared.engine.inspect(container).await?;
@@ -362,14 +374,15 @@ impl Driver {
         Ok(())
     }
 
-    /// What is left of the grace, which counts from when the stop was asked for: also after a restart.
+    /// Returns the rest of the grace period. The period counts from the stop request, also across a
+    /// restart.
     fn grace_left(&self) -> std::time::Duration {
         let State::Stopping(stopping) = &self.job.state else { return std::time::Duration::ZERO };
         let kill_at = self.shared.rules().catalog.policy.kill_at(&self.job, stopping);
         (kill_at - self.shared.clock.now()).to_std().unwrap_or_default()
     }
 
-    /// Records the end. Until its output is kept the container stays.
+    /// Records the end of the run. The container stays until its output is kept.
     pub(super) async fn collect(&mut self, run: Run, exit: Exit) -> Result<(), Setback> {
         let by_engine_restart = self.is_engines_doing(&run, &exit).await?;
         if by_engine_restart
@@ -389,14 +402,15 @@ impl Driver {
         .await
     }
 
-    /// With live-restore a process that the engine found dead may well have ended by itself.
+    /// Returns whether the engine has live-restore. With live-restore, a process that the engine
+    /// found dead may have ended by itself.
     fn engine_keeps_containers(&self) -> bool {
         matches!(&*self.shared.health.look(), Health::Up(engine) if engine.abilities.keeps_containers)
     }
 
-    /// Whether it was the engine's restart that ended the process: it left one of the codes with which an engine ends
-    /// its containers or finds them dead, nobody asked for it, and the engine that answers now is not the one that
-    /// started it.
+    /// Returns whether a restart of the engine ended the process. Three facts have to hold. The
+    /// exit code is one with which an engine ends its containers or finds them dead. No stop
+    /// request explains it. The engine that answers now is not the one that started the process.
     async fn is_engines_doing(&self, run: &Run, exit: &Exit) -> Result<bool, Setback> {
         let asked_for = match &self.job.state {
             State::Stopping(stopping) => !stopping.came_too_late(exit, self.stop_was_called),

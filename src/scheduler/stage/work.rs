@@ -1,4 +1,4 @@
-//! What is done for one job: its container is made, left as it is, or taken back.
+//! The stager's work for one job: creates its container, keeps it, or removes it.
 
 use tracing::{debug, warn};
 
@@ -15,33 +15,35 @@ use crate::scheduler::catalog::Unresolved;
 use crate::scheduler::{Setback, Shared};
 use crate::store::StoreError;
 
-/// Looks at a job whose place is busy, and does what is to be done for it.
+/// Checks a job whose place is busy, and creates or removes its container. Then pulls the image if
+/// it is missing.
 pub(super) async fn attend(shared: &Shared, mut work: Work) {
     let id = work.job;
     match see_to(shared, &mut work).await {
-        // When it is to be started may be before the dispatcher looks again by itself.
+        // The start time of a job that aims may come before the dispatcher's next round.
         Ok(None) if work.staged.as_ref().is_some_and(|staged| staged.aimed.is_some()) => {
             drop(work);
             shared.wake.notify_one();
         }
         Ok(None) => {}
         Ok(Some(job)) => {
-            // Minutes, perhaps: its driver, should it be due before, need not wait for that here.
+            // A pull may take minutes. The place is freed first, so that a driver need not wait for
+            // it.
             drop(work);
             if let Err(failure) = pull(shared, &job).await {
                 debug!(job = %id, error = %failure, "its image cannot be pulled ahead");
             }
         }
-        Err(failure) => debug!(job = %id, error = %failure, "it is not staged"),
+        Err(failure) => debug!(job = %id, error = %failure, "the job is not staged"),
     }
 }
 
-/// Gives the job if its image has to be pulled first.
+/// Returns the job if its image has to be pulled first.
 async fn see_to(shared: &Shared, work: &mut Work) -> Result<Option<Job>, Setback> {
-    // Whoever claims it from here on waits until its place is free.
+    // The place is busy, so a driver that claims the job from here on waits.
     let Some(job) = shared.store.get(work.job).await? else { return Ok(None) };
     if job.map() == Map::Running {
-        // Its driver found the place free, and has the container.
+        // The driver claimed the job before the place was busy, and owns the container.
         work.staged = None;
         return Ok(None);
     }
@@ -66,7 +68,7 @@ async fn see_to(shared: &Shared, work: &mut Work) -> Result<Option<Job>, Setback
     }
 }
 
-/// The job as it will be when it is claimed, if it is to have a container by now.
+/// Returns the job as it will be when claimed, or `None` if it should have no container now.
 async fn wanted(shared: &Shared, job: &Job) -> Result<Option<Job>, StoreError> {
     let (rules, now) = (shared.rules(), shared.clock.now());
     let is_far = (job.due_at - now).to_std().is_ok_and(|left| left > rules.settings.stage_ahead);
@@ -79,7 +81,8 @@ async fn wanted(shared: &Shared, job: &Job) -> Result<Option<Job>, StoreError> {
         Err(Unresolved::Store(failure)) => return Err(failure),
     };
     let fields = spec.fields();
-    // A secret is read when the job is due and not before, and so is an image that may have changed.
+    // Secrets are read when the job is due and not before. The same holds for an image that may
+    // have changed.
     let is_late = fields.secrets.is_some() || fields.pull == Some(PullPolicy::Always);
     if fields.image.is_none() || is_late {
         return Ok(None);
@@ -96,7 +99,7 @@ async fn take_back(
         Ok(()) | Err(EngineError::NotFound) => {}
         Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),
         Err(failure) => {
-            warn!(job = %work.job, error = %failure, "its container was made ahead, is of no use now, and cannot be removed");
+            warn!(job = %work.job, error = %failure, "its staged container is outdated and cannot be removed");
         }
     }
     work.staged = None;
@@ -110,7 +113,8 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
         return Ok(None);
     }
     let launch = shared.launch(&claimed, image, Vec::new());
-    // A process before this one may have made it, and its name may have changed since: the name fences no second one.
+    // An earlier process may have created the container. If the container was renamed since, its
+    // name does not prevent a second one.
     if work.staged.is_some() || !shared.is_swept() {
         if let Some(found) = shared.engine.find(&launch.owner).await? {
             return settle(shared, work, found, &launch, claimed).await;
@@ -121,7 +125,7 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
         shared.starting.calm().await;
         let _turn = shared.starting.take().await;
         if !shared.health.look().is_up() {
-            // Another engine may answer by now.
+            // Another engine may answer now.
             return Ok(None);
         }
         shared.engine.create(&launch).await
@@ -146,7 +150,7 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
     }
 }
 
-/// Keeps a container that is there already, if it is made by the same; else takes it back.
+/// Keeps a container that exists already if its spec hash matches; else removes it.
 async fn settle(
     shared: &Shared,
     work: &mut Work,
@@ -161,7 +165,7 @@ async fn settle(
             work.staged = Some(Staged { container: id, recipe, aimed: aimed(claimed) });
         }
         Phase::Created { .. } => take_back(shared, work, &id).await?,
-        // Somebody else started it: its driver adopts it.
+        // The container was started elsewhere: its driver adopts it.
         Phase::Running { .. } | Phase::Exited { .. } | Phase::Removing => {}
     }
     Ok(None)

@@ -1,4 +1,4 @@
-//! The kept logs' part of a backup: copies, since files that share their bytes share their damage.
+//! Copies kept logs for a backup. Hard links would not do, because linked files share their damage.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,8 @@ use super::super::lock::sync_dir;
 use super::file_of;
 use crate::domain::id::{Attempt, JobId};
 
-/// Copies what was kept of these attempts, and says how many files that were. Not every attempt has one.
+/// Copies the kept output of these attempts and returns the number of files. Some attempts have
+/// none.
 pub(in crate::store) fn back_up(
     from: &Path,
     to: &Path,

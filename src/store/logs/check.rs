@@ -1,4 +1,4 @@
-//! Whether what was kept can be read, to its end: zstd's sum over each file says so.
+//! Checks that kept output can be read to its end: zstd has a checksum of each file.
 
 use std::fs;
 use std::io;
@@ -8,10 +8,10 @@ use super::super::check::Report;
 use super::UNFINISHED;
 use super::reader::open;
 
-/// Reads every kept log.
+/// Reads every kept log and adds damage to the report.
 ///
 /// # Errors
-/// When the system refuses; what is damaged goes into the report.
+/// Fails when the system refuses.
 pub(in crate::store) fn check(dir: &Path, report: &mut Report) -> io::Result<()> {
     let mut unfinished = 0_u64;
     for shelf in entries(dir)? {
@@ -38,7 +38,7 @@ pub(in crate::store) fn check(dir: &Path, report: &mut Report) -> io::Result<()>
     Ok(())
 }
 
-/// What is in a folder, in order; nothing where there is none.
+/// Lists a folder in order of the names; a missing folder is empty.
 fn entries(dir: &Path) -> io::Result<Vec<std::path::PathBuf>> {
     let listed = match fs::read_dir(dir) {
         Ok(listed) => listed,
@@ -51,7 +51,7 @@ fn entries(dir: &Path) -> io::Result<Vec<std::path::PathBuf>> {
     Ok(paths)
 }
 
-/// A file that went away meanwhile is none of ours.
+/// Reads a log to its end. A file that disappeared meanwhile is fine.
 fn read(file: &Path) -> io::Result<()> {
     let Some(mut reader) = open(file)? else { return Ok(()) };
     loop {

@@ -1,10 +1,10 @@
-//! How a line of output was written before output was packed: as container runtimes do (CRI),
-//! `2016-10-06T00:17:09.669794202Z stdout F text`, with `P` in place of `F` where no line's end followed. The text is any
-//! bytes but a line's end. Such files are only read.
+//! The format of kept output before `packed`, which is that of container runtimes (CRI):
+//! `2016-10-06T00:17:09.669794202Z stdout F text`. A `P` in place of `F` marks a line without an
+//! end. The text is any bytes except a line end. Such files are only read.
 
 use crate::domain::output::{Channel, Line};
 
-/// The line that was written so, its end included; `None` where it was not.
+/// Parses a line with its end; returns `None` for any other format.
 pub(super) fn parse(line: &[u8]) -> Option<Line<'_>> {
     let mut parts = line.strip_suffix(b"\n")?.splitn(4, |byte| *byte == b' ');
     let mut word = || std::str::from_utf8(parts.next()?).ok();
@@ -24,7 +24,7 @@ mod tests {
     use crate::domain::id::Timestamp;
 
     #[test]
-    fn a_line_of_container_runtimes_is_read() {
+    fn line_of_container_runtimes_is_read() {
         let at = Timestamp::from_timestamp_nanos(1_475_712_973_000_000_001);
         let line = |text, complete| Some(Line { at, channel: Channel::Stderr, text, complete });
         assert_eq!(
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_written_so_is_no_line() {
+    fn line_in_another_format_is_refused() {
         for other in [
             "",
             "\n",

@@ -1,13 +1,15 @@
-//! How kept output is written: lines that follow each other closely share their time, so that many short lines take no
-//! more than their text and a little.
+//! The format of kept output. Lines that closely follow each other share a time, so many short
+//! lines take little more space than their text.
 //!
-//! A file is a head (which zstd skips), a zstd frame, and a tail (skipped, too) with the sums that are shown without reading
-//! the rest. The frame holds *runs*: a byte, the time since the run before, the length of the text, the text with a line's
-//! end after each line. In the byte, from the lowest bit: stderr; the last line has no end; how the time is written (2
-//! bits); the length, or 15 where it follows.
+//! A file is a head (which zstd skips), a zstd frame, and a tail (skipped, too). The tail holds the
+//! sums that are shown without reading the rest. The frame holds *runs*: a byte, the time since the
+//! previous run, the length of the text, and the text with a line end after each line. The byte
+//! holds, from the lowest bit: stderr; the last line has no end; the encoding of the time (2 bits);
+//! the length, or 15 where the length follows.
 //!
-//! A run is the lines of one channel within a millisecond, and has the time of the first: to the nanosecond, or, where
-//! times would be more than an eighth of the text, to the millisecond.
+//! A run contains the lines of one channel within a millisecond and has the time of its first line.
+//! Times are exact to the nanosecond. Where times would exceed an eighth of the text, times are
+//! exact to the millisecond.
 
 use std::io::{self, BufRead, Read};
 use std::mem;
@@ -18,39 +20,40 @@ use super::{Kept, broken};
 use crate::domain::id::Timestamp;
 use crate::domain::output::{Channel, Line, Lines};
 
-/// A frame that is to be skipped, its length, and which format follows.
+/// A skippable frame, its length, and the name of the format that follows.
 pub(super) const HEAD: &[u8; 24] = b"\x50\x2a\x4d\x18\x10\0\0\0tidetable log 2\n";
-/// Another such frame, and its length.
+/// Another skippable frame and its length.
 const TAIL: &[u8; 8] = b"\x51\x2a\x4d\x18\x20\0\0\0";
-/// The length of the tail: the above, three numbers, and a sum over them.
+/// The length of the tail in bytes: [`TAIL`], three numbers, and a checksum of them.
 pub(super) const TAIL_BYTES: u64 = 40;
 
 const STDERR: u8 = 1;
 const NO_END: u8 = 2;
-/// How the time is written: not at all (that of the run before), in nanoseconds, in whole milliseconds.
+/// The encodings of a time: absent (same as the previous run), in nanoseconds, in whole
+/// milliseconds.
 const SAME: u8 = 0;
 const NANOS: u8 = 4;
 const MILLIS: u8 = 8;
 const TIME: u8 = 12;
-/// A length that does not fit into the first byte.
+/// The mark of a length that does not fit into the first byte.
 const LONG: u8 = 15;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
-/// The most text in a run, give or take a line.
+/// The most text in a run, in bytes, exceeded by at most one line.
 const RUN_BYTES: usize = 64 * 1024;
-/// Times are exact for so many bytes of them, whatever the text.
+/// The bytes of times that are exact regardless of the amount of text.
 const EXACT_BYTES: u64 = 4 * 1024;
 
-/// Packs lines.
+/// A writer that packs lines into runs.
 #[derive(Default)]
 pub(super) struct Packer {
     packed: Vec<u8>,
-    /// The run that has begun: its first byte, its time, its text.
+    /// The run that has begun: its first byte and its time.
     run: Option<(u8, i64)>,
     text: Vec<u8>,
-    /// The time of the last run, as it will be read.
+    /// The time of the last run, as a reader will compute it.
     last: i64,
-    /// How much of what was packed is not text.
+    /// The packed bytes that are not text.
     overhead: u64,
     text_bytes: u64,
     lines: u64,
@@ -68,7 +71,7 @@ impl Packer {
             self.begin_run(channel, at);
         }
         self.text.extend_from_slice(line.text);
-        // No engine gives a text with line ends in it; it would become several lines.
+        // Engines give no text that contains line ends; such a text would become several lines.
         self.lines += 1 + line.text.iter().filter(|byte| **byte == b'\n').count() as u64;
         if line.complete {
             self.text.push(b'\n');
@@ -78,12 +81,12 @@ impl Packer {
         }
     }
 
-    /// The bytes that are packed and not taken yet.
+    /// Returns the number of packed bytes that were not taken yet.
     pub(super) fn len(&self) -> usize {
         self.packed.len() + self.text.len()
     }
 
-    /// Takes what is packed.
+    /// Ends the current run and takes all packed bytes.
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.end_run();
         mem::take(&mut self.packed)
@@ -121,13 +124,13 @@ impl Packer {
         self.packed.append(&mut self.text);
     }
 
-    /// How many lines a reader will find.
+    /// Returns the number of lines that a reader will find.
     pub(super) fn lines(&self) -> u64 {
         self.lines
     }
 }
 
-/// Unpacks lines.
+/// A reader that unpacks runs into lines.
 #[derive(Default)]
 pub(super) struct Unpacker {
     last: i64,
@@ -135,7 +138,7 @@ pub(super) struct Unpacker {
 }
 
 impl Unpacker {
-    /// Adds the lines of the next run; false at the end.
+    /// Adds the lines of the next run; returns false at the end.
     pub(super) fn next(&mut self, from: &mut impl BufRead, lines: &mut Lines) -> io::Result<bool> {
         if from.fill_buf()?.is_empty() {
             return Ok(false);
@@ -164,7 +167,7 @@ impl Unpacker {
                 text.strip_suffix(b"\n").map_or((text, false), |text| (text, true));
             lines.push(Line { at, channel, text, complete });
         }
-        // A line without an end that is also without a text.
+        // An open run may end with an empty line that has no end.
         if open && self.text.last().is_none_or(|last| *last == b'\n') {
             lines.push(Line { at, channel, text: b"", complete: false });
         }
@@ -172,7 +175,7 @@ impl Unpacker {
     }
 }
 
-/// The end of a file: what is kept in it.
+/// Returns the tail of a file, which states the kept amount.
 pub(super) fn tail(kept: Kept) -> Vec<u8> {
     let numbers =
         [kept.lines, kept.bytes, u64::from(kept.truncated)].map(u64::to_le_bytes).concat();
@@ -180,7 +183,7 @@ pub(super) fn tail(kept: Kept) -> Vec<u8> {
     [&TAIL[..], &numbers, &sum[..8]].concat()
 }
 
-/// What such an end says; `None` where it is not as it was written.
+/// Returns the amount that a tail states; `None` where the tail is damaged.
 pub(super) fn read_tail(bytes: &[u8]) -> Option<Kept> {
     let numbers = bytes.strip_prefix(TAIL)?.get(..24)?;
     let at = |n: usize| Some(u64::from_le_bytes(numbers.get(8 * n..8 * n + 8)?.try_into().ok()?));
@@ -196,7 +199,7 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
-/// Seven bits a byte, the lowest first; all but the last byte have the eighth set.
+/// Writes seven bits per byte, the lowest first; all bytes but the last have the eighth bit set.
 fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
@@ -256,7 +259,7 @@ mod tests {
             line(5 * second, err, "", true),
             line(5 * second, err, "", false),
             line(5 * second + 7, err, "no end", false),
-            // A clock that was set.
+            // The wall clock was set back.
             line(-second, out, &"long ".repeat(100), true),
             line(second, out, "", false),
         ];
@@ -264,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_millisecond_share_its_first_time() {
+    fn lines_of_one_millisecond_share_the_first_time() {
         let lines: Vec<_> = (0..4).map(|n| line(n * 400_000, Channel::Stdout, "y", true)).collect();
         let at: Vec<_> = unpacked(&packed(&lines)).iter().map(|line| line.at).collect();
         assert_eq!(at, [lines[0].at, lines[0].at, lines[0].at, lines[3].at]);
     }
 
     #[test]
-    fn many_short_lines_take_little_more_than_their_text() {
+    fn short_lines_take_little_more_than_their_text() {
         for (nanos, most) in [(250, 1.01), (10_000, 1.05), (400_000, 1.8)] {
             let lines: Vec<_> =
                 (0..100_000).map(|n| line(n * nanos, Channel::Stdout, "y", true)).collect();
@@ -293,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_is_read_back_and_one_that_was_changed_is_none() {
+    fn tail_is_read_and_changed_tail_is_none() {
         let kept = Kept { lines: 3, bytes: 70_000, truncated: true };
         let bytes = tail(kept);
         assert_eq!((read_tail(&bytes), bytes.len() as u64), (Some(kept), TAIL_BYTES));

@@ -1,4 +1,5 @@
-//! Reads a kept file, of this format (`packed`) or of the one before it (`lines`), some lines at a time.
+//! Reads a kept file, of the present format (`packed`) or the previous one (`lines`), some lines at
+//! a time.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -9,23 +10,24 @@ use super::packed::{HEAD, TAIL_BYTES, Unpacker, read_tail};
 use super::{Kept, broken};
 use crate::domain::output::Lines;
 
-/// How much is read at once, give or take a run.
+/// The bytes of one read, exceeded by at most one run.
 const READ_BYTES: usize = 256 * 1024;
 
-/// A file that is open.
+/// An open file of kept output.
 pub(super) struct Reader {
     text: BufReader<zstd::Decoder<'static, BufReader<io::Take<File>>>>,
     format: Format,
 }
 
 enum Format {
-    /// As container runtimes write theirs.
+    /// The format of container runtimes.
     Lines,
-    /// Runs, then what they are to sum up to, if that can be read; and how many lines were read.
+    /// Runs; the amount that they must sum up to, if the tail could be read; the number of lines
+    /// read.
     Packed(Unpacker, Option<Kept>, u64),
 }
 
-/// Opens a file; `None` if there is none.
+/// Opens a file; returns `None` if there is none.
 pub(super) fn open(path: &Path) -> io::Result<Option<Reader>> {
     let Some((mut file, length)) = open_file(path)? else { return Ok(None) };
     let (format, begin, end) = if is_packed(&mut file)? {
@@ -40,7 +42,8 @@ pub(super) fn open(path: &Path) -> io::Result<Option<Reader>> {
     Ok(Some(Reader { text, format }))
 }
 
-/// What is kept in a file, without reading it; the inner `None` where the file does not say.
+/// Returns the amount that a file states, without reading the rest. The outer `None` says that
+/// there is no file, the inner `None` that it states no amount.
 pub(super) fn summary(path: &Path) -> io::Result<Option<Option<Kept>>> {
     let Some((mut file, length)) = open_file(path)? else { return Ok(None) };
     let kept = if is_packed(&mut file)? { tail_of(&mut file, length)? } else { None };
@@ -53,7 +56,7 @@ fn open_file(path: &Path) -> io::Result<Option<(File, u64)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    // Even no output at all has a frame around it: zstd would take a file that lost its bytes for that.
+    // Empty output has a frame around it, too, so an empty file is damaged: zstd would accept it.
     match file.metadata()?.len() {
         0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty")),
         length => Ok(Some((file, length))),
@@ -78,7 +81,8 @@ fn tail_of(file: &mut File, length: u64) -> io::Result<Option<Kept>> {
 }
 
 impl Reader {
-    /// Reads the next lines, none at the end; and says why there are no more, if that is not the end.
+    /// Reads the next lines, and none at the end. Returns an error as well when the file ends too
+    /// early or is damaged.
     pub(super) fn next(&mut self) -> (Lines, Option<io::Error>) {
         let mut lines = Lines::default();
         let read = match &mut self.format {
@@ -103,7 +107,7 @@ fn read_runs(
         let goes_on = unpacker.next(text, lines)?;
         *seen += (lines.len() - before) as u64;
         if !goes_on {
-            // The last line may be ours: it says that the rest was dropped.
+            // The last line may be ours: the report that the rest was dropped.
             let whole = kept.is_some_and(|kept| *seen == kept.lines + u64::from(kept.truncated));
             return if whole {
                 Ok(())

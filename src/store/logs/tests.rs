@@ -1,4 +1,4 @@
-//! What is kept comes back, and what cannot be kept leaves nothing behind.
+//! Tests that kept output is read back unchanged, and that a failure leaves no file behind.
 
 use super::*;
 use crate::domain::id::Timestamp;
@@ -39,7 +39,7 @@ async fn read(logs: &LogStore) -> Vec<LogLine> {
 }
 
 #[tokio::test]
-async fn what_is_kept_comes_back_byte_for_byte() {
+async fn kept_output_is_read_back_byte_for_byte() {
     let (_dir, logs) = store();
     let mut lines =
         vec![line(b"hello", true), line(b"", true), line(&[0, 255, b'\r', b' ', b' '], true)];
@@ -51,7 +51,7 @@ async fn what_is_kept_comes_back_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_attempt_without_output_is_kept_too_and_one_that_was_not_is_none() {
+async fn empty_output_is_kept_and_missing_is_none() {
     let (_dir, logs) = store();
     assert!(logs.read(id(), Attempt(1)).await.expect("it can be read").is_none());
     keep(&logs, &[], 10).await;
@@ -59,7 +59,7 @@ async fn an_attempt_without_output_is_kept_too_and_one_that_was_not_is_none() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_the_rest_is_dropped() {
+async fn output_beyond_the_limit_is_dropped() {
     let (_dir, logs) = store();
     let kept = keep(&logs, &[line(b"1234", true), line(b"6789", true), line(b"", true)], 10).await;
     assert_eq!(kept, Kept { lines: 2, bytes: 10, truncated: true });
@@ -70,7 +70,7 @@ async fn beyond_the_limit_the_rest_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_reader_gets_no_more_than_the_limit() {
+async fn reader_gets_no_more_than_the_limit() {
     let (_dir, logs) = store();
     for text in [&b""[..], b"y", b"0123456789"] {
         let all = vec![line(text, true); 5_000];
@@ -90,7 +90,7 @@ async fn a_reader_gets_no_more_than_the_limit() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_beyond_the_limit() {
+async fn stream_is_not_read_beyond_the_limit() {
     let (_dir, logs) = store();
     let taken = AtomicU64::new(0);
     let endless = futures::stream::repeat_with(|| {
@@ -128,7 +128,7 @@ async fn short_lines_are_no_larger_on_disk() {
 }
 
 #[tokio::test]
-async fn files_of_the_last_format_are_read() {
+async fn files_of_the_previous_format_are_read() {
     let (dir, logs) = store();
     let file = logs.path(id(), Attempt(1));
     fs::create_dir(file.parent().expect("a shelf")).expect("it can be made");
@@ -141,7 +141,7 @@ async fn files_of_the_last_format_are_read() {
 }
 
 #[tokio::test]
-async fn keeping_again_replaces() {
+async fn keeping_again_replaces_the_file() {
     let (_dir, logs) = store();
     keep(&logs, &[line(b"first", true)], 100).await;
     keep(&logs, &[line(b"second", true)], 100).await;
@@ -149,7 +149,7 @@ async fn keeping_again_replaces() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_leaves_nothing_behind() {
+async fn broken_stream_leaves_no_file() {
     let (dir, logs) = store();
     let many: Vec<Result<Lines, &str>> =
         (0..4_000).map(|_| Ok(block(&[line(&[b'x'; 200], true)]))).chain([Err("cut")]).collect();
@@ -163,7 +163,7 @@ async fn a_stream_that_breaks_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_behind_is_removed_and_a_damaged_file_is_said_to_be() {
+async fn opening_removes_unfinished_files_and_keeps_others() {
     let (dir, logs) = store();
     keep(&logs, &[line(b"hello", true)], 100).await;
     let file = logs.path(id(), Attempt(1));
@@ -184,7 +184,7 @@ async fn damaged(logs: &LogStore) -> (usize, StoreError) {
 }
 
 #[tokio::test]
-async fn of_a_damaged_file_what_can_be_read_is_read_and_then_it_is_said_to_be_damaged() {
+async fn damaged_file_is_read_as_far_as_possible() {
     let (_dir, logs) = store();
     let lines: Vec<LogLine> = (0..200_000_u32)
         .map(|n| line(format!("{:08x}", n.wrapping_mul(2_654_435_761)).as_bytes(), true))
@@ -203,7 +203,7 @@ async fn of_a_damaged_file_what_can_be_read_is_read_and_then_it_is_said_to_be_da
 }
 
 #[tokio::test]
-async fn a_full_disk_is_said_to_be_full_and_leaves_no_file() {
+async fn full_disk_is_reported_and_leaves_no_file() {
     let (dir, logs) = store();
     let file = logs.path(id(), Attempt(1));
     let shelf = file.parent().expect("a shelf");

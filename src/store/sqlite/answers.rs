@@ -1,4 +1,4 @@
-//! Answers that are given again, in the database.
+//! The stored responses to idempotent requests: the SQL.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -9,13 +9,13 @@ use super::queries::prepared;
 use crate::domain::id::Timestamp;
 
 const GET: &str = "SELECT body, answer FROM answers WHERE request = ?1 AND at > ?2";
-/// One that is too old may still be there.
+/// Replaces a response that is too old and not deleted yet.
 const PUT: &str =
     "INSERT OR REPLACE INTO answers (request, body, answer, at) VALUES (?1, ?2, ?3, ?4)";
-/// Some with every write: as many go as come, and no write is long.
+/// Deletes up to 16 old responses with every write, so none pile up and no write takes long.
 const FORGET: &str = "DELETE FROM answers WHERE request IN
      (SELECT request FROM answers INDEXED BY answers_by_age WHERE at <= ?1 ORDER BY at LIMIT 16)";
-/// Every statement, for the test that reads their plans.
+/// All statements, for the test that reads their plans.
 #[cfg(test)]
 pub(super) const FIXED: [&str; 3] = [GET, PUT, FORGET];
 

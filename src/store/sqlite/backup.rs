@@ -1,7 +1,7 @@
-//! The database's part of a backup, and the mark that it carries.
+//! Copies the database for a backup, and handles the mark that the copy carries.
 //!
-//! The copy is in SQLite's rollback mode: one file that needs nothing beside it, on a read-only disk, too. Whoever opens
-//! it to serve turns it back.
+//! The copy is in SQLite's rollback mode: one file that needs no other, even on a read-only disk.
+//! The server that opens the copy returns it to WAL mode.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,26 +13,27 @@ use super::super::{Restored, StoreError};
 use super::{FILE, check, failed, open, queries, rows};
 use crate::domain::id::{EngineId, JobId, Timestamp};
 
-/// From when on others may have gone on with what is in here.
+/// The moment of the backup. Another server may have continued the jobs since.
 pub(super) const BACKUP_AT: &str = "backup_at";
-/// The engine that containers were on then.
+/// The engine that held the containers at that moment.
 const BACKUP_ENGINE: &str = "backup_engine";
-/// The last row of the jobs that were copied: later ones are this store's own.
+/// The last copied row of jobs: later rows are this store's own.
 const BACKUP_ROW: &str = "backup_row";
-/// When it was served first.
+/// The time at which the copy was first served.
 const RESTORED_AT: &str = "restored_at";
 
-/// What is in a copy.
+/// The content of a copy.
 pub(in crate::store) struct Copied {
     pub(in crate::store) jobs: u64,
-    /// The jobs that were tried, and how often: these may have kept logs.
+    /// The jobs that were tried, with their number of attempts. Each attempt may have a kept log.
     pub(in crate::store) attempts: Vec<(JobId, u32)>,
 }
 
 /// Copies the database of `dir` into the folder `to`, marked as a backup of `at`.
 ///
 /// # Errors
-/// [`StoreError::Full`] for `to`, [`StoreError::Damaged`] when the copy does not hang together.
+/// [`StoreError::Full`] for `to`, [`StoreError::Damaged`] when the structure of the copy is
+/// damaged.
 pub(in crate::store) fn back_up(
     dir: &Path,
     to: &Path,
@@ -41,7 +42,8 @@ pub(in crate::store) fn back_up(
     let from = open::reader(&dir.join(FILE)).map_err(failed)?;
     let file = to.join(FILE);
     let mut copy = Connection::open(&file).map_err(failed)?;
-    // All at once: a reader does not hold up who writes, and in pieces it would begin anew with every write.
+    // Copies in one step. A reader does not block the writer, and a copy in several steps would
+    // restart with every write.
     let step = Backup::new(&from, &mut copy).and_then(|backup| backup.step(-1)).map_err(failed)?;
     if step != StepResult::Done {
         return Err(StoreError::Failed("the database is locked".to_owned()));
@@ -56,7 +58,7 @@ pub(in crate::store) fn back_up(
     Ok(copied)
 }
 
-/// A backup of a backup that nobody has served yet is as old as that one.
+/// Marks the copy. A copy of a backup that was never served keeps the time of that backup.
 fn mark(copy: &mut Connection, at: Timestamp) -> rusqlite::Result<()> {
     let transaction = copy.transaction()?;
     let keep = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO NOTHING";
@@ -82,7 +84,7 @@ fn copied(copy: &Connection) -> rusqlite::Result<Copied> {
     Ok(Copied { jobs: u64::try_from(jobs).unwrap_or(0), attempts })
 }
 
-/// Remembers when the copy was served first.
+/// Remembers the time at which the copy was first served.
 pub(super) fn note_served(connection: &Connection, now: Timestamp) -> Result<(), StoreError> {
     match queries::meta(connection, RESTORED_AT)? {
         Some(_) => Ok(()),
@@ -90,7 +92,7 @@ pub(super) fn note_served(connection: &Connection, now: Timestamp) -> Result<(),
     }
 }
 
-/// The mark, if there is one that was served.
+/// Returns the mark of a backup that was served; `None` for any other store.
 pub(super) fn restored(connection: &Connection) -> Result<Option<Restored>, StoreError> {
     let mark = moment(connection, BACKUP_AT)?.zip(moment(connection, RESTORED_AT)?);
     let Some((since, served_at)) = mark else { return Ok(None) };
@@ -104,7 +106,7 @@ fn moment(connection: &Connection, key: &str) -> Result<Option<Timestamp>, Store
     moment.map(Some).ok_or_else(|| StoreError::Damaged(format!("its mark `{key}` cannot be read")))
 }
 
-/// The jobs in here that may have run elsewhere by then.
+/// Returns the copied jobs that may have run elsewhere until `by`.
 pub(super) fn overtaken(connection: &Connection, by: Timestamp) -> Result<Vec<JobId>, StoreError> {
     let last = queries::meta(connection, BACKUP_ROW)?
         .and_then(|row| row.parse::<i64>().ok())
@@ -112,7 +114,7 @@ pub(super) fn overtaken(connection: &Connection, by: Timestamp) -> Result<Vec<Jo
     queries::overtaken(connection, by, last)
 }
 
-/// Takes the mark off.
+/// Removes the mark of a backup.
 pub(super) fn forget(connection: &Connection) -> Result<(), StoreError> {
     [BACKUP_AT, BACKUP_ENGINE, BACKUP_ROW, RESTORED_AT]
         .into_iter()

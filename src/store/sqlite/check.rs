@@ -1,8 +1,10 @@
-//! Whether the database is whole. SQLite has no sums over its pages, so what it cannot see is looked for in what the rows
-//! say: each can be read, and the journal leads to how each job stands, without a gap.
+//! Checks that the database is whole. SQLite has no checksums of its pages, so the check compares
+//! the rows with each other. Every row must be readable, and the journal must lead without a gap to
+//! the state of each job.
 //!
-//! [`check`] reads everything, as of one moment. A server reads less: that the pages hang together ([`pages`]), and whatever
-//! is yet to run ([`what_is_to_run`]). That is before it serves a store that is small, and beside it for one that is not.
+//! [`check`] reads everything as of one moment. A server reads less: the structure of the pages
+//! ([`pages`]), and all jobs and schedules that are yet to run ([`what_is_to_run`]). The server
+//! reads these before it serves a small store, and while it serves a large one.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +19,7 @@ use super::{FILE, definitions, failed, open, pages, queries, rows, schedules, wa
 use crate::domain::id::{InstanceId, JobId};
 use crate::domain::job::{Job, Map, Status};
 
-/// The tables.
+/// All tables of a store.
 const TABLES: [&str; 10] = [
     "meta",
     "jobs",
@@ -30,18 +32,18 @@ const TABLES: [&str; 10] = [
     "job_labels",
     "outbox",
 ];
-/// How many of SQLite's own findings are asked for.
+/// The most of SQLite's own findings.
 const FINDINGS: usize = 20;
 
-/// What is wrong with the write-ahead log, if anything is; while no server has it.
+/// Returns the damage of the write-ahead log, if any. Only valid while no server has the log open.
 pub(in crate::store) fn log_damage(dir: &Path) -> io::Result<Option<String>> {
     wal::damage(&dir.join(format!("{FILE}-wal")))
 }
 
-/// Reads everything.
+/// Reads everything and adds damage to the report.
 ///
 /// # Errors
-/// When the system refuses, or a newer version wrote it; what is damaged goes into the report.
+/// Fails when the system refuses, or when a newer version wrote the database.
 pub(in crate::store) fn check(dir: &Path, report: &mut Report) -> Result<(), OpenError> {
     let path = || dir.display().to_string();
     match all(&dir.join(FILE), report) {
@@ -57,7 +59,7 @@ pub(in crate::store) fn check(dir: &Path, report: &mut Report) -> Result<(), Ope
 
 fn all(file: &Path, report: &mut Report) -> Result<Schema, StoreError> {
     let connection = open::reader(file).map_err(failed)?;
-    // A read is what fixes the moment.
+    // The first read fixes the moment.
     connection.execute_batch("BEGIN; SELECT 1 FROM sqlite_master LIMIT 1").map_err(failed)?;
     let schema = Schema::of(&connection).map_err(failed)?;
     match schema {
@@ -126,7 +128,7 @@ fn has_tables(connection: &Connection) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Every definition can be read.
+/// Checks that every definition can be read.
 fn all_definitions(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
     let sql = "SELECT revision, name, spec, changed_at FROM definitions ORDER BY revision";
     let mut statement = connection.prepare(sql).map_err(failed)?;
@@ -139,7 +141,7 @@ fn all_definitions(connection: &Connection, report: &mut Report) -> Result<(), S
     Ok(())
 }
 
-/// Every schedule can be read, and the ledger names the jobs that there are.
+/// Checks that every schedule can be read, and that the ledger names existing jobs.
 fn all_schedules(connection: &Connection, report: &mut Report) -> Result<(), StoreError> {
     if let Err(failure) = schedules::readable(connection) {
         report.found(failure.to_string());
@@ -153,7 +155,7 @@ fn all_schedules(connection: &Connection, report: &mut Report) -> Result<(), Sto
     Ok(())
 }
 
-/// The last row of each job; every one before it follows from the one before that.
+/// Returns the last row of each job; checks that each row follows from the job's previous one.
 fn journal(
     connection: &Connection,
     report: &mut Report,
@@ -184,7 +186,8 @@ fn journal(
     Ok(last)
 }
 
-/// Versions have no gap, each status is left as it was entered, and only a claim begins another attempt.
+/// Checks that versions have no gap, each row leaves the status that the previous one entered, and
+/// every claim begins another attempt.
 fn follows(row: &Transition, before: Option<&Transition>) -> bool {
     let Some(before) = before else {
         return row.version.0 == 0 && row.from.is_none() && row.attempt == 0;
@@ -195,7 +198,7 @@ fn follows(row: &Transition, before: Option<&Transition>) -> bool {
         && row.attempt >= before.attempt + u32::from(claimed)
 }
 
-/// Every job can be read, and stands as the journal says.
+/// Checks that every job can be read and agrees with its last journal row.
 fn jobs(
     connection: &Connection,
     mut journal: HashMap<JobId, Transition>,
@@ -255,10 +258,10 @@ fn compare(job: &Job, last: Option<&Transition>, report: &mut Report) {
     }
 }
 
-/// That the pages of the database hang together.
+/// Checks the structure of the database pages.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] with the first thing that is wrong.
+/// [`StoreError::Damaged`] with the first finding.
 pub(super) fn pages(connection: &Connection) -> Result<(), StoreError> {
     let verdict: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
@@ -269,11 +272,11 @@ pub(super) fn pages(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
-/// That every job which is not over can be read, and every schedule. One that cannot would keep the others from being started, for what is
-/// due is read in its order.
+/// Checks that every unfinished job and every schedule can be read. The dispatcher reads due jobs
+/// in order, so one unreadable job would keep others from being started.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] that names the job.
+/// [`StoreError::Damaged`] that names the job or schedule.
 pub(super) fn what_is_to_run(connection: &Connection) -> Result<(), StoreError> {
     let mut status = String::new();
     while let Some(next) = next_status(connection, &status)? {
@@ -286,7 +289,7 @@ pub(super) fn what_is_to_run(connection: &Connection) -> Result<(), StoreError> 
     schedules::readable(connection)
 }
 
-/// The next of the words that are there, whatever they are.
+/// Returns the next status word in the table, also a word that is no status.
 fn next_status(connection: &Connection, after: &str) -> Result<Option<String>, StoreError> {
     let sql = "SELECT status FROM jobs INDEXED BY jobs_by_status WHERE status > ?1 ORDER BY status LIMIT 1";
     connection.query_row(sql, [after], |row| row.get(0)).optional().map_err(failed)

@@ -1,9 +1,10 @@
-//! Checkpoints: what is in the write-ahead log is put into the database, beside the writer and not by it.
+//! Checkpoints copy the write-ahead log into the database beside the writer, not within it.
 //!
-//! SQLite would do it within the commit that makes the log long, and whoever waits for that commit would wait for it. Here a
-//! connection of its own copies while commits go on; the writer is left with the few pages that were committed meanwhile, after which
-//! the log begins anew. Nothing waits for a checkpoint to be durable: the log is, and stays until what it holds is in the database.
-//! If checkpoints cannot keep up, the writer waits for the one that is under way.
+//! SQLite itself would copy within the commit that makes the log long, and the callers of that
+//! commit would wait. Here a separate connection copies while commits go on. The writer copies only
+//! the few pages that were committed meanwhile, after which the log restarts. No caller waits until
+//! a checkpoint is durable: the log is durable, and stays until its content is in the database.
+//! When checkpoints cannot keep up, the writer waits for the current one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,25 +16,26 @@ use tokio::task::JoinSet;
 use super::super::threads::Threads;
 use super::open;
 
-/// Pages in the log at which it is put into the database (4 MiB), and so many more each time that a reader keeps it from beginning anew.
+/// The pages in the log at which a checkpoint begins (4 MiB). While a reader keeps the log from
+/// restarting, the next checkpoint begins after as many more.
 const PAGES: usize = 1_000;
-/// Pages in the log at which the writer waits (64 MiB).
+/// The pages in the log at which the writer waits (64 MiB).
 const MOST_PAGES: usize = 16_384;
 
-/// When the log is put into the database, and by whom.
+/// The state that decides which connection copies the log, and when.
 pub(super) struct Checkpoints {
     path: PathBuf,
     threads: Threads,
-    /// How long the log is since the last commit, in pages.
+    /// The length of the log after the last commit, in pages.
     pages: Arc<AtomicUsize>,
-    /// How long it has to be for the next checkpoint.
+    /// The length in pages at which the next checkpoint begins.
     next_at: usize,
     connection: Option<Connection>,
     under_way: JoinSet<Option<Connection>>,
 }
 
 impl Checkpoints {
-    /// Takes them over from the writer's connection.
+    /// Replaces SQLite's own checkpoints on the writer's connection.
     pub(super) fn new(
         writer: &mut Connection,
         path: PathBuf,
@@ -41,7 +43,7 @@ impl Checkpoints {
     ) -> rusqlite::Result<Self> {
         let pages = Arc::new(AtomicUsize::new(0));
         let seen = pages.clone();
-        // In place of SQLite's own checkpoints.
+        // Setting a hook turns SQLite's own checkpoints off.
         writer.wal_hook(Some(move |_: &mut _, pages| {
             seen.store(usize::try_from(pages).unwrap_or(0), Ordering::Release);
             Ok(())
@@ -56,7 +58,8 @@ impl Checkpoints {
         })
     }
 
-    /// To be called between two commits: whether the writer has to copy what is left ([`copy`]) before the next.
+    /// Returns whether the writer has to copy the rest ([`copy`]) before its next commit. The
+    /// writer calls this between two commits.
     pub(super) async fn is_turn_of_writer(&mut self) -> bool {
         let pages = self.pages.load(Ordering::Acquire);
         let copied = if pages >= MOST_PAGES { self.wait().await } else { self.take_back() };
@@ -71,7 +74,8 @@ impl Checkpoints {
         false
     }
 
-    /// Begins to copy; on the one thread of a simulation the writer does all of it.
+    /// Begins to copy. On the single thread of a simulation, returns true: the writer copies
+    /// everything.
     fn begin(&mut self) -> bool {
         if self.threads == Threads::Inline {
             self.next_at = self.pages.load(Ordering::Acquire) + PAGES;
@@ -81,7 +85,8 @@ impl Checkpoints {
         let threads = self.threads;
         self.under_way.spawn(async move {
             let copied = threads.run(move || {
-                // What fails here is tried again with one of the next commits, and says so if it is the disk.
+                // A failure here is tried again after one of the next commits, which reports a
+                // failing disk.
                 let connection = known.or_else(|| open::checkpointer(&path).ok())?;
                 copy(&connection);
                 Some(connection)
@@ -91,7 +96,7 @@ impl Checkpoints {
         false
     }
 
-    /// Whether a checkpoint has ended since the last look.
+    /// Returns whether a checkpoint has ended since the last call.
     fn take_back(&mut self) -> bool {
         let Some(ended) = self.under_way.try_join_next() else { return false };
         self.connection = ended.ok().flatten();
@@ -105,14 +110,15 @@ impl Checkpoints {
         true
     }
 
-    /// Ends what is under way. The writer closes last: it may copy the rest.
+    /// Waits for the current checkpoint. The writer closes last and may copy the rest.
     pub(super) async fn close(mut self) {
         self.wait().await;
         let _ = self.threads.run(move || drop(self.connection)).await;
     }
 }
 
-/// Puts into the database what is committed and no reader still needs as it was, and waits for nobody.
+/// Copies committed pages into the database, unless a reader still needs the old content of a page.
+/// Waits for no other connection.
 pub(super) fn copy(connection: &Connection) {
     let _fails_as_a_commit_would =
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
@@ -122,7 +128,7 @@ pub(super) fn copy(connection: &Connection) {
 mod tests {
     use super::*;
 
-    /// A database with a log, and the checkpoints of its writer.
+    /// Opens a database with a log, and the checkpoints of its writer.
     fn database(dir: &std::path::Path) -> (Connection, Checkpoints) {
         let path = dir.join("db");
         let mut writer = Connection::open(&path).expect("it opens");
@@ -134,7 +140,8 @@ mod tests {
         (writer, checkpoints)
     }
 
-    /// Commits about so many pages, one commit a page, as the writer does; gives how long the log was at most.
+    /// Commits about one page per commit, as the writer does; returns the greatest length of the
+    /// log.
     async fn write(writer: &Connection, checkpoints: &mut Checkpoints, commits: usize) -> usize {
         let mut most = 0;
         for _ in 0..commits {
@@ -149,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_log_begins_anew_though_the_writer_never_rests() {
+    async fn log_restarts_while_the_writer_stays_busy() {
         let dir = tempfile::tempdir().expect("a folder");
         let (writer, mut checkpoints) = database(dir.path());
         writer.pragma_update(None, "synchronous", "OFF").expect("it is only a test");
@@ -159,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_stays_keeps_the_log_and_loses_nothing() {
+    async fn long_reader_keeps_the_log_and_loses_nothing() {
         let dir = tempfile::tempdir().expect("a folder");
         let (writer, mut checkpoints) = database(dir.path());
         let reader = Connection::open(dir.path().join("db")).expect("it opens");

@@ -1,4 +1,4 @@
-//! Definitions in the database.
+//! Definitions in the database, and a cache of the names that have none.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,25 +18,27 @@ use crate::domain::spec::JobSpec;
 const GET: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name = ?1";
 const PAGE: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name > ?1 ORDER BY name LIMIT ?2";
 const REVISION: &str = "SELECT revision FROM definitions WHERE name = ?1";
-/// The row that is replaced goes, and the new one has the next revision.
+/// Deletes the replaced row, so the new one gets the next revision.
 const PUT: &str = "INSERT OR REPLACE INTO definitions (name, spec, changed_at) VALUES (?1, ?2, ?3)";
 const REMOVE: &str = "DELETE FROM definitions WHERE name = ?1";
-/// Every statement, for the test that reads their plans.
+/// All statements, for the test that reads their plans.
 #[cfg(test)]
 pub(super) const FIXED: [&str; 5] = [GET, PAGE, REVISION, PUT, REMOVE];
 
-/// How many names are remembered.
+/// The most names in the cache.
 const UNDEFINED: usize = 1_024;
 
-/// Names that were looked up and have no definition: most jobs name an image, and none is to ask the disk for it.
+/// A cache of names that have no definition. Most jobs name an image; with the cache their lookup
+/// costs no disk read.
 #[derive(Default)]
 pub(super) struct Undefined {
     names: Mutex<Names>,
-    /// A definition is being written.
+    /// True while a transaction writes a definition.
     touched: AtomicBool,
 }
 
-/// The names, and how often they were forgotten: what was read before that says nothing after it.
+/// The names, and the number of times the cache was cleared. A result that was read before a clear
+/// is not cached after it.
 #[derive(Default)]
 struct Names {
     known: HashSet<String>,
@@ -44,13 +46,14 @@ struct Names {
 }
 
 impl Undefined {
-    /// Nothing for a name that is known to have no definition; else what to [`note`](Undefined::note) it with.
+    /// Returns `None` for a name that is known to have no definition. Otherwise returns the count
+    /// to pass to [`note`](Undefined::note).
     pub(super) fn look(&self, name: &str) -> Option<u64> {
         let names = self.names();
         (!names.known.contains(name)).then_some(names.forgotten)
     }
 
-    /// This name was looked up, and has none.
+    /// Caches a name without a definition, unless the cache was cleared since `looked`.
     pub(super) fn note(&self, name: &str, looked: u64) {
         let mut names = self.names();
         if names.forgotten != looked {
@@ -62,12 +65,13 @@ impl Undefined {
         names.known.insert(name.to_owned());
     }
 
-    /// A definition is written in the transaction that is open.
+    /// Marks that the open transaction writes a definition.
     pub(super) fn touch(&self) {
         self.touched.store(true, Ordering::Release);
     }
 
-    /// The transaction is over, and nobody was told yet.
+    /// Clears the cache if the transaction wrote a definition. The writer calls this after the
+    /// transaction, before any reply.
     pub(super) fn settle(&self) {
         if self.touched.swap(false, Ordering::AcqRel) {
             let mut names = self.names();
@@ -81,7 +85,7 @@ impl Undefined {
     }
 }
 
-/// What a write did: its result, and (nothing is announced) no transition.
+/// The result of a write, with no transition, since nothing is announced.
 type Written<T> = Result<(T, Option<Transition>), StoreError>;
 
 pub(super) fn get(connection: &Connection, name: &str) -> Result<Option<Definition>, StoreError> {
@@ -147,7 +151,7 @@ fn read(
     Ok(definitions)
 }
 
-/// The definition in a row of `revision, name, spec, changed_at`.
+/// Reads the definition from a row of `revision, name, spec, changed_at`.
 pub(super) fn definition(row: &Row<'_>) -> Result<Definition, StoreError> {
     let name: String = row.get(1).map_err(failed)?;
     let damaged = |what: &str| {

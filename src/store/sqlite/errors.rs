@@ -1,4 +1,4 @@
-//! What went wrong in SQLite, in the store's words.
+//! Converts SQLite's errors to errors of the store.
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
@@ -10,13 +10,13 @@ pub(super) fn broken(_: Broken) -> StoreError {
     StoreError::Failed("a thread of the store broke".to_owned())
 }
 
-/// SQLite's error in the store's words.
+/// Converts an SQLite error to an error of the store.
 pub(super) fn failed(error: rusqlite::Error) -> StoreError {
-    // Room for the shared memory of the write-ahead log is asked for by another call, with an error of its own.
+    // SQLite reports a lack of space for the log's shared memory with an error code of its own.
     if error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE) {
         return StoreError::Full;
     }
-    // Our statements are fixed: one that does not fit the schema was written for another one.
+    // Our statements are fixed: when one does not fit the schema, another program wrote the schema.
     if matches!(error, rusqlite::Error::SqlInputError { .. }) {
         return StoreError::Damaged(error.to_string());
     }
@@ -31,7 +31,7 @@ pub(super) fn failed(error: rusqlite::Error) -> StoreError {
     }
 }
 
-/// Whether a value was read that is not of the type that was written.
+/// Returns whether a value has another type than was written.
 fn is_of_another_type(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{
         FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,

@@ -1,7 +1,8 @@
-//! Jobs that are held back, and how much of each limit is taken: the SQL.
+//! The SQL for jobs in wait groups, and for counting the running jobs of each limit.
 //!
-//! Whatever is asked costs as much as its answer: the next hold is one step in an index, the first jobs under a hold are
-//! neighbours in it, and of the jobs that are compared only the ones that are wanted are read.
+//! Each query costs as much as its answer. The next wait group is one step in an index, and the
+//! first jobs of a group are neighbours in it. Jobs are compared by their index entries, and only
+//! the chosen ones are read.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -21,11 +22,11 @@ const IN_QUEUE: &str = "SELECT count(*) FROM jobs INDEXED BY jobs_running_in_que
 const BY_NAME: &str = "SELECT count(*) FROM jobs INDEXED BY jobs_running_by_name
      WHERE name = ?1 AND status IN ('pulling', 'starting', 'running', 'stopping')";
 
-/// Every statement, for the test that reads their plans.
+/// All statements, for the test that reads their plans.
 #[cfg(test)]
 pub(super) const FIXED: [&str; 4] = [NEXT_HOLD, FIRST, IN_QUEUE, BY_NAME];
 
-/// Up to `limit` holds after this one, in the order of their texts.
+/// Returns up to `limit` wait groups after the group `after`, ordered by their text.
 pub(super) fn holds(
     connection: &Connection,
     after: Option<&Hold>,
@@ -46,13 +47,14 @@ pub(super) fn holds(
     Ok(found)
 }
 
-/// Of the first so many under each hold, the `limit` that go first.
+/// Considers the first `n` jobs of each wait group; returns up to `limit` of them ordered by
+/// priority, due time and id.
 pub(super) fn held(
     connection: &Connection,
     wanted: &[(Hold, usize)],
     limit: usize,
 ) -> Result<Vec<Job>, StoreError> {
-    // One moment, so that what comes first is still held when it is read.
+    // A single transaction, so the chosen jobs are still in their groups when they are read.
     let _moment = connection.unchecked_transaction().map_err(failed)?;
     let mut first: Vec<(i64, i64, [u8; 16])> = Vec::new();
     let mut statement = prepared(connection, FIRST)?;
@@ -70,7 +72,7 @@ pub(super) fn held(
     jobs.filter_map(Result::transpose).collect()
 }
 
-/// How many jobs in the running map each of these has.
+/// Counts the jobs in the running map for each limit.
 pub(super) fn taken(connection: &Connection, limits: &[Limit]) -> Result<Vec<usize>, StoreError> {
     let count = |limit: &Limit| {
         let (sql, key) = match limit {

@@ -1,8 +1,9 @@
 //! The store in one SQLite database in the data directory.
 //!
-//! One writer (`writer`) puts whatever waits into one transaction, with `synchronous=FULL` in WAL mode: a reply leaves
-//! after the fsync. Readers have connections of their own and never wait for the writer. Every query has its index
-//! (`queries`); a test reads their plans. How rows become jobs is in `rows`, and nowhere else.
+//! One writer (`writer`) puts all waiting commands into one transaction, with `synchronous=FULL` in
+//! WAL mode: a reply leaves after the fsync. Readers have connections of their own and never wait
+//! for the writer. Every query names its index (`queries`), and a test reads the query plans. Only
+//! `rows` turns rows into jobs.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -54,14 +55,14 @@ pub(super) use backup::back_up;
 pub(super) use check::{check, log_damage};
 pub use writer::Writer;
 
-/// The database's file in the data directory.
+/// The name of the database file in the data directory.
 pub const FILE: &str = "tidetable.db";
-/// How many reads run at once.
+/// The most reads at once.
 const READERS: usize = 4;
-/// How many snapshots are held at once; a further caller waits.
+/// The most open snapshots; a further caller waits.
 const SNAPSHOTS: usize = 8;
 
-/// A store in a data directory.
+/// A store in a data directory. The store holds the directory's lock until it is dropped.
 pub struct SqliteStore {
     instance: InstanceId,
     threads: Threads,
@@ -76,11 +77,12 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the store in this directory, or makes one there, with this id. The writer has to be run for anything to be
-    /// written.
+    /// Opens the store in this directory, or makes one with the id `id_if_new`. Nothing is written
+    /// until the returned [`Writer`] runs.
     ///
     /// # Errors
-    /// [`OpenError`]: the directory cannot be written, is in use, or holds what this version cannot read.
+    /// [`OpenError`]: the directory cannot be written, is in use, or holds data that this version
+    /// cannot read.
     pub fn open(
         dir: &Path,
         threads: Threads,
@@ -101,7 +103,8 @@ impl SqliteStore {
         let told = Told {
             last_seq: Arc::new(AtomicU64::new(opened.last_seq)),
             waiting: Arc::new(AtomicUsize::new(opened.waiting)),
-            // Each process begins elsewhere: a number that was told by one is not told again by another.
+            // Each process begins at a random count, so a count from an earlier process never
+            // matches.
             changes: Arc::new(AtomicU64::new(RandomState::new().hash_one(0))),
             undefined: Arc::default(),
             transitions: broadcast::Sender::new(TRANSITIONS_BUFFERED),
@@ -130,7 +133,7 @@ impl SqliteStore {
         Ok((Arc::new(store), writer))
     }
 
-    /// Takes no more reads and writes; the writer ends when those that were accepted are done.
+    /// Stops accepting reads and writes. The writer ends after the accepted commands.
     pub async fn close(&self) {
         self.readers.close();
         self.snapshots.close();
@@ -175,7 +178,7 @@ impl SqliteStore {
         writer::submit(&commands, Box::new(work)).await
     }
 
-    /// The same, for a write that has something to say beside that it is done.
+    /// Runs a write that returns a value.
     async fn write_and_tell<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<(T, Option<Transition>), StoreError> + Send + 'static,
@@ -183,7 +186,7 @@ impl SqliteStore {
         let (tell, told) = oneshot::channel();
         self.write(move |connection| {
             let (said, transition) = work(connection)?;
-            // Nobody listening is fine.
+            // A receiver that was dropped is fine.
             let _ = tell.send(said);
             Ok(transition)
         })
@@ -329,7 +332,7 @@ impl Store for SqliteStore {
         let borrowed = threads
             .run(move || {
                 let borrowed = borrowing.borrow(permit)?;
-                // A read is what fixes the moment: `BEGIN` alone does not.
+                // The first read fixes the moment: `BEGIN` alone does not.
                 borrowed
                     .connection
                     .execute_batch("BEGIN; SELECT 1 FROM meta LIMIT 1;")
@@ -397,7 +400,7 @@ impl Store for SqliteStore {
         after: Option<&JobName>,
         limit: usize,
     ) -> Result<Vec<Definition>, StoreError> {
-        // Nothing comes before the empty name.
+        // The empty name sorts before every name.
         let after = after.map(ToString::to_string).unwrap_or_default();
         self.read(move |connection| definitions::page(connection, &after, limit)).await
     }

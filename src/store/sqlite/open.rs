@@ -1,4 +1,4 @@
-//! Opening the database: settings, migrations, identity.
+//! Opens the database: settings, migrations, identity.
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
@@ -15,11 +15,11 @@ use crate::domain::id::InstanceId;
 
 refinery::embed_migrations!("src/store/sqlite/migrations");
 
-/// How many statements a connection keeps prepared: all there are.
+/// The most prepared statements that a connection keeps: enough for all that exist.
 const STATEMENTS: usize = 64;
 
-/// A database of so many pages (16 MiB) is read before it is served. A larger one is read while it is: how long a start takes
-/// does not depend on how much there is.
+/// The largest database, in pages (16 MiB), that is checked before it is served. A larger one is
+/// checked while it is served, so the time of a start does not depend on the size.
 const VERIFIED_PAGES: i64 = 4_096;
 
 pub(super) struct Opened {
@@ -27,9 +27,10 @@ pub(super) struct Opened {
     pub(super) instance: InstanceId,
     pub(super) last_seq: u64,
     pub(super) waiting: usize,
-    /// Whether all of it was looked at.
+    /// True if the whole database was checked.
     pub(super) verified: bool,
-    /// The number that tells this opening of the database from every other, and from other databases.
+    /// A random number in the header, which tells this opening of the database from every other,
+    /// and from other databases.
     pub(super) user_version: i32,
 }
 
@@ -44,9 +45,10 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
         return Err(OpenError::Damaged { path, detail });
     }
     let mut connection = Connection::open(dir.join(FILE)).map_err(failed).map_err(refused)?;
-    // What is refused is left as it is: closing would write the log into the database.
+    // A refused database stays unchanged: closing would write the log into the database.
     leave_as_it_is(&connection, true).map_err(failed).map_err(refused)?;
-    // SQLite opens what it may not write for reading alone, and would only say so at the first write.
+    // SQLite opens a file without write permission for reading only, and reports that at the first
+    // write.
     if connection.is_readonly("main").map_err(failed).map_err(refused)? {
         return Err(refused(StoreError::Failed(format!("{FILE} is read-only"))));
     }
@@ -78,8 +80,8 @@ fn is_small(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(pages <= VERIFIED_PAGES)
 }
 
-/// Writes a number into the header that no earlier opening wrote there. On a full disk the number stays as it was: that is
-/// no reason not to start.
+/// Writes a number into the header that no earlier opening wrote, and returns the number found
+/// there. A full disk leaves the old number, which is no reason to refuse the start.
 fn stamp(connection: &Connection) -> rusqlite::Result<i32> {
     let number = RandomState::new().hash_one(0).to_le_bytes();
     let number = i32::from_le_bytes([number[0], number[1], number[2], number[3]]);
@@ -88,7 +90,7 @@ fn stamp(connection: &Connection) -> rusqlite::Result<i32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings the schema up to ours, in one transaction.
+/// Migrates the schema to the newest version in one transaction.
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let done = migrations::runner().set_grouped(true).run(connection);
     done.map(|_| ()).map_err(|error| {
@@ -98,13 +100,13 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
             Some(ErrorCode::ReadOnly | ErrorCode::SystemIoFailure) => {
                 StoreError::Failed(error.to_string())
             }
-            // Also what is not as its migration left it, and a database of somebody else's.
+            // Includes a changed migration, and a database of another program.
             Some(_) | None => StoreError::Damaged(error.to_string()),
         }
     })
 }
 
-/// Whether closing the database leaves its log where it is.
+/// Sets whether closing the database leaves its log unchanged.
 pub(super) fn leave_as_it_is(connection: &Connection, leave: bool) -> rusqlite::Result<bool> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave)
 }
@@ -116,7 +118,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     common(connection)
 }
 
-/// A connection that puts the log into the database, each in its turn on disk.
+/// Opens a connection for checkpoints, which syncs the log before the database.
 pub(super) fn checkpointer(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -124,14 +126,14 @@ pub(super) fn checkpointer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Who can read the database.
+/// The relation of a database's schema to the schema of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// We.
+    /// The same schema, or none yet.
     Ours,
-    /// We, after a migration.
+    /// An earlier schema, which a migration brings up to date.
     Older { found: i64, known: i64 },
-    /// A newer version.
+    /// The schema of a newer version.
     Newer { found: i64, known: i64 },
 }
 
@@ -148,7 +150,7 @@ impl Schema {
     }
 }
 
-/// The last migration that was applied; 0 for a database that is new.
+/// Returns the last applied migration; 0 for a new database.
 fn last_migration(connection: &Connection) -> rusqlite::Result<i64> {
     let tables: i64 = connection.query_row(
         "SELECT count(*) FROM sqlite_master WHERE name = 'refinery_schema_history'",
@@ -165,7 +167,7 @@ fn last_migration(connection: &Connection) -> rusqlite::Result<i64> {
     )
 }
 
-/// A connection that only reads.
+/// Opens a connection that only reads.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(
         path,
@@ -182,7 +184,8 @@ fn common(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Whose containers are whose is decided by this id, so it is made once and never again.
+/// Returns the instance id, and stores `id_if_new` where there is none. Containers belong to the
+/// instance with this id, so an id is made once and never changes.
 fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId, StoreError> {
     if let Some(known) = queries::meta(connection, "instance")? {
         return known.parse().map_err(|error| {
@@ -203,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_of_an_earlier_version_is_checked_as_far_as_it_can_be_and_opened() {
+    fn older_store_is_checked_as_possible_and_opened() {
         let dir = tempfile::tempdir().expect("a folder");
         let mut connection = Connection::open(dir.path().join(FILE)).expect("a file");
         migrations::runner()
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waited_for_the_run_before_it_in_an_older_store_is_held_back_in_a_new_one() {
+    fn migration_puts_jobs_waiting_for_overlap_in_groups() {
         let mut connection = Connection::open_in_memory().expect("memory");
         migrations::runner()
             .set_target(Target::Version(4))
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_that_were_there_before_their_labels_had_a_table_are_found_by_them() {
+    fn migration_makes_older_jobs_findable_by_label() {
         let mut connection = Connection::open_in_memory().expect("memory");
         migrations::runner()
             .set_target(Target::Version(5))

@@ -1,4 +1,4 @@
-//! The outbox in the database.
+//! The outbox of job-end notifications: the SQL.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -16,7 +16,8 @@ use crate::domain::notify::NotifyUrl;
 
 const ADD: &str = "INSERT INTO outbox (receiver, url, job, seq, body, made_at, tries, due_at)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?6)";
-/// From one receiver to the next by the index, whatever waits for each.
+/// Steps from one receiver to the next in the index, so the number of notifications per receiver
+/// costs nothing.
 const RECEIVERS: &str = "WITH RECURSIVE receivers (name) AS (
          SELECT min(receiver) FROM outbox
          UNION ALL SELECT (SELECT min(receiver) FROM outbox WHERE receiver > name) FROM receivers WHERE name IS NOT NULL)
@@ -26,18 +27,19 @@ const FIRST: &str =
      WHERE receiver = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT 1";
 const DROP: &str = "DELETE FROM outbox WHERE id = ?1";
 const PUT_OFF: &str = "UPDATE outbox SET tries = tries + 1, due_at = ?2 WHERE id = ?1";
-/// Every statement, for the test that reads their plans.
+/// All statements, for the test that reads their plans.
 #[cfg(test)]
 pub(super) const FIXED: [&str; 5] = [ADD, RECEIVERS, FIRST, DROP, PUT_OFF];
 
-/// What is to be told of a transition, and to whom.
+/// The notifications of one transition and their receivers.
 pub(super) struct Letters {
     urls: Vec<NotifyUrl>,
     error: Option<String>,
 }
 
 impl Letters {
-    /// Those of a transition to this: none, unless it is an end that somebody wants to hear of.
+    /// Returns the notifications of a transition to the state `after`: none, unless the job has
+    /// ended and its spec names receivers for that status.
     pub(super) fn of(after: &Job) -> Self {
         let State::Ended(end) = &after.state else { return Self { urls: Vec::new(), error: None } };
         let status = after.state.status();
@@ -46,7 +48,7 @@ impl Letters {
         Self { urls: told.map(|notice| notice.url.clone()).collect(), error: end.error.clone() }
     }
 
-    /// Writes them; the transition is in the journal, and has its place.
+    /// Writes the notifications. The transition is in the journal and has its number.
     pub(super) fn put(
         &self,
         connection: &Connection,

@@ -1,10 +1,14 @@
-//! The pages of `GET /jobs`, and what a forecast asks: which index answers which filter.
+//! The pages of `GET /jobs` and the forecast's query: each combination of filters has its index.
 //!
-//! A page reads as many entries of an index as it shows jobs, whatever else is stored. Each status of a map is in the order
-//! of the ids in its index already, also for one name and for one schedule: SQLite merges them as it goes. Labels have a
-//! table that is kept by triggers, in the order of the ids within a map. Of several filters one has its index, the label
-//! before the schedule before the name, and the others are compared job by job: where two that are common meet seldom, all
-//! that the first finds is read until the page is full. So is a map's label where a status is asked for, too.
+//! A page reads as many index entries as it shows jobs, regardless of the size of the store. The
+//! indexes hold each status of a map in order of the ids, also for one name and for one schedule.
+//! SQLite merges the statuses as it reads. Triggers maintain a table of labels, in order of the ids
+//! within a map.
+//!
+//! Of several filters, one uses its index: the label before the schedule before the name. The
+//! others are compared job by job. Where two common filters seldom meet, the query reads everything
+//! that the first one finds until the page is full. The same holds for a label combined with a
+//! status.
 
 use std::time::Duration;
 
@@ -18,16 +22,16 @@ use crate::domain::id::JobId;
 use crate::domain::image::JobName;
 use crate::domain::job::{End, Job, Map, State, Status};
 
-/// The labels that jobs have, as the table of labels should have them.
+/// The labels in the specs: the expected content of the table of labels.
 const LABELS: &str = "SELECT label.key, label.value, jobs.map, jobs.id
      FROM jobs, json_each(iif(json_valid(jobs.spec), jobs.spec, '{}'), '$.labels') AS label
      WHERE instr(jobs.spec, '\"labels\"') AND label.type = 'text'";
-/// The ends of the jobs of a name that were accepted last.
+/// The results of the successful jobs of a name that were accepted last.
 const RUNS: &str = "SELECT detail FROM jobs INDEXED BY jobs_by_name
      WHERE name = ?1 AND status = 'succeeded' ORDER BY id DESC LIMIT ?2";
 const LABELS_KEPT: &str = "SELECT key, value, map, job FROM job_labels";
 
-/// Up to `limit` jobs of a map that pass the filter, in the order of their ids, after the id `after`.
+/// Returns up to `limit` jobs of a map that pass the filter, ordered by id, after the id `after`.
 pub(super) fn page(
     connection: &Connection,
     map: Map,
@@ -38,7 +42,7 @@ pub(super) fn page(
     if filter.status.is_some_and(|only| only.map() != map) {
         return Ok(Vec::new());
     }
-    // An empty blob comes before every id.
+    // An empty blob sorts before every id.
     let after = Value::Blob(after.map(|id| id.as_bytes().to_vec()).unwrap_or_default());
     let (label, value) = filter.label.clone().unzip();
     let texts = [filter.name.clone(), filter.schedule.clone(), label, value];
@@ -47,7 +51,7 @@ pub(super) fn page(
     queries::jobs(connection, &page_sql(map, filter), params_from_iter(bound))
 }
 
-/// How long the last runs of this name took that succeeded.
+/// Returns the durations of the last successful runs of a name.
 pub(super) fn runs(
     connection: &Connection,
     name: &JobName,
@@ -59,7 +63,7 @@ pub(super) fn runs(
     let mut runs = Vec::new();
     while let Some(row) = found.next().map_err(failed)? {
         let detail: Option<String> = row.get(0).map_err(failed)?;
-        // One that cannot be read says nothing of the next one.
+        // Skips a result that cannot be read: the other results are still valid.
         let state = State::from_parts(Status::Succeeded, detail.as_deref()).ok();
         let took = |state: &State| match state {
             State::Ended(End { run: Some(run), exit: Some(exit), .. }) => {
@@ -72,7 +76,7 @@ pub(super) fn runs(
     Ok(runs)
 }
 
-/// How many labels are in the table and not in their job's spec, or the other way round.
+/// Counts labels that are in the table and not in their job's spec, or the reverse.
 pub(super) fn loose_labels(connection: &Connection) -> Result<i64, StoreError> {
     let sql = format!(
         "SELECT (SELECT count(*) FROM ({LABELS} EXCEPT {LABELS_KEPT})) + (SELECT count(*) FROM ({LABELS_KEPT} EXCEPT {LABELS}))"
@@ -80,7 +84,8 @@ pub(super) fn loose_labels(connection: &Connection) -> Result<i64, StoreError> {
     connection.query_row(&sql, [], |row| row.get(0)).map_err(failed)
 }
 
-/// `?1` is the id before the page and `?2` its length; what the filter has follows, the name first.
+/// Builds a page query. `?1` is the id before the page and `?2` its length. The values of the
+/// filter follow: name, schedule, label key, label value.
 fn page_sql(map: Map, filter: &Filter) -> String {
     let mut numbers = 3..;
     let mut parameter = |column: &str| format!(" AND {column} = ?{}", numbers.next().unwrap_or(0));
@@ -117,7 +122,7 @@ fn page_sql(map: Map, filter: &Filter) -> String {
     format!("{} ORDER BY 1 LIMIT ?2", of_each.join(" UNION ALL "))
 }
 
-/// Every query that can be built, for the test that reads their plans.
+/// Returns every possible query, for the test that reads their plans.
 #[cfg(test)]
 pub(super) fn built() -> Vec<String> {
     let maps = [Map::Scheduled, Map::Running, Map::History].map(|map| (map, None));

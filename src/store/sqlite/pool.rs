@@ -1,4 +1,4 @@
-//! Connections that only read, and snapshots, which hold one each.
+//! Read-only connections, and snapshots, which own one each.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::domain::job::{Job, Map};
 use crate::domain::planned::ScheduleRecord;
 use crate::domain::schedule::ScheduleName;
 
-/// Connections that are opened when they are first needed, and at most so many.
+/// A limited number of read-only connections, opened when first needed.
 #[derive(Clone)]
 pub(super) struct Pool {
     path: PathBuf,
@@ -27,13 +27,13 @@ pub(super) struct Pool {
     place: Arc<Place>,
 }
 
-/// A connection and the right to it.
+/// A connection and the permit to use it.
 pub(super) struct Borrowed {
     pub(super) connection: Connection,
     _permit: OwnedSemaphorePermit,
 }
 
-/// One moment of the store, on a connection of its own.
+/// A read transaction on a connection of its own, which shows one moment of the store.
 pub(super) struct SqliteSnapshot {
     pub(super) borrowed: Option<Borrowed>,
     pub(super) pool: Pool,
@@ -45,7 +45,7 @@ impl SqliteSnapshot {
         &mut self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        // A call that was dropped half-way took the connection along: the moment is gone.
+        // A dropped call took the connection along, so the moment is lost.
         let borrowed = self
             .borrowed
             .take()
@@ -94,7 +94,7 @@ impl Snapshot for SqliteSnapshot {
         after: Option<&ScheduleName>,
         limit: usize,
     ) -> Result<Vec<ScheduleRecord>, StoreError> {
-        // Nothing comes before the empty name.
+        // The empty name sorts before every name.
         let after = after.map(ToString::to_string).unwrap_or_default();
         self.read(move |connection| schedules::page(connection, &after, limit)).await
     }
@@ -124,7 +124,7 @@ impl Pool {
         let connection = match idle {
             Some(connection) => connection,
             None => {
-                // At the path may be another database than the one that is open.
+                // The path may lead to another database than the open one.
                 self.place.look()?;
                 open::reader(&self.path).map_err(failed)?
             }
@@ -132,7 +132,8 @@ impl Pool {
         Ok(Borrowed { connection, _permit: permit })
     }
 
-    /// Opens no more. Whoever closes the database last puts the write-ahead log into it, and one that only reads cannot.
+    /// Closes the idle connections and opens no more. The last connection to close copies the
+    /// write-ahead log into the database, which a read-only one cannot do.
     pub(super) fn close(&self) {
         self.permits.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();

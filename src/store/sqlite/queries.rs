@@ -1,5 +1,6 @@
-//! All SQL of the store but that of `schedules` and `pages`. Every query names the index that answers it, so that no planner's guess can turn it into a scan
-//! (before it was named, `due` sorted every job that waited), and a test reads the plans.
+//! All SQL of the store except that of the modules beside this one, such as `schedules` and
+//! `pages`. Every query names the index that answers it, so the query planner cannot choose a scan.
+//! Before it named one, `due` sorted every waiting job. A test reads the query plans.
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
 
@@ -145,12 +146,12 @@ pub(super) fn savepoint(transaction: &Connection) -> Result<(), StoreError> {
     execute(transaction, "SAVEPOINT command")
 }
 
-/// Keeps what the command did.
+/// Keeps the changes of the command.
 pub(super) fn release(transaction: &Connection) -> Result<(), StoreError> {
     execute(transaction, "RELEASE command")
 }
 
-/// Undoes what the command did.
+/// Undoes the changes of the command.
 pub(super) fn undo(transaction: &Connection) -> Result<(), StoreError> {
     execute(transaction, "ROLLBACK TO command")?;
     release(transaction)
@@ -160,7 +161,7 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), StoreError> {
     prepared(connection, sql)?.execute([]).map(|_| ()).map_err(failed)
 }
 
-/// Writes a transition down, and gives it its place.
+/// Writes a transition to the journal and returns it with its row number.
 pub(super) fn journal(
     connection: &Connection,
     transition: Transition,
@@ -221,7 +222,7 @@ pub(super) fn ids_with_prefix(
     ids(connection, PREFIX, params![from.as_bytes(), to.as_bytes(), limit_of(limit)])
 }
 
-/// The first or last id that begins with these digits.
+/// Returns the first or last id that begins with these digits.
 fn padded(prefix: &str, fill: char) -> Option<JobId> {
     let rest = 32_usize.checked_sub(prefix.len())?;
     format!("{prefix}{}", String::from(fill).repeat(rest)).parse().ok()
@@ -282,13 +283,13 @@ pub(super) fn active(connection: &Connection) -> Result<Vec<JobId>, StoreError> 
     ids(connection, ACTIVE, [])
 }
 
-/// How many jobs wait, as it is written down.
+/// Returns the stored number of waiting jobs; counts them where no number is stored.
 pub(super) fn waiting(connection: &Connection) -> Result<usize, StoreError> {
     let kept = meta(connection, "waiting")?.and_then(|count| count.parse().ok());
     kept.map_or_else(|| count_waiting(connection), Ok)
 }
 
-/// The same, counted: a million in some tens of milliseconds.
+/// Counts the waiting jobs: a million in some tens of milliseconds.
 pub(super) fn count_waiting(connection: &Connection) -> Result<usize, StoreError> {
     let count: i64 =
         prepared(connection, WAITING)?.query_row([], |row| row.get(0)).map_err(failed)?;
@@ -302,7 +303,7 @@ pub(super) fn backlog(connection: &Connection, most: usize) -> Result<usize, Sto
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-/// So many more wait, or fewer.
+/// Adds `more` to the stored number of waiting jobs; `more` may be negative.
 pub(super) fn add_waiting(connection: &Connection, more: i64) -> Result<(), StoreError> {
     prepared(connection, ADD_WAITING)?.execute([more]).map(|_| ()).map_err(failed)
 }
@@ -338,7 +339,7 @@ mod tests {
     use super::super::{answers, definitions, holds, outbox, pages, schedules};
     use super::*;
 
-    /// The plan of a query, a line a step.
+    /// Returns the plan of a query, one line per step.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {
         let mut statement =
             connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("the query is right");
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn every_query_is_answered_from_an_index_and_sorts_nothing() {
+    fn every_query_uses_an_index_and_sorts_nothing() {
         let connection = Connection::open_in_memory().expect("memory");
         for migration in [
             include_str!("migrations/V1__jobs_and_journal.sql"),
@@ -395,7 +396,8 @@ mod tests {
             .chain(outbox::FIXED);
         for sql in built.chain(fixed) {
             for step in plan(&connection, sql) {
-                // In the order of its own index, and only as far as the limit; one row for each receiver.
+                // These steps are bounded: by the limit, in the order of their own index, or by one
+                // row per receiver.
                 let bounded =
                     ["SCAN jobs USING INDEX jobs_queued", "SCAN receivers", "SCAN (subquery-1)"];
                 let bounded = bounded.contains(&step.as_str());

@@ -1,4 +1,4 @@
-//! How jobs and transitions become rows, and rows become them again.
+//! Converts jobs and transitions to rows and back.
 
 use rusqlite::Row;
 
@@ -13,7 +13,7 @@ use crate::domain::spec::JobSpec;
 /// The columns of a job, in the order in which [`job`] reads them.
 pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal";
 
-/// A job as it is bound to a statement.
+/// A job as statement parameters. Times are in milliseconds.
 pub(super) struct JobRow {
     pub(super) id: JobId,
     pub(super) version: i64,
@@ -60,22 +60,22 @@ impl JobRow {
     }
 }
 
-/// A hold as it is written. The same hold is the same text.
+/// Returns the text that stands for a wait group. Equal groups have equal texts.
 pub(super) fn hold_text(hold: &Hold) -> Result<String, serde_json::Error> {
     serde_json::to_string(hold)
 }
 
-/// SQLite's integers are signed; none of ours comes near the difference.
+/// Converts a number to SQLite's signed integer; none of ours comes near the difference.
 pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// None that we write is negative.
+/// Converts an integer of SQLite; none that we write is negative.
 pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// The job in a row of [`JOB_COLUMNS`].
+/// Reads the job from a row of [`JOB_COLUMNS`].
 pub(super) fn job(row: &Row<'_>) -> Result<Job, StoreError> {
     let id = JobId::from_bytes(row.get::<_, [u8; 16]>(0).map_err(failed)?);
     let damaged = |what: &str| StoreError::Damaged(format!("job {id}: its {what} cannot be read"));
@@ -96,7 +96,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<Job, StoreError> {
     })
 }
 
-/// A text, which SQLite has and nobody copies.
+/// Borrows a text from SQLite without copying it.
 fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
     row.get_ref(column).and_then(|text| Ok(text.as_str()?)).map_err(failed)
 }
@@ -118,7 +118,8 @@ pub(super) fn instant(millis: i64) -> Option<Timestamp> {
     Timestamp::from_timestamp_millis(millis)
 }
 
-/// The journal's row for a job that went from `before` to `after`; its place is given when it is written.
+/// Builds the journal row for a job that went from `before` to `after`. The row gets its number
+/// when it is written.
 pub(super) fn transition(before: Option<&Job>, after: &Job, at: Timestamp) -> Transition {
     Transition {
         seq: Seq(0),
@@ -134,7 +135,7 @@ pub(super) fn transition(before: Option<&Job>, after: &Job, at: Timestamp) -> Tr
     }
 }
 
-/// The transition in a row of the journal.
+/// Reads the transition from a journal row.
 pub(super) fn journal_row(row: &Row<'_>) -> Result<Transition, StoreError> {
     let seq: i64 = row.get(0).map_err(failed)?;
     let damaged = || StoreError::Damaged(format!("row {seq} of the journal cannot be read"));

@@ -1,4 +1,4 @@
-//! Schedules and their ledger in SQLite: the SQL, and how rows become records.
+//! Schedules and their ledger in SQLite: the SQL, and the conversion of rows to records.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Params, Row, ToSql, params};
@@ -19,7 +19,8 @@ const COLUMNS: &str = "name, version, generation, fields, accepted_at, settled, 
 const INSERT: &str =
     "INSERT INTO schedules (name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, config_paused, config_file, config_aside, runs, failed)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 0) ON CONFLICT (name) DO NOTHING";
-/// `runs` is counted by the jobs' own transitions, which leave the version as it is.
+/// The jobs' own transitions count `runs` and leave the version unchanged, so an update compares
+/// `runs` as well.
 const UPDATE: &str = "UPDATE schedules SET version = ?2, generation = ?3, fields = ?4, accepted_at = ?5, settled = ?6,
          ahead = ?7, ahead_job = ?8, look_at = ?9, config_paused = ?10, config_file = ?11, config_aside = ?12, failed = ?13
      WHERE name = ?1 AND version = ?14 AND runs = ?15 AND failed = ?16";
@@ -28,11 +29,12 @@ const NEXT_LOOK: &str =
     "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
 const DECLARED: &str = "SELECT name FROM schedules INDEXED BY schedules_declared
      WHERE config_paused IS NOT NULL AND name > ?1 ORDER BY name LIMIT ?2";
-/// Walks the schedules of config files, when the first of them are new to a file. Whoever read one before reads it again.
+/// Walks all schedules of config files when the first of them are assigned to a file. The new
+/// version makes earlier readers read again.
 const OWN: &str =
     "UPDATE schedules INDEXED BY schedules_declared SET config_file = ?1, version = version + 1
      WHERE config_paused IS NOT NULL AND (config_file IS NULL OR (?2 AND config_file IS NOT ?1))";
-/// A turn that leaves the schedule as it was finds it there.
+/// Ignores a conflict: an update that leaves the generation unchanged finds its row.
 const SAY: &str =
     "INSERT INTO generations (schedule, generation, fields, accepted_at) VALUES (?1, ?2, ?3, ?4)
      ON CONFLICT (schedule, generation) DO NOTHING";
@@ -49,19 +51,20 @@ const LATE: &str =
 const DECIDE: &str =
     "UPDATE ledger SET outcome = CASE WHEN ?4 = 'ran' AND late THEN 'caught_up' ELSE ?4 END, reason = ?5
      WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
-/// Ticks for which a later tick's job stands share what becomes of it.
+/// Gives ticks that a later tick's job covers the outcome of that job.
 const DECIDE_COVERED: &str = "UPDATE ledger INDEXED BY ledger_covered
      SET outcome = CASE WHEN ?2 = 'ran' THEN 'caught_up' ELSE ?2 END,
          reason = CASE WHEN ?2 = 'ran' THEN 'caught_up' ELSE ?3 END
      WHERE job = ?1 AND covered = 1";
-/// The last run that it may have makes it worth a look: the job that waits for the next tick is one too many.
+/// Counts a run. The last permitted run makes the schedule due for a check: the job that waits for
+/// the next tick is one too many.
 const COUNT_RUN: &str = "UPDATE schedules SET runs = runs + 1,
          look_at = CASE WHEN runs + 1 >= json_extract(fields, '$.max_runs') THEN 0 ELSE look_at END
      WHERE name = ?1";
 const NOTE_FAILURE: &str = "UPDATE schedules SET failed = 1, look_at = 0
      WHERE name = ?1 AND generation = ?2 AND json_extract(fields, '$.pause_on_failure')";
 
-/// Every fixed statement but [`OWN`], for the test that reads their plans.
+/// Every fixed statement except [`OWN`], for the test that reads their plans.
 #[cfg(test)]
 pub(super) const FIXED: [&str; 15] = [
     DECLARED,
@@ -230,7 +233,7 @@ impl ScheduleStore for SqliteStore {
     }
 }
 
-/// Up to `limit` schedules by name, after this one.
+/// Returns up to `limit` schedules by name, after the name `after`.
 pub(super) fn page(
     connection: &Connection,
     after: &str,
@@ -239,7 +242,7 @@ pub(super) fn page(
     records(connection, &page_sql(), params![after, limit_of(limit)])
 }
 
-/// The jobs of a turn as they are bound.
+/// The jobs of a schedule update as statement parameters.
 struct JobRows {
     ended: Vec<(Version, JobRow)>,
     made: Vec<JobRow>,
@@ -256,8 +259,8 @@ impl JobRows {
     }
 }
 
-/// All of a turn. Rows are dropped before their jobs end, and new ones come after: what a job that is taken off says of
-/// its tick is then said to nobody.
+/// Writes a whole schedule update. Ledger rows are deleted before their jobs end, and new rows come
+/// after. So the end of a removed job finds no row and changes no tick.
 fn write(
     connection: &Connection,
     turn: &Turn,
@@ -355,7 +358,7 @@ fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<us
     prepared(connection, sql)?.execute(params).map_err(failed)
 }
 
-/// Writes down what a job's transition says about its tick and to its schedule.
+/// Applies the effects of a job's transition to its tick and its schedule.
 pub(super) fn note(
     connection: &Connection,
     job: JobId,
@@ -392,7 +395,7 @@ fn records(
     Ok(records)
 }
 
-/// The schedule in a row of [`COLUMNS`].
+/// Reads the schedule from a row of [`COLUMNS`].
 fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
     let name: String = row.get(0).map_err(failed)?;
     let damaged =
@@ -443,13 +446,13 @@ fn ledger_row(row: &Row<'_>) -> Result<LedgerRow, StoreError> {
     })
 }
 
-/// The statements that read, for the test that reads their plans.
+/// Returns the statements that read, for the test that reads their plans.
 #[cfg(test)]
 pub(super) fn built() -> [String; 5] {
     [one_sql(), page_sql(), look_sql(), jobs_sql(), ledger_sql()]
 }
 
-/// That each can be read: one that cannot would keep the others from being looked at.
+/// Checks that every schedule can be read: an unreadable one would keep others from being checked.
 pub(super) fn readable(connection: &Connection) -> Result<(), StoreError> {
     let mut after = String::new();
     loop {
@@ -462,7 +465,7 @@ pub(super) fn readable(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
-/// How many rows of the ledger name a job that is not there, or is another tick's.
+/// Counts ledger rows that name a missing job or a job of another tick.
 pub(super) fn loose_rows(connection: &Connection) -> Result<i64, StoreError> {
     let sql = "SELECT count(*) FROM ledger AS l LEFT JOIN jobs AS j ON j.id = l.job
          WHERE l.job IS NOT NULL AND (j.id IS NULL OR j.schedule <> l.schedule OR j.generation <> l.generation

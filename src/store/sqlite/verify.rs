@@ -1,11 +1,11 @@
-//! What of a large store is read after it was opened, so that a start does not wait for it.
+//! Checks a large store after it was opened, so a start does not wait for the check.
 
 use rusqlite::InterruptHandle;
 
 use super::super::{OpenError, StoreError};
 use super::{FILE, SqliteStore, broken, check, failed, open};
 
-/// Ends what a connection does when nobody waits for it any more.
+/// A guard that interrupts the connection's work when the future that waits for it is dropped.
 struct Interrupting(InterruptHandle);
 
 impl Drop for Interrupting {
@@ -15,11 +15,12 @@ impl Drop for Interrupting {
 }
 
 impl SqliteStore {
-    /// Reads what was not read when it was opened: that the pages hang together, and all that is yet to run. Dropping the
-    /// future ends it.
+    /// Checks the parts that `open` did not: the structure of the pages, and everything that is yet
+    /// to run. Dropping the future stops the check.
     ///
     /// # Errors
-    /// [`OpenError::Damaged`], as when it is opened; or what keeps it from being read.
+    /// [`OpenError::Damaged`] as at the opening, or [`OpenError::NotReadable`] when the store
+    /// cannot be read.
     pub async fn verify(&self) -> Result<(), OpenError> {
         let path = self.dir.display().to_string();
         self.read_all().await.map_err(|failure| match failure {

@@ -1,11 +1,13 @@
-//! Whether the write-ahead log has lost something that was acknowledged.
+//! Detects a write-ahead log that has lost acknowledged commits.
 //!
-//! SQLite takes a log up to its first frame that is not as it was written, and drops the rest without a word: after a
-//! power cut that is what was never acknowledged. A frame that went bad later takes whatever was committed after it
-//! along. The two can be told apart: a frame is only written when all commits before it are synced, so behind a cut there
-//! is no commit with another frame after it. (What is not seen: damage in the very last commit, which looks like a cut.)
+//! SQLite reads the log up to the first corrupt frame and silently ignores the rest. After a power
+//! cut, the ignored rest was never acknowledged. When a frame decays later, all commits after it
+//! are lost as well. The two cases can be told apart: SQLite writes a frame only after all earlier
+//! commits are synced. So behind a cut no commit is followed by another frame. Damage in the very
+//! last commit stays undetected, because it looks like a cut.
 //!
-//! Only a log that nobody has open is looked at. The format is SQLite's own, and stable: <https://sqlite.org/fileformat2.html>.
+//! Only a log that no process has open is checked. The format is SQLite's own, and stable:
+//! <https://sqlite.org/fileformat2.html>.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -13,10 +15,10 @@ use std::path::Path;
 
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
-/// The magic number; its last bit says in which order of bytes the sums are reckoned.
+/// The magic number; its last bit gives the byte order of the checksums.
 const MAGIC: u32 = 0x377f_0682;
 
-/// What is wrong with the log at this path, if anything is. One that is not there is fine.
+/// Returns the damage of the log at this path, if any. A missing log is fine.
 pub(super) fn damage(path: &Path) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -34,7 +36,7 @@ pub(super) fn damage(path: &Path) -> io::Result<Option<String>> {
     log.lost(&mut reader)
 }
 
-/// Sums of frames build on each other.
+/// A running checksum: each frame's checksum includes the previous one.
 type Sum = (u32, u32);
 
 struct Log {
@@ -58,7 +60,7 @@ impl Log {
         whole.then_some(Self { big_endian, page, salts, sum })
     }
 
-    /// What was committed behind the first frame that is not as it was written.
+    /// Returns a finding when commits follow the first corrupt frame.
     fn lost(&self, reader: &mut impl Read) -> io::Result<Option<String>> {
         let mut frame = vec![0; FRAME_HEADER + self.page];
         let (mut before, mut broken, mut commit) = (self.sum, None, false);
@@ -92,7 +94,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     bytes[at..at + 4].iter().fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
-/// SQLite's sum of an even number of words.
+/// Adds an even number of words to SQLite's checksum.
 fn add((mut a, mut b): Sum, bytes: &[u8], big_endian: bool) -> Sum {
     let from_bytes = if big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
     let (words, _) = bytes.as_chunks::<4>();
@@ -103,7 +105,7 @@ fn add((mut a, mut b): Sum, bytes: &[u8], big_endian: bool) -> Sum {
     (a, b)
 }
 
-/// Fills the buffer; false when the file ends before.
+/// Fills the buffer; returns false when the file ends before.
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match reader.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -121,7 +123,8 @@ mod tests {
 
     use super::*;
 
-    /// The log of five commits, as a process that is killed leaves it, and how long a frame is.
+    /// Writes five commits; returns a path for copies, the log as a killed process leaves it, and
+    /// the length of a frame.
     fn log(dir: &Path) -> (PathBuf, Vec<u8>, usize) {
         let connection = Connection::open(dir.join("live")).expect("it opens");
         connection
@@ -136,14 +139,14 @@ mod tests {
         (dir.join("wal"), bytes, FRAME_HEADER + 4_096)
     }
 
-    /// What is said of these bytes as a log.
+    /// Returns the finding for these bytes as a log.
     fn said(path: &Path, bytes: &[u8]) -> Option<String> {
         fs::write(path, bytes).expect("it can be written");
         damage(path).expect("it can be read")
     }
 
     #[test]
-    fn a_log_that_is_whole_missing_empty_or_cut_anywhere_is_fine() {
+    fn whole_missing_empty_or_cut_log_is_fine() {
         let dir = tempfile::tempdir().expect("a folder");
         let (path, bytes, frame) = log(dir.path());
         assert_eq!(damage(&path).expect("it can be read"), None);
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_commit_of_which_some_sectors_were_not_written_looks_like_a_cut() {
+    fn torn_last_commit_looks_like_a_cut() {
         let dir = tempfile::tempdir().expect("a folder");
         let (path, bytes, frame) = log(dir.path());
         let last = bytes.len() - 4 * frame;
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bit_that_fell_over_before_the_last_commit_is_seen_wherever_it_is() {
+    fn flipped_bit_before_the_last_commit_is_found() {
         let dir = tempfile::tempdir().expect("a folder");
         let (path, bytes, frame) = log(dir.path());
         let last_but_one = bytes.len() - 5 * frame;
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_log_left_behind_is_no_damage() {
+    fn frames_of_an_earlier_log_are_no_damage() {
         let dir = tempfile::tempdir().expect("a folder");
         let (path, mut bytes, frame) = log(dir.path());
         let mut earlier = bytes[HEADER..HEADER + 6 * frame].to_vec();

@@ -1,9 +1,10 @@
-//! The writer: one transaction for whatever waits.
+//! The writer puts all waiting commands into one transaction.
 //!
-//! A batch takes what is there and waits for nothing, so it is one command when the store is idle and hundreds under
-//! load. Each command has a savepoint: one that is refused (a version that is outdated, an id that exists) changes nothing
-//! and does not disturb the others. A full or damaged disk, and a commit that fails, fail the whole batch: nothing of it
-//! was changed, and nothing is announced.
+//! A batch takes the commands that are there and waits for no more. So a batch is one command when
+//! the store is idle and hundreds under load. Each command has a savepoint: a refused command (an
+//! outdated version, an existing id) changes nothing and does not disturb the others. A full or
+//! damaged disk and a failed commit fail the whole batch: nothing was changed and nothing is
+//! announced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,23 +21,23 @@ use super::definitions::Undefined;
 use super::{failed, open, queries};
 use crate::domain::job::{Map, Status};
 
-/// How many commands may wait for the writer; a further caller waits.
+/// The most commands that wait for the writer; a further caller waits.
 pub(super) const WAITING: usize = 4_096;
 /// The most commands in one transaction.
 const BATCH: usize = 512;
 
-/// What a command did: the transitions to announce.
+/// The result of a command: the transitions to announce.
 pub(super) type Done = Result<Vec<Transition>, StoreError>;
 type Work = Box<dyn FnOnce(&Connection) -> Done + Send>;
 type Reply = oneshot::Sender<Result<(), StoreError>>;
 
-/// Something to be written, and who waits for it.
+/// A piece of work for the writer, and the channel for its result.
 pub(super) struct Command {
     work: Work,
     reply: Reply,
 }
 
-/// The one who writes. It has to be run.
+/// The only writer of the database. Nothing is written until [`run`](Writer::run) runs.
 pub struct Writer {
     connection: Connection,
     waiting: mpsc::Receiver<Command>,
@@ -46,32 +47,31 @@ pub struct Writer {
     place: Arc<Place>,
 }
 
-/// What became of a batch.
+/// The results of a batch.
 struct Written {
     replies: Vec<(Reply, Done)>,
-    /// Whether it was committed where the next server finds it.
+    /// `Ok` if the commit is in the database that the next server will open.
     kept: Result<(), StoreError>,
 }
 
-/// What others are told of what was committed.
+/// The values and channels through which other tasks learn of commits.
 #[derive(Clone)]
 pub(super) struct Told {
-    /// The last row of the journal.
+    /// The number of the last journal row.
     pub(super) last_seq: Arc<AtomicU64>,
-    /// How many jobs are in the scheduled map.
+    /// The number of jobs in the scheduled map.
     pub(super) waiting: Arc<AtomicUsize>,
-    /// How many commits there were.
+    /// The number of commits, counted from a random start.
     pub(super) changes: Arc<AtomicU64>,
-    /// Names without a definition.
+    /// The names known to have no definition.
     pub(super) undefined: Arc<Undefined>,
-    /// Each transition.
     pub(super) transitions: broadcast::Sender<Arc<Transition>>,
-    /// Those who wait for one job.
+    /// The callers that wait for one job.
     pub(super) watches: Watches,
 }
 
-/// Hands a command over, and waits until it is on disk. Once it is handed over it is done, whether or not anyone still
-/// waits.
+/// Hands a command over and waits until it is on disk. The writer runs a command that was handed
+/// over even when the caller has gone.
 pub(super) async fn submit(commands: &mpsc::Sender<Command>, work: Work) -> Result<(), StoreError> {
     let (reply, answer) = oneshot::channel();
     commands.send(Command { work, reply }).await.map_err(|_| StoreError::Closed)?;
@@ -90,7 +90,7 @@ impl Writer {
         Self { connection, waiting, threads, checkpoints, told, place }
     }
 
-    /// Writes until the store is closed and all that was accepted is done.
+    /// Writes until the store is closed and all accepted commands are done.
     pub async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         while self.waiting.recv_many(&mut batch, BATCH).await > 0 {
@@ -100,7 +100,8 @@ impl Writer {
                 let written = write(&mut connection, commands, &place);
                 (connection, written)
             });
-            // A thread that broke took the connection along: without it nothing more can be promised.
+            // A thread that broke took the connection along: without it nothing more can be
+            // promised.
             let Ok((connection, written)) = written.await else { return };
             self.connection = connection;
             let is_kept = written.kept.is_ok();
@@ -116,8 +117,8 @@ impl Writer {
             }
         }
         self.checkpoints.close().await;
-        // Closing may write what is still only in the write-ahead log into the database, and deletes the log by its name,
-        // which may be another's by now.
+        // Closing may copy the rest of the write-ahead log into the database, and deletes the log
+        // by its name. Another store's log may have that name by now.
         let (connection, place) = (self.connection, self.place);
         let close = move || {
             if place.look().is_err() {
@@ -128,8 +129,8 @@ impl Writer {
         let _ = self.threads.run(close).await;
     }
 
-    /// First the numbers that readers compare, then the news, then the replies. What was committed is announced, though
-    /// nobody may be promised that it stays.
+    /// Updates the numbers that readers compare, then sends the transitions, then the replies. A
+    /// commit is announced even when no caller may be promised that it lasts.
     fn announce(&self, written: Written) {
         self.told.undefined.settle();
         self.told.changes.fetch_add(1, Ordering::Release);
@@ -139,16 +140,16 @@ impl Writer {
                     self.told.last_seq.store(transition.seq.0, Ordering::Release);
                     self.count(&transition);
                     self.told.watches.changed(transition.job);
-                    // Nobody listening is fine.
+                    // No subscribers is fine.
                     let _ = self.told.transitions.send(Arc::new(transition));
                 }
             });
-            // Neither is a caller who went away.
+            // A caller that has gone is fine, too.
             let _ = reply.send(answer.and_then(|()| written.kept.clone()));
         }
     }
 
-    /// Counted as it is announced, so nobody has to count rows.
+    /// Counts a transition when it is announced, so no reader has to count rows.
     fn count(&self, transition: &Transition) {
         match waits_more(transition) {
             1 => self.told.waiting.fetch_add(1, Ordering::AcqRel),
@@ -158,7 +159,7 @@ impl Writer {
     }
 }
 
-/// One transaction. This is the one place where anything becomes durable.
+/// Runs one transaction. **Invariant:** commands become durable only here.
 fn write(connection: &mut Connection, commands: Vec<Command>, place: &Place) -> Written {
     let (works, replies): (Vec<Work>, Vec<Reply>) =
         commands.into_iter().map(|command| (command.work, command.reply)).unzip();
@@ -193,13 +194,13 @@ fn commit(
     Ok(done)
 }
 
-/// By how many there are more jobs that wait.
+/// Returns the change in the number of waiting jobs: 1, 0 or -1.
 fn waits_more(transition: &Transition) -> i64 {
     let waits = |status: Status| i64::from(status.map() == Map::Scheduled);
     waits(transition.to) - transition.from.map_or(0, waits)
 }
 
-/// What became of one command. The outer error is the batch's: then the transaction has to be given up.
+/// Runs one command. The outer error is the batch's: the transaction has to be abandoned then.
 fn apply(transaction: &Connection, work: Work) -> Result<Done, StoreError> {
     queries::savepoint(transaction)?;
     let done = work(transaction);
@@ -213,7 +214,8 @@ fn apply(transaction: &Connection, work: Work) -> Result<Done, StoreError> {
         ) => {
             return Err(failure.clone());
         }
-        // On some errors SQLite undoes the whole transaction by itself; what followed would be outside of any.
+        // On some errors SQLite rolls back the whole transaction; later commands would run outside
+        // of any.
         Err(failure) if transaction.is_autocommit() => return Err(failure.clone()),
         Err(StoreError::Outdated | StoreError::Failed(_)) => queries::undo(transaction)?,
     }
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_fails_half_way_is_undone_and_the_others_are_not() {
+    fn failed_command_is_undone_and_others_are_kept() {
         let mut connection = memory();
         let half: fn(&Connection) -> Done = |c| put(c, 2).and(Err(StoreError::Outdated));
         let batch = works(vec![
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_fails_the_whole_batch_and_nothing_of_it_is_kept() {
+    fn full_disk_fails_the_whole_batch() {
         let mut connection = memory();
         let batch = works(vec![|c| put(c, 1).map(|()| Vec::new()), |_| Err(StoreError::Full)]);
         assert!(matches!(commit(&mut connection, batch, || Ok(())), Err(StoreError::Full)));
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_committed_to_a_store_that_is_gone() {
+    fn nothing_is_committed_to_a_missing_store() {
         let mut connection = memory();
         let gone = || Err(StoreError::Gone("it is gone".to_owned()));
         let batch = works(vec![|c| put(c, 1).map(|()| Vec::new())]);
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_that_sqlite_undid_by_itself_fails_the_whole_batch() {
+    fn transaction_undone_by_sqlite_fails_the_whole_batch() {
         let mut connection = memory();
         let undone: fn(&Connection) -> Done = |c| {
             c.execute_batch("INSERT OR ROLLBACK INTO t VALUES (1)").map_err(failed)?;

@@ -1,4 +1,5 @@
-//! The searches: with every kind of fault the promises hold, and without any one rule of the protocol they do not.
+//! The searches. With every kind of fault the guarantees hold; without any one rule of the protocol
+//! they don't.
 
 use super::promise::Broken;
 use super::search::Search;
@@ -17,7 +18,7 @@ const NONE: Faults = Faults {
     timeouts: 0,
 };
 
-/// A job with one attempt, and nothing goes wrong.
+/// A plan with one attempt and no faults.
 const CALM: Plan = Plan {
     spec: r#"{"image":"busybox"}"#,
     image: true,
@@ -28,10 +29,10 @@ const CALM: Plan = Plan {
     strict: false,
 };
 
-/// What a second start takes, and nothing else.
+/// The faults that a second start takes, and no others.
 const CRASHES_AND_SILENCES: Faults = Faults { crashes: 2, silences: 1, ..NONE };
 
-/// Visits all there is, and finds nothing.
+/// Visits every state and expects no broken guarantee.
 fn holds(what: &str, plan: Plan) -> Search {
     match Search::through(&plan, |_| true) {
         Ok(search) => {
@@ -42,7 +43,7 @@ fn holds(what: &str, plan: Plan) -> Search {
     }
 }
 
-/// The way to where this promise is broken.
+/// Returns the path to a state that breaks this guarantee.
 fn way_to(broken: Broken, plan: Plan) -> String {
     match Search::through(&plan, |found| found == broken) {
         Err((found, way)) if found == broken => way,
@@ -51,10 +52,10 @@ fn way_to(broken: Broken, plan: Plan) -> String {
     }
 }
 
-// What holds.
+// Guarantees that hold.
 
 #[test]
-fn whatever_goes_wrong_a_container_is_started_at_most_once_and_the_job_ends() {
+fn every_container_starts_at_most_once_under_faults() {
     let faults = Faults { crashes: 2, silences: 1, restarts: 1, removals: 1, requests: 1, ..NONE };
     let search = holds("two crashes, one of each other fault", Plan { faults, ..CALM });
     assert!(search.states() >= 100_000, "{} states", search.states());
@@ -62,13 +63,13 @@ fn whatever_goes_wrong_a_container_is_started_at_most_once_and_the_job_ends() {
 
 #[test]
 #[ignore = "two million states take a minute"]
-fn two_crashes_and_two_lost_answers_among_all_other_faults() {
+fn guarantees_hold_with_two_crashes_and_lost_answers() {
     let faults = Faults { crashes: 2, silences: 2, restarts: 1, removals: 1, requests: 1, ..NONE };
     holds("two crashes, two lost answers, one of each other fault", Plan { faults, ..CALM });
 }
 
 #[test]
-fn a_full_disk_a_forgotten_log_a_deadline_and_a_timeout_change_nothing_of_that() {
+fn guarantees_hold_with_disk_log_and_time_faults() {
     let faults = Faults {
         crashes: 1,
         silences: 1,
@@ -83,25 +84,25 @@ fn a_full_disk_a_forgotten_log_a_deadline_and_a_timeout_change_nothing_of_that()
 }
 
 #[test]
-fn each_attempt_of_a_job_with_retries_is_started_at_most_once() {
+fn each_attempt_of_a_retried_job_starts_once() {
     let spec = r#"{"image":"busybox","retry":{"attempts":1}}"#;
     let faults = Faults { crashes: 2, silences: 1, ..NONE };
     holds("two attempts", Plan { spec, faults, ..CALM });
 }
 
 #[test]
-fn a_job_that_wants_another_attempt_after_unknown_gets_a_container_of_its_own_for_it() {
+fn retry_after_unknown_gets_its_own_container() {
     let spec = r#"{"image":"busybox","retry":{"attempts":1,"on":["unknown"]}}"#;
     let faults = Faults { crashes: 1, silences: 1, forgets: 1, removals: 1, ..NONE };
     holds("retried when unknown", Plan { spec, faults, ..CALM });
 }
 
 #[test]
-fn output_is_kept_after_the_end_whatever_comes_between() {
+fn output_is_stored_after_the_end_despite_faults() {
     let spec = r#"{"image":"busybox","retry":{"attempts":1}}"#;
     let faults = Faults { crashes: 1, silences: 1, ..NONE };
     let search = holds("kept output", Plan { spec, faults, ..CALM });
-    // The next attempt does not wait for it.
+    // The next attempt does not wait for the output.
     assert!(
         search.saw(|world, job| !world.kept[0] && job.attempt.0 == 2 && world.driver.is_some())
     );
@@ -111,7 +112,7 @@ fn output_is_kept_after_the_end_whatever_comes_between() {
 }
 
 #[test]
-fn a_container_that_is_to_be_kept_is_kept_and_no_other_is() {
+fn only_containers_to_keep_are_kept() {
     let spec = r#"{"image":"busybox","keep_container":true}"#;
     let faults = Faults { crashes: 1, silences: 1, requests: 1, ..NONE };
     let search = holds("kept", Plan { spec, faults, ..CALM });
@@ -121,8 +122,9 @@ fn a_container_that_is_to_be_kept_is_kept_and_no_other_is() {
 }
 
 #[test]
-fn an_image_that_has_to_be_pulled_changes_nothing_of_that() {
-    // With crashes and lost answers: `a_create_that_arrives_while_the_image_is_pulled_does_not_hold_the_job_up`.
+fn guarantees_hold_when_the_image_is_pulled() {
+    // Crashes and lost answers have their own test:
+    // `create_during_pull_does_not_block_the_job`.
     let faults =
         Faults { restarts: 1, removals: 1, full_disks: 1, requests: 1, deadlines: 1, ..NONE };
     holds("pull missing", Plan { image: false, faults, ..CALM });
@@ -132,7 +134,7 @@ fn an_image_that_has_to_be_pulled_changes_nothing_of_that() {
 }
 
 #[test]
-fn where_the_settle_time_holds_only_a_log_with_a_gap_leaves_it_open_whether_it_ran() {
+fn with_settle_time_only_log_gaps_are_ambiguous() {
     let faults = Faults { crashes: 2, silences: 2, requests: 1, ..NONE };
     let ambiguous =
         |job: &crate::domain::job::Job| job.state.reason() == Some(Reason::StartAmbiguous);
@@ -144,7 +146,7 @@ fn where_the_settle_time_holds_only_a_log_with_a_gap_leaves_it_open_whether_it_r
 }
 
 #[test]
-fn with_a_log_as_docker_is_asked_it_is_the_settle_time_that_prevents_a_second_start() {
+fn settle_time_prevents_second_start_with_docker_log() {
     for faults in [
         Faults { forgets: 1, ..CRASHES_AND_SILENCES },
         Faults { restarts: 1, ..CRASHES_AND_SILENCES },
@@ -155,7 +157,7 @@ fn with_a_log_as_docker_is_asked_it_is_the_settle_time_that_prevents_a_second_st
 }
 
 #[test]
-fn the_search_comes_to_every_end_that_a_driven_job_can_have() {
+fn search_reaches_every_end_of_a_driven_job() {
     let faults = Faults { crashes: 1, silences: 1, restarts: 1, removals: 1, requests: 1, ..NONE };
     let all = holds("one of each", Plan { faults, ..CALM });
     let late = holds("late", Plan { faults: Faults { deadlines: 1, timeouts: 1, ..NONE }, ..CALM });
@@ -178,87 +180,87 @@ fn the_search_comes_to_every_end_that_a_driven_job_can_have() {
     assert!(ends(&late, Outcome::TimedOut, Some(Reason::Timeout)));
 }
 
-// What each rule is for.
+// The purpose of each rule.
 
 fn without(rule: Rule) -> Plan {
     Plan { without: Some(rule), faults: CRASHES_AND_SILENCES, ..CALM }
 }
 
 #[test]
-fn without_the_intent_a_second_start_is_found() {
+fn without_intent_a_second_start_happens() {
     way_to(Broken::SecondStart, without(Rule::IntendBeforeStarting));
 }
 
 #[test]
-fn without_the_intent_a_container_runs_of_which_the_disk_knows_nothing() {
+fn without_intent_a_container_runs_unknown_to_disk() {
     way_to(Broken::RunsUnseen, Plan { faults: NONE, ..without(Rule::IntendBeforeStarting) });
 }
 
 #[test]
-fn without_the_fence_a_start_that_got_no_answer_is_repeated_and_both_take_effect() {
+fn without_fence_an_unanswered_start_happens_twice() {
     way_to(Broken::SecondStart, without(Rule::FenceBeforeStartingAgain));
 }
 
 #[test]
-fn without_the_removal_a_start_that_outlives_the_fence_is_the_second_one() {
+fn without_removal_a_late_start_is_the_second() {
     way_to(Broken::SecondStart, without(Rule::RemoveInTheFence));
 }
 
 #[test]
-fn asking_before_removing_misses_the_start_between_the_two() {
+fn asking_before_removing_misses_a_start_in_between() {
     way_to(Broken::SecondStart, without(Rule::RemoveBeforeAsking));
 }
 
 #[test]
-fn a_removal_by_force_ends_a_process_that_nobody_asked_to_stop() {
+fn forced_removal_kills_a_process_nobody_stopped() {
     way_to(Broken::Murder, without(Rule::NeverForce));
 }
 
 #[test]
-fn no_answer_taken_for_a_failure_is_a_failed_job_whose_container_runs() {
+fn treating_no_answer_as_failure_leaves_container_running() {
     way_to(Broken::WrongEnd, without(Rule::NoAnswerIsNoFailure));
     way_to(Broken::RunsUnseen, without(Rule::NoAnswerIsNoFailure));
 }
 
 #[test]
-fn a_hand_that_is_not_marked_before_the_call_starts_again_what_got_no_answer() {
+fn unmarked_driver_memory_repeats_an_unanswered_start() {
     way_to(Broken::SecondStart, without(Rule::MarkBeforeCalling));
 }
 
 #[test]
-fn a_hand_that_never_knows_that_start_was_not_called_fences_for_ever_and_starts_nothing() {
+fn without_knowing_the_intent_fencing_never_ends() {
     way_to(Broken::OneAfterTheOther, Plan { faults: NONE, ..without(Rule::KnowWhatWasNotCalled) });
 }
 
 #[test]
-fn adopting_by_name_without_comparing_ids_a_second_start_is_found() {
+fn adopting_by_name_allows_a_second_start() {
     way_to(Broken::SecondStart, without(Rule::CompareIds));
 }
 
 #[test]
-fn a_container_that_is_removed_before_its_output_is_kept_takes_it_along() {
+fn removing_before_storing_output_loses_the_output() {
     way_to(Broken::OutputLost, Plan { faults: NONE, ..without(Rule::KeepOutputFirst) });
 }
 
 #[test]
-fn an_engine_that_was_killed_over_a_start_does_not_know_of_it_and_a_second_one_is_found() {
+fn trusting_a_restarted_engine_allows_second_start() {
     let faults = Faults { restarts: 1, silences: 1, ..NONE };
     let plan =
         Plan { as_docker: true, settle_holds: true, faults, ..without(Rule::AskWhoCreatedIt) };
     way_to(Broken::SecondStart, plan);
 }
 
-// What was found. Each of these says what ought to hold.
+// Regressions: defects that the search found. Each test names the correct behavior.
 
 #[test]
-fn a_create_that_arrives_while_the_image_is_pulled_does_not_hold_the_job_up() {
+fn create_during_pull_does_not_block_the_job() {
     let faults = Faults { crashes: 1, silences: 1, ..NONE };
     holds("pull missing", Plan { image: false, faults, ..CALM });
     holds("pull always", Plan { spec: r#"{"image":"busybox","pull":"always"}"#, faults, ..CALM });
 }
 
 #[test]
-fn with_a_log_as_docker_is_asked_nothing_is_started_twice() {
+fn docker_log_allows_no_second_start() {
     for faults in
         [Faults { silences: 1, forgets: 1, ..NONE }, Faults { silences: 1, restarts: 1, ..NONE }]
     {
@@ -267,7 +269,7 @@ fn with_a_log_as_docker_is_asked_nothing_is_started_twice() {
 }
 
 #[test]
-fn a_fence_that_asks_twice_for_the_removal_waits_for_it_before_it_asks_the_log() {
+fn fence_waits_for_removal_before_asking_the_log() {
     holds(
         "a removal under way",
         Plan { as_docker: true, faults: Faults { crashes: 1, silences: 1, ..NONE }, ..CALM },
@@ -275,18 +277,18 @@ fn a_fence_that_asks_twice_for_the_removal_waits_for_it_before_it_asks_the_log()
 }
 
 #[test]
-fn a_stop_while_the_fence_is_at_work_ends_stopped() {
+fn stop_during_the_fence_ends_stopped() {
     let faults = Faults { crashes: 1, requests: 1, ..NONE };
     holds("a stop during the fence", Plan { strict: true, faults, ..CALM });
 }
 
 #[test]
-fn a_full_disk_while_the_fence_is_at_work_is_waited_for() {
+fn full_disk_during_the_fence_is_waited_out() {
     let faults = Faults { crashes: 1, full_disks: 1, ..NONE };
     holds("a full disk during the fence", Plan { strict: true, faults, ..CALM });
 }
 
 #[test]
-fn a_process_that_ended_before_its_time_was_up_is_not_timed_out() {
+fn process_ended_in_time_is_not_timed_out() {
     holds("a timeout", Plan { strict: true, faults: Faults { timeouts: 1, ..NONE }, ..CALM });
 }

@@ -1,7 +1,8 @@
-//! What clears away after attempts that are over, as `scheduler/clear` has it, beside the driver of the next attempt.
+//! The removal of finished attempts' containers, as in `scheduler/clear`, beside the driver of the
+//! next attempt.
 //!
-//! It asks [`clear_away`], as the real one does. It holds nothing: what it saw and has forgotten, or its process with it, it
-//! sees again. Whether output is kept is on disk.
+//! The model calls [`clear_away`], as the real code does. The clearing has no memory: after a
+//! crash, it sees the containers again. The disk records whether output is stored.
 
 use super::driver::Seen;
 use super::engine::Stage;
@@ -52,7 +53,7 @@ impl Moves<'_> {
         }
     }
 
-    /// As `scheduler::sweep::is_left_over` has it.
+    /// Checks for leftovers as `scheduler::sweep::is_left_over` does.
     fn is_left_over(&self, name: usize) -> bool {
         let job = self.book.job(self.from.disk);
         let (past, present) =

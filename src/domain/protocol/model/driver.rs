@@ -1,7 +1,8 @@
-//! The driver as `scheduler/driver` has it, cut where it waits: what it holds, and each thing that it may do next.
+//! A model of `scheduler/driver`, cut at the points where the driver waits: its memory, and each
+//! possible next move.
 //!
-//! It asks [`step`] and the job's own transition function, as the real one does. Between any two of its moves everything
-//! else may happen, and the process may die.
+//! The model calls [`step`] and the job's own transition function, as the real driver does. Between
+//! any two of its moves, anything else may happen, and the process may die.
 
 use super::engine::{Creation, Id, Removal, Stage, Start, Thing};
 use super::{JobNo, Moves, Rule, World, container_id, number};
@@ -11,22 +12,22 @@ use crate::domain::protocol::{Fenced, Hand, Sight, Step, step};
 use crate::domain::spec::PullPolicy;
 use crate::domain::transition::{Ending, Event, Failure};
 
-/// What a process holds in memory, and where in a step it is.
+/// The memory of a driver, and its position within a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Driver {
     /// The job as last read or written.
     pub(super) job: JobNo,
-    /// Whether nobody else has written it since: what comparing versions tells.
+    /// True if nobody else has written the job since. The real driver compares versions.
     pub(super) fresh: bool,
     sight: Seen,
     start_not_called: bool,
     pulled: bool,
-    /// The container that it has fenced, and what it found.
+    /// The container that this driver has fenced, and the finding.
     pub(super) fenced: Option<(Id, Fenced)>,
     pub(super) at: At,
 }
 
-/// [`Sight`], small.
+/// A compact form of [`Sight`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Seen {
     Unseen,
@@ -34,40 +35,38 @@ pub(super) enum Seen {
     Here(Thing),
 }
 
-/// Where in a step it is.
+/// The position of a driver within a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum At {
-    /// About to ask what to do.
+    /// About to ask the protocol for the next step.
     Top,
     /// About to inspect the container.
     Look(Then),
-    /// About to write this down.
+    /// About to write this finding to disk.
     Write(Finding),
-    /// In the fence: about to remove the container.
+    /// Inside the fence, about to remove the container.
     PutOutOfReach(Id),
-    /// In the fence: about to ask the engine's log.
+    /// Inside the fence, about to query the engine's event log.
     Ask(Id),
     /// A step was not done: about to read the job again.
     Reread,
 }
 
-/// Why it looks.
+/// The reason for an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Then {
     Decide,
     /// `create` found the name taken.
     Taken,
-    /// `start` was refused.
     Refused,
-    /// `stop` has answered.
     Stopped,
-    /// In the fence, before the removal.
+    /// Inside the fence, before the removal.
     Fence(Id),
-    /// Its time is up.
+    /// The container's time is up.
     TimeIsUp,
 }
 
-/// What an answer of the engine said.
+/// The content of an engine's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Finding {
     NoImage,
@@ -82,12 +81,12 @@ pub(super) enum Finding {
 }
 
 impl Driver {
-    /// Of a process that has just claimed the job.
+    /// Returns the driver of a process that has just claimed the job.
     pub(super) fn of_a_claim(job: JobNo) -> Self {
         Self { sight: Seen::Absent, ..Self::found(job) }
     }
 
-    /// Of a process that finds the job.
+    /// Returns the driver of a process that finds the job on disk.
     pub(super) fn found(job: JobNo) -> Self {
         Self {
             job,
@@ -109,7 +108,8 @@ impl Driver {
         Hand { start_not_called, pulled, fenced: fenced.map(|(_, found)| found) }
     }
 
-    /// The container whose removal it has asked for, and has not yet written down what it found.
+    /// Returns the container that this driver may have removed in a fence, while the finding is not
+    /// on disk yet.
     pub(super) fn is_fencing(&self) -> Option<Id> {
         match self.at {
             At::PutOutOfReach(id) | At::Ask(id) => Some(id),
@@ -120,13 +120,14 @@ impl Driver {
 }
 
 impl Moves<'_> {
-    /// What it is to do, asked of the real protocol.
+    /// Returns the next step from the real protocol.
     fn next_step(&self, driver: &Driver) -> Step {
         let job = self.book.job(driver.job);
         step(job, &self.sight(driver, job), driver.hand())
     }
 
-    /// Without comparing ids, whatever has the name is taken for the container that is meant.
+    /// Returns the observed state. Without the rule of comparing ids, any container of that name
+    /// counts as the intended one.
     fn sight(&self, driver: &Driver, job: &Job) -> Sight {
         let sight = super::sight(driver.sight);
         match (sight, meant(job)) {
@@ -139,7 +140,7 @@ impl Moves<'_> {
         }
     }
 
-    /// The container that a call by this id reaches.
+    /// Returns the container that a call by this id reaches.
     fn reached(&self, driver: &Driver, id: Id) -> Id {
         let here = self.from.engine.named[self.name(driver)];
         if self.plan.without == Some(Rule::CompareIds) {
@@ -153,7 +154,7 @@ impl Moves<'_> {
         self.book.name(driver.job)
     }
 
-    /// Whether nothing is left for it to do.
+    /// Checks whether the driver has nothing left to do.
     pub(super) fn is_done(&self, driver: &Driver) -> bool {
         driver.at == At::Top && self.next_step(driver) == Step::Rest
     }
@@ -221,7 +222,8 @@ impl Moves<'_> {
             | Then::Fence(_)
             | Then::TimeIsUp => At::Top,
         };
-        // A log as Docker's is asked from this look on: what it lost before does not matter.
+        // A log queried as in `engine/docker` counts from this inspection on. Earlier losses don't
+        // matter.
         let from_here = matches!(then, Then::Fence(_)) && self.plan.as_docker;
         self.drive("inspects", driver.to(at), |w| {
             if let (Then::Fence(id), true) = (then, from_here) {
@@ -294,8 +296,8 @@ impl Moves<'_> {
         self.drive("stops", driver.to(At::Look(Then::Stopped)), |w| w.engine.stop(id));
     }
 
-    /// Asks of a killed process whether the engine that answers is the one that started it. After a restart it is not, or
-    /// cannot tell.
+    /// Asks, for a killed process, whether the engine that answers is the one that started it.
+    /// After a restart the engine is another one, or cannot tell.
     fn collect(&mut self, driver: Driver, code: i32) {
         let exited =
             |by_engine_restart| driver.to(At::Write(Finding::Exited { by_engine_restart }));
@@ -315,7 +317,7 @@ impl Moves<'_> {
         }
     }
 
-    /// The container is there and untouched.
+    /// Returns the first position of the fence for a container that is present and untouched.
     fn fence_with(&self, id: Id) -> At {
         let asks_first =
             matches!(self.plan.without, Some(Rule::RemoveBeforeAsking | Rule::RemoveInTheFence));
@@ -331,7 +333,7 @@ impl Moves<'_> {
             }
             Removal::Done => driver.to(At::Ask(id)),
             Removal::Conflict => Driver { sight: Seen::Unseen, ..driver.to(At::Top) },
-            // Asked for again until it is gone.
+            // The removal is requested again until the container is gone.
             Removal::UnderWay => driver,
         };
         self.drive("removes", driver, |w| w.engine = engine);
@@ -381,7 +383,7 @@ impl Moves<'_> {
         self.write("writes down what it found", driver, event);
     }
 
-    /// One transition. A disk that says it failed may have written it.
+    /// Writes one transition. A disk that reports a failure may have written it anyway.
     fn write(&mut self, says: &'static str, driver: Driver, event: Event) {
         let event = if self.from.late && matches!(event, Event::Intend(_)) {
             Event::MissDeadline
@@ -414,7 +416,8 @@ impl Moves<'_> {
         );
     }
 
-    /// In the real one a job that is too late and was changed meanwhile is looked at once more before it is read again.
+    /// Reads the job again. The real driver first inspects once more if the job is too late and was
+    /// changed meanwhile.
     fn reread(&mut self, driver: Driver) {
         let same_attempt =
             self.book.job(driver.job).attempt == self.book.job(self.from.disk).attempt;
@@ -432,7 +435,7 @@ impl Moves<'_> {
     }
 }
 
-/// The container that the job's state names.
+/// Returns the container that the job's state names.
 fn meant(job: &Job) -> Option<Id> {
     match &job.state {
         State::Starting(Some(intent))

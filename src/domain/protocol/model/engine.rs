@@ -1,34 +1,35 @@
-//! An engine as small as can be: it holds at most one container per name, starts what it is told to start (again, if it
-//! has run before), removes without force what does not run, and writes a log of its own.
+//! A minimal engine. It holds at most one container per name and starts a container on request,
+//! even one that has run before. It removes without force only containers that don't run, and it
+//! writes its own event log.
 //!
-//! Requests without an answer are kept apart: they take effect later, or never. What truly happened is kept in
-//! [`Truth`], which only the properties read.
+//! Requests without an answer are kept apart: they take effect later, or never. [`Truth`] records
+//! the true events; only the checked properties read it.
 
 use super::{ATTEMPTS, Plan, Rule};
 use crate::domain::container::Testimony;
 
-/// The number of a container, in the order in which they are made. Never used again, like an engine's id.
+/// The number of a container, in order of creation. Never reused, like an engine's id.
 pub(super) type Id = u8;
 
-/// The containers of one job's attempts, and what was asked of them.
+/// The containers of one job's attempts, and the pending requests for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Engine {
-    /// Whether the image is there.
+    /// True if the engine has the image.
     pub(super) image: bool,
-    /// What is there under the name of each attempt.
+    /// The container under the name of each attempt.
     pub(super) named: [Option<Thing>; ATTEMPTS],
     pub(super) made: u8,
-    /// Requests whose caller got no answer, or is gone.
+    /// Pending requests whose caller got no answer, or is gone.
     pub(super) creates: [u8; ATTEMPTS],
     pub(super) starts: Ids,
     pub(super) removals: Ids,
-    /// Containers of which the log has a start.
+    /// Containers with a start in the event log.
     log: Ids,
-    /// Containers of which the log has the removal.
+    /// Containers with a removal in the event log.
     log_of_removals: Ids,
-    /// Containers of which the log has lost a part since their intent.
+    /// Containers for which the event log has lost a part since their intent.
     pub(super) forgot: Ids,
-    /// Containers that the engine had before it restarted.
+    /// Containers that the engine already had before its last restart.
     pub(super) inherited: Ids,
     pub(super) truth: Truth,
 }
@@ -42,21 +43,21 @@ pub(super) struct Thing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     Created,
-    /// Created, and a failed start is written on it.
+    /// Created, with a failed start recorded on it.
     Refused,
     Running,
     Exited(Ended),
     Removing,
 }
 
-/// How a process ended.
+/// The way in which a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Ended {
     Well,
     Badly,
-    /// By the engine's restart.
+    /// Ended by the engine's restart.
     Killed,
-    /// Because it was asked to.
+    /// Ended by a request to stop.
     Stopped,
 }
 
@@ -71,34 +72,34 @@ impl Ended {
     }
 }
 
-/// What truly happened.
+/// The true events, which no process of ours can see directly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Truth {
-    /// How often a process of this attempt was started.
+    /// The number of process starts of each attempt.
     pub(super) starts: [u8; ATTEMPTS],
-    /// How the last one ended.
+    /// The end of the last process of each attempt.
     pub(super) ended: [Option<Ended>; ATTEMPTS],
-    /// Containers whose process was started.
+    /// Containers with a started process.
     pub(super) began: Ids,
-    /// The container that this attempt's last intent names.
+    /// The container in the last intent of each attempt.
     pub(super) meant: [Option<Id>; ATTEMPTS],
-    /// Containers that intents name.
+    /// Containers that any intent names.
     pub(super) intended: Ids,
-    /// Removed by somebody else.
+    /// Containers removed by somebody else.
     pub(super) by_hand: Ids,
-    /// Removed by us, before or after the end.
+    /// Containers removed by us, before or after the end.
     pub(super) by_us: Ids,
-    /// Removed by a fence whose process died before it had written down what it found.
+    /// Containers removed by a fence whose process died before it wrote down its finding.
     pub(super) unsaid: Ids,
-    /// Whether the first attempt ran when its time was up.
+    /// True if the first attempt still ran when its time was up.
     pub(super) overran: bool,
-    /// A process that nobody asked to stop was ended by our removal.
+    /// True if our removal ended a process that nobody had asked to stop.
     pub(super) murder: bool,
-    /// A container was removed by us that had the only copy of its output.
+    /// True if we removed a container that had the only copy of its output.
     pub(super) output_lost: bool,
 }
 
-/// A set of containers.
+/// A set of containers, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Ids(u16);
 
@@ -111,7 +112,7 @@ impl Ids {
         self.0 |= 1 << id;
     }
 
-    /// Takes one out, if it is in.
+    /// Removes an id from the set, and returns whether it was present.
     pub(super) fn take(&mut self, id: Id) -> bool {
         let had = self.has(id);
         self.0 &= !(1 << id);
@@ -132,7 +133,7 @@ pub(super) enum Creation {
 
 /// The answer to `start`.
 pub(super) enum Start {
-    /// It runs, or ran already, or there is nothing to start: what an inspection shows decides.
+    /// The container runs, has run already, or does not exist. An inspection decides.
     LookAtIt,
     Refused,
 }
@@ -141,7 +142,7 @@ pub(super) enum Start {
 pub(super) enum Removal {
     Done,
     Conflict,
-    /// Another one is at it.
+    /// Another removal is in progress.
     UnderWay,
 }
 
@@ -162,7 +163,7 @@ impl Engine {
         Creation::Done
     }
 
-    /// Starts the process, or finds that it cannot be started. Nothing fences this: one that has exited runs again.
+    /// Starts the process, or fails to. Nothing fences this call: an exited container runs again.
     pub(super) fn start(&mut self, id: Id, can_run: bool) -> Start {
         let Some(name) = self.name_of(id) else { return Start::LookAtIt };
         match self.named[name].map(|thing| thing.stage) {
@@ -183,7 +184,8 @@ impl Engine {
         }
     }
 
-    /// A process begins of which the engine's next life will know nothing: to it the container was never started.
+    /// Starts a process that the engine forgets when it restarts. To the restarted engine the
+    /// container was never started.
     pub(super) fn start_behind_its_back(&mut self, id: Id) {
         let Some(name) = self.name_of(id) else { return };
         if self.named[name].is_some_and(|thing| thing.stage == Stage::Created) {
@@ -198,7 +200,8 @@ impl Engine {
         }
     }
 
-    /// Removes what does not run; with the rule switched off, also what does.
+    /// Removes a container that does not run. With the rule `NeverForce` off, removes a running
+    /// one, too.
     pub(super) fn remove(&mut self, id: Id, plan: &Plan) -> Removal {
         let Some(name) = self.name_of(id) else { return Removal::Done };
         match self.named[name].map(|thing| thing.stage) {
@@ -214,7 +217,7 @@ impl Engine {
         Removal::Done
     }
 
-    /// A removal whose caller is gone begins: the container can be seen going.
+    /// Begins a removal whose caller is gone: the container is seen in the removing phase.
     pub(super) fn begin_removal(&mut self, id: Id) {
         let Some(name) = self.name_of(id) else { return };
         if self.named[name].is_some_and(|thing| thing.stage != Stage::Running) {
@@ -239,7 +242,7 @@ impl Engine {
         }
     }
 
-    /// Kills what runs, drops what was asked for, and begins a new log.
+    /// Restarts the engine: kills running processes, drops pending requests, and begins a new log.
     pub(super) fn restart(&mut self) {
         for name in 0..ATTEMPTS {
             self.end(name, Ended::Killed);
@@ -252,15 +255,16 @@ impl Engine {
         self.forget();
     }
 
-    /// The log loses all it has.
+    /// Empties the event log.
     pub(super) fn forget(&mut self) {
         (self.log, self.log_of_removals) = Default::default();
         self.truth.intended.each().for_each(|id| self.forgot.add(id));
     }
 
-    /// What the log says of a start of a container that is gone. It covers the time from the intent on, unless it has
-    /// lost a part of that; or, as Docker is asked, from the last look on, if it has the removal, too. It is that of the
-    /// engine which was asked to start it, or it proves nothing.
+    /// Answers whether the event log has a start of a removed container. The log covers the time
+    /// from the intent on, unless it has lost a part of that time. With [`Plan::as_docker`] it
+    /// covers the time from the last inspection on, provided that it also has the removal. A log
+    /// without the start proves nothing if the engine did not create the container itself.
     pub(super) fn testimony_of_a_start(&self, id: Id, plan: &Plan) -> Testimony {
         let is_its_own = !self.inherited.has(id) || plan.without == Some(Rule::AskWhoCreatedIt);
         let covers =
@@ -272,7 +276,7 @@ impl Engine {
         }
     }
 
-    /// What stands under a name, by the id that it has there.
+    /// Returns the index of the name under which this container exists now.
     fn name_of(&self, id: Id) -> Option<usize> {
         self.named.iter().position(|thing| thing.is_some_and(|thing| thing.id == id))
     }

@@ -1,42 +1,43 @@
-//! What is promised of every state of the world, whatever went before.
+//! The guarantees that every state of the world must keep, after any history.
 
 use super::engine::{Ended, Stage};
 use super::{ATTEMPTS, Book, Plan, World};
 use crate::domain::job::{End, Held, Job, Map, Outcome, Reason, State, Stopping};
 
-/// More containers than all the faults of a plan together can explain.
+/// A number of containers above anything that a plan's faults together can explain.
 const TOO_MANY_CONTAINERS: u8 = 12;
 
-/// A promise that is not kept.
+/// A guarantee that some state breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     /// The process of one attempt was started twice.
     SecondStart,
-    /// A container runs of which the disk does not say that it may.
+    /// A container runs, and the disk does not say that it may.
     RunsUnseen,
-    /// The job ended by an exit that was not its process's, or without one though its process ran.
+    /// The recorded exit is not that of the job's process, or no exit is recorded though the
+    /// process ran.
     WrongEnd,
-    /// `unknown`, and no row of the table says so.
+    /// The job ended `unknown`, and no row of the table allows it.
     UnknownWithoutNeed,
-    /// `unknown`, though our own process had found out what happened.
+    /// The job ended `unknown`, though our own process had found out more.
     UnknownThoughItKnew,
-    /// `timed_out`, and it had ended before its time was up.
+    /// The job ended `timed_out`, and its process had ended before the time was up.
     TimedOutThoughItEnded,
     /// Our removal ended a process.
     Murder,
-    /// Our removal took output along that was not kept.
+    /// Our removal destroyed output that was not stored.
     OutputLost,
-    /// Output was kept, and the end of its attempt was not on disk.
+    /// Output was stored before the end of its attempt was on disk.
     KeptBeforeTheEnd,
-    /// The job refuses what the protocol wants to record, and will refuse it again.
+    /// The job refuses an event that the protocol wants to record, and will refuse it again.
     Refused,
-    /// One container is made after the other, and none is started.
+    /// Container after container is created, and none is started.
     OneAfterTheOther,
-    /// There is a state from which no end is reached.
+    /// Some state leads to no end.
     NoEnd,
 }
 
-/// Every promise that this state breaks.
+/// Returns every guarantee that this state breaks.
 pub(super) fn broken(world: &World, book: &Book, plan: &Plan) -> Vec<Broken> {
     let job = book.job(world.disk);
     let truth = &world.engine.truth;
@@ -69,14 +70,14 @@ pub(super) fn broken(world: &World, book: &Book, plan: &Plan) -> Vec<Broken> {
     found
 }
 
-/// Whether the disk says that this attempt is over.
+/// Checks whether the attempt is over according to the disk.
 fn has_ended(job: &Job, name: usize) -> bool {
     let attempts = job.attempt.0 as usize;
     attempts > name + 1 || (attempts == name + 1 && job.map() != Map::Running)
 }
 
-/// Nothing is left to do: the job is over, nobody sees to it, and no container is left but one that is to be kept, and whose
-/// output is kept, too.
+/// Checks that nothing is left to do: the job is over and has no driver. Containers are gone,
+/// except an exited one that the spec says to keep and whose output is stored.
 pub(super) fn is_at_rest(world: &World, book: &Book) -> bool {
     let job = book.job(world.disk);
     let keep = job.spec.fields().keep_container == Some(true);
@@ -88,7 +89,8 @@ pub(super) fn is_at_rest(world: &World, book: &Book) -> bool {
     job.is_over() && world.driver.is_none() && gone
 }
 
-/// A container runs only while the disk says of its attempt that it may have been started, or was.
+/// Checks that a container runs only while the disk says that its attempt may have been started, or
+/// was.
 fn may_run(world: &World, job: &Job, name: usize) -> bool {
     let runs = world.engine.named[name].filter(|thing| thing.stage == Stage::Running);
     let Some(thing) = runs else { return true };
@@ -108,15 +110,15 @@ fn may_run(world: &World, job: &Job, name: usize) -> bool {
     job.attempt.0 as usize == name + 1 && super::number(named) == thing.id
 }
 
-/// An end by exit was seen in that very process, which was started once; one without an exit is that of an attempt that
-/// never ran and never will.
+/// Checks the recorded end against the truth. A recorded exit must be that of the attempt's one
+/// process. An end without an exit requires that no process of the attempt was ever started.
 fn is_true(world: &World, job: &Job, end: &End) -> bool {
     let truth = &world.engine.truth;
     let name = job.attempt.0.saturating_sub(1) as usize;
     let by_engine = end.reason == Some(Reason::EngineRestarted);
     match (end.outcome, &end.exit) {
         (Outcome::Unknown, exit) => exit.is_none(),
-        // With retries an earlier attempt may have run.
+        // With retries, an earlier attempt may have run.
         (Outcome::Canceled | Outcome::Missed, _) => {
             job.spec.retry().attempts() > 0 || truth.starts[0] == 0
         }
@@ -134,12 +136,12 @@ fn is_true(world: &World, job: &Job, end: &End) -> bool {
     }
 }
 
-/// The situations in which `semantics.md` allows `unknown`:
+/// Checks whether `semantics.md` allows `unknown` here:
 ///
-/// - `container_removed`: an intent or a run on disk, and its container is not on the engine any more. Somebody else
-///   removed it, or a fence did whose finding did not get on disk;
-/// - `start_ambiguous`: the fence removed the container, and then the engine's log had a start of it, or had lost the
-///   time since the intent, or was that of an engine that had restarted since.
+/// - `container_removed`: an intent or a run is on disk, and its container is gone from the engine.
+///   Somebody else removed the container, or a fence did and its finding did not get on disk.
+/// - `start_ambiguous`: the fence removed the container, and then the event log had a start of it
+///   or had lost the time since the intent. Or the log's engine had restarted since.
 fn is_unknown(world: &World, book: &Book, end: &End) -> bool {
     let truth = &world.engine.truth;
     let Some(id) = truth.meant[book.name(world.disk)] else { return false };
@@ -156,8 +158,8 @@ fn is_unknown(world: &World, book: &Book, end: &End) -> bool {
     }
 }
 
-/// Stricter than the table: a removal of our own explains `container_removed` only where the process that removed it,
-/// and knew, has died.
+/// Checks a rule stricter than the table. Our own removal explains `container_removed` only if the
+/// process that removed the container, and knew the finding, has died.
 fn nobody_knew(world: &World, book: &Book, end: &End) -> bool {
     let truth = &world.engine.truth;
     let Some(id) = truth.meant[book.name(world.disk)] else { return false };

@@ -1,4 +1,5 @@
-//! The search: every state once, nearest first, so that the way to the first broken promise is a shortest one.
+//! The breadth-first search, which visits each state once, nearest first. So the path to the first
+//! broken guarantee is a shortest one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,10 +12,11 @@ use super::{Move, Moves, Plan, World};
 use crate::domain::job::{Job, State, Status};
 use crate::domain::transition::{Event, Refused};
 
-/// A job in the [`Book`].
+/// A number of a job in the [`Book`].
 pub(super) type JobNo = u16;
 
-/// Every job that was ever written, by number: one of the same attempt, status and detail is the same.
+/// The numbered list of all jobs ever written. Two jobs with the same attempt, status and detail
+/// are the same job.
 #[derive(Default)]
 pub(super) struct Book {
     jobs: Vec<Job>,
@@ -31,12 +33,13 @@ impl Book {
         &self.jobs[usize::from(number)]
     }
 
-    /// The index of the name of its present attempt's container; before the first, that of the first.
+    /// Returns the index of the present attempt's container name; before the first attempt, returns
+    /// the first index.
     pub(super) fn name(&self, number: JobNo) -> usize {
         self.job(number).attempt.0.saturating_sub(1) as usize
     }
 
-    /// The job after this event, as it is read back from the disk.
+    /// Returns the job after this event, as read back from the disk.
     pub(super) fn on(&mut self, number: JobNo, event: Event) -> Result<JobNo, Refused> {
         let next = self.job(number).on(event, at(100))?;
         Ok(self.write(next))
@@ -58,18 +61,19 @@ impl Book {
     }
 }
 
-/// What a search has found.
+/// The result of a search.
 pub(super) struct Search {
     book: Book,
     worlds: Vec<World>,
-    /// From which state, and by which move, each was first come to.
+    /// The predecessor of each state on the path that first reached it, and the move taken.
     ways: Vec<(usize, Move)>,
-    /// Moves that are due, backward: for each state those from which it is come to.
+    /// The due moves in reverse: for each state, the states that lead to it.
     due: Vec<Vec<u32>>,
 }
 
 impl Search {
-    /// Visits every state. Ends early, with the way to it, where a promise is broken that is looked for.
+    /// Visits every state. Stops at the first broken guarantee that `looks_for` selects, and
+    /// returns it with the path to it.
     pub(super) fn through(
         plan: &Plan,
         looks_for: impl Fn(Broken) -> bool,
@@ -109,13 +113,13 @@ impl Search {
         self.worlds.len()
     }
 
-    /// Whether a state like this was visited.
+    /// Checks whether a visited state matches.
     pub(super) fn saw(&self, what: impl Fn(&World, &Job) -> bool) -> bool {
         self.worlds.iter().any(|world| what(world, self.book.job(world.disk)))
     }
 
-    /// From wherever the faults have led, the moves that are due lead to an end: without a state from which they do not,
-    /// a run in which each of them gets its turn cannot go on for ever.
+    /// Checks that due moves lead from every visited state to an end. If every state passes, a run
+    /// in which each due move gets its turn cannot go on endlessly.
     fn every_state_leads_to_an_end(&self) -> Result<(), (Broken, String)> {
         let at_rest = |number: &usize| is_at_rest(&self.worlds[*number], &self.book);
         let mut leads = vec![false; self.worlds.len()];
@@ -133,7 +137,8 @@ impl Search {
         }
     }
 
-    /// The moves that led to a state, one per line, each with what is on disk and on the engine after it.
+    /// Formats the moves that led to a state, one per line, each with the disk and the engine after
+    /// it.
     fn way_to(&self, mut number: usize) -> String {
         let mut lines = Vec::new();
         while number != 0 {
@@ -166,7 +171,7 @@ impl Search {
     }
 }
 
-/// Half of the time of a search would go into the standard hasher. This one is FxHash's.
+/// FxHash. The standard hasher would take half of the time of a search.
 #[derive(Default)]
 struct Quick(u64);
 

@@ -1,9 +1,9 @@
-//! Calls: what they do when all is well, and each way in which they go wrong.
+//! Tests of the calls: their effects without faults, and the effect of each fault.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_container_runs_as_long_as_its_script_says_and_again_when_started_again() {
+async fn container_runs_its_script_at_each_start() {
     let bench = bench();
     let id = bench.run(1, "sleep 2; exit 7").await;
     bench.engine.start(&id).await.expect("one that runs is left alone");
@@ -23,7 +23,7 @@ async fn a_container_runs_as_long_as_its_script_says_and_again_when_started_agai
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_what_listens_at_once_and_kills_what_does_not_after_the_grace() {
+async fn stop_signals_first_and_kills_after_the_grace() {
     let bench = bench();
     let listens = bench.run(1, "sleep 60").await;
     let deaf = bench.run(2, "trap '' TERM; sleep 60").await;
@@ -38,7 +38,7 @@ async fn a_stop_ends_what_listens_at_once_and_kills_what_does_not_after_the_grac
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_lost_leaves_what_was_done() {
+async fn lost_answer_does_not_undo_the_call() {
     let created = first(Call::Create, Fault::AnswerLost);
     unanswered(created.engine.create(&launch(1, "true")).await);
     assert_eq!(created.stands(1).await, "created");
@@ -56,7 +56,7 @@ async fn an_answer_that_is_lost_leaves_what_was_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_done_or_hangs_is_not_done_later_either() {
+async fn call_not_done_or_hung_never_happens_later() {
     for fault in [Fault::NotDone, Fault::Hang(ms(500))] {
         let bench = first(Call::Start, fault);
         let id = bench.create(1, "true").await;
@@ -67,7 +67,7 @@ async fn what_is_not_done_or_hangs_is_not_done_later_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_done_and_hangs_was_done_at_once() {
+async fn done_then_hang_takes_effect_at_once() {
     let bench = first(Call::Start, Fault::DoneThenHang(ms(500)));
     let id = bench.create(1, "sleep 60").await;
     let heard = tokio::time::timeout(ms(100), bench.engine.start(&id)).await;
@@ -76,7 +76,7 @@ async fn what_was_done_and_hangs_was_done_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_is_gone_takes_nothing_back() {
+async fn dropped_caller_does_not_cancel_its_call() {
     for fault in [Fault::Late(ms(400)), Fault::LostAndLate(ms(400))] {
         let bench = first(Call::Start, fault);
         let id = bench.create(1, "sleep 60").await;
@@ -84,14 +84,14 @@ async fn a_caller_that_is_gone_takes_nothing_back() {
         let _gone = tokio::time::timeout(ms(100), bench.engine.start(&id)).await;
         assert_eq!((bench.stands(1).await.as_str(), bench.engine.on_their_way()), ("created", 1));
         sleep(ms(60_000)).await;
-        // Nobody looked when it was due; it is dated then all the same.
+        // Nothing accessed the engine when the call was due; its date is right all the same.
         assert_eq!(bench.engine.evidence()[1].at - sent_at, chrono::Duration::milliseconds(400));
         assert_eq!(bench.engine.on_their_way(), 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_call_has_the_answer_of_what_it_then_found() {
+async fn late_call_answers_by_the_later_state() {
     let bench = first(Call::Remove, Fault::Late(ms(50)));
     let id = bench.run(1, "sleep 60").await;
     conflicts(bench.engine.remove(&id).await);
@@ -109,7 +109,7 @@ async fn a_late_call_has_the_answer_of_what_it_then_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_start_of_what_was_removed_in_between_starts_nothing() {
+async fn late_start_of_a_removed_container_starts_nothing() {
     let bench = first(Call::Start, Fault::LostAndLate(ms(400)));
     let id = bench.create(1, "true").await;
     unanswered(bench.engine.start(&id).await);
@@ -119,7 +119,7 @@ async fn a_late_start_of_what_was_removed_in_between_starts_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_phantom_takes_a_name_that_no_inspection_shows() {
+async fn phantom_takes_a_name_no_inspection_shows() {
     let bench = first(Call::Create, Fault::Phantom(ms(300)));
     for _ in 0..2 {
         conflicts(bench.engine.create(&launch(1, "true")).await);
@@ -130,7 +130,7 @@ async fn a_phantom_takes_a_name_that_no_inspection_shows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_refuses_and_the_container_says_so() {
+async fn full_disk_refuses_and_marks_the_container() {
     let created = first(Call::Create, Fault::DiskFull);
     refused(created.engine.create(&launch(1, "true")).await, Reason::CreateFailed);
     let started = first(Call::Start, Fault::DiskFull);
@@ -143,7 +143,7 @@ async fn a_full_disk_refuses_and_the_container_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_to_pull_is_there_when_its_layers_are() {
+async fn image_exists_after_all_layers_are_pulled() {
     let image = "team/pull-me:1".parse().expect("an image");
     let launch = Launch { image, ..launch(1, "true") };
     let pull = async |bench: &Bench| bench.engine.pull(&launch.image, None, &|_| {}).await;
@@ -172,7 +172,7 @@ async fn an_image_to_pull_is_there_when_its_layers_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hints_come_are_lost_doubled_late_and_end() {
+async fn container_events_can_be_lost_doubled_or_late() {
     for (fault, said) in [
         (Fault::None, vec![1, 1, 1, 2]),
         (Fault::NotDone, vec![1, 1, 2]),
@@ -193,7 +193,7 @@ async fn hints_come_are_lost_doubled_late_and_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_is_hinted_at_when_it_comes_though_nobody_looks() {
+async fn process_end_is_reported_on_time_without_access() {
     let bench = bench();
     bench.run(1, "sleep 3600").await;
     let mut hints = bench.engine.events(ours()).await.expect("a stream");
@@ -203,7 +203,7 @@ async fn an_end_is_hinted_at_when_it_comes_though_nobody_looks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn followed_lines_come_in_their_time_and_the_unfinished_last_one_does_not() {
+async fn followed_lines_come_on_time_except_unfinished_last() {
     let bench = bench();
     let id = bench.run(1, "echo one; sleep 1; echo two; sleep 1; printf three").await;
     let began = tokio::time::Instant::now();
@@ -230,7 +230,7 @@ async fn followed_lines_come_in_their_time_and_the_unfinished_last_one_does_not(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_setting_says_what_calls_take() {
+async fn costs_set_the_time_of_calls() {
     let costs = Costs { start: ms(100), look: ms(5), ..Costs::default() };
     let bench = with(Settings { costs, ..Settings::default() });
     let id = bench.create(1, "sleep 1").await;

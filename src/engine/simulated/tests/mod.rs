@@ -1,5 +1,5 @@
-//! The simulated engine against what it says of itself: in virtual time, each test a story of one container or two.
-//! What it has in common with real engines is in `tests/engine_contract.rs`.
+//! Tests of the simulated engine in virtual time, each with one or two containers. The behaviour
+//! that it shares with real engines is tested in `tests/engine_contract.rs`.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -42,7 +42,7 @@ fn with(settings: Settings) -> Bench {
     Bench { engine: SimulatedEngine::new(clock.clone(), settings), clock }
 }
 
-/// The first of these calls goes wrong.
+/// Makes an engine on which the first of these calls fails.
 fn first(call: Call, fault: Fault) -> Bench {
     with(Settings { faults: Some(nth(call, 0, fault)), ..Settings::default() })
 }
@@ -94,7 +94,8 @@ impl Bench {
             .map(|container| container.phase)
     }
 
-    /// `created`, `running`, its exit code, or `gone`.
+    /// Returns `created`, `refused` or `exited` with the exit code, `running`, `removing`, or
+    /// `gone`.
     async fn stands(&self, job: u8) -> String {
         match self.phase(job).await {
             None => "gone".to_owned(),
@@ -110,7 +111,7 @@ impl Bench {
         self.engine.evidence().into_iter().map(|evidence| evidence.what).collect()
     }
 
-    /// What the hints that come within a second are about.
+    /// Returns the jobs of the container events that arrive within a second.
     async fn hints_within_a_second(
         &self,
         hints: &mut BoxStream<'static, Result<Hint, EngineError>>,

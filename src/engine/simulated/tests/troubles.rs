@@ -1,9 +1,9 @@
-//! What happens to the engine and behind its back, and that one seed is one story.
+//! Tests of outages and interference, and that one seed gives one run.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_goes_down_keeps_ends_or_loses_what_runs() {
+async fn going_down_keeps_ends_or_loses_processes() {
     for (toll, then) in
         [(Toll::Kept, "running"), (Toll::Ended, "exited 137"), (Toll::Lost, "exited 255")]
     {
@@ -39,7 +39,7 @@ async fn an_engine_that_goes_down_keeps_ends_or_loses_what_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_engine_remembers_containers_and_no_events() {
+async fn restart_keeps_containers_and_empties_event_log() {
     let bench = bench();
     let since = bench.clock.now();
     let id = bench.run(1, "sleep 60").await;
@@ -60,7 +60,7 @@ async fn a_restarted_engine_remembers_containers_and_no_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_was_overrun_cannot_tell() {
+async fn overrun_event_log_is_inconclusive() {
     let bench = bench();
     let since = bench.clock.now();
     let id = bench.run(1, "true").await;
@@ -75,7 +75,7 @@ async fn a_log_that_was_overrun_cannot_tell() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_with_the_removal_in_it_need_not_reach_back_to_the_start() {
+async fn log_with_removal_must_reach_back_to_since() {
     let bench = bench();
     let id = bench.create(1, "true").await;
     sleep(ms(1_000)).await;
@@ -108,7 +108,7 @@ async fn a_log_with_the_removal_in_it_need_not_reach_back_to_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_on_its_way_when_the_engine_went_down_was_done_or_never_is() {
+async fn calls_sent_before_outage_happen_then_or_never() {
     let mut ran = Vec::new();
     for seed in 0..16 {
         let faults = Some(nth(Call::Start, 0, Fault::Late(ms(400))));
@@ -129,7 +129,7 @@ async fn what_was_on_its_way_when_the_engine_went_down_was_done_or_never_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frozen_engine_does_what_it_was_sent_when_it_thaws_though_the_caller_is_gone() {
+async fn thawed_engine_performs_calls_of_gone_callers() {
     let bench = bench();
     let id = bench.create(1, "sleep 60").await;
     bench.engine.pause();
@@ -146,7 +146,7 @@ async fn a_frozen_engine_does_what_it_was_sent_when_it_thaws_though_the_caller_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_runs_ends_in_its_time_while_the_engine_is_frozen() {
+async fn process_ends_on_time_while_engine_is_frozen() {
     let bench = bench();
     bench.run(1, "sleep 1").await;
     bench.engine.pause();
@@ -157,7 +157,7 @@ async fn what_runs_ends_in_its_time_while_the_engine_is_frozen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_breaks_calls_and_streams_and_no_container() {
+async fn cut_breaks_calls_and_streams_but_no_container() {
     let costs = Costs { start: ms(200), ..Costs::default() };
     let bench = with(Settings { costs, ..Settings::default() });
     let id = bench.create(1, "sleep 60").await;
@@ -175,7 +175,7 @@ async fn a_cut_breaks_calls_and_streams_and_no_container() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_followed_output_breaks_with_an_error_when_the_connection_does() {
+async fn followed_output_fails_when_the_connection_breaks() {
     let bench = bench();
     let id = bench.run(1, "sleep 60").await;
     let mut followed = bench.engine.logs(&id, true).await.expect("a stream");
@@ -185,7 +185,7 @@ async fn a_followed_output_breaks_with_an_error_when_the_connection_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_engine_has_another_id_and_nothing_of_ours_until_the_first_is_back() {
+async fn swapped_engine_has_another_id_and_no_containers() {
     let bench = bench();
     bench.run(1, "sleep 2").await;
     let id = bench.engine.describe().await.expect("an answer").id;
@@ -200,7 +200,7 @@ async fn another_engine_has_another_id_and_nothing_of_ours_until_the_first_is_ba
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_do_is_told_apart_in_the_evidence() {
+async fn record_marks_events_caused_by_others() {
     let bench = bench();
     let started = bench.create(1, "true").await;
     bench.engine.start_behind_back(&started).expect("it starts");
@@ -227,7 +227,7 @@ async fn what_others_do_is_told_apart_in_the_evidence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_without_labels_is_nobodys_and_takes_its_name() {
+async fn container_without_labels_has_no_owner() {
     let bench = bench();
     bench.engine.create_behind_back(&launch(1, "true"), false).expect("it is created");
     let container =
@@ -238,7 +238,7 @@ async fn a_container_without_labels_is_nobodys_and_takes_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_moves_no_container() {
+async fn setting_the_clock_moves_no_process_end() {
     let bench = bench();
     bench.run(1, "sleep 1").await;
     bench.run(2, "sleep 10").await;
@@ -258,7 +258,7 @@ async fn a_clock_that_is_set_moves_no_container() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_keeps_no_evidence_and_still_gives_hints() {
+async fn container_events_come_without_a_kept_record() {
     let bench = with(Settings { keep_evidence: false, ..Settings::default() });
     let mut hints = bench.engine.events(ours()).await.expect("a stream");
     bench.run(1, "true").await;
@@ -266,7 +266,7 @@ async fn a_server_keeps_no_evidence_and_still_gives_hints() {
     assert!(bench.engine.evidence().is_empty());
 }
 
-/// Some callers at once, over an engine in which a third of everything goes wrong.
+/// Runs three callers at once on an engine on which a third of everything fails.
 async fn story(seed: u64) -> Vec<String> {
     let faults = Some(seeded(seed, Odds { per_mille: 333, longest: ms(3_000) }));
     let bench = with(Settings { seed, faults, ..Settings::default() });
@@ -296,7 +296,7 @@ async fn story(seed: u64) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_seed_is_one_story() {
+async fn one_seed_gives_one_run() {
     for seed in 0..20 {
         assert_eq!(story(seed).await, story(seed).await, "seed {seed}");
     }

@@ -1,6 +1,6 @@
-//! How a container is found in one simulated engine: by its id, its labels, its name, its job, or in a listing of all.
+//! Finds containers in one simulated engine: by id, labels, name or job, or by listing all.
 //!
-//! Nothing here changes anything.
+//! Nothing here changes the engine's state.
 
 use super::{World, digest};
 use crate::domain::container::{Container, Owner};
@@ -29,7 +29,7 @@ impl World {
         })
     }
 
-    /// All containers, by name.
+    /// Lists all containers, ordered by name.
     pub(in crate::engine::simulated) fn list(&self) -> Vec<Listed> {
         let listed = |id: &ContainerId| {
             let container = self.containers.get(id)?;
@@ -46,7 +46,7 @@ impl World {
         self.names.values().filter_map(listed).collect()
     }
 
-    /// The last container that was made for this job.
+    /// Returns the container of this job's last attempt.
     pub(in crate::engine::simulated) fn container_of(&self, job: JobId) -> Option<ContainerId> {
         let of_job = self
             .containers
