@@ -22,17 +22,17 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tidetable::clock::{Clock, Dice, SystemClock};
-use tidetable::domain::container::{Container, Owner, Question, Testimony};
+use tidetable::clock::{Clock, Rng, SystemClock};
+use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner};
 use tidetable::domain::id::{ContainerId, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::image::ImageRef;
 use tidetable::domain::job::State;
 use tidetable::engine::simulated::{Settings as EngineSettings, SimulatedEngine};
 use tidetable::engine::{
-    Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile,
-    Started,
+    ContainerEvent, Description, Engine, EngineError, Launch, Listed, LogStream, PullProgress,
+    SecretFile, Started,
 };
-use tidetable::scheduler::{Catalog, Handle, Order, Parts, Scheduler, Settings};
+use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler, Settings};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
@@ -75,12 +75,12 @@ impl Engine for Watched {
     async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError> {
         self.engine.create(launch).await
     }
-    async fn provide(
+    async fn put_files(
         &self,
         container: &ContainerId,
         files: &[SecretFile],
     ) -> Result<(), EngineError> {
-        self.engine.provide(container, files).await
+        self.engine.put_files(container, files).await
     }
 
     async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
@@ -120,16 +120,16 @@ impl Engine for Watched {
     async fn events(
         &self,
         instance: InstanceId,
-    ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
+    ) -> Result<BoxStream<'static, Result<ContainerEvent, EngineError>>, EngineError> {
         self.engine.events(instance).await
     }
-    async fn testimony(
+    async fn query_event_log(
         &self,
         container: &ContainerId,
-        question: Question,
+        question: EvidenceQuery,
         since: Timestamp,
-    ) -> Result<Testimony, EngineError> {
-        self.engine.testimony(container, question, since).await
+    ) -> Result<Evidence, EngineError> {
+        self.engine.query_event_log(container, question, since).await
     }
 
     async fn started(
@@ -150,15 +150,15 @@ struct Life {
 
 impl Life {
     fn begin(dir: &Path, engine: &Arc<Watched>) -> Self {
-        let dice = Dice::from_system();
+        let rng = Rng::from_system();
         let (store, writer) =
-            SqliteStore::open(dir, Threads::Pool, InstanceId::new(dice.bytes())).unwrap();
+            SqliteStore::open(dir, Threads::Pool, InstanceId::new(rng.bytes())).unwrap();
         let (scheduler, handle) = Scheduler::new(Parts {
             store: store.clone(),
             logs: Arc::new(LogStore::open(&dir.join("logs"), Threads::Pool).unwrap()),
             engine: engine.clone(),
             clock: Arc::new(SystemClock),
-            dice,
+            rng,
             catalog: Catalog::default(),
             settings: Settings { max_running: JOBS, max_starting: 256, ..Settings::default() },
         });
@@ -204,7 +204,7 @@ async fn submit(life: &Life) -> Vec<JobId> {
             let seconds = if n % 2 == 0 { SHORT } else { LONG };
             let spec =
                 format!(r#"{{"command": ["sh", "-c", "echo job {n}; sleep {seconds}; exit 3"]}}"#);
-            let order = Order {
+            let order = JobRequest {
                 name: "busybox".parse().unwrap(),
                 spec: serde_json::from_str(&spec).unwrap(),
                 due_at,
@@ -219,7 +219,7 @@ async fn submit(life: &Life) -> Vec<JobId> {
 #[tokio::main]
 async fn main() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = EngineSettings { keep_evidence: false, ..EngineSettings::default() };
+    let settings = EngineSettings { keep_record: false, ..EngineSettings::default() };
     let engine = Arc::new(Watched {
         engine: SimulatedEngine::new(Arc::new(SystemClock), settings),
         looked_at: Mutex::default(),

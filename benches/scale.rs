@@ -24,7 +24,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use tidetable::api::Api;
 use tidetable::api::guard::Guard;
-use tidetable::clock::{Clock, Dice, SystemClock};
+use tidetable::clock::{Clock, Rng, SystemClock};
 use tidetable::domain::id::InstanceId;
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
 use tidetable::scheduler::{Catalog, Parts, Scheduler};
@@ -56,7 +56,7 @@ async fn live(dir: &Path, jobs: u32) -> BTreeMap<&'static str, f64> {
         logs: Arc::new(LogStore::open(&dir.join("logs"), Threads::Pool).unwrap()),
         engine: Arc::new(SimulatedEngine::new(clock.clone(), Settings::default())),
         clock,
-        dice: Dice::from_system(),
+        rng: Rng::from_system(),
         catalog: Catalog::default(),
         settings: Default::default(),
     });

@@ -17,10 +17,10 @@ use tracing::{info, warn};
 
 use crate::api::Api;
 use crate::api::guard::Guard;
-use crate::clock::{Dice, SystemClock};
+use crate::clock::{Rng, SystemClock};
 use crate::config::{Config, EngineChoice, EngineSection, RegistryLogin, ServeArgs};
 use crate::domain::id::InstanceId;
-use crate::domain::policy::Closed;
+use crate::domain::policy::ForbiddenPaths;
 use crate::engine::Engine;
 use crate::engine::docker;
 use crate::engine::simulated::{Settings, SimulatedEngine};
@@ -61,11 +61,11 @@ impl Service {
         // SIGHUP no longer ends the process from here on, so this comes first.
         let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
         let stop = CancellationToken::new();
-        let dice = Dice::from_system();
+        let rng = Rng::from_system();
         let (store, writer) =
-            SqliteStore::open(&config.data_dir, Threads::Pool, InstanceId::new(dice.bytes()))?;
+            SqliteStore::open(&config.data_dir, Threads::Pool, InstanceId::new(rng.bytes()))?;
         let logs = LogStore::open(&config.data_dir.join("logs"), Threads::Pool)?;
-        let (engine, docker) = connect_engine(&config, &dice)?;
+        let (engine, docker) = connect_engine(&config, &rng)?;
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -78,7 +78,7 @@ impl Service {
             logs: Arc::new(logs),
             engine,
             clock: Arc::new(SystemClock),
-            dice,
+            rng,
             catalog: catalog(&config, is_in_use),
             settings: config.settings.clone(),
         });
@@ -149,7 +149,7 @@ fn follow(
         if let (Some(docker), EngineChoice::Docker(place)) = (&docker, &config.engine) {
             docker.set_registries(registries(config, place));
         }
-        handle.follow(Rules {
+        handle.set_rules(Rules {
             catalog: catalog(config, is_in_use),
             settings: config.settings.clone(),
         });
@@ -160,7 +160,7 @@ fn follow(
 /// The second is `None` for the simulated engine.
 type Connected = (Arc<dyn Engine>, Option<Arc<docker::DockerEngine>>);
 
-fn connect_engine(config: &Config, dice: &Dice) -> anyhow::Result<Connected> {
+fn connect_engine(config: &Config, rng: &Rng) -> anyhow::Result<Connected> {
     Ok(match &config.engine {
         EngineChoice::Docker(place) => {
             let address = docker::Address::find(
@@ -176,8 +176,8 @@ fn connect_engine(config: &Config, dice: &Dice) -> anyhow::Result<Connected> {
             // The simulated engine would otherwise keep the evidence of every event without limit.
             // A random seed gives each process its own containers.
             let settings = Settings {
-                seed: u64::from_le_bytes(dice.bytes()),
-                keep_evidence: false,
+                seed: u64::from_le_bytes(rng.bytes()),
+                keep_record: false,
                 ..Settings::default()
             };
             (Arc::new(SimulatedEngine::new(Arc::new(SystemClock), settings)), None)
@@ -228,7 +228,7 @@ fn catalog(config: &Config, is_in_use: bool) -> Catalog {
         definitions: config.definitions.clone(),
         queues: config.queues.clone(),
         policy: config.policy.clone(),
-        closed: Closed::with(closed),
+        closed: ForbiddenPaths::with(closed),
         secrets: config.secrets.clone(),
         schedules: config.schedules.clone(),
         file: Origin {

@@ -1,5 +1,5 @@
 //! The only module that reads the time or draws random numbers. All others are handed a [`Clock`]
-//! and a [`Dice`], so a whole service can run in virtual time and be repeated from a seed.
+//! and a [`Rng`], so a whole service can run in virtual time and be repeated from a seed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,9 +63,9 @@ impl Clock for SystemClock {
 
 /// A random number generator that threads share.
 #[derive(Debug)]
-pub struct Dice(Mutex<StdRng>);
+pub struct Rng(Mutex<StdRng>);
 
-impl Dice {
+impl Rng {
     /// Returns a generator that the operating system seeds.
     pub fn from_system() -> Self {
         Self(Mutex::new(rand::make_rng()))

@@ -237,7 +237,7 @@ impl Config {
             .as_deref()
             .map_or_else(|| Ok(Vec::new()), read_tokens)?;
         let anonymous = args.allow_anonymous.or(server.allow_anonymous).unwrap_or(false);
-        check_door(listen, &tokens, anonymous)?;
+        check_exposure(listen, &tokens, anonymous)?;
         let mut allowed_hosts = args.allowed_hosts.or(server.allowed_hosts).unwrap_or_default();
         if !listen.ip().is_unspecified() {
             allowed_hosts.push(listen.ip().to_string());
@@ -300,7 +300,11 @@ fn check_store(url: Option<&str>) -> Result<(), ConfigError> {
 
 /// Refuses an address beyond loopback that has neither tokens nor `--allow-anonymous`. A scheduler
 /// with an engine's socket is root on its host, so it must not be open by accident.
-fn check_door(listen: SocketAddr, tokens: &[String], anonymous: bool) -> Result<(), ConfigError> {
+fn check_exposure(
+    listen: SocketAddr,
+    tokens: &[String],
+    anonymous: bool,
+) -> Result<(), ConfigError> {
     let guarded = listen.ip().is_loopback() || !tokens.is_empty() || anonymous;
     if guarded {
         return Ok(());

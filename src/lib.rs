@@ -25,7 +25,7 @@
 //!
 //! # How a job flows
 //!
-//! 1. [`api`] reads `POST /job` into a [`scheduler::Order`]. The [`scheduler::Handle`] resolves
+//! 1. [`api`] reads `POST /job` into a [`scheduler::JobRequest`]. The [`scheduler::Handle`] resolves
 //!    the job name, checks the policy, and writes the job to the [`store`]. The answer leaves when
 //!    the job is on disk.
 //! 2. The scheduler's stager has the engine pull images and create containers for jobs that are
@@ -50,4 +50,4 @@ mod reload;
 pub mod scheduler;
 pub mod store;
 mod supervise;
-mod watched;
+mod sync;

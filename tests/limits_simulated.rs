@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tidetable::domain::expected::Expected;
 use tidetable::domain::id::{JobId, Seq};
 use tidetable::domain::job::{Job, Status};
 use tidetable::domain::policy::Policy;
+use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::engine::simulated::Run;
-use tidetable::scheduler::{Catalog, Handle, Order, Rules};
+use tidetable::scheduler::{Catalog, Handle, JobRequest, Rules};
 
 mod world;
 
@@ -87,8 +87,11 @@ fn sleeps(seconds: u64, fields: Value) -> Value {
 /// Submits a job that is due in `after_ms` milliseconds.
 async fn submit(handle: &Handle, name: &str, after_ms: i64, spec: Value) -> JobId {
     let due_at = handle.now() + chrono::Duration::milliseconds(after_ms);
-    let order =
-        Order { name: name.parse().unwrap(), spec: serde_json::from_value(spec).unwrap(), due_at };
+    let order = JobRequest {
+        name: name.parse().unwrap(),
+        spec: serde_json::from_value(spec).unwrap(),
+        due_at,
+    };
     handle.submit(order).await.unwrap().job.id
 }
 
@@ -326,7 +329,7 @@ async fn tick_waiting_for_previous_run_delays_no_others() {
             let schedule = json!({"every": "60s", "job_name": "busybox", "overlap": "queue_one", "spec": sleeps(90, json!({"queue": "etl", "priority": 9}))});
             let schedule = serde_json::from_value(schedule).unwrap();
             let name = "a".parse().unwrap();
-            handle.put_schedule(&name, schedule, Zone::UTC, Expected::Anything).await.unwrap();
+            handle.put_schedule(&name, schedule, Zone::UTC, Precondition::Anything).await.unwrap();
             sleep(30).await;
             let herd: Vec<JobId> =
                 join_all((0..300).map(|_| submit(&handle, "busybox", 0, sleeps(3, json!({"queue": "etl"}))))).await;
@@ -336,7 +339,7 @@ async fn tick_waiting_for_previous_run_delays_no_others() {
             let waits: Vec<String> = tick.iter().filter_map(|job| job.state.reason()).map(|r| r.to_string()).collect();
             assert_eq!(waits, ["overlap"]);
             sleep(5_000).await;
-            handle.delete_schedule(&name, Expected::Anything).await.unwrap();
+            handle.delete_schedule(&name, Precondition::Anything).await.unwrap();
             sleep(500).await;
             (herd, free)
         })
@@ -410,7 +413,7 @@ async fn reloaded_queues_release_and_limit_jobs() {
             let mut jobs = join_all(["etl", "etl", "etl"].map(job)).await;
             sleep(5).await;
             let queues = serde_json::from_value(json!({"other": 1})).unwrap();
-            handle.follow(Rules {
+            handle.set_rules(Rules {
                 catalog: Catalog { queues, ..Catalog::default() },
                 ..Rules::default()
             });
@@ -443,7 +446,7 @@ async fn late_definition_sets_the_limits_of_its_job() {
     world
         .live(async |handle| {
             let kept = sleeps(5, json!({"image": "busybox", "max_parallel": 1}));
-            let anything = Expected::Anything;
+            let anything = Precondition::Anything;
             let spec = serde_json::from_value(kept).unwrap();
             handle.define(&"JOB_B".parse().unwrap(), &spec, anything).await.unwrap();
             sleep(4).await;

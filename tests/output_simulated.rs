@@ -14,7 +14,7 @@ use tidetable::domain::job::Status;
 use tidetable::domain::output::Lines;
 use tidetable::engine::Engine;
 use tidetable::engine::simulated::{Call, Fault, Settings, SimulatedEngine, nth};
-use tidetable::scheduler::{Handle, Order, OutputState};
+use tidetable::scheduler::{Handle, JobRequest, OutputState};
 use tidetable::store::logs::Kept;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ fn stuck() -> (World, Arc<Valve>) {
 
 async fn submit(handle: &Handle, spec: Value) -> JobId {
     let spec = serde_json::from_value(spec).unwrap();
-    let order = Order { name: "busybox".parse().unwrap(), spec, due_at: handle.now() };
+    let order = JobRequest { name: "busybox".parse().unwrap(), spec, due_at: handle.now() };
     handle.submit(order).await.unwrap().job.id
 }
 

@@ -13,8 +13,8 @@ use tidetable::domain::id::{Attempt, ContainerName, JobId};
 use tidetable::domain::image::JobName;
 use tidetable::domain::job::{Job, Status};
 use tidetable::engine::Launch;
-use tidetable::engine::simulated::Happened;
-use tidetable::scheduler::{Handle, Order};
+use tidetable::engine::simulated::EventKind;
+use tidetable::scheduler::{Handle, JobRequest};
 
 mod world;
 
@@ -26,7 +26,7 @@ async fn submit(handle: &Handle, in_s: i64, spec: Value) -> JobId {
     let name: JobName = "busybox".parse().unwrap();
     let due_at = handle.now() + TimeDelta::seconds(in_s);
     handle
-        .submit(Order { name, spec: serde_json::from_value(spec).unwrap(), due_at })
+        .submit(JobRequest { name, spec: serde_json::from_value(spec).unwrap(), due_at })
         .await
         .unwrap()
         .job
@@ -76,7 +76,7 @@ fn rename(world: &tidetable::engine::simulated::SimulatedEngine, id: JobId) {
 }
 
 fn creates(world: &World) -> usize {
-    world.engine.evidence().iter().filter(|line| line.what == Happened::Create).count()
+    world.engine.recorded_events().iter().filter(|line| line.what == EventKind::Create).count()
 }
 
 fn assert_own_end(job: &Job) {
@@ -187,7 +187,7 @@ fn launch(job: &Job) -> Launch {
             job: job.id,
             attempt: job.attempt,
         },
-        recipe: job.recipe(),
+        spec_hash: job.spec_hash(),
         schedule: None,
         image: "busybox".parse().unwrap(),
         spec: job.spec.clone(),

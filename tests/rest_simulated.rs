@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tidetable::domain::id::JobId;
-use tidetable::scheduler::{Handle, Order};
+use tidetable::scheduler::{Handle, JobRequest};
 
 mod world;
 
@@ -23,7 +23,12 @@ const JOBS: usize = 50;
 async fn submit(handle: &Handle, in_ms: i64) -> JobId {
     let spec = serde_json::from_str(r#"{"command": ["true"]}"#).unwrap();
     let due_at = handle.now() + TimeDelta::milliseconds(in_ms);
-    handle.submit(Order { name: "busybox".parse().unwrap(), spec, due_at }).await.unwrap().job.id
+    handle
+        .submit(JobRequest { name: "busybox".parse().unwrap(), spec, due_at })
+        .await
+        .unwrap()
+        .job
+        .id
 }
 
 /// Returns the number of bytes that this thread has read.

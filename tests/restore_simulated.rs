@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tidetable::clock::{Clock, Dice};
+use tidetable::clock::{Clock, Rng};
 use tidetable::domain::id::{InstanceId, JobId, Timestamp};
 use tidetable::domain::job::{Job, Map, Outcome, Reason, State};
 use tidetable::engine::simulated::{Costs, Settings, SimulatedEngine};
-use tidetable::scheduler::{Catalog, Handle, Order, Parts, Scheduler};
+use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::backup::back_up;
 use tidetable::store::check::check;
 use tidetable::store::logs::LogStore;
@@ -131,7 +131,7 @@ impl Story {
         }
     }
 
-    fn random_order(&mut self) -> Order {
+    fn random_order(&mut self) -> JobRequest {
         let commands =
             ["true", "false", "sleep 1", "sleep 3", "sh -c 'sleep 2; exit 3'", "sleep 20"];
         let command = commands[self.rng.random_range(0..commands.len())];
@@ -139,7 +139,7 @@ impl Story {
         self.order(Some(delay), command)
     }
 
-    fn order(&mut self, delay: Option<Duration>, command: &str) -> Order {
+    fn order(&mut self, delay: Option<Duration>, command: &str) -> JobRequest {
         let on = ["exit_nonzero", "unknown"];
         let retry = match self.rng.random_range(0..4) {
             0 if delay.is_some() => {
@@ -150,7 +150,7 @@ impl Story {
         };
         let spec = serde_json::from_value(serde_json::json!({"command": command, "retry": retry}))
             .unwrap();
-        Order {
+        JobRequest {
             name: "busybox".parse().unwrap(),
             spec,
             due_at: self.clock.now() + delay.unwrap_or_default(),
@@ -197,7 +197,7 @@ impl Story {
             logs: Arc::new(LogStore::open(&dir.join("logs"), Threads::Inline).unwrap()),
             engine: Arc::new(self.engine.clone()),
             clock: self.clock.clone(),
-            dice: Dice::from_seed(self.seed * 1_000 + self.lives),
+            rng: Rng::from_seed(self.seed * 1_000 + self.lives),
             catalog: Catalog::default(),
             settings: Default::default(),
         });

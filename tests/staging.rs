@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidetable::domain::expected::Expected;
 use tidetable::domain::id::{JobId, Timestamp};
 use tidetable::domain::job::{Job, Status};
+use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::engine::simulated::{
-    Call, Costs, Evidence, Fault, Happened, Settings, SimulatedEngine, nth,
+    Call, Costs, EventKind, Fault, RecordedEvent, Settings, SimulatedEngine, nth,
 };
-use tidetable::scheduler::{Handle, Order, Rules};
+use tidetable::scheduler::{Handle, JobRequest, Rules};
 
 mod world;
 
@@ -40,11 +40,11 @@ impl World {
     }
 
     /// Returns the events of a job's containers, with the second of each.
-    fn story(&self, job: JobId) -> Vec<(Happened, i64)> {
-        let of_job = |it: &Evidence| it.owner.is_some_and(|owner| owner.job == job);
+    fn story(&self, job: JobId) -> Vec<(EventKind, i64)> {
+        let of_job = |it: &RecordedEvent| it.owner.is_some_and(|owner| owner.job == job);
         let second = |at: Timestamp| at.timestamp() - BEGIN;
         self.engine
-            .evidence()
+            .recorded_events()
             .into_iter()
             .filter(of_job)
             .map(|it| (it.what, second(it.at)))
@@ -59,8 +59,11 @@ async fn submit(handle: &Handle, seconds: i64, spec: Value) -> JobId {
 
 async fn submit_as(handle: &Handle, name: &str, seconds: i64, spec: Value) -> JobId {
     let due_at = handle.now() + chrono::TimeDelta::seconds(seconds);
-    let order =
-        Order { name: name.parse().unwrap(), spec: serde_json::from_value(spec).unwrap(), due_at };
+    let order = JobRequest {
+        name: name.parse().unwrap(),
+        spec: serde_json::from_value(spec).unwrap(),
+        due_at,
+    };
     handle.submit(order).await.unwrap().job.id
 }
 
@@ -85,11 +88,11 @@ async fn container_is_created_ahead_and_starts_when_due() {
             (soon, later)
         })
         .await;
-    let (made, started) = (Happened::Create, Happened::Start);
+    let (made, started) = (EventKind::Create, EventKind::Start);
     assert_eq!(world.story(soon)[..2], [(made, 1), (started, 6)]);
     let of_later = world.story(later);
     assert!(
-        matches!(of_later[..2], [(Happened::Create, 45..=47), (Happened::Start, 61)]),
+        matches!(of_later[..2], [(EventKind::Create, 45..=47), (EventKind::Start, 61)]),
         "{of_later:?}"
     );
 }
@@ -105,7 +108,7 @@ async fn config_can_turn_staging_off() {
             job
         })
         .await;
-    assert_eq!(world.story(job)[..2], [(Happened::Create, 5), (Happened::Start, 5)]);
+    assert_eq!(world.story(job)[..2], [(EventKind::Create, 5), (EventKind::Start, 5)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +123,7 @@ async fn canceled_job_leaves_nothing_on_the_engine() {
             job
         })
         .await;
-    assert_eq!(world.story(job), [(Happened::Create, 0), (Happened::Destroy, 2)]);
+    assert_eq!(world.story(job), [(EventKind::Create, 0), (EventKind::Destroy, 2)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,9 +142,9 @@ async fn rescheduled_job_gets_a_new_container() {
     let [first, gone, made, started, ..] = story[..] else { panic!("{story:?}") };
     assert_eq!(
         (first, gone, started),
-        ((Happened::Create, 0), (Happened::Destroy, 2), (Happened::Start, 100))
+        ((EventKind::Create, 0), (EventKind::Destroy, 2), (EventKind::Start, 100))
     );
-    assert!(matches!(made, (Happened::Create, 84..=87)), "{made:?}");
+    assert!(matches!(made, (EventKind::Create, 84..=87)), "{made:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +161,7 @@ async fn definition_changed_at_last_moment_runs() {
                     .catalog
                     .definitions
                     .insert("NIGHTLY".to_owned(), serde_json::from_value(spec).unwrap());
-                handle.follow(rules.clone());
+                handle.set_rules(rules.clone());
                 handle.reschedule(job, handle.now() + chrono::TimeDelta::seconds(5)).await.unwrap();
                 sleep(2).await;
             }
@@ -167,13 +170,13 @@ async fn definition_changed_at_last_moment_runs() {
                 serde_json::from_value(json!({"image": "busybox", "command": "sh -c 'exit 9'"}))
                     .unwrap(),
             );
-            handle.follow(rules);
+            handle.set_rules(rules);
             let job = handle.wait(job, Duration::from_secs(60)).await.unwrap();
             (job.id, job.state.exit_code())
         })
         .await;
     assert_eq!(exit_code, Some(9));
-    let started = world.story(job).iter().filter(|(what, _)| *what == Happened::Start).count();
+    let started = world.story(job).iter().filter(|(what, _)| *what == EventKind::Start).count();
     assert_eq!(started, 1);
 }
 
@@ -193,7 +196,7 @@ async fn missing_image_is_pulled_ahead() {
         })
         .await;
     assert!(
-        matches!(world.story(job)[..2], [(Happened::Create, 1), (Happened::Start, 10)]),
+        matches!(world.story(job)[..2], [(EventKind::Create, 1), (EventKind::Start, 10)]),
         "{:?}",
         world.story(job)
     );
@@ -209,7 +212,7 @@ async fn pull_always_is_not_staged() {
             job
         })
         .await;
-    assert!(matches!(world.story(job)[0], (Happened::Create, 5..)), "{:?}", world.story(job));
+    assert!(matches!(world.story(job)[0], (EventKind::Create, 5..)), "{:?}", world.story(job));
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,9 +239,9 @@ async fn next_process_uses_or_removes_staged_containers() {
             sleep(30).await;
         })
         .await;
-    assert_eq!(world.story(runs)[..2], [(Happened::Create, 0), (Happened::Start, 8)]);
+    assert_eq!(world.story(runs)[..2], [(EventKind::Create, 0), (EventKind::Start, 8)]);
     assert!(
-        matches!(world.story(off)[..], [(Happened::Create, 0), (Happened::Destroy, 2..)]),
+        matches!(world.story(off)[..], [(EventKind::Create, 0), (EventKind::Destroy, 2..)]),
         "{:?}",
         world.story(off)
     );
@@ -263,14 +266,14 @@ async fn staging_is_limited_to_max_running() {
         .await;
     let ahead = jobs
         .iter()
-        .filter(|job| matches!(world.story(**job)[0], (Happened::Create, 0..10)))
+        .filter(|job| matches!(world.story(**job)[0], (EventKind::Create, 0..10)))
         .count();
     assert_eq!(ahead, 3);
     assert!(
         jobs.iter().all(|job| world
             .story(*job)
             .iter()
-            .filter(|(it, _)| *it == Happened::Start)
+            .filter(|(it, _)| *it == EventKind::Start)
             .count()
             == 1)
     );
@@ -286,7 +289,7 @@ async fn due_job_waits_for_pending_create() {
             job
         })
         .await;
-    assert_eq!(world.story(job)[..2], [(Happened::Create, 4), (Happened::Start, 4)]);
+    assert_eq!(world.story(job)[..2], [(EventKind::Create, 4), (EventKind::Start, 4)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -298,14 +301,15 @@ async fn pausing_a_schedule_removes_its_staged_container() {
             let schedule =
                 json!({"job_name": "busybox", "spec": {"command": "true"}, "every": "10s"});
             let schedule = serde_json::from_value(schedule).unwrap();
-            handle.put_schedule(&name, schedule, Zone::UTC, Expected::Anything).await.unwrap();
+            handle.put_schedule(&name, schedule, Zone::UTC, Precondition::Anything).await.unwrap();
             sleep(2).await;
-            handle.pause_schedule(&name, true, Expected::Anything).await.unwrap();
+            handle.pause_schedule(&name, true, Precondition::Anything).await.unwrap();
             sleep(1).await;
         })
         .await;
-    let what: Vec<Happened> = world.engine.evidence().into_iter().map(|it| it.what).collect();
-    assert_eq!(what, [Happened::Create, Happened::Destroy]);
+    let what: Vec<EventKind> =
+        world.engine.recorded_events().into_iter().map(|it| it.what).collect();
+    assert_eq!(what, [EventKind::Create, EventKind::Destroy]);
 }
 
 /// Returns the delay of the job's process after its due time, in milliseconds.
@@ -370,7 +374,10 @@ async fn aimed_job_is_stopped_after_start_was_called() {
         })
         .await;
     assert_eq!(status, Status::Starting, "`start` was called");
-    assert_eq!(world.story(started).iter().filter(|(what, _)| *what == Happened::Start).count(), 1);
+    assert_eq!(
+        world.story(started).iter().filter(|(what, _)| *what == EventKind::Start).count(),
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]

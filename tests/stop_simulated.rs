@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidetable::domain::id::JobId;
 use tidetable::domain::job::{Job, Status};
-use tidetable::scheduler::{Handle, Order};
+use tidetable::scheduler::{Handle, JobRequest};
 
 mod world;
 
@@ -24,7 +24,7 @@ fn deaf(fields: Value) -> Value {
 }
 
 async fn submit(handle: &Handle, spec: Value) -> JobId {
-    let order = Order {
+    let order = JobRequest {
         name: "busybox".parse().unwrap(),
         spec: serde_json::from_value(spec).unwrap(),
         due_at: handle.now(),

@@ -7,18 +7,18 @@
 use serde_json::{Map, Value, json};
 
 use crate::Options;
-use crate::contestants::{ApScheduler, Contestant, Tidetable, soon, warn_if_late, xargs};
-use crate::lab::Lab;
+use crate::engine_probe::EngineProbe;
 use crate::ofelia::Ofelia;
 use crate::raw::{self, Found, Way};
 use crate::report::{Figures, table};
+use crate::subjects::{ApScheduler, Subject, Tidetable, soon, warn_if_late, xargs};
 use crate::{machine, plot, profile};
 
 enum Worker {
     Limit(Way),
     Xargs(usize),
     /// A subject that gets its jobs before the instant.
-    Told(Contestant),
+    Told(Subject),
 }
 
 /// The number of jobs that started, and the seconds until all had ended and were gone. `gone` is
@@ -30,15 +30,15 @@ struct Took {
     gone: Option<f64>,
 }
 
-pub async fn run(lab: &Lab, options: &Options) -> Value {
-    let found = raw::search(lab, options).await;
+pub async fn run(probe: &EngineProbe, options: &Options) -> Value {
+    let found = raw::search(probe, options).await;
     found.print();
-    let workers = workers(lab, &found, options);
-    let took = measure(lab, &workers, options).await;
+    let workers = workers(probe, &found, options);
+    let took = measure(probe, &workers, options).await;
     let names: Vec<String> =
         workers.iter().zip(&took).map(|(worker, took)| name(worker, took, options.herd)).collect();
     let title = |what| {
-        format!("{} jobs at one instant, network {}, until {what}, s", options.herd, lab.network)
+        format!("{} jobs at one instant, network {}, until {what}, s", options.herd, probe.network)
     };
     let ended = rows(&title("all have ended"), &names, &took, |took| Some(took.ended));
     let gone = rows(&title("all containers are gone"), &names, &took, |took| took.gone);
@@ -54,7 +54,7 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
         "jobs": options.herd, "search": found.json(), "ended_s": ended, "gone_s": gone, "jobs_a_second": rates,
     });
     for worker in &workers {
-        let Worker::Told(Contestant::Tidetable(service)) = worker else { continue };
+        let Worker::Told(Subject::Tidetable(service)) = worker else { continue };
         let steps = profile::all(service);
         profile::print("tidetable: what its steps take in a herd, ms", &steps);
         report["steps_ms"] = profile::json(&steps);
@@ -63,24 +63,24 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
 }
 
 /// Returns the subjects, with the limits first.
-fn workers(lab: &Lab, found: &Found, options: &Options) -> Vec<Worker> {
+fn workers(probe: &EngineProbe, found: &Found, options: &Options) -> Vec<Worker> {
     let at_once = found.everything.starts;
-    let mut told = vec![Contestant::Tidetable(Tidetable::new(lab))];
+    let mut told = vec![Subject::Tidetable(Tidetable::new(probe))];
     told.extend(
         options
             .python
             .as_deref()
-            .map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, at_once))),
+            .map(|python| Subject::ApScheduler(ApScheduler::new(probe, python, at_once))),
     );
     told.extend(
-        options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia),
+        options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Subject::Ofelia),
     );
     let xargs = machine::docker_client().map(|_| Worker::Xargs(at_once));
     let limits = [found.everything, found.prepared].map(Worker::Limit);
     limits.into_iter().chain(told.into_iter().map(Worker::Told)).chain(xargs).collect()
 }
 
-async fn measure(lab: &Lab, workers: &[Worker], options: &Options) -> Vec<Vec<Took>> {
+async fn measure(probe: &EngineProbe, workers: &[Worker], options: &Options) -> Vec<Vec<Took>> {
     let mut took = vec![Vec::new(); workers.len()];
     let (peers, ours): (Vec<usize>, Vec<usize>) =
         (0..workers.len()).partition(|which| is_peer(&workers[*which]));
@@ -93,8 +93,8 @@ async fn measure(lab: &Lab, workers: &[Worker], options: &Options) -> Vec<Vec<To
         turns.collect::<Vec<_>>().into_iter().chain(peers.into_iter().map(|peer| (0, peer)))
     {
         let keys: Vec<String> =
-            (0..options.herd).map(|n| lab.key(&format!("herd-{round}-{which}"), n)).collect();
-        took[which].push(work_off(lab, &workers[which], &keys).await);
+            (0..options.herd).map(|n| probe.key(&format!("herd-{round}-{which}"), n)).collect();
+        took[which].push(work_off(probe, &workers[which], &keys).await);
     }
     took
 }
@@ -107,30 +107,30 @@ fn is_peer(worker: &Worker) -> bool {
     }
 }
 
-async fn work_off(lab: &Lab, worker: &Worker, keys: &[String]) -> Took {
+async fn work_off(probe: &EngineProbe, worker: &Worker, keys: &[String]) -> Took {
     let begun = match worker {
-        Worker::Limit(way) => way.work_off(lab, keys).await,
-        Worker::Xargs(at_once) => tokio::task::block_in_place(|| xargs(lab, keys, *at_once)),
+        Worker::Limit(way) => way.work_off(probe, keys).await,
+        Worker::Xargs(at_once) => tokio::task::block_in_place(|| xargs(probe, keys, *at_once)),
         Worker::Told(contestant) => {
-            let prepared = contestant.prepare(lab, keys).await;
+            let prepared = contestant.prepare(probe, keys).await;
             let due = soon(keys.len());
-            contestant.plan(lab, keys, &vec![due; keys.len()], prepared);
+            contestant.plan(probe, keys, &vec![due; keys.len()], prepared);
             warn_if_late(due, &contestant.name());
             due
         }
     };
     let ran = match worker {
-        Worker::Told(contestant) => contestant.ran(lab, keys).await,
+        Worker::Told(contestant) => contestant.ran(probe, keys).await,
         Worker::Limit(_) | Worker::Xargs(_) => keys.to_vec(),
     };
     let last = |times: Vec<i64>| (times.into_iter().max().unwrap_or(begun) - begun) as f64 / 1e9;
-    let ended = last(lab.wait(&ran, "ended", |life| life.ended).await);
+    let ended = last(probe.wait(&ran, "ended", |life| life.ended).await);
     let mut leaves_them = false;
     if let Worker::Told(contestant) = worker {
-        contestant.end(lab, keys).await;
+        contestant.end(probe, keys).await;
         leaves_them = contestant.leaves_containers();
     }
-    let gone = last(lab.wait(&ran, "been removed", |life| life.removed).await);
+    let gone = last(probe.wait(&ran, "been removed", |life| life.removed).await);
     Took { ran: ran.len(), ended, gone: (!leaves_them).then_some(gone) }
 }
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::Options;
-use crate::contestants::{ApScheduler, Contestant, Tidetable, count_of, nanos, soon, warn_if_late};
-use crate::lab::Lab;
+use crate::engine_probe::EngineProbe;
 use crate::ofelia::Ofelia;
 use crate::report::{Figures, table};
+use crate::subjects::{ApScheduler, Subject, Tidetable, count_of, nanos, soon, warn_if_late};
 use crate::{machine, plot, profile};
 
 /// The pause between two turns.
@@ -25,46 +25,46 @@ const PAUSE: Duration = Duration::from_millis(500);
 const THREADS: usize = 32;
 
 /// Measures at one job per second and at ten.
-pub async fn run(lab: &Lab, options: &Options) -> Value {
-    let all = contestants(lab, options);
+pub async fn run(probe: &EngineProbe, options: &Options) -> Value {
+    let all = contestants(probe, options);
     let mut report = Map::new();
     for (rate, jobs) in [1, 10].into_iter().zip(options.jobs).filter(|(_, jobs)| *jobs > 0) {
-        let jobs = |who: &Contestant| if who.is_peer() { options.peer_jobs } else { jobs };
-        report.extend(at(lab, &all, rate, jobs, options).await);
+        let jobs = |who: &Subject| if who.is_peer() { options.peer_jobs } else { jobs };
+        report.extend(at(probe, &all, rate, jobs, options).await);
     }
     json!(report)
 }
 
 /// Measures jobs with `aim`, enough of them to show that none starts early. The limit gets a fifth
 /// as many.
-pub async fn aim(lab: &Lab, options: &Options) -> Value {
+pub async fn aim(probe: &EngineProbe, options: &Options) -> Value {
     const RATE: usize = 4;
-    let all = [Contestant::PreparedStart, Contestant::Tidetable(Tidetable::aiming(lab))];
-    let jobs = |who: &Contestant| {
-        if matches!(who, Contestant::PreparedStart) { options.aim / 5 } else { options.aim }
+    let all = [Subject::PreparedStart, Subject::Tidetable(Tidetable::aiming(probe))];
+    let jobs = |who: &Subject| {
+        if matches!(who, Subject::PreparedStart) { options.aim / 5 } else { options.aim }
     };
-    Value::Object(at(lab, &all, RATE, jobs, options).await)
+    Value::Object(at(probe, &all, RATE, jobs, options).await)
 }
 
 /// Measures at one rate. Prints tables, draws a plot, and returns the same as JSON.
 async fn at(
-    lab: &Lab,
-    all: &[Contestant],
+    probe: &EngineProbe,
+    all: &[Subject],
     rate: usize,
-    jobs: impl Fn(&Contestant) -> usize,
+    jobs: impl Fn(&Subject) -> usize,
     options: &Options,
 ) -> Map<String, Value> {
-    let late = measure(lab, all, rate, jobs, options.turns).await;
-    let seen: Vec<(&Contestant, Vec<f64>)> =
+    let late = measure(probe, all, rate, jobs, options.turns).await;
+    let seen: Vec<(&Subject, Vec<f64>)> =
         all.iter().zip(late).filter(|(_, late)| !late.is_empty()).collect();
     let rows: Vec<(String, Figures)> =
         seen.iter().map(|(who, late)| (who.name(), Figures::of(late))).collect();
-    table(&format!("due → start event, {rate} a second, network {}, ms", lab.network), &rows);
+    table(&format!("due → start event, {rate} a second, network {}, ms", probe.network), &rows);
     let figures = rows.iter().map(|(name, figures)| (name.clone(), figures.json(&rows[0].1)));
     let mut report =
         Map::from_iter([(format!("{rate}_a_second_ms"), Value::Object(figures.collect()))]);
     for (who, late) in &seen {
-        let Contestant::Tidetable(service) = who else { continue };
+        let Subject::Tidetable(service) = who else { continue };
         if service.aims {
             let early = late.iter().filter(|late| **late < 0.0).count();
             eprintln!("\n{}: {early} of {} started early", who.name(), late.len());
@@ -73,7 +73,7 @@ async fn at(
                 json!({"early": early, "of": late.len()}),
             );
         }
-        let steps = profile::to_start(lab, service);
+        let steps = profile::to_start(probe, service);
         profile::print(
             &format!("{}: where its time goes, {rate} a second, ms", who.name()),
             &steps,
@@ -89,33 +89,33 @@ async fn at(
 }
 
 /// Returns the subjects, with the limit first.
-fn contestants(lab: &Lab, options: &Options) -> Vec<Contestant> {
-    let mut all = vec![Contestant::PreparedStart, Contestant::Tidetable(Tidetable::new(lab))];
+fn contestants(probe: &EngineProbe, options: &Options) -> Vec<Subject> {
+    let mut all = vec![Subject::PreparedStart, Subject::Tidetable(Tidetable::new(probe))];
     if options.waiting > 0 {
-        all.push(Contestant::Tidetable(Tidetable::among(lab, options.waiting)));
+        all.push(Subject::Tidetable(Tidetable::among(probe, options.waiting)));
     }
     if options.aims {
-        all.push(Contestant::Tidetable(Tidetable::aiming(lab)));
+        all.push(Subject::Tidetable(Tidetable::aiming(probe)));
     }
-    all.extend(machine::docker_client().map(|_| Contestant::DockerRun));
+    all.extend(machine::docker_client().map(|_| Subject::DockerRun));
     all.extend(
         options
             .python
             .as_deref()
-            .map(|python| Contestant::ApScheduler(ApScheduler::new(lab, python, THREADS))),
+            .map(|python| Subject::ApScheduler(ApScheduler::new(probe, python, THREADS))),
     );
     all.extend(
-        options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Contestant::Ofelia),
+        options.ofelias.iter().flat_map(|program| Ofelia::both(program)).map(Subject::Ofelia),
     );
     all
 }
 
 /// Returns the lateness of each subject's jobs in milliseconds.
 async fn measure(
-    lab: &Lab,
-    all: &[Contestant],
+    probe: &EngineProbe,
+    all: &[Subject],
     rate: usize,
-    jobs: impl Fn(&Contestant) -> usize,
+    jobs: impl Fn(&Subject) -> usize,
     turns: usize,
 ) -> Vec<Vec<f64>> {
     let mut late = vec![Vec::new(); all.len()];
@@ -127,19 +127,19 @@ async fn measure(
         for place in 0..ours.len() {
             let group = &ours[(place + turn) % ours.len()];
             let jobs = jobs(&all[group[0]]).div_ceil(turns);
-            measure_turn(lab, all, group, turn, (rate, jobs), &mut late).await;
+            measure_turn(probe, all, group, turn, (rate, jobs), &mut late).await;
         }
     }
     for peer in peers {
-        measure_turn(lab, all, &[peer], 0, (rate, jobs(&all[peer])), &mut late).await;
+        measure_turn(probe, all, &[peer], 0, (rate, jobs(&all[peer])), &mut late).await;
     }
     late
 }
 
 /// Runs one turn of these subjects, which share its seconds.
 async fn measure_turn(
-    lab: &Lab,
-    all: &[Contestant],
+    probe: &EngineProbe,
+    all: &[Subject],
     group: &[usize],
     turn: usize,
     (rate, jobs): (usize, usize),
@@ -149,8 +149,8 @@ async fn measure_turn(
     let mut told = Vec::new();
     for which in group {
         let keys: Vec<String> =
-            (0..jobs).map(|n| lab.key(&format!("late-{rate}-{which}-{turn}"), n)).collect();
-        let prepared = all[*which].prepare(lab, &keys).await;
+            (0..jobs).map(|n| probe.key(&format!("late-{rate}-{which}-{turn}"), n)).collect();
+        let prepared = all[*which].prepare(probe, &keys).await;
         told.push((keys, prepared));
     }
     let base = soon(jobs * group.len());
@@ -158,29 +158,35 @@ async fn measure_turn(
     for (place, (which, (keys, prepared))) in group.iter().zip(told).enumerate() {
         let part = ((place + turn) % group.len(), group.len());
         let due = due_times(&all[*which], base, rate, jobs, part);
-        all[*which].plan(lab, &keys, &due, prepared);
+        all[*which].plan(probe, &keys, &due, prepared);
         warn_if_late(base, &all[*which].name());
         parts.push((*which, keys, due));
     }
     for (which, keys, due) in parts {
-        late[which]
-            .extend(lateness(lab, &all[which], &keys, &due).await.into_iter().skip(rate).flatten());
+        late[which].extend(
+            lateness(probe, &all[which], &keys, &due).await.into_iter().skip(rate).flatten(),
+        );
     }
     tokio::time::sleep(PAUSE).await;
 }
 
 /// Returns the lateness of each job in milliseconds, once all containers are gone. `None` for a job
 /// that a peer did not start.
-async fn lateness(lab: &Lab, who: &Contestant, keys: &[String], due: &[i64]) -> Vec<Option<f64>> {
-    let ran = who.ran(lab, keys).await;
+async fn lateness(
+    probe: &EngineProbe,
+    who: &Subject,
+    keys: &[String],
+    due: &[i64],
+) -> Vec<Option<f64>> {
+    let ran = who.ran(probe, keys).await;
     if ran.len() < keys.len() {
         eprintln!("{} started {} of {} jobs", who.name(), ran.len(), keys.len());
     }
-    lab.wait(&ran, "ended", |life| life.ended).await;
-    who.end(lab, keys).await;
-    lab.wait(&ran, "been removed", |life| life.removed).await;
+    probe.wait(&ran, "ended", |life| life.ended).await;
+    who.end(probe, keys).await;
+    probe.wait(&ran, "been removed", |life| life.removed).await;
     let late = |(key, due): (&String, &i64)| {
-        lab.life(key).started.map(|started| (started - due) as f64 / 1e6)
+        probe.life(key).started.map(|started| (started - due) as f64 / 1e6)
     };
     keys.iter().zip(due).map(late).collect()
 }
@@ -188,7 +194,7 @@ async fn lateness(lab: &Lab, who: &Contestant, keys: &[String], due: &[i64]) -> 
 /// Returns the due times of the jobs in this part of each period. A subject that accepts only
 /// seconds gets all jobs of a second at its beginning.
 fn due_times(
-    who: &Contestant,
+    who: &Subject,
     base: i64,
     rate: usize,
     jobs: usize,

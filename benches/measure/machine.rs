@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::lab::Lab;
+use crate::engine_probe::EngineProbe;
 
 pub fn describe() -> Value {
     let machine = json!({
@@ -19,12 +19,12 @@ pub fn describe() -> Value {
     machine
 }
 
-pub async fn describe_engine(lab: &Lab) -> Value {
+pub async fn describe_engine(probe: &EngineProbe) -> Value {
     let engine = json!({
-        "version": lab.docker.version().await.unwrap().version,
+        "version": probe.docker.version().await.unwrap().version,
         "client": docker_client().unwrap_or_else(|| "none: its rows are left out".to_owned()),
-        "storage": lab.docker.info().await.unwrap().driver,
-        "network": lab.network,
+        "storage": probe.docker.info().await.unwrap().driver,
+        "network": probe.network,
     });
     eprintln!("{engine:#}");
     engine

@@ -45,10 +45,10 @@ use serde_json::{Map, Value};
 mod client;
 #[path = "../../tests/common/mod.rs"]
 mod common;
-mod contestants;
+mod engine_probe;
+mod footprint;
 mod herd;
 mod http;
-mod lab;
 mod lateness;
 mod machine;
 mod ofelia;
@@ -59,8 +59,8 @@ mod processor;
 mod profile;
 mod raw;
 mod read;
-mod remember;
 mod report;
+mod subjects;
 mod submit;
 #[path = "../../tests/scale/vast.rs"]
 mod vast;
@@ -194,21 +194,21 @@ impl Options {
 /// that needs one.
 pub async fn run(what: &[&str], options: &Options) -> Value {
     let mut report = Map::from_iter([("machine".to_owned(), machine::describe())]);
-    let mut lab = None;
+    let mut probe = None;
     for what in what {
         let seen = match *what {
             "lateness" => {
-                lateness::run(engine(&mut lab, &mut report, options).await, options).await
+                lateness::run(engine(&mut probe, &mut report, options).await, options).await
             }
-            "herd" => herd::run(engine(&mut lab, &mut report, options).await, options).await,
+            "herd" => herd::run(engine(&mut probe, &mut report, options).await, options).await,
             "read" => read::run(options).await,
-            "watch" => watch::run(engine(&mut lab, &mut report, options).await, options).await,
+            "watch" => watch::run(engine(&mut probe, &mut report, options).await, options).await,
             "overhead" => {
-                overhead::run(engine(&mut lab, &mut report, options).await, options).await
+                overhead::run(engine(&mut probe, &mut report, options).await, options).await
             }
-            "aim" => lateness::aim(engine(&mut lab, &mut report, options).await, options).await,
+            "aim" => lateness::aim(engine(&mut probe, &mut report, options).await, options).await,
             "submit" => tokio::task::block_in_place(|| submit::run(options)),
-            "remember" => tokio::task::block_in_place(|| remember::run(options)),
+            "remember" => tokio::task::block_in_place(|| footprint::run(options)),
             other => panic!("`{other}` cannot be measured: {} can", ALL.join(", ")),
         };
         report.insert((*what).to_owned(), seen);
@@ -223,16 +223,16 @@ fn sizes(list: String) -> Vec<u32> {
 
 /// Returns the engine. The first call connects to it and describes it.
 async fn engine<'a>(
-    lab: &'a mut Option<lab::Lab>,
+    probe: &'a mut Option<engine_probe::EngineProbe>,
     report: &mut Map<String, Value>,
     options: &Options,
-) -> &'a lab::Lab {
-    if lab.is_none() {
-        let new = lab::Lab::new(&options.network).await;
+) -> &'a engine_probe::EngineProbe {
+    if probe.is_none() {
+        let new = engine_probe::EngineProbe::new(&options.network).await;
         report.insert("engine".to_owned(), machine::describe_engine(&new).await);
-        *lab = Some(new);
+        *probe = Some(new);
     }
-    lab.as_ref().unwrap()
+    probe.as_ref().unwrap()
 }
 
 #[tokio::main]

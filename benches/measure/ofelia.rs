@@ -18,7 +18,7 @@ use chrono::{DateTime, Datelike, Timelike};
 use futures::StreamExt;
 use tempfile::NamedTempFile;
 
-use crate::lab::{Lab, alias};
+use crate::engine_probe::{EngineProbe, alias};
 use crate::machine::said;
 
 /// The arguments for netresearch's Ofelia. By default it watches for containers with labels. No
@@ -70,12 +70,12 @@ impl Ofelia {
 
     /// Creates everything that has to exist before a job is due. Returns the config lines of each
     /// job.
-    pub async fn prepare(&self, lab: &Lab, keys: &[String]) -> Vec<String> {
+    pub async fn prepare(&self, probe: &EngineProbe, keys: &[String]) -> Vec<String> {
         let one = |key: String| async move {
             if self.prepared {
-                format!("container = {}", lab.create(&key).await)
+                format!("container = {}", probe.create(&key).await)
             } else {
-                lab.name_image(&key).await;
+                probe.name_image(&key).await;
                 format!(
                     "image = {}\ncommand = true\npull = false\ndelete = true\nuser = 0",
                     alias(&key)
@@ -107,14 +107,14 @@ impl Ofelia {
 
     /// Ends the program after it has removed its containers, and removes everything that was
     /// prepared.
-    pub async fn end(&self, lab: &Lab, keys: &[String]) {
+    pub async fn end(&self, probe: &EngineProbe, keys: &[String]) {
         if !self.prepared {
-            lab.wait_until_silence(keys, REMOVAL, |life| life.removed).await;
+            probe.wait_until_silence(keys, REMOVAL, |life| life.removed).await;
         }
         self.kill();
         if !self.prepared {
             for key in keys {
-                lab.forget_image(key).await;
+                probe.forget_image(key).await;
             }
         }
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Options;
-use crate::contestants::{Tidetable, count_of, nanos, soon};
-use crate::lab::{Lab, until};
+use crate::engine_probe::{EngineProbe, until};
 use crate::processor::{self, Engine};
+use crate::subjects::{Tidetable, count_of, nanos, soon};
 
 /// The time between two jobs.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -27,19 +27,19 @@ struct Spent {
     engine: f64,
 }
 
-pub async fn run(lab: &Lab, options: &Options) -> Value {
+pub async fn run(probe: &EngineProbe, options: &Options) -> Value {
     let Some(engine) = Engine::at(&crate::common::docker_host()).await else {
         let reason =
             "the engine is not behind a socket of this machine: its processor time cannot be seen";
         eprintln!("{reason}");
         return json!({"left_out": reason});
     };
-    let service = Tidetable::quiet(lab);
+    let service = Tidetable::quiet(probe);
     let (mut ours, mut raw) = (Spent::default(), Spent::default());
     for turn in 0..TURNS {
         let count = options.overhead.div_ceil(TURNS);
-        ours.add(measure(lab, &engine, Some(&service), (turn, count)).await);
-        raw.add(measure(lab, &engine, None, (turn, count.div_ceil(RAW_SHARE))).await);
+        ours.add(measure(probe, &engine, Some(&service), (turn, count)).await);
+        raw.add(measure(probe, &engine, None, (turn, count.div_ceil(RAW_SHARE))).await);
     }
     print(&engine, ours, raw);
     json!({
@@ -50,13 +50,13 @@ pub async fn run(lab: &Lab, options: &Options) -> Value {
 }
 
 async fn measure(
-    lab: &Lab,
+    probe: &EngineProbe,
     engine: &Engine,
     service: Option<&Tidetable>,
     (turn, jobs): (usize, usize),
 ) -> Spent {
     let whose = if service.is_some() { "overhead" } else { "overhead-raw" };
-    let keys: Vec<String> = (0..jobs).map(|n| lab.key(&format!("{whose}-{turn}"), n)).collect();
+    let keys: Vec<String> = (0..jobs).map(|n| probe.key(&format!("{whose}-{turn}"), n)).collect();
     let spent = || {
         (
             service.and_then(|service| service.server.pid()).map_or(0.0, processor::seconds),
@@ -68,24 +68,24 @@ async fn measure(
     let first = soon(0);
     let due: Vec<i64> = (0..jobs).map(|n| first + nanos(PERIOD) * count_of(n)).collect();
     match service {
-        Some(service) => tokio::task::block_in_place(|| service.submit(lab, &keys, &due)),
-        None => run_raw(lab, &keys, &due).await,
+        Some(service) => tokio::task::block_in_place(|| service.submit(probe, &keys, &due)),
+        None => run_raw(probe, &keys, &due).await,
     }
-    lab.wait(&keys, "been removed", |life| life.removed).await;
+    probe.wait(&keys, "been removed", |life| life.removed).await;
     let after = spent();
     Spent { jobs, service: after.0 - before.0, engine: after.1 - before.1 }
 }
 
 /// Creates, starts and removes each container by one call each.
-async fn run_raw(lab: &Lab, keys: &[String], due: &[i64]) {
+async fn run_raw(probe: &EngineProbe, keys: &[String], due: &[i64]) {
     let one = |(key, due): (&String, &i64)| {
         let (key, due) = (key.clone(), *due);
         async move {
             until(due).await;
-            let id = lab.create(&key).await;
-            lab.docker.start_container(&id, None).await.unwrap();
-            lab.wait(&[key], "ended", |life| life.ended).await;
-            lab.remove(&id).await;
+            let id = probe.create(&key).await;
+            probe.docker.start_container(&id, None).await.unwrap();
+            probe.wait(&[key], "ended", |life| life.ended).await;
+            probe.remove(&id).await;
         }
     };
     futures::future::join_all(keys.iter().zip(due).map(one)).await;

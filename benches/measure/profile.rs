@@ -6,19 +6,21 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::DateTime;
 use serde_json::{Value, json};
 
-use crate::contestants::Tidetable;
-use crate::lab::Lab;
+use crate::engine_probe::EngineProbe;
 use crate::report::Figures;
+use crate::subjects::Tidetable;
 
 /// The duration of each step in milliseconds, in the order of the steps.
 pub type Steps = Vec<(String, Figures)>;
 
 /// Returns the steps between the due time and the engine's own start event.
-pub fn to_start(lab: &Lab, service: &Tidetable) -> Steps {
+pub fn to_start(probe: &EngineProbe, service: &Tidetable) -> Steps {
     let said = said(service);
     let mut took = Took::default();
     for (id, key, due) in service.jobs.lock().unwrap().iter() {
-        let (Some(steps), Some(started)) = (said.get(id), lab.life(key).started) else { continue };
+        let (Some(steps), Some(started)) = (said.get(id), probe.life(key).started) else {
+            continue;
+        };
         let mut since = *due;
         let mut what = "due → claimed".to_owned();
         for (at, step) in steps.iter().take_while(|(at, _)| *at < started) {

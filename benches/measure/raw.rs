@@ -14,7 +14,7 @@ use futures::StreamExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Options;
-use crate::lab::{Lab, now_ns};
+use crate::engine_probe::{EngineProbe, now_ns};
 use crate::plot::Line;
 
 /// The number of simultaneous removals. They cost the engine little.
@@ -54,28 +54,29 @@ impl Way {
 
     /// Works off the herd, and returns the time of its begin. Afterwards all containers have ended
     /// and are gone.
-    pub async fn work_off(self, lab: &Lab, keys: &[String]) -> i64 {
-        let prepared = if self.creates.is_none() { lab.create_all(keys).await } else { Vec::new() };
+    pub async fn work_off(self, probe: &EngineProbe, keys: &[String]) -> i64 {
+        let prepared =
+            if self.creates.is_none() { probe.create_all(keys).await } else { Vec::new() };
         let (made, to_start) = unbounded_channel();
         let (started, to_remove) = unbounded_channel();
         let begun = now_ns();
         futures::join!(
-            self.create(lab, keys, prepared, made),
-            self.start(lab, to_start, started),
-            self.remove(lab, keys, to_remove)
+            self.create(probe, keys, prepared, made),
+            self.start(probe, to_start, started),
+            self.remove(probe, keys, to_remove)
         );
         begun
     }
 
     async fn create(
         self,
-        lab: &Lab,
+        probe: &EngineProbe,
         keys: &[String],
         prepared: Vec<String>,
         made: UnboundedSender<(String, String)>,
     ) {
         if let Some(creates) = self.creates {
-            let create = |key: String| async { (lab.create(&key).await, key) };
+            let create = |key: String| async { (probe.create(&key).await, key) };
             let all = futures::stream::iter(keys.to_vec()).map(create).buffer_unordered(creates);
             all.for_each(|(id, key)| async { made.send((key, id)).unwrap() }).await;
         } else {
@@ -85,12 +86,12 @@ impl Way {
 
     async fn start(
         self,
-        lab: &Lab,
+        probe: &EngineProbe,
         to_start: UnboundedReceiver<(String, String)>,
         started: UnboundedSender<(String, String)>,
     ) {
         let start = |(key, id): (String, String)| async {
-            lab.docker.start_container(&id, None).await.unwrap();
+            probe.docker.start_container(&id, None).await.unwrap();
             (key, id)
         };
         let all = received(to_start).map(start).buffer_unordered(self.starts);
@@ -99,19 +100,19 @@ impl Way {
 
     async fn remove(
         self,
-        lab: &Lab,
+        probe: &EngineProbe,
         keys: &[String],
         to_remove: UnboundedReceiver<(String, String)>,
     ) {
         let mut to_remove = received(to_remove).boxed();
         if !self.removes_early {
             let all: Vec<_> = to_remove.collect().await;
-            lab.wait(keys, "ended", |life| life.ended).await;
+            probe.wait(keys, "ended", |life| life.ended).await;
             to_remove = futures::stream::iter(all).boxed();
         }
         let remove = |(key, id): (String, String)| async move {
-            lab.wait(&[key], "ended", |life| life.ended).await;
-            lab.remove(&id).await;
+            probe.wait(&[key], "ended", |life| life.ended).await;
+            probe.remove(&id).await;
         };
         to_remove.map(remove).buffer_unordered(REMOVALS).collect::<Vec<()>>().await;
     }
@@ -126,8 +127,8 @@ fn received<T>(receiver: UnboundedReceiver<T>) -> impl futures::Stream<Item = T>
 /// Searches the number of simultaneous starts, then that of creates, and then whether to remove
 /// early. The best two ways of either kind are tried again, so that the limit is not the result of
 /// luck.
-pub async fn search(lab: &Lab, options: &Options) -> Found {
-    let mut search = Search { lab, jobs: options.herd.div_ceil(2), tried: Vec::new() };
+pub async fn search(probe: &EngineProbe, options: &Options) -> Found {
+    let mut search = Search { probe, jobs: options.herd.div_ceil(2), tried: Vec::new() };
     for starts in &options.concurrencies {
         search.attempt(Way { creates: None, starts: *starts, removes_early: false }).await;
     }
@@ -160,18 +161,18 @@ pub async fn search(lab: &Lab, options: &Options) -> Found {
 }
 
 struct Search<'a> {
-    lab: &'a Lab,
+    probe: &'a EngineProbe,
     jobs: usize,
     tried: Vec<(Way, f64)>,
 }
 
 impl Search<'_> {
     async fn attempt(&mut self, way: Way) {
-        let key = |n| self.lab.key(&format!("search-{}", self.tried.len()), n);
+        let key = |n| self.probe.key(&format!("search-{}", self.tried.len()), n);
         let keys: Vec<String> = (0..self.jobs).map(key).collect();
-        let begun = way.work_off(self.lab, &keys).await;
+        let begun = way.work_off(self.probe, &keys).await;
         let ended = self
-            .lab
+            .probe
             .wait(&keys, "ended", |life| life.ended)
             .await
             .into_iter()

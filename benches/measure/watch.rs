@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::Options;
 use crate::client::Client;
 use crate::common::{IMAGE, Server, docker_host, eventually};
-use crate::lab::{Lab, now_ns};
+use crate::engine_probe::{EngineProbe, now_ns};
 use crate::process;
 use crate::report::{Figures, markdown, table};
 
@@ -53,10 +53,10 @@ struct Rest {
     each_kib: f64,
 }
 
-pub async fn run(lab: &Lab, options: &Options) -> Value {
+pub async fn run(probe: &EngineProbe, options: &Options) -> Value {
     let watched = &options.watched;
     let (mut rests, callers) = tokio::task::block_in_place(|| simulated(watched));
-    let (real, followed) = real(lab, watched).await;
+    let (real, followed) = real(probe, watched).await;
     rests.extend(real);
     print(&rests, &callers);
     table("a line on its way to a follower, ms", &followed.rows);
@@ -183,7 +183,7 @@ impl Drop for Real {
     }
 }
 
-async fn real(lab: &Lab, watched: &Watched) -> (Vec<Rest>, Followed) {
+async fn real(probe: &EngineProbe, watched: &Watched) -> (Vec<Rest>, Followed) {
     let config = format!(
         "[policies.default]\nallow_networks = ['none']\n[limits]\nmax_running = {}\n",
         watched.real + FOLLOWED
@@ -209,7 +209,7 @@ async fn real(lab: &Lab, watched: &Watched) -> (Vec<Rest>, Followed) {
         ));
         (rests, ids)
     });
-    let engine = follow_engine(lab, &ids, watched).await;
+    let engine = follow_engine(probe, &ids, watched).await;
     let service = tokio::task::block_in_place(|| follow(server, &ids, watched, &mut rests));
     let rows = vec![
         (format!("limit: the engine's own stream, {} followers", watched.followers), engine),
@@ -271,13 +271,13 @@ fn follow(server: &Server, ids: &[String], watched: &Watched, rests: &mut Vec<Re
 }
 
 /// Follows the same jobs at the engine itself.
-async fn follow_engine(lab: &Lab, ids: &[String], watched: &Watched) -> Figures {
+async fn follow_engine(probe: &EngineProbe, ids: &[String], watched: &Watched) -> Figures {
     let followers = ids.iter().cycle().take(watched.followers).map(|id| async move {
         let (mut late, begun, end) = (Vec::new(), now_ns(), Instant::now() + watched.idle);
         let options =
             LogsOptionsBuilder::default().follow(true).stdout(true).timestamps(true).build();
         let mut lines =
-            std::pin::pin!(lab.docker.logs(&format!("tidetable-{id}-1"), Some(options)));
+            std::pin::pin!(probe.docker.logs(&format!("tidetable-{id}-1"), Some(options)));
         while let Some(line) = lines.next().await {
             let (now, line) = (now_ns(), line.unwrap().to_string());
             let at = nanos(line.split(' ').next().unwrap());

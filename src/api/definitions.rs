@@ -14,8 +14,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::body::read_definition;
-use super::condition::{expected, tag, tagged};
 use super::error::Problem;
+use super::etag::{expected, tag, tagged};
 use super::wire::{DefinitionView, DefinitionsView, NotedView};
 use crate::domain::image::JobName;
 use crate::scheduler::{DefineError, Defined};
@@ -64,7 +64,7 @@ pub(super) async fn put(
         .define(&name, &spec, expected)
         .await
         .map_err(|error| Problem::from_define(&name, error))?;
-    let warning = api.scheduler.doubt_definition(&name, &spec).await;
+    let warning = api.scheduler.definition_warnings(&name, &spec).await;
     let (message, warnings) =
         (format!("definition {name} is kept"), warning.iter().cloned().collect());
     let noted = NotedView { message, name: name.to_string(), warning, warnings };

@@ -13,13 +13,13 @@ use super::Api;
 use super::body::{NewJob, no_date, read_field};
 use super::error::Problem;
 use super::guard::Caller;
-use super::once;
+use super::idempotency;
 use super::wire::{DoneView, JobView};
-use crate::domain::date::{self, Due, rfc3339, seed_format};
+use crate::domain::date::{self, Due, classic_format, rfc3339};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::units::Span;
-use crate::scheduler::{Accepted, ActError, Health, Order};
+use crate::scheduler::{Accepted, ActError, Health, JobRequest};
 use crate::store::RequestKey;
 
 /// The longest time that one `wait` call stays open.
@@ -33,10 +33,10 @@ pub(super) async fn submit(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let key = once::key(request.headers(), caller)?;
+    let key = idempotency::key(request.headers(), caller)?;
     let new = NewJob::read(request).await?;
     match key {
-        Some(key) => api.submit_once(key, new).await,
+        Some(key) => api.submit_idempotent(key, new).await,
         None => api.submit(new).await,
     }
 }
@@ -51,7 +51,7 @@ pub(super) async fn rerun(
     let due = api.due(read_field(request, "date").await?.as_deref().unwrap_or("now"))?;
     let old = api.job(&id).await?;
     let accepted =
-        api.scheduler.submit(Order { name: old.name, spec: old.spec, due_at: due.at }).await?;
+        api.scheduler.submit(JobRequest { name: old.name, spec: old.spec, due_at: due.at }).await?;
     Ok(created(api.accepted(&accepted, &due)))
 }
 
@@ -195,7 +195,7 @@ impl Api {
     async fn submit(&self, new: NewJob) -> Result<Response, Problem> {
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let order = Order { name: new.name, spec: new.spec, due_at: due.at };
+        let order = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
         let accepted = self.scheduler.submit(order).await?;
         Ok(created(self.accepted(&accepted, &due)))
     }
@@ -203,18 +203,22 @@ impl Api {
     /// Submits a job at most once for each key. A repeated request gets the stored response before
     /// its date and the policy are checked again: the date may be past, and the policy may have
     /// changed. The write decides which of two simultaneous requests is the first.
-    async fn submit_once(&self, key: RequestKey, new: NewJob) -> Result<Response, Problem> {
-        let body = once::digest(&new);
-        if let Some(earlier) = self.scheduler.answer(key).await? {
-            return once::again(&earlier, body);
+    async fn submit_idempotent(&self, key: RequestKey, new: NewJob) -> Result<Response, Problem> {
+        let body = idempotency::digest(&new);
+        if let Some(earlier) = self.scheduler.stored_response(key).await? {
+            return idempotency::replay(&earlier, body);
         }
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let order = Order { name: new.name, spec: new.spec, due_at: due.at };
+        let order = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
         let accepted = self.scheduler.prepare(order).await?;
         let done = self.accepted(&accepted, &due);
-        match self.scheduler.submit_once(&accepted.job, &once::kept(key, body, &done)?).await? {
-            Some(earlier) => once::again(&earlier, body),
+        match self
+            .scheduler
+            .submit_idempotent(&accepted.job, &idempotency::stored_response(key, body, &done)?)
+            .await?
+        {
+            Some(earlier) => idempotency::replay(&earlier, body),
             None => Ok(created(done)),
         }
     }
@@ -277,7 +281,7 @@ impl Api {
             id: job.id.to_string(),
             job_name: job.name.to_string(),
             status: job.state.status().to_string(),
-            scheduled_to: seed_format(job.due_at, self.zone),
+            scheduled_to: classic_format(job.due_at, self.zone),
             due_at: rfc3339(job.due_at),
             warning: None,
             warnings: Vec::new(),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::Api;
 use super::error::Problem;
-use super::streamed::{Abandoned, Chunks, Written, limit_of, not_modified};
+use super::streamed::{Chunks, ReaderGone, Written, limit_of, not_modified};
 use super::wire::JobLine;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map, Status};
@@ -191,7 +191,7 @@ impl Writer {
         &mut self,
         map: Map,
         left: &mut usize,
-    ) -> Result<Result<Option<JobId>, StoreError>, Abandoned> {
+    ) -> Result<Result<Option<JobId>, StoreError>, ReaderGone> {
         let order = |map: Map| MAPS.iter().position(|m| *m == map);
         let (skipped, mut after) = match self.request.after {
             Some((at, id)) if at == map => (false, Some(id)),
@@ -241,7 +241,7 @@ impl Out {
 
     /// Writes these jobs. Sends a chunk whenever it is large enough, so a short answer leaves as
     /// one chunk.
-    async fn jobs(&mut self, jobs: &[Job], map: Map, first: &mut bool) -> Result<(), Abandoned> {
+    async fn jobs(&mut self, jobs: &[Job], map: Map, first: &mut bool) -> Result<(), ReaderGone> {
         for jobs in jobs.chunks(CHUNK) {
             self.chunk(jobs, map, first);
             if self.waiting.len() >= CHUNK_BYTES {
@@ -266,7 +266,7 @@ impl Out {
         }
     }
 
-    async fn send(&mut self) -> Result<(), Abandoned> {
+    async fn send(&mut self) -> Result<(), ReaderGone> {
         self.chunks.send(std::mem::take(&mut self.waiting)).await
     }
 }

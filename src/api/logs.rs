@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::Api;
 use super::error::Problem;
-use super::streamed::CutOff;
+use super::streamed::Incomplete;
 use super::wire::LogView;
 use crate::domain::date;
 use crate::domain::id::Timestamp;
@@ -233,12 +233,12 @@ fn cut_on_failure<T: Send + 'static>(
     output: OutputStream,
     write: impl Fn(Lines) -> Vec<T> + Send + 'static,
     last_word: impl Fn(&Problem) -> Option<T> + Send + 'static,
-) -> BoxStream<'static, Result<T, CutOff>> {
+) -> BoxStream<'static, Result<T, Incomplete>> {
     let pieces = output.flat_map(move |lines| {
         let (pieces, cut) = match lines {
             Ok(lines) => (write(lines), None),
             Err(failure) => {
-                (last_word(&Problem::from(failure)).into_iter().collect(), Some(CutOff))
+                (last_word(&Problem::from(failure)).into_iter().collect(), Some(Incomplete))
             }
         };
         stream::iter(pieces.into_iter().map(Ok).chain(cut.map(Err)))
@@ -254,7 +254,7 @@ fn cut_on_failure<T: Send + 'static>(
     flushed.boxed()
 }
 
-fn streamed(chunks: BoxStream<'static, Result<Bytes, CutOff>>, kind: &'static str) -> Response {
+fn streamed(chunks: BoxStream<'static, Result<Bytes, Incomplete>>, kind: &'static str) -> Response {
     let mut response = Response::new(Body::from_stream(chunks));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response

@@ -30,16 +30,16 @@ use guard::Guard;
 
 mod body;
 mod compression;
-mod condition;
 mod definitions;
 pub mod error;
+mod etag;
 mod forecast;
 pub mod guard;
+mod idempotency;
 mod jobs;
 mod json;
 mod listing;
 mod logs;
-mod once;
 mod preview;
 mod schedule_list;
 mod schedules;

@@ -6,8 +6,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::condition::{self, expected};
 use super::error::Problem;
+use super::etag::{self, expected};
 use super::preview::{count_of, shown_in};
 use super::wire::{DoneView, LedgerView, PreviewView, ScheduleView, TickView, joined};
 use super::{Api, json};
@@ -129,7 +129,7 @@ pub(super) async fn next(
     let zone = record.schedule.time_zone().unwrap_or(Zone::UTC);
     let left = record.schedule.max_runs().map_or(u64::MAX, |most| most.saturating_sub(record.runs));
     let count = count.min(usize::try_from(left).unwrap_or(count));
-    let ticks = timetable.after(record.settled.max(api.scheduler.now()));
+    let ticks = timetable.after(record.settled_until.max(api.scheduler.now()));
     let next = ticks.take(count).map(|tick| shown_in(zone, tick.nominal)).collect();
     Ok(Json(PreviewView { says: timetable.recurrence.describe(), next }))
 }
@@ -207,8 +207,8 @@ pub(super) fn view(record: &ScheduleRecord) -> ScheduleView {
         fields: record.schedule.clone().into(),
         says: record.timetable().recurrence.describe(),
         pause_reason: record.is_aside().then(|| "config_file".to_owned()),
-        next_due_at: record.ahead.map(|ahead| rfc3339(ahead.nominal)),
-        next_job: record.ahead.map(|ahead| ahead.job.to_string()),
+        next_due_at: record.next_tick.map(|ahead| rfc3339(ahead.nominal)),
+        next_job: record.next_tick.map(|ahead| ahead.job.to_string()),
         runs: record.runs,
         warning: None,
         warnings: Vec::new(),
@@ -219,7 +219,7 @@ fn tagged(status: StatusCode, record: &ScheduleRecord, warnings: Vec<String>) ->
     let response =
         (status, Json(ScheduleView { warning: joined(&warnings), warnings, ..view(record) }))
             .into_response();
-    condition::tagged(response, record.generation.0)
+    etag::tagged(response, record.generation.0)
 }
 
 fn tick(row: &LedgerRow) -> TickView {

@@ -37,20 +37,20 @@ pub(super) struct Chunks {
 /// The error that ends the body of an abandoned answer.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer was given up before it was whole")]
-pub(super) struct CutOff;
+pub(super) struct Incomplete;
 
 /// The reader has disconnected or is too slow.
-pub(super) struct Abandoned;
+pub(super) struct ReaderGone;
 
 /// The result of writing an answer: complete, failed in the store, or abandoned.
-pub(super) type Written = Result<Result<(), StoreError>, Abandoned>;
+pub(super) type Written = Result<Result<(), StoreError>, ReaderGone>;
 
 impl Chunks {
-    pub(super) async fn send(&self, chunk: Vec<u8>) -> Result<(), Abandoned> {
+    pub(super) async fn send(&self, chunk: Vec<u8>) -> Result<(), ReaderGone> {
         if chunk.is_empty() {
             return Ok(());
         }
-        self.chunks.send_timeout(Bytes::from(chunk), self.stall).await.map_err(|_| Abandoned)
+        self.chunks.send_timeout(Bytes::from(chunk), self.stall).await.map_err(|_| ReaderGone)
     }
 }
 
@@ -81,7 +81,7 @@ impl Api {
                 // The status is already sent. A body that is cut off tells the caller that the
                 // answer is incomplete.
                 Ok(Err(failure)) => warn!(error = %failure, "a listing broke off"),
-                Err(Abandoned) => warn!(
+                Err(ReaderGone) => warn!(
                     "a listing was given up: its reader is gone, or took nothing for too long"
                 ),
             }
@@ -102,10 +102,10 @@ impl Api {
 fn until_whole(
     mut waiting: mpsc::Receiver<Bytes>,
     is_whole: oneshot::Receiver<()>,
-) -> impl Stream<Item = Result<Bytes, CutOff>> {
+) -> impl Stream<Item = Result<Bytes, Incomplete>> {
     let chunks = futures::stream::poll_fn(move |context| waiting.poll_recv(context));
     let end = futures::stream::once(is_whole)
-        .filter_map(async |whole| whole.is_err().then_some(Err(CutOff)));
+        .filter_map(async |whole| whole.is_err().then_some(Err(Incomplete)));
     chunks.map(Ok).chain(end)
 }
 

@@ -16,7 +16,10 @@ pub const LABEL_ATTEMPT: &str = "tidetable.attempt";
 /// The label with the name of the job's schedule.
 pub const LABEL_SCHEDULE: &str = "tidetable.schedule";
 /// The label with the container's spec hash.
-pub const LABEL_RECIPE: &str = "tidetable.recipe";
+pub const LABEL_SPEC_HASH: &str = "tidetable.spec-hash";
+/// The name of the same label in versions up to 0.1. A container that was created by one of them is
+/// still recognized.
+pub const LABEL_SPEC_HASH_OLD: &str = "tidetable.recipe";
 /// The reserved prefix: callers may not set labels that begin with it.
 pub const LABEL_PREFIX: &str = "tidetable.";
 
@@ -34,7 +37,7 @@ pub struct Owner {
 /// The spec hash of a container, as one short word. Two containers have the same hash if they
 /// differ only in their container ids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Recipe(pub String);
+pub struct SpecHash(pub String);
 
 /// A container as one inspection showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +47,7 @@ pub struct Container {
     /// The owner from the labels; `None` if labels are missing or are not valid ids.
     pub owner: Option<Owner>,
     /// The spec hash from the label; `None` if the label is missing.
-    pub recipe: Option<Recipe>,
+    pub spec_hash: Option<SpecHash>,
     /// The time at which the engine created the container, by the engine's clock.
     pub created_at: Timestamp,
     /// The digest of the container's image: the registry's if there is one, else the image's own
@@ -113,18 +116,18 @@ impl Exit {
 
 /// The evidence in the engine's own event log about a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Testimony {
+pub enum Evidence {
     /// The event is in the log.
     Seen,
     /// The log covers the time, and the event is not in it.
     NotSeen,
     /// The log does not reach back far enough to tell.
-    CannotTell,
+    Inconclusive,
 }
 
 /// A query to the engine's event log about a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
+pub enum EvidenceQuery {
     /// Asks whether the container was started between an inspection and its removal, which was just
     /// now. The log reaches back far enough if it shows the removal and something that happened
     /// before the inspection.

@@ -15,7 +15,7 @@ use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, NaiveTime};
 use chrono::{SubsecRound, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::{GapInfo, Tz};
 
-use super::stamp::Stamp;
+use super::stamp::FormattedTime;
 use super::units::{Span, UnitError, is_negative, shown};
 
 /// The due time of a job, with a phrase for messages.
@@ -73,7 +73,7 @@ pub enum DateError {
     Past {
         /// The text as it was written.
         value: String,
-        /// The present time, in the classic format of [`seed_format`].
+        /// The present time, in the classic format of [`classic_format`].
         now: String,
         /// The zone in which `now` is written.
         zone: Tz,
@@ -143,13 +143,13 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError>
 }
 
 /// Writes the instant in the classic format, `DD-MM-YYYY HH:MM:SS` in the zone.
-pub fn seed_format(at: DateTime<Utc>, zone: Tz) -> String {
-    Stamp::seed(at, zone).to_string()
+pub fn classic_format(at: DateTime<Utc>, zone: Tz) -> String {
+    FormattedTime::classic(at, zone).to_string()
 }
 
 /// Writes the instant for machines: RFC 3339 in UTC with milliseconds, `2021-06-20T13:25:28.000Z`.
 pub fn rfc3339(at: DateTime<Utc>) -> String {
-    Stamp::rfc3339(at).to_string()
+    FormattedTime::rfc3339(at).to_string()
 }
 
 /// Converts a wall time to UTC. The module's documentation explains gaps and times that exist
@@ -162,10 +162,10 @@ pub fn instant_of(wall: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
 fn time_due(text: &str, at: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> Result<Due, DateError> {
     let at = within_calendar(text, at, zone)?;
     if now.signed_duration_since(at) > PAST_TOLERANCE {
-        let now = seed_format(now, zone);
+        let now = classic_format(now, zone);
         return Err(DateError::Past { value: shown(text), now, zone });
     }
-    Ok(Due { at, phrase: format!("at {}", seed_format(at, zone)) })
+    Ok(Due { at, phrase: format!("at {}", classic_format(at, zone)) })
 }
 
 /// Adds a delay to now: `in 5 minutes`, `+30s` or `1h 30m`. Every text that is no time reaches this
@@ -386,7 +386,7 @@ mod tests {
     #[case("31-12-9999 12:00", "9999-12-31T11:00:00Z")]
     fn times_are_read_in_the_zone_or_offset(#[case] text: &str, #[case] expected: &str) {
         let at = utc(expected);
-        let phrase = format!("at {}", seed_format(at, BERLIN));
+        let phrase = format!("at {}", classic_format(at, BERLIN));
         assert_eq!(parse(text, now(), BERLIN), Ok(Due { at, phrase }));
     }
 
@@ -620,9 +620,9 @@ mod tests {
         fn classic_format_round_trips_to_same_wall_time(
             at in any_instant(), zone in any_zone()
         ) {
-            let written = seed_format(at, zone);
+            let written = classic_format(at, zone);
             let due = parse(&written, at - TimeDelta::days(2), zone).unwrap();
-            prop_assert_eq!(seed_format(due.at, zone), written.clone());
+            prop_assert_eq!(classic_format(due.at, zone), written.clone());
             prop_assert_eq!(due.phrase, format!("at {written}"));
         }
 

@@ -61,7 +61,7 @@ impl ScheduleRecord {
 
     /// Merges the declaration in `file` into the stored schedule. Returns the new schedule, or
     /// `None` if nothing changes.
-    pub fn redeclared(&self, declared: &Schedule, file: &str) -> Option<Schedule> {
+    pub fn merge_config(&self, declared: &Schedule, file: &str) -> Option<Schedule> {
         let source = Source::declared(declared, file);
         let paused = match &self.source {
             Source::Config { paused, aside, .. } if *paused == declared.is_paused() => {
@@ -126,11 +126,11 @@ mod tests {
             let aside = ScheduleRecord { schedule: says, ..aside };
             assert!(aside.is_aside() && aside.set_aside().is_none());
             assert_eq!(
-                aside.redeclared(&schedule("1h", in_file), "/f"),
+                aside.merge_config(&schedule("1h", in_file), "/f"),
                 Some(schedule("1h", by_hand))
             );
             assert_eq!(
-                aside.redeclared(&schedule("1h", !in_file), "/f"),
+                aside.merge_config(&schedule("1h", !in_file), "/f"),
                 Some(schedule("1h", !in_file))
             );
         }
@@ -139,26 +139,26 @@ mod tests {
     #[test]
     fn an_unchanged_declaration_keeps_a_callers_pause() {
         for (in_file, by_hand) in [(false, false), (false, true), (true, false), (true, true)] {
-            assert_eq!(kept(in_file, by_hand).redeclared(&schedule("1h", in_file), "/f"), None);
+            assert_eq!(kept(in_file, by_hand).merge_config(&schedule("1h", in_file), "/f"), None);
         }
     }
 
     #[test]
     fn only_a_change_of_paused_overrides_a_caller() {
         assert_eq!(
-            kept(false, true).redeclared(&schedule("2h", false), "/f"),
+            kept(false, true).merge_config(&schedule("2h", false), "/f"),
             Some(schedule("2h", true))
         );
         assert_eq!(
-            kept(true, false).redeclared(&schedule("2h", true), "/f"),
+            kept(true, false).merge_config(&schedule("2h", true), "/f"),
             Some(schedule("2h", false))
         );
         assert_eq!(
-            kept(true, true).redeclared(&schedule("1h", false), "/f"),
+            kept(true, true).merge_config(&schedule("1h", false), "/f"),
             Some(schedule("1h", false))
         );
         assert_eq!(
-            kept(false, false).redeclared(&schedule("1h", true), "/f"),
+            kept(false, false).merge_config(&schedule("1h", true), "/f"),
             Some(schedule("1h", true))
         );
     }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_file_takes_over_a_callers_schedule() {
         let callers = kept(false, true).from_source(Source::Api);
-        assert_eq!(callers.redeclared(&schedule("1h", false), "/f"), Some(schedule("1h", false)));
-        assert_eq!(callers.redeclared(&schedule("1h", true), "/f"), Some(schedule("1h", true)));
+        assert_eq!(callers.merge_config(&schedule("1h", false), "/f"), Some(schedule("1h", false)));
+        assert_eq!(callers.merge_config(&schedule("1h", true), "/f"), Some(schedule("1h", true)));
     }
 }

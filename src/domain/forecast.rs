@@ -23,7 +23,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Crossing, PileUp};
+pub use load::{OverlapWarning, PileUp};
 
 /// The most entries of one forecast; the earliest are kept.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -74,7 +74,7 @@ pub struct Forecast {
     /// The periods in which more jobs would run than a limit allows.
     pub pile_ups: Vec<PileUp>,
     /// The schedules with runs that overlap.
-    pub crossings: Vec<Crossing>,
+    pub crossings: Vec<OverlapWarning>,
 }
 
 /// A forecast under construction.
@@ -100,12 +100,12 @@ impl Draft {
     }
 
     /// Adds a waiting job.
-    pub fn waits(&mut self, job: &Job) {
+    pub fn add_waiting(&mut self, job: &Job) {
         self.add(entry(job, job.due_at));
     }
 
     /// Adds a job that has begun and is not over.
-    pub fn is_at_work(&mut self, job: &Job) {
+    pub fn add_running(&mut self, job: &Job) {
         self.at_work.push(entry(job, job.state.run().map_or(self.now, |run| run.started_at)));
     }
 
@@ -117,8 +117,8 @@ impl Draft {
             return;
         }
         let left = schedule.max_runs().map_or(u64::MAX, |most| most.saturating_sub(record.runs));
-        let left = left.saturating_sub(u64::from(record.ahead.is_some()));
-        let after = record.ahead.map_or(record.settled, |ahead| ahead.nominal);
+        let left = left.saturating_sub(u64::from(record.next_tick.is_some()));
+        let after = record.next_tick.map_or(record.settled_until, |ahead| ahead.nominal);
         let timetable = record.timetable();
         for tick in timetable.after(after).take(usize::try_from(left).unwrap_or(usize::MAX)) {
             // A tick is never due before its nominal time.

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::id::Timestamp;
-use super::job::{Held, Job, State, StopCause, Stopping};
+use super::job::{Job, State, StopCause, StopTarget, Stopping};
 use super::policy::{Denied, Policy};
 use super::spec::JobSpec;
 use super::transition::Event;
@@ -99,11 +99,11 @@ impl Policy {
 /// Returns the time at which the process began, or may have begun. `None` before any start.
 fn began_at(job: &Job) -> Option<Timestamp> {
     match &job.state {
-        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => {
+        State::Running(run) | State::Stopping(Stopping { target: StopTarget::Run(run), .. }) => {
             Some(run.started_at)
         }
         State::Starting(Some(intent))
-        | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => Some(intent.at),
+        | State::Stopping(Stopping { target: StopTarget::Intent(intent), .. }) => Some(intent.at),
         State::Scheduled
         | State::Queued(_)
         | State::Retrying(_)
@@ -198,7 +198,7 @@ mod tests {
         let run =
             Run { container: ContainerId("c".to_owned()), started_at: at(100), image_digest: None };
         let stopping = |kill_at| Stopping {
-            held: Held::Run(run.clone()),
+            target: StopTarget::Run(run.clone()),
             why: StopCause::Timeout,
             since: at(110),
             kill_at,

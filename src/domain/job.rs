@@ -7,13 +7,13 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::container::{Exit, Recipe};
-use super::hold::Hold;
+use super::container::{Exit, SpecHash};
 use super::id::{Attempt, ContainerId, ContainerName, Digest, JobId, Timestamp, Version};
 use super::image::JobName;
 use super::ledger::Origin;
 use super::spec::JobSpec;
 pub use super::status::{Map, Outcome, Reason, Status};
+use super::wait_group::WaitGroup;
 
 /// A request to run a definition or an image at one due time.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +43,7 @@ pub enum State {
     /// Due, and waiting for a slot or for the engine.
     Queued(Wait),
     /// The last attempt failed; the next one is due at the job's `due_at`.
-    Retrying(Setback),
+    Retrying(FailedAttempt),
     /// Claimed; the image is being pulled. No intent exists yet.
     Pulling,
     /// Claimed. If an intent is present, `start` may have been called.
@@ -59,20 +59,20 @@ pub enum State {
 /// The reason why a due job waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// `no_slot`, `engine_unreachable` or `engine_changed`, or the reason for waiting in `hold`'s
+    /// `no_slot`, `engine_unreachable` or `engine_changed`, or the reason for waiting in `wait_group`'s
     /// group.
     pub reason: Reason,
     /// The time at which the job began to wait for this reason.
     pub since: Timestamp,
     /// The wait group of the job; `None` if the job waits for something else, such as a slot or the
     /// engine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hold: Option<Hold>,
+    #[serde(rename = "hold", default, skip_serializing_if = "Option::is_none")]
+    pub wait_group: Option<WaitGroup>,
 }
 
 /// The outcome of the attempt before a retry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setback {
+pub struct FailedAttempt {
     /// The code of the failure.
     pub reason: Reason,
     /// The failure as a sentence.
@@ -107,7 +107,8 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopping {
     /// The knowledge about the container: it may have been started, or it runs.
-    pub held: Held,
+    #[serde(rename = "held")]
+    pub target: StopTarget,
     /// The origin of the stop: a caller, or the job's `timeout`.
     pub why: StopCause,
     /// The time at which the stop was requested.
@@ -130,7 +131,7 @@ impl Stopping {
 /// The progress of the start when the stop was requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Held {
+pub enum StopTarget {
     Intent(Intent),
     Run(Run),
 }
@@ -229,7 +230,9 @@ impl State {
     /// Returns the present or past run, if one is known.
     pub fn run(&self) -> Option<&Run> {
         match self {
-            Self::Running(run) | Self::Stopping(Stopping { held: Held::Run(run), .. }) => Some(run),
+            Self::Running(run) | Self::Stopping(Stopping { target: StopTarget::Run(run), .. }) => {
+                Some(run)
+            }
             Self::Ended(end) => end.run.as_ref(),
             Self::Scheduled
             | Self::Queued(_)
@@ -245,7 +248,7 @@ impl State {
     pub fn container(&self) -> Option<&ContainerId> {
         match self {
             Self::Starting(Some(intent))
-            | Self::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
+            | Self::Stopping(Stopping { target: StopTarget::Intent(intent), .. }) => {
                 Some(&intent.container)
             }
             Self::Scheduled
@@ -274,9 +277,9 @@ impl State {
     }
 
     /// Returns the wait group of a queued job.
-    pub fn hold(&self) -> Option<&Hold> {
+    pub fn wait_group(&self) -> Option<&WaitGroup> {
         match self {
-            Self::Queued(wait) => wait.hold.as_ref(),
+            Self::Queued(wait) => wait.wait_group.as_ref(),
             Self::Scheduled
             | Self::Retrying(_)
             | Self::Pulling
@@ -338,13 +341,13 @@ impl Job {
 
     /// Returns the spec hash of the present attempt's container. The hash covers everything that
     /// the process in the container could tell apart.
-    pub fn recipe(&self) -> Recipe {
+    pub fn spec_hash(&self) -> SpecHash {
         let schedule = self.origin.as_ref().map(|origin| &origin.schedule);
         // Serialization of these types never fails.
         let told =
             serde_json::to_vec(&(self.spec.fields(), self.id, self.attempt, self.due_at, schedule))
                 .unwrap_or_default();
-        Recipe(Sha256::digest(told).iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        SpecHash(Sha256::digest(told).iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Returns the last instant at which the job may be started; `None` without a start deadline.

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 
 use super::id::{JobId, Timestamp};
 use super::job::{Job, Map, Outcome, Reason};
-use super::recurrence::{Fate, Timetable};
+use super::recurrence::{TickDecision, Timetable};
 use super::schedule::ScheduleName;
 
 /// The number of a schedule's generation; every change starts a new one.
@@ -114,7 +114,7 @@ impl LedgerRow {
 
 /// The effect of a job's transition on its tick and its schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct TickEffect {
     /// The tick's outcome and reason, if the transition decides the tick.
     pub decided: Option<(TickOutcome, Option<Reason>)>,
     /// Set when the transition counts as a run.
@@ -123,7 +123,7 @@ pub struct News {
     pub failed: bool,
 }
 
-impl News {
+impl TickEffect {
     /// Returns the effect of the transition; `None` if there is none.
     pub fn of(before: &Job, after: &Job) -> Option<Self> {
         let tick = after.origin.as_ref()?.nominal;
@@ -152,12 +152,14 @@ impl News {
 }
 
 /// Returns the reason why ticks of this fate have no job of their own.
-pub(super) fn why(fate: Fate, restored: bool) -> Reason {
-    match fate {
+pub(super) fn why(decision: TickDecision, restored: bool) -> Reason {
+    match decision {
         _ if restored => Reason::Restored,
-        Fate::CaughtUpBy(_) | Fate::Runs | Fate::CaughtUp => Reason::CaughtUp,
-        Fate::OutsideWindow => Reason::OutsideWindow,
-        Fate::NotCaughtUp => Reason::NotCaughtUp,
+        TickDecision::CaughtUpBy(_) | TickDecision::Runs | TickDecision::CaughtUp => {
+            Reason::CaughtUp
+        }
+        TickDecision::OutsideWindow => Reason::OutsideWindow,
+        TickDecision::NotCaughtUp => Reason::NotCaughtUp,
     }
 }
 

@@ -18,16 +18,14 @@
 //!   progress of a schedule), [`forecast`] (the coming ticks of a schedule).
 //! - [`declared`], [`ledger`], [`overlap`], [`queue`], [`hold`], [`expected`], [`image`], [`id`].
 
-pub mod abilities;
 mod check;
 pub mod container;
 pub mod date;
 pub mod declared;
-pub mod expected;
+pub mod features;
 pub mod forecast;
 pub mod gpus;
 pub mod grace;
-pub mod hold;
 pub mod id;
 pub mod image;
 pub mod job;
@@ -38,6 +36,7 @@ pub mod output;
 pub mod overlap;
 pub mod planned;
 pub mod policy;
+pub mod precondition;
 pub mod protocol;
 pub mod queue;
 pub mod recurrence;
@@ -50,4 +49,5 @@ pub mod stamp;
 pub mod status;
 pub mod transition;
 pub mod units;
+pub mod wait_group;
 pub mod words;

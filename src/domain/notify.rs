@@ -32,13 +32,13 @@ pub struct Notice {
     pub url: NotifyUrl,
     /// The final statuses to notify. `None` means all but `succeeded` and `canceled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    on: Option<Vec<EndWord>>,
+    on: Option<Vec<EndStatus>>,
 }
 
 /// The status of a job that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-struct EndWord(Status);
+struct EndStatus(Status);
 
 /// The URL of a receiver: `http` or `https`, with a host, without user and fragment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ pub enum BadNotify {
 
 impl Notice {
     /// Checks whether the receiver wants a notification of this end.
-    pub fn is_told_of(&self, end: Status) -> bool {
+    pub fn wants(&self, end: Status) -> bool {
         match &self.on {
             Some(list) => list.iter().any(|word| word.0 == end),
             None => {
@@ -152,7 +152,7 @@ impl From<NotifyPrefix> for String {
     }
 }
 
-impl TryFrom<String> for EndWord {
+impl TryFrom<String> for EndStatus {
     type Error = BadNotify;
     fn try_from(word: String) -> Result<Self, BadNotify> {
         let end = Status::from_word(&word).filter(|status| status.map() == Map::History);
@@ -160,8 +160,8 @@ impl TryFrom<String> for EndWord {
     }
 }
 
-impl From<EndWord> for String {
-    fn from(word: EndWord) -> Self {
+impl From<EndStatus> for String {
+    fn from(word: EndStatus) -> Self {
         word.0.to_string()
     }
 }
@@ -228,11 +228,7 @@ mod tests {
     fn default_ends_exclude_success_and_cancellation() {
         let told = |json: &str| -> Vec<&str> {
             let notice: Notice = serde_json::from_str(json).expect("is right");
-            Status::ALL
-                .iter()
-                .filter(|end| notice.is_told_of(**end))
-                .map(|end| end.as_str())
-                .collect()
+            Status::ALL.iter().filter(|end| notice.wants(**end)).map(|end| end.as_str()).collect()
         };
         assert_eq!(
             told(r#"{"url":"http://a"}"#),

@@ -2,7 +2,7 @@
 //! unfinished, and how many of them may wait.
 //!
 //! A run causes a skip, or is replaced, only if it was confirmed to be active when the tick was
-//! due. A job that the store calls running may have ended unnoticed; [`Admission::Look`] names the
+//! due. A job that the store calls running may have ended unnoticed; [`Admission::Inspect`] names the
 //! jobs to inspect first.
 
 use super::id::{JobId, Timestamp};
@@ -25,7 +25,7 @@ pub enum Admission {
     /// Stop these jobs; the new job waits until they are over.
     Replace(Vec<JobId>),
     /// Inspect these jobs first: they may have ended since they were last observed.
-    Look(Vec<JobId>),
+    Inspect(Vec<JobId>),
 }
 
 /// The parts of a schedule that the policy needs.
@@ -69,7 +69,7 @@ impl OverlapRules {
         let in_turn = self.is_in_turn(job, self.last_missed(others().chain([job])));
         let unseen = || ids(&mut begun().filter(|other| !is_current(other)));
         match self.overlap {
-            _ if self.pauses_on_failure && !unseen().is_empty() => Admission::Look(unseen()),
+            _ if self.pauses_on_failure && !unseen().is_empty() => Admission::Inspect(unseen()),
             Overlap::Allow => Admission::Go,
             _ if in_turn && begun().next().is_some() => Admission::Wait,
             _ if in_turn => Admission::Go,
@@ -86,7 +86,9 @@ impl OverlapRules {
             Overlap::Replace if self.catch_up == CatchUp::All && begun().any(was_made_late) => {
                 Admission::Wait
             }
-            Overlap::Skip | Overlap::Replace if !unseen().is_empty() => Admission::Look(unseen()),
+            Overlap::Skip | Overlap::Replace if !unseen().is_empty() => {
+                Admission::Inspect(unseen())
+            }
             Overlap::Skip => Admission::Skip(Reason::Overlap),
             Overlap::Replace => Admission::Replace(ids(&mut begun())),
         }
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn unconfirmed_runs_are_inspected_before_skip_or_replace() {
-        let look = Admission::Look(vec![begun(10).id]);
+        let look = Admission::Inspect(vec![begun(10).id]);
         assert_eq!(
             admissions(&[begun(10)], false),
             [look.clone(), Admission::Wait, Admission::Go, look]
@@ -241,7 +243,7 @@ mod tests {
     #[test]
     fn a_run_that_may_have_failed_is_inspected() {
         let careful = OverlapRules { pauses_on_failure: true, ..rules(Overlap::Allow) };
-        let look = Admission::Look(vec![begun(10).id]);
+        let look = Admission::Inspect(vec![begun(10).id]);
         assert_eq!(careful.admit(&waits(20), &[begun(10)], at(30), |_| false), look);
         assert_eq!(careful.admit(&waits(20), &[begun(10)], at(30), |_| true), Admission::Go);
     }

@@ -1,13 +1,13 @@
-//! The stored state of a schedule, and the one function that advances it: [`ScheduleRecord::turn`].
+//! The stored state of a schedule, and the one function that advances it: [`ScheduleRecord::advance`].
 //!
-//! A schedule update ([`Turn`]) is a value, like a job's transition. An update says how the record
+//! A schedule update ([`ScheduleUpdate`]) is a value, like a job's transition. An update says how the record
 //! looks afterwards, which ticks are decided, and which jobs are created or skipped. The store
 //! writes an update in one transaction or not at all. Callers pass in the time and new ids: this
 //! module reads no clock and no random number generator.
 //!
-//! Every tick up to `settled` is accounted for. The next tick already has its job (`ahead`), unless
-//! the schedule is paused or over. Once that tick has passed, `turn` decides it and all later ticks
-//! up to now. `turn` then creates the job of the next tick.
+//! Every tick up to `settled_until` is accounted for. The next tick already has its job (`next_tick`), unless
+//! the schedule is paused or over. Once that tick has passed, `update` decides it and all later ticks
+//! up to now. `update` then creates the job of the next tick.
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +19,7 @@ use super::id::{Attempt, JobId, Timestamp, Version};
 use super::job::{Job, Reason, State};
 use super::ledger::{Generation, LedgerRow, Origin, TickOutcome, sentence, why};
 use super::overlap::{MAX_BACKLOG, OverlapRules};
-use super::recurrence::{Fate, Settled, Tick, Timetable, Zone};
+use super::recurrence::{SettledTicks, Tick, TickDecision, Timetable, Zone};
 use super::schedule::{Schedule, ScheduleName};
 use super::transition::{Event, Failure};
 
@@ -39,11 +39,11 @@ pub struct ScheduleRecord {
     /// The time when the schedule was accepted. Periods without a `start_at` count from here.
     pub accepted_at: Timestamp,
     /// The time up to which every tick is accounted for, inclusive.
-    pub settled: Timestamp,
-    /// The next tick after `settled` and its job; `None` while paused and after the last tick.
-    pub ahead: Option<Ahead>,
+    pub settled_until: Timestamp,
+    /// The next tick after `settled_until` and its job; `None` while paused and after the last tick.
+    pub next_tick: Option<NextTick>,
     /// The time of the next check; `None` if no check is needed.
-    pub look_at: Option<Timestamp>,
+    pub next_check_at: Option<Timestamp>,
     /// The number of ticks that ran, counted against `max_runs`.
     pub runs: u64,
     /// Set when a run of this generation failed. The next update then pauses a schedule with
@@ -55,7 +55,7 @@ pub struct ScheduleRecord {
 
 /// A schedule as it was in one of its generations.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Said {
+pub struct ScheduleRevision {
     pub schedule: Schedule,
     /// The time when the schedule was accepted. Periods without a `start_at` count from here.
     pub accepted_at: Timestamp,
@@ -63,14 +63,14 @@ pub struct Said {
 
 /// The next tick of a schedule, and the job that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ahead {
+pub struct NextTick {
     pub nominal: Timestamp,
     pub job: JobId,
 }
 
 /// A schedule update: all changes that one transaction writes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Turn {
+pub struct ScheduleUpdate {
     pub name: ScheduleName,
     /// The expected version of the stored record; `None` if the schedule must not exist yet.
     pub from: Option<Version>,
@@ -101,7 +101,7 @@ pub enum Change {
     Delete,
 }
 
-impl Said {
+impl ScheduleRevision {
     /// Returns the due times of this generation.
     pub fn timetable(&self) -> Timetable {
         self.schedule.timetable(Zone::UTC, self.accepted_at)
@@ -123,9 +123,9 @@ impl ScheduleRecord {
             generation,
             schedule,
             accepted_at: now,
-            settled: now,
-            ahead: None,
-            look_at: Some(now),
+            settled_until: now,
+            next_tick: None,
+            next_check_at: Some(now),
             runs: 0,
             failed: false,
             source: Source::Api,
@@ -144,8 +144,9 @@ impl ScheduleRecord {
             return None;
         }
         let timetable = self.timetable();
-        let first = timetable.next_after(self.settled).filter(|first| first.nominal <= now)?;
-        let last = timetable.latest(self.settled, now)?;
+        let first =
+            timetable.next_after(self.settled_until).filter(|first| first.nominal <= now)?;
+        let last = timetable.latest(self.settled_until, now)?;
         Some(LedgerRow {
             generation: self.generation,
             first: first.nominal,
@@ -167,14 +168,14 @@ impl ScheduleRecord {
     ///
     /// `waiting` are the schedule's jobs that wait for their first attempt. `restored` says that
     /// the store is a restored backup: jobs of past ticks may have run elsewhere.
-    pub fn turn(
+    pub fn advance(
         &self,
         waiting: &[Job],
         now: Timestamp,
         restored: bool,
         new_id: &mut dyn FnMut() -> JobId,
-    ) -> Turn {
-        let mut turn = Turn::of(self);
+    ) -> ScheduleUpdate {
+        let mut update = ScheduleUpdate::of(self);
         let mut after = Self { version: self.version.next(), ..self.clone() };
         after.failed = false;
         // Ticks since the failed run are skipped, as in any pause.
@@ -182,85 +183,88 @@ impl ScheduleRecord {
         if pauses {
             after.schedule = self.schedule.clone().with_paused(true);
         }
-        let is_done = pauses || self.settle(&mut turn, &mut after, waiting, now, restored, new_id);
+        let is_done =
+            pauses || self.settle(&mut update, &mut after, waiting, now, restored, new_id);
         // Waiting jobs from a backup may have run, so the engine is searched for them instead.
         if !restored {
             for (job, reason) in OverlapRules::from(&self.schedule).surplus(waiting, now) {
-                turn.skip(job, reason, now);
+                update.skip(job, reason, now);
             }
         }
-        if is_done && !pauses && after.ahead.is_some_and(|ahead| ahead.nominal <= now) {
+        if is_done && !pauses && after.next_tick.is_some_and(|next_tick| next_tick.nominal <= now) {
             // A newer version may ship other rules for the zone and have no such tick. The tick's
             // job runs all the same.
-            after.settled = after.settled.max(now);
-            after.ahead = None;
+            after.settled_until = after.settled_until.max(now);
+            after.next_tick = None;
         }
         if pauses {
-            after.settled = self.settled_by(waiting, self.settled);
+            after.settled_until = self.settled_by(waiting, self.settled_until);
             after.generation = self.generation.next();
-            turn.take_off(waiting, after.settled, now, Reason::Paused);
-            after.ahead = None;
+            update.skip_jobs(waiting, after.settled_until, now, Reason::Paused);
+            after.next_tick = None;
         }
-        after.look_at =
-            if is_done { after.plan(&mut turn, waiting, now, new_id) } else { Some(now) };
-        turn.after = Some(after);
-        turn
+        after.next_check_at =
+            if is_done { after.plan(&mut update, waiting, now, new_id) } else { Some(now) };
+        update.after = Some(after);
+        update
     }
 
     /// Applies a caller's change from `now` on. Callers first decide past ticks with
-    /// [`Self::turn`].
+    /// [`Self::update`].
     pub fn change(
         &self,
         change: &Change,
         waiting: &[Job],
         now: Timestamp,
         new_id: &mut dyn FnMut() -> JobId,
-    ) -> Turn {
-        let mut turn = Turn::of(self);
-        turn.rows.extend(self.skipped_in_pause(now));
+    ) -> ScheduleUpdate {
+        let mut update = ScheduleUpdate::of(self);
+        update.rows.extend(self.skipped_in_pause(now));
         // After the clock was set back, ticks later than `now` may already be decided.
-        let settled = self.settled.max(now);
+        let settled_until = self.settled_until.max(now);
         let Change::Put(schedule) = change else {
-            turn.take_off(waiting, settled, now, Reason::ScheduleDeleted);
-            return turn;
+            update.skip_jobs(waiting, settled_until, now, Reason::ScheduleDeleted);
+            return update;
         };
         let is_same_but_paused =
             self.schedule.clone().with_paused(schedule.is_paused()) == **schedule;
-        let settled = if is_same_but_paused { self.settled_by(waiting, now) } else { settled };
+        let settled_until =
+            if is_same_but_paused { self.settled_by(waiting, now) } else { settled_until };
         let mut after = Self {
             version: self.version.next(),
             generation: self.generation.next(),
             schedule: schedule.as_ref().clone(),
             accepted_at: if is_same_but_paused { self.accepted_at } else { now },
-            settled,
-            ahead: None,
+            settled_until,
+            next_tick: None,
             failed: false,
             ..self.clone()
         };
         if schedule.is_paused() {
-            turn.take_off(waiting, settled, now, Reason::Paused);
+            update.skip_jobs(waiting, settled_until, now, Reason::Paused);
         } else {
             let to_come: Vec<Job> =
-                waiting.iter().filter(|job| job.nominal() > Some(settled)).cloned().collect();
-            turn.take_off(&to_come, settled, now, Reason::ScheduleChanged);
+                waiting.iter().filter(|job| job.nominal() > Some(settled_until)).cloned().collect();
+            update.skip_jobs(&to_come, settled_until, now, Reason::ScheduleChanged);
         }
-        after.look_at = after.plan(&mut turn, &[], now, new_id);
-        turn.after = Some(after);
-        turn
+        after.next_check_at = after.plan(&mut update, &[], now, new_id);
+        update.after = Some(after);
+        update
     }
 
     /// Returns the time up to which every tick is accounted for at `now`. The next tick counts
     /// before its time if its job no longer waits: the job was cancelled or began a moment early.
     fn settled_by(&self, waiting: &[Job], now: Timestamp) -> Timestamp {
-        let decided = self.ahead.filter(|ahead| !waiting.iter().any(|job| job.id == ahead.job));
-        let latest = self.settled.max(now);
-        decided.map_or(latest, |ahead| latest.max(ahead.nominal))
+        let decided =
+            self.next_tick.filter(|next_tick| !waiting.iter().any(|job| job.id == next_tick.job));
+        let latest = self.settled_until.max(now);
+        decided.map_or(latest, |next_tick| latest.max(next_tick.nominal))
     }
 
     /// Decides up to `PAGE` stretches of ticks; returns whether none are left.
     fn settle(
         &self,
-        turn: &mut Turn,
+        update: &mut ScheduleUpdate,
         after: &mut Self,
         waiting: &[Job],
         now: Timestamp,
@@ -271,32 +275,43 @@ impl ScheduleRecord {
             return true;
         }
         let timetable = self.timetable();
-        let settled: Vec<Settled> =
-            self.schedule.settle(&timetable, self.settled, now).take(PAGE).collect();
-        let is_done = settled.len() < PAGE;
-        let newest = turn_newest(&timetable, self.settled, now);
+        let stretches: Vec<SettledTicks> =
+            self.schedule.settle(&timetable, self.settled_until, now).take(PAGE).collect();
+        let is_done = stretches.len() < PAGE;
+        let newest = newest_settled_tick(&timetable, self.settled_until, now);
         // A later tick's job covers earlier ticks, so its id has to be known first.
-        let ahead = self.ahead.filter(|ahead| ahead.nominal == newest);
-        let last = ahead.map_or_else(&mut *new_id, |ahead| ahead.job);
+        let next_tick = self.next_tick.filter(|next_tick| next_tick.nominal == newest);
+        let last = next_tick.map_or_else(&mut *new_id, |next_tick| next_tick.job);
         let backlog = waiting.iter().filter(|job| job.due_at <= now).count();
-        for Settled { mut first, last: until, fate } in settled {
-            after.settled = until;
-            let fate = if restored { Fate::OutsideWindow } else { fate };
-            if let Some(ahead) = after.ahead.take_if(|ahead| ahead.nominal == first) {
-                let job = waiting.iter().find(|job| job.id == ahead.job);
-                match (fate, job) {
-                    (Fate::CaughtUp, Some(_)) => turn.late.push((self.generation, first)),
-                    (Fate::Runs, _) | (Fate::CaughtUp, None) => {}
+        for SettledTicks { mut first, last: until, decision } in stretches {
+            after.settled_until = until;
+            let decision = if restored { TickDecision::OutsideWindow } else { decision };
+            if let Some(next_tick) = after.next_tick.take_if(|next_tick| next_tick.nominal == first)
+            {
+                let job = waiting.iter().find(|job| job.id == next_tick.job);
+                match (decision, job) {
+                    (TickDecision::CaughtUp, Some(_)) => update.late.push((self.generation, first)),
+                    (TickDecision::Runs, _) | (TickDecision::CaughtUp, None) => {}
                     // The engine is searched for this job, as for every job from a backup.
                     (_, Some(_)) if restored => {}
-                    (Fate::CaughtUpBy(_) | Fate::OutsideWindow | Fate::NotCaughtUp, Some(job)) => {
-                        turn.dropped.push((self.generation, first));
-                        turn.skip(job, why(fate, restored), now);
-                        turn.settle(self, first, until, fate, restored, last);
+                    (
+                        TickDecision::CaughtUpBy(_)
+                        | TickDecision::OutsideWindow
+                        | TickDecision::NotCaughtUp,
+                        Some(job),
+                    ) => {
+                        update.dropped.push((self.generation, first));
+                        update.skip(job, why(decision, restored), now);
+                        update.settle(self, first, until, decision, restored, last);
                         continue;
                     }
                     // The tick is decided already: its job was cancelled or has begun.
-                    (Fate::CaughtUpBy(_) | Fate::OutsideWindow | Fate::NotCaughtUp, None) => {}
+                    (
+                        TickDecision::CaughtUpBy(_)
+                        | TickDecision::OutsideWindow
+                        | TickDecision::NotCaughtUp,
+                        None,
+                    ) => {}
                 }
                 match timetable
                     .next_after(first)
@@ -307,16 +322,18 @@ impl ScheduleRecord {
                     None => continue,
                 }
             }
-            match fate {
-                Fate::CaughtUp if backlog + turn.jobs.len() >= MAX_BACKLOG => {
-                    turn.leave_out(self, first, until)
+            match decision {
+                TickDecision::CaughtUp if backlog + update.jobs.len() >= MAX_BACKLOG => {
+                    update.skip_for_backlog(self, first, until)
                 }
-                Fate::Runs | Fate::CaughtUp => {
+                TickDecision::Runs | TickDecision::CaughtUp => {
                     let id = if first == newest { last } else { new_id() };
-                    turn.make(self, first, fate == Fate::CaughtUp, id, now);
+                    update.make(self, first, decision == TickDecision::CaughtUp, id, now);
                 }
-                Fate::CaughtUpBy(_) | Fate::OutsideWindow | Fate::NotCaughtUp => {
-                    turn.settle(self, first, until, fate, restored, last);
+                TickDecision::CaughtUpBy(_)
+                | TickDecision::OutsideWindow
+                | TickDecision::NotCaughtUp => {
+                    update.settle(self, first, until, decision, restored, last);
                 }
             }
         }
@@ -326,32 +343,35 @@ impl ScheduleRecord {
     /// Creates the job of the next tick, if one is left. Returns the time of the next check.
     fn plan(
         &mut self,
-        turn: &mut Turn,
+        update: &mut ScheduleUpdate,
         waiting: &[Job],
         now: Timestamp,
         new_id: &mut dyn FnMut() -> JobId,
     ) -> Option<Timestamp> {
         if self.is_used_up() || self.schedule.is_paused() {
-            let settled = self.settled_by(waiting, self.settled);
-            if let Some(ahead) = self.ahead.take() {
-                self.settled = settled;
-                let job =
-                    waiting.iter().filter(|job| job.id == ahead.job).cloned().collect::<Vec<_>>();
-                turn.take_off(&job, self.settled, now, Reason::Limit);
+            let settled_until = self.settled_by(waiting, self.settled_until);
+            if let Some(next_tick) = self.next_tick.take() {
+                self.settled_until = settled_until;
+                let job = waiting
+                    .iter()
+                    .filter(|job| job.id == next_tick.job)
+                    .cloned()
+                    .collect::<Vec<_>>();
+                update.skip_jobs(&job, self.settled_until, now, Reason::Limit);
             }
             return None;
         }
-        if self.ahead.is_none() {
-            let tick = self.timetable().next_after(self.settled.max(now))?;
+        if self.next_tick.is_none() {
+            let tick = self.timetable().next_after(self.settled_until.max(now))?;
             let id = new_id();
-            turn.make(self, tick.nominal, false, id, now);
-            self.ahead = Some(Ahead { nominal: tick.nominal, job: id });
+            update.make(self, tick.nominal, false, id, now);
+            self.next_tick = Some(NextTick { nominal: tick.nominal, job: id });
         }
-        self.ahead.map(|ahead| ahead.nominal)
+        self.next_tick.map(|next_tick| next_tick.nominal)
     }
 }
 
-impl Turn {
+impl ScheduleUpdate {
     fn of(record: &ScheduleRecord) -> Self {
         Self {
             name: record.name.clone(),
@@ -373,11 +393,11 @@ impl Turn {
         now: Timestamp,
         new_id: &mut dyn FnMut() -> JobId,
     ) -> Self {
-        let mut turn = Self { from: None, ..Self::of(record) };
+        let mut update = Self { from: None, ..Self::of(record) };
         let mut after = record.clone();
-        after.look_at = after.plan(&mut turn, &[], now, new_id);
-        turn.after = Some(after);
-        turn
+        after.next_check_at = after.plan(&mut update, &[], now, new_id);
+        update.after = Some(after);
+        update
     }
 
     /// Counts the ticks that are skipped because too many jobs wait, for each reason.
@@ -425,7 +445,7 @@ impl Turn {
     }
 
     /// Adds a row for ticks that are skipped because too many jobs wait.
-    fn leave_out(&mut self, record: &ScheduleRecord, first: Timestamp, last: Timestamp) {
+    fn skip_for_backlog(&mut self, record: &ScheduleRecord, first: Timestamp, last: Timestamp) {
         let (generation, outcome, reason) =
             (record.generation, Some(TickOutcome::Skipped), Some(Reason::Backlog));
         self.rows.push(LedgerRow {
@@ -446,7 +466,7 @@ impl Turn {
         record: &ScheduleRecord,
         first: Timestamp,
         last: Timestamp,
-        fate: Fate,
+        decision: TickDecision,
         restored: bool,
         stands_for_it: JobId,
     ) {
@@ -456,29 +476,38 @@ impl Turn {
             last,
             late: true,
             outcome: Some(TickOutcome::Missed),
-            reason: Some(why(fate, restored)),
+            reason: Some(why(decision, restored)),
             job: None,
             covered: false,
         };
-        self.rows.push(match fate {
+        self.rows.push(match decision {
             // The outcome follows when the covering job is decided.
-            Fate::CaughtUpBy(_) => LedgerRow {
+            TickDecision::CaughtUpBy(_) => LedgerRow {
                 outcome: None,
                 reason: None,
                 job: Some(stands_for_it),
                 covered: true,
                 ..row
             },
-            Fate::Runs | Fate::CaughtUp | Fate::OutsideWindow | Fate::NotCaughtUp => row,
+            TickDecision::Runs
+            | TickDecision::CaughtUp
+            | TickDecision::OutsideWindow
+            | TickDecision::NotCaughtUp => row,
         });
     }
 
-    /// Skips waiting jobs. Drops the ledger rows of their ticks after `settled`, which are left to
+    /// Skips waiting jobs. Drops the ledger rows of their ticks after `settled_until`, which are left to
     /// a later generation.
-    fn take_off(&mut self, waiting: &[Job], settled: Timestamp, now: Timestamp, reason: Reason) {
+    fn skip_jobs(
+        &mut self,
+        waiting: &[Job],
+        settled_until: Timestamp,
+        now: Timestamp,
+        reason: Reason,
+    ) {
         for job in waiting {
             if let Some(origin) =
-                job.origin.as_ref().filter(|origin| origin.nominal > Some(settled))
+                job.origin.as_ref().filter(|origin| origin.nominal > Some(settled_until))
             {
                 self.dropped.extend(origin.nominal.map(|nominal| (origin.generation, nominal)));
             }
@@ -498,6 +527,6 @@ impl Turn {
 
 /// Returns the nominal time of the newest tick after `since` and not after `now`: its job may cover
 /// earlier ticks. Without such a tick, returns 1 ms before `since`, which no tick in the range has.
-fn turn_newest(timetable: &Timetable, since: Timestamp, now: Timestamp) -> Timestamp {
+fn newest_settled_tick(timetable: &Timetable, since: Timestamp, now: Timestamp) -> Timestamp {
     timetable.latest(since, now).map_or(since - TimeDelta::milliseconds(1), |tick| tick.nominal)
 }

@@ -65,7 +65,7 @@ pub struct Policy {
 /// The forbidden paths, which no policy can allow: the engine's socket, `/proc`, `/sys`, `/dev`,
 /// the data directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closed(Vec<String>);
+pub struct ForbiddenPaths(Vec<String>);
 
 /// The error for a spec that the policy does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +77,7 @@ pub struct Denied {
     pub detail: String,
 }
 
-impl Closed {
+impl ForbiddenPaths {
     /// Adds `paths` to `/proc`, `/sys`, `/dev` and the usual places of engine sockets.
     pub fn with(paths: impl IntoIterator<Item = String>) -> Self {
         let always = [
@@ -113,7 +113,7 @@ impl Policy {
     pub fn admit(
         &self,
         spec: JobSpec,
-        closed: &Closed,
+        closed: &ForbiddenPaths,
         real_path: &dyn Fn(&str) -> Option<String>,
     ) -> Result<JobSpec, Denied> {
         let fields = spec.fields();
@@ -126,7 +126,7 @@ impl Policy {
             self.admit_mount(mount, closed, real_path)?;
         }
         self.admit_limits(fields)?;
-        Ok(spec.narrowed(|fields| self.fill_limits(fields)))
+        Ok(spec.modified(|fields| self.fill_limits(fields)))
     }
 
     /// Checks whether the policy could admit a job with this definition. A user or a network that
@@ -137,12 +137,12 @@ impl Policy {
     pub fn admit_definition(
         &self,
         spec: &JobSpec,
-        closed: &Closed,
+        closed: &ForbiddenPaths,
         real_path: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(), Denied> {
         let first =
             |allowed: &Option<Vec<String>>| allowed.as_ref().and_then(|list| list.first().cloned());
-        let filled = spec.clone().narrowed(|fields| {
+        let filled = spec.clone().modified(|fields| {
             fields.user = fields.user.take().or_else(|| first(&self.allow_users));
             fields.network = fields.network.take().or_else(|| first(&self.allow_networks));
         });
@@ -309,7 +309,7 @@ impl Policy {
     fn admit_mount(
         &self,
         mount: &Mount,
-        closed: &Closed,
+        closed: &ForbiddenPaths,
         real_path: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(), Denied> {
         let Mount::Bind { source, read_only, .. } = mount else { return Ok(()) };
@@ -427,7 +427,7 @@ mod tests {
     }
 
     fn verdict(policy: &Policy, json: &str) -> Option<&'static str> {
-        let closed = Closed::with(["/var/lib/tidetable".to_owned()]);
+        let closed = ForbiddenPaths::with(["/var/lib/tidetable".to_owned()]);
         let links = |path: &str| (path == "/srv/in/link").then(|| "/run/docker.sock".to_owned());
         policy.admit(spec(json), &closed, &links).err().map(|denied| denied.field)
     }
@@ -554,8 +554,9 @@ mod tests {
         assert_eq!(verdict(&limits, r#"{"cpus":1.5}"#), Some("cpus"));
         assert_eq!(verdict(&limits, r#"{"pids":33}"#), Some("pids"));
         assert_eq!(verdict(&limits, r#"{"timeout":"6m"}"#), Some("timeout"));
-        let admitted =
-            limits.admit(spec("{}"), &Closed::default(), &|_| None).expect("nothing was asked for");
+        let admitted = limits
+            .admit(spec("{}"), &ForbiddenPaths::default(), &|_| None)
+            .expect("nothing was asked for");
         assert_eq!(admitted.fields().memory.map(|m| m.as_u64()), Some(64 << 20));
         assert_eq!(admitted.fields().pids, Some(32));
     }

@@ -14,19 +14,19 @@
 //! a crash alike. [`step`] never guesses: if disk and engine don't show what happened, the job ends
 //! `unknown`. The protocol ends with the attempt; [`remains`](super::remains) handles the container
 //! and its output after that. This file has no clocks, no retries of calls, and no memory beyond
-//! [`Hand`], on purpose.
+//! [`DriverMemory`], on purpose.
 
 use super::container::{Container, Exit, Phase, StartRefusal};
 use super::id::{ContainerId, Timestamp};
-use super::job::{Held, Intent, Job, Reason, Run, State, Stopping};
+use super::job::{Intent, Job, Reason, Run, State, StopTarget, Stopping};
 use super::spec::PullPolicy;
 use super::transition::{Event, Failure};
 
 /// The observed state: what the engine last showed of the job's present attempt.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Sight {
+pub enum Observed {
     /// Not inspected yet, or the last call got no answer.
-    Unseen,
+    Unknown,
     /// The engine has no such container.
     Absent,
     /// The engine has this container.
@@ -38,7 +38,7 @@ pub enum Sight {
 /// The driver memory: what this process knows it has done for the current attempt. Losing it is
 /// always safe; recovery is only slower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hand {
+pub struct DriverMemory {
     /// True if this process wrote the intent and has not called `start` yet. A process that finds
     /// an intent on disk cannot know this.
     pub start_not_called: bool,
@@ -61,7 +61,7 @@ pub enum Fenced {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Inspect the container of this attempt.
-    Look,
+    Inspect,
     Pull,
     Create,
     /// Call `start` on the container, once.
@@ -70,7 +70,7 @@ pub enum Step {
     /// remove the container without force, then query the engine's event log.
     Fence(Intent),
     /// Wait until the container exits or the driver is woken.
-    Watch,
+    AwaitExit,
     Stop(ContainerId),
     /// Find out who ended the process, and record the end.
     Collect(Run, Exit),
@@ -78,15 +78,15 @@ pub enum Step {
     Record(Event),
     /// Remove a container that never ran, without force.
     Remove(ContainerId),
-    Rest,
+    Done,
 }
 
 impl Step {
     /// Checks whether the step needs an answer from the engine.
     pub fn needs_the_engine(&self) -> bool {
         match self {
-            Self::Record(_) | Self::Watch | Self::Rest => false,
-            Self::Look
+            Self::Record(_) | Self::AwaitExit | Self::Done => false,
+            Self::Inspect
             | Self::Pull
             | Self::Create
             | Self::Start(_)
@@ -99,47 +99,50 @@ impl Step {
 }
 
 /// Returns the next step for `job`, given the observed state and the driver memory.
-pub fn step(job: &Job, sight: &Sight, hand: Hand) -> Step {
+pub fn step(job: &Job, observed: &Observed, memory: DriverMemory) -> Step {
     match &job.state {
         // The leftovers of a finished attempt are cleared away separately: see `remains`.
-        State::Scheduled | State::Queued(_) | State::Retrying(_) | State::Ended(_) => Step::Rest,
-        State::Pulling => claimed(job, sight, Step::Pull),
+        State::Scheduled | State::Queued(_) | State::Retrying(_) | State::Ended(_) => Step::Done,
+        State::Pulling => claimed(job, observed, Step::Pull),
         State::Starting(None) => {
             let always = job.spec.fields().pull == Some(PullPolicy::Always);
             let next =
-                if always && !hand.pulled { Step::Record(Event::Pull) } else { Step::Create };
-            claimed(job, sight, next)
+                if always && !memory.pulled { Step::Record(Event::Pull) } else { Step::Create };
+            claimed(job, observed, next)
         }
         State::Starting(Some(intent)) => {
-            intended(intent, sight, hand, Step::Start(intent.container.clone()))
+            intended(intent, observed, memory, Step::Start(intent.container.clone()))
         }
-        State::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
-            intended(intent, sight, hand, Step::Record(Event::NeverStarted))
+        State::Stopping(Stopping { target: StopTarget::Intent(intent), .. }) => {
+            intended(intent, observed, memory, Step::Record(Event::NeverStarted))
         }
-        State::Running(run) => running(run, sight, Step::Watch),
-        State::Stopping(Stopping { held: Held::Run(run), .. }) => {
-            running(run, sight, Step::Stop(run.container.clone()))
+        State::Running(run) => running(run, observed, Step::AwaitExit),
+        State::Stopping(Stopping { target: StopTarget::Run(run), .. }) => {
+            running(run, observed, Step::Stop(run.container.clone()))
         }
     }
 }
 
 /// Decides for a claimed job without an intent: none of our containers was started, unless somebody
 /// else started one.
-fn claimed(job: &Job, sight: &Sight, when_absent: Step) -> Step {
-    match sight {
-        Sight::Unseen => Step::Look,
-        Sight::Absent => when_absent,
-        Sight::Foreign => Step::Record(Event::Failed(Failure::new(
+fn claimed(job: &Job, observed: &Observed, when_absent: Step) -> Step {
+    match observed {
+        Observed::Unknown => Step::Inspect,
+        Observed::Absent => when_absent,
+        Observed::Foreign => Step::Record(Event::Failed(Failure::new(
             Reason::CreateFailed,
             format!(
                 "a container named `{}` is on the engine and is not ours",
                 job.container_name()
             ),
         ))),
-        Sight::Present(container) => match &container.phase {
+        Observed::Present(container) => match &container.phase {
             // The container was created ahead of time, and the job has changed since.
             Phase::Created { .. }
-                if container.recipe.as_ref().is_some_and(|recipe| *recipe != job.recipe()) =>
+                if container
+                    .spec_hash
+                    .as_ref()
+                    .is_some_and(|spec_hash| *spec_hash != job.spec_hash()) =>
             {
                 Step::Remove(container.id.clone())
             }
@@ -153,28 +156,28 @@ fn claimed(job: &Job, sight: &Sight, when_absent: Step) -> Step {
             Phase::Exited { started_at, exit } => {
                 Step::Collect(run_of(container, *started_at), exit.clone())
             }
-            Phase::Removing => Step::Look,
+            Phase::Removing => Step::Inspect,
         },
     }
 }
 
 /// Decides for a job with an intent on disk: the container may have run. `untouched` is the step
 /// while it is certain that `start` was not called for this intent.
-fn intended(intent: &Intent, sight: &Sight, hand: Hand, untouched: Step) -> Step {
-    match sight {
-        Sight::Unseen => Step::Look,
-        Sight::Absent => match hand.fenced {
+fn intended(intent: &Intent, observed: &Observed, memory: DriverMemory, untouched: Step) -> Step {
+    match observed {
+        Observed::Unknown => Step::Inspect,
+        Observed::Absent => match memory.fenced {
             Some(Fenced::NeverStarted) => Step::Record(Event::NeverStarted),
             Some(Fenced::Ambiguous) => ambiguous(),
             None => gone(),
         },
-        Sight::Foreign => gone(),
-        Sight::Present(container) if container.id != intent.container => gone(),
-        Sight::Present(container) => match &container.phase {
+        Observed::Foreign => gone(),
+        Observed::Present(container) if container.id != intent.container => gone(),
+        Observed::Present(container) => match &container.phase {
             Phase::Created { refusal: Some(refusal) } => {
                 Step::Record(Event::Failed(refused(refusal)))
             }
-            Phase::Created { refusal: None } if hand.start_not_called => untouched,
+            Phase::Created { refusal: None } if memory.start_not_called => untouched,
             Phase::Created { refusal: None } => Step::Fence(intent.clone()),
             Phase::Running { started_at } => {
                 Step::Record(Event::Started(run_of(container, *started_at)))
@@ -182,22 +185,22 @@ fn intended(intent: &Intent, sight: &Sight, hand: Hand, untouched: Step) -> Step
             Phase::Exited { started_at, exit } => {
                 Step::Collect(run_of(container, *started_at), exit.clone())
             }
-            Phase::Removing => Step::Look,
+            Phase::Removing => Step::Inspect,
         },
     }
 }
 
 /// Decides for a job whose process was seen running.
-fn running(run: &Run, sight: &Sight, while_running: Step) -> Step {
-    match sight {
-        Sight::Unseen => Step::Look,
-        Sight::Absent | Sight::Foreign => gone(),
-        Sight::Present(container) if container.id != run.container => gone(),
-        Sight::Present(container) => match &container.phase {
+fn running(run: &Run, observed: &Observed, while_running: Step) -> Step {
+    match observed {
+        Observed::Unknown => Step::Inspect,
+        Observed::Absent | Observed::Foreign => gone(),
+        Observed::Present(container) if container.id != run.container => gone(),
+        Observed::Present(container) => match &container.phase {
             Phase::Running { .. } => while_running,
             Phase::Exited { started_at, .. } if *started_at != run.started_at => started_again(),
             Phase::Exited { exit, .. } => Step::Collect(run.clone(), exit.clone()),
-            Phase::Removing => Step::Look,
+            Phase::Removing => Step::Inspect,
             Phase::Created { .. } => gone(),
         },
     }

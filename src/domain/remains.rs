@@ -7,13 +7,13 @@
 
 use super::container::{Container, Phase};
 use super::id::ContainerId;
-use super::protocol::Sight;
+use super::protocol::Observed;
 
 /// The observed state of the container of a finished attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remains {
     /// The container was not inspected yet, or the last call gave no answer.
-    Unseen,
+    Unknown,
     /// No container of this attempt exists.
     Gone,
     /// A container that never ran.
@@ -28,24 +28,24 @@ pub enum Remains {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Clearing {
     /// Inspect the container, because its state is unknown.
-    Look,
+    Inspect,
     /// Keep the output of the container.
     Keep(ContainerId),
     /// Remove the container, without force.
     Remove(ContainerId),
     /// Nothing is left to do.
-    Rest,
+    Done,
 }
 
 /// Decides the next step. `keep_container` is the job's setting to leave the container on the
 /// engine; `is_kept` says that the output is kept.
-pub fn clear_away(keep_container: bool, remains: &Remains, is_kept: bool) -> Clearing {
+pub fn next_clearing(keep_container: bool, remains: &Remains, is_kept: bool) -> Clearing {
     match remains {
-        Remains::Unseen => Clearing::Look,
-        Remains::Gone | Remains::Running(_) => Clearing::Rest,
+        Remains::Unknown => Clearing::Inspect,
+        Remains::Gone | Remains::Running(_) => Clearing::Done,
         Remains::Unstarted(container) => Clearing::Remove(container.clone()),
         Remains::Ran(container) if !is_kept => Clearing::Keep(container.clone()),
-        Remains::Ran(_) if keep_container => Clearing::Rest,
+        Remains::Ran(_) if keep_container => Clearing::Done,
         Remains::Ran(container) => Clearing::Remove(container.clone()),
     }
 }
@@ -61,12 +61,12 @@ impl From<&Container> for Remains {
     }
 }
 
-impl From<&Sight> for Remains {
-    fn from(sight: &Sight) -> Self {
-        match sight {
-            Sight::Unseen => Self::Unseen,
-            Sight::Absent | Sight::Foreign => Self::Gone,
-            Sight::Present(container) => container.into(),
+impl From<&Observed> for Remains {
+    fn from(observed: &Observed) -> Self {
+        match observed {
+            Observed::Unknown => Self::Unknown,
+            Observed::Absent | Observed::Foreign => Self::Gone,
+            Observed::Present(container) => container.into(),
         }
     }
 }
@@ -80,20 +80,20 @@ mod tests {
         let id = || ContainerId("ours".to_owned());
         let ran = || Remains::Ran(id());
         let table = [
-            (false, Remains::Unseen, false, Clearing::Look),
-            (false, Remains::Gone, false, Clearing::Rest),
+            (false, Remains::Unknown, false, Clearing::Inspect),
+            (false, Remains::Gone, false, Clearing::Done),
             (false, Remains::Unstarted(id()), false, Clearing::Remove(id())),
             (true, Remains::Unstarted(id()), false, Clearing::Remove(id())),
-            (false, Remains::Running(id()), false, Clearing::Rest),
-            (false, Remains::Running(id()), true, Clearing::Rest),
+            (false, Remains::Running(id()), false, Clearing::Done),
+            (false, Remains::Running(id()), true, Clearing::Done),
             (false, ran(), false, Clearing::Keep(id())),
             (true, ran(), false, Clearing::Keep(id())),
             (false, ran(), true, Clearing::Remove(id())),
-            (true, ran(), true, Clearing::Rest),
+            (true, ran(), true, Clearing::Done),
         ];
         for (keep_container, remains, is_kept, next) in table {
             assert_eq!(
-                clear_away(keep_container, &remains, is_kept),
+                next_clearing(keep_container, &remains, is_kept),
                 next,
                 "{keep_container} {remains:?} {is_kept}"
             );

@@ -20,7 +20,7 @@ use super::date::rfc3339;
 use super::id::Timestamp;
 use super::image::JobName;
 use super::recurrence::{
-    CatchUp, CatchUpRules, Period, Rule, Settled, Tick, Timetable, Zone, settle,
+    CatchUp, CatchUpRules, Period, Rule, SettledTicks, Tick, Timetable, Zone, settle,
 };
 use super::spec::{BadSpec, JobSpec, SpecFields};
 use super::units::{Span, shown};
@@ -184,7 +184,7 @@ impl Schedule {
         timetable: &Timetable,
         since: Timestamp,
         now: Timestamp,
-    ) -> impl Iterator<Item = Settled> {
+    ) -> impl Iterator<Item = SettledTicks> {
         let (window, jitter) = (self.catch_up_window.as_duration(), self.jitter.as_duration());
         settle(timetable, since, now, CatchUpRules { catch_up: self.catch_up, window, jitter })
     }
@@ -487,11 +487,11 @@ mod tests {
     fn missed_ticks_follow_the_catch_up_policy() {
         let schedule = read(with("catch_up", json!("none"))).unwrap();
         let timetable = schedule.timetable(Zone::UTC, utc("2026-07-01T00:00:00Z"));
-        let fates =
+        let decisions =
             schedule.settle(&timetable, utc("2026-07-01T00:00:00Z"), utc("2026-07-01T12:00:00Z"));
         assert_eq!(
-            fates.map(|settled| settled.fate).collect::<Vec<_>>(),
-            [super::super::recurrence::Fate::NotCaughtUp]
+            decisions.map(|settled| settled.decision).collect::<Vec<_>>(),
+            [super::super::recurrence::TickDecision::NotCaughtUp]
         );
     }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::units::shown;
-use super::words::{BadWords, MapOrList, checked_entry};
+use super::words::{BadEntry, MapOrList, checked_entry};
 
 /// The folder of secrets that are files. A spec can make a secret a variable instead.
 pub const SECRETS_DIR: &str = "/run/secrets";
@@ -51,10 +51,10 @@ pub(super) fn file_name(target: &str) -> Option<&str> {
 impl<'de> Deserialize<'de> for Secrets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let pair = |target: &str, secret: &str| match secret {
-            "" => Err(BadWords::NoName(shown(&format!("{target}=")))),
+            "" => Err(BadEntry::NoName(shown(&format!("{target}=")))),
             _ => checked_entry(target, secret),
         };
-        let pairs: Result<BTreeMap<String, String>, BadWords> =
+        let pairs: Result<BTreeMap<String, String>, BadEntry> =
             match MapOrList::deserialize(deserializer)? {
                 MapOrList::Map(map) => {
                     map.iter().map(|(target, secret)| pair(target, secret)).collect()

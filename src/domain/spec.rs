@@ -20,7 +20,7 @@ use super::units::{Bytes, Span};
 pub use super::gpus::Gpus;
 pub use super::notify::Notify;
 pub use super::secret::Secrets;
-pub use super::words::{Env, Labels, Paths, Words};
+pub use super::words::{CommandLine, Env, Labels, Paths};
 
 /// The time between the request to stop a container and the kill, unless the spec sets
 /// `stop_grace`.
@@ -54,9 +54,9 @@ spec_fields! {
     image: ImageRef,
     /// Arguments of the entrypoint, or the command to run: a list, or one text that is split like a
     /// shell does.
-    command: Words,
+    command: CommandLine,
     /// The replacement for the image's entrypoint. Never an empty list.
-    entrypoint: Words,
+    entrypoint: CommandLine,
     /// Environment variables, `{"K": "V"}` or `["K=V"]`.
     env: Env,
     /// Files of variables; `env` overrides them. Allowed only in a definition of the config file.
@@ -342,20 +342,20 @@ impl JobSpec {
 
     #[must_use]
     pub fn with_image(self, image: ImageRef) -> Self {
-        self.narrowed(|fields| fields.image = Some(image))
+        self.modified(|fields| fields.image = Some(image))
     }
 
     /// Returns this spec with each path of `env_file` replaced by `in_full(path)`.
     #[must_use]
     pub fn with_env_files(self, in_full: impl Fn(&str) -> String) -> Self {
         let written = |files: Paths| Paths(files.0.iter().map(|path| in_full(path)).collect());
-        self.narrowed(|fields| fields.env_file = fields.env_file.take().map(written))
+        self.modified(|fields| fields.env_file = fields.env_file.take().map(written))
     }
 
     /// Returns this spec after `narrow` changed its fields, unchecked. The policy uses it to fill
     /// in its limits.
     #[must_use]
-    pub(super) fn narrowed(self, narrow: impl FnOnce(&mut SpecFields)) -> Self {
+    pub(super) fn modified(self, narrow: impl FnOnce(&mut SpecFields)) -> Self {
         let mut fields = self.0;
         narrow(&mut fields);
         Self(fields)

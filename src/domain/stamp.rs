@@ -1,7 +1,7 @@
 //! Fast formatting of instants, without parsing a format string on every call. A listing of a
 //! million jobs writes five million instants, and format strings took a third of its time.
 //!
-//! A [`Stamp`] holds its text inline. Instants outside of the plain calendar (a year after 9999, a
+//! A [`FormattedTime`] holds its text inline. Instants outside of the plain calendar (a year after 9999, a
 //! leap second) are left to chrono.
 
 use std::fmt::{self, Write};
@@ -12,16 +12,16 @@ use serde::{Serialize, Serializer};
 
 /// The size of the text in bytes: more than chrono's longest, `+262142-12-31T23:59:60.999Z`.
 const MOST_BYTES: usize = 32;
-const SEED_FORMAT: &str = "%d-%m-%Y %H:%M:%S";
+const CLASSIC_FORMAT: &str = "%d-%m-%Y %H:%M:%S";
 
 /// The text of an instant.
 #[derive(Clone, Copy)]
-pub struct Stamp {
+pub struct FormattedTime {
     text: [u8; MOST_BYTES],
     length: usize,
 }
 
-impl Stamp {
+impl FormattedTime {
     /// Writes the instant for machines: RFC 3339 in UTC with milliseconds,
     /// `2021-06-20T13:25:28.000Z`.
     pub fn rfc3339(at: DateTime<Utc>) -> Self {
@@ -45,10 +45,10 @@ impl Stamp {
     }
 
     /// Writes the instant in the classic format, `DD-MM-YYYY HH:MM:SS` in the zone.
-    pub fn seed(at: DateTime<Utc>, zone: Tz) -> Self {
+    pub fn classic(at: DateTime<Utc>, zone: Tz) -> Self {
         let wall = at.with_timezone(&zone).naive_local();
         if !is_plain(&wall) {
-            return Self::of(format_args!("{}", wall.format(SEED_FORMAT)));
+            return Self::of(format_args!("{}", wall.format(CLASSIC_FORMAT)));
         }
         let mut stamp = Self::empty();
         stamp.two(wall.day());
@@ -114,20 +114,20 @@ fn digit(number: u32) -> u8 {
     b"0123456789"[(number % 10) as usize]
 }
 
-impl Write for Stamp {
+impl Write for FormattedTime {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.bytes().for_each(|byte| self.push(byte));
         Ok(())
     }
 }
 
-impl fmt::Display for Stamp {
+impl fmt::Display for FormattedTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl Serialize for Stamp {
+impl Serialize for FormattedTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
@@ -141,10 +141,13 @@ mod tests {
     use super::*;
 
     fn as_chrono_writes_it(at: DateTime<Utc>, zone: Tz) {
-        assert_eq!(Stamp::rfc3339(at).to_string(), at.to_rfc3339_opts(SecondsFormat::Millis, true));
         assert_eq!(
-            Stamp::seed(at, zone).to_string(),
-            at.with_timezone(&zone).format(SEED_FORMAT).to_string()
+            FormattedTime::rfc3339(at).to_string(),
+            at.to_rfc3339_opts(SecondsFormat::Millis, true)
+        );
+        assert_eq!(
+            FormattedTime::classic(at, zone).to_string(),
+            at.with_timezone(&zone).format(CLASSIC_FORMAT).to_string()
         );
     }
 

@@ -27,7 +27,7 @@ impl Map {
     }
 }
 
-macro_rules! words {
+macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ macro_rules! words {
     };
 }
 
-words! {
+string_enum! {
     /// The word for a job's state; the API calls it `status`.
     Status {
         Scheduled = "scheduled",
@@ -88,7 +88,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// The reason for a wait, a failure or an unknown end: the code beside the sentence.
     Reason {
         /// The process ended with a code other than 0.

@@ -13,12 +13,13 @@ use std::time::Duration;
 use chrono::SubsecRound;
 
 use super::container::Exit;
-use super::hold::Hold;
 use super::id::{Attempt, ContainerId, Timestamp};
 use super::job::{
-    End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait,
+    End, FailedAttempt, Intent, Job, Outcome, Reason, Run, State, StopCause, StopTarget, Stopping,
+    Wait,
 };
 use super::spec::JobSpec;
+use super::wait_group::WaitGroup;
 
 /// An event in the life of a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +27,7 @@ pub enum Event {
     /// The job is due and has to wait for this reason.
     Queue(Reason),
     /// The job is due and waits in this group, for this reason.
-    Hold(Reason, Hold),
+    WaitInGroup(Reason, WaitGroup),
     /// The job is due and gets a slot. The spec comes along if the name was not resolved before.
     Claim(Option<Box<JobSpec>>),
     /// The job is taken off the schedule.
@@ -107,7 +108,7 @@ impl Event {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Queue(_) => "queue",
-            Self::Hold(..) => "hold",
+            Self::WaitInGroup(..) => "hold",
             Self::Claim(_) => "claim",
             Self::Cancel => "cancel",
             Self::Reschedule(_) => "reschedule",
@@ -140,7 +141,9 @@ impl Job {
         next.version = self.version.next();
         next.state = match event {
             Event::Queue(reason) => self.queue(reason, None, now).ok_or(refused)?,
-            Event::Hold(reason, hold) => self.queue(reason, Some(hold), now).ok_or(refused)?,
+            Event::WaitInGroup(reason, wait_group) => {
+                self.queue(reason, Some(wait_group), now).ok_or(refused)?
+            }
             Event::Claim(spec) => {
                 if !self.is_waiting() {
                     return Err(refused);
@@ -235,10 +238,15 @@ impl Job {
         self.first_unknown_attempt().is_some_and(|unknown| attempt >= unknown)
     }
 
-    fn queue(&self, reason: Reason, hold: Option<Hold>, now: Timestamp) -> Option<State> {
+    fn queue(
+        &self,
+        reason: Reason,
+        wait_group: Option<WaitGroup>,
+        now: Timestamp,
+    ) -> Option<State> {
         match &self.state {
-            State::Queued(wait) if wait.reason == reason && wait.hold == hold => None,
-            _ if self.is_waiting() => Some(State::Queued(Wait { reason, since: now, hold })),
+            State::Queued(wait) if wait.reason == reason && wait.wait_group == wait_group => None,
+            _ if self.is_waiting() => Some(State::Queued(Wait { reason, since: now, wait_group })),
             _ => None,
         }
     }
@@ -246,7 +254,7 @@ impl Job {
     fn never_started(&self, now: Timestamp) -> Option<State> {
         match &self.state {
             State::Starting(Some(_)) => Some(State::Starting(None)),
-            State::Stopping(Stopping { held: Held::Intent(_), why, .. }) => {
+            State::Stopping(Stopping { target: StopTarget::Intent(_), why, .. }) => {
                 Some(stopped(*why, now, None))
             }
             _ => None,
@@ -256,8 +264,8 @@ impl Job {
     fn started(&self, run: Run) -> Option<State> {
         match &self.state {
             State::Pulling | State::Starting(_) => Some(State::Running(run)),
-            State::Stopping(stopping @ Stopping { held: Held::Intent(_), .. }) => {
-                Some(State::Stopping(Stopping { held: Held::Run(run), ..stopping.clone() }))
+            State::Stopping(stopping @ Stopping { target: StopTarget::Intent(_), .. }) => {
+                Some(State::Stopping(Stopping { target: StopTarget::Run(run), ..stopping.clone() }))
             }
             _ => None,
         }
@@ -295,7 +303,7 @@ impl Job {
             State::Pulling | State::Starting(_) => {
                 Some(self.retry_or(Outcome::Failed, failure, None, next, now))
             }
-            State::Stopping(Stopping { held: Held::Intent(_), why, .. }) => {
+            State::Stopping(Stopping { target: StopTarget::Intent(_), why, .. }) => {
                 Some(stopped(*why, now, None))
             }
             _ => None,
@@ -325,11 +333,12 @@ impl Job {
         let kill_at =
             chrono::Duration::from_std(grace).ok().and_then(|grace| now.checked_add_signed(grace));
         let kill_at = Some(kill_at.unwrap_or(now));
-        let stopping = |held| Some(State::Stopping(Stopping { held, why, since: now, kill_at }));
+        let stopping =
+            |target| Some(State::Stopping(Stopping { target, why, since: now, kill_at }));
         match &self.state {
             _ if self.is_claimed() => Some(stopped(why, now, None)),
-            State::Starting(Some(intent)) => stopping(Held::Intent(intent.clone())),
-            State::Running(run) => stopping(Held::Run(run.clone())),
+            State::Starting(Some(intent)) => stopping(StopTarget::Intent(intent.clone())),
+            State::Running(run) => stopping(StopTarget::Run(run.clone())),
             State::Stopping(asked) if asked.kill_at.is_none_or(|known| kill_at < Some(known)) => {
                 Some(State::Stopping(Stopping { kill_at, ..asked.clone() }))
             }
@@ -358,7 +367,11 @@ impl Job {
         match due {
             Some(due) => {
                 next.due_at = due;
-                State::Retrying(Setback { reason: failure.reason, error: failure.error, exit_code })
+                State::Retrying(FailedAttempt {
+                    reason: failure.reason,
+                    error: failure.error,
+                    exit_code,
+                })
             }
             None => ended(outcome, now, Some(failure), ending),
         }

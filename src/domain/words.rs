@@ -13,7 +13,7 @@ use super::units::shown;
 /// A command: a list of words, or one text that is split like a shell does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Words(pub Vec<String>);
+pub struct CommandLine(pub Vec<String>);
 
 /// Paths: a list, or one path as a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ pub struct Labels(pub BTreeMap<String, String>);
 /// The error for a text that is no command or no entry. Each variant holds the text, escaped and
 /// cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadWords {
+pub enum BadEntry {
     /// A quote was opened and not closed.
     #[error(
         "`{0}` has a quote that is not closed: write it like in a shell, `sh -c 'echo hi'`, or as a list"
@@ -47,19 +47,19 @@ pub enum BadWords {
     NoName(String),
 }
 
-impl Words {
+impl CommandLine {
     /// Splits one text into words like a shell does, without variables and globs.
     ///
     /// # Errors
-    /// [`BadWords::Quote`] when a quote stays open, [`BadWords::Nul`] when a word has a NUL.
-    pub fn split(text: &str) -> Result<Self, BadWords> {
-        let words = shell_words::split(text).map_err(|_| BadWords::Quote(shown(text)))?;
+    /// [`BadEntry::Quote`] when a quote stays open, [`BadEntry::Nul`] when a word has a NUL.
+    pub fn split(text: &str) -> Result<Self, BadEntry> {
+        let words = shell_words::split(text).map_err(|_| BadEntry::Quote(shown(text)))?;
         Self::checked(words)
     }
 
-    fn checked(words: Vec<String>) -> Result<Self, BadWords> {
+    fn checked(words: Vec<String>) -> Result<Self, BadEntry> {
         match words.iter().find(|word| word.contains('\0')) {
-            Some(word) => Err(BadWords::Nul(shown(word))),
+            Some(word) => Err(BadEntry::Nul(shown(word))),
             None => Ok(Self(words)),
         }
     }
@@ -68,18 +68,18 @@ impl Words {
 /// Splits `NAME=value` into a pair. A name alone has the value "".
 ///
 /// # Errors
-/// [`BadWords::NoName`] when nothing is before the `=`, [`BadWords::Nul`] when the text has a NUL.
-pub fn entry(text: &str) -> Result<(String, String), BadWords> {
+/// [`BadEntry::NoName`] when nothing is before the `=`, [`BadEntry::Nul`] when the text has a NUL.
+pub fn entry(text: &str) -> Result<(String, String), BadEntry> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     checked_entry(name, value)
 }
 
-pub(super) fn checked_entry(name: &str, value: &str) -> Result<(String, String), BadWords> {
+pub(super) fn checked_entry(name: &str, value: &str) -> Result<(String, String), BadEntry> {
     if name.is_empty() || name.contains('=') {
-        return Err(BadWords::NoName(shown(&format!("{name}={value}"))));
+        return Err(BadEntry::NoName(shown(&format!("{name}={value}"))));
     }
     if name.contains('\0') || value.contains('\0') {
-        return Err(BadWords::Nul(shown(name)));
+        return Err(BadEntry::Nul(shown(name)));
     }
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -161,7 +161,7 @@ impl<'de> Deserialize<'de> for MapOrList {
 }
 
 impl MapOrList {
-    fn pairs(self) -> Result<BTreeMap<String, String>, BadWords> {
+    fn pairs(self) -> Result<BTreeMap<String, String>, BadEntry> {
         match self {
             Self::Map(map) => map.iter().map(|(name, value)| checked_entry(name, value)).collect(),
             Self::List(list) => list.iter().map(|text| entry(text)).collect(),
@@ -169,7 +169,7 @@ impl MapOrList {
     }
 }
 
-impl<'de> Deserialize<'de> for Words {
+impl<'de> Deserialize<'de> for CommandLine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match TextOrList::deserialize(deserializer)? {
             TextOrList::Text(text) => Self::split(&text),
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn command_is_a_list_or_shell_like_text() {
-        let read = |json: &str| serde_json::from_str::<Words>(json).map(|w| w.0);
+        let read = |json: &str| serde_json::from_str::<CommandLine>(json).map(|w| w.0);
         assert_eq!(read(r#"["sh","-c","exit 7"]"#).ok(), read(r#""sh -c 'exit 7'""#).ok());
         assert_eq!(read(r#""""#).ok(), Some(vec![]));
         for broken in [r#""sh -c 'exit""#, "7", r#"[1]"#, r#""a\u0000""#] {

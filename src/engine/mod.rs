@@ -21,8 +21,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::domain::abilities::Abilities;
-use crate::domain::container::{Container, Owner, Question, Recipe, Testimony};
+use crate::domain::container::{Container, Evidence, EvidenceQuery, Owner, SpecHash};
+use crate::domain::features::EngineFeatures;
 use crate::domain::id::{
     Attempt, ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp,
 };
@@ -76,7 +76,7 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound`, or `Refused` with `create_failed`.
-    async fn provide(
+    async fn put_files(
         &self,
         container: &ContainerId,
         files: &[SecretFile],
@@ -126,16 +126,16 @@ pub trait Engine: Send + Sync + 'static {
     async fn events(
         &self,
         instance: InstanceId,
-    ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError>;
+    ) -> Result<BoxStream<'static, Result<ContainerEvent, EngineError>>, EngineError>;
 
     /// Queries the engine's own event log about a container since an instant. Answers `NotSeen`
     /// only if the log demonstrably reaches back to that instant.
-    async fn testimony(
+    async fn query_event_log(
         &self,
         container: &ContainerId,
-        question: Question,
+        question: EvidenceQuery,
         since: Timestamp,
-    ) -> Result<Testimony, EngineError>;
+    ) -> Result<Evidence, EngineError>;
 
     /// Returns the starts of this instance's containers in the engine's own event log, and whether
     /// the log is complete since then.
@@ -167,7 +167,7 @@ pub struct Description {
     /// `docker`, `podman` or `simulated`.
     pub kind: &'static str,
     pub version: String,
-    pub abilities: Abilities,
+    pub features: EngineFeatures,
 }
 
 /// The data for creating a container.
@@ -176,7 +176,7 @@ pub struct Launch {
     pub name: ContainerName,
     pub owner: Owner,
     /// The spec hash, written to a label.
-    pub recipe: Recipe,
+    pub spec_hash: SpecHash,
     /// The schedule of the job, written to a label; `None` if the job has no schedule.
     pub schedule: Option<ScheduleName>,
     pub image: ImageRef,
@@ -216,7 +216,7 @@ pub struct Listed {
 
 /// A hint that a job's container is worth an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hint {
+pub struct ContainerEvent {
     /// The job in the container's label.
     pub job: JobId,
 }

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Rules, Shared};
-use crate::domain::hold::{Hold, Limit, Limits};
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, Reason, State, Status, StopCause};
@@ -19,6 +18,7 @@ use crate::domain::planned::ScheduleRecord;
 use crate::domain::schedule::ScheduleName;
 use crate::domain::spec::JobSpec;
 use crate::domain::transition::{Event, Failure};
+use crate::domain::wait_group::{Limit, Limits, WaitGroup};
 use crate::store::StoreError;
 
 /// The decision about a job that could take a slot.
@@ -26,7 +26,7 @@ pub(super) enum Verdict {
     /// Claim the job with this spec.
     Go(Box<JobSpec>),
     /// Put the job into this wait group.
-    Hold(Reason, Hold),
+    WaitInGroup(Reason, WaitGroup),
     /// End the job without a run.
     End(Event),
     /// Let the job wait for a slot.
@@ -44,7 +44,7 @@ pub(super) struct Admissions {
     rules: Arc<Rules>,
     definitions: HashMap<JobName, Option<JobSpec>>,
     schedules: HashMap<ScheduleName, Known>,
-    taken: BTreeMap<Limit, usize>,
+    running_counts: BTreeMap<Limit, usize>,
 }
 
 struct Known {
@@ -60,7 +60,7 @@ impl Admissions {
             rules,
             definitions: HashMap::new(),
             schedules: HashMap::new(),
-            taken: BTreeMap::new(),
+            running_counts: BTreeMap::new(),
         }
     }
 
@@ -76,8 +76,11 @@ impl Admissions {
             Ruling::Out(verdict) => return Ok(verdict),
         };
         self.count(shared, limits.counted()).await?;
-        if let Some(full) = limits.full(|limit| self.taken(limit)) {
-            return Ok(Verdict::Hold(full.reason(), limits.hold(&full, job.state.hold())));
+        if let Some(full) = limits.full(|limit| self.running_counts(limit)) {
+            return Ok(Verdict::WaitInGroup(
+                full.reason(),
+                limits.wait_group(&full, job.state.wait_group()),
+            ));
         }
         self.goes(job, &spec);
         Ok(Verdict::Go(Box::new(spec)))
@@ -92,7 +95,7 @@ impl Admissions {
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
         let is_open = job.state == State::Scheduled
-            || job.state.hold().is_some_and(|hold| hold.schedule.is_some());
+            || job.state.wait_group().is_some_and(|wait_group| wait_group.schedule.is_some());
         if !is_open || !is_first_of_a_tick(job) || job.due_at > now {
             return Ok(Verdict::NoSlot);
         }
@@ -120,7 +123,7 @@ impl Admissions {
         Ok(match self.by_schedule(shared, job, now).await? {
             BySchedule::Go => Ruling::In(spec, limits),
             BySchedule::Wait => {
-                Ruling::Out(Verdict::Hold(Reason::Overlap, limits.hold_by_schedule()))
+                Ruling::Out(Verdict::WaitInGroup(Reason::Overlap, limits.wait_for_schedule()))
             }
             BySchedule::Skip(reason) => {
                 Ruling::Out(Verdict::End(Event::Skip(Failure::new(reason, sentence(reason)))))
@@ -129,18 +132,20 @@ impl Admissions {
     }
 
     /// Returns the capacity left for each of these wait groups, as far as it can be counted.
-    pub(super) async fn room(
+    pub(super) async fn capacity(
         &mut self,
         shared: &Shared,
-        holds: impl IntoIterator<Item = Hold>,
-    ) -> Result<Vec<(Hold, usize)>, StoreError> {
-        let holds: Vec<Hold> = holds.into_iter().collect();
-        self.count(shared, holds.iter().flat_map(Hold::limits)).await?;
-        let room = |hold: &Hold| hold.room(&self.rules.catalog.queues, |limit| self.taken(limit));
-        Ok(holds
+        wait_groups: impl IntoIterator<Item = WaitGroup>,
+    ) -> Result<Vec<(WaitGroup, usize)>, StoreError> {
+        let wait_groups: Vec<WaitGroup> = wait_groups.into_iter().collect();
+        self.count(shared, wait_groups.iter().flat_map(WaitGroup::limits)).await?;
+        let capacity = |wait_group: &WaitGroup| {
+            wait_group.capacity(&self.rules.catalog.queues, |limit| self.running_counts(limit))
+        };
+        Ok(wait_groups
             .into_iter()
-            .map(|hold| (room(&hold), hold))
-            .map(|(room, hold)| (hold, room))
+            .map(|wait_group| (capacity(&wait_group), wait_group))
+            .map(|(room, wait_group)| (wait_group, room))
             .collect())
     }
 
@@ -172,24 +177,25 @@ impl Admissions {
         shared: &Shared,
         limits: impl Iterator<Item = Limit>,
     ) -> Result<(), StoreError> {
-        let unknown: Vec<Limit> = limits.filter(|limit| !self.taken.contains_key(limit)).collect();
+        let unknown: Vec<Limit> =
+            limits.filter(|limit| !self.running_counts.contains_key(limit)).collect();
         if !unknown.is_empty() {
-            let taken = shared.store.taken(&unknown).await?;
-            self.taken.extend(unknown.into_iter().zip(taken));
+            let running_counts = shared.store.taken(&unknown).await?;
+            self.running_counts.extend(unknown.into_iter().zip(running_counts));
         }
         Ok(())
     }
 
-    fn taken(&self, limit: &Limit) -> usize {
-        self.taken.get(limit).copied().unwrap_or(0)
+    fn running_counts(&self, limit: &Limit) -> usize {
+        self.running_counts.get(limit).copied().unwrap_or(0)
     }
 
     /// Counts the job as running for the rest of this round.
     fn goes(&mut self, job: &Job, spec: &JobSpec) {
         let queue = spec.fields().queue.clone().map(Limit::Queue);
         for limit in queue.into_iter().chain([Limit::Name(job.name.clone())]) {
-            if let Some(taken) = self.taken.get_mut(&limit) {
-                *taken += 1;
+            if let Some(running_counts) = self.running_counts.get_mut(&limit) {
+                *running_counts += 1;
             }
         }
         let known = job.origin.as_ref().and_then(|origin| self.schedules.get_mut(&origin.schedule));
@@ -237,7 +243,7 @@ impl Admissions {
         match rules.admit(job, &known.jobs, now, is_current) {
             Admission::Go => Ok(BySchedule::Go),
             Admission::Wait => Ok(BySchedule::Wait),
-            Admission::Look(begun) => {
+            Admission::Inspect(begun) => {
                 // A job that is judged a moment early is judged again when it is due, and only then
                 // are drivers asked.
                 if job.due_at <= now {
@@ -296,7 +302,7 @@ async fn stop(shared: &Shared, id: JobId, now: Timestamp) -> Result<(), StoreErr
         let Ok(after) = stopped else { return Ok(()) };
         match shared.advance(&job, &after, now).await {
             Ok(()) => {
-                shared.poke(id);
+                shared.wake_driver(id);
                 return Ok(());
             }
             // The job's driver wrote first: read the job and try again.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{SecretSources, Shared};
 use crate::domain::image::JobName;
 use crate::domain::job::Reason;
-use crate::domain::policy::{Closed, Denied, Policy};
+use crate::domain::policy::{Denied, ForbiddenPaths, Policy};
 use crate::domain::queue::Queues;
 use crate::domain::schedule::{Schedule, ScheduleName};
 use crate::domain::spec::JobSpec;
@@ -29,7 +29,7 @@ pub struct Catalog {
     /// Limits on callers' specs.
     pub policy: Policy,
     /// Paths that no job may mount.
-    pub closed: Closed,
+    pub closed: ForbiddenPaths,
     /// Sources of the secrets that the config file declares.
     pub secrets: SecretSources,
     /// Schedules of the config file, each with its zone.

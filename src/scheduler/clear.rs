@@ -5,7 +5,7 @@
 //! the job's next attempt do not wait for it. A container stays until its output is kept.
 //!
 //! The driver hands over the remains of its attempt. The sweep finds the remains that a dead server
-//! had not cleared yet. Each attempt has one task at a time ([`Place`]).
+//! had not cleared yet. Each attempt has one task at a time ([`ClearingSlot`]).
 //!
 //! Clearing never gives up: it waits for an engine that does not answer and for a disk without
 //! space.
@@ -20,11 +20,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Backoff, Health, Setback, Shared};
+use super::{Backoff, Health, Shared, TransientError};
 use crate::domain::container::Owner;
 use crate::domain::id::{Attempt, ContainerId, JobId};
 use crate::domain::job::Job;
-use crate::domain::remains::{Clearing, Remains, clear_away};
+use crate::domain::remains::{Clearing, Remains, next_clearing};
 use crate::engine::{EngineError, LogStream};
 use crate::store::StoreError;
 use crate::store::logs::KeepError;
@@ -42,7 +42,7 @@ pub(super) struct Clearings {
 
 /// A finished attempt, with its remains.
 pub(super) struct Leftover {
-    place: Place,
+    place: ClearingSlot,
     /// The attempt's container; `None` where the id is unknown.
     container: Option<ContainerId>,
     remains: Remains,
@@ -51,7 +51,7 @@ pub(super) struct Leftover {
 }
 
 /// The exclusive right to clear an attempt away, returned on drop.
-struct Place {
+struct ClearingSlot {
     clearings: Arc<Clearings>,
     attempt: (JobId, Attempt),
 }
@@ -82,7 +82,7 @@ impl Clearings {
     }
 }
 
-impl Drop for Place {
+impl Drop for ClearingSlot {
     fn drop(&mut self) {
         self.clearings.attempts().remove(&self.attempt);
     }
@@ -105,7 +105,7 @@ impl Shared {
             return None;
         }
         let keep_container = job.spec.fields().keep_container == Some(true);
-        let place = Place { clearings, attempt: (job.id, attempt) };
+        let place = ClearingSlot { clearings, attempt: (job.id, attempt) };
         Some(Leftover {
             place,
             container,
@@ -118,7 +118,7 @@ impl Shared {
     /// Returns whether the output of a finished attempt may still be on the engine only.
     pub(super) fn may_be_unkept(&self, job: JobId, attempt: Attempt) -> bool {
         // A driver hands over before its handle is removed.
-        self.seat(job).is_some()
+        self.driver_handle(job).is_some()
             || self.clearings.has(job, attempt)
             || !self.clearings.swept.load(Ordering::SeqCst)
     }
@@ -129,20 +129,20 @@ pub(super) async fn run(shared: Arc<Shared>, left: Leftover, stop: CancellationT
     let mut task = Task { shared, left, is_kept: false, stop };
     let mut backoff = Backoff::new();
     while !task.stop.is_cancelled() {
-        let next = clear_away(task.left.keep_container, &task.left.remains, task.is_kept);
-        if next == Clearing::Rest {
+        let next = next_clearing(task.left.keep_container, &task.left.remains, task.is_kept);
+        if next == Clearing::Done {
             return;
         }
-        match task.take(next).await {
+        match task.perform(next).await {
             Ok(()) => backoff = Backoff::new(),
-            Err(Setback::Store(StoreError::Closed)) => return,
+            Err(TransientError::Store(StoreError::Closed)) => return,
             Err(failure) => {
                 let job = task.left.place.attempt.0;
                 if !task.stop.is_cancelled() {
                     warn!(%job, error = %failure, "its container is not cleared away yet; trying again");
                 }
-                if matches!(failure, Setback::Engine(_)) {
-                    task.left.remains = Remains::Unseen;
+                if matches!(failure, TransientError::Engine(_)) {
+                    task.left.remains = Remains::Unknown;
                 }
                 let _stopped = unless_stopped(&task.stop, backoff.pause()).await;
             }
@@ -167,24 +167,24 @@ struct Task {
 }
 
 impl Task {
-    async fn take(&mut self, next: Clearing) -> Result<(), Setback> {
+    async fn perform(&mut self, next: Clearing) -> Result<(), TransientError> {
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         if unless_stopped(&stop, shared.health.until(Health::is_up)).await.is_none() {
             return Ok(());
         }
         debug!(job = %self.left.place.attempt.0, step = ?next, "next step");
         match next {
-            Clearing::Look => unless_stopped(&stop, self.look()).await.unwrap_or(Ok(())),
+            Clearing::Inspect => unless_stopped(&stop, self.inspect()).await.unwrap_or(Ok(())),
             // Handles the stop itself: a half-written file is taken back.
             Clearing::Keep(container) => self.keep(&container).await,
             Clearing::Remove(container) => {
                 unless_stopped(&stop, self.remove(&container)).await.unwrap_or(Ok(()))
             }
-            Clearing::Rest => Ok(()),
+            Clearing::Done => Ok(()),
         }
     }
 
-    async fn look(&mut self) -> Result<(), Setback> {
+    async fn inspect(&mut self) -> Result<(), TransientError> {
         let (job, attempt) = self.left.place.attempt;
         let owner = Owner { instance: self.shared.store.instance(), job, attempt };
         let seen = match &self.left.container {
@@ -197,7 +197,7 @@ impl Task {
     }
 
     /// Keeps the output, unless an earlier process has done so.
-    async fn keep(&mut self, container: &ContainerId) -> Result<(), Setback> {
+    async fn keep(&mut self, container: &ContainerId) -> Result<(), TransientError> {
         let (job, attempt) = self.left.place.attempt;
         if !self.shared.logs.has(job, attempt).await? {
             let shared = self.shared.clone();
@@ -207,11 +207,11 @@ impl Task {
             };
             match self.keep_output(container).await {
                 Ok(()) => {}
-                Err(Setback::Engine(EngineError::NotFound)) => {
-                    self.left.remains = Remains::Unseen;
+                Err(TransientError::Engine(EngineError::NotFound)) => {
+                    self.left.remains = Remains::Unknown;
                     return Ok(());
                 }
-                Err(Setback::Engine(
+                Err(TransientError::Engine(
                     error @ (EngineError::Refused { .. } | EngineError::Conflict(_)),
                 )) => {
                     warn!(%job, %error, "the engine cannot give its output; empty output is kept");
@@ -224,14 +224,14 @@ impl Task {
         Ok(())
     }
 
-    async fn keep_output(&self, container: &ContainerId) -> Result<(), Setback> {
+    async fn keep_output(&self, container: &ContainerId) -> Result<(), TransientError> {
         match unless_stopped(&self.stop, self.shared.engine.logs(container, false)).await {
             Some(output) => self.keep_all(self.until_stopped(output?)).await,
             None => Err(stopping().into()),
         }
     }
 
-    async fn keep_all(&self, output: LogStream) -> Result<(), Setback> {
+    async fn keep_all(&self, output: LogStream) -> Result<(), TransientError> {
         let (job, attempt) = self.left.place.attempt;
         match self.shared.logs.keep(job, attempt, output, self.left.log_limit).await {
             Ok(_) => Ok(()),
@@ -251,9 +251,9 @@ impl Task {
         stream::unfold((output, self.stop.clone()), next).boxed()
     }
 
-    async fn remove(&mut self, container: &ContainerId) -> Result<(), Setback> {
+    async fn remove(&mut self, container: &ContainerId) -> Result<(), TransientError> {
         // Removal is not urgent, and other containers may be starting.
-        self.shared.starting.calm().await;
+        self.shared.start_limit.wait_until_idle().await;
         match self.shared.engine.remove(container).await {
             Ok(()) | Err(EngineError::NotFound) => {}
             Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),

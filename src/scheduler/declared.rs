@@ -33,7 +33,7 @@ impl Handle {
     ///
     /// # Errors
     /// A store that fails. Changes made before the failure stay, and another call makes the rest.
-    pub(super) async fn bring_in_line(&self, catalog: &Catalog) -> Result<(), StoreError> {
+    pub(super) async fn sync_config_schedules(&self, catalog: &Catalog) -> Result<(), StoreError> {
         let Origin { path, adopts, is_in_use } = &catalog.file;
         let mut aside = BTreeSet::new();
         let mut after = None;
@@ -88,7 +88,7 @@ impl Handle {
             is_news |= record
                 .is_some_and(|record| matches!(record.source, Source::Config { file: None, .. }));
         }
-        if is_news { self.shared.store.own_declared(path, adopts).await } else { Ok(()) }
+        if is_news { self.shared.store.assign_config_file(path, adopts).await } else { Ok(()) }
     }
 
     async fn is_of(&self, name: &ScheduleName, path: &str) -> Result<bool, StoreError> {
@@ -157,7 +157,7 @@ impl Handle {
                     None => continue,
                 }
             };
-            let Some(wanted) = record.redeclared(schedule, &catalog.file.path) else {
+            let Some(wanted) = record.merge_config(schedule, &catalog.file.path) else {
                 return Ok(());
             };
             let was = record.source.clone();
@@ -201,7 +201,7 @@ impl Handle {
     /// Refuses a change of a schedule that the config file declares. Call it after reading the
     /// record. New rules are known here before the sync writes them to the store. So a caller that
     /// read the file's record is refused.
-    pub(super) fn is_not_declared(&self, name: &ScheduleName) -> Result<(), ScheduleError> {
+    pub(super) fn ensure_not_in_config(&self, name: &ScheduleName) -> Result<(), ScheduleError> {
         match self.shared.rules().catalog.schedules.contains_key(name) {
             true => Err(ScheduleError::InConfig),
             false => Ok(()),

@@ -4,10 +4,10 @@
 use tracing::warn;
 
 use super::{Catalog, Handle};
-use crate::domain::expected::Expected;
 use crate::domain::id::Timestamp;
 use crate::domain::image::JobName;
 use crate::domain::policy::Denied;
+use crate::domain::precondition::Precondition;
 use crate::domain::spec::JobSpec;
 use crate::store::{Definition, Revision, StoreError};
 
@@ -87,16 +87,16 @@ impl Handle {
         &self,
         name: &JobName,
         spec: &JobSpec,
-        expected: Expected<Revision>,
+        precondition: Precondition<Revision>,
     ) -> Result<Revision, DefineError> {
         let rules = self.shared.rules();
-        is_not_in_config(&rules.catalog, name)?;
+        ensure_not_in_config(&rules.catalog, name)?;
         rules.catalog.admit_definition(spec)?;
-        Ok(self.shared.store.define(name, spec, expected, self.now()).await?)
+        Ok(self.shared.store.define(name, spec, precondition, self.now()).await?)
     }
 
     /// Returns a warning if the image of a definition may be mistyped.
-    pub async fn doubt_definition(&self, name: &JobName, spec: &JobSpec) -> Option<String> {
+    pub async fn definition_warnings(&self, name: &JobName, spec: &JobSpec) -> Option<String> {
         self.shared
             .doubt(spec)
             .await
@@ -110,17 +110,17 @@ impl Handle {
     pub async fn undefine(
         &self,
         name: &JobName,
-        expected: Expected<Revision>,
+        precondition: Precondition<Revision>,
     ) -> Result<(), DefineError> {
-        is_not_in_config(&self.shared.rules().catalog, name)?;
-        match self.shared.store.undefine(name, expected).await? {
+        ensure_not_in_config(&self.shared.rules().catalog, name)?;
+        match self.shared.store.undefine(name, precondition).await? {
             true => Ok(()),
             false => Err(DefineError::NotFound),
         }
     }
 }
 
-fn is_not_in_config(catalog: &Catalog, name: &JobName) -> Result<(), DefineError> {
+fn ensure_not_in_config(catalog: &Catalog, name: &JobName) -> Result<(), DefineError> {
     match catalog.definitions.contains_key(name.as_str()) {
         true => Err(DefineError::InConfig),
         false => Ok(()),

@@ -21,24 +21,25 @@ use tracing::error;
 
 use super::admission::{Admissions, Verdict};
 use super::{
-    BACKOFF, EARLY, Found, Handle, Health, LONGEST_NAP, Leftover, ROUND, Rules, Seat, Shared,
-    clear, driver, restore, schedules, stage,
+    BACKOFF, DriverHandle, EARLY, Handle, Health, LONGEST_NAP, Leftover, ROUND, Rules, Shared,
+    SweepFinding, clear, driver, restore, schedules, stage,
 };
-use crate::domain::hold::Hold;
 use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Reason};
 use crate::domain::spec::JobSpec;
 use crate::domain::transition::Event;
+use crate::domain::wait_group::WaitGroup;
 use crate::store::StoreError;
 
 /// Dispatches until `stop` is cancelled, then waits for the drivers.
 pub(super) async fn run(
     shared: &Arc<Shared>,
-    found: mpsc::Receiver<Found>,
+    found: mpsc::Receiver<SweepFinding>,
     stop: CancellationToken,
 ) {
     let (drivers, clearing) = (JoinSet::new(), JoinSet::new());
-    let mut dispatcher = Dispatcher { shared, drivers, clearing, stride: 0, in_line: None, stop };
+    let mut dispatcher =
+        Dispatcher { shared, drivers, clearing, stride: 0, synced_rules: None, stop };
     restore::run(shared, &dispatcher.stop).await;
     dispatcher.adopt_all().await;
     // The stager starts after the restore, which examines containers that another server staged
@@ -60,12 +61,12 @@ struct Dispatcher<'a> {
     /// The number of queued jobs that a round reads beyond the number of slots.
     stride: usize,
     /// The rules to which the store's config schedules were last synced.
-    in_line: Option<Arc<Rules>>,
+    synced_rules: Option<Arc<Rules>>,
     stop: CancellationToken,
 }
 
 impl Dispatcher<'_> {
-    async fn run(&mut self, mut found: mpsc::Receiver<Found>) {
+    async fn run(&mut self, mut found: mpsc::Receiver<SweepFinding>) {
         while !self.stop.is_cancelled() {
             // Reset first: a job stored after this round's read has to cause another round.
             self.shared.rests_until.store(i64::MAX, Ordering::SeqCst);
@@ -74,7 +75,7 @@ impl Dispatcher<'_> {
                 if !matches!(failure, StoreError::Gone(_)) {
                     error!(error = %failure, "cannot read or update the due jobs; trying again");
                 }
-                self.shared.holds().read_again();
+                self.shared.wait_groups().read_again();
                 LONGEST_NAP
             });
             let until = i64::try_from(nap.as_millis()).unwrap_or(0)
@@ -86,8 +87,8 @@ impl Dispatcher<'_> {
                 Some(ended) = self.drivers.join_next() => self.forget(ended),
                 Some(ended) = self.clearing.join_next() => drop(reported(ended)),
                 Some(found) = found.recv() => match found {
-                    Found::Undriven(job) => self.drive(job, None),
-                    Found::LeftOver(left) => self.clear_away(left),
+                    SweepFinding::Undriven(job) => self.drive(job, None),
+                    SweepFinding::LeftOver(left) => self.clear_away(left),
                 },
                 () = self.shared.wake.notified() => {}
                 () = tokio::time::sleep(nap) => {}
@@ -113,13 +114,13 @@ impl Dispatcher<'_> {
     /// Runs one round over the due jobs. Returns the time until the next round is worthwhile.
     async fn round(&mut self) -> Result<Duration, StoreError> {
         let rules = self.shared.rules();
-        if !self.in_line.as_ref().is_some_and(|known| Arc::ptr_eq(known, &rules)) {
-            Handle::new(self.shared.clone()).bring_in_line(&rules.catalog).await?;
-            self.in_line = Some(rules.clone());
+        if !self.synced_rules.as_ref().is_some_and(|known| Arc::ptr_eq(known, &rules)) {
+            Handle::new(self.shared.clone()).sync_config_schedules(&rules.catalog).await?;
+            self.synced_rules = Some(rules.clone());
         }
         let now = self.shared.clock.now();
         // Schedules come first: a missed tick must be decided before its job could start.
-        let next_look = schedules::look(self.shared, now).await?;
+        let next_schedule_check = schedules::look(self.shared, now).await?;
         self.miss_deadlines(now).await?;
         let (due, soon) = self.due(now).await?;
         let full_round = due.len() == ROUND;
@@ -142,7 +143,7 @@ impl Dispatcher<'_> {
         // The next round is `EARLY` before the due or start time if that is still ahead, else at
         // the due time.
         let early = next_due.into_iter().chain(aimed).map(|at| at - EARLY).filter(|at| *at > now);
-        Ok(match next_due.into_iter().chain(next_look).chain(early).min() {
+        Ok(match next_due.into_iter().chain(next_schedule_check).chain(early).min() {
             None => LONGEST_NAP,
             // The driver of this job's last attempt has not ended yet.
             Some(at) if at <= now => BACKOFF.0,
@@ -196,7 +197,7 @@ impl Dispatcher<'_> {
         });
         // Skips a job whose last driver has not ended yet: the end of that driver wakes the
         // dispatcher.
-        waiting.retain(|job| self.shared.seat(job.id).is_none());
+        waiting.retain(|job| self.shared.driver_handle(job.id).is_none());
         let (mut going, mut others, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_news = false;
         for job in waiting {
@@ -209,26 +210,28 @@ impl Dispatcher<'_> {
                 Verdict::Go(spec) => going.push((job, spec)),
                 Verdict::NoSlot => rest.push(job),
                 // An early job is judged again when it is due.
-                Verdict::End(_) | Verdict::Hold(..) if job.due_at > now => {}
+                Verdict::End(_) | Verdict::WaitInGroup(..) if job.due_at > now => {}
                 Verdict::End(event) => others.push((job, event)),
                 // The job keeps waiting, and so does everything else in its wait group.
-                Verdict::Hold(_, hold) if job.state.hold() == Some(&hold) => {
-                    is_news |= open.remove(&hold)
+                Verdict::WaitInGroup(_, wait_group)
+                    if job.state.wait_group() == Some(&wait_group) =>
+                {
+                    is_news |= open.remove(&wait_group)
                 }
-                Verdict::Hold(reason, hold) => {
-                    self.shared.holds().add(&hold);
-                    others.push((job, Event::Hold(reason, hold)));
+                Verdict::WaitInGroup(reason, wait_group) => {
+                    self.shared.wait_groups().add(&wait_group);
+                    others.push((job, Event::WaitInGroup(reason, wait_group)));
                 }
             }
         }
-        self.shared.holds().look_again(open);
+        self.shared.wait_groups().look_again(open);
         let has_room = going.len() < slots;
         let moved =
             join_all(others.into_iter().map(|(job, event)| self.advance_one(job, event, now)))
                 .await;
         let moved = moved.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().count();
         self.claim(going, now).await?;
-        self.shared.starting.set_crowded(!has_room);
+        self.shared.start_limit.set_crowded(!has_room);
         let rest =
             rest.into_iter().filter(|job| job.due_at <= now && !queued.contains(&job.id)).collect();
         self.queue(rest, Reason::NoSlot, now).await?;
@@ -244,27 +247,32 @@ impl Dispatcher<'_> {
         &self,
         slots: usize,
         admissions: &mut Admissions,
-    ) -> Result<(Vec<Job>, BTreeSet<Hold>), StoreError> {
+    ) -> Result<(Vec<Job>, BTreeSet<WaitGroup>), StoreError> {
         let mut jobs = match slots {
             0 => Vec::new(),
             _ => self.shared.store.queued(slots.saturating_add(self.stride).min(ROUND)).await?,
         };
-        self.shared.read_holds().await?;
-        let to_look_at = self.shared.holds().take();
+        self.shared.read_wait_groups().await?;
+        let to_look_at = self.shared.wait_groups().take();
         // Without a slot only a schedule's rules can still decide about a job.
-        let (to_look_at, later): (BTreeSet<Hold>, BTreeSet<Hold>) =
-            to_look_at.into_iter().partition(|hold| slots > 0 || hold.schedule.is_some());
-        self.shared.holds().look_again(later);
-        let mut open = admissions.room(self.shared, to_look_at).await?;
+        let (to_look_at, later): (BTreeSet<WaitGroup>, BTreeSet<WaitGroup>) = to_look_at
+            .into_iter()
+            .partition(|wait_group| slots > 0 || wait_group.schedule.is_some());
+        self.shared.wait_groups().look_again(later);
+        let mut open = admissions.capacity(self.shared, to_look_at).await?;
         open.retain(|(_, room)| *room > 0);
         let most = slots.clamp(1, ROUND);
-        let held =
-            if open.is_empty() { Vec::new() } else { self.shared.store.held(&open, most).await? };
-        let mut open: BTreeSet<Hold> = open.into_iter().map(|(hold, _)| hold).collect();
+        let held = if open.is_empty() {
+            Vec::new()
+        } else {
+            self.shared.store.waiting_in_groups(&open, most).await?
+        };
+        let mut open: BTreeSet<WaitGroup> =
+            open.into_iter().map(|(wait_group, _)| wait_group).collect();
         if held.len() < most {
-            let found: BTreeSet<Hold> =
-                held.iter().filter_map(|job| job.state.hold().cloned()).collect();
-            open.difference(&found).for_each(|empty| self.shared.holds().remove(empty));
+            let found: BTreeSet<WaitGroup> =
+                held.iter().filter_map(|job| job.state.wait_group().cloned()).collect();
+            open.difference(&found).for_each(|empty| self.shared.wait_groups().remove(empty));
             open = found;
         }
         jobs.extend(held);
@@ -284,7 +292,7 @@ impl Dispatcher<'_> {
             let claimed = this.advance(&job, event, now).await;
             if !matches!(claimed, Ok(Some(_))) {
                 // Other jobs were put into a wait group because this one was counted as running.
-                this.shared.let_go(&job, &spec);
+                this.shared.release(&job, &spec);
             }
             claimed
         });
@@ -350,16 +358,16 @@ impl Dispatcher<'_> {
     }
 
     fn drive(&mut self, id: JobId, claimed: Option<Job>) {
-        let seat = Arc::new(Seat::default());
-        match self.shared.seats().entry(id) {
+        let driver_handle = Arc::new(DriverHandle::default());
+        match self.shared.driver_handles().entry(id) {
             // A sweep may have found the job between its claim and this call.
             Entry::Occupied(_) => return,
-            Entry::Vacant(place) => place.insert(seat.clone()),
+            Entry::Vacant(place) => place.insert(driver_handle.clone()),
         };
         let (shared, stop) = (self.shared.clone(), self.stop.clone());
         self.drivers.spawn(async move {
-            let _leave = Leave { shared: shared.clone(), id };
-            driver::run(shared, id, claimed, seat, stop).await
+            let _leave = DriverGuard { shared: shared.clone(), id };
+            driver::run(shared, id, claimed, driver_handle, stop).await
         });
     }
 
@@ -376,14 +384,14 @@ impl Dispatcher<'_> {
 }
 
 /// Removes a driver's handle when the driver ends, even if it panics.
-struct Leave {
+struct DriverGuard {
     shared: Arc<Shared>,
     id: JobId,
 }
 
-impl Drop for Leave {
+impl Drop for DriverGuard {
     fn drop(&mut self) {
-        self.shared.seats().remove(&self.id);
+        self.shared.driver_handles().remove(&self.id);
     }
 }
 

@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::clear::Leftover;
-use super::turns::Turn;
-use super::{Backoff, Health, Seat, Shared};
+use super::start_limit::StartPermit;
+use super::{Backoff, DriverHandle, Health, Shared};
 use crate::domain::id::{ContainerId, JobId, Timestamp};
 use crate::domain::job::{Job, Reason, State};
-use crate::domain::protocol::{Hand, Sight, Step, step};
+use crate::domain::protocol::{DriverMemory, Observed, Step, step};
 use crate::domain::remains::Remains;
 use crate::domain::transition::{Event, Failure};
 use crate::engine::EngineError;
@@ -42,7 +42,7 @@ pub(super) async fn run(
     shared: Arc<Shared>,
     id: JobId,
     claimed: Option<Job>,
-    seat: Arc<Seat>,
+    driver_handle: Arc<DriverHandle>,
     stop: CancellationToken,
 ) -> Option<Leftover> {
     // A fresh claim proves that no container exists yet, unless one was staged by this process or
@@ -50,27 +50,27 @@ pub(super) async fn run(
     // assumption were wrong, `create` would conflict.
     let made = shared.stage.take(id).await;
     let is_fresh = claimed.is_some() && made.is_none() && shared.is_swept();
-    let sight = if is_fresh { Sight::Absent } else { Sight::Unseen };
+    let observed = if is_fresh { Observed::Absent } else { Observed::Unknown };
     if claimed.is_some() {
-        seat.alive.is_not_started();
+        driver_handle.alive.is_not_started();
     }
     let job = match claimed {
         Some(job) => Some(job),
         None => unless_stopped(&stop, read(&shared, id)).await,
     };
     let job = job?;
-    let unheard_since = shared.clock.now();
+    let start_in_flight_until = shared.clock.now();
     let driver = Driver {
         shared,
         job,
-        sight,
+        observed,
         made,
-        hand: Hand::default(),
-        unheard_since,
+        memory: DriverMemory::default(),
+        start_in_flight_until,
         stop_was_called: false,
-        witness: None,
-        turn: None,
-        seat,
+        creator_check: None,
+        permit: None,
+        driver_handle,
         stop,
     };
     driver.run().await
@@ -104,46 +104,46 @@ async fn unless_stopped(
 struct Driver {
     shared: Arc<Shared>,
     job: Job,
-    sight: Sight,
+    observed: Observed,
     /// The container created for this attempt; `None` if this process knows of none.
     made: Option<ContainerId>,
-    hand: Hand,
+    memory: DriverMemory,
     /// The last time at which a `start` of this job may have been in flight. Initially the start of
     /// this driver, because an earlier process may have called `start` until then.
-    unheard_since: Timestamp,
+    start_in_flight_until: Timestamp,
     /// True once this process has called `stop` for the current attempt, which it saw running.
     stop_was_called: bool,
-    witness: Option<fence::Witness>,
+    creator_check: Option<fence::CreatorCheck>,
     /// The permit for a create or start in flight.
-    turn: Option<Turn>,
-    seat: Arc<Seat>,
+    permit: Option<StartPermit>,
+    driver_handle: Arc<DriverHandle>,
     stop: CancellationToken,
 }
 
 /// The reason a step was not done.
-enum Setback {
+enum StepError {
     /// The engine or the disk failed: pause, inspect again, go on.
-    Again(String),
+    Retry(String),
     /// Something else changed the job: read it, go on.
-    Reread,
-    Stop,
+    Reload,
+    Stopping,
 }
 
-impl From<EngineError> for Setback {
+impl From<EngineError> for StepError {
     fn from(error: EngineError) -> Self {
-        Self::Again(error.to_string())
+        Self::Retry(error.to_string())
     }
 }
 
-impl From<StoreError> for Setback {
+impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Outdated => Self::Reread,
-            StoreError::Closed => Self::Stop,
+            StoreError::Outdated => Self::Reload,
+            StoreError::Closed => Self::Stopping,
             StoreError::Full
             | StoreError::Gone(_)
             | StoreError::Failed(_)
-            | StoreError::Damaged(_) => Self::Again(error.to_string()),
+            | StoreError::Damaged(_) => Self::Retry(error.to_string()),
         }
     }
 }
@@ -153,24 +153,24 @@ impl Driver {
         let mut backoff = Backoff::new();
         while !self.stop.is_cancelled() {
             let next = self.next_step();
-            if next == Step::Rest {
+            if next == Step::Done {
                 return self.leaves();
             }
             debug!(job = %self.job.id, step = ?next, "next step");
-            let taken = self.take(next).await;
+            let taken = self.perform(next).await;
             if taken.is_err() {
                 // Releases the permit: the driver waits now, and other jobs can use it.
-                self.turn = None;
+                self.permit = None;
             }
             match taken {
                 Ok(()) => backoff = Backoff::new(),
-                Err(Setback::Stop) => return None,
-                Err(Setback::Reread) => self.reread().await,
-                Err(Setback::Again(why)) => {
+                Err(StepError::Stopping) => return None,
+                Err(StepError::Reload) => self.reload().await,
+                Err(StepError::Retry(why)) => {
                     warn!(job = %self.job.id, error = %why, "a step was not done; inspecting again");
-                    self.sight = Sight::Unseen;
+                    self.observed = Observed::Unknown;
                     self.pause(&mut backoff).await;
-                    self.reread().await;
+                    self.reload().await;
                 }
             }
         }
@@ -179,39 +179,39 @@ impl Driver {
 
     fn leaves(&self) -> Option<Leftover> {
         let container = self.job.state.container().or(self.made.as_ref()).cloned();
-        self.shared.left_over(&self.job, self.job.attempt, container, Remains::from(&self.sight))
+        self.shared.left_over(&self.job, self.job.attempt, container, Remains::from(&self.observed))
     }
 
     fn next_step(&self) -> Step {
         if self.is_only_claimed() && self.is_too_late() {
             return Step::Record(Event::MissDeadline);
         }
-        step(&self.job, &self.sight, self.hand)
+        step(&self.job, &self.observed, self.memory)
     }
 
-    async fn take(&mut self, next: Step) -> Result<(), Setback> {
+    async fn perform(&mut self, next: Step) -> Result<(), StepError> {
         if next.needs_the_engine() {
             self.engine_is_up().await?;
         }
         match next {
-            Step::Look => self.look().await,
+            Step::Inspect => self.inspect().await,
             Step::Pull => self.pull().await,
             Step::Create => self.create().await,
             Step::Start(container) => self.start(container).await,
             Step::Fence(intent) => self.fence(intent).await,
-            Step::Watch => self.watch().await,
+            Step::AwaitExit => self.await_exit().await,
             Step::Stop(container) => self.stop_container(container).await,
             Step::Collect(run, exit) => self.collect(run, exit).await,
             Step::Record(event) => self.record(event).await,
             Step::Remove(container) => self.remove(container).await,
-            Step::Rest => Ok(()),
+            Step::Done => Ok(()),
         }
     }
 
     /// Writes an event down. The job in memory changes only after the write.
-    async fn record(&mut self, event: Event) -> Result<(), Setback> {
+    async fn record(&mut self, event: Event) -> Result<(), StepError> {
         if matches!(event, Event::Lost(_)) {
-            self.make_sure_it_is_our_engine().await?;
+            self.check_engine_id().await?;
         }
         if let Event::Intend(container) = event {
             return self.intend(container).await;
@@ -220,32 +220,32 @@ impl Driver {
             warn!(job = %self.job.id, "its container was started by somebody else and is adopted");
         }
         self.write(event).await?;
-        self.turn = None;
-        self.hand = Hand { start_not_called: false, fenced: None, ..self.hand };
+        self.permit = None;
+        self.memory = DriverMemory { start_not_called: false, fenced: None, ..self.memory };
         Ok(())
     }
 
     /// Writes the intent to start this container, after taking a permit and providing the secrets.
-    async fn intend(&mut self, container: ContainerId) -> Result<(), Setback> {
-        self.take_turn().await?;
+    async fn intend(&mut self, container: ContainerId) -> Result<(), StepError> {
+        self.acquire_start_permit().await?;
         if self.is_too_late() {
             // The deadline passed while waiting for the permit: the next step records that.
             return Ok(());
         }
-        if let Some(failure) = self.provide(&container).await? {
-            self.turn = None;
+        if let Some(failure) = self.put_files(&container).await? {
+            self.permit = None;
             return self.write(Event::Failed(failure)).await;
         }
         self.write(Event::Intend(container)).await?;
-        self.hand = Hand { start_not_called: true, fenced: None, ..self.hand };
+        self.memory = DriverMemory { start_not_called: true, fenced: None, ..self.memory };
         Ok(())
     }
 
-    async fn write(&mut self, event: Event) -> Result<(), Setback> {
+    async fn write(&mut self, event: Event) -> Result<(), StepError> {
         let now = self.shared.clock.now();
         let name = event.name();
         let next =
-            self.job.on(event, now).map_err(|refused| Setback::Again(refused.to_string()))?;
+            self.job.on(event, now).map_err(|refused| StepError::Retry(refused.to_string()))?;
         self.shared.advance(&self.job, &next, now).await?;
         self.job = next;
         info!(job = %self.job.id, attempt = self.job.attempt.0, event = name, status = %self.job.state.status(), "moved");
@@ -263,7 +263,7 @@ impl Driver {
 
     /// Checks that the known engine answers. A missing container counts as lost only on the engine
     /// that held it.
-    async fn make_sure_it_is_our_engine(&self) -> Result<(), Setback> {
+    async fn check_engine_id(&self) -> Result<(), StepError> {
         let known = self.shared.store.engine().await?;
         let answering = self.shared.engine.describe().await?;
         match known {
@@ -273,7 +273,7 @@ impl Driver {
                     *health = Health::Changed { known, found: answering.id, since };
                     true
                 });
-                Err(Setback::Again("another engine answers".to_owned()))
+                Err(StepError::Retry("another engine answers".to_owned()))
             }
             _ => Ok(()),
         }
@@ -281,13 +281,13 @@ impl Driver {
 
     /// Waits until the engine is up. Returns early if the job was changed, and then it is read
     /// first.
-    async fn engine_is_up(&self) -> Result<(), Setback> {
+    async fn engine_is_up(&self) -> Result<(), StepError> {
         tokio::select! {
             biased;
             () = self.shared.health.until(Health::is_up) => Ok(()),
-            () = self.stop.cancelled() => Err(Setback::Stop),
-            () = self.seat.poke.notified() => Err(Setback::Reread),
-            () = self.until_too_late() => Err(Setback::Again("its start deadline passes".to_owned())),
+            () = self.stop.cancelled() => Err(StepError::Stopping),
+            () = self.driver_handle.wake.notified() => Err(StepError::Reload),
+            () = self.until_too_late() => Err(StepError::Retry("its start deadline passes".to_owned())),
         }
     }
 
@@ -323,15 +323,16 @@ impl Driver {
     }
 
     /// Reads the job again and forgets the observed state of its container.
-    async fn reread(&mut self) {
+    async fn reload(&mut self) {
         let id = self.job.id;
         if let Some(job) = unless_stopped(&self.stop, read(&self.shared, id)).await {
             if job.attempt != self.job.attempt {
-                (self.hand, self.made, self.stop_was_called) = (Hand::default(), None, false);
+                (self.memory, self.made, self.stop_was_called) =
+                    (DriverMemory::default(), None, false);
             }
             self.job = job;
         }
-        self.sight = Sight::Unseen;
+        self.observed = Observed::Unknown;
     }
 
     fn failed(reason: Reason, message: impl Into<String>) -> Event {

@@ -25,9 +25,10 @@ impl Handle {
         let horizon = now.checked_add_signed(TimeDelta::hours(hours.into())).unwrap_or(now);
         let mut draft = Draft::new(now, horizon, MAX_ENTRIES);
         let queued = Filter { status: Some(Status::Queued), ..Filter::default() };
-        each(&mut *snapshot, Map::Running, &Filter::default(), |job| draft.is_at_work(job)).await?;
-        each(&mut *snapshot, Map::Scheduled, &queued, |job| draft.waits(job)).await?;
-        snapshot.due(horizon, MAX_ENTRIES + 1).await?.iter().for_each(|job| draft.waits(job));
+        each(&mut *snapshot, Map::Running, &Filter::default(), |job| draft.add_running(job))
+            .await?;
+        each(&mut *snapshot, Map::Scheduled, &queued, |job| draft.add_waiting(job)).await?;
+        snapshot.due(horizon, MAX_ENTRIES + 1).await?.iter().for_each(|job| draft.add_waiting(job));
         let mut after = None;
         loop {
             let schedules = snapshot.schedules(after.as_ref(), MAX_PAGE).await?;

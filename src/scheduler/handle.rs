@@ -21,14 +21,14 @@ use crate::domain::spec::{BadSpec, JobSpec};
 use crate::domain::transition::Event;
 use crate::domain::units::Span;
 use crate::engine::PullProgress;
-use crate::store::{Answer, RequestKey, Store, StoreError};
+use crate::store::{RequestKey, Store, StoreError, StoredResponse};
 
 /// The longest wait for the engine's answer about a job's network. After that the job is accepted
 /// without it.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The time for which a stored response is replayed to a repeated request.
-const ANSWERS_KEPT: chrono::Duration = chrono::Duration::hours(24);
+const RESPONSES_KEPT: chrono::Duration = chrono::Duration::hours(24);
 
 /// The callers' access to the scheduler. Cheap to clone.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub struct Handle {
 
 /// A request to run a job at a given time.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct JobRequest {
     /// The name of a definition, or an image.
     pub name: JobName,
     /// Fields of the job itself, which override the definition's.
@@ -110,11 +110,11 @@ impl Handle {
 
     /// Applies these rules from now on. Accepted jobs keep the spec that they were resolved to.
     /// `accept_new_engine` takes effect when the engine's identity is checked next.
-    pub fn follow(&self, rules: Rules) {
-        self.shared.starting.resize(rules.settings.max_starting);
+    pub fn set_rules(&self, rules: Rules) {
+        self.shared.start_limit.resize(rules.settings.max_starting);
         *self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         // A queue may have another limit now.
-        self.shared.holds().read_again();
+        self.shared.wait_groups().read_again();
         self.shared.wake.notify_one();
     }
 
@@ -142,18 +142,23 @@ impl Handle {
 
     /// Returns the progress of the job's image pull while the job is `pulling`.
     pub fn pull_progress(&self, id: JobId) -> Option<PullProgress> {
-        self.shared.seat(id)?.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .driver_handle(id)?
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Accepts a job. The job is on disk when this returns.
     ///
     /// # Errors
     /// [`SubmitError`]; then there is no job.
-    pub async fn submit(&self, order: Order) -> Result<Accepted, SubmitError> {
-        let accepted = self.prepare(order).await?;
-        let _place = self.shared.place()?;
+    pub async fn submit(&self, request: JobRequest) -> Result<Accepted, SubmitError> {
+        let accepted = self.prepare(request).await?;
+        let _place = self.shared.reserve_waiting_slot()?;
         self.shared.store.insert(&accepted.job).await?;
-        self.shared.is_new(&accepted.job);
+        self.shared.on_accepted(&accepted.job);
         Ok(accepted)
     }
 
@@ -162,15 +167,18 @@ impl Handle {
     ///
     /// # Errors
     /// [`SubmitError`]; then there is no job.
-    pub async fn submit_once(
+    pub async fn submit_idempotent(
         &self,
         job: &Job,
-        answer: &Answer,
-    ) -> Result<Option<Answer>, SubmitError> {
-        let _place = self.shared.place()?;
-        let earlier =
-            self.shared.store.insert_once(job, answer, job.created_at - ANSWERS_KEPT).await?;
-        self.shared.is_new(job);
+        answer: &StoredResponse,
+    ) -> Result<Option<StoredResponse>, SubmitError> {
+        let _place = self.shared.reserve_waiting_slot()?;
+        let earlier = self
+            .shared
+            .store
+            .insert_idempotent(job, answer, job.created_at - RESPONSES_KEPT)
+            .await?;
+        self.shared.on_accepted(job);
         Ok(earlier)
     }
 
@@ -178,24 +186,27 @@ impl Handle {
     ///
     /// # Errors
     /// A store that fails.
-    pub async fn answer(&self, request: RequestKey) -> Result<Option<Answer>, StoreError> {
-        self.shared.store.answer(request, self.now() - ANSWERS_KEPT).await
+    pub async fn stored_response(
+        &self,
+        request: RequestKey,
+    ) -> Result<Option<StoredResponse>, StoreError> {
+        self.shared.store.stored_response(request, self.now() - RESPONSES_KEPT).await
     }
 
     /// Returns the job that would be accepted, without storing it.
     ///
     /// # Errors
     /// [`SubmitError`].
-    pub async fn prepare(&self, order: Order) -> Result<Accepted, SubmitError> {
+    pub async fn prepare(&self, request: JobRequest) -> Result<Accepted, SubmitError> {
         let now = self.now();
-        let (spec, warnings) = self.admit(&order.name, order.spec).await?;
+        let (spec, warnings) = self.admit(&request.name, request.spec).await?;
         let job = Job {
-            id: JobId::new(now, self.shared.dice.bytes()),
+            id: JobId::new(now, self.shared.rng.bytes()),
             version: Version(0),
-            name: order.name,
+            name: request.name,
             spec,
             created_at: now,
-            due_at: order.due_at,
+            due_at: request.due_at,
             attempt: Default::default(),
             state: State::Scheduled,
             origin: None,
@@ -246,7 +257,7 @@ impl Handle {
     async fn check(&self, catalog: &Catalog, spec: &JobSpec) -> Result<(), BadSpec> {
         catalog.secrets.check(spec)?;
         let Health::Up(engine) = self.health() else { return Ok(()) };
-        engine.abilities.check(spec.fields())?;
+        engine.features.check(spec.fields())?;
         let its_own = |name: &&str| {
             !matches!(*name, "bridge" | "default" | "none" | "host") && !name.contains(':')
         };
@@ -323,7 +334,7 @@ impl Handle {
                 .map_err(|refused| ActError::Refused(refused.status))?;
             match self.shared.advance(&job, &next, now).await {
                 Ok(()) => {
-                    self.shared.poke(id);
+                    self.shared.wake_driver(id);
                     return Ok(next);
                 }
                 Err(StoreError::Outdated) => {}

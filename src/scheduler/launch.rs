@@ -26,7 +26,7 @@ impl Shared {
         Launch {
             name: job.container_name(),
             owner: self.owner(job),
-            recipe: job.recipe(),
+            spec_hash: job.spec_hash(),
             schedule: job.origin.as_ref().map(|origin| origin.schedule.clone()),
             image,
             spec: job.spec.clone(),

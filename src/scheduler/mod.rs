@@ -28,23 +28,21 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, Dice};
+use crate::clock::{Clock, Rng};
 use crate::domain::id::{EngineId, JobId, Timestamp};
 use crate::engine::{Description, Engine, EngineError, PullProgress};
 use crate::store::logs::LogStore;
 use crate::store::{Store, StoreError};
-use crate::watched::Watched;
-use aim::Aims;
-use alive::Alive;
+use crate::sync::OrderedWatch;
 use backlog::Backlog;
 use clear::{Clearings, Leftover};
-use holds::Holds;
+use liveness::Liveness;
 use stage::Stage;
-use turns::Turns;
+use start_lead::StartLatencies;
+use start_limit::StartLimit;
+use wait_groups::WaitGroups;
 
 mod admission;
-mod aim;
-mod alive;
 mod backlog;
 mod catalog;
 mod clear;
@@ -54,8 +52,8 @@ mod dispatch;
 mod driver;
 mod forecast;
 mod handle;
-mod holds;
 mod launch;
+mod liveness;
 mod monitor;
 mod names;
 mod output;
@@ -63,13 +61,15 @@ mod restore;
 mod schedules;
 mod secrets;
 mod stage;
+mod start_lead;
+mod start_limit;
 mod sweep;
-mod turns;
+mod wait_groups;
 mod waiting;
 
 pub use catalog::{Catalog, Origin};
 pub use definitions::{DefineError, Defined};
-pub use handle::{Accepted, ActError, Handle, Order, SubmitError};
+pub use handle::{Accepted, ActError, Handle, JobRequest, SubmitError};
 pub use output::{OutputError, OutputState, OutputStream};
 pub use schedules::{Put, ScheduleError};
 pub use secrets::{SecretSource, SecretSources};
@@ -113,14 +113,14 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     pub clock: Arc<dyn Clock>,
     /// The rng for ids.
-    pub dice: Dice,
+    pub rng: Rng,
     /// Definitions, schedules, queues, policy and secrets from the config file.
     pub catalog: Catalog,
     /// Numeric limits from the config.
     pub settings: Settings,
 }
 
-/// The reloadable part of the config. [`Handle::follow`] replaces it while the scheduler runs.
+/// The reloadable part of the config. [`Handle::set_rules`] replaces it while the scheduler runs.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// Definitions, schedules, queues, policy and secrets from the config file.
@@ -199,7 +199,7 @@ struct Shared {
     logs: Arc<LogStore>,
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
-    dice: Dice,
+    rng: Rng,
     /// The current config. A decision reads it once, so that all of the decision rests on one
     /// version.
     rules: Mutex<Arc<Rules>>,
@@ -208,18 +208,18 @@ struct Shared {
     /// The end of the dispatcher's current rest, in milliseconds since 1970. `i64::MAX` while a
     /// round runs, so that every new job wakes the dispatcher.
     rests_until: AtomicI64,
-    health: Watched<Health>,
+    health: OrderedWatch<Health>,
     /// The drivers, ordered by job id so that they are woken in a reproducible order.
-    seats: Mutex<BTreeMap<JobId, Arc<Seat>>>,
-    starting: Arc<Turns>,
+    driver_handles: Mutex<BTreeMap<JobId, Arc<DriverHandle>>>,
+    start_limit: Arc<StartLimit>,
     /// Measured start times of the engine, used to start jobs that aim.
-    aims: Aims,
+    start_latencies: StartLatencies,
     /// Containers created ahead of their jobs' due times.
     stage: Arc<Stage>,
     /// True once a sweep has compared every container since this process began.
     swept: AtomicBool,
     /// The wait groups that have waiting jobs.
-    holds: Mutex<Holds>,
+    wait_groups: Mutex<WaitGroups>,
     /// Skipped ticks that the log has not mentioned yet.
     backlog: Mutex<Backlog>,
     /// The number of jobs that are being accepted and are not on disk yet.
@@ -227,7 +227,7 @@ struct Shared {
     /// The finished attempts that are being cleared away.
     clearings: Arc<Clearings>,
     /// Findings of a sweep that no task attends to yet.
-    found: mpsc::Sender<Found>,
+    found: mpsc::Sender<SweepFinding>,
     /// The engine's answers about bare image names.
     names: names::Names,
     /// Notices for the operator about the config.
@@ -235,7 +235,7 @@ struct Shared {
 }
 
 /// A finding of a sweep that no task attends to yet.
-enum Found {
+enum SweepFinding {
     /// A job in the running map without a driver.
     Undriven(JobId),
     /// The remains of a finished attempt.
@@ -244,9 +244,9 @@ enum Found {
 
 /// The shared handle to a running driver.
 #[derive(Default)]
-struct Seat {
-    poke: Notify,
-    alive: Alive,
+struct DriverHandle {
+    wake: Notify,
+    alive: Liveness,
     progress: Mutex<Option<PullProgress>>,
 }
 
@@ -260,16 +260,16 @@ impl Shared {
         self.swept.load(Ordering::Relaxed)
     }
 
-    fn seats(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Seat>>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn driver_handles(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<DriverHandle>>> {
+        self.driver_handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seat(&self, job: JobId) -> Option<Arc<Seat>> {
-        self.seats().get(&job).cloned()
+    fn driver_handle(&self, job: JobId) -> Option<Arc<DriverHandle>> {
+        self.driver_handles().get(&job).cloned()
     }
 
     /// Wakes the dispatcher for a stored job that is due at `due_at`, unless its own next round
@@ -280,9 +280,9 @@ impl Shared {
         }
     }
 
-    fn poke(&self, job: JobId) {
-        if let Some(seat) = self.seat(job) {
-            seat.poke.notify_one();
+    fn wake_driver(&self, job: JobId) {
+        if let Some(driver_handle) = self.driver_handle(job) {
+            driver_handle.wake.notify_one();
         }
     }
 }
@@ -290,7 +290,7 @@ impl Shared {
 /// A scheduler that does not run yet.
 pub struct Scheduler {
     shared: Arc<Shared>,
-    found: mpsc::Receiver<Found>,
+    found: mpsc::Receiver<SweepFinding>,
 }
 
 impl Scheduler {
@@ -298,23 +298,24 @@ impl Scheduler {
     pub fn new(parts: Parts) -> (Self, Handle) {
         let (found_sender, found) = mpsc::channel(ROUND);
         let since = parts.clock.now();
-        let health = Watched::new(Health::Down { error: "not connected yet".to_owned(), since });
+        let health =
+            OrderedWatch::new(Health::Down { error: "not connected yet".to_owned(), since });
         let shared = Arc::new(Shared {
-            starting: Turns::new(parts.settings.max_starting),
+            start_limit: StartLimit::new(parts.settings.max_starting),
             store: parts.store,
             logs: parts.logs,
             engine: parts.engine,
             clock: parts.clock,
-            dice: parts.dice,
+            rng: parts.rng,
             rules: Mutex::new(Arc::new(Rules { catalog: parts.catalog, settings: parts.settings })),
             wake: Notify::new(),
             rests_until: AtomicI64::new(i64::MAX),
             health,
-            seats: Mutex::default(),
-            aims: Aims::default(),
+            driver_handles: Mutex::default(),
+            start_latencies: StartLatencies::default(),
             stage: Arc::default(),
             swept: AtomicBool::default(),
-            holds: Mutex::default(),
+            wait_groups: Mutex::default(),
             backlog: Mutex::default(),
             coming: AtomicUsize::default(),
             clearings: Arc::default(),
@@ -341,7 +342,7 @@ impl Scheduler {
 
 /// A retryable failure of the engine or the store.
 #[derive(Debug, thiserror::Error)]
-enum Setback {
+enum TransientError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]

@@ -46,8 +46,8 @@ async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<Infallible
         tokio::select! {
             biased;
             failed = &mut upkeep => return failed,
-            hint = hints.next() => match hint {
-                Some(Ok(hint)) => shared.poke(hint.job),
+            event = hints.next() => match event {
+                Some(Ok(event)) => shared.wake_driver(event.job),
                 Some(Err(failure)) => return Err(failure),
                 None => return Err(EngineError::NoAnswer("its stream of events ended".to_owned())),
             },

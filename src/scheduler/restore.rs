@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::driver::LOG_MARGIN;
-use super::{Backoff, Health, Setback, Shared, schedules};
+use super::{Backoff, Health, Shared, TransientError, schedules};
 use crate::domain::id::{Attempt, ContainerId, EngineId, JobId, Timestamp};
 use crate::domain::job::{Job, Map};
-use crate::domain::restored::{Logged, overtaken};
+use crate::domain::restored::{LoggedStart, reconcile_restored};
 use crate::engine::{EngineError, Listed, Started};
 use crate::store::{Restored, StoreError};
 
@@ -26,7 +26,7 @@ use crate::store::{Restored, StoreError};
 pub(super) async fn run(shared: &Shared, stop: &CancellationToken) {
     let see_to_it = async {
         let mut backoff = Backoff::new();
-        while let Err(failure) = see_to(shared).await {
+        while let Err(failure) = reconcile(shared).await {
             warn!(error = %failure, "the jobs of the backup cannot be reconciled yet; nothing is started until then");
             backoff.pause().await;
         }
@@ -38,13 +38,13 @@ pub(super) async fn run(shared: &Shared, stop: &CancellationToken) {
     }
 }
 
-async fn see_to(shared: &Shared) -> Result<(), Setback> {
+async fn reconcile(shared: &Shared) -> Result<(), TransientError> {
     let Some(restored) = shared.store.restored(shared.clock.now()).await? else { return Ok(()) };
     warn!(since = %restored.since, "this store is a restored backup: checking the engine for jobs that ran since");
     let engine = engine_that_is_up(shared).await;
     let instance = shared.store.instance();
     let listed = take_back_staged(shared, shared.engine.list(instance).await?, &restored).await?;
-    let evidence = Evidence {
+    let evidence = EngineContents {
         containers: latest(listed),
         // Queried after the removals, so that the log includes a container started before its
         // removal.
@@ -55,7 +55,7 @@ async fn see_to(shared: &Shared) -> Result<(), Setback> {
     // Adds jobs that the engine started because they got an earlier due time since the backup.
     jobs.extend(evidence.containers.keys().chain(evidence.log.attempts.keys()));
     for job in &jobs {
-        see_to_job(shared, *job, &evidence, &restored).await?;
+        reconcile_job(shared, *job, &evidence, &restored).await?;
     }
     // Ticks that passed since the backup may have run elsewhere, under ids that this store does not
     // have.
@@ -67,18 +67,18 @@ async fn see_to(shared: &Shared) -> Result<(), Setback> {
 }
 
 /// The engine's containers and event log.
-struct Evidence {
+struct EngineContents {
     containers: HashMap<JobId, (Attempt, ContainerId)>,
     log: Started,
     is_the_same_engine: bool,
 }
 
-impl Evidence {
-    fn logged(&self, job: JobId) -> Logged {
+impl EngineContents {
+    fn logged(&self, job: JobId) -> LoggedStart {
         match self.log.attempts.get(&job) {
-            Some(attempt) => Logged::Started(*attempt),
-            None if self.is_the_same_engine && self.log.reaches_back => Logged::Nothing,
-            None => Logged::CannotTell,
+            Some(attempt) => LoggedStart::Started(*attempt),
+            None if self.is_the_same_engine && self.log.reaches_back => LoggedStart::Nothing,
+            None => LoggedStart::Inconclusive,
         }
     }
 }
@@ -98,7 +98,7 @@ async fn take_back_staged(
     shared: &Shared,
     listed: Vec<Listed>,
     restored: &Restored,
-) -> Result<Vec<Listed>, Setback> {
+) -> Result<Vec<Listed>, TransientError> {
     let mut others = Vec::with_capacity(listed.len());
     for container in listed {
         if is_staged(shared, &container, restored).await? {
@@ -144,16 +144,18 @@ fn latest(listed: Vec<Listed>) -> HashMap<JobId, (Attempt, ContainerId)> {
 }
 
 /// Reconciles one job. Starts over if a caller changes the job meanwhile.
-async fn see_to_job(
+async fn reconcile_job(
     shared: &Shared,
     id: JobId,
-    evidence: &Evidence,
+    evidence: &EngineContents,
     restored: &Restored,
 ) -> Result<(), StoreError> {
     loop {
         let Some(job) = shared.store.get(id).await? else { return Ok(()) };
         let container = evidence.containers.get(&id).cloned();
-        let Some(event) = overtaken(&job, container, evidence.logged(id)) else { return Ok(()) };
+        let Some(event) = reconcile_restored(&job, container, evidence.logged(id)) else {
+            return Ok(());
+        };
         let now: Timestamp = shared.clock.now();
         let name = event.name();
         let Ok(next) = job.on(event, now) else { return Ok(()) };

@@ -10,11 +10,11 @@ use futures::future::join_all;
 use super::handle::{Accepted, Handle, SubmitError};
 use super::{ROUND, Shared};
 use crate::domain::declared::Source;
-use crate::domain::expected::Expected;
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, State};
 use crate::domain::ledger::{Generation, LedgerRow, Origin};
-use crate::domain::planned::{Change, ScheduleRecord, Turn};
+use crate::domain::planned::{Change, ScheduleRecord, ScheduleUpdate};
+use crate::domain::precondition::Precondition;
 use crate::domain::recurrence::Zone;
 use crate::domain::schedule::{Schedule, ScheduleName};
 use crate::store::StoreError;
@@ -29,32 +29,40 @@ const LOOKS: usize = 16;
 /// A store that fails. Ticks decided before the failure stay decided.
 pub(super) async fn look(shared: &Shared, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     for _ in 0..LOOKS {
-        let records = shared.store.to_look_at(now, ROUND).await?;
+        let records = shared.store.schedules_due(now, ROUND).await?;
         if records.is_empty() {
             break;
         }
         // Written concurrently, so that schedules due at one instant share a commit.
-        let turns = join_all(records.iter().map(|record| turn(shared, record, now))).await;
-        turns.into_iter().collect::<Result<(), StoreError>>()?;
+        let start_limit = join_all(records.iter().map(|record| update(shared, record, now))).await;
+        start_limit.into_iter().collect::<Result<(), StoreError>>()?;
     }
-    shared.store.next_look().await
+    shared.store.next_schedule_check().await
 }
 
 /// Advances one schedule. Does nothing if another writer came first, since that one has done it.
-async fn turn(shared: &Shared, record: &ScheduleRecord, now: Timestamp) -> Result<(), StoreError> {
+async fn update(
+    shared: &Shared,
+    record: &ScheduleRecord,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let waiting = waiting(shared, &record.name).await?;
     let restored = shared.store.restored(now).await?.is_some();
-    let turn = record.turn(&waiting, now, restored, &mut || shared.new_id(now));
-    write(shared, turn, now).await.map(drop)
+    let update = record.advance(&waiting, now, restored, &mut || shared.new_id(now));
+    write(shared, update, now).await.map(drop)
 }
 
 /// Writes a schedule update. Returns false if the record was outdated. Restages the jobs that were
 /// added or ended.
-async fn write(shared: &Shared, turn: Turn, now: Timestamp) -> Result<bool, StoreError> {
-    let (name, backlog) = (turn.name.clone(), turn.backlog());
+async fn write(
+    shared: &Shared,
+    update: ScheduleUpdate,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let (name, backlog) = (update.name.clone(), update.backlog());
     let jobs: Vec<Job> =
-        turn.jobs.iter().chain(turn.ended.iter().map(|(_, after)| after)).cloned().collect();
-    let written = unless_outdated(shared.store.turn(turn, now).await)?;
+        update.jobs.iter().chain(update.ended.iter().map(|(_, after)| after)).cloned().collect();
+    let written = unless_outdated(shared.store.apply_schedule_update(update, now).await)?;
     if written {
         for (reason, ticks) in backlog {
             shared.note_backlog(&name, reason, ticks);
@@ -83,7 +91,7 @@ fn unless_outdated(written: Result<(), StoreError>) -> Result<bool, StoreError> 
 
 impl Shared {
     fn new_id(&self, now: Timestamp) -> JobId {
-        JobId::new(now, self.dice.bytes())
+        JobId::new(now, self.rng.bytes())
     }
 }
 
@@ -129,15 +137,15 @@ impl Handle {
         name: &ScheduleName,
         schedule: Schedule,
         zone: Zone,
-        expected: Expected<Generation>,
+        precondition: Precondition<Generation>,
     ) -> Result<Put, ScheduleError> {
         let schedule = schedule.in_zone(zone);
         self.may_write(schedule.spec()).map_err(SubmitError::from)?;
         let warnings = self.admit(schedule.job_name(), schedule.spec().clone()).await?.1;
         loop {
             let found = self.shared.store.schedule(name).await?;
-            self.is_not_declared(name)?;
-            expect(found.as_ref(), &expected)?;
+            self.ensure_not_in_config(name)?;
+            expect(found.as_ref(), &precondition)?;
             let Some(record) = found else {
                 if let Some(record) = self.add(name, &schedule, Source::Api).await? {
                     return Ok(Put { record, is_new: true, warnings });
@@ -165,11 +173,11 @@ impl Handle {
         &self,
         name: &ScheduleName,
         paused: bool,
-        expected: Expected<Generation>,
+        precondition: Precondition<Generation>,
     ) -> Result<ScheduleRecord, ScheduleError> {
         loop {
             let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
-            expect(Some(&record), &expected)?;
+            expect(Some(&record), &precondition)?;
             if record.schedule.is_paused() == paused {
                 return Ok(record);
             }
@@ -187,13 +195,13 @@ impl Handle {
     pub async fn delete_schedule(
         &self,
         name: &ScheduleName,
-        expected: Expected<Generation>,
+        precondition: Precondition<Generation>,
     ) -> Result<(), ScheduleError> {
         loop {
             let record = self.shared.store.schedule(name).await?;
-            self.is_not_declared(name)?;
+            self.ensure_not_in_config(name)?;
             let record = record.ok_or(ScheduleError::NotFound)?;
-            expect(Some(&record), &expected)?;
+            expect(Some(&record), &precondition)?;
             if self.change(record, &Change::Delete).await?.is_some() {
                 return Ok(());
             }
@@ -224,9 +232,9 @@ impl Handle {
                 nominal: None,
             }),
         };
-        let _place = self.shared.place()?;
+        let _place = self.shared.reserve_waiting_slot()?;
         self.shared.store.insert(&job).await?;
-        self.shared.is_new(&job);
+        self.shared.on_accepted(&job);
         Ok(Accepted { job, warnings })
     }
 
@@ -276,8 +284,8 @@ impl Handle {
         let generation = self.shared.store.last_generation(name).await?.next();
         let record = ScheduleRecord::new(name.clone(), generation, schedule.clone(), now)
             .from_source(source);
-        let turn = Turn::first(&record, now, &mut || self.shared.new_id(now));
-        Ok(self.write(turn, now).await?.flatten())
+        let update = ScheduleUpdate::first(&record, now, &mut || self.shared.new_id(now));
+        Ok(self.write(update, now).await?.flatten())
     }
 
     /// Makes one attempt at a change. Returns `None` if another writer or a pending check came
@@ -288,23 +296,23 @@ impl Handle {
         change: &Change,
     ) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
         let now = self.now();
-        if record.look_at.is_some_and(|at| at <= now) {
-            turn(&self.shared, &record, now).await?;
+        if record.next_check_at.is_some_and(|at| at <= now) {
+            update(&self.shared, &record, now).await?;
             return Ok(None);
         }
         let waiting = waiting(&self.shared, &record.name).await?;
-        let turn = record.change(change, &waiting, now, &mut || self.shared.new_id(now));
-        self.write(turn, now).await
+        let update = record.change(change, &waiting, now, &mut || self.shared.new_id(now));
+        self.write(update, now).await
     }
 
     async fn write(
         &self,
-        turn: Turn,
+        update: ScheduleUpdate,
         now: Timestamp,
     ) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
-        let after = turn.after.clone();
-        let name = turn.name.clone();
-        let written = write(&self.shared, turn, now).await?;
+        let after = update.after.clone();
+        let name = update.name.clone();
+        let written = write(&self.shared, update, now).await?;
         self.shared.schedule_changed(&name);
         Ok(written.then_some(after))
     }
@@ -312,9 +320,9 @@ impl Handle {
 
 fn expect(
     found: Option<&ScheduleRecord>,
-    expected: &Expected<Generation>,
+    precondition: &Precondition<Generation>,
 ) -> Result<(), ScheduleError> {
-    if expected.is_met_by(found.map(|record| record.generation)) {
+    if precondition.is_met_by(found.map(|record| record.generation)) {
         Ok(())
     } else {
         Err(ScheduleError::Changed)

@@ -24,11 +24,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{ROUND, Shared};
-use crate::domain::container::Recipe;
+use crate::domain::container::SpecHash;
 use crate::domain::id::{ContainerId, JobId, Timestamp};
 use crate::domain::job::{Job, Map};
 use crate::store::StoreError;
-use crate::watched::Watched;
+use crate::sync::OrderedWatch;
 
 mod work;
 
@@ -40,14 +40,14 @@ const AT_ONCE: usize = 4;
 /// The staged containers, and the jobs to check.
 #[derive(Default)]
 pub(super) struct Stage {
-    places: Watched<BTreeMap<JobId, Place>>,
+    slots: OrderedWatch<BTreeMap<JobId, Slot>>,
     asked: Mutex<BTreeSet<(Timestamp, JobId)>>,
     news: Notify,
 }
 
-enum Place {
+enum Slot {
     /// The stager works on the job. True if it has to check the job again afterwards.
-    Busy(bool),
+    Busy { look_again: bool },
     /// The container exists, and the stager does not work on it.
     Ready(Staged),
 }
@@ -57,7 +57,7 @@ enum Place {
 pub(super) struct Staged {
     pub(super) container: ContainerId,
     /// The spec hash; `None` for a container that was found on the engine.
-    pub(super) recipe: Option<Recipe>,
+    pub(super) spec_hash: Option<SpecHash>,
     /// The job, if it aims to begin at its due time; else `None`.
     pub(super) aimed: Option<Box<Job>>,
 }
@@ -67,23 +67,23 @@ impl Stage {
     /// there is none.
     pub(super) async fn take(&self, job: JobId) -> Option<ContainerId> {
         loop {
-            self.places.until(|places| !matches!(places.get(&job), Some(Place::Busy(_)))).await;
-            let mut places = self.places.look();
-            match places.remove(&job) {
+            self.slots.until(|slots| !matches!(slots.get(&job), Some(Slot::Busy { .. }))).await;
+            let mut slots = self.slots.look();
+            match slots.remove(&job) {
                 None => return None,
-                Some(Place::Ready(staged)) => return Some(staged.container),
-                Some(busy @ Place::Busy(_)) => drop(places.insert(job, busy)),
+                Some(Slot::Ready(staged)) => return Some(staged.container),
+                Some(busy @ Slot::Busy { .. }) => drop(slots.insert(job, busy)),
             }
         }
     }
 
     /// Returns whether only `start` remains to be done for this job.
     pub(super) fn is_ready(&self, job: JobId) -> bool {
-        matches!(self.places.look().get(&job), Some(Place::Ready(_)))
+        matches!(self.slots.look().get(&job), Some(Slot::Ready(_)))
     }
 
     fn knows(&self, job: JobId) -> bool {
-        self.places.look().contains_key(&job)
+        self.slots.look().contains_key(&job)
     }
 
     fn ask(&self, due_at: Timestamp, job: JobId) {
@@ -98,12 +98,12 @@ impl Stage {
     /// Makes a job's place busy for as long as the returned work exists. Returns `None` if the
     /// place is busy already, and then the job is checked again afterwards.
     fn begin(self: &Arc<Self>, job: JobId) -> Option<Work> {
-        let mut places = self.places.look();
-        let staged = match places.insert(job, Place::Busy(false)) {
+        let mut slots = self.slots.look();
+        let staged = match slots.insert(job, Slot::Busy { look_again: false }) {
             None => None,
-            Some(Place::Ready(staged)) => Some(staged),
-            Some(Place::Busy(_)) => {
-                places.insert(job, Place::Busy(true));
+            Some(Slot::Ready(staged)) => Some(staged),
+            Some(Slot::Busy { .. }) => {
+                slots.insert(job, Slot::Busy { look_again: true });
                 return None;
             }
         };
@@ -122,10 +122,10 @@ impl Drop for Work {
     fn drop(&mut self) {
         let staged = self.staged.take();
         let mut again = false;
-        self.stage.places.change(|places| {
-            again = matches!(places.remove(&self.job), Some(Place::Busy(true)));
+        self.stage.slots.change(|slots| {
+            again = matches!(slots.remove(&self.job), Some(Slot::Busy { look_again: true }));
             if let Some(staged) = staged {
-                places.insert(self.job, Place::Ready(staged));
+                slots.insert(self.job, Slot::Ready(staged));
             }
             true
         });
@@ -137,7 +137,7 @@ impl Drop for Work {
 
 impl Shared {
     /// Wakes the dispatcher and the stager for a job that was just accepted.
-    pub(super) fn is_new(&self, job: &Job) {
+    pub(super) fn on_accepted(&self, job: &Job) {
         self.wake_for(job.due_at);
         self.stage_again(job);
     }
@@ -166,10 +166,10 @@ impl Shared {
 
     /// Returns the start time and the due time of every staged job that aims.
     pub(super) fn aimed(&self) -> Vec<(Timestamp, Timestamp)> {
-        let places = self.stage.places.look();
-        let aimed = places.values().filter_map(|place| match place {
-            Place::Ready(staged) => staged.aimed.as_deref(),
-            Place::Busy(_) => None,
+        let slots = self.stage.slots.look();
+        let aimed = slots.values().filter_map(|place| match place {
+            Slot::Ready(staged) => staged.aimed.as_deref(),
+            Slot::Busy { .. } => None,
         });
         aimed.map(|job| (self.starts_at(job), job.due_at)).collect()
     }
@@ -177,8 +177,8 @@ impl Shared {
     /// Takes on a staged container that a sweep found, possibly created by an earlier process.
     pub(super) fn found_staged(&self, job: &Job, container: &ContainerId) {
         let found =
-            Place::Ready(Staged { container: container.clone(), recipe: None, aimed: None });
-        let is_news = match self.stage.places.look().entry(job.id) {
+            Slot::Ready(Staged { container: container.clone(), spec_hash: None, aimed: None });
+        let is_news = match self.stage.slots.look().entry(job.id) {
             Entry::Occupied(_) => false,
             Entry::Vacant(place) => {
                 place.insert(found);
@@ -201,7 +201,7 @@ impl Shared {
     /// Returns the number of containers that may still be staged. Of a large batch due at once, the
     /// rest is created at the due time.
     fn stage_room(&self) -> usize {
-        self.stage_size().saturating_sub(self.stage.places.look().len() + self.stage.asked().len())
+        self.stage_size().saturating_sub(self.stage.slots.look().len() + self.stage.asked().len())
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 
-use super::{Found, ORPHAN_AGE, Shared};
+use super::{ORPHAN_AGE, Shared, SweepFinding};
 use crate::domain::id::{Attempt, JobId};
 use crate::domain::job::{Job, Map};
 use crate::domain::remains::Remains;
@@ -46,9 +46,9 @@ pub(super) async fn run(shared: &Shared) -> Result<(), EngineError> {
 /// Wakes every driver whose container is not listed as running. The others know the state of their
 /// containers already.
 fn poke_all_but(shared: &Shared, running: &HashSet<JobId>) {
-    for (job, seat) in shared.seats().iter() {
+    for (job, driver_handle) in shared.driver_handles().iter() {
         if !running.contains(job) {
-            seat.poke.notify_one();
+            driver_handle.wake.notify_one();
         }
     }
 }
@@ -59,7 +59,7 @@ async fn visit(shared: &Shared, container: &Listed) -> Result<bool, EngineError>
     else {
         return Ok(true);
     };
-    let is_driven = || shared.seat(owner.job).is_some();
+    let is_driven = || shared.driver_handle(owner.job).is_some();
     if (container.running && is_driven()) || shared.clearings.has(owner.job, owner.attempt) {
         return Ok(true);
     }
@@ -92,8 +92,8 @@ fn is_left_over(job: &Job, attempt: Attempt, is_driven: bool) -> bool {
 /// Hands the remains over, as not inspected yet: the list may be older than the container's current
 /// state.
 fn hand_over(shared: &Shared, job: &Job, attempt: Attempt, container: &Listed) -> bool {
-    let left = shared.left_over(job, attempt, Some(container.id.clone()), Remains::Unseen);
-    left.is_none_or(|left| shared.found.try_send(Found::LeftOver(left)).is_ok())
+    let left = shared.left_over(job, attempt, Some(container.id.clone()), Remains::Unknown);
+    left.is_none_or(|left| shared.found.try_send(SweepFinding::LeftOver(left)).is_ok())
 }
 
 async fn orphan(shared: &Shared, container: &Listed) -> Result<(), EngineError> {
@@ -120,9 +120,9 @@ async fn remove(shared: &Shared, container: &Listed, what: &str) -> Result<(), E
 async fn find_undriven(shared: &Shared) {
     match shared.store.active().await {
         Ok(active) => {
-            for job in active.into_iter().filter(|job| shared.seat(*job).is_none()) {
+            for job in active.into_iter().filter(|job| shared.driver_handle(*job).is_none()) {
                 // A full channel means that there are many, and the next sweep finds the rest.
-                let _ = shared.found.try_send(Found::Undriven(job));
+                let _ = shared.found.try_send(SweepFinding::Undriven(job));
             }
         }
         Err(failure) => warn!(error = %failure, "cannot read the running jobs"),

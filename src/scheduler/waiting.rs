@@ -11,9 +11,9 @@ use super::Shared;
 use super::handle::SubmitError;
 
 /// A waiting slot for one more job, held until the job is on disk.
-pub(super) struct Place<'a>(&'a AtomicUsize);
+pub(super) struct WaitingSlot<'a>(&'a AtomicUsize);
 
-impl Drop for Place<'_> {
+impl Drop for WaitingSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -24,14 +24,14 @@ impl Shared {
     ///
     /// # Errors
     /// [`SubmitError::TooMany`] when `max_waiting` jobs wait already.
-    pub(super) fn place(&self) -> Result<Place<'_>, SubmitError> {
+    pub(super) fn reserve_waiting_slot(&self) -> Result<WaitingSlot<'_>, SubmitError> {
         let coming = self.coming.fetch_add(1, Ordering::AcqRel) + 1;
-        let place = Place(&self.coming);
+        let reserve_waiting_slot = WaitingSlot(&self.coming);
         match self.rules().catalog.policy.max_waiting {
             Some(most) if self.store.waiting() + coming > most.get() => {
                 Err(SubmitError::TooMany(most))
             }
-            Some(_) | None => Ok(place),
+            Some(_) | None => Ok(reserve_waiting_slot),
         }
     }
 }

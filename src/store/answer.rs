@@ -6,7 +6,7 @@ pub struct RequestKey(pub [u8; 32]);
 
 /// The stored response to the first request with an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct StoredResponse {
     /// The caller and the idempotency key.
     pub request: RequestKey,
     /// The hash of the request.

@@ -47,7 +47,7 @@ const UNFINISHED: &str = ".unfinished";
 pub struct LogStore {
     dir: PathBuf,
     threads: Threads,
-    shelves: Shelves,
+    shelves: SyncedDirs,
     /// The data directory, kept open to notice an exchange.
     above: Arc<Entry>,
     /// The number of files begun, which makes temporary names unique.
@@ -56,7 +56,7 @@ pub struct LogStore {
 
 /// The folders that are known to survive a power cut.
 #[derive(Clone, Debug, Default)]
-struct Shelves(Arc<Mutex<HashSet<PathBuf>>>);
+struct SyncedDirs(Arc<Mutex<HashSet<PathBuf>>>);
 
 /// The amount of kept output, without the line that reports the drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl LogStore {
         Ok(Self {
             dir: dir.to_owned(),
             threads,
-            shelves: Shelves::default(),
+            shelves: SyncedDirs::default(),
             above,
             begun: Arc::default(),
         })
@@ -277,13 +277,13 @@ fn clear_unfinished(shelf: &Path) -> io::Result<()> {
 struct Unfinished {
     path: PathBuf,
     temporary: PathBuf,
-    shelves: Shelves,
+    shelves: SyncedDirs,
     above: Arc<Entry>,
     encoder: Option<zstd::Encoder<'static, File>>,
 }
 
 impl Unfinished {
-    fn new(path: PathBuf, number: u64, shelves: Shelves, above: Arc<Entry>) -> Self {
+    fn new(path: PathBuf, number: u64, shelves: SyncedDirs, above: Arc<Entry>) -> Self {
         let mut temporary = path.clone().into_os_string();
         temporary.push(format!(".{number}{UNFINISHED}"));
         Self { path, temporary: PathBuf::from(temporary), shelves, above, encoder: None }
@@ -341,7 +341,7 @@ impl Drop for Unfinished {
     }
 }
 
-impl Shelves {
+impl SyncedDirs {
     /// Makes a missing folder. Other callers wait until the folder would survive a power cut.
     fn make(&self, shelf: &Path) -> io::Result<()> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);

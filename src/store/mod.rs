@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::expected::Expected;
-use crate::domain::hold::{Hold, Limit};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
 use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map, Reason, Status};
 use crate::domain::planned::ScheduleRecord;
+use crate::domain::precondition::Precondition;
 use crate::domain::schedule::ScheduleName;
 use crate::domain::spec::JobSpec;
+use crate::domain::wait_group::{Limit, WaitGroup};
 
 mod answer;
 pub mod backup;
@@ -38,7 +38,7 @@ pub mod sqlite;
 pub mod threads;
 pub mod watch;
 
-pub use answer::{Answer, RequestKey};
+pub use answer::{RequestKey, StoredResponse};
 pub use definition::{Definition, Revision};
 
 /// The most jobs on one page.
@@ -64,19 +64,19 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
 
     /// Adds an accepted job together with the stored response to its request. When a response newer
     /// than `since` exists for the same request, adds nothing and returns that response.
-    async fn insert_once(
+    async fn insert_idempotent(
         &self,
         job: &Job,
-        answer: &Answer,
+        answer: &StoredResponse,
         since: Timestamp,
-    ) -> Result<Option<Answer>, StoreError>;
+    ) -> Result<Option<StoredResponse>, StoreError>;
 
     /// Returns the stored response to this request, if newer than `since`.
-    async fn answer(
+    async fn stored_response(
         &self,
         request: RequestKey,
         since: Timestamp,
-    ) -> Result<Option<Answer>, StoreError>;
+    ) -> Result<Option<StoredResponse>, StoreError>;
 
     /// Replaces `before` by `after` and writes the transition to the journal.
     ///
@@ -112,11 +112,19 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
 
     /// Returns up to `limit` wait groups that contain jobs, after the group `after`. Each store
     /// chooses its own order.
-    async fn holds(&self, after: Option<&Hold>, limit: usize) -> Result<Vec<Hold>, StoreError>;
+    async fn wait_groups(
+        &self,
+        after: Option<&WaitGroup>,
+        limit: usize,
+    ) -> Result<Vec<WaitGroup>, StoreError>;
 
     /// Considers the first `n` jobs of each wait group; returns up to `limit` of them ordered by
     /// priority, due time and id.
-    async fn held(&self, wanted: &[(Hold, usize)], limit: usize) -> Result<Vec<Job>, StoreError>;
+    async fn waiting_in_groups(
+        &self,
+        wanted: &[(WaitGroup, usize)],
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError>;
 
     /// Counts the jobs in the running map for each limit.
     async fn taken(&self, limits: &[Limit]) -> Result<Vec<usize>, StoreError>;
@@ -180,23 +188,23 @@ pub trait Store: schedules::ScheduleStore + outbox::Outbox {
     /// Writes a definition and replaces an earlier one of the same name.
     ///
     /// # Errors
-    /// [`StoreError::Outdated`] when the precondition `expected` is not met.
+    /// [`StoreError::Outdated`] when the precondition `precondition` is not met.
     async fn define(
         &self,
         name: &JobName,
         spec: &JobSpec,
-        expected: Expected<Revision>,
+        precondition: Precondition<Revision>,
         at: Timestamp,
     ) -> Result<Revision, StoreError>;
 
     /// Removes a definition; returns false if there was none.
     ///
     /// # Errors
-    /// [`StoreError::Outdated`] when the precondition `expected` is not met.
+    /// [`StoreError::Outdated`] when the precondition `precondition` is not met.
     async fn undefine(
         &self,
         name: &JobName,
-        expected: Expected<Revision>,
+        precondition: Precondition<Revision>,
     ) -> Result<bool, StoreError>;
 
     /// Returns the id of the engine that containers were created on. `None` before the first

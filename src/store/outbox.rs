@@ -11,7 +11,7 @@ use crate::domain::id::{JobId, Seq, Timestamp};
 
 /// A notification of an ended job to one receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct Notification {
     /// The number of the notification in this store.
     pub id: i64,
     /// The URL to call.
@@ -35,15 +35,15 @@ pub trait Outbox: Send + Sync + 'static {
     async fn receivers(&self) -> Result<Vec<(String, Timestamp)>, StoreError>;
 
     /// Returns the notification for `receiver` that fell due first, if one is due at `now`.
-    async fn first_letter(
+    async fn next_notification(
         &self,
         receiver: &str,
         now: Timestamp,
-    ) -> Result<Option<Letter>, StoreError>;
+    ) -> Result<Option<Notification>, StoreError>;
 
     /// Removes a notification that was delivered or abandoned.
-    async fn drop_letter(&self, id: i64) -> Result<(), StoreError>;
+    async fn remove_notification(&self, id: i64) -> Result<(), StoreError>;
 
     /// Reschedules a rejected notification to `until`, and counts the failed delivery.
-    async fn put_letter_off(&self, id: i64, until: Timestamp) -> Result<(), StoreError>;
+    async fn postpone_notification(&self, id: i64, until: Timestamp) -> Result<(), StoreError>;
 }

@@ -1,6 +1,6 @@
 //! The stored schedules: the progress of each, and the ledger of their ticks.
 //!
-//! A [`Turn`] is one transaction: the record, ledger rows, and jobs that are made or removed. The
+//! A [`ScheduleUpdate`] is one transaction: the record, ledger rows, and jobs that are made or removed. The
 //! store refuses the update when the record or one of its jobs has changed since the decision. An
 //! update that gives a tick a second row is refused, too. [`Store::advance`](super::Store::advance)
 //! writes the effects of a job's own transition on its tick.
@@ -11,7 +11,7 @@ use super::StoreError;
 use crate::domain::id::Timestamp;
 use crate::domain::job::Job;
 use crate::domain::ledger::{Generation, LedgerRow};
-use crate::domain::planned::{Said, ScheduleRecord, Turn};
+use crate::domain::planned::{ScheduleRecord, ScheduleRevision, ScheduleUpdate};
 use crate::domain::schedule::ScheduleName;
 
 /// The operations on stored schedules.
@@ -20,7 +20,7 @@ pub trait ScheduleStore: Send + Sync + 'static {
     async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError>;
 
     /// Returns up to `limit` schedules that are due for a check at `now`, earliest first.
-    async fn to_look_at(
+    async fn schedules_due(
         &self,
         now: Timestamp,
         limit: usize,
@@ -36,17 +36,17 @@ pub trait ScheduleStore: Send + Sync + 'static {
 
     /// Assigns schedules of config files to this file: all of them, or only the ones without a
     /// known file.
-    async fn own_declared(&self, file: &str, all: bool) -> Result<(), StoreError>;
+    async fn assign_config_file(&self, file: &str, all: bool) -> Result<(), StoreError>;
 
     /// Returns the time at which the next schedule is due for a check.
-    async fn next_look(&self) -> Result<Option<Timestamp>, StoreError>;
+    async fn next_schedule_check(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Returns the revision of a schedule in this generation; also after the schedule was deleted.
     async fn said(
         &self,
         name: &ScheduleName,
         generation: Generation,
-    ) -> Result<Option<Said>, StoreError>;
+    ) -> Result<Option<ScheduleRevision>, StoreError>;
 
     /// Returns the last generation of this name; also after the schedule was deleted. 0 if there
     /// was none.
@@ -56,7 +56,11 @@ pub trait ScheduleStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when the record or a job has changed since the decision.
-    async fn turn(&self, turn: Turn, at: Timestamp) -> Result<(), StoreError>;
+    async fn apply_schedule_update(
+        &self,
+        update: ScheduleUpdate,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Returns the unfinished jobs of a schedule, ordered by id.
     async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError>;

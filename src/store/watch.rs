@@ -13,10 +13,10 @@ use crate::domain::id::JobId;
 #[derive(Clone, Default)]
 pub struct Watches(Arc<Mutex<Jobs>>);
 
-type Jobs = HashMap<JobId, (usize, Arc<Watched>)>;
+type Jobs = HashMap<JobId, (usize, Arc<JobWaiters>)>;
 
 #[derive(Default)]
-struct Watched {
+struct JobWaiters {
     changes: AtomicU64,
     changed: Notify,
 }
@@ -24,7 +24,7 @@ struct Watched {
 /// A waiter for the changes of one job after the watch was made.
 pub struct Watch {
     job: JobId,
-    watched: Arc<Watched>,
+    watched: Arc<JobWaiters>,
     seen: u64,
     all: Watches,
 }

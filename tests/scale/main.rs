@@ -20,10 +20,10 @@ use futures::StreamExt;
 use serde_json::Value;
 use tidetable::api::Api;
 use tidetable::api::guard::Guard;
-use tidetable::clock::{Clock, Dice};
+use tidetable::clock::{Clock, Rng};
 use tidetable::domain::id::{InstanceId, JobId, Timestamp};
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
-use tidetable::scheduler::{Catalog, Handle, Order, Parts, Scheduler};
+use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
@@ -108,7 +108,7 @@ async fn live(size: Vast) -> Seen {
         logs: Arc::new(LogStore::open(&dir.path().join("logs"), Threads::Inline).unwrap()),
         engine: Arc::new(engine.clone()),
         clock,
-        dice: Dice::from_seed(7),
+        rng: Rng::from_seed(7),
         catalog: Catalog::default(),
         settings: Default::default(),
     });
@@ -170,7 +170,7 @@ async fn run_those_that_are_due(handle: &Handle, engine: &SimulatedEngine) -> u6
             handle.now() + chrono::TimeDelta::milliseconds(2_000 + 10 * i64::try_from(n).unwrap());
         let spec =
             serde_json::from_str(r#"{"command": ["true"], "labels": {"team": "t01"}}"#).unwrap();
-        let order = Order { name: "busybox".parse().unwrap(), spec, due_at };
+        let order = JobRequest { name: "busybox".parse().unwrap(), spec, due_at };
         expected.insert(handle.submit(order).await.unwrap().job.id);
     }
     let before = bytes_read();

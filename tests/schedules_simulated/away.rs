@@ -8,8 +8,8 @@
 use serde_json::{Value, json};
 use tidetable::domain::id::JobId;
 use tidetable::domain::job::{Job, Reason, Status};
-use tidetable::engine::simulated::Toll;
-use tidetable::scheduler::{Handle, Order};
+use tidetable::engine::simulated::RestartEffect;
+use tidetable::scheduler::{Handle, JobRequest};
 
 use super::world::World;
 use super::{BEGIN, name, put, sleep};
@@ -195,7 +195,7 @@ fn leave(engine: &tidetable::engine::simulated::SimulatedEngine, way: Away) {
     match way {
         Away::Killed => {}
         Away::Cut => engine.cut(true),
-        Away::Down => engine.go_down(Toll::Kept),
+        Away::Down => engine.go_down(RestartEffect::Kept),
     }
 }
 
@@ -221,7 +221,7 @@ async fn ends_unseen(
     spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let submit = async |handle: &Handle| {
         let spec = serde_json::from_value(spec.clone()).unwrap();
-        let order = Order { name: "busybox".parse().unwrap(), spec, due_at: handle.now() };
+        let order = JobRequest { name: "busybox".parse().unwrap(), spec, due_at: handle.now() };
         let id = handle.submit(order).await.unwrap().job.id;
         sleep(1).await;
         id
@@ -372,7 +372,7 @@ async fn covered_ticks_are_skipped_when_job_overlaps() {
 #[tokio::test(start_paused = true)]
 async fn covered_ticks_are_skipped_when_schedule_is_paused() {
     let pause = async |handle: &Handle| {
-        handle.pause_schedule(&name(), true, super::Expected::Anything).await.unwrap();
+        handle.pause_schedule(&name(), true, super::Precondition::Anything).await.unwrap();
     };
     let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, pause).await;
     assert_eq!(ticks, covered("skipped paused"));
@@ -381,7 +381,7 @@ async fn covered_ticks_are_skipped_when_schedule_is_paused() {
 #[tokio::test(start_paused = true)]
 async fn covered_ticks_are_skipped_when_schedule_is_deleted() {
     let delete = async |handle: &Handle| {
-        handle.delete_schedule(&name(), super::Expected::Anything).await.unwrap();
+        handle.delete_schedule(&name(), super::Precondition::Anything).await.unwrap();
     };
     let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, delete).await;
     assert_eq!(ticks, covered("skipped schedule_deleted"));
@@ -418,7 +418,7 @@ async fn unseen_failure_pauses_before_later_ticks_run() {
                 sleep(FOUND_AGAIN).await;
                 assert!(is_paused(handle).await, "{overlap}, {way:?}");
                 assert_eq!(engine.runs().len(), 1, "{overlap}, {way:?}");
-                handle.pause_schedule(&name(), false, super::Expected::Anything).await.unwrap();
+                handle.pause_schedule(&name(), false, super::Precondition::Anything).await.unwrap();
                 sleep(6).await;
             };
             if let Away::Killed = way {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
-use tidetable::domain::expected::Expected;
 use tidetable::domain::planned::ScheduleRecord;
+use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::scheduler::Handle;
 
@@ -92,7 +92,7 @@ async fn manual_pause_lasts_until_config_says_otherwise() {
     world
         .live(async |handle| {
             sleep(1).await;
-            handle.pause_schedule(&name(), true, Expected::Anything).await.unwrap();
+            handle.pause_schedule(&name(), true, Precondition::Anything).await.unwrap();
         })
         .await;
     for (fields, is_paused) in [
@@ -153,7 +153,7 @@ async fn manual_pause_outlasts_another_config_file() {
     world
         .live(async |handle| {
             sleep(1).await;
-            handle.pause_schedule(&name(), true, Expected::Anything).await.unwrap();
+            handle.pause_schedule(&name(), true, Precondition::Anything).await.unwrap();
         })
         .await;
     for path in ["/b.toml", "/a.toml"] {

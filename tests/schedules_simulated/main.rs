@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
-use tidetable::domain::expected::Expected;
 use tidetable::domain::ledger::LedgerRow;
+use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::domain::schedule::{Schedule, ScheduleName};
 use tidetable::scheduler::Handle;
@@ -39,7 +39,10 @@ fn schedule(fields: Value) -> Schedule {
 }
 
 async fn put(handle: &Handle, fields: Value) {
-    handle.put_schedule(&name(), schedule(fields), Zone::UTC, Expected::Anything).await.unwrap();
+    handle
+        .put_schedule(&name(), schedule(fields), Zone::UTC, Precondition::Anything)
+        .await
+        .unwrap();
 }
 
 async fn sleep(seconds: u64) {
@@ -160,14 +163,14 @@ async fn pause_max_runs_and_pause_on_failure_work() {
         .live(async |handle| {
             put(&handle, json!({"cron": "0 * * * *", "max_runs": 2})).await;
             sleep(HOUR + 60).await;
-            handle.pause_schedule(&name(), true, Expected::Anything).await.unwrap();
+            handle.pause_schedule(&name(), true, Precondition::Anything).await.unwrap();
             sleep(2 * HOUR).await;
             assert_eq!(
                 ledger(&handle).await,
                 ["ran", "skipped paused", "skipped paused"],
                 "rows appear during the pause"
             );
-            handle.pause_schedule(&name(), false, Expected::Anything).await.unwrap();
+            handle.pause_schedule(&name(), false, Precondition::Anything).await.unwrap();
             sleep(5 * HOUR).await;
             assert!(
                 handle.store().jobs_of(&name()).await.unwrap().is_empty(),

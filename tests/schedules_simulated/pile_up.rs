@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tidetable::domain::expected::Expected;
 use tidetable::domain::job::Job;
+use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::domain::schedule::ScheduleName;
 use tidetable::scheduler::Handle;
@@ -28,7 +28,7 @@ async fn put_many(handle: &Handle, count: usize, fields: &Value) -> Vec<Schedule
         let mut every_second = serde_json::to_value(every_second).unwrap();
         every_second.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let schedule = serde_json::from_value(every_second).unwrap();
-        handle.put_schedule(&name, schedule, Zone::UTC, Expected::Anything).await.unwrap();
+        handle.put_schedule(&name, schedule, Zone::UTC, Precondition::Anything).await.unwrap();
         names.push(name);
     }
     names

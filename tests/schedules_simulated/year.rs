@@ -16,10 +16,10 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
-use tidetable::domain::expected::Expected;
 use tidetable::domain::id::{JobId, Timestamp};
 use tidetable::domain::job::Reason;
 use tidetable::domain::ledger::{LedgerRow, TickOutcome};
+use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::domain::schedule::ScheduleName;
 use tidetable::scheduler::Handle;
@@ -181,7 +181,7 @@ async fn put_all(handle: &Handle, planned: &[Planned]) {
 
 async fn put(handle: &Handle, name: &ScheduleName, fields: &Value) {
     let schedule = serde_json::from_value(fields.clone()).unwrap();
-    handle.put_schedule(name, schedule, Zone::UTC, Expected::Anything).await.unwrap();
+    handle.put_schedule(name, schedule, Zone::UTC, Precondition::Anything).await.unwrap();
 }
 
 /// Runs the service for some hours or days, sets clocks and pauses schedules, then kills it in the
@@ -199,7 +199,7 @@ async fn live_on(world: &mut World, planned: &[Planned], rng: &mut StdRng) {
                         let schedule = planned.choose(rng).unwrap();
                         let paused = rng.random_bool(0.3);
                         handle
-                            .pause_schedule(&schedule.name, paused, Expected::Anything)
+                            .pause_schedule(&schedule.name, paused, Precondition::Anything)
                             .await
                             .unwrap();
                     }
@@ -236,8 +236,13 @@ async fn idle(handle: &Handle) -> Option<TimeDelta> {
     let store = handle.store();
     let is_idle =
         store.active().await.unwrap().is_empty() && store.queued(1).await.unwrap().is_empty();
-    let next =
-        store.next_due().await.unwrap().into_iter().chain(store.next_look().await.unwrap()).min();
+    let next = store
+        .next_due()
+        .await
+        .unwrap()
+        .into_iter()
+        .chain(store.next_schedule_check().await.unwrap())
+        .min();
     next.filter(|_| is_idle && handle.health().is_up()).map(|next| next - handle.now())
 }
 

@@ -10,10 +10,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidetable::store::StoreError;
 
-pub struct Disk(Mutex<Mood>);
+pub struct Disk(Mutex<DiskFaults>);
 
-struct Mood {
-    dice: StdRng,
+struct DiskFaults {
+    rng: StdRng,
     /// The number of operations out of a thousand that are refused.
     refuses: u32,
     refused: u32,
@@ -31,8 +31,8 @@ pub enum Write {
 
 impl Disk {
     pub fn new(seed: u64) -> Self {
-        Self(Mutex::new(Mood {
-            dice: StdRng::seed_from_u64(seed ^ 0xd15c),
+        Self(Mutex::new(DiskFaults {
+            rng: StdRng::seed_from_u64(seed ^ 0xd15c),
             refuses: 0,
             refused: 0,
             slowest: Duration::ZERO,
@@ -53,7 +53,7 @@ impl Disk {
     pub fn next_delay(&self) -> Duration {
         let mut mood = self.0.lock().unwrap();
         let slowest = u64::try_from(mood.slowest.as_millis()).unwrap();
-        Duration::from_millis(if slowest == 0 { 0 } else { mood.dice.random_range(0..=slowest) })
+        Duration::from_millis(if slowest == 0 { 0 } else { mood.rng.random_range(0..=slowest) })
     }
 
     pub fn refused(&self) -> u32 {
@@ -65,7 +65,7 @@ impl Disk {
         if !mood.refuses() {
             return Write::Done;
         }
-        match mood.dice.random_range(0..4) {
+        match mood.rng.random_range(0..4) {
             0 | 1 => Write::Refused(StoreError::Full),
             2 => Write::Refused(StoreError::Failed("disk I/O error".to_owned())),
             _ => Write::DoneUnheard(StoreError::Failed(
@@ -82,9 +82,9 @@ impl Disk {
     }
 }
 
-impl Mood {
+impl DiskFaults {
     fn refuses(&mut self) -> bool {
-        let refuses = self.refuses > 0 && self.dice.random_range(0..1_000) < self.refuses;
+        let refuses = self.refuses > 0 && self.rng.random_range(0..1_000) < self.refuses;
         self.refused += u32::from(refuses);
         refuses
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tidetable::domain::id::{ContainerId, JobId};
 use tidetable::domain::job::{Job, Map};
 use tidetable::domain::queue::Queues;
-use tidetable::engine::simulated::{Evidence, Happened};
+use tidetable::engine::simulated::{EventKind, RecordedEvent};
 
 /// The queues of every run, with the number of jobs of each that may run at once.
 const QUEUES: [(&str, usize); 3] = [("one", 1), ("two", 2), ("ticks", 1)];
@@ -37,18 +37,18 @@ pub fn hold_on_disk(written: &BTreeMap<JobId, Job>) -> Result<(), String> {
 
 /// Checks the containers that run on the engine, except for jobs with interference.
 pub fn hold_on_engine(
-    evidence: &[Evidence],
+    evidence: &[RecordedEvent],
     written: &BTreeMap<JobId, Job>,
-    is_meddled: impl Fn(JobId) -> bool,
+    is_interfered: impl Fn(JobId) -> bool,
 ) -> Result<(), String> {
     let mut running: BTreeMap<&ContainerId, &Job> = BTreeMap::new();
     for line in evidence {
         match (line.what, line.owner.and_then(|owner| written.get(&owner.job))) {
-            (Happened::Start, Some(job)) if !is_meddled(job.id) => {
+            (EventKind::Start, Some(job)) if !is_interfered(job.id) => {
                 let _ = running.insert(&line.container, job);
             }
-            (Happened::Die(_) | Happened::Destroy, _) => drop(running.remove(&line.container)),
-            (Happened::Start | Happened::Create, _) => {}
+            (EventKind::Die(_) | EventKind::Destroy, _) => drop(running.remove(&line.container)),
+            (EventKind::Start | EventKind::Create, _) => {}
         }
     }
     hold_queues("on the engine", &running.into_values().collect::<Vec<_>>())

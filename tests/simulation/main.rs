@@ -4,8 +4,8 @@
 //! The process is killed at every failpoint. The engine misbehaves as real engines did, the disk
 //! refuses operations, and the clock is set.
 //!
-//! Each seed is a random run (`story`), reproducible byte by byte. The expectations (`books`) are
-//! checked after every step, and the checker (`judge`) works at the end, both from the engine's own
+//! Each seed is a random run (`story`), reproducible byte by byte. The expectations (`expectations`) are
+//! checked after every step, and the checker (`checker`) works at the end, both from the engine's own
 //! record. `points` kills the scheduler before and after every call and commit, one after another.
 //! `rules` switches off each rule of the start protocol in turn; then the tests must fail.
 //!
@@ -13,22 +13,22 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, unreachable_pub, reason = "a test may")]
 
-mod books;
+mod checker;
 mod clock;
 mod disk;
-mod judge;
+mod expectations;
+mod failpoints;
+mod harness;
+mod instrumented;
+mod instrumented_schedules;
 mod limits;
 mod points;
+mod random_run;
 mod rules;
 mod runner;
-mod said;
-mod schedule_taps;
+mod saved_schedules;
 mod schedules;
-mod story;
-mod tap;
-mod taps;
 mod ticks;
-mod universe;
 
 use rules::Rule;
 use runner::{number, run_all};
@@ -42,20 +42,20 @@ const NOTICED_WITHIN: u64 = 100;
 #[test]
 fn whatever_goes_wrong_no_job_is_lost_or_doubled() {
     if let Some(seed) = number("SEED") {
-        let told = runner::caught(|| story::tell(seed, None, true));
+        let told = runner::caught(|| random_run::play(seed, None, true));
         println!("{}", told.as_ref().map_or_else(|what| what, |told| &told.trace));
         return assert!(told.is_ok(), "seed {seed}");
     }
     println!(
         "{}",
-        run_all(number("SEEDS").unwrap_or(SEEDS), |seed| story::tell(seed, None, false))
+        run_all(number("SEEDS").unwrap_or(SEEDS), |seed| random_run::play(seed, None, false))
     );
 }
 
 #[test]
 fn one_seed_gives_one_trace() {
     for seed in 0..24 {
-        let [first, second] = [(); 2].map(|()| story::tell(seed, None, true).unwrap().trace);
+        let [first, second] = [(); 2].map(|()| random_run::play(seed, None, true).unwrap().trace);
         let differs = first.lines().zip(second.lines()).find(|(one, other)| one != other);
         assert_eq!(differs, None, "seed {seed}");
         assert!(first == second && first.lines().count() > 10, "seed {seed} has two traces");
@@ -82,8 +82,8 @@ fn every_broken_rule_of_start_protocol_is_noticed() {
     let mut unnoticed = Vec::new();
     for rule in Rule::ALL {
         let in_stories = || {
-            let tell = |seed| runner::caught(|| story::tell(seed, Some(rule), false)).err();
-            (0..NOTICED_WITHIN).find_map(|seed| Some((seed + 1, tell(seed)?)))
+            let play = |seed| runner::caught(|| random_run::play(seed, Some(rule), false)).err();
+            (0..NOTICED_WITHIN).find_map(|seed| Some((seed + 1, play(seed)?)))
         };
         match (points::notice(rule), in_stories()) {
             (None, None) => unnoticed.push(rule),

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidetable::domain::id::JobId;
-use tidetable::engine::simulated::{Call, Fault, Faults, Toll, nth};
+use tidetable::engine::simulated::{Call, Fault, Faults, RestartEffect, nth};
 
-use crate::judge::judge;
+use crate::checker::checker;
+use crate::harness::{Client, Harness, Service, Setup};
+use crate::random_run::{Outage, mend, nothing_is_left, rest, squat};
 use crate::rules::Rule;
 use crate::runner::caught;
-use crate::story::{Outage, mend, nothing_is_left, rest, squat};
-use crate::universe::{Client, Service, Setup, Universe};
 
 /// A scripted run: the acts of callers and others, with their times.
 #[derive(Clone)]
-struct Scene {
+struct ScriptedRun {
     name: String,
     acts: Vec<(u64, Act)>,
     /// The failing calls: the kind, the index among calls of that kind, and the fault.
@@ -37,7 +37,7 @@ enum Act {
     Stop(usize),
     /// Creates a foreign container under the name of the n-th job's container.
     Squat(usize),
-    EngineRestarts(Toll),
+    EngineRestarts(RestartEffect),
     /// Cuts the connection to the engine (true), or restores it (false).
     Cut(bool),
     /// Puts a schedule under this name.
@@ -54,8 +54,8 @@ struct Played {
     went_wrong: bool,
 }
 
-fn scenes() -> Vec<Scene> {
-    let one = |name: &str, job: Value| Scene::of(name, vec![(0, Act::Submit(job))]);
+fn scenes() -> Vec<ScriptedRun> {
+    let one = |name: &str, job: Value| ScriptedRun::of(name, vec![(0, Act::Submit(job))]);
     let job = |command: &str| json!({"job_name": "busybox", "date": "200ms", "command": command});
     let with = |command: &str, field: &str, value: Value| {
         let mut job = job(command);
@@ -81,13 +81,13 @@ fn scenes() -> Vec<Scene> {
         ),
         one("a timeout", with("sleep 60", "timeout", json!("2s"))),
         one("a container that is kept", with("true", "keep_container", json!(true))),
-        Scene::of("a stop", vec![(0, Act::Submit(job("sleep 60"))), (1_500, Act::Stop(0))]),
-        Scene::of(
+        ScriptedRun::of("a stop", vec![(0, Act::Submit(job("sleep 60"))), (1_500, Act::Stop(0))]),
+        ScriptedRun::of(
             "a name that is taken",
             vec![(0, Act::Submit(job("true"))), (100, Act::Squat(0))],
         ),
-        Scene::of("a cancel", vec![(0, Act::Submit(job("true"))), (100, Act::Cancel(0))]),
-        Scene::of(
+        ScriptedRun::of("a cancel", vec![(0, Act::Submit(job("true"))), (100, Act::Cancel(0))]),
+        ScriptedRun::of(
             "two that wait for each other",
             vec![
                 (0, Act::Submit(job("sleep 1"))),
@@ -100,21 +100,24 @@ fn scenes() -> Vec<Scene> {
         let one = with("sleep 1", field, value);
         (0..3).map(|_| (0, Act::Submit(one.clone()))).collect::<Vec<_>>()
     };
-    all.push(Scene::of("three of a queue for one", of_limit("queue", json!("one"))));
-    all.push(Scene::of("three of a name for two", of_limit("max_parallel", json!(2))));
-    for (toll, keeps_containers) in
-        [(Toll::Kept, true), (Toll::Ended, false), (Toll::Lost, false), (Toll::Lost, true)]
-    {
+    all.push(ScriptedRun::of("three of a queue for one", of_limit("queue", json!("one"))));
+    all.push(ScriptedRun::of("three of a name for two", of_limit("max_parallel", json!(2))));
+    for (toll, keeps_containers) in [
+        (RestartEffect::Kept, true),
+        (RestartEffect::Ended, false),
+        (RestartEffect::Lost, false),
+        (RestartEffect::Lost, true),
+    ] {
         let acts = vec![(0, Act::Submit(job("sleep 3"))), (1_500, Act::EngineRestarts(toll))];
         let name = format!(
             "an engine that restarts ({toll:?}{})",
             if keeps_containers { ", live-restore" } else { "" }
         );
-        all.push(Scene { keeps_containers, ..Scene::of(&name, acts) });
+        all.push(ScriptedRun { keeps_containers, ..ScriptedRun::of(&name, acts) });
     }
     let plain = all[0].clone();
     for call in [Call::Create, Call::Start, Call::Remove] {
-        all.extend(faults_of(call).into_iter().map(|fault| Scene {
+        all.extend(faults_of(call).into_iter().map(|fault| ScriptedRun {
             name: format!("{call:?} goes wrong: {fault:?}"),
             faults: vec![(call, 0, fault)],
             ..plain.clone()
@@ -125,7 +128,7 @@ fn scenes() -> Vec<Scene> {
     let slowly = (Call::Remove, 0, Fault::Late(Duration::from_secs(9)));
     let start_late = |seconds| (Call::Start, 0, Fault::LostAndLate(Duration::from_secs(seconds)));
     for (seconds, command) in [(5, "sleep 1"), (32, "true"), (32, "sleep 20")] {
-        all.push(Scene {
+        all.push(ScriptedRun {
             faults: vec![start_late(seconds), slowly],
             ..one(
                 &format!("`{command}` starts {seconds} s late, its removal takes 9 s"),
@@ -134,18 +137,18 @@ fn scenes() -> Vec<Scene> {
         });
     }
     // The first create arrives while the second is under way.
-    all.push(Scene {
+    all.push(ScriptedRun {
         faults: vec![(Call::Create, 0, Fault::LostAndLate(Duration::from_millis(95)))],
         ..one("two creates that meet", job("true"))
     });
     for at in [195, 205, 215] {
         let acts = vec![(0, Act::Submit(job("true"))), (at, Act::Cancel(0))];
-        all.push(Scene {
+        all.push(ScriptedRun {
             slowest_commit: Duration::from_millis(30),
-            ..Scene::of("a cancel at the last moment", acts)
+            ..ScriptedRun::of("a cancel at the last moment", acts)
         });
     }
-    all.push(Scene::of(
+    all.push(ScriptedRun::of(
         "a stop after the end",
         vec![
             (0, Act::Submit(job("sleep 1"))),
@@ -161,7 +164,7 @@ fn scenes() -> Vec<Scene> {
 
 /// Returns runs of schedules with runs that end unobserved: the scheduler is down after each kill,
 /// and in one run the engine is out of reach.
-fn scenes_of_absence() -> Vec<Scene> {
+fn scenes_of_absence() -> Vec<ScriptedRun> {
     let put = |overlap: &str, command: &str, pauses: bool| {
         let spec = json!({"command": command});
         let schedule = json!({
@@ -171,22 +174,22 @@ fn scenes_of_absence() -> Vec<Scene> {
         (0, Act::Put("s", schedule))
     };
     let cut = |at, cut| (at, Act::Cut(cut));
-    let of = |overlap: &str| Scene {
+    let of = |overlap: &str| ScriptedRun {
         away: Duration::from_secs(5),
-        ..Scene::of(
+        ..ScriptedRun::of(
             &format!("runs that end while nobody is there ({overlap})"),
             vec![put(overlap, "sleep 1", false)],
         )
     };
-    let mut all: Vec<Scene> = ["skip", "queue_one", "replace"].into_iter().map(of).collect();
-    all.push(Scene {
+    let mut all: Vec<ScriptedRun> = ["skip", "queue_one", "replace"].into_iter().map(of).collect();
+    all.push(ScriptedRun {
         away: Duration::from_secs(5),
-        ..Scene::of(
+        ..ScriptedRun::of(
             "a run that fails while nobody is there",
             vec![put("allow", "sh -c 'sleep 1; exit 1'", true)],
         )
     });
-    all.push(Scene::of(
+    all.push(ScriptedRun::of(
         "a run that ends while the engine is out of reach",
         vec![put("skip", "sleep 1", false), cut(2_800, true), cut(9_000, false)],
     ));
@@ -194,7 +197,7 @@ fn scenes_of_absence() -> Vec<Scene> {
 }
 
 /// Returns scripted runs of schedules with a few ticks.
-fn scenes_of_schedules() -> Vec<Scene> {
+fn scenes_of_schedules() -> Vec<ScriptedRun> {
     let every = |command: &str, more: Value| {
         let mut schedule = json!({"job_name": "busybox", "every": "1s", "max_runs": 2, "spec": {"command": command}});
         schedule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -210,33 +213,36 @@ fn scenes_of_schedules() -> Vec<Scene> {
             (1_010, Act::Tell("s", then)),
         ];
         let name = format!("a schedule that is paused at the last moment ({then})");
-        Scene { slowest_commit: Duration::from_millis(30), ..Scene::of(&name, acts) }
+        ScriptedRun { slowest_commit: Duration::from_millis(30), ..ScriptedRun::of(&name, acts) }
     });
-    let mut all: Vec<Scene> = at_the_last_moment.collect();
+    let mut all: Vec<ScriptedRun> = at_the_last_moment.collect();
     all.extend([
-        Scene::of("a schedule", vec![plain("true", none.clone())]),
-        Scene::of(
+        ScriptedRun::of("a schedule", vec![plain("true", none.clone())]),
+        ScriptedRun::of(
             "a schedule that is paused",
             [vec![plain("true", none.clone())], pause.to_vec()].concat(),
         ),
-        Scene::of(
+        ScriptedRun::of(
             "a schedule that is triggered",
             vec![plain("true", none.clone()), (1_500, Act::Tell("s", "trigger"))],
         ),
-        Scene::of(
+        ScriptedRun::of(
             "a schedule that is deleted",
             vec![plain("sleep 1", none.clone()), (1_500, Act::Delete("s"))],
         ),
-        Scene::of(
+        ScriptedRun::of(
             "a schedule that is changed",
             vec![plain("true", none.clone()), (1_500, every("sleep 1", none))],
         ),
-        Scene::of("a schedule that fails", vec![plain("false", json!({"pause_on_failure": true}))]),
-        Scene::of(
+        ScriptedRun::of(
+            "a schedule that fails",
+            vec![plain("false", json!({"pause_on_failure": true}))],
+        ),
+        ScriptedRun::of(
             "a schedule that overlaps",
             vec![plain("sleep 3", json!({"overlap": "queue_one"}))],
         ),
-        Scene::of(
+        ScriptedRun::of(
             "a schedule that replaces",
             vec![plain("sleep 3", json!({"overlap": "replace"}))],
         ),
@@ -282,14 +288,14 @@ fn faults_of(call: Call) -> Vec<Fault> {
         Call::Pull => vec![NotDone, AnswerLost, Late(late), Hang(late)],
         // One fault lasts longer than the sweep interval: a pull must not restart with each sweep.
         Call::Layer => vec![NotDone, Late(Duration::from_secs(70)), Hang(late), DiskFull, Ends],
-        Call::Hint => vec![NotDone, Late(late), Twice, Ends],
+        Call::ContainerEvent => vec![NotDone, Late(late), Twice, Ends],
         Call::Line => vec![NotDone, Late(late), Ends],
         Call::Describe
         | Call::Inspect
         | Call::Logs
         | Call::List
         | Call::Events
-        | Call::Testimony => {
+        | Call::Evidence => {
             vec![NotDone, Late(late), Hang(late)]
         }
     }
@@ -307,11 +313,11 @@ const CALLS: [Call; 13] = [
     Call::Logs,
     Call::List,
     Call::Events,
-    Call::Hint,
-    Call::Testimony,
+    Call::ContainerEvent,
+    Call::Evidence,
 ];
 
-impl Scene {
+impl ScriptedRun {
     fn of(name: &str, acts: Vec<(u64, Act)>) -> Self {
         Self {
             name: name.to_owned(),
@@ -342,7 +348,7 @@ impl Scene {
             let all = faults.iter_mut().map(|faults| faults(call));
             all.fold(Fault::None, |one, other| if one == Fault::None { other } else { one })
         });
-        let mut universe = Universe::new(Setup {
+        let mut harness = Harness::new(Setup {
             seed: 1,
             faults: Some(one_of_them),
             slowest_commit: self.slowest_commit,
@@ -353,39 +359,39 @@ impl Scene {
         });
         let (mut done, mut jobs, mut outage) = (0, Vec::new(), Outage::None);
         for kill in kills.iter().copied().map(Some).chain([None]) {
-            let Service { life, client, running } = universe.open().await;
-            universe.tap.kill_at(kill);
+            let Service { process, client, running } = harness.open().await;
+            harness.failpoints.kill_at(kill);
             let peace = async {
-                self.act(&universe, &client, &mut done, &mut jobs, &mut outage).await;
-                rest(&universe).await?;
-                judge(&universe, &client).await.and_then(|_| nothing_is_left(&universe))
+                self.act(&harness, &client, &mut done, &mut jobs, &mut outage).await;
+                rest(&harness).await?;
+                checker(&harness, &client).await.and_then(|_| nothing_is_left(&harness))
             };
             tokio::select! {
                 biased;
-                () = life.killed.notified() => {}
+                () = process.killed.notified() => {}
                 () = running => panic!("it ended by itself"),
                 judged = peace => {
                     judged?;
                     break;
                 }
             }
-            mend(&universe, &mut outage);
+            mend(&harness, &mut outage);
             tokio::time::sleep(self.away).await;
-            universe.books.trouble(|t| t.kills += 1);
-            universe.tap.broken().map_or(Ok(()), Err)?;
+            harness.expectations.trouble(|t| t.kills += 1);
+            harness.failpoints.broken().map_or(Ok(()), Err)?;
         }
-        universe.tap.broken().map_or(Ok(()), Err)?;
-        universe.calm_down();
+        harness.failpoints.broken().map_or(Ok(()), Err)?;
+        harness.calm_down();
         Ok(Played {
-            points: universe.tap.passed(),
-            went_wrong: universe.books.troubles().faults > 0,
+            points: harness.failpoints.passed(),
+            went_wrong: harness.expectations.troubles().faults > 0,
         })
     }
 
     /// Performs the remaining acts. An act that was under way at a kill is not repeated.
     async fn act(
         &self,
-        universe: &Universe,
+        harness: &Harness,
         client: &Client,
         done: &mut usize,
         jobs: &mut Vec<JobId>,
@@ -393,7 +399,7 @@ impl Scene {
     ) {
         for (at, act) in &self.acts[*done..] {
             *done += 1;
-            tokio::time::sleep(Duration::from_millis(*at).saturating_sub(universe.clock.elapsed()))
+            tokio::time::sleep(Duration::from_millis(*at).saturating_sub(harness.clock.elapsed()))
                 .await;
             match act {
                 Act::Submit(job) => jobs.extend(client.submit(job).await),
@@ -409,7 +415,7 @@ impl Scene {
                 }
                 Act::Squat(n) => {
                     if let Some(job) = jobs.get(*n) {
-                        squat(universe, *job);
+                        squat(harness, *job);
                     }
                 }
                 Act::Put(name, schedule) => client.put_schedule(name, schedule).await,
@@ -419,35 +425,36 @@ impl Scene {
                 }
                 Act::EngineRestarts(toll) => {
                     *outage = Outage::Down;
-                    universe.engine.go_down(*toll);
-                    universe.books.trouble(|t| {
-                        (t.engine_restarts, t.engine_kills) = (1, u32::from(*toll != Toll::Kept))
+                    harness.engine.go_down(*toll);
+                    harness.expectations.trouble(|t| {
+                        (t.engine_restarts, t.engine_kills) =
+                            (1, u32::from(*toll != RestartEffect::Kept))
                     });
                     tokio::time::sleep(Duration::from_millis(500)).await;
-                    mend(universe, outage);
+                    mend(harness, outage);
                 }
                 Act::Cut(true) => {
                     *outage = Outage::Cut;
-                    universe.engine.cut(true);
-                    universe.books.trouble(|t| t.outages += 1);
+                    harness.engine.cut(true);
+                    harness.expectations.trouble(|t| t.outages += 1);
                 }
-                Act::Cut(false) => mend(universe, outage),
+                Act::Cut(false) => mend(harness, outage),
             }
         }
     }
 }
 
 /// Returns a run long enough for foreign containers to grow old.
-fn long_scene() -> Scene {
+fn long_scene() -> ScriptedRun {
     let job = json!({"job_name": "busybox", "date": "15m", "command": "true"});
-    Scene::of("a quarter of an hour", vec![(0, Act::Submit(job))])
+    ScriptedRun::of("a quarter of an hour", vec![(0, Act::Submit(job))])
 }
 
 /// Kills every scripted run at each of its failpoints.
 pub fn kill_everywhere() -> String {
     long_scene().play(&[], None).unwrap_or_else(|what| panic!("{what}"));
     let scenes = scenes();
-    let plays: Vec<(&Scene, Vec<u64>)> = scenes
+    let plays: Vec<(&ScriptedRun, Vec<u64>)> = scenes
         .iter()
         .flat_map(|scene| {
             let points = scene.play(&[], None).unwrap_or_else(|what| panic!("{what}")).points;
@@ -466,7 +473,7 @@ pub fn kill_twice_everywhere() -> String {
     let chosen = all
         .iter()
         .filter(|scene| scene.name == "a job" || scene.faults == [(Call::Start, 0, late)]);
-    let plays: Vec<(&Scene, Vec<u64>)> = chosen
+    let plays: Vec<(&ScriptedRun, Vec<u64>)> = chosen
         .flat_map(|scene| {
             let points = scene.play(&[], None).unwrap_or_else(|what| panic!("{what}")).points;
             (1..=points).flat_map(move |first| {
@@ -494,7 +501,7 @@ pub fn fail_everywhere() -> String {
         for call in CALLS {
             for fault in faults_of(call) {
                 for n in 0.. {
-                    let scene = Scene { faults: vec![(call, n, fault)], ..scene.clone() };
+                    let scene = ScriptedRun { faults: vec![(call, n, fault)], ..scene.clone() };
                     let played = scene
                         .play(&[], None)
                         .unwrap_or_else(|what| panic!("call {n} {call:?} {fault:?}: {what}"));
@@ -518,7 +525,7 @@ pub fn notice(off: Rule) -> Option<(u64, String)> {
         .find_map(|(n, scene)| Some((n, scene.play(&[], Some(off)).err()?)))
 }
 
-fn play_all(plays: &[(&Scene, Vec<u64>)]) {
+fn play_all(plays: &[(&ScriptedRun, Vec<u64>)]) {
     let (next, failed) = (AtomicU64::new(0), Mutex::new(None));
     let work = || {
         while failed.lock().unwrap().is_none() {

@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::judge::TICK;
-use crate::story::Told;
+use crate::checker::TICK;
+use crate::random_run::RunResult;
 
 /// Reads a number from the environment.
 pub fn number(name: &str) -> Option<u64> {
@@ -25,7 +25,7 @@ pub struct Sum {
     refusals: u64,
     outages: u64,
     jumps: u64,
-    meddling: u64,
+    interference: u64,
     ends: BTreeMap<String, u64>,
 }
 
@@ -33,7 +33,7 @@ pub struct Sum {
 ///
 /// # Panics
 /// Panics with the lowest failing seed, the command that repeats it, and the other failing seeds.
-pub fn run_all(count: u64, tell: impl Fn(u64) -> Result<Told, String> + Sync) -> Sum {
+pub fn run_all(count: u64, play: impl Fn(u64) -> Result<RunResult, String> + Sync) -> Sum {
     let (next, sum, failed) =
         (AtomicU64::new(0), Mutex::new(Sum::default()), Mutex::new(BTreeMap::new()));
     let work = || loop {
@@ -41,7 +41,7 @@ pub fn run_all(count: u64, tell: impl Fn(u64) -> Result<Told, String> + Sync) ->
         if seed >= count {
             return;
         }
-        match caught(|| tell(seed)) {
+        match caught(|| play(seed)) {
             Ok(told) => sum.lock().unwrap().add(&told),
             Err(what) => drop(failed.lock().unwrap().insert(seed, what)),
         }
@@ -58,9 +58,9 @@ pub fn run_all(count: u64, tell: impl Fn(u64) -> Result<Told, String> + Sync) ->
     sum.into_inner().unwrap()
 }
 
-/// Runs `tell` and turns a panic into an error.
-pub fn caught<T>(tell: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(tell)).unwrap_or_else(|panic| Err(said(panic.as_ref())))
+/// Runs `play` and turns a panic into an error.
+pub fn caught<T>(play: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|panic| Err(said(panic.as_ref())))
 }
 
 fn said(panic: &(dyn Any + Send)) -> String {
@@ -69,7 +69,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 impl Sum {
-    fn add(&mut self, told: &Told) {
+    fn add(&mut self, told: &RunResult) {
         let troubles = &told.troubles;
         self.stories += 1;
         self.points += told.points;
@@ -78,7 +78,7 @@ impl Sum {
         self.refusals += u64::from(troubles.refusals);
         self.outages += u64::from(troubles.outages);
         self.jumps += u64::from(troubles.clock_jumps);
-        self.meddling += u64::from(troubles.meddling);
+        self.interference += u64::from(troubles.interference);
         for (end, jobs) in &told.tally {
             *self.ends.entry(end.clone()).or_default() += jobs;
         }
@@ -97,7 +97,7 @@ impl fmt::Display for Sum {
             self.outages,
             self.refusals,
             self.jumps,
-            self.meddling
+            self.interference
         )?;
         // A run that loses a job, or starts one twice, fails before the sum is printed.
         let (mut jobs, mut ticks) = (0, 0);

@@ -10,10 +10,10 @@ use rand::{Rng, RngExt};
 use serde_json::{Value, json};
 use tidetable::domain::id::{JobId, Timestamp};
 
-use crate::books::{Target, ours};
-use crate::judge::{TICK, Tally};
+use crate::checker::{TICK, Tally};
+use crate::expectations::{Target, ours};
+use crate::harness::{Client, Harness};
 use crate::ticks::{Row, Ticks};
-use crate::universe::{Client, Universe};
 
 /// The names of schedules in random runs.
 const NAMES: [&str; 2] = ["s", "t"];
@@ -150,12 +150,12 @@ fn any(rng: &mut impl Rng, now: Timestamp) -> Value {
 /// Checks that every tick has one row. Every run of a schedule is in its ledger or was triggered,
 /// and a row that says ran names a claimed job.
 pub async fn hold_ledgers(
-    universe: &Universe,
+    harness: &Harness,
     client: &Client,
     history: &Value,
 ) -> Result<Tally, String> {
     let mut tally = Tally::new();
-    let all = Ticks::new(&universe.books, &universe.engine);
+    let all = Ticks::new(&harness.expectations, &harness.engine);
     all.hold_stops()?;
     all.hold_pauses()?;
     let mut in_ledgers = BTreeSet::new();
@@ -184,7 +184,7 @@ pub async fn hold_ledgers(
                 .or_default() += 1;
         }
     }
-    let begun = universe
+    let begun = harness
         .engine
         .runs()
         .into_iter()

@@ -12,8 +12,8 @@ use tidetable::domain::id::{JobId, Timestamp};
 use tidetable::domain::job::{End, Job, Outcome};
 use tidetable::engine::simulated::{Run, SimulatedEngine};
 
-use crate::books::{Books, Marks};
-use crate::said::Said;
+use crate::expectations::{Expectations, JobTimes};
+use crate::saved_schedules::SavedSchedules;
 
 /// The longest wait of a due tick for the round that decides it. The wall clock is read once a
 /// second, and other commits may come first.
@@ -35,24 +35,30 @@ pub struct Row<'a> {
 
 /// All jobs, with their runs on the engine.
 pub struct Ticks<'a> {
-    books: &'a Books,
-    jobs: BTreeMap<JobId, (Job, Marks)>,
+    expectations: &'a Expectations,
+    jobs: BTreeMap<JobId, (Job, JobTimes)>,
     runs: BTreeMap<JobId, Vec<Run>>,
-    meddled: BTreeSet<JobId>,
+    interfered: BTreeSet<JobId>,
     /// Set if the clock was never set, so that times can be compared.
     has_clock: bool,
 }
 
 impl<'a> Ticks<'a> {
-    pub fn new(books: &'a Books, engine: &SimulatedEngine) -> Self {
+    pub fn new(expectations: &'a Expectations, engine: &SimulatedEngine) -> Self {
         let mut runs: BTreeMap<JobId, Vec<Run>> = BTreeMap::new();
         for run in engine.runs() {
             if let Some(owner) = run.owner {
                 runs.entry(owner.job).or_default().push(run);
             }
         }
-        let has_clock = books.troubles().clock_jumps == 0;
-        Self { books, jobs: books.jobs(), runs, meddled: books.meddled(), has_clock }
+        let has_clock = expectations.troubles().clock_jumps == 0;
+        Self {
+            expectations,
+            jobs: expectations.jobs(),
+            runs,
+            interfered: expectations.interfered(),
+            has_clock,
+        }
     }
 
     /// Returns true if the job was made for a tick and not triggered.
@@ -66,7 +72,7 @@ impl<'a> Ticks<'a> {
         let Some((job, _)) = self.jobs.get(&id) else {
             return Err("names a job that is not there".to_owned());
         };
-        if self.meddled.contains(&id) {
+        if self.interfered.contains(&id) {
             return Ok(());
         }
         let is_own = nominal(job) == Some(row.due_at);
@@ -120,26 +126,27 @@ impl<'a> Ticks<'a> {
     fn hold_overlap(&self, schedule: &str, job: &Job) -> Result<(), String> {
         let decided = over(job)?.at;
         let catches_all_up = self.catches_all_up(schedule, job.created_at, decided);
-        let is_begun = |other: &&(Job, Marks)| {
+        let is_begun = |other: &&(Job, JobTimes)| {
             other.1.begun.is_some_and(|at| at <= decided) && self.over_at(&other.0) >= job.due_at
         };
         let replaces = self
             .says(schedule, decided, decided, |fields| fields["overlap"] == "replace")
             .contains(&true);
-        let is_newer = |other: &&(Job, Marks)| {
+        let is_newer = |other: &&(Job, JobTimes)| {
             replaces
                 && nominal(&other.0) > nominal(job)
                 && first_due(&other.0) <= Some(decided)
                 && waited_at(other, decided)
         };
         // Missed ticks that each run late wait for one another.
-        let counts = |other: &&(Job, Marks)| !(catches_all_up && self.share_a_gap(job, &other.0));
+        let counts =
+            |other: &&(Job, JobTimes)| !(catches_all_up && self.share_a_gap(job, &other.0));
         match self.others(job).filter(counts).any(|other| is_begun(&other) || is_newer(&other)) {
             true => Ok(()),
             false => Err(format!(
                 "was skipped at {decided} for another run, and each that had begun had ended before it was due: {:?}",
                 self.others(job)
-                    .map(|(other, marks)| (other.id, marks.begun, self.over_at(other)))
+                    .map(|(other, times)| (other.id, times.begun, self.over_at(other)))
                     .collect::<Vec<_>>()
             )),
         }
@@ -149,12 +156,13 @@ impl<'a> Ticks<'a> {
     fn hold_still_waiting(&self, schedule: &str, job: &Job) -> Result<(), String> {
         let decided = over(job)?.at;
         let catches_all_up = self.catches_all_up(schedule, job.created_at, decided);
-        let is_earlier = |other: &&(Job, Marks)| {
+        let is_earlier = |other: &&(Job, JobTimes)| {
             nominal(&other.0).is_some()
                 && nominal(&other.0) < nominal(job)
                 && first_due(&other.0) <= Some(decided)
         };
-        let counts = |other: &&(Job, Marks)| !(catches_all_up && self.share_a_gap(job, &other.0));
+        let counts =
+            |other: &&(Job, JobTimes)| !(catches_all_up && self.share_a_gap(job, &other.0));
         match self
             .others(job)
             .filter(counts)
@@ -191,20 +199,20 @@ impl<'a> Ticks<'a> {
                 failed.created_at,
                 |fields| fields["pause_on_failure"] == true,
             );
-            if !is_failure || pauses.contains(&false) || self.meddled.contains(&failed.id) {
+            if !is_failure || pauses.contains(&false) || self.interfered.contains(&failed.id) {
                 continue;
             }
             let ended = self.over_at(failed);
-            let is_after = |(job, marks): &&(Job, Marks)| {
+            let is_after = |(job, times): &&(Job, JobTimes)| {
                 job.origin.as_ref().is_some_and(|other| other.generation == origin.generation)
                     && nominal(job).is_some()
                     && job.due_at > ended
-                    && marks.begun.is_some_and(|at| at > ended)
+                    && times.begun.is_some_and(|at| at > ended)
             };
-            if let Some((job, marks)) = self.others(failed).find(is_after) {
+            if let Some((job, times)) = self.others(failed).find(is_after) {
                 return Err(format!(
                     "{} of {} failed at {ended}, which pauses, and {} of the tick due at {} was begun at {:?}",
-                    failed.id, origin.schedule, job.id, job.due_at, marks.begun
+                    failed.id, origin.schedule, job.id, job.due_at, times.begun
                 ));
             }
         }
@@ -214,8 +222,10 @@ impl<'a> Ticks<'a> {
     /// Checks that a process that ended by itself counts as neither stopped nor timed out: its end
     /// came before the stop request, or before its timeout.
     pub fn hold_stops(&self) -> Result<(), String> {
-        for (job, marks) in
-            self.jobs.values().filter(|(job, _)| self.has_clock && !self.meddled.contains(&job.id))
+        for (job, times) in self
+            .jobs
+            .values()
+            .filter(|(job, _)| self.has_clock && !self.interfered.contains(&job.id))
         {
             let (Some(end), Some(run)) = (job.state.end(), self.last_run(job)) else { continue };
             let Some((ended, _)) = run.ended.filter(|(_, code)| *code != UNSEEN_END) else {
@@ -227,14 +237,14 @@ impl<'a> Ticks<'a> {
                 .timeout
                 .and_then(|allowed| TimeDelta::from_std(allowed.as_duration()).ok());
             let wrong = match end.outcome {
-                Outcome::Stopped => marks.stop_asked.is_some_and(|asked| ended < asked),
+                Outcome::Stopped => times.stop_asked.is_some_and(|asked| ended < asked),
                 Outcome::TimedOut => timeout.is_none_or(|allowed| ended < run.started_at + allowed),
                 _ => false,
             };
             if wrong {
                 return Err(format!(
                     "{} ended by itself at {ended}, was asked to stop at {:?}, and is told as {:?}: {run:?}",
-                    job.id, marks.stop_asked, job.state
+                    job.id, times.stop_asked, job.state
                 ));
             }
         }
@@ -250,7 +260,7 @@ impl<'a> Ticks<'a> {
             matches!(end.outcome, Outcome::Canceled | Outcome::Missed | Outcome::Unknown);
         match self.last_run(job).and_then(|run| run.ended) {
             Some((at, UNSEEN_END)) => at.max(end.at),
-            Some((at, _)) if !by_store && !self.meddled.contains(&job.id) => at,
+            Some((at, _)) if !by_store && !self.interfered.contains(&job.id) => at,
             Some(_) | None => end.at,
         }
     }
@@ -261,7 +271,7 @@ impl<'a> Ticks<'a> {
     }
 
     /// Returns the other jobs of the same schedule.
-    fn others(&self, job: &Job) -> impl Iterator<Item = &(Job, Marks)> {
+    fn others(&self, job: &Job) -> impl Iterator<Item = &(Job, JobTimes)> {
         let schedule = job.origin.as_ref().map(|origin| origin.schedule.clone());
         let id = job.id;
         let of_schedule = move |other: &Job| {
@@ -300,7 +310,8 @@ impl<'a> Ticks<'a> {
         until: Timestamp,
         ask: impl Fn(&Value) -> bool,
     ) -> Vec<bool> {
-        self.books.said(|said| said.in_force(schedule, from, until).into_iter().map(&ask).collect())
+        self.expectations
+            .said(|said| said.in_force(schedule, from, until).into_iter().map(&ask).collect())
     }
 }
 
@@ -325,7 +336,7 @@ fn hold_jobless(row: &Row<'_>) -> Result<(), String> {
 /// waits.
 pub fn hold_backlog(
     written: &BTreeMap<JobId, Job>,
-    said: &Said,
+    said: &SavedSchedules,
     steady_since: Timestamp,
     now: Timestamp,
 ) -> Result<(), String> {
@@ -366,9 +377,9 @@ fn over(job: &Job) -> Result<&End, String> {
 
 /// Returns true if the job was neither claimed nor over at `at`. All decisions of one round share
 /// one time.
-fn waited_at((job, marks): &(Job, Marks), at: Timestamp) -> bool {
+fn waited_at((job, times): &(Job, JobTimes), at: Timestamp) -> bool {
     job.created_at <= at
-        && marks.begun.is_none_or(|begun| begun >= at)
+        && times.begun.is_none_or(|begun| begun >= at)
         && job.state.end().is_none_or(|end| end.at >= at)
 }
 

@@ -2,8 +2,8 @@
 //! holds.
 
 use serde_json::{Value, json};
-use tidetable::domain::expected::Expected;
 use tidetable::domain::image::JobName;
+use tidetable::domain::precondition::Precondition;
 use tidetable::domain::spec::JobSpec;
 use tidetable::store::{Definition, Revision};
 
@@ -20,9 +20,9 @@ fn spec(json: Value) -> JobSpec {
 async fn define(
     store: &Arc<dyn Store>,
     text: &str,
-    expected: Expected<Revision>,
+    precondition: Precondition<Revision>,
 ) -> Result<Revision, StoreError> {
-    store.define(&name(text), &spec(json!({"image": "busybox"})), expected, at(5)).await
+    store.define(&name(text), &spec(json!({"image": "busybox"})), precondition, at(5)).await
 }
 
 pub(crate) async fn definition_is_read_back_as_written(place: &Place) {
@@ -34,12 +34,12 @@ pub(crate) async fn definition_is_read_back_as_written(place: &Place) {
     );
     let one = open
         .store
-        .define(&name("JOB_A"), &first, Expected::Anything, at(5))
+        .define(&name("JOB_A"), &first, Precondition::Anything, at(5))
         .await
         .expect("written");
     let two = open
         .store
-        .define(&name("JOB_A"), &second, Expected::Anything, at(6))
+        .define(&name("JOB_A"), &second, Precondition::Anything, at(6))
         .await
         .expect("written");
     assert!(two > one);
@@ -58,24 +58,24 @@ pub(crate) async fn definition_is_written_only_if_precondition_holds(place: &Pla
     let outdated = |written: Result<Revision, StoreError>| {
         assert!(matches!(written, Err(StoreError::Outdated)))
     };
-    outdated(define(store, "a", Expected::Something).await);
-    outdated(define(store, "a", Expected::OneOf(vec![Revision(1)])).await);
-    let one = define(store, "a", Expected::Nothing).await.expect("there was none");
-    outdated(define(store, "a", Expected::Nothing).await);
-    let two = define(store, "a", Expected::OneOf(vec![Revision(77), one]))
+    outdated(define(store, "a", Precondition::Something).await);
+    outdated(define(store, "a", Precondition::OneOf(vec![Revision(1)])).await);
+    let one = define(store, "a", Precondition::Nothing).await.expect("there was none");
+    outdated(define(store, "a", Precondition::Nothing).await);
+    let two = define(store, "a", Precondition::OneOf(vec![Revision(77), one]))
         .await
         .expect("it was that one");
-    outdated(define(store, "a", Expected::OneOf(vec![one])).await);
-    outdated(define(store, "a", Expected::OneOf(vec![])).await);
+    outdated(define(store, "a", Precondition::OneOf(vec![one])).await);
+    outdated(define(store, "a", Precondition::OneOf(vec![])).await);
     assert_eq!(store.definition(&name("a")).await.expect("read").expect("kept").revision, two);
     assert!(matches!(
-        store.undefine(&name("a"), Expected::OneOf(vec![one])).await,
+        store.undefine(&name("a"), Precondition::OneOf(vec![one])).await,
         Err(StoreError::Outdated)
     ));
-    assert!(store.undefine(&name("a"), Expected::OneOf(vec![two])).await.expect("removed"));
-    assert!(!store.undefine(&name("a"), Expected::Anything).await.expect("nothing to remove"));
+    assert!(store.undefine(&name("a"), Precondition::OneOf(vec![two])).await.expect("removed"));
+    assert!(!store.undefine(&name("a"), Precondition::Anything).await.expect("nothing to remove"));
     assert!(matches!(
-        store.undefine(&name("a"), Expected::Something).await,
+        store.undefine(&name("a"), Precondition::Something).await,
         Err(StoreError::Outdated)
     ));
     open.close().await;
@@ -83,20 +83,20 @@ pub(crate) async fn definition_is_written_only_if_precondition_holds(place: &Pla
 
 pub(crate) async fn recreated_definition_has_a_new_revision(place: &Place) {
     let open = place.open();
-    let first = define(&open.store, "a", Expected::Anything).await.expect("written");
-    open.store.undefine(&name("a"), Expected::Anything).await.expect("removed");
+    let first = define(&open.store, "a", Precondition::Anything).await.expect("written");
+    open.store.undefine(&name("a"), Precondition::Anything).await.expect("removed");
     open.close().await;
     let open = place.open();
-    let again = define(&open.store, "a", Expected::Nothing).await.expect("written");
+    let again = define(&open.store, "a", Precondition::Nothing).await.expect("written");
     assert_ne!(first, again);
     open.close().await;
 }
 
 pub(crate) async fn one_of_many_writes_over_a_revision_wins(place: &Place) {
     let open = place.open();
-    let first = define(&open.store, "a", Expected::Anything).await.expect("written");
+    let first = define(&open.store, "a", Precondition::Anything).await.expect("written");
     let done =
-        join_all((0..16).map(|_| define(&open.store, "a", Expected::OneOf(vec![first])))).await;
+        join_all((0..16).map(|_| define(&open.store, "a", Precondition::OneOf(vec![first])))).await;
     assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1, "{done:?}");
     open.close().await;
 }
@@ -104,7 +104,7 @@ pub(crate) async fn one_of_many_writes_over_a_revision_wins(place: &Place) {
 pub(crate) async fn definitions_are_paged_by_name(place: &Place) {
     let open = place.open();
     for text in ["b", "Z", "a", "ü", "a b"] {
-        define(&open.store, text, Expected::Anything).await.expect("written");
+        define(&open.store, text, Precondition::Anything).await.expect("written");
     }
     let mut seen = Vec::new();
     loop {

@@ -4,7 +4,8 @@ use serde_json::Value;
 use tidetable::domain::container::Exit;
 use tidetable::domain::id::{Attempt, ContainerId, Digest, JobId, Timestamp, Version};
 use tidetable::domain::job::{
-    End, Held, Intent, Job, Outcome, Reason, Run, Setback, State, StopCause, Stopping, Wait,
+    End, FailedAttempt, Intent, Job, Outcome, Reason, Run, State, StopCause, StopTarget, Stopping,
+    Wait,
 };
 
 /// Returns the time `ms` milliseconds after 1970.
@@ -37,11 +38,11 @@ pub(crate) fn with_state(n: u32, spec: Value, state: State) -> Job {
 }
 
 pub(crate) fn queued() -> State {
-    State::Queued(Wait { reason: Reason::NoSlot, since: at(7), hold: None })
+    State::Queued(Wait { reason: Reason::NoSlot, since: at(7), wait_group: None })
 }
 
 pub(crate) fn retrying() -> State {
-    State::Retrying(Setback {
+    State::Retrying(FailedAttempt {
         reason: Reason::ExitNonzero,
         error: "it ended with 3".to_owned(),
         exit_code: Some(3),
@@ -55,9 +56,9 @@ pub(crate) fn every_state() -> Vec<State> {
     let started_at = Timestamp::from_timestamp_nanos(1_624_195_528_123_456_789);
     let run = Run { container: ContainerId("c0ffee".to_owned()), started_at, image_digest };
     let bare = Run { image_digest: None, ..run.clone() };
-    let stopping = |held, why| {
+    let stopping = |target, why| {
         State::Stopping(Stopping {
-            held,
+            target,
             why,
             since: at(13),
             kill_at: (why == StopCause::Timeout).then(|| at(14)),
@@ -81,8 +82,8 @@ pub(crate) fn every_state() -> Vec<State> {
         State::Starting(Some(intent.clone())),
         State::Running(run.clone()),
         State::Running(bare),
-        stopping(Held::Intent(intent), StopCause::Request),
-        stopping(Held::Run(run), StopCause::Timeout),
+        stopping(StopTarget::Intent(intent), StopCause::Request),
+        stopping(StopTarget::Run(run), StopCause::Timeout),
         State::Ended(end(Outcome::Succeeded)),
         State::Ended(failed),
         State::Ended(end(Outcome::TimedOut)),

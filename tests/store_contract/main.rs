@@ -21,18 +21,18 @@ mod answers;
 mod definitions;
 mod directory;
 mod fixtures;
-mod holds;
 mod outbox;
 mod reads;
 mod schedules;
+mod wait_groups;
 
 use answers::*;
 use definitions::*;
 use fixtures::{at, every_state, id, job, with_state};
-use holds::*;
 use outbox::*;
 use reads::*;
 use schedules::*;
+use wait_groups::*;
 
 /// An open store, with the future that closes it.
 struct Open {

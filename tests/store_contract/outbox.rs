@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use tidetable::domain::transition::Event;
-use tidetable::store::outbox::Letter;
+use tidetable::store::outbox::Notification;
 
 use super::*;
 
@@ -19,8 +19,8 @@ fn told(n: u32) -> Job {
     job(n, json!({"notify": notify}))
 }
 
-async fn first(store: &Arc<dyn Store>) -> Option<Letter> {
-    store.first_letter(HERE, at(1_000)).await.expect("read")
+async fn first(store: &Arc<dyn Store>) -> Option<Notification> {
+    store.next_notification(HERE, at(1_000)).await.expect("read")
 }
 
 pub(crate) async fn notification_is_written_with_the_jobs_end(place: &Place) {
@@ -34,10 +34,13 @@ pub(crate) async fn notification_is_written_with_the_jobs_end(place: &Place) {
     let open = place.open();
     let receivers = open.store.receivers().await.expect("read");
     assert_eq!(receivers, [(HERE.to_owned(), at(5)), ("https://b.example".to_owned(), at(5))]);
-    let letter = first(&open.store).await.expect("there is one");
+    let notification = first(&open.store).await.expect("there is one");
     let seq = journal(&open.store).await.last().expect("a transition").seq;
-    assert_eq!((letter.job, letter.seq, letter.url.as_str()), (id(1), seq, "https://a.example/x"));
-    open.store.drop_letter(letter.id).await.expect("written");
+    assert_eq!(
+        (notification.job, notification.seq, notification.url.as_str()),
+        (id(1), seq, "https://a.example/x")
+    );
+    open.store.remove_notification(notification.id).await.expect("written");
     assert_eq!(first(&open.store).await, None, "each receiver had one notification");
     open.close().await;
 }
@@ -49,18 +52,18 @@ pub(crate) async fn postponed_notification_lets_the_next_go_first(place: &Place)
         let canceled = told(n).on(Event::Cancel, at(5)).expect("it waits");
         open.store.advance(&told(n), &canceled, at(5)).await.expect("written");
     }
-    let letter = first(&open.store).await.expect("there is one");
-    assert_eq!((letter.job, letter.tries), (id(1), 0));
-    open.store.put_letter_off(letter.id, at(10)).await.expect("written");
-    assert_eq!(first(&open.store).await.map(|letter| letter.job), Some(id(2)));
+    let notification = first(&open.store).await.expect("there is one");
+    assert_eq!((notification.job, notification.tries), (id(1), 0));
+    open.store.postpone_notification(notification.id, at(10)).await.expect("written");
+    assert_eq!(first(&open.store).await.map(|notification| notification.job), Some(id(2)));
     assert_eq!(
-        open.store.first_letter(HERE, at(4)).await.expect("read"),
+        open.store.next_notification(HERE, at(4)).await.expect("read"),
         None,
         "nothing is due yet"
     );
     for _ in 0..2 {
         let next = first(&open.store).await.expect("there is one");
-        open.store.drop_letter(next.id).await.expect("written");
+        open.store.remove_notification(next.id).await.expect("written");
     }
     let last = first(&open.store).await.expect("there is one");
     assert_eq!((last.job, last.tries, last.made_at), (id(1), 1, at(5)));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tidetable::domain::id::{Timestamp, Version};
 use tidetable::domain::ledger::{Generation, LedgerRow};
-use tidetable::domain::planned::{Change, ScheduleRecord, Turn};
+use tidetable::domain::planned::{Change, ScheduleRecord, ScheduleUpdate};
 use tidetable::domain::schedule::{Schedule, ScheduleName};
 use tidetable::domain::transition::Event;
 
@@ -31,14 +31,17 @@ fn new_id() -> JobId {
     id(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn first_turn(name: &str, more: serde_json::Value, now: Timestamp) -> Turn {
+fn first_turn(name: &str, more: serde_json::Value, now: Timestamp) -> ScheduleUpdate {
     let record = ScheduleRecord::new(named(name), Generation(1), schedule(more), now);
-    Turn::first(&record, now, &mut new_id)
+    ScheduleUpdate::first(&record, now, &mut new_id)
 }
 
 /// Puts a schedule at second 0 that is due every ten seconds.
 async fn put(store: &Arc<dyn Store>, name: &str, more: serde_json::Value) -> ScheduleRecord {
-    store.turn(first_turn(name, more, second(0)), second(0)).await.expect("it is written");
+    store
+        .apply_schedule_update(first_turn(name, more, second(0)), second(0))
+        .await
+        .expect("it is written");
     record(store, name).await
 }
 
@@ -50,8 +53,8 @@ async fn waiting(store: &Arc<dyn Store>, name: &str) -> Vec<Job> {
     store.jobs_of(&named(name)).await.expect("they can be read")
 }
 
-async fn turn(store: &Arc<dyn Store>, name: &str, now: Timestamp) -> Turn {
-    record(store, name).await.turn(&waiting(store, name).await, now, false, &mut new_id)
+async fn next_update(store: &Arc<dyn Store>, name: &str, now: Timestamp) -> ScheduleUpdate {
+    record(store, name).await.advance(&waiting(store, name).await, now, false, &mut new_id)
 }
 
 fn is_outdated(written: Result<(), StoreError>) -> bool {
@@ -65,9 +68,9 @@ async fn ledger(store: &Arc<dyn Store>, name: &str) -> Vec<LedgerRow> {
 pub(crate) async fn schedule_update_is_written_whole(place: &Place) {
     let open = place.open();
     let put = put(&open.store, "a", json!({"max_runs": 7})).await;
-    assert_eq!((put.generation, put.look_at), (Generation(1), Some(second(10))));
-    let next = turn(&open.store, "a", second(10)).await;
-    open.store.turn(next.clone(), second(10)).await.expect("it is written");
+    assert_eq!((put.generation, put.next_check_at), (Generation(1), Some(second(10))));
+    let next = next_update(&open.store, "a", second(10)).await;
+    open.store.apply_schedule_update(next.clone(), second(10)).await.expect("it is written");
     open.close().await;
     let open = place.open();
     assert_eq!(Some(record(&open.store, "a").await), next.after);
@@ -89,14 +92,17 @@ pub(crate) async fn schedule_update_is_written_whole(place: &Place) {
 pub(crate) async fn outdated_schedule_update_changes_nothing(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({})).await;
-    let again = open.store.turn(first_turn("a", json!({}), second(1)), second(1)).await;
+    let again =
+        open.store.apply_schedule_update(first_turn("a", json!({}), second(1)), second(1)).await;
     assert!(is_outdated(again), "there is one already");
 
-    let [first, other] =
-        [turn(&open.store, "a", second(10)).await, turn(&open.store, "a", second(10)).await];
-    open.store.turn(first, second(10)).await.expect("it is written");
+    let [first, other] = [
+        next_update(&open.store, "a", second(10)).await,
+        next_update(&open.store, "a", second(10)).await,
+    ];
+    open.store.apply_schedule_update(first, second(10)).await.expect("it is written");
     let (before, lines) = (record(&open.store, "a").await, journal(&open.store).await.len());
-    assert!(is_outdated(open.store.turn(other, second(10)).await));
+    assert!(is_outdated(open.store.apply_schedule_update(other, second(10)).await));
     assert_eq!((record(&open.store, "a").await, journal(&open.store).await.len()), (before, lines));
 
     // Another caller canceled a job that the update would cancel.
@@ -105,7 +111,7 @@ pub(crate) async fn outdated_schedule_update_changes_nothing(place: &Place) {
         record(&open.store, "a").await.change(&Change::Delete, &waits, second(11), &mut new_id);
     let canceled = waits[0].on(Event::Cancel, second(11)).expect("it can be");
     open.store.advance(&waits[0], &canceled, second(11)).await.expect("it is written");
-    assert!(is_outdated(open.store.turn(deletion, second(11)).await));
+    assert!(is_outdated(open.store.apply_schedule_update(deletion, second(11)).await));
     record(&open.store, "a").await;
     assert_eq!(waiting(&open.store, "a").await, waits[1..]);
     open.close().await;
@@ -114,8 +120,11 @@ pub(crate) async fn outdated_schedule_update_changes_nothing(place: &Place) {
 pub(crate) async fn one_of_many_schedule_updates_is_written(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({})).await;
-    let turns = join_all((0..50).map(|_| turn(&open.store, "a", second(10)))).await;
-    let written = join_all(turns.into_iter().map(|turn| open.store.turn(turn, second(10)))).await;
+    let updates = join_all((0..50).map(|_| next_update(&open.store, "a", second(10)))).await;
+    let written = join_all(
+        updates.into_iter().map(|update| open.store.apply_schedule_update(update, second(10))),
+    )
+    .await;
     assert_eq!(written.iter().filter(|written| written.is_ok()).count(), 1);
     assert_eq!(waiting(&open.store, "a").await.len(), 2);
     open.close().await;
@@ -125,8 +134,8 @@ pub(crate) async fn job_and_its_tick_are_written_together(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({"max_runs": 2, "overlap": "allow"})).await;
     for n in 1..=3 {
-        let next = turn(&open.store, "a", second(10 * n)).await;
-        open.store.turn(next, second(10 * n)).await.expect("it is written");
+        let next = next_update(&open.store, "a", second(10 * n)).await;
+        open.store.apply_schedule_update(next, second(10 * n)).await.expect("it is written");
     }
     let jobs = waiting(&open.store, "a").await;
     for (job, event) in
@@ -142,7 +151,7 @@ pub(crate) async fn job_and_its_tick_are_written_together(place: &Place) {
     assert_eq!(rows, expected, "the latest first");
     let record = record(&open.store, "a").await;
     assert_eq!(
-        (record.runs, record.look_at),
+        (record.runs, record.next_check_at),
         (2, Some(at(0))),
         "the next job exceeds max_runs, so the schedule is due for a check"
     );
@@ -157,16 +166,16 @@ pub(crate) async fn schedules_are_checked_in_order_of_ticks(place: &Place) {
     let names = |found: Vec<ScheduleRecord>| {
         found.into_iter().map(|it| it.name.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(open.store.next_look().await.expect("read"), Some(second(1)));
+    assert_eq!(open.store.next_schedule_check().await.expect("read"), Some(second(1)));
     assert_eq!(
-        names(open.store.to_look_at(second(0), 10).await.expect("read")),
+        names(open.store.schedules_due(second(0), 10).await.expect("read")),
         Vec::<String>::new()
     );
     assert_eq!(
-        names(open.store.to_look_at(second(60), 10).await.expect("read")),
+        names(open.store.schedules_due(second(60), 10).await.expect("read")),
         ["quick", "a", "b"]
     );
-    assert_eq!(names(open.store.to_look_at(second(60), 2).await.expect("read")), ["quick", "a"]);
+    assert_eq!(names(open.store.schedules_due(second(60), 2).await.expect("read")), ["quick", "a"]);
     open.close().await;
 }
 
@@ -175,7 +184,7 @@ pub(crate) async fn deleted_schedule_keeps_its_generation(place: &Place) {
     let put_at_first = put(&open.store, "a", json!({})).await;
     let waits = waiting(&open.store, "a").await;
     let change = put_at_first.change(&Change::Delete, &waits, second(5), &mut new_id);
-    open.store.turn(change, second(5)).await.expect("it is written");
+    open.store.apply_schedule_update(change, second(5)).await.expect("it is written");
     assert_eq!(open.store.schedule(&named("a")).await.expect("read"), None);
     assert_eq!(waiting(&open.store, "a").await, []);
     assert_eq!(open.store.last_generation(&named("a")).await.expect("read"), Generation(1));
@@ -188,10 +197,10 @@ pub(crate) async fn deleted_schedule_keeps_its_generation(place: &Place) {
 pub(crate) async fn ledger_is_read_in_pages(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({"catch_up": "all", "overlap": "allow"})).await;
-    let next = turn(&open.store, "a", second(1_000)).await;
-    open.store.turn(next, second(1_000)).await.expect("it is written");
-    let rest = turn(&open.store, "a", second(1_000)).await;
-    open.store.turn(rest, second(1_000)).await.expect("it is written");
+    let next = next_update(&open.store, "a", second(1_000)).await;
+    open.store.apply_schedule_update(next, second(1_000)).await.expect("it is written");
+    let rest = next_update(&open.store, "a", second(1_000)).await;
+    open.store.apply_schedule_update(rest, second(1_000)).await.expect("it is written");
     for job in waiting(&open.store, "a").await.iter().filter(|job| job.due_at <= second(1_000)) {
         let claimed = job.on(Event::Claim(None), second(1_000)).expect("it can be");
         open.store.advance(job, &claimed, second(1_000)).await.expect("it is written");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use tidetable::clock::{Clock, Dice};
+use tidetable::clock::{Clock, Rng};
 use tidetable::domain::id::{Attempt, InstanceId, JobId, Timestamp};
 use tidetable::domain::output::Lines;
 use tidetable::engine::simulated::{Costs, Settings, SimulatedEngine};
@@ -111,7 +111,7 @@ impl World {
             logs: Arc::new(LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap()),
             engine: Arc::new(self.engine.clone()),
             clock: self.clock.clone(),
-            dice: Dice::from_seed(self.lives),
+            rng: Rng::from_seed(self.lives),
             catalog: self.catalog.clone(),
             settings: self.settings.clone(),
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::date::rfc3339;
-use crate::domain::forecast::{Crossing, Entry, Forecast, PileUp};
+use crate::domain::forecast::{Entry, Forecast, OverlapWarning, PileUp};
 use crate::domain::schedule::Overlap;
 
 /// The answer to `GET /forecast`.
@@ -93,7 +93,7 @@ impl ForecastView {
             from: rfc3339(pile.from),
             until: rfc3339(pile.until),
         };
-        let overlap = |crossing: &Crossing| OverlapView {
+        let overlap = |crossing: &OverlapWarning| OverlapView {
             schedule: crossing.schedule.to_string(),
             overlap: crossing.overlap,
             first: rfc3339(crossing.first),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::JobView;
 use crate::domain::id::Timestamp;
 use crate::domain::job::{Job, Reason, State};
-use crate::domain::stamp::Stamp;
+use crate::domain::stamp::FormattedTime;
 
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
@@ -19,13 +19,13 @@ static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 pub(in crate::api) struct JobLine<'a> {
     id: &'a str,
     job_name: &'a str,
-    scheduled_in: Stamp,
-    scheduled_to: Stamp,
+    scheduled_in: FormattedTime,
+    scheduled_to: FormattedTime,
     status: &'static str,
-    created_at: Stamp,
-    due_at: Stamp,
-    started_at: Option<Stamp>,
-    finished_at: Option<Stamp>,
+    created_at: FormattedTime,
+    due_at: FormattedTime,
+    started_at: Option<FormattedTime>,
+    finished_at: Option<FormattedTime>,
     reason: Option<&'static str>,
     error: Option<&'a str>,
     exit_code: Option<i32>,
@@ -41,7 +41,7 @@ pub(in crate::api) struct JobLine<'a> {
     lateness_ms: Option<i64>,
     usage: Option<()>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    engine_unreachable_since: Option<Stamp>,
+    engine_unreachable_since: Option<FormattedTime>,
 }
 
 impl<'a> JobLine<'a> {
@@ -59,13 +59,13 @@ impl<'a> JobLine<'a> {
         Self {
             id,
             job_name: job.name.as_str(),
-            scheduled_in: Stamp::seed(job.created_at, zone),
-            scheduled_to: Stamp::seed(job.due_at, zone),
+            scheduled_in: FormattedTime::classic(job.created_at, zone),
+            scheduled_to: FormattedTime::classic(job.due_at, zone),
             status: job.state.status().as_str(),
-            created_at: Stamp::rfc3339(job.created_at),
-            due_at: Stamp::rfc3339(job.due_at),
-            started_at: run.map(|run| Stamp::rfc3339(run.started_at)),
-            finished_at: end.map(|end| Stamp::rfc3339(end.at)),
+            created_at: FormattedTime::rfc3339(job.created_at),
+            due_at: FormattedTime::rfc3339(job.due_at),
+            started_at: run.map(|run| FormattedTime::rfc3339(run.started_at)),
+            finished_at: end.map(|end| FormattedTime::rfc3339(end.at)),
             reason: job.state.reason().map(Reason::as_str),
             error: error(job),
             exit_code: job.state.exit_code(),
@@ -80,14 +80,14 @@ impl<'a> JobLine<'a> {
             labels: fields.labels.as_ref().map_or(&NO_LABELS, |labels| &labels.0),
             lateness_ms: run.map(|run| (run.started_at - job.due_at).num_milliseconds()),
             usage: None,
-            engine_unreachable_since: unreachable_since.map(Stamp::rfc3339),
+            engine_unreachable_since: unreachable_since.map(FormattedTime::rfc3339),
         }
     }
 }
 
 impl From<JobLine<'_>> for JobView {
     fn from(line: JobLine<'_>) -> Self {
-        let stamp = |stamp: Stamp| stamp.to_string();
+        let stamp = |stamp: FormattedTime| stamp.to_string();
         Self {
             id: line.id.to_owned(),
             job_name: line.job_name.to_owned(),

@@ -79,7 +79,7 @@ pub struct PileUp {
 
 /// A schedule whose runs are expected to take longer than the time between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Crossing {
+pub struct OverlapWarning {
     pub schedule: ScheduleName,
     /// The policy for a run that comes too early.
     pub overlap: Overlap,
@@ -99,7 +99,7 @@ pub(super) struct Load<'a> {
     spans: Vec<Span>,
     /// The index in `spans` of each schedule's last run.
     last: HashMap<ScheduleName, usize>,
-    crossings: BTreeMap<ScheduleName, Crossing>,
+    crossings: BTreeMap<ScheduleName, OverlapWarning>,
 }
 
 /// The time in which a run is active.
@@ -194,7 +194,7 @@ impl<'a> Load<'a> {
     }
 
     /// Returns the schedules with overlapping runs, by name.
-    pub(super) fn crossings(self) -> Vec<Crossing> {
+    pub(super) fn crossings(self) -> Vec<OverlapWarning> {
         self.crossings.into_values().collect()
     }
 
@@ -211,7 +211,7 @@ impl<'a> Load<'a> {
         else {
             return;
         };
-        let crossing = self.crossings.entry(name.clone()).or_insert_with(|| Crossing {
+        let crossing = self.crossings.entry(name.clone()).or_insert_with(|| OverlapWarning {
             schedule: name.clone(),
             overlap: *overlap,
             first: entry.due_at,

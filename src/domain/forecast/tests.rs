@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::id::{Attempt, ContainerId, Version};
 use super::super::job::{Run, State};
 use super::super::ledger::{Generation, Origin};
-use super::super::planned::Ahead;
+use super::super::planned::NextTick;
 use super::*;
 
 fn at(minutes: i64) -> Timestamp {
@@ -80,7 +80,7 @@ fn stretches(forecast: &Forecast) -> Vec<(i64, i64, usize)> {
 fn waiting_jobs_and_ticks_come_by_due_time() {
     let mut draft = draft(2);
     draft.schedule(&ScheduleRecord {
-        ahead: Some(Ahead { nominal: at(30), job: JobId::from_bytes([9; 16]) }),
+        next_tick: Some(NextTick { nominal: at(30), job: JobId::from_bytes([9; 16]) }),
         ..every("half", 30, json!({}))
     });
     for waiting in [
@@ -90,7 +90,7 @@ fn waiting_jobs_and_ticks_come_by_due_time() {
         job(3, "far", 121),
         job(4, "edge", 120),
     ] {
-        draft.waits(&waiting);
+        draft.add_waiting(&waiting);
     }
     let forecast = finish(draft, Some(7), 10);
     assert_eq!(dues(&forecast), [-5, 30, 60, 75, 90, 120, 120]);
@@ -123,8 +123,9 @@ fn paused_ended_and_exhausted_schedules_have_no_ticks() {
     assert!(
         ticks(&ScheduleRecord { runs: 5, ..every("a", 60, json!({"max_runs": 5})) }).is_empty()
     );
-    let ahead = Some(Ahead { nominal: at(60), job: JobId::from_bytes([9; 16]) });
-    let last_but_one = ScheduleRecord { runs: 3, ahead, ..every("a", 60, json!({"max_runs": 5})) };
+    let next_tick = Some(NextTick { nominal: at(60), job: JobId::from_bytes([9; 16]) });
+    let last_but_one =
+        ScheduleRecord { runs: 3, next_tick, ..every("a", 60, json!({"max_runs": 5})) };
     assert_eq!(ticks(&last_but_one), [120], "the job that is there counts");
 }
 
@@ -151,12 +152,12 @@ fn a_truncated_forecast_keeps_the_earliest_entries() {
     draft.schedule(&every("a", 10, json!({})));
     draft.schedule(&every("b", 1, json!({})));
     draft.schedule(&every("c", 600, json!({})));
-    draft.waits(&job(1, "soon", 3));
+    draft.add_waiting(&job(1, "soon", 3));
     let forecast = finish(draft, None, 10);
     assert_eq!(dues(&forecast), [1, 2, 3, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!((forecast.truncated, forecast.until), (true, at(9)));
     let mut draft = Draft::new(at(0), at(60), 10);
-    (0..10).for_each(|n| draft.waits(&job(n, "work", n.into())));
+    (0..10).for_each(|n| draft.add_waiting(&job(n, "work", n.into())));
     assert!(!finish(draft, None, 10).truncated, "as many as there may be");
 }
 
@@ -164,7 +165,7 @@ fn a_truncated_forecast_keeps_the_earliest_entries() {
 fn runs_beyond_a_limit_are_a_pile_up() {
     let mut draft = draft(4);
     for (n, due) in [(1, 10), (2, 20), (3, 30), (4, 40), (5, 100), (6, 120), (7, 200)] {
-        draft.waits(&job(n, "work", due));
+        draft.add_waiting(&job(n, "work", due));
     }
     // 10–35, 20–45, 30–55, 40–65, 100–125, 120–145, 200–225
     assert_eq!(stretches(&finish(draft, Some(25), 1)), [(20, 55, 3), (120, 125, 2)]);
@@ -174,7 +175,7 @@ fn runs_beyond_a_limit_are_a_pile_up() {
 fn back_to_back_runs_do_not_overlap() {
     let mut draft = draft(4);
     for (n, due) in [(1, 0), (2, 30), (3, 60)] {
-        draft.waits(&job(n, "work", due));
+        draft.add_waiting(&job(n, "work", due));
     }
     let forecast = finish(draft, Some(30), 1);
     assert_eq!((stretches(&forecast), forecast.crossings), (vec![], vec![]));
@@ -183,10 +184,10 @@ fn back_to_back_runs_do_not_overlap() {
 #[test]
 fn running_jobs_add_load_but_no_entry() {
     let mut draft = draft(4);
-    draft.is_at_work(&at_work(1, "work", -10, None));
-    draft.is_at_work(&at_work(2, "work", -600, None));
-    draft.waits(&job(3, "work", 5));
-    draft.waits(&job(4, "work", 20));
+    draft.add_running(&at_work(1, "work", -10, None));
+    draft.add_running(&at_work(2, "work", -600, None));
+    draft.add_waiting(&job(3, "work", 5));
+    draft.add_waiting(&job(4, "work", 20));
     let forecast = finish(draft, Some(25), 1);
     // -10–15, and one that is overdue; 5–30; 20–45
     assert_eq!(stretches(&forecast), [(0, 0, 2), (5, 15, 2), (20, 30, 2)]);
@@ -196,7 +197,7 @@ fn running_jobs_add_load_but_no_entry() {
 #[test]
 fn jobs_of_unknown_duration_pile_up_too() {
     let mut draft = draft(4);
-    (0..5).for_each(|n| draft.waits(&job(n, "work", 10)));
+    (0..5).for_each(|n| draft.add_waiting(&job(n, "work", 10)));
     let forecast = finish(draft, None, 4);
     assert_eq!((forecast.pile_ups.len(), forecast.pile_ups[0].peak), (1, 5));
     assert_eq!(forecast.pile_ups[0].until - forecast.pile_ups[0].from, TimeDelta::seconds(1));
@@ -215,7 +216,7 @@ fn queue_and_name_limits_apply_from_definitions_too() {
         (3, "work", json!({})),
         (4, "work", json!({"queue": "free", "max_parallel": 1})),
     ] {
-        draft.waits(&with(n, name, spec));
+        draft.add_waiting(&with(n, name, spec));
     }
     let definition = serde_json::from_value(json!({"queue": "batch", "max_parallel": 2})).unwrap();
     let known = HashMap::from([(
@@ -261,7 +262,7 @@ fn overlapping_runs_are_counted_by_the_overlap_policy() {
 fn a_current_run_overlaps_the_schedules_next_run() {
     let mut draft = draft(2);
     draft.schedule(&every("tight", 30, json!({})));
-    draft.is_at_work(&at_work(1, "work", 0, Some("tight")));
+    draft.add_running(&at_work(1, "work", 0, Some("tight")));
     let forecast = finish(draft, Some(40), 1);
     let overlaps: Vec<bool> = forecast.entries.iter().map(|entry| entry.overlaps).collect();
     assert_eq!(overlaps, [true, false, true, false]);

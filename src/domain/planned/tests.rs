@@ -34,12 +34,12 @@ impl Held {
         let record =
             ScheduleRecord::new("s".parse().expect("a name"), Generation(1), schedule, at(0));
         let mut held = Self { record: None, jobs: BTreeMap::new(), rows: BTreeMap::new(), ids: 0 };
-        let turn = Turn::first(&record, at(0), &mut held.dice());
-        held.write(turn);
+        let update = ScheduleUpdate::first(&record, at(0), &mut held.rng());
+        held.write(update);
         held
     }
 
-    fn dice(&mut self) -> impl FnMut() -> JobId {
+    fn rng(&mut self) -> impl FnMut() -> JobId {
         // Each update gets a range of ids of its own.
         self.ids += 1_000_000;
         let mut next = self.ids;
@@ -58,39 +58,39 @@ impl Held {
     }
 
     /// Writes an update as the store does.
-    fn write(&mut self, turn: Turn) {
-        assert_eq!(turn.from, self.record.as_ref().map(|record| record.version));
-        for dropped in &turn.dropped {
+    fn write(&mut self, update: ScheduleUpdate) {
+        assert_eq!(update.from, self.record.as_ref().map(|record| record.version));
+        for dropped in &update.dropped {
             let row = self.rows.remove(dropped).expect("a row that is dropped is there");
             assert_eq!(row.outcome, None, "and was not decided");
         }
-        for late in &turn.late {
+        for late in &update.late {
             self.rows.get_mut(late).expect("there").late = true;
         }
-        for (before, after) in turn.ended {
+        for (before, after) in update.ended {
             assert_eq!(self.jobs.insert(before.id, after), Some(before));
         }
-        for row in turn.rows {
+        for row in update.rows {
             let key = (row.generation, row.first);
             assert!(self.rows.insert(key, row).is_none(), "a tick has one row");
         }
-        for job in turn.jobs {
+        for job in update.jobs {
             assert!(self.jobs.insert(job.id, job).is_none(), "an id is used once");
         }
-        self.record = turn.after;
+        self.record = update.after;
     }
 
     fn look(&mut self, now: Timestamp, restored: bool) {
-        while self.record().look_at.is_some_and(|look_at| look_at <= now) {
-            let turn = self.record().turn(&self.waiting(), now, restored, &mut self.dice());
-            self.write(turn);
+        while self.record().next_check_at.is_some_and(|look_at| look_at <= now) {
+            let update = self.record().advance(&self.waiting(), now, restored, &mut self.rng());
+            self.write(update);
         }
     }
 
     fn change(&mut self, change: &Change, now: Timestamp) {
         self.look(now, false);
-        let turn = self.record().change(change, &self.waiting(), now, &mut self.dice());
-        self.write(turn);
+        let update = self.record().change(change, &self.waiting(), now, &mut self.rng());
+        self.write(update);
     }
 
     /// Starts the jobs that are due.
@@ -223,8 +223,8 @@ fn a_change_replaces_only_the_next_job() {
 #[test]
 fn a_cancelled_tick_has_one_row_after_pausing() {
     let mut held = Held::new(schedule(json!({})));
-    let ahead = held.waiting().remove(0);
-    held.jobs.insert(ahead.id, ahead.on(Event::Cancel, at(300)).expect("it waits"));
+    let next_tick = held.waiting().remove(0);
+    held.jobs.insert(next_tick.id, next_tick.on(Event::Cancel, at(300)).expect("it waits"));
     let paused = held.record().schedule.with_paused(true);
     held.change(&Change::Put(Box::new(paused)), at(400));
     let seconds: Vec<i64> = held.ticks(at(1_900)).into_iter().map(|(second, _)| second).collect();
@@ -236,11 +236,11 @@ fn a_last_run_begun_early_is_decided() {
     let mut held = Held::new(schedule(json!({"max_runs": 1})));
     held.start(at(600));
     let mut record = held.record();
-    (record.runs, record.look_at) = (1, Some(at(0)));
+    (record.runs, record.next_check_at) = (1, Some(at(0)));
     held.record = Some(record);
     held.look(at(599), false);
-    assert_eq!((held.record().settled, held.record().ahead), (at(600), None));
-    held.record.as_mut().expect("it is there").look_at = Some(at(0));
+    assert_eq!((held.record().settled_until, held.record().next_tick), (at(600), None));
+    held.record.as_mut().expect("it is there").next_check_at = Some(at(0));
     held.look(at(700), false);
     assert_eq!(held.ticks(at(700)), [(600, true)]);
 }
@@ -252,7 +252,7 @@ fn a_failure_noticed_late_starts_nothing() {
         held.look(at(600), false);
         held.start(at(600));
         let record = held.record.as_mut().expect("it is there");
-        (record.failed, record.look_at) = (true, Some(at(0)));
+        (record.failed, record.next_check_at) = (true, Some(at(0)));
         held.look(at(3_000), false);
         assert!(held.record().schedule.is_paused() && held.waiting().is_empty(), "{catch_up}");
         let seconds: Vec<(i64, bool)> = held.ticks(at(3_000));

@@ -27,7 +27,7 @@ use super::{at, container, created, id};
 use crate::domain::container::{Exit, Phase};
 use crate::domain::id::ContainerId;
 use crate::domain::job::{Map, StopCause};
-use crate::domain::protocol::Sight;
+use crate::domain::protocol::Observed;
 use crate::domain::transition::Event;
 use driver::{Driver, Seen};
 use engine::{Ended, Engine, Id, Stage};
@@ -393,10 +393,10 @@ fn number(container: &ContainerId) -> Id {
     container.0.parse().expect("made by `container_id`")
 }
 
-fn sight(seen: Seen) -> Sight {
+fn observed(seen: Seen) -> Observed {
     let thing = match seen {
-        Seen::Unseen => return Sight::Unseen,
-        Seen::Absent => return Sight::Absent,
+        Seen::Unknown => return Observed::Unknown,
+        Seen::Absent => return Observed::Absent,
         Seen::Here(thing) => thing,
     };
     let phase = match thing.stage {

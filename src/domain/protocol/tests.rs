@@ -8,9 +8,9 @@
 //! because it covers one table.
 
 use super::*;
-use crate::domain::container::{Owner, Recipe};
+use crate::domain::container::{Owner, SpecHash};
 use crate::domain::id::{Attempt, InstanceId, JobId, Version};
-use crate::domain::job::{End, Outcome, Setback, StopCause, Wait};
+use crate::domain::job::{End, FailedAttempt, Outcome, StopCause, Wait};
 
 #[path = "model.rs"]
 mod model;
@@ -68,13 +68,13 @@ fn runs() -> Job {
     job(State::Running(run()))
 }
 
-fn stopping(held: Held) -> Job {
-    job(State::Stopping(Stopping { held, why: StopCause::Request, since: at(15), kill_at: None }))
+fn stopping(target: StopTarget) -> Job {
+    job(State::Stopping(Stopping { target, why: StopCause::Request, since: at(15), kill_at: None }))
 }
 
 fn retrying() -> Job {
     let error = "a sentence".to_owned();
-    job(State::Retrying(Setback { reason: Reason::ExitNonzero, error, exit_code: Some(1) }))
+    job(State::Retrying(FailedAttempt { reason: Reason::ExitNonzero, error, exit_code: Some(1) }))
 }
 
 fn over(outcome: Outcome) -> Job {
@@ -83,12 +83,12 @@ fn over(outcome: Outcome) -> Job {
 
 // States on the engine.
 
-fn container(name: &str, phase: Phase) -> Sight {
+fn container(name: &str, phase: Phase) -> Observed {
     let owner = Owner { instance: InstanceId::new([1; 16]), job: job_id(), attempt: Attempt(1) };
-    Sight::Present(Container {
+    Observed::Present(Container {
         id: id(name),
         owner: Some(owner),
-        recipe: None,
+        spec_hash: None,
         created_at: at(9),
         image_digest: None,
         phase,
@@ -115,26 +115,26 @@ fn exited() -> Phase {
     Phase::Exited { started_at: at(11), exit: exit() }
 }
 
-fn ours(phase: Phase) -> Sight {
+fn ours(phase: Phase) -> Observed {
     container("ours", phase)
 }
 
 // Driver memories.
 
 /// The memory of a process that has just found the job.
-const NOTHING: Hand = Hand { start_not_called: false, pulled: false, fenced: None };
+const NOTHING: DriverMemory = DriverMemory { start_not_called: false, pulled: false, fenced: None };
 /// The memory of the process that has just written the intent.
-const WROTE_THE_INTENT: Hand = Hand { start_not_called: true, ..NOTHING };
-const HANDS: [Hand; 4] = [
+const WROTE_THE_INTENT: DriverMemory = DriverMemory { start_not_called: true, ..NOTHING };
+const HANDS: [DriverMemory; 4] = [
     NOTHING,
     WROTE_THE_INTENT,
-    Hand { pulled: true, ..NOTHING },
-    Hand { pulled: true, ..WROTE_THE_INTENT },
+    DriverMemory { pulled: true, ..NOTHING },
+    DriverMemory { pulled: true, ..WROTE_THE_INTENT },
 ];
 
 /// Returns the step of a process that has just found the job in this state.
-fn found(job: &Job, sight: &Sight) -> Step {
-    step(job, sight, NOTHING)
+fn found(job: &Job, observed: &Observed) -> Step {
+    step(job, observed, NOTHING)
 }
 
 /// Returns the name and the reason of the event in a `Record` step.
@@ -154,16 +154,17 @@ const LOST: (&str, Option<Reason>) = ("lost", Some(Reason::ContainerRemoved));
 
 #[test]
 fn scheduled_with_created_container_does_nothing() {
-    let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5), hold: None }));
+    let queued =
+        job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5), wait_group: None }));
     for waiting in [job(State::Scheduled), queued] {
-        assert_eq!(found(&waiting, &ours(created())), Step::Rest);
+        assert_eq!(found(&waiting, &ours(created())), Step::Done);
     }
 }
 
 #[test]
 fn claimed_and_absent_creates_or_pulls() {
-    assert_eq!(found(&claimed(), &Sight::Absent), Step::Create);
-    assert_eq!(found(&job(State::Pulling), &Sight::Absent), Step::Pull);
+    assert_eq!(found(&claimed(), &Observed::Absent), Step::Create);
+    assert_eq!(found(&job(State::Pulling), &Observed::Absent), Step::Pull);
 }
 
 #[test]
@@ -174,15 +175,15 @@ fn claimed_and_created_records_the_intent() {
 #[test]
 fn claimed_with_outdated_container_removes_it() {
     let job = claimed();
-    let made_by = |recipe: Recipe| match ours(created()) {
-        Sight::Present(container) => {
-            Sight::Present(Container { recipe: Some(recipe), ..container })
+    let made_by = |spec_hash: SpecHash| match ours(created()) {
+        Observed::Present(container) => {
+            Observed::Present(Container { spec_hash: Some(spec_hash), ..container })
         }
         other => other,
     };
-    assert_eq!(found(&job, &made_by(job.recipe())), Step::Record(Event::Intend(id("ours"))));
+    assert_eq!(found(&job, &made_by(job.spec_hash())), Step::Record(Event::Intend(id("ours"))));
     let before = Job { due_at: at(8), ..job.clone() };
-    assert_eq!(found(&job, &made_by(before.recipe())), Step::Remove(id("ours")));
+    assert_eq!(found(&job, &made_by(before.spec_hash())), Step::Remove(id("ours")));
 }
 
 #[test]
@@ -196,14 +197,17 @@ fn claimed_and_running_or_exited_adopts() {
 #[test]
 fn intent_and_created_fences() {
     assert_eq!(found(&intended(), &ours(created())), Step::Fence(intent()));
-    assert_eq!(found(&stopping(Held::Intent(intent())), &ours(created())), Step::Fence(intent()));
+    assert_eq!(
+        found(&stopping(StopTarget::Intent(intent())), &ours(created())),
+        Step::Fence(intent())
+    );
 }
 
 #[test]
 fn intent_and_running_adopts() {
     assert_eq!(found(&intended(), &ours(running())), Step::Record(Event::Started(run())));
     assert_eq!(
-        found(&stopping(Held::Intent(intent())), &ours(running())),
+        found(&stopping(StopTarget::Intent(intent())), &ours(running())),
         Step::Record(Event::Started(run()))
     );
 }
@@ -212,20 +216,20 @@ fn intent_and_running_adopts() {
 fn intent_and_exited_adopts_the_result() {
     assert_eq!(found(&intended(), &ours(exited())), Step::Collect(run(), exit()));
     assert_eq!(
-        found(&stopping(Held::Intent(intent())), &ours(exited())),
+        found(&stopping(StopTarget::Intent(intent())), &ours(exited())),
         Step::Collect(run(), exit())
     );
 }
 
 #[test]
 fn intent_and_absent_ends_unknown() {
-    assert_eq!(recorded(found(&intended(), &Sight::Absent)), LOST);
-    assert_eq!(recorded(found(&stopping(Held::Intent(intent())), &Sight::Absent)), LOST);
+    assert_eq!(recorded(found(&intended(), &Observed::Absent)), LOST);
+    assert_eq!(recorded(found(&stopping(StopTarget::Intent(intent())), &Observed::Absent)), LOST);
 }
 
 #[test]
 fn running_and_running_resumes_waiting() {
-    assert_eq!(found(&runs(), &ours(running())), Step::Watch);
+    assert_eq!(found(&runs(), &ours(running())), Step::AwaitExit);
 }
 
 #[test]
@@ -235,15 +239,19 @@ fn running_and_exited_records_the_engines_result() {
 
 #[test]
 fn running_and_absent_ends_unknown() {
-    assert_eq!(recorded(found(&runs(), &Sight::Absent)), LOST);
-    assert_eq!(recorded(found(&stopping(Held::Run(run())), &Sight::Absent)), LOST);
+    assert_eq!(recorded(found(&runs(), &Observed::Absent)), LOST);
+    assert_eq!(recorded(found(&stopping(StopTarget::Run(run())), &Observed::Absent)), LOST);
 }
 
 #[test]
 fn no_driver_work_between_or_after_attempts() {
     for over in outcomes().map(over).into_iter().chain([retrying()]) {
-        for sight in every_sight() {
-            assert_eq!(found(&over, &sight), Step::Rest, "what is left is cleared away beside it");
+        for observed in every_sight() {
+            assert_eq!(
+                found(&over, &observed),
+                Step::Done,
+                "what is left is cleared away beside it"
+            );
         }
     }
 }
@@ -252,10 +260,15 @@ fn no_driver_work_between_or_after_attempts() {
 
 #[test]
 fn unknown_container_is_inspected_first() {
-    let jobs =
-        [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))];
+    let jobs = [
+        claimed(),
+        job(State::Pulling),
+        intended(),
+        runs(),
+        stopping(StopTarget::Intent(intent())),
+    ];
     for job in jobs {
-        assert_eq!(found(&job, &Sight::Unseen), Step::Look, "{:?}", job.state);
+        assert_eq!(found(&job, &Observed::Unknown), Step::Inspect, "{:?}", job.state);
     }
 }
 
@@ -266,13 +279,13 @@ fn own_intent_and_created_starts() {
 
 #[test]
 fn own_intent_and_stop_request_does_not_start() {
-    let asked = stopping(Held::Intent(intent()));
+    let asked = stopping(StopTarget::Intent(intent()));
     assert_eq!(step(&asked, &ours(created()), WROTE_THE_INTENT), Step::Record(Event::NeverStarted));
 }
 
 #[test]
 fn recorded_start_failure_needs_no_fence() {
-    for job in [claimed(), intended(), stopping(Held::Intent(intent()))] {
+    for job in [claimed(), intended(), stopping(StopTarget::Intent(intent()))] {
         let failed = |code| recorded(found(&job, &ours(refused_with(code))));
         assert_eq!(
             failed(127),
@@ -288,7 +301,7 @@ fn recorded_start_failure_needs_no_fence() {
 fn foreign_container_fails_a_claimed_job() {
     for claimed in [claimed(), job(State::Pulling)] {
         assert_eq!(
-            recorded(found(&claimed, &Sight::Foreign)),
+            recorded(found(&claimed, &Observed::Foreign)),
             ("failed", Some(Reason::CreateFailed))
         );
     }
@@ -296,17 +309,30 @@ fn foreign_container_fails_a_claimed_job() {
 
 #[test]
 fn foreign_container_means_ours_is_gone() {
-    for job in [intended(), runs(), stopping(Held::Intent(intent())), stopping(Held::Run(run()))] {
-        assert_eq!(recorded(found(&job, &Sight::Foreign)), LOST);
+    for job in [
+        intended(),
+        runs(),
+        stopping(StopTarget::Intent(intent())),
+        stopping(StopTarget::Run(run())),
+    ] {
+        assert_eq!(recorded(found(&job, &Observed::Foreign)), LOST);
     }
 }
 
 #[test]
 fn container_with_another_id_is_not_ours() {
-    for job in [intended(), runs(), stopping(Held::Intent(intent())), stopping(Held::Run(run()))] {
+    for job in [
+        intended(),
+        runs(),
+        stopping(StopTarget::Intent(intent())),
+        stopping(StopTarget::Run(run())),
+    ] {
         for phase in [created(), refused_with(127), running(), exited(), Phase::Removing] {
-            for hand in HANDS {
-                assert_eq!(recorded(step(&job, &container("another", phase.clone()), hand)), LOST);
+            for memory in HANDS {
+                assert_eq!(
+                    recorded(step(&job, &container("another", phase.clone()), memory)),
+                    LOST
+                );
             }
         }
     }
@@ -314,7 +340,7 @@ fn container_with_another_id_is_not_ours() {
 
 #[test]
 fn unstarted_container_is_not_the_recorded_run() {
-    for job in [runs(), stopping(Held::Run(run()))] {
+    for job in [runs(), stopping(StopTarget::Run(run()))] {
         assert_eq!(recorded(found(&job, &ours(created()))), LOST);
     }
 }
@@ -322,22 +348,25 @@ fn unstarted_container_is_not_the_recorded_run() {
 #[test]
 fn container_in_removal_is_inspected_again() {
     for job in
-        [claimed(), job(State::Pulling), intended(), runs(), stopping(Held::Intent(intent()))]
+        [claimed(), job(State::Pulling), intended(), runs(), stopping(StopTarget::Intent(intent()))]
     {
-        assert_eq!(found(&job, &ours(Phase::Removing)), Step::Look);
+        assert_eq!(found(&job, &ours(Phase::Removing)), Step::Inspect);
     }
 }
 
 #[test]
 fn stop_request_and_running_stops() {
-    assert_eq!(found(&stopping(Held::Run(run())), &ours(running())), Step::Stop(id("ours")));
+    assert_eq!(found(&stopping(StopTarget::Run(run())), &ours(running())), Step::Stop(id("ours")));
 }
 
 #[test]
 fn pull_always_pulls_once_per_attempt_before_create() {
     let always = with(r#"{"image":"busybox","pull":"always"}"#, claimed());
-    assert_eq!(found(&always, &Sight::Absent), Step::Record(Event::Pull));
-    assert_eq!(step(&always, &Sight::Absent, Hand { pulled: true, ..NOTHING }), Step::Create);
+    assert_eq!(found(&always, &Observed::Absent), Step::Record(Event::Pull));
+    assert_eq!(
+        step(&always, &Observed::Absent, DriverMemory { pulled: true, ..NOTHING }),
+        Step::Create
+    );
     assert_eq!(
         found(&always, &ours(created())),
         Step::Record(Event::Intend(id("ours"))),
@@ -349,15 +378,15 @@ fn pull_always_pulls_once_per_attempt_before_create() {
 fn pull_missing_and_never_create_first() {
     for policy in ["missing", "never"] {
         let job = with(&format!(r#"{{"image":"busybox","pull":"{policy}"}}"#), claimed());
-        assert_eq!(found(&job, &Sight::Absent), Step::Create);
+        assert_eq!(found(&job, &Observed::Absent), Step::Create);
     }
 }
 
 #[test]
 fn only_engine_calls_need_the_engine() {
-    let without = [Step::Record(Event::Pull), Step::Watch, Step::Rest];
+    let without = [Step::Record(Event::Pull), Step::AwaitExit, Step::Done];
     let on_the_engine = [
-        Step::Look,
+        Step::Inspect,
         Step::Pull,
         Step::Create,
         Step::Start(id("ours")),
@@ -385,7 +414,8 @@ fn outcomes() -> [Outcome; 7] {
 }
 
 fn every_job() -> Vec<Job> {
-    let queued = job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5), hold: None }));
+    let queued =
+        job(State::Queued(Wait { reason: Reason::NoSlot, since: at(5), wait_group: None }));
     let mut all = vec![
         job(State::Scheduled),
         queued,
@@ -395,7 +425,7 @@ fn every_job() -> Vec<Job> {
         intended(),
         runs(),
     ];
-    all.extend([stopping(Held::Intent(intent())), stopping(Held::Run(run()))]);
+    all.extend([stopping(StopTarget::Intent(intent())), stopping(StopTarget::Run(run()))]);
     all.extend(outcomes().map(over));
     let specs = [r#"{"pull":"always"}"#, r#"{"pull":"never"}"#, r#"{"keep_container":true}"#];
     let others: Vec<_> =
@@ -404,8 +434,8 @@ fn every_job() -> Vec<Job> {
     all
 }
 
-fn every_sight() -> Vec<Sight> {
-    let mut all = vec![Sight::Unseen, Sight::Absent, Sight::Foreign];
+fn every_sight() -> Vec<Observed> {
+    let mut all = vec![Observed::Unknown, Observed::Absent, Observed::Foreign];
     for phase in
         [created(), refused_with(127), refused_with(128), running(), exited(), Phase::Removing]
     {
@@ -415,32 +445,37 @@ fn every_sight() -> Vec<Sight> {
 }
 
 /// Returns every combination of job, observed state and memory, with its step.
-fn every_case() -> impl Iterator<Item = (Job, Sight, Hand, Step)> {
+fn every_case() -> impl Iterator<Item = (Job, Observed, DriverMemory, Step)> {
     let cases = every_job()
         .into_iter()
-        .flat_map(|job| every_sight().into_iter().map(move |sight| (job.clone(), sight)));
-    cases.flat_map(|(job, sight)| {
-        HANDS.map(|hand| (job.clone(), sight.clone(), hand, step(&job, &sight, hand))).into_iter()
+        .flat_map(|job| every_sight().into_iter().map(move |observed| (job.clone(), observed)));
+    cases.flat_map(|(job, observed)| {
+        HANDS
+            .map(|memory| (job.clone(), observed.clone(), memory, step(&job, &observed, memory)))
+            .into_iter()
     })
 }
 
 #[test]
 fn start_needs_untouched_container_and_own_intent() {
     let mut starts = 0;
-    for (job, sight, hand, next) in every_case() {
+    for (job, observed, memory, next) in every_case() {
         let Step::Start(container) = next else { continue };
         starts += 1;
         assert_eq!(job.state, State::Starting(Some(intent())));
-        assert_eq!((sight, hand.start_not_called, container), (ours(created()), true, id("ours")));
+        assert_eq!(
+            (observed, memory.start_not_called, container),
+            (ours(created()), true, id("ours"))
+        );
     }
     assert!(starts > 0);
 }
 
 #[test]
 fn driver_never_removes_a_container_that_ran() {
-    for (job, sight, _, next) in every_case() {
+    for (job, observed, _, next) in every_case() {
         let never_ran =
-            matches!(sight, Sight::Present(Container { phase: Phase::Created { .. }, .. }));
+            matches!(observed, Observed::Present(Container { phase: Phase::Created { .. }, .. }));
         assert!(never_ran || !matches!(next, Step::Remove(_)), "{:?}", job.state);
     }
 }
@@ -455,8 +490,9 @@ fn only_jobs_asked_to_stop_are_stopped() {
 
 #[test]
 fn foreign_containers_are_never_touched() {
-    for (job, _, _, next) in every_case().filter(|(_, sight, ..)| *sight == Sight::Foreign) {
-        assert!(matches!(next, Step::Record(_) | Step::Rest), "{:?}: {next:?}", job.state);
+    for (job, _, _, next) in every_case().filter(|(_, observed, ..)| *observed == Observed::Foreign)
+    {
+        assert!(matches!(next, Step::Record(_) | Step::Done), "{:?}: {next:?}", job.state);
     }
 }
 
@@ -464,24 +500,28 @@ fn foreign_containers_are_never_touched() {
 fn driver_is_done_only_without_running_job() {
     for (job, _, _, next) in every_case() {
         let driven = job.map() == crate::domain::job::Map::Running;
-        assert!(!(driven && next == Step::Rest), "{:?}", job.state);
+        assert!(!(driven && next == Step::Done), "{:?}", job.state);
     }
 }
 
 #[test]
 fn empty_driver_memory_never_starts_a_container() {
-    for (job, sight, _, _) in every_case() {
-        assert!(!matches!(found(&job, &sight), Step::Start(_)));
+    for (job, observed, _, _) in every_case() {
+        assert!(!matches!(found(&job, &observed), Step::Start(_)));
     }
 }
 
 /// Checks that no event to record is refused. An event refused now would be refused later, too, and
 /// a driver would retry without end.
-fn is_never_refused(cases: impl Iterator<Item = (Job, Sight, Hand, Step)>) {
-    for (job, sight, _, next) in cases {
+fn is_never_refused(cases: impl Iterator<Item = (Job, Observed, DriverMemory, Step)>) {
+    for (job, observed, _, next) in cases {
         let Step::Record(event) = next else { continue };
         let name = event.name();
-        assert!(job.on(event, at(40)).is_ok(), "{:?} with {sight:?} cannot take {name}", job.state);
+        assert!(
+            job.on(event, at(40)).is_ok(),
+            "{:?} with {observed:?} cannot take {name}",
+            job.state
+        );
     }
 }
 

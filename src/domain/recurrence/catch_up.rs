@@ -43,18 +43,18 @@ pub struct CatchUpRules {
 
 /// Consecutive ticks with one fate: all ticks of the timetable from `first` to `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct SettledTicks {
     /// The nominal time of the first tick.
     pub first: Timestamp,
     /// The nominal time of the last tick; equal to `first` for a single tick.
     pub last: Timestamp,
     /// The fate of each tick.
-    pub fate: Fate,
+    pub decision: TickDecision,
 }
 
 /// The decision about a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum TickDecision {
     /// A job of its own, on time.
     Runs,
     /// A job of its own, late.
@@ -74,7 +74,7 @@ pub fn settle(
     since: Timestamp,
     now: Timestamp,
     rules: CatchUpRules,
-) -> impl Iterator<Item = Settled> {
+) -> impl Iterator<Item = SettledTicks> {
     let before = |at: Timestamp, by: Duration| {
         TimeDelta::from_std(by)
             .ok()
@@ -89,31 +89,31 @@ pub fn settle(
     let others_until = newest.map_or(since, |newest| newest - tick);
     let border = before(now, rules.window);
     let window_from = (border - tick).clamp(since, others_until.max(since));
-    let stretch = move |after: Timestamp, until: Timestamp, fate: Fate| {
+    let stretch = move |after: Timestamp, until: Timestamp, decision: TickDecision| {
         let first = timetable.next_after(after)?.nominal;
-        Some(Settled { first, last: timetable.latest(after, until)?.nominal, fate })
+        Some(SettledTicks { first, last: timetable.latest(after, until)?.nominal, decision })
     };
-    let too_old = stretch(since, window_from, Fate::OutsideWindow);
+    let too_old = stretch(since, window_from, TickDecision::OutsideWindow);
     let one_by_one = (rules.catch_up == CatchUp::All).then(|| {
         let ticks = timetable
             .after(window_from)
             .map(|tick| tick.nominal)
             .take_while(move |at| *at <= others_until);
-        ticks.map(|at| Settled { first: at, last: at, fate: Fate::CaughtUp })
+        ticks.map(|at| SettledTicks { first: at, last: at, decision: TickDecision::CaughtUp })
     });
     let newest_fate = |newest: Timestamp| match rules.catch_up {
-        _ if is_on_time => Fate::Runs,
-        _ if newest < border => Fate::OutsideWindow,
-        CatchUp::None => Fate::NotCaughtUp,
-        CatchUp::Last | CatchUp::All => Fate::CaughtUp,
+        _ if is_on_time => TickDecision::Runs,
+        _ if newest < border => TickDecision::OutsideWindow,
+        CatchUp::None => TickDecision::NotCaughtUp,
+        CatchUp::Last | CatchUp::All => TickDecision::CaughtUp,
     };
     let together = match (rules.catch_up, newest) {
-        (CatchUp::None, _) => stretch(window_from, others_until, Fate::NotCaughtUp),
+        (CatchUp::None, _) => stretch(window_from, others_until, TickDecision::NotCaughtUp),
         (CatchUp::Last, Some(newest)) => {
-            stretch(window_from, others_until, Fate::CaughtUpBy(newest))
+            stretch(window_from, others_until, TickDecision::CaughtUpBy(newest))
         }
         (CatchUp::Last, None) | (CatchUp::All, _) => None,
     };
-    let newest = newest.map(|at| Settled { first: at, last: at, fate: newest_fate(at) });
+    let newest = newest.map(|at| SettledTicks { first: at, last: at, decision: newest_fate(at) });
     too_old.into_iter().chain(one_by_one.into_iter().flatten()).chain(together).chain(newest)
 }

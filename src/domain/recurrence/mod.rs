@@ -44,7 +44,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-pub use catch_up::{CatchUp, CatchUpRules, Fate, ON_TIME, Settled, settle};
+pub use catch_up::{CatchUp, CatchUpRules, ON_TIME, SettledTicks, TickDecision, settle};
 pub use cron::{BadCron, CronExpr};
 pub use field::BadField;
 pub use timetable::Timetable;

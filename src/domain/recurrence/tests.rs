@@ -450,19 +450,19 @@ fn the_latest_tick_lies_within_the_range(
 }
 
 /// Decides an hourly schedule from 00:00 to `now`, and returns the fates in short form.
-fn fates(catch_up: CatchUp, window: &str, now: &str) -> String {
+fn decisions(catch_up: CatchUp, window: &str, now: &str) -> String {
     let window = window.parse::<Span>().unwrap().as_duration();
     let rules = CatchUpRules { catch_up, window, jitter: Duration::ZERO };
     let hour = |at: Timestamp| at.format("%-H");
-    let said = |settled: Settled| {
-        let fate = match settled.fate {
-            Fate::Runs => "runs".to_owned(),
-            Fate::CaughtUp => "late".to_owned(),
-            Fate::CaughtUpBy(by) => format!("by {}", hour(by)),
-            Fate::OutsideWindow => "old".to_owned(),
-            Fate::NotCaughtUp => "no".to_owned(),
+    let said = |settled: SettledTicks| {
+        let decision = match settled.decision {
+            TickDecision::Runs => "runs".to_owned(),
+            TickDecision::CaughtUp => "late".to_owned(),
+            TickDecision::CaughtUpBy(by) => format!("by {}", hour(by)),
+            TickDecision::OutsideWindow => "old".to_owned(),
+            TickDecision::NotCaughtUp => "no".to_owned(),
         };
-        format!("{}-{} {fate}", hour(settled.first), hour(settled.last))
+        format!("{}-{} {decision}", hour(settled.first), hour(settled.last))
     };
     let hourly = timetable("0 * * * *");
     let all = settle(&hourly, utc("2026-03-01T00:00:00Z"), utc(now), rules).map(said);
@@ -507,7 +507,7 @@ fn each_missed_tick_gets_one_decision(
     #[case] now: &str,
     #[case] expected: &str,
 ) {
-    assert_eq!(fates(catch_up, window, now), expected);
+    assert_eq!(decisions(catch_up, window, now), expected);
 }
 
 #[test]
@@ -519,9 +519,12 @@ fn a_year_of_missed_seconds_is_three_stretches() {
         jitter: Duration::ZERO,
     };
     let timetable = timetable("* * * * * *");
-    let settled: Vec<Settled> = settle(&timetable, since, now, rules).collect();
-    let fates: Vec<Fate> = settled.iter().map(|settled| settled.fate).collect();
-    assert_eq!(fates, [Fate::OutsideWindow, Fate::CaughtUpBy(now), Fate::Runs]);
+    let settled: Vec<SettledTicks> = settle(&timetable, since, now, rules).collect();
+    let decisions: Vec<TickDecision> = settled.iter().map(|settled| settled.decision).collect();
+    assert_eq!(
+        decisions,
+        [TickDecision::OutsideWindow, TickDecision::CaughtUpBy(now), TickDecision::Runs]
+    );
     assert_eq!(settled[0].last + TimeDelta::seconds(1), settled[1].first);
     assert_eq!(timetable.between(settled[1].first, settled[1].last).count(), 86_400);
 }
@@ -537,10 +540,10 @@ fn a_tick_delayed_by_jitter_is_on_time() {
         settle(&timetable("0 * * * *"), utc("2026-03-01T00:00:00Z"), utc(now), rules)
             .last()
             .unwrap()
-            .fate
+            .decision
     };
-    assert_eq!(at("2026-03-01T01:11:00Z"), Fate::Runs);
-    assert_eq!(at("2026-03-01T01:11:01Z"), Fate::OutsideWindow);
+    assert_eq!(at("2026-03-01T01:11:00Z"), TickDecision::Runs);
+    assert_eq!(at("2026-03-01T01:11:01Z"), TickDecision::OutsideWindow);
 }
 
 /// Checks the property that `Zone::change_between` relies on, and that no clock is a day from UTC.
@@ -569,7 +572,7 @@ proptest! {
         let now = since + TimeDelta::seconds(slept * 30);
         let catch_up = [CatchUp::Last, CatchUp::None, CatchUp::All][policy];
         let (window, jitter) = (Duration::from_secs(window * 600), Duration::from_secs(jitter * 20));
-        let settled: Vec<Settled> = settle(&timetable, since, now, CatchUpRules { catch_up, window, jitter }).collect();
+        let settled: Vec<SettledTicks> = settle(&timetable, since, now, CatchUpRules { catch_up, window, jitter }).collect();
         let told: Vec<Tick> =
             settled.iter().flat_map(|settled| timetable.between(settled.first, settled.last)).collect();
         let all: Vec<Tick> = timetable.after(since).take_while(|tick| tick.nominal <= now).collect();

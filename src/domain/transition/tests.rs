@@ -123,20 +123,20 @@ fn failure(reason: Reason) -> Failure {
     Failure::new(reason, "a sentence")
 }
 
-fn stopping(held: Held, why: StopCause) -> State {
-    State::Stopping(Stopping { held, why, since: at(15), kill_at: Some(at(25)) })
+fn stopping(target: StopTarget, why: StopCause) -> State {
+    State::Stopping(Stopping { target, why, since: at(15), kill_at: Some(at(25)) })
 }
 
-fn hold() -> Hold {
-    Hold { queue: Some("etl".parse().expect("a name")), ..Hold::default() }
+fn wait_group() -> WaitGroup {
+    WaitGroup { queue: Some("etl".parse().expect("a name")), ..WaitGroup::default() }
 }
 
 /// Returns one state per column of the table, in order.
 fn states() -> [State; 10] {
     [
         State::Scheduled,
-        State::Queued(Wait { reason: Reason::NoSlot, since: at(5), hold: None }),
-        State::Retrying(Setback {
+        State::Queued(Wait { reason: Reason::NoSlot, since: at(5), wait_group: None }),
+        State::Retrying(FailedAttempt {
             reason: Reason::ExitNonzero,
             error: "a sentence".to_owned(),
             exit_code: Some(1),
@@ -145,8 +145,8 @@ fn states() -> [State; 10] {
         State::Starting(None),
         State::Starting(Some(intent())),
         State::Running(run()),
-        stopping(Held::Intent(intent()), StopCause::Request),
-        stopping(Held::Run(run()), StopCause::Request),
+        stopping(StopTarget::Intent(intent()), StopCause::Request),
+        stopping(StopTarget::Run(run()), StopCause::Request),
         over(Outcome::Stopped, at(30), None),
     ]
 }
@@ -156,7 +156,7 @@ fn events() -> [Event; 21] {
     [
         Event::Queue(Reason::NoSlot),
         Event::Queue(Reason::EngineUnreachable),
-        Event::Hold(Reason::QueueFull, hold()),
+        Event::WaitInGroup(Reason::QueueFull, wait_group()),
         Event::Claim(None),
         Event::Cancel,
         Event::Reschedule(at(2_000_000)),
@@ -183,8 +183,8 @@ fn column(state: &State) -> String {
     match state {
         State::Starting(None) => "claimed".to_owned(),
         State::Starting(Some(_)) => "intended".to_owned(),
-        State::Stopping(Stopping { held: Held::Intent(_), .. }) => "stopping?".to_owned(),
-        State::Stopping(Stopping { held: Held::Run(_), .. })
+        State::Stopping(Stopping { target: StopTarget::Intent(_), .. }) => "stopping?".to_owned(),
+        State::Stopping(Stopping { target: StopTarget::Run(_), .. })
         | State::Scheduled
         | State::Queued(_)
         | State::Retrying(_)
@@ -200,7 +200,7 @@ fn row(event: &Event) -> String {
         Event::Queue(Reason::NoSlot) => "queue no_slot".to_owned(),
         Event::Queue(_) => "queue other".to_owned(),
         Event::Exited(ending) => format!("exited {}", ending.exit.code),
-        Event::Hold(..)
+        Event::WaitInGroup(..)
         | Event::Claim(_)
         | Event::Cancel
         | Event::Reschedule(_)
@@ -340,21 +340,21 @@ fn known_attempts_are_not_adopted_again() {
 
 #[test]
 fn only_waiting_jobs_name_their_wait_group() {
-    let hold = Event::Hold(Reason::QueueFull, hold());
-    let held = job(State::Scheduled).on(hold.clone(), at(9)).expect("it waits");
+    let wait_group = Event::WaitInGroup(Reason::QueueFull, wait_group());
+    let held = job(State::Scheduled).on(wait_group.clone(), at(9)).expect("it waits");
     assert_eq!(
-        (held.state.hold(), held.state.reason()),
-        (Some(&self::hold()), Some(Reason::QueueFull))
+        (held.state.wait_group(), held.state.reason()),
+        (Some(&self::wait_group()), Some(Reason::QueueFull))
     );
-    assert!(held.on(hold, at(10)).is_err(), "nothing would change");
+    assert!(held.on(wait_group, at(10)).is_err(), "nothing would change");
     let moved = held
-        .on(Event::Hold(Reason::MaxParallel, Hold::default()), at(10))
+        .on(Event::WaitInGroup(Reason::MaxParallel, WaitGroup::default()), at(10))
         .expect("by something else");
-    assert_eq!(moved.state.hold(), Some(&Hold::default()));
+    assert_eq!(moved.state.wait_group(), Some(&WaitGroup::default()));
     for event in
         [Event::Queue(Reason::NoSlot), Event::Claim(None), Event::Cancel, Event::Reschedule(at(77))]
     {
-        assert_eq!(held.on(event, at(11)).expect("it waits").state.hold(), None);
+        assert_eq!(held.on(event, at(11)).expect("it waits").state.wait_group(), None);
     }
 }
 
@@ -461,7 +461,7 @@ fn exit_keeps_run_exit_and_engine_time() {
 
 #[test]
 fn end_without_evidence_keeps_the_known_run() {
-    for held in [State::Running(run()), stopping(Held::Run(run()), StopCause::Timeout)] {
+    for held in [State::Running(run()), stopping(StopTarget::Run(run()), StopCause::Timeout)] {
         let lost = job(held)
             .on(Event::Lost(failure(Reason::ContainerRemoved)), now())
             .expect("it ran")
@@ -490,11 +490,11 @@ fn stop_with_an_intent_still_adopts_a_start() {
     let asked = job(State::Starting(Some(intent())))
         .on(Event::Stop(StopCause::Request, GRACE), at(15))
         .expect("it starts");
-    assert_eq!(asked.state, stopping(Held::Intent(intent()), StopCause::Request));
+    assert_eq!(asked.state, stopping(StopTarget::Intent(intent()), StopCause::Request));
     let adopted = asked.on(Event::Started(run()), now()).expect("the start took effect");
     assert_eq!(
         adopted.state,
-        stopping(Held::Run(run()), StopCause::Request),
+        stopping(StopTarget::Run(run()), StopCause::Request),
         "since when it stops is kept"
     );
     let over = adopted.on(exited(143), now()).expect("it ended").state;
@@ -506,7 +506,7 @@ fn stop_with_an_intent_still_adopts_a_start() {
 
 #[test]
 fn second_stop_can_only_bring_the_kill_nearer() {
-    for held in [Held::Intent(intent()), Held::Run(run())] {
+    for held in [StopTarget::Intent(intent()), StopTarget::Run(run())] {
         // The second request comes at second 17; the first one set the kill to second 25.
         for (grace_s, kill_at) in [(0, Some(17)), (3, Some(20)), (8, None), (600, None)] {
             let grace = Duration::from_secs(grace_s);
@@ -546,7 +546,7 @@ fn old_stop_record_gains_kill_time_when_repeated() {
 
 #[test]
 fn stop_of_unstarted_container_ends_without_a_run() {
-    let held = || stopping(Held::Intent(intent()), StopCause::Request);
+    let held = || stopping(StopTarget::Intent(intent()), StopCause::Request);
     for event in [Event::NeverStarted, Event::Failed(failure(Reason::StartFailed))] {
         let over = job(held()).on(event, now()).expect("it never ran").state;
         assert_eq!((over.status(), over.exit_code(), over.run()), (Status::Stopped, None, None));
@@ -555,7 +555,7 @@ fn stop_of_unstarted_container_ends_without_a_run() {
 
 #[test]
 fn stop_of_a_vanished_container_ends_unknown() {
-    let held = stopping(Held::Intent(intent()), StopCause::Request);
+    let held = stopping(StopTarget::Intent(intent()), StopCause::Request);
     let lost = job(held)
         .on(Event::Lost(failure(Reason::StartAmbiguous)), now())
         .expect("it vanished")
@@ -566,7 +566,7 @@ fn stop_of_a_vanished_container_ends_unknown() {
 #[test]
 fn timeout_outranks_retries_for_any_exit_code() {
     for code in [0, 1, 137] {
-        let held = stopping(Held::Run(run()), StopCause::Timeout);
+        let held = stopping(StopTarget::Run(run()), StopCause::Timeout);
         let over = with(retrying(r#"{"attempts":9}"#), held)
             .on(exited(code), now())
             .expect("it ended")
@@ -580,7 +580,7 @@ fn timeout_outranks_retries_for_any_exit_code() {
 fn process_ended_before_the_stop_keeps_its_outcome() {
     let early = |code| Ending { exit: Exit { at: at(14), ..exit(code) }, ..ending(code) };
     let after = |why, ending| {
-        let held = stopping(Held::Run(run()), why);
+        let held = stopping(StopTarget::Run(run()), why);
         with(retrying(r#"{"attempts":9}"#), held)
             .on(Event::Exited(ending), now())
             .expect("it ended")
@@ -606,7 +606,7 @@ fn process_ended_before_the_stop_keeps_its_outcome() {
 fn run_stopped_by_us_is_stopped_despite_clocks() {
     let early =
         Ending { exit: Exit { at: at(14), ..exit(143) }, stop_was_called: true, ..ending(143) };
-    let over = job(stopping(Held::Run(run()), StopCause::Request))
+    let over = job(stopping(StopTarget::Run(run()), StopCause::Request))
         .on(Event::Exited(early), now())
         .expect("it ended");
     assert_eq!(over.state.status(), Status::Stopped);
@@ -614,7 +614,7 @@ fn run_stopped_by_us_is_stopped_despite_clocks() {
 
 #[test]
 fn stop_request_outranks_retries() {
-    let held = stopping(Held::Run(run()), StopCause::Request);
+    let held = stopping(StopTarget::Run(run()), StopCause::Request);
     let over =
         with(retrying(r#"{"attempts":9}"#), held).on(exited(1), now()).expect("it ended").state;
     assert_eq!((over.status(), over.reason()), (Status::Stopped, None));
@@ -693,7 +693,7 @@ fn retrying_job_keeps_its_last_failure() {
     let error = "the process ended with exit code 1".to_owned();
     assert_eq!(
         next.state,
-        State::Retrying(Setback { reason: Reason::ExitNonzero, error, exit_code: Some(1) })
+        State::Retrying(FailedAttempt { reason: Reason::ExitNonzero, error, exit_code: Some(1) })
     );
     assert_eq!(next.attempt, Attempt(1), "the next attempt begins with its claim");
 }
@@ -775,19 +775,26 @@ fn outcomes() -> [Outcome; 7] {
 fn every_shape_of_state() -> Vec<State> {
     let mut all = states().to_vec();
     for why in [StopCause::Request, StopCause::Timeout] {
-        all.extend([stopping(Held::Intent(intent()), why), stopping(Held::Run(run()), why)]);
+        all.extend([
+            stopping(StopTarget::Intent(intent()), why),
+            stopping(StopTarget::Run(run()), why),
+        ]);
     }
     all.push(State::Running(Run { image_digest: None, ..run() }));
-    all.push(State::Retrying(Setback {
+    all.push(State::Retrying(FailedAttempt {
         reason: Reason::PullFailed,
         error: String::new(),
         exit_code: None,
     }));
-    all.push(State::Queued(Wait { reason: Reason::QueueFull, since: at(5), hold: Some(hold()) }));
+    all.push(State::Queued(Wait {
+        reason: Reason::QueueFull,
+        since: at(5),
+        wait_group: Some(wait_group()),
+    }));
     all.extend(
         Reason::ALL
             .iter()
-            .map(|reason| State::Queued(Wait { reason: *reason, since: at(5), hold: None })),
+            .map(|reason| State::Queued(Wait { reason: *reason, since: at(5), wait_group: None })),
     );
     for outcome in outcomes() {
         let killed = Ending { exit: Exit { oom_killed: true, ..exit(137) }, ..ending(137) };

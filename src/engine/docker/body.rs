@@ -1,4 +1,4 @@
-//! Turns a launch into the body of the engine's `create`.
+//! StartLimit a launch into the body of the engine's `create`.
 //!
 //! Some settings are fixed. There is no restart policy and no auto-remove, because both would act
 //! behind our back. There is no terminal and no input. On Docker the log driver is `json-file`,
@@ -13,7 +13,7 @@ use bollard::models::{
 
 use super::secrets;
 use crate::domain::container::{
-    LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_RECIPE, LABEL_SCHEDULE,
+    LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_SCHEDULE, LABEL_SPEC_HASH,
 };
 use crate::domain::secret::Secret;
 use crate::domain::spec::{Gpus, Mount, SpecFields};
@@ -58,7 +58,7 @@ fn labels(launch: &Launch) -> HashMap<String, String> {
         (LABEL_INSTANCE.to_owned(), launch.owner.instance.to_string()),
         (LABEL_JOB.to_owned(), launch.owner.job.to_string()),
         (LABEL_ATTEMPT.to_owned(), launch.owner.attempt.to_string()),
-        (LABEL_RECIPE.to_owned(), launch.recipe.0.clone()),
+        (LABEL_SPEC_HASH.to_owned(), launch.spec_hash.0.clone()),
     ];
     let schedule = launch.schedule.iter().map(|name| (LABEL_SCHEDULE.to_owned(), name.to_string()));
     own.into_iter().chain(ours).chain(schedule).collect()
@@ -159,7 +159,7 @@ fn mount(mount: &Mount) -> DockerMount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::container::{Owner, Recipe};
+    use crate::domain::container::{Owner, SpecHash};
     use crate::domain::id::{Attempt, ContainerName, InstanceId, JobId};
 
     fn body(spec: &str) -> ContainerCreateBody {
@@ -167,7 +167,7 @@ mod tests {
         let launch = Launch {
             name: ContainerName::of(job, Attempt(1)),
             owner: Owner { instance: InstanceId::new([2; 16]), job, attempt: Attempt(1) },
-            recipe: Recipe("r".to_owned()),
+            spec_hash: SpecHash("r".to_owned()),
             schedule: "nightly".parse().ok(),
             image: "busybox".parse().expect("an image"),
             spec: serde_json::from_str(spec).expect("a spec"),

@@ -15,8 +15,8 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use serde::de::IgnoredAny;
 
-use super::answers::Fault;
-use super::wire::{Wire, within};
+use super::client::{EngineClient, within};
+use super::errors::CallError;
 use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::output::{Channel, Line, Lines};
 use crate::engine::{CALL_TIMEOUT, EngineError, LogStream};
@@ -26,11 +26,11 @@ const PIECE_BYTES: usize = 16 * 1024;
 /// The largest amount to pass on at once, give or take a frame.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-type Frames = BoxStream<'static, Result<LogOutput, Fault>>;
+type Frames = BoxStream<'static, Result<LogOutput, CallError>>;
 
 /// Returns the output of a container as a stream of lines.
 pub(super) async fn logs(
-    wire: &Wire,
+    wire: &EngineClient,
     container: &ContainerId,
     follow: bool,
 ) -> Result<LogStream, EngineError> {
@@ -41,9 +41,11 @@ pub(super) async fn logs(
         .map_err(nothing_to_read)?;
     let options =
         LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(follow).build();
-    let client = wire.client().map_err(Fault::into_no_answer)?;
-    let frames: Frames =
-        client.logs(&container.0, Some(options)).map(|frame| frame.map_err(Fault::from)).boxed();
+    let client = wire.client().map_err(CallError::into_no_answer)?;
+    let frames: Frames = client
+        .logs(&container.0, Some(options))
+        .map(|frame| frame.map_err(CallError::from))
+        .boxed();
     let reader = Reader { frames, follow, joiner: Joiner::default(), end: None };
     Ok(stream::unfold(reader, |mut reader| async move {
         reader.next().await.map(|lines| (lines, reader))
@@ -51,7 +53,7 @@ pub(super) async fn logs(
     .boxed())
 }
 
-fn nothing_to_read(fault: Fault) -> EngineError {
+fn nothing_to_read(fault: CallError) -> EngineError {
     if fault.is_no_such_container() { EngineError::NotFound } else { fault.into_no_answer() }
 }
 
@@ -61,7 +63,7 @@ struct Reader {
     joiner: Joiner,
     /// The end of the frames: `Some(None)` in good order, `Some(Some(…))` by a failure. Earlier
     /// lines are passed on first.
-    end: Option<Option<Fault>>,
+    end: Option<Option<CallError>>,
 }
 
 impl Reader {
@@ -94,7 +96,7 @@ impl Reader {
         Some(Ok(ready))
     }
 
-    async fn frame(&mut self) -> Result<Option<LogOutput>, Fault> {
+    async fn frame(&mut self) -> Result<Option<LogOutput>, CallError> {
         let next = async { self.frames.next().await.transpose() };
         // A followed stream may stay quiet for any time.
         if self.follow { next.await } else { within(CALL_TIMEOUT, next).await }
@@ -139,14 +141,14 @@ struct Second {
 }
 
 impl Joiner {
-    fn read<'a>(&mut self, output: &'a LogOutput) -> Result<Frame<'a>, Fault> {
+    fn read<'a>(&mut self, output: &'a LogOutput) -> Result<Frame<'a>, CallError> {
         let (channel, bytes) = match output {
             LogOutput::StdOut { message } => (Channel::Stdout, message),
             LogOutput::StdErr { message } => (Channel::Stderr, message),
             // Not output, but the engine's report that it cannot go on, or the rest of a frame that
             // was cut off.
             LogOutput::StdIn { .. } | LogOutput::Console { .. } => {
-                return Err(Fault::Silent("its output broke off".to_owned()));
+                return Err(CallError::NoAnswer("its output broke off".to_owned()));
             }
         };
         let (text, complete) = match bytes.strip_suffix(b"\n") {
@@ -241,7 +243,7 @@ mod tests {
         LogOutput::StdErr { message: format!("{AT} {text}").into_bytes().into() }
     }
 
-    /// Returns the lines of these frames as `(length, first letter, channel, complete)`.
+    /// Returns the lines of these frames as `(length, first notification, channel, complete)`.
     fn lines(frames: Vec<LogOutput>) -> Vec<(usize, String, Channel, bool)> {
         let (mut joiner, mut ready) = (Joiner::default(), Lines::default());
         for frame in frames {

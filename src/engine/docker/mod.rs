@@ -3,9 +3,9 @@
 //! - `address`: finds the engine. `wire`: makes calls with deadlines, and reads answers tolerantly.
 //! - `answers`: tells refusals from missing answers. `body`: turns a launch into the body of
 //!   `create`.
-//! - `abilities`: reads the engine's capabilities. `secrets`: puts files into a container.
+//! - `features`: reads the engine's capabilities. `secrets`: puts files into a container.
 //! - `observe`: reads inspections. `pull`: pulls images. `logs`: reads output.
-//! - `hints`, `testimony`: read events.
+//! - `events`, `evidence`: read events.
 //!
 //! Works from API 1.41 (Docker 20.10) on. The client connects for each call. So a daemon that
 //! restarts is no special case, and a server can start before its engine does.
@@ -23,30 +23,30 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{
-    CALL_TIMEOUT, Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress,
-    SecretFile, Started,
+    CALL_TIMEOUT, ContainerEvent, Description, Engine, EngineError, Launch, Listed, LogStream,
+    PullProgress, SecretFile, Started,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::container::{
-    Container, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner, Question, Testimony,
+    Container, Evidence, EvidenceQuery, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner,
 };
 use crate::domain::id::{ContainerId, ContainerName, Digest, EngineId, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
-use answers::Fault;
-use wire::Wire;
+use client::EngineClient;
+use errors::CallError;
 
-mod abilities;
 mod address;
-mod answers;
 mod body;
-mod hints;
+mod client;
+mod errors;
+mod event_log;
+mod events;
+mod features;
+mod inspect;
 mod logs;
-mod observe;
 mod pull;
 mod secrets;
-mod testimony;
-mod wire;
 
 pub use address::{Address, AddressError};
 pub use pull::{Login, Registries};
@@ -56,17 +56,17 @@ const DIGESTS: usize = 1_024;
 
 /// An engine behind Docker's API.
 pub struct DockerEngine {
-    wire: Wire,
+    wire: EngineClient,
     /// `None` until the engine's version was read for the first time.
     is_podman: Mutex<Option<bool>>,
     pulls: pull::Pulls,
-    digests: Mutex<HashMap<observe::Image, Digest>>,
+    digests: Mutex<HashMap<inspect::Image, Digest>>,
 }
 
 /// Returns the engine at this address. The engine need not be running yet.
 pub fn connect(address: Address) -> DockerEngine {
     DockerEngine {
-        wire: Wire::new(address),
+        wire: EngineClient::new(address),
         is_podman: Mutex::default(),
         pulls: pull::Pulls::default(),
         digests: Mutex::default(),
@@ -128,7 +128,7 @@ impl DockerEngine {
         self.pulls.set_registries(registries);
     }
 
-    async fn version(&self) -> Result<(Version, bool), Fault> {
+    async fn version(&self) -> Result<(Version, bool), CallError> {
         let version: Version = self.wire.read("/version", &[]).await?;
         let is_podman =
             version.components.iter().any(|component| component.name.contains("Podman"));
@@ -136,7 +136,7 @@ impl DockerEngine {
         Ok((version, is_podman))
     }
 
-    async fn is_podman(&self) -> Result<bool, Fault> {
+    async fn is_podman(&self) -> Result<bool, CallError> {
         let known = *self.is_podman.lock().unwrap_or_else(PoisonError::into_inner);
         match known {
             Some(known) => Ok(known),
@@ -144,21 +144,21 @@ impl DockerEngine {
         }
     }
 
-    async fn info(&self) -> Result<Info, Fault> {
+    async fn info(&self) -> Result<Info, CallError> {
         self.wire.read("/info", &[]).await
     }
 
     /// Returns the source of the event log: Podman, or Docker with its own time.
-    async fn log(&self) -> Result<testimony::Source, Fault> {
+    async fn log(&self) -> Result<event_log::Source, CallError> {
         Ok(match self.is_podman().await? {
-            true => testimony::Source::Podman,
-            false => testimony::Source::Docker { now: self.info().await?.now() },
+            true => event_log::Source::Podman,
+            false => event_log::Source::Docker { now: self.info().await?.now() },
         })
     }
 
     /// Returns the digest of an image: that of the requested repository, else any registry's, else
     /// the image's own id.
-    async fn digest(&self, image: observe::Image) -> Digest {
+    async fn digest(&self, image: inspect::Image) -> Digest {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Shown {
@@ -197,7 +197,7 @@ impl DockerEngine {
             // No other error proves that the container is missing.
             Err(fault) => return Err(fault.into_no_answer()),
         };
-        let seen = observe::seen(inspected);
+        let seen = inspect::seen(inspected);
         let image_digest = match seen.image {
             Some(image) => Some(self.digest(image).await),
             None => None,
@@ -205,7 +205,7 @@ impl DockerEngine {
         Ok(Some(Container {
             id: seen.id,
             owner: seen.owner,
-            recipe: seen.recipe,
+            spec_hash: seen.spec_hash,
             created_at: seen.created_at,
             image_digest,
             phase: seen.phase,
@@ -215,20 +215,20 @@ impl DockerEngine {
     /// Lists the containers that carry all of these labels.
     async fn labelled(&self, labels: &[String]) -> Result<Vec<Listed>, EngineError> {
         let filters = serde_json::json!({ "label": labels }).to_string();
-        let found: Vec<observe::ListedLine> = self
+        let found: Vec<inspect::ListedLine> = self
             .wire
             .read("/containers/json", &[("all", "true"), ("filters", &filters)])
             .await
-            .map_err(Fault::into_no_answer)?;
-        Ok(found.into_iter().map(observe::listed).collect())
+            .map_err(CallError::into_no_answer)?;
+        Ok(found.into_iter().map(inspect::listed).collect())
     }
 }
 
 #[async_trait]
 impl Engine for DockerEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
-        let (version, is_podman) = self.version().await.map_err(Fault::into_no_answer)?;
-        let info = self.info().await.map_err(Fault::into_no_answer)?;
+        let (version, is_podman) = self.version().await.map_err(CallError::into_no_answer)?;
+        let info = self.info().await.map_err(CallError::into_no_answer)?;
         // An engine is identified by its own id and its container folder. Podman makes up a new id
         // for every answer, so its name is used. All Dockers of one host may share one id, which
         // 20.10 keeps in /etc.
@@ -238,14 +238,14 @@ impl Engine for DockerEngine {
             id: EngineId(id),
             kind: if is_podman { "podman" } else { "docker" },
             version: version.version,
-            abilities: abilities::read(&info.more, is_podman),
+            features: features::read(&info.more, is_podman),
         })
     }
 
     async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
         // Podman's network modes need no network of that name.
         if matches!(name, "slirp4netns" | "pasta" | "private")
-            && self.is_podman().await.map_err(Fault::into_no_answer)?
+            && self.is_podman().await.map_err(CallError::into_no_answer)?
         {
             return Ok(true);
         }
@@ -271,12 +271,12 @@ impl Engine for DockerEngine {
         platform: Option<&str>,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<(), EngineError> {
-        let client = self.wire.client().map_err(Fault::into_no_answer)?;
+        let client = self.wire.client().map_err(CallError::into_no_answer)?;
         self.pulls.pull(&client, image, platform, progress).await
     }
 
     async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError> {
-        let json_file = !self.is_podman().await.map_err(Fault::into_no_answer)?;
+        let json_file = !self.is_podman().await.map_err(CallError::into_no_answer)?;
         let options = CreateContainerOptionsBuilder::new()
             .name(launch.name.as_str())
             .platform(launch.spec.fields().platform.as_deref().unwrap_or_default())
@@ -286,11 +286,11 @@ impl Engine for DockerEngine {
             .wire
             .call(CALL_TIMEOUT, async |client| client.create_container(Some(options), body).await)
             .await
-            .map_err(Fault::into_create_refusal)?;
+            .map_err(CallError::into_create_refusal)?;
         Ok(ContainerId(created.id))
     }
 
-    async fn provide(
+    async fn put_files(
         &self,
         container: &ContainerId,
         files: &[SecretFile],
@@ -379,21 +379,21 @@ impl Engine for DockerEngine {
     async fn events(
         &self,
         instance: InstanceId,
-    ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
-        let since = self.info().await.map_err(Fault::into_no_answer)?.now();
-        hints::hints(&self.wire, instance, since)
+    ) -> Result<BoxStream<'static, Result<ContainerEvent, EngineError>>, EngineError> {
+        let since = self.info().await.map_err(CallError::into_no_answer)?.now();
+        events::events(&self.wire, instance, since)
     }
 
-    async fn testimony(
+    async fn query_event_log(
         &self,
         container: &ContainerId,
-        question: Question,
+        question: EvidenceQuery,
         since: Timestamp,
-    ) -> Result<Testimony, EngineError> {
+    ) -> Result<Evidence, EngineError> {
         let answer = async {
-            testimony::ask(&self.wire, self.log().await?, container, question, since).await
+            event_log::ask(&self.wire, self.log().await?, container, question, since).await
         };
-        answer.await.map_err(Fault::into_no_answer)
+        answer.await.map_err(CallError::into_no_answer)
     }
 
     async fn started(
@@ -402,7 +402,7 @@ impl Engine for DockerEngine {
         since: Timestamp,
     ) -> Result<Started, EngineError> {
         let answer =
-            async { testimony::started(&self.wire, self.log().await?, instance, since).await };
-        answer.await.map_err(Fault::into_no_answer)
+            async { event_log::started(&self.wire, self.log().await?, instance, since).await };
+        answer.await.map_err(CallError::into_no_answer)
     }
 }

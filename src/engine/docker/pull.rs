@@ -20,7 +20,7 @@ use futures::{StreamExt, pin_mut};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::answers::Fault;
+use super::errors::CallError;
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::engine::{EngineError, PullProgress};
@@ -163,7 +163,7 @@ async fn fetch(
                 Error::DockerResponseServerError { message, .. }
                 | Error::DockerStreamError { error: message },
             ))) => return Err(refused(&image, &message)),
-            Ok(Some(Err(error))) => return Err(Fault::from(error).into_no_answer()),
+            Ok(Some(Err(error))) => return Err(CallError::from(error).into_no_answer()),
             Err(_) => {
                 return Err(EngineError::Refused {
                     reason: Reason::PullFailed,

@@ -7,8 +7,8 @@
 use bollard::models::{Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
 
-use super::answers::Fault;
-use super::wire::Wire;
+use super::client::EngineClient;
+use super::errors::CallError;
 use crate::domain::id::ContainerId;
 use crate::domain::job::Reason;
 use crate::domain::secret::SECRETS_DIR;
@@ -26,7 +26,7 @@ pub(super) fn volume() -> Mount {
 
 /// Copies the files into the volume. Repeating the call changes nothing.
 pub(super) async fn put(
-    wire: &Wire,
+    wire: &EngineClient,
     container: &ContainerId,
     files: &[SecretFile],
 ) -> Result<(), EngineError> {
@@ -41,7 +41,7 @@ pub(super) async fn put(
             .await
     })
     .await
-    .map_err(|fault: Fault| fault.into_refusal(Reason::CreateFailed))
+    .map_err(|fault: CallError| fault.into_refusal(Reason::CreateFailed))
 }
 
 /// Packs the files: owned by root, and readable by everybody in the container, because its process

@@ -27,8 +27,8 @@ pub enum Call {
     List,
     Events,
     /// A container event in the stream of events.
-    Hint,
-    Testimony,
+    ContainerEvent,
+    Evidence,
 }
 
 /// The way in which a call fails. A fault that makes no sense for a call means [`Fault::NotDone`].
@@ -78,15 +78,15 @@ pub struct Odds {
 
 /// Returns faults of every kind that a call can have. Equal seeds give equal faults.
 pub fn seeded(seed: u64, odds: Odds) -> Faults {
-    let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     Box::new(move |call| {
-        if dice.random_range(0..1_000) >= odds.per_mille {
+        if rng.random_range(0..1_000) >= odds.per_mille {
             return Fault::None;
         }
         let longest = u64::try_from(odds.longest.as_millis()).unwrap_or(u64::MAX).max(1);
-        let time = Duration::from_millis(dice.random_range(1..=longest));
+        let time = Duration::from_millis(rng.random_range(1..=longest));
         let possible = possible(call, time);
-        possible.get(dice.random_range(0..possible.len())).copied().unwrap_or_default()
+        possible.get(rng.random_range(0..possible.len())).copied().unwrap_or_default()
     })
 }
 
@@ -137,14 +137,14 @@ fn possible(call: Call, time: Duration) -> Vec<Fault> {
         }
         Call::Pull => vec![NotDone, AnswerLost, Late(time), Hang(time)],
         Call::Layer => vec![NotDone, Late(time), Hang(time), DiskFull, Ends],
-        Call::Hint => vec![NotDone, Late(time), Twice, Ends],
+        Call::ContainerEvent => vec![NotDone, Late(time), Twice, Ends],
         Call::Line => vec![NotDone, Late(time), Ends],
         Call::Describe
         | Call::Inspect
         | Call::Logs
         | Call::List
         | Call::Events
-        | Call::Testimony => {
+        | Call::Evidence => {
             vec![NotDone, Late(time), Hang(time)]
         }
     }

@@ -7,8 +7,8 @@
 //! (available after a pull). All networks exist, except names that begin with `no-such-`. Time is
 //! tokio's, virtual under a paused clock; the given clock only dates events.
 //!
-//! Calls arrive and fail in `line` ([`Fault`]). `world` holds the present state and `record` the
-//! past; `trouble` holds the interference of tests. No task runs here, so one seed gives one run on
+//! Calls arrive and fail in `transport` ([`Fault`]). `state` holds the present state and `record` the
+//! past; `outages` holds the interference of tests. No task runs here, so one seed gives one run on
 //! a runtime of one thread. Callers must avoid random choices of their own: `select!` without
 //! `biased` makes one.
 
@@ -21,32 +21,32 @@ use futures::stream::BoxStream;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
-use self::line::{Effect, Inner, hang, lost, pass, wait_until};
+use self::transport::{Effect, Inner, hang, lost, pass, wait_until};
 use super::{
-    Description, Engine, EngineError, Hint, Launch, Listed, LogStream, PullProgress, SecretFile,
-    Started,
+    ContainerEvent, Description, Engine, EngineError, Launch, Listed, LogStream, PullProgress,
+    SecretFile, Started,
 };
 use crate::clock::Clock;
-use crate::domain::abilities::Abilities;
-use crate::domain::container::{Container, Owner, Question, Testimony};
+use crate::domain::container::{Container, Evidence, EvidenceQuery, Owner};
+use crate::domain::features::EngineFeatures;
 use crate::domain::id::{ContainerId, ContainerName, InstanceId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
 use crate::domain::output::LogLine;
-use crate::watched::News;
+use crate::sync::ChangeCounter;
 
 mod faults;
-mod line;
+mod outages;
 mod record;
 mod script;
+mod state;
 mod streams;
 mod time;
-mod trouble;
-mod world;
+mod transport;
 
 pub use faults::{Call, Fault, Faults, Odds, nth, seeded};
-pub use record::{Evidence, Happened, Run};
-pub use trouble::Toll;
+pub use outages::RestartEffect;
+pub use record::{EventKind, RecordedEvent, Run};
 
 /// The time to pull a layer, and the number of layers.
 const LAYER: (Duration, u32) = (Duration::from_millis(250), 4);
@@ -60,7 +60,7 @@ pub struct Settings {
     pub faults: Option<Faults>,
     /// True to keep [`SimulatedEngine::evidence`]. The record grows with every container, so a
     /// server does not keep it.
-    pub keep_evidence: bool,
+    pub keep_record: bool,
 }
 
 /// The time that each kind of call takes. Real engines take about 10 ms for each, and 100 ms for a
@@ -78,7 +78,7 @@ pub struct Costs {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { seed: 0, costs: Costs::default(), faults: None, keep_evidence: true }
+        Self { seed: 0, costs: Costs::default(), faults: None, keep_record: true }
     }
 }
 
@@ -88,18 +88,18 @@ pub struct SimulatedEngine {
     clock: Arc<dyn Clock>,
     seed: u64,
     costs: Costs,
-    keep_evidence: bool,
+    keep_record: bool,
     inner: Arc<Mutex<Inner>>,
     /// A counter that rises with every event.
-    news: Arc<News>,
+    news: Arc<ChangeCounter>,
 }
 
 impl SimulatedEngine {
     /// Makes an engine without containers.
     pub fn new(clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let Settings { seed, costs, faults, keep_evidence } = settings;
+        let Settings { seed, costs, faults, keep_record } = settings;
         let inner = Inner {
-            worlds: vec![world::World::new(format!("{seed}/0"), keep_evidence)],
+            states: vec![state::EngineState::new(format!("{seed}/0"), keep_record)],
             current: 0,
             faults,
             sent: Default::default(),
@@ -108,10 +108,10 @@ impl SimulatedEngine {
             cut: false,
             down: false,
             paused: false,
-            dice: Xoshiro256PlusPlus::seed_from_u64(seed),
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
         };
         let (inner, news) = (Arc::new(Mutex::new(inner)), Arc::default());
-        Self { clock, seed, costs, keep_evidence, inner, news }
+        Self { clock, seed, costs, keep_record, inner, news }
     }
 
     /// Pulls one layer after another.
@@ -126,7 +126,7 @@ impl SimulatedEngine {
             message: message.to_owned(),
         };
         for layer in 1..=layers {
-            match self.fate(Call::Layer)? {
+            match self.decision(Call::Layer)? {
                 Fault::Late(late) => pass(late).await,
                 Fault::Hang(time) | Fault::DoneThenHang(time) => return Err(hang(time).await),
                 Fault::DiskFull => return Err(failed("no space left on device")),
@@ -163,7 +163,7 @@ impl Engine for SimulatedEngine {
             id: Self::id_of(self.look().0.current),
             kind: "simulated",
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            abilities: Abilities::default(),
+            features: EngineFeatures::default(),
         })
     }
 
@@ -173,7 +173,7 @@ impl Engine for SimulatedEngine {
 
     async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError> {
         let image = image.clone();
-        self.ask(Call::Describe, move |world, _| world.has(&image)).await
+        self.ask(Call::Describe, move |state, _| state.has(&image)).await
     }
 
     async fn pull(
@@ -183,7 +183,7 @@ impl Engine for SimulatedEngine {
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<(), EngineError> {
         let connection = self.look().0.connections;
-        let (late, unheard) = match self.fate(Call::Pull)? {
+        let (late, unheard) = match self.decision(Call::Pull)? {
             Fault::Late(late) => (late, false),
             Fault::AnswerLost | Fault::DoneThenHang(_) => (Duration::ZERO, true),
             Fault::Hang(time) => return Err(hang(time).await),
@@ -202,7 +202,7 @@ impl Engine for SimulatedEngine {
             return Err(EngineError::Refused { reason: Reason::ImageNotFound, message });
         }
         self.fetch(connection, progress).await?;
-        self.look().0.world().pulled.insert(image.with_tag());
+        self.look().0.state().pulled.insert(image.with_tag());
         if unheard { Err(lost()) } else { Ok(()) }
     }
 
@@ -211,13 +211,13 @@ impl Engine for SimulatedEngine {
     }
 
     /// Checks only that the container exists: nothing that runs here could read a file.
-    async fn provide(
+    async fn put_files(
         &self,
         container: &ContainerId,
         _files: &[SecretFile],
     ) -> Result<(), EngineError> {
         let is_there =
-            self.ask(Call::Inspect, |world, _| world.news_of(container).is_some()).await?;
+            self.ask(Call::Inspect, |state, _| state.news_of(container).is_some()).await?;
         if is_there { Ok(()) } else { Err(EngineError::NotFound) }
     }
 
@@ -226,15 +226,15 @@ impl Engine for SimulatedEngine {
     }
 
     async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {
-        self.ask(Call::Inspect, |world, _| world.inspect(container)).await
+        self.ask(Call::Inspect, |state, _| state.inspect(container)).await
     }
 
     async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError> {
-        self.ask(Call::Inspect, |world, _| world.find(owner)).await
+        self.ask(Call::Inspect, |state, _| state.find(owner)).await
     }
 
     async fn named(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
-        self.ask(Call::Inspect, |world, _| world.named(name)).await
+        self.ask(Call::Inspect, |state, _| state.named(name)).await
     }
 
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {
@@ -242,7 +242,7 @@ impl Engine for SimulatedEngine {
         self.act(Call::Stop, Effect::Stop(container.clone(), grace)).await?;
         loop {
             self.awake(connection).await?;
-            let Some((seen, news, Some(ends))) = self.look().0.world().news_of(container) else {
+            let Some((seen, news, Some(ends))) = self.look().0.state().news_of(container) else {
                 return Ok(());
             };
             wait_until(Some(ends), news.since(seen)).await;
@@ -254,7 +254,7 @@ impl Engine for SimulatedEngine {
     }
 
     async fn logs(&self, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError> {
-        let output = self.ask(Call::Logs, |world, now| world.output(container, now)).await?;
+        let output = self.ask(Call::Logs, |state, now| state.output(container, now)).await?;
         let lines = output.ok_or(EngineError::NotFound)?.lines;
         let all =
             || futures::stream::iter([Ok(lines.iter().map(LogLine::as_line).collect())]).boxed();
@@ -262,7 +262,7 @@ impl Engine for SimulatedEngine {
     }
 
     async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
-        let all = self.ask(Call::List, |world, _| world.list()).await?;
+        let all = self.ask(Call::List, |state, _| state.list()).await?;
         Ok(all
             .into_iter()
             .filter(|listed| listed.owner.is_some_and(|owner| owner.instance == instance))
@@ -272,31 +272,31 @@ impl Engine for SimulatedEngine {
     async fn events(
         &self,
         instance: InstanceId,
-    ) -> Result<BoxStream<'static, Result<Hint, EngineError>>, EngineError> {
+    ) -> Result<BoxStream<'static, Result<ContainerEvent, EngineError>>, EngineError> {
         let connection = self.look().0.connections;
-        let seen = self.ask(Call::Events, |world, _| world.record.events()).await?;
+        let seen = self.ask(Call::Events, |state, _| state.record.events()).await?;
         Ok(self.hints(instance, (connection, seen)))
     }
 
-    async fn testimony(
+    async fn query_event_log(
         &self,
         container: &ContainerId,
-        question: Question,
+        question: EvidenceQuery,
         since: Timestamp,
-    ) -> Result<Testimony, EngineError> {
+    ) -> Result<Evidence, EngineError> {
         let (log, whole, reaches_back) =
-            self.ask(Call::Testimony, |world, _| world.record.of(container, since)).await?;
+            self.ask(Call::Evidence, |state, _| state.record.of(container, since)).await?;
         let (happened, covers) = match question {
-            Question::StartedBeforeRemoval => {
-                (Happened::Start, log.contains(&Happened::Destroy) && reaches_back)
+            EvidenceQuery::StartedBeforeRemoval => {
+                (EventKind::Start, log.contains(&EventKind::Destroy) && reaches_back)
             }
-            Question::StartedByThisEngine => (Happened::Start, whole),
-            Question::CreatedByThisEngine => (Happened::Create, whole),
+            EvidenceQuery::StartedByThisEngine => (EventKind::Start, whole),
+            EvidenceQuery::CreatedByThisEngine => (EventKind::Create, whole),
         };
         Ok(match (log.contains(&happened), covers) {
-            (true, _) => Testimony::Seen,
-            (false, true) => Testimony::NotSeen,
-            (false, false) => Testimony::CannotTell,
+            (true, _) => Evidence::Seen,
+            (false, true) => Evidence::NotSeen,
+            (false, false) => Evidence::Inconclusive,
         })
     }
 
@@ -305,7 +305,7 @@ impl Engine for SimulatedEngine {
         instance: InstanceId,
         since: Timestamp,
     ) -> Result<Started, EngineError> {
-        self.ask(Call::Testimony, |world, _| world.record.started(instance, since)).await
+        self.ask(Call::Evidence, |state, _| state.record.started(instance, since)).await
     }
 }
 

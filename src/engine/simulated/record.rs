@@ -17,14 +17,14 @@ const HINTS_KEPT: usize = 4096;
 
 /// The cause of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum Cause {
     Caller,
     SomebodyElse,
 }
 
 /// An event of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum EventKind {
     Create,
     /// The container's process was started.
     Start,
@@ -36,7 +36,7 @@ pub enum Happened {
 
 /// An entry of the complete record, which outlives the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evidence {
+pub struct RecordedEvent {
     /// The wall-clock time of the event.
     pub at: Timestamp,
     pub container: ContainerId,
@@ -44,7 +44,7 @@ pub struct Evidence {
     pub name: String,
     /// The owner in the container's labels; `None` without labels.
     pub owner: Option<Owner>,
-    pub what: Happened,
+    pub what: EventKind,
     /// True if the event was caused by something other than the caller of this engine.
     pub by_somebody_else: bool,
 }
@@ -66,8 +66,8 @@ pub struct Run {
 /// The complete record and the event log of one engine.
 pub(super) struct Record {
     /// The complete record, if the settings keep it: it never shrinks.
-    evidence: Option<Vec<(Instant, Evidence)>>,
-    log: VecDeque<Evidence>,
+    evidence: Option<Vec<(Instant, RecordedEvent)>>,
+    log: VecDeque<RecordedEvent>,
     /// The number of all events so far; the log holds the last of them.
     events: u64,
     /// The number of events before the engine's last restart.
@@ -75,16 +75,16 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(keep_evidence: bool) -> Self {
+    pub(super) fn new(keep_record: bool) -> Self {
         Self {
-            evidence: keep_evidence.then(Vec::new),
+            evidence: keep_record.then(Vec::new),
             log: VecDeque::new(),
             events: 0,
             restarted_at: 0,
         }
     }
 
-    pub(super) fn note(&mut self, at: Instant, what: Evidence) {
+    pub(super) fn note(&mut self, at: Instant, what: RecordedEvent) {
         if let Some(evidence) = &mut self.evidence {
             evidence.push((at, what.clone()));
         }
@@ -96,14 +96,14 @@ impl Record {
     }
 
     /// Notes an event that the engine itself did not see, in the complete record only.
-    pub(super) fn note_unseen(&mut self, at: Instant, what: Evidence) {
+    pub(super) fn note_unseen(&mut self, at: Instant, what: RecordedEvent) {
         if let Some(evidence) = &mut self.evidence {
             evidence.push((at, what));
         }
     }
 
     /// Returns the complete record; empty where the settings do not keep it.
-    pub(super) fn evidence(&self) -> impl Iterator<Item = &(Instant, Evidence)> {
+    pub(super) fn recorded_events(&self) -> impl Iterator<Item = &(Instant, RecordedEvent)> {
         self.evidence.iter().flatten()
     }
 
@@ -114,7 +114,7 @@ impl Record {
 
     /// Returns a container's events in the event log. The first flag says that the log reaches back
     /// to `since` or to the engine's last restart, the second that it reaches back to `since`.
-    pub(super) fn of(&self, id: &ContainerId, since: Timestamp) -> (Vec<Happened>, bool, bool) {
+    pub(super) fn of(&self, id: &ContainerId, since: Timestamp) -> (Vec<EventKind>, bool, bool) {
         let from = self.restarted_at.max(self.events.saturating_sub(EVENTS_KEPT as u64));
         let mut kept = self.from(from).peekable();
         let reaches_back = kept.peek().is_some_and(|first| first.at <= since);
@@ -129,7 +129,8 @@ impl Record {
             .peekable();
         let reaches_back = kept.peek().is_some_and(|first| first.at <= since);
         let mut started = Started { reaches_back, ..Started::default() };
-        for event in kept.filter(|event| matches!(event.what, Happened::Start | Happened::Die(_))) {
+        for event in kept.filter(|event| matches!(event.what, EventKind::Start | EventKind::Die(_)))
+        {
             if let Some(owner) = event.owner.filter(|owner| owner.instance == instance) {
                 let last = started.attempts.entry(owner.job).or_default();
                 *last = owner.attempt.max(*last);
@@ -149,7 +150,7 @@ impl Record {
         self.from(seen).filter_map(|e| e.owner).collect()
     }
 
-    fn from(&self, event: u64) -> impl Iterator<Item = &Evidence> {
+    fn from(&self, event: u64) -> impl Iterator<Item = &RecordedEvent> {
         let first = self.events - self.log.len() as u64;
         let skip = usize::try_from(event.saturating_sub(first)).unwrap_or(usize::MAX);
         self.log.iter().skip(skip)
@@ -157,18 +158,18 @@ impl Record {
 }
 
 /// Extracts the runs from the complete record, ordered by start.
-pub(super) fn runs(evidence: &[Evidence]) -> Vec<Run> {
+pub(super) fn runs(evidence: &[RecordedEvent]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for e in evidence {
         match e.what {
-            Happened::Start => runs.push(Run {
+            EventKind::Start => runs.push(Run {
                 container: e.container.clone(),
                 owner: e.owner,
                 by_somebody_else: e.by_somebody_else,
                 started_at: e.at,
                 ended: None,
             }),
-            Happened::Die(code) => {
+            EventKind::Die(code) => {
                 let open = runs
                     .iter_mut()
                     .rev()
@@ -177,7 +178,7 @@ pub(super) fn runs(evidence: &[Evidence]) -> Vec<Run> {
                     run.ended = Some((e.at, code));
                 }
             }
-            Happened::Create | Happened::Destroy => {}
+            EventKind::Create | EventKind::Destroy => {}
         }
     }
     runs

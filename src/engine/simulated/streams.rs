@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 use super::SimulatedEngine;
 use super::faults::{Call, Fault};
-use super::line::{lost, no_answer, pass, wait_until};
 use super::time::instant_after;
+use super::transport::{lost, no_answer, pass, wait_until};
 use crate::domain::id::{ContainerId, InstanceId, JobId};
 use crate::domain::output::{Lines, LogLine};
-use crate::engine::{EngineError, Hint, LogStream};
-use crate::watched::News;
+use crate::engine::{ContainerEvent, EngineError, LogStream};
+use crate::sync::ChangeCounter;
 
 impl SimulatedEngine {
     /// Streams lines as they are written, until the process ends.
@@ -43,8 +43,8 @@ impl SimulatedEngine {
         &self,
         instance: InstanceId,
         (connection, seen): (u64, u64),
-    ) -> BoxStream<'static, Result<Hint, EngineError>> {
-        let hints = Hints {
+    ) -> BoxStream<'static, Result<ContainerEvent, EngineError>> {
+        let hints = EventStream {
             engine: self.clone(),
             heard: *self.news.look(),
             connection,
@@ -55,7 +55,7 @@ impl SimulatedEngine {
             over: false,
         };
         futures::stream::unfold(hints, |mut hints| async move {
-            hints.next().await.map(|job| (Ok(Hint { job }), hints))
+            hints.next().await.map(|job| (Ok(ContainerEvent { job }), hints))
         })
         .boxed()
     }
@@ -74,7 +74,7 @@ struct Followed {
 /// The result of reading a container's output.
 enum Found {
     Ready,
-    Wait(u64, Arc<News>, Option<Instant>),
+    Wait(u64, Arc<ChangeCounter>, Option<Instant>),
     Over,
     Broken,
 }
@@ -92,7 +92,7 @@ impl Followed {
                 Found::Broken => return self.broken(no_answer("the connection broke")),
             }
         }
-        match self.engine.fate(Call::Line) {
+        match self.engine.decision(Call::Line) {
             Ok(Fault::None) => {}
             Ok(Fault::Late(late)) => pass(late).await,
             Ok(Fault::Ends) => return None,
@@ -113,9 +113,9 @@ impl Followed {
             return Found::Broken;
         }
         let paused = inner.paused;
-        let world = inner.world();
+        let state = inner.state();
         let Some((output, (seen, news, _))) =
-            world.output(&self.container, now).zip(world.news_of(&self.container))
+            state.output(&self.container, now).zip(state.news_of(&self.container))
         else {
             return Found::Over;
         };
@@ -133,7 +133,7 @@ impl Followed {
     }
 }
 
-struct Hints {
+struct EventStream {
     engine: SimulatedEngine,
     /// The count of changes that the stream has seen.
     heard: u64,
@@ -146,7 +146,7 @@ struct Hints {
     over: bool,
 }
 
-impl Hints {
+impl EventStream {
     async fn next(&mut self) -> Option<JobId> {
         loop {
             if let Some(job) = self.ready.pop_front() {
@@ -174,10 +174,10 @@ impl Hints {
         if inner.paused {
             return Some(None);
         }
-        let owners = inner.world().record.owners_since(self.seen);
-        self.seen = inner.world().record.events();
+        let owners = inner.state().record.owners_since(self.seen);
+        self.seen = inner.state().record.events();
         for owner in owners.into_iter().filter(|owner| owner.instance == self.instance) {
-            match inner.faults.as_mut().map_or(Fault::None, |faults| faults(Call::Hint)) {
+            match inner.faults.as_mut().map_or(Fault::None, |faults| faults(Call::ContainerEvent)) {
                 Fault::None => self.ready.push_back(owner.job),
                 Fault::Twice => self.ready.extend([owner.job, owner.job]),
                 Fault::Late(late) => {

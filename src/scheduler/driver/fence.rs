@@ -17,67 +17,67 @@
 
 use tracing::{info, warn};
 
-use super::{Driver, Setback};
-use crate::domain::container::{Container, Phase, Question, Testimony};
+use super::{Driver, StepError};
+use crate::domain::container::{Container, Evidence, EvidenceQuery, Phase};
 use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::job::Intent;
-use crate::domain::protocol::{Fenced, Sight};
+use crate::domain::protocol::{Fenced, Observed};
 use crate::engine::EngineError;
 use crate::scheduler::{Backoff, SETTLE};
 
 /// The proof that the answering engine created this container. Valid while the connection holds.
-pub(super) struct Witness {
+pub(super) struct CreatorCheck {
     container: ContainerId,
     /// The number of health changes at the time of the proof.
     connection: u64,
 }
 
 impl Driver {
-    pub(super) async fn fence(&mut self, intent: Intent) -> Result<(), Setback> {
-        let Sight::Present(Container { created_at, .. }) = self.sight else { return Ok(()) };
-        self.call_witness(&intent, created_at).await?;
-        self.settle(&intent).await?;
+    pub(super) async fn fence(&mut self, intent: Intent) -> Result<(), StepError> {
+        let Observed::Present(Container { created_at, .. }) = self.observed else { return Ok(()) };
+        self.confirm_creator(&intent, created_at).await?;
+        self.wait_out_start(&intent).await?;
         let looked_at = self.shared.clock.now();
-        self.look().await?;
-        let untouched = matches!(&self.sight, Sight::Present(Container { id, phase: Phase::Created { refusal: None }, .. }) if *id == intent.container);
-        if !untouched || !self.put_out_of_reach(&intent.container).await? {
+        self.inspect().await?;
+        let untouched = matches!(&self.observed, Observed::Present(Container { id, phase: Phase::Created { refusal: None }, .. }) if *id == intent.container);
+        if !untouched || !self.remove_unstarted(&intent.container).await? {
             return Ok(());
         }
-        let started = self.ask(&intent, Question::StartedBeforeRemoval, looked_at).await?;
+        let started = self.ask(&intent, EvidenceQuery::StartedBeforeRemoval, looked_at).await?;
         let found = match started {
-            Testimony::NotSeen if self.is_same_engine(&intent, created_at).await? => {
+            Evidence::NotSeen if self.is_same_engine(&intent, created_at).await? => {
                 Fenced::NeverStarted
             }
-            Testimony::NotSeen | Testimony::Seen | Testimony::CannotTell => Fenced::Ambiguous,
+            Evidence::NotSeen | Evidence::Seen | Evidence::Inconclusive => Fenced::Ambiguous,
         };
         info!(job = %self.job.id, ?found, "its container is fenced");
         // Driver memory keeps the result until it is written down, whatever happens in between.
-        (self.sight, self.hand.fenced) = (Sight::Absent, Some(found));
+        (self.observed, self.memory.fenced) = (Observed::Absent, Some(found));
         Ok(())
     }
 
     /// Waits until the engine cannot be working on a start any more. Counts from the intent or, if
     /// later, from the last `start` in flight.
-    async fn settle(&self, intent: &Intent) -> Result<(), Setback> {
-        let asked_at = intent.at.max(self.unheard_since);
+    async fn wait_out_start(&self, intent: &Intent) -> Result<(), StepError> {
+        let asked_at = intent.at.max(self.start_in_flight_until);
         let settled =
             chrono::Duration::from_std(SETTLE).map_or(asked_at, |settle| asked_at + settle);
         tokio::select! {
             biased;
             () = self.until(settled) => Ok(()),
-            () = self.seat.poke.notified() => Err(Setback::Reread),
-            () = self.stop.cancelled() => Err(Setback::Stop),
+            () = self.driver_handle.wake.notified() => Err(StepError::Reload),
+            () = self.stop.cancelled() => Err(StepError::Stopping),
         }
     }
 
     /// Removes the container. Returns false if it turned out to run. A removal without an answer is
     /// repeated, and a container that is gone already counts as removed.
-    async fn put_out_of_reach(&mut self, container: &ContainerId) -> Result<bool, Setback> {
+    async fn remove_unstarted(&mut self, container: &ContainerId) -> Result<bool, StepError> {
         loop {
             match self.shared.engine.remove(container).await {
                 Ok(()) | Err(EngineError::NotFound) => return Ok(true),
                 Err(EngineError::Conflict(_)) => {
-                    self.sight = Sight::Unseen;
+                    self.observed = Observed::Unknown;
                     return Ok(false);
                 }
                 Err(error) => self.wait_out(error).await?,
@@ -90,12 +90,12 @@ impl Driver {
     async fn ask(
         &self,
         intent: &Intent,
-        question: Question,
+        question: EvidenceQuery,
         since: Timestamp,
-    ) -> Result<Testimony, Setback> {
+    ) -> Result<Evidence, StepError> {
         loop {
-            match self.shared.engine.testimony(&intent.container, question, since).await {
-                Ok(testimony) => return Ok(testimony),
+            match self.shared.engine.query_event_log(&intent.container, question, since).await {
+                Ok(evidence) => return Ok(evidence),
                 Err(error) => self.wait_out(error).await?,
             }
         }
@@ -103,26 +103,30 @@ impl Driver {
 
     /// Asks the engine right away whether it created the container, because the event log is short
     /// and soon forgets. After that, the unbroken connection confirms the creator.
-    async fn call_witness(
+    async fn confirm_creator(
         &mut self,
         intent: &Intent,
         created_at: Timestamp,
-    ) -> Result<(), Setback> {
-        if self.is_vouched_for(&intent.container) {
+    ) -> Result<(), StepError> {
+        if self.creator_confirmed(&intent.container) {
             return Ok(());
         }
         // Read before the query, so that a restart during the query is noticed.
         let connection = self.shared.health.changes();
-        let question = Question::CreatedByThisEngine;
-        let created = self.shared.engine.testimony(&intent.container, question, created_at).await?;
+        let question = EvidenceQuery::CreatedByThisEngine;
+        let created =
+            self.shared.engine.query_event_log(&intent.container, question, created_at).await?;
         let container = intent.container.clone();
-        self.witness = (created == Testimony::Seen).then_some(Witness { container, connection });
+        self.creator_check =
+            (created == Evidence::Seen).then_some(CreatorCheck { container, connection });
         Ok(())
     }
 
-    fn is_vouched_for(&self, container: &ContainerId) -> bool {
+    fn creator_confirmed(&self, container: &ContainerId) -> bool {
         let unbroken = self.shared.health.changes();
-        self.witness.as_ref().is_some_and(|w| w.container == *container && w.connection == unbroken)
+        self.creator_check
+            .as_ref()
+            .is_some_and(|w| w.container == *container && w.connection == unbroken)
     }
 
     /// Returns whether the engine that shows no trace of a start is the one that was asked to start
@@ -131,23 +135,23 @@ impl Driver {
         &self,
         intent: &Intent,
         created_at: Timestamp,
-    ) -> Result<bool, Setback> {
-        Ok(match self.ask(intent, Question::CreatedByThisEngine, created_at).await? {
-            Testimony::Seen => true,
-            Testimony::NotSeen => false,
-            Testimony::CannotTell => self.is_vouched_for(&intent.container),
+    ) -> Result<bool, StepError> {
+        Ok(match self.ask(intent, EvidenceQuery::CreatedByThisEngine, created_at).await? {
+            Evidence::Seen => true,
+            Evidence::NotSeen => false,
+            Evidence::Inconclusive => self.creator_confirmed(&intent.container),
         })
     }
 
     /// Waits until the engine answers again. Only a stop of the server ends the wait early: a fence
     /// that has begun is finished.
-    async fn wait_out(&self, error: EngineError) -> Result<(), Setback> {
+    async fn wait_out(&self, error: EngineError) -> Result<(), StepError> {
         warn!(job = %self.job.id, %error, "the fence waits for the engine");
         self.pause(&mut Backoff::new()).await;
         loop {
             match self.engine_is_up().await {
-                Err(Setback::Reread | Setback::Again(_)) => {}
-                _ if self.stop.is_cancelled() => return Err(Setback::Stop),
+                Err(StepError::Reload | StepError::Retry(_)) => {}
+                _ if self.stop.is_cancelled() => return Err(StepError::Stopping),
                 other => return other,
             }
         }

@@ -1,6 +1,6 @@
 //! The driver's steps, one function each: calls the engine and interprets its answer.
 //!
-//! The driver trusts an answer. A missing answer becomes `Setback::Again`, and the driver inspects
+//! The driver trusts an answer. A missing answer becomes `StepError::Retry`, and the driver inspects
 //! the container before it does anything else. In particular, `start` is never called twice for one
 //! intent: the driver memory is marked before the call.
 
@@ -9,12 +9,12 @@ use std::pin::pin;
 use chrono::Duration;
 use tracing::warn;
 
-use super::{Driver, Health, Setback};
-use crate::domain::container::{Container, Exit, Phase, Question, Testimony, UNSEEN_END};
+use super::{Driver, Health, StepError};
+use crate::domain::container::{Container, Evidence, EvidenceQuery, Exit, Phase, UNSEEN_END};
 use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::image::ImageRef;
 use crate::domain::job::{Reason, Run, State, StopCause};
-use crate::domain::protocol::Sight;
+use crate::domain::protocol::Observed;
 use crate::domain::spec::PullPolicy;
 use crate::domain::transition::{Ending, Event, Failure};
 use crate::engine::{EngineError, PullProgress};
@@ -25,46 +25,50 @@ use crate::scheduler::EARLY;
 pub(in crate::scheduler) const LOG_MARGIN: Duration = Duration::seconds(5);
 
 impl Driver {
-    pub(super) async fn look(&mut self) -> Result<(), Setback> {
+    pub(super) async fn inspect(&mut self) -> Result<(), StepError> {
         let began_at = self.shared.clock.now();
-        self.sight = match self.see().await? {
-            None => Sight::Absent,
-            Some(container) if self.is_ours(&container) => Sight::Present(container),
-            Some(_) => Sight::Foreign,
+        self.observed = match self.find_container().await? {
+            None => Observed::Absent,
+            Some(container) if self.is_ours(&container) => Observed::Present(container),
+            Some(_) => Observed::Foreign,
         };
         self.note_whether_alive(began_at);
-        match &self.sight {
-            Sight::Present(Container { phase: Phase::Removing, id, .. }) if !self.job.is_over() => {
+        match &self.observed {
+            Observed::Present(Container { phase: Phase::Removing, id, .. })
+                if !self.job.is_over() =>
+            {
                 // Usually the container is gone at the next inspect. An engine killed during a
                 // removal does not resume it, so the removal is repeated.
                 self.shared.engine.remove(id).await?;
-                Err(Setback::Again("its container is being removed".to_owned()))
+                Err(StepError::Retry("its container is being removed".to_owned()))
             }
-            Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
+            Observed::Unknown | Observed::Absent | Observed::Foreign | Observed::Present(_) => {
+                Ok(())
+            }
         }
     }
 
     /// Notes that the job was alive at `looked_at`, if the observed state shows it.
     fn note_whether_alive(&self, looked_at: Timestamp) {
-        let alive = &self.seat.alive;
-        match &self.sight {
-            Sight::Present(Container {
+        let alive = &self.driver_handle.alive;
+        match &self.observed {
+            Observed::Present(Container {
                 phase: Phase::Created { .. } | Phase::Running { .. },
                 ..
             }) => {
                 self.shared.saw_alive(&self.job, alive, looked_at);
             }
-            Sight::Absent | Sight::Foreign if self.is_only_claimed() => {
+            Observed::Absent | Observed::Foreign if self.is_only_claimed() => {
                 self.shared.saw_alive(&self.job, alive, looked_at);
             }
             // A finished job is recorded, and that record wakes the waiting jobs.
-            Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => {}
+            Observed::Unknown | Observed::Absent | Observed::Foreign | Observed::Present(_) => {}
         }
     }
 
     /// Inspects the container of this attempt: by the id on disk, else by the id this process
     /// knows, else by its labels.
-    async fn see(&self) -> Result<Option<Container>, EngineError> {
+    async fn find_container(&self) -> Result<Option<Container>, EngineError> {
         let engine = &self.shared.engine;
         if let Some(container) = self.job.state.container() {
             return engine.inspect(container).await;
@@ -81,25 +85,25 @@ impl Driver {
         container.owner == Some(self.shared.owner(&self.job))
     }
 
-    fn image(&self) -> Result<ImageRef, Setback> {
+    fn image(&self) -> Result<ImageRef, StepError> {
         self.job
             .spec
             .fields()
             .image
             .clone()
-            .ok_or_else(|| Setback::Again("it was claimed without an image".to_owned()))
+            .ok_or_else(|| StepError::Retry("it was claimed without an image".to_owned()))
     }
 
-    pub(super) async fn pull(&mut self) -> Result<(), Setback> {
+    pub(super) async fn pull(&mut self) -> Result<(), StepError> {
         let image = self.image()?;
-        let seat = self.seat.clone();
+        let driver_handle = self.driver_handle.clone();
         let report = move |progress| {
-            *seat.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            *driver_handle.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 Some(progress)
         };
         match self.fetch(&image, &report).await? {
             Ok(()) => {
-                self.hand.pulled = true;
+                self.memory.pulled = true;
                 self.record(Event::Pulled).await
             }
             Err(EngineError::Refused { reason, message }) => {
@@ -121,7 +125,7 @@ impl Driver {
         &self,
         image: &ImageRef,
         report: &(dyn Fn(PullProgress) + Send + Sync),
-    ) -> Result<Result<(), EngineError>, Setback> {
+    ) -> Result<Result<(), EngineError>, StepError> {
         let mut pull = pin!(self.shared.engine.pull(
             image,
             self.job.spec.fields().platform.as_deref(),
@@ -132,9 +136,9 @@ impl Driver {
                 biased;
                 pulled = &mut pull => return Ok(pulled),
                 // Dropping a pull discards the layers pulled so far, so only a changed job ends it.
-                () = self.seat.poke.notified() => if self.has_changed().await { return Err(Setback::Reread) },
-                () = self.until_too_late() => return Err(Setback::Reread),
-                () = self.stop.cancelled() => return Err(Setback::Stop),
+                () = self.driver_handle.wake.notified() => if self.has_changed().await { return Err(StepError::Reload) },
+                () = self.until_too_late() => return Err(StepError::Reload),
+                () = self.stop.cancelled() => return Err(StepError::Stopping),
             }
         }
     }
@@ -148,19 +152,19 @@ impl Driver {
         }
     }
 
-    pub(super) async fn create(&mut self) -> Result<(), Setback> {
+    pub(super) async fn create(&mut self) -> Result<(), StepError> {
         let image = self.image()?;
         let secrets = match self.shared.rules().catalog.secrets.variables(&self.job.spec).await {
             Ok(secrets) => secrets,
             Err(failure) => return self.record(Event::Failed(failure)).await,
         };
         let launch = self.shared.launch(&self.job, image.clone(), secrets);
-        self.take_turn().await?;
+        self.acquire_start_permit().await?;
         if self.is_too_late() {
             return Ok(());
         }
         if !self.shared.health.look().is_up() {
-            return Err(Setback::Again(
+            return Err(StepError::Retry(
                 "the engine went away before the container was created".to_owned(),
             ));
         }
@@ -169,7 +173,7 @@ impl Driver {
             // the answer.
             Ok(container) => {
                 self.made = Some(container);
-                self.look().await
+                self.inspect().await
             }
             Err(EngineError::Conflict(message)) => self.conflict(message).await,
             Err(EngineError::NoSuchImage) => self.without_image(&image).await,
@@ -183,16 +187,16 @@ impl Driver {
     /// Puts the secrets into a container that is about to get an intent. The process that created
     /// it may have died before doing so, and after the intent it is too late. Returns the failure
     /// if that is not possible.
-    pub(super) async fn provide(
+    pub(super) async fn put_files(
         &self,
         container: &ContainerId,
-    ) -> Result<Option<Failure>, Setback> {
+    ) -> Result<Option<Failure>, StepError> {
         let files = match self.shared.rules().catalog.secrets.files(&self.job.spec).await {
             Ok(files) if files.is_empty() => return Ok(None),
             Ok(files) => files,
             Err(failure) => return Ok(Some(failure)),
         };
-        match self.shared.engine.provide(container, &files).await {
+        match self.shared.engine.put_files(container, &files).await {
             Ok(()) => Ok(None),
             Err(EngineError::Refused { reason, message }) => {
                 Ok(Some(Failure::new(reason, message)))
@@ -204,20 +208,22 @@ impl Driver {
     /// Finds out which container has the name. It can be ours, created by a call whose answer was
     /// lost. The engine may still be creating or removing it, with nothing to see yet. Or it is a
     /// foreign one.
-    async fn conflict(&mut self, message: String) -> Result<(), Setback> {
-        self.look().await?;
-        if self.sight != Sight::Absent {
+    async fn conflict(&mut self, message: String) -> Result<(), StepError> {
+        self.inspect().await?;
+        if self.observed != Observed::Absent {
             return Ok(());
         }
         match self.shared.engine.named(&self.job.container_name()).await? {
-            None => return Err(Setback::Again(message)),
-            Some(container) if self.is_ours(&container) => self.sight = Sight::Present(container),
-            Some(_) => self.sight = Sight::Foreign,
+            None => return Err(StepError::Retry(message)),
+            Some(container) if self.is_ours(&container) => {
+                self.observed = Observed::Present(container)
+            }
+            Some(_) => self.observed = Observed::Foreign,
         }
         Ok(())
     }
 
-    async fn without_image(&mut self, image: &ImageRef) -> Result<(), Setback> {
+    async fn without_image(&mut self, image: &ImageRef) -> Result<(), StepError> {
         let never = self.job.spec.fields().pull == Some(PullPolicy::Never);
         if never {
             return self
@@ -227,7 +233,7 @@ impl Driver {
                 ))
                 .await;
         }
-        if self.hand.pulled {
+        if self.memory.pulled {
             return self
                 .record(Self::failed(
                     Reason::ImageNotFound,
@@ -241,41 +247,44 @@ impl Driver {
     /// Takes a permit, kept until `start` has answered or nothing will be started. The intent is
     /// written only with a permit: after a crash, an intent of a job that merely waited could not
     /// be told from a started one.
-    pub(super) async fn take_turn(&mut self) -> Result<(), Setback> {
-        if self.turn.is_none() {
-            self.turn = Some(self.shared.starting.take().await);
+    pub(super) async fn acquire_start_permit(&mut self) -> Result<(), StepError> {
+        if self.permit.is_none() {
+            self.permit = Some(self.shared.start_limit.take().await);
         }
         Ok(())
     }
 
-    pub(super) async fn start(&mut self, container: ContainerId) -> Result<(), Setback> {
-        self.take_turn().await?;
+    pub(super) async fn start(&mut self, container: ContainerId) -> Result<(), StepError> {
+        self.acquire_start_permit().await?;
         self.wait_for_its_time().await;
         let called_at = self.shared.clock.now();
         // From here on `start` may have been called, even if this future is dropped.
-        self.hand.start_not_called = false;
-        self.seat.alive.is_about_to_start();
+        self.memory.start_not_called = false;
+        self.driver_handle.alive.is_about_to_start();
         let started = self.shared.engine.start(&container).await;
-        self.turn = None;
-        self.unheard_since = self.shared.clock.now();
+        self.permit = None;
+        self.start_in_flight_until = self.shared.clock.now();
         match started {
             // The container's state decides in either case: the engine records a refusal on the
             // container.
             Ok(()) => {
-                self.look().await?;
+                self.inspect().await?;
                 self.learn_how_long_it_took(called_at);
                 Ok(())
             }
             Err(EngineError::NotFound | EngineError::Conflict(_) | EngineError::NoSuchImage) => {
-                self.look().await
+                self.inspect().await
             }
             Err(EngineError::Refused { reason, message }) => {
-                self.look().await?;
-                match &self.sight {
-                    Sight::Present(Container { phase: Phase::Created { .. }, .. }) => {
+                self.inspect().await?;
+                match &self.observed {
+                    Observed::Present(Container { phase: Phase::Created { .. }, .. }) => {
                         self.record(Self::failed(reason, message)).await
                     }
-                    Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
+                    Observed::Unknown
+                    | Observed::Absent
+                    | Observed::Foreign
+                    | Observed::Present(_) => Ok(()),
                 }
             }
             Err(other @ EngineError::NoAnswer(_)) => Err(other.into()),
@@ -283,10 +292,10 @@ impl Driver {
     }
 
     fn learn_how_long_it_took(&self, called_at: Timestamp) {
-        if let Sight::Present(Container { phase, .. }) = &self.sight
+        if let Observed::Present(Container { phase, .. }) = &self.observed
             && let Phase::Running { started_at } | Phase::Exited { started_at, .. } = phase
         {
-            self.shared.aims.saw(&self.job, *started_at - called_at);
+            self.shared.start_latencies.saw(&self.job, *started_at - called_at);
         }
     }
 
@@ -299,7 +308,7 @@ impl Driver {
     }
 
     /// Waits for a wake-up (a container event or a request) or for the job's timeout.
-    pub(super) async fn watch(&mut self) -> Result<(), Setback> {
+    pub(super) async fn await_exit(&mut self) -> Result<(), StepError> {
         let timeout = async {
             match self.runs_out_at() {
                 None => std::future::pending().await,
@@ -308,22 +317,24 @@ impl Driver {
         };
         tokio::select! {
             biased;
-            () = self.seat.poke.notified() => Err(Setback::Reread),
-            () = self.stop.cancelled() => Err(Setback::Stop),
+            () = self.driver_handle.wake.notified() => Err(StepError::Reload),
+            () = self.stop.cancelled() => Err(StepError::Stopping),
             () = timeout => self.time_is_up().await,
         }
     }
 
     /// Stops the job if it still runs: it may have ended unnoticed before its timeout.
-    async fn time_is_up(&mut self) -> Result<(), Setback> {
-        self.look().await?;
-        match &self.sight {
-            Sight::Present(Container { phase: Phase::Running { .. }, .. }) => {
+    async fn time_is_up(&mut self) -> Result<(), StepError> {
+        self.inspect().await?;
+        match &self.observed {
+            Observed::Present(Container { phase: Phase::Running { .. }, .. }) => {
                 let (rules, now) = (self.shared.rules(), self.shared.clock.now());
                 self.record(rules.catalog.policy.stop(&self.job, StopCause::Timeout, None, now))
                     .await
             }
-            Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
+            Observed::Unknown | Observed::Absent | Observed::Foreign | Observed::Present(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -332,20 +343,22 @@ impl Driver {
         self.job.state.run()?.started_at.checked_add_signed(allowed)
     }
 
-    pub(super) async fn stop_container(&mut self, container: ContainerId) -> Result<(), Setback> {
+    pub(super) async fn stop_container(&mut self, container: ContainerId) -> Result<(), StepError> {
         self.stop_was_called = true;
         self.ask_to_stop(&container).await?;
-        self.look().await?;
-        match &self.sight {
-            Sight::Present(Container { phase: Phase::Running { .. }, .. }) => {
-                Err(Setback::Again("it was asked to stop and still runs".to_owned()))
+        self.inspect().await?;
+        match &self.observed {
+            Observed::Present(Container { phase: Phase::Running { .. }, .. }) => {
+                Err(StepError::Retry("it was asked to stop and still runs".to_owned()))
             }
-            Sight::Unseen | Sight::Absent | Sight::Foreign | Sight::Present(_) => Ok(()),
+            Observed::Unknown | Observed::Absent | Observed::Foreign | Observed::Present(_) => {
+                Ok(())
+            }
         }
     }
 
     /// Waits until the container has ended, or until a request to stop sooner arrives.
-    async fn ask_to_stop(&self, container: &ContainerId) -> Result<(), Setback> {
+    async fn ask_to_stop(&self, container: &ContainerId) -> Result<(), StepError> {
         let mut stopping = pin!(self.shared.engine.stop(container, self.grace_left()));
         loop {
             tokio::select! {
@@ -353,23 +366,23 @@ impl Driver {
                 stopped = &mut stopping => return Ok(stopped?),
                 // A second stop call sends the signal again, so only a request to stop sooner
                 // restarts the call.
-                () = self.seat.poke.notified() => match self.has_changed().await {
-                    true => return Err(Setback::Reread),
+                () = self.driver_handle.wake.notified() => match self.has_changed().await {
+                    true => return Err(StepError::Reload),
                     false => self.look_while_stopping(container).await?,
                 },
                 // The request is on disk: the next process resumes it.
-                () = self.stop.cancelled() => return Err(Setback::Stop),
+                () = self.stop.cancelled() => return Err(StepError::Stopping),
             }
         }
     }
 
     /// Inspects the container while it stops, and notes that the job is alive for jobs waiting to
     /// know.
-    async fn look_while_stopping(&self, container: &ContainerId) -> Result<(), Setback> {
+    async fn look_while_stopping(&self, container: &ContainerId) -> Result<(), StepError> {
         let began_at = self.shared.clock.now();
         let seen = self.shared.engine.inspect(container).await?;
         if seen.is_some_and(|seen| matches!(seen.phase, Phase::Running { .. })) {
-            self.shared.saw_alive(&self.job, &self.seat.alive, began_at);
+            self.shared.saw_alive(&self.job, &self.driver_handle.alive, began_at);
         }
         Ok(())
     }
@@ -383,7 +396,7 @@ impl Driver {
     }
 
     /// Records the end of the run. The container stays until its output is kept.
-    pub(super) async fn collect(&mut self, run: Run, exit: Exit) -> Result<(), Setback> {
+    pub(super) async fn collect(&mut self, run: Run, exit: Exit) -> Result<(), StepError> {
         let by_engine_restart = self.is_engines_doing(&run, &exit).await?;
         if by_engine_restart
             && exit.code == UNSEEN_END
@@ -405,13 +418,13 @@ impl Driver {
     /// Returns whether the engine has live-restore. With live-restore, a process that the engine
     /// found dead may have ended by itself.
     fn engine_keeps_containers(&self) -> bool {
-        matches!(&*self.shared.health.look(), Health::Up(engine) if engine.abilities.keeps_containers)
+        matches!(&*self.shared.health.look(), Health::Up(engine) if engine.features.keeps_containers)
     }
 
     /// Returns whether a restart of the engine ended the process. Three facts have to hold. The
     /// exit code is one with which an engine ends its containers or finds them dead. No stop
     /// request explains it. The engine that answers now is not the one that started the process.
-    async fn is_engines_doing(&self, run: &Run, exit: &Exit) -> Result<bool, Setback> {
+    async fn is_engines_doing(&self, run: &Run, exit: &Exit) -> Result<bool, StepError> {
         let asked_for = match &self.job.state {
             State::Stopping(stopping) => !stopping.came_too_late(exit, self.stop_was_called),
             _ => false,
@@ -419,24 +432,24 @@ impl Driver {
         if asked_for || exit.oom_killed || !matches!(exit.code, 137 | 143 | UNSEEN_END) {
             return Ok(false);
         }
-        let question = Question::StartedByThisEngine;
-        let testimony = self
+        let question = EvidenceQuery::StartedByThisEngine;
+        let evidence = self
             .shared
             .engine
-            .testimony(&run.container, question, run.started_at - LOG_MARGIN)
+            .query_event_log(&run.container, question, run.started_at - LOG_MARGIN)
             .await?;
-        Ok(testimony == Testimony::NotSeen)
+        Ok(evidence == Evidence::NotSeen)
     }
 
-    pub(super) async fn remove(&mut self, container: ContainerId) -> Result<(), Setback> {
+    pub(super) async fn remove(&mut self, container: ContainerId) -> Result<(), StepError> {
         match self.shared.engine.remove(&container).await {
             Ok(()) | Err(EngineError::NotFound) => {
-                self.sight = Sight::Absent;
+                self.observed = Observed::Absent;
                 Ok(())
             }
             Err(EngineError::Conflict(message)) => {
                 warn!(job = %self.job.id, error = %message, "its container cannot be removed yet; the next sweep tries again");
-                self.sight = Sight::Absent;
+                self.observed = Observed::Absent;
                 Ok(())
             }
             Err(other) => Err(other.into()),

@@ -12,7 +12,7 @@ use crate::domain::spec::PullPolicy;
 use crate::domain::transition::Event;
 use crate::engine::{EngineError, Launch};
 use crate::scheduler::catalog::Unresolved;
-use crate::scheduler::{Setback, Shared};
+use crate::scheduler::{Shared, TransientError};
 use crate::store::StoreError;
 
 /// Checks a job whose place is busy, and creates or removes its container. Then pulls the image if
@@ -39,7 +39,7 @@ pub(super) async fn attend(shared: &Shared, mut work: Work) {
 }
 
 /// Returns the job if its image has to be pulled first.
-async fn see_to(shared: &Shared, work: &mut Work) -> Result<Option<Job>, Setback> {
+async fn see_to(shared: &Shared, work: &mut Work) -> Result<Option<Job>, TransientError> {
     // The place is busy, so a driver that claims the job from here on waits.
     let Some(job) = shared.store.get(work.job).await? else { return Ok(None) };
     if job.map() == Map::Running {
@@ -52,9 +52,9 @@ async fn see_to(shared: &Shared, work: &mut Work) -> Result<Option<Job>, Setback
     }
     let claimed = wanted(shared, &job).await?;
     if let Some(staged) = &work.staged {
-        let recipe = claimed.as_ref().map(Job::recipe);
-        let is_found = recipe.is_some() && staged.recipe.is_none();
-        if recipe.is_some() && staged.recipe == recipe {
+        let spec_hash = claimed.as_ref().map(Job::spec_hash);
+        let is_found = spec_hash.is_some() && staged.spec_hash.is_none();
+        if spec_hash.is_some() && staged.spec_hash == spec_hash {
             return Ok(None);
         }
         if !is_found {
@@ -94,7 +94,7 @@ async fn take_back(
     shared: &Shared,
     work: &mut Work,
     container: &ContainerId,
-) -> Result<(), Setback> {
+) -> Result<(), TransientError> {
     match shared.engine.remove(container).await {
         Ok(()) | Err(EngineError::NotFound) => {}
         Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),
@@ -106,9 +106,13 @@ async fn take_back(
     Ok(())
 }
 
-async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<Job>, Setback> {
+async fn make(
+    shared: &Shared,
+    work: &mut Work,
+    claimed: Job,
+) -> Result<Option<Job>, TransientError> {
     let Some(image) = image(&claimed) else { return Ok(None) };
-    let is_full = work.staged.is_none() && shared.stage.places.look().len() > shared.stage_size();
+    let is_full = work.staged.is_none() && shared.stage.slots.look().len() > shared.stage_size();
     if is_full {
         return Ok(None);
     }
@@ -122,8 +126,8 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
         work.staged = None;
     }
     let made = {
-        shared.starting.calm().await;
-        let _turn = shared.starting.take().await;
+        shared.start_limit.wait_until_idle().await;
+        let _turn = shared.start_limit.take().await;
         if !shared.health.look().is_up() {
             // Another engine may answer now.
             return Ok(None);
@@ -132,8 +136,11 @@ async fn make(shared: &Shared, work: &mut Work, claimed: Job) -> Result<Option<J
     };
     match made {
         Ok(container) => {
-            work.staged =
-                Some(Staged { container, recipe: Some(launch.recipe), aimed: aimed(claimed) });
+            work.staged = Some(Staged {
+                container,
+                spec_hash: Some(launch.spec_hash),
+                aimed: aimed(claimed),
+            });
             Ok(None)
         }
         Err(EngineError::Conflict(_)) => match shared.engine.find(&launch.owner).await? {
@@ -157,12 +164,12 @@ async fn settle(
     found: Container,
     launch: &Launch,
     claimed: Job,
-) -> Result<Option<Job>, Setback> {
+) -> Result<Option<Job>, TransientError> {
     work.staged = None;
-    let Container { id, recipe, phase, .. } = found;
+    let Container { id, spec_hash, phase, .. } = found;
     match phase {
-        Phase::Created { .. } if recipe.as_ref() == Some(&launch.recipe) => {
-            work.staged = Some(Staged { container: id, recipe, aimed: aimed(claimed) });
+        Phase::Created { .. } if spec_hash.as_ref() == Some(&launch.spec_hash) => {
+            work.staged = Some(Staged { container: id, spec_hash, aimed: aimed(claimed) });
         }
         Phase::Created { .. } => take_back(shared, work, &id).await?,
         // The container was started elsewhere: its driver adopts it.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::StoreError;
-use super::super::answer::{Answer, RequestKey};
+use super::super::answer::{RequestKey, StoredResponse};
 use super::failed;
 use super::queries::prepared;
 use crate::domain::id::Timestamp;
@@ -23,10 +23,10 @@ pub(super) fn get(
     connection: &Connection,
     request: RequestKey,
     since: Timestamp,
-) -> Result<Option<Answer>, StoreError> {
+) -> Result<Option<StoredResponse>, StoreError> {
     prepared(connection, GET)?
         .query_row(params![request.0, since.timestamp_millis()], |row| {
-            Ok(Answer { request, body: row.get(0)?, text: row.get(1)? })
+            Ok(StoredResponse { request, body: row.get(0)?, text: row.get(1)? })
         })
         .optional()
         .map_err(failed)
@@ -34,7 +34,7 @@ pub(super) fn get(
 
 pub(super) fn put(
     connection: &Connection,
-    answer: &Answer,
+    answer: &StoredResponse,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let row = params![answer.request.0, answer.body, answer.text, at.timestamp_millis()];

@@ -3,7 +3,7 @@
 //! the state of each job.
 //!
 //! [`check`] reads everything as of one moment. A server reads less: the structure of the pages
-//! ([`pages`]), and all jobs and schedules that are yet to run ([`what_is_to_run`]). The server
+//! ([`pages`]), and all jobs and schedules that are yet to run ([`check_unfinished`]). The server
 //! reads these before it serves a small store, and while it serves a large one.
 
 use std::collections::HashMap;
@@ -219,7 +219,7 @@ fn jobs(
                 let columns =
                     |row: &Row<'_>| Ok((row.get(12)?, row.get(13)?, row.get(14)?, row.get(15)?));
                 if columns(row).map_err(failed)?
-                    != (right.priority, right.start_deadline, right.queue, right.hold)
+                    != (right.priority, right.start_deadline, right.queue, right.wait_group)
                 {
                     let id = job.id;
                     report.found(format!(
@@ -277,7 +277,7 @@ pub(super) fn pages(connection: &Connection) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Damaged`] that names the job or schedule.
-pub(super) fn what_is_to_run(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn check_unfinished(connection: &Connection) -> Result<(), StoreError> {
     let mut status = String::new();
     while let Some(next) = next_status(connection, &status)? {
         let is_over = Status::from_word(&next).is_some_and(|status| status.map() == Map::History);

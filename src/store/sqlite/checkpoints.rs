@@ -60,7 +60,7 @@ impl Checkpoints {
 
     /// Returns whether the writer has to copy the rest ([`copy`]) before its next commit. The
     /// writer calls this between two commits.
-    pub(super) async fn is_turn_of_writer(&mut self) -> bool {
+    pub(super) async fn writer_must_copy(&mut self) -> bool {
         let pages = self.pages.load(Ordering::Acquire);
         let copied = if pages >= MOST_PAGES { self.wait().await } else { self.take_back() };
         if pages < PAGES {
@@ -146,7 +146,7 @@ mod tests {
         let mut most = 0;
         for _ in 0..commits {
             writer.execute("INSERT INTO t VALUES (zeroblob(3000))", []).expect("it can be written");
-            if checkpoints.is_turn_of_writer().await {
+            if checkpoints.writer_must_copy().await {
                 copy(writer);
             }
             most = most.max(checkpoints.pages.load(Ordering::Acquire));

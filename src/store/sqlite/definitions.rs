@@ -10,9 +10,9 @@ use super::super::definition::{Definition, Revision};
 use super::super::{StoreError, Transition};
 use super::queries::{limit_of, prepared};
 use super::{failed, rows};
-use crate::domain::expected::Expected;
 use crate::domain::id::Timestamp;
 use crate::domain::image::JobName;
+use crate::domain::precondition::Precondition;
 use crate::domain::spec::JobSpec;
 
 const GET: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name = ?1";
@@ -31,7 +31,7 @@ const UNDEFINED: usize = 1_024;
 /// A cache of names that have no definition. Most jobs name an image; with the cache their lookup
 /// costs no disk read.
 #[derive(Default)]
-pub(super) struct Undefined {
+pub(super) struct MissingDefinitions {
     names: Mutex<Names>,
     /// True while a transaction writes a definition.
     touched: AtomicBool,
@@ -45,9 +45,9 @@ struct Names {
     forgotten: u64,
 }
 
-impl Undefined {
+impl MissingDefinitions {
     /// Returns `None` for a name that is known to have no definition. Otherwise returns the count
-    /// to pass to [`note`](Undefined::note).
+    /// to pass to [`note`](MissingDefinitions::note).
     pub(super) fn look(&self, name: &str) -> Option<u64> {
         let names = self.names();
         (!names.known.contains(name)).then_some(names.forgotten)
@@ -104,10 +104,10 @@ pub(super) fn put(
     connection: &Connection,
     name: &JobName,
     spec: &str,
-    expected: &Expected<Revision>,
+    precondition: &Precondition<Revision>,
     at: Timestamp,
 ) -> Written<Revision> {
-    meet(connection, name, expected)?;
+    meet(connection, name, precondition)?;
     prepared(connection, PUT)?
         .execute(params![name.as_str(), spec, at.timestamp_millis()])
         .map_err(failed)?;
@@ -117,9 +117,9 @@ pub(super) fn put(
 pub(super) fn remove(
     connection: &Connection,
     name: &JobName,
-    expected: &Expected<Revision>,
+    precondition: &Precondition<Revision>,
 ) -> Written<bool> {
-    meet(connection, name, expected)?;
+    meet(connection, name, precondition)?;
     let removed = prepared(connection, REMOVE)?.execute([name.as_str()]).map_err(failed)?;
     Ok((removed > 0, None))
 }
@@ -127,14 +127,14 @@ pub(super) fn remove(
 fn meet(
     connection: &Connection,
     name: &JobName,
-    expected: &Expected<Revision>,
+    precondition: &Precondition<Revision>,
 ) -> Result<(), StoreError> {
     let found: Option<i64> = prepared(connection, REVISION)?
         .query_row([name.as_str()], |row| row.get(0))
         .optional()
         .map_err(failed)?;
     let found = found.map(|revision| Revision(rows::unsigned(revision)));
-    if expected.is_met_by(found) { Ok(()) } else { Err(StoreError::Outdated) }
+    if precondition.is_met_by(found) { Ok(()) } else { Err(StoreError::Outdated) }
 }
 
 fn read(

@@ -18,23 +18,23 @@ use super::lock::DirLock;
 use super::place::Place;
 use super::threads::Threads;
 use super::watch::{Watch, Watches};
-use super::{Answer, Definition, OpenError, RequestKey, Restored, Revision};
+use super::{Definition, OpenError, RequestKey, Restored, Revision, StoredResponse};
 use super::{Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
-use crate::domain::expected::Expected;
-use crate::domain::hold::{Hold, Limit};
 use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
 use crate::domain::image::JobName;
 use crate::domain::job::Job;
-use crate::domain::ledger::News;
+use crate::domain::ledger::TickEffect;
+use crate::domain::precondition::Precondition;
 use crate::domain::spec::JobSpec;
+use crate::domain::wait_group::{Limit, WaitGroup};
 
 mod answers;
+mod background_check;
 mod backup;
 mod check;
 mod checkpoints;
 mod definitions;
 mod errors;
-mod holds;
 mod open;
 mod outbox;
 mod pages;
@@ -42,14 +42,14 @@ mod pool;
 mod queries;
 mod rows;
 mod schedules;
-mod verify;
+mod wait_groups;
 mod wal;
 mod writer;
 
 use checkpoints::Checkpoints;
 use errors::{broken, failed};
 use pool::{Pool, SqliteSnapshot};
-use writer::Told;
+use writer::CommitFeed;
 
 pub(super) use backup::back_up;
 pub(super) use check::{check, log_damage};
@@ -71,7 +71,7 @@ pub struct SqliteStore {
     commands: Mutex<Option<mpsc::Sender<writer::Command>>>,
     readers: Pool,
     snapshots: Pool,
-    told: Told,
+    told: CommitFeed,
     place: Arc<Place>,
     _lock: DirLock,
 }
@@ -100,7 +100,7 @@ impl SqliteStore {
             .map_err(|error| OpenError::of_io(dir, &error))?;
         let place = Arc::new(place);
         let (commands, waiting) = mpsc::channel(writer::WAITING);
-        let told = Told {
+        let told = CommitFeed {
             last_seq: Arc::new(AtomicU64::new(opened.last_seq)),
             waiting: Arc::new(AtomicUsize::new(opened.waiting)),
             // Each process begins at a random count, so a count from an earlier process never
@@ -216,12 +216,12 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn insert_once(
+    async fn insert_idempotent(
         &self,
         job: &Job,
-        answer: &Answer,
+        answer: &StoredResponse,
         since: Timestamp,
-    ) -> Result<Option<Answer>, StoreError> {
+    ) -> Result<Option<StoredResponse>, StoreError> {
         let (row, answer, at) = (rows::JobRow::of(job)?, answer.clone(), job.created_at);
         let transition = rows::transition(None, job, at);
         self.write_and_tell(move |connection| {
@@ -236,11 +236,11 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn answer(
+    async fn stored_response(
         &self,
         request: RequestKey,
         since: Timestamp,
-    ) -> Result<Option<Answer>, StoreError> {
+    ) -> Result<Option<StoredResponse>, StoreError> {
         self.read(move |connection| answers::get(connection, request, since)).await
     }
 
@@ -248,13 +248,13 @@ impl Store for SqliteStore {
         let row = rows::JobRow::of(after)?;
         let transition = rows::transition(Some(before), after, at);
         let version = before.version;
-        let (origin, news) = (after.origin.clone(), News::of(before, after));
-        let letters = outbox::Letters::of(after);
+        let (origin, news) = (after.origin.clone(), TickEffect::of(before, after));
+        let notifications = outbox::NotificationRow::of(after);
         self.write(move |connection| {
             queries::advance(connection, &row, version)?;
             schedules::note(connection, row.id, origin.as_ref(), news)?;
             let transition = queries::journal(connection, transition)?;
-            letters.put(connection, &transition)?;
+            notifications.put(connection, &transition)?;
             Ok(Some(transition))
         })
         .await
@@ -290,19 +290,28 @@ impl Store for SqliteStore {
         self.read(move |connection| queries::queued(connection, limit)).await
     }
 
-    async fn holds(&self, after: Option<&Hold>, limit: usize) -> Result<Vec<Hold>, StoreError> {
+    async fn wait_groups(
+        &self,
+        after: Option<&WaitGroup>,
+        limit: usize,
+    ) -> Result<Vec<WaitGroup>, StoreError> {
         let after = after.cloned();
-        self.read(move |connection| holds::holds(connection, after.as_ref(), limit)).await
+        self.read(move |connection| wait_groups::wait_groups(connection, after.as_ref(), limit))
+            .await
     }
 
-    async fn held(&self, wanted: &[(Hold, usize)], limit: usize) -> Result<Vec<Job>, StoreError> {
+    async fn waiting_in_groups(
+        &self,
+        wanted: &[(WaitGroup, usize)],
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError> {
         let wanted = wanted.to_vec();
-        self.read(move |connection| holds::held(connection, &wanted, limit)).await
+        self.read(move |connection| wait_groups::in_groups(connection, &wanted, limit)).await
     }
 
     async fn taken(&self, limits: &[Limit]) -> Result<Vec<usize>, StoreError> {
         let limits = limits.to_vec();
-        self.read(move |connection| holds::taken(connection, &limits)).await
+        self.read(move |connection| wait_groups::taken(connection, &limits)).await
     }
 
     fn waiting(&self) -> usize {
@@ -409,7 +418,7 @@ impl Store for SqliteStore {
         &self,
         name: &JobName,
         spec: &JobSpec,
-        expected: Expected<Revision>,
+        precondition: Precondition<Revision>,
         at: Timestamp,
     ) -> Result<Revision, StoreError> {
         let spec = serde_json::to_string(spec).map_err(|error| {
@@ -418,7 +427,7 @@ impl Store for SqliteStore {
         let (name, undefined) = (name.clone(), self.told.undefined.clone());
         self.write_and_tell(move |connection| {
             undefined.touch();
-            definitions::put(connection, &name, &spec, &expected, at)
+            definitions::put(connection, &name, &spec, &precondition, at)
         })
         .await
     }
@@ -426,10 +435,10 @@ impl Store for SqliteStore {
     async fn undefine(
         &self,
         name: &JobName,
-        expected: Expected<Revision>,
+        precondition: Precondition<Revision>,
     ) -> Result<bool, StoreError> {
         let name = name.clone();
-        self.write_and_tell(move |connection| definitions::remove(connection, &name, &expected))
+        self.write_and_tell(move |connection| definitions::remove(connection, &name, &precondition))
             .await
     }
 

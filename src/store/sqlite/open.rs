@@ -46,7 +46,7 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
     }
     let mut connection = Connection::open(dir.join(FILE)).map_err(failed).map_err(refused)?;
     // A refused database stays unchanged: closing would write the log into the database.
-    leave_as_it_is(&connection, true).map_err(failed).map_err(refused)?;
+    keep_log_on_close(&connection, true).map_err(failed).map_err(refused)?;
     // SQLite opens a file without write permission for reading only, and reports that at the first
     // write.
     if connection.is_readonly("main").map_err(failed).map_err(refused)? {
@@ -64,12 +64,12 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
     }
     migrate(&mut connection).map_err(refused)?;
     if verified {
-        check::what_is_to_run(&connection).map_err(refused)?;
+        check::check_unfinished(&connection).map_err(refused)?;
     }
     let instance = identity(&connection, id_if_new).map_err(refused)?;
     let last_seq = queries::last_seq(&connection).map_err(failed).map_err(refused)?;
     let waiting = queries::waiting(&connection).map_err(refused)?;
-    leave_as_it_is(&connection, false).map_err(failed).map_err(refused)?;
+    keep_log_on_close(&connection, false).map_err(failed).map_err(refused)?;
     let user_version = stamp(&connection).map_err(failed).map_err(refused)?;
     sync_dir(dir).map_err(|error| OpenError::of_io(dir, &error))?;
     Ok(Opened { connection, instance, last_seq, waiting, verified, user_version })
@@ -107,7 +107,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 }
 
 /// Sets whether closing the database leaves its log unchanged.
-pub(super) fn leave_as_it_is(connection: &Connection, leave: bool) -> rusqlite::Result<bool> {
+pub(super) fn keep_log_on_close(connection: &Connection, leave: bool) -> rusqlite::Result<bool> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave)
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
-use super::super::outbox::{Letter, Outbox};
+use super::super::outbox::{Notification, Outbox};
 use super::super::{StoreError, Transition};
 use super::queries::prepared;
 use super::rows::{instant, number, unsigned};
@@ -32,19 +32,19 @@ const PUT_OFF: &str = "UPDATE outbox SET tries = tries + 1, due_at = ?2 WHERE id
 pub(super) const FIXED: [&str; 5] = [ADD, RECEIVERS, FIRST, DROP, PUT_OFF];
 
 /// The notifications of one transition and their receivers.
-pub(super) struct Letters {
+pub(super) struct NotificationRow {
     urls: Vec<NotifyUrl>,
     error: Option<String>,
 }
 
-impl Letters {
+impl NotificationRow {
     /// Returns the notifications of a transition to the state `after`: none, unless the job has
     /// ended and its spec names receivers for that status.
     pub(super) fn of(after: &Job) -> Self {
         let State::Ended(end) = &after.state else { return Self { urls: Vec::new(), error: None } };
         let status = after.state.status();
         let notices = after.spec.fields().notify.iter().flat_map(|notify| &notify.0);
-        let told = notices.filter(|notice| notice.is_told_of(status));
+        let told = notices.filter(|notice| notice.wants(status));
         Self { urls: told.map(|notice| notice.url.clone()).collect(), error: end.error.clone() }
     }
 
@@ -102,18 +102,18 @@ impl Outbox for SqliteStore {
         .await
     }
 
-    async fn first_letter(
+    async fn next_notification(
         &self,
         receiver: &str,
         now: Timestamp,
-    ) -> Result<Option<Letter>, StoreError> {
+    ) -> Result<Option<Notification>, StoreError> {
         let receiver = receiver.to_owned();
         self.read(move |connection| {
             let mut statement = prepared(connection, FIRST)?;
             let found = statement
                 .query_row(params![receiver, now.timestamp_millis()], |row| {
                     let (made_at, seq): (i64, i64) = (row.get(5)?, row.get(3)?);
-                    let letter = Letter {
+                    let notification = Notification {
                         id: row.get(0)?,
                         url: row.get(1)?,
                         job: JobId::from_bytes(row.get(2)?),
@@ -122,16 +122,18 @@ impl Outbox for SqliteStore {
                         made_at: now,
                         tries: row.get(6)?,
                     };
-                    Ok((letter, made_at))
+                    Ok((notification, made_at))
                 })
                 .optional()
                 .map_err(failed)?;
-            found.map(|(letter, at)| Ok(Letter { made_at: time(at)?, ..letter })).transpose()
+            found
+                .map(|(notification, at)| Ok(Notification { made_at: time(at)?, ..notification }))
+                .transpose()
         })
         .await
     }
 
-    async fn drop_letter(&self, id: i64) -> Result<(), StoreError> {
+    async fn remove_notification(&self, id: i64) -> Result<(), StoreError> {
         self.write(move |connection| {
             prepared(connection, DROP)?.execute([id]).map_err(failed)?;
             Ok(None)
@@ -139,7 +141,7 @@ impl Outbox for SqliteStore {
         .await
     }
 
-    async fn put_letter_off(&self, id: i64, until: Timestamp) -> Result<(), StoreError> {
+    async fn postpone_notification(&self, id: i64, until: Timestamp) -> Result<(), StoreError> {
         self.write(move |connection| {
             prepared(connection, PUT_OFF)?
                 .execute([id, until.timestamp_millis()])

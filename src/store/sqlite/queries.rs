@@ -110,7 +110,7 @@ pub(super) fn insert(connection: &Connection, row: &JobRow) -> Result<(), StoreE
             row.generation,
             row.nominal,
             row.queue,
-            row.hold
+            row.wait_group
         ])
         .map_err(failed)?;
     Ok(())
@@ -135,7 +135,7 @@ pub(super) fn advance(
             row.detail,
             number(from.0),
             row.queue,
-            row.hold
+            row.wait_group
         ])
         .map_err(failed)?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Outdated) }
@@ -336,7 +336,7 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{answers, definitions, holds, outbox, pages, schedules};
+    use super::super::{answers, definitions, outbox, pages, schedules, wait_groups};
     use super::*;
 
     /// Returns the plan of a query, one line per step.
@@ -392,7 +392,7 @@ mod tests {
             .chain(definitions::FIXED)
             .chain(schedules::FIXED)
             .chain(answers::FIXED)
-            .chain(holds::FIXED)
+            .chain(wait_groups::FIXED)
             .chain(outbox::FIXED);
         for sql in built.chain(fixed) {
             for step in plan(&connection, sql) {

@@ -4,11 +4,11 @@ use rusqlite::Row;
 
 use super::super::{StoreError, Transition};
 use super::failed;
-use crate::domain::hold::Hold;
 use crate::domain::id::{Attempt, JobId, Seq, Timestamp, Version};
 use crate::domain::job::{Job, Reason, State, Status};
 use crate::domain::ledger::{Generation, Origin};
 use crate::domain::spec::JobSpec;
+use crate::domain::wait_group::WaitGroup;
 
 /// The columns of a job, in the order in which [`job`] reads them.
 pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal";
@@ -30,7 +30,7 @@ pub(super) struct JobRow {
     pub(super) generation: Option<i64>,
     pub(super) nominal: Option<i64>,
     pub(super) queue: Option<String>,
-    pub(super) hold: Option<String>,
+    pub(super) wait_group: Option<String>,
 }
 
 impl JobRow {
@@ -55,14 +55,14 @@ impl JobRow {
             generation: origin.map(|origin| number(origin.generation.0)),
             nominal: origin.and_then(|origin| origin.nominal).map(|at| at.timestamp_millis()),
             queue: job.spec.fields().queue.as_ref().map(ToString::to_string),
-            hold: job.state.hold().map(hold_text).transpose().map_err(unwritable)?,
+            wait_group: job.state.wait_group().map(hold_text).transpose().map_err(unwritable)?,
         })
     }
 }
 
 /// Returns the text that stands for a wait group. Equal groups have equal texts.
-pub(super) fn hold_text(hold: &Hold) -> Result<String, serde_json::Error> {
-    serde_json::to_string(hold)
+pub(super) fn hold_text(wait_group: &WaitGroup) -> Result<String, serde_json::Error> {
+    serde_json::to_string(wait_group)
 }
 
 /// Converts a number to SQLite's signed integer; none of ours comes near the difference.

@@ -11,8 +11,8 @@ use super::{SqliteStore, failed, outbox};
 use crate::domain::declared::Source;
 use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, Reason};
-use crate::domain::ledger::{Generation, LedgerRow, News, Origin, TickOutcome};
-use crate::domain::planned::{Ahead, Said, ScheduleRecord, Turn};
+use crate::domain::ledger::{Generation, LedgerRow, Origin, TickEffect, TickOutcome};
+use crate::domain::planned::{NextTick, ScheduleRecord, ScheduleRevision, ScheduleUpdate};
 use crate::domain::schedule::ScheduleName;
 
 const COLUMNS: &str = "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed, config_paused, config_file, config_aside";
@@ -121,7 +121,7 @@ impl ScheduleStore for SqliteStore {
             .await
     }
 
-    async fn to_look_at(
+    async fn schedules_due(
         &self,
         now: Timestamp,
         limit: usize,
@@ -153,13 +153,13 @@ impl ScheduleStore for SqliteStore {
         .await
     }
 
-    async fn own_declared(&self, file: &str, all: bool) -> Result<(), StoreError> {
+    async fn assign_config_file(&self, file: &str, all: bool) -> Result<(), StoreError> {
         let file = file.to_owned();
         self.write(move |connection| execute(connection, OWN, params![file, all]).map(|_| None))
             .await
     }
 
-    async fn next_look(&self) -> Result<Option<Timestamp>, StoreError> {
+    async fn next_schedule_check(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|connection| {
             let millis: Option<i64> =
                 prepared(connection, NEXT_LOOK)?.query_row([], |row| row.get(0)).map_err(failed)?;
@@ -172,7 +172,7 @@ impl ScheduleStore for SqliteStore {
         &self,
         name: &ScheduleName,
         generation: Generation,
-    ) -> Result<Option<Said>, StoreError> {
+    ) -> Result<Option<ScheduleRevision>, StoreError> {
         let name = name.clone();
         self.read(move |connection| {
             let mut statement = prepared(connection, SAID)?;
@@ -188,7 +188,7 @@ impl ScheduleStore for SqliteStore {
             let fields: String = row.get(0).map_err(failed)?;
             let schedule = serde_json::from_str(&fields).map_err(|_| damaged())?;
             let accepted_at = instant(row.get(1).map_err(failed)?).ok_or_else(damaged)?;
-            Ok(Some(Said { schedule, accepted_at }))
+            Ok(Some(ScheduleRevision { schedule, accepted_at }))
         })
         .await
     }
@@ -204,9 +204,13 @@ impl ScheduleStore for SqliteStore {
         .await
     }
 
-    async fn turn(&self, turn: Turn, at: Timestamp) -> Result<(), StoreError> {
-        let rows = JobRows::of(&turn)?;
-        self.write_many(move |connection| write(connection, &turn, rows, at)).await
+    async fn apply_schedule_update(
+        &self,
+        update: ScheduleUpdate,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let rows = JobRows::of(&update)?;
+        self.write_many(move |connection| write(connection, &update, rows, at)).await
     }
 
     async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {
@@ -249,12 +253,12 @@ struct JobRows {
 }
 
 impl JobRows {
-    fn of(turn: &Turn) -> Result<Self, StoreError> {
+    fn of(update: &ScheduleUpdate) -> Result<Self, StoreError> {
         let ended =
-            turn.ended.iter().map(|(before, after)| Ok((before.version, JobRow::of(after)?)));
+            update.ended.iter().map(|(before, after)| Ok((before.version, JobRow::of(after)?)));
         Ok(Self {
             ended: ended.collect::<Result<_, StoreError>>()?,
-            made: turn.jobs.iter().map(JobRow::of).collect::<Result<_, StoreError>>()?,
+            made: update.jobs.iter().map(JobRow::of).collect::<Result<_, StoreError>>()?,
         })
     }
 }
@@ -263,13 +267,13 @@ impl JobRows {
 /// after. So the end of a removed job finds no row and changes no tick.
 fn write(
     connection: &Connection,
-    turn: &Turn,
+    update: &ScheduleUpdate,
     jobs: JobRows,
     at: Timestamp,
 ) -> Result<Vec<Transition>, StoreError> {
-    let name = turn.name.as_str();
-    write_record(connection, turn)?;
-    for (sql, ticks) in [(DROP_ROW, &turn.dropped), (LATE, &turn.late)] {
+    let name = update.name.as_str();
+    write_record(connection, update)?;
+    for (sql, ticks) in [(DROP_ROW, &update.dropped), (LATE, &update.late)] {
         for (generation, first) in ticks {
             execute(
                 connection,
@@ -279,14 +283,14 @@ fn write(
         }
     }
     let mut news = Vec::with_capacity(jobs.ended.len() + jobs.made.len());
-    for ((before, after), (version, row)) in turn.ended.iter().zip(&jobs.ended) {
+    for ((before, after), (version, row)) in update.ended.iter().zip(&jobs.ended) {
         queries::advance(connection, row, *version)?;
-        note(connection, row.id, after.origin.as_ref(), News::of(before, after))?;
+        note(connection, row.id, after.origin.as_ref(), TickEffect::of(before, after))?;
         let transition = queries::journal(connection, rows::transition(Some(before), after, at))?;
-        outbox::Letters::of(after).put(connection, &transition)?;
+        outbox::NotificationRow::of(after).put(connection, &transition)?;
         news.push(transition);
     }
-    for row in &turn.rows {
+    for row in &update.rows {
         let (outcome, reason) =
             (row.outcome.map(TickOutcome::as_str), row.reason.map(Reason::as_str));
         let (first, last) = (row.first.timestamp_millis(), row.last.timestamp_millis());
@@ -304,16 +308,16 @@ fn write(
         ];
         execute(connection, ADD_ROW, params)?;
     }
-    for (job, row) in turn.jobs.iter().zip(&jobs.made) {
+    for (job, row) in update.jobs.iter().zip(&jobs.made) {
         queries::insert(connection, row)?;
         news.push(queries::journal(connection, rows::transition(None, job, at))?);
     }
     Ok(news)
 }
 
-fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> {
-    let name = turn.name.as_str();
-    let changed = match (&turn.after, turn.from) {
+fn write_record(connection: &Connection, update: &ScheduleUpdate) -> Result<(), StoreError> {
+    let name = update.name.as_str();
+    let changed = match (&update.after, update.from) {
         (None, None) => 1,
         (None, Some(from)) => execute(connection, DELETE, params![name, number(from.0)])?,
         (Some(after), from) => {
@@ -322,10 +326,10 @@ fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> 
             })?;
             let (version, generation) = (number(after.version.0), number(after.generation.0));
             let (accepted, settled) =
-                (after.accepted_at.timestamp_millis(), after.settled.timestamp_millis());
-            let ahead = after.ahead.map(|ahead| ahead.nominal.timestamp_millis());
-            let ahead_job = after.ahead.map(|ahead| *ahead.job.as_bytes());
-            let look_at = after.look_at.map(|at| at.timestamp_millis());
+                (after.accepted_at.timestamp_millis(), after.settled_until.timestamp_millis());
+            let next_tick = after.next_tick.map(|next_tick| next_tick.nominal.timestamp_millis());
+            let ahead_job = after.next_tick.map(|next_tick| *next_tick.job.as_bytes());
+            let look_at = after.next_check_at.map(|at| at.timestamp_millis());
             execute(connection, SAY, params![name, generation, fields, accepted])?;
             let (config_paused, config_file, config_aside) = match &after.source {
                 Source::Api => (None, None, None),
@@ -334,7 +338,7 @@ fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> 
             let mut params: Vec<&dyn ToSql> =
                 vec![&name, &version, &generation, &fields, &accepted, &settled];
             params.extend([
-                &ahead as &dyn ToSql,
+                &next_tick as &dyn ToSql,
                 &ahead_job,
                 &look_at,
                 &config_paused,
@@ -344,8 +348,8 @@ fn write_record(connection: &Connection, turn: &Turn) -> Result<(), StoreError> 
             match from {
                 None => execute(connection, INSERT, &params[..])?,
                 Some(from) => {
-                    let (from, runs) = (number(from.0), number(turn.runs));
-                    params.extend([&after.failed as &dyn ToSql, &from, &runs, &turn.failed]);
+                    let (from, runs) = (number(from.0), number(update.runs));
+                    params.extend([&after.failed as &dyn ToSql, &from, &runs, &update.failed]);
                     execute(connection, UPDATE, &params[..])?
                 }
             }
@@ -363,7 +367,7 @@ pub(super) fn note(
     connection: &Connection,
     job: JobId,
     origin: Option<&Origin>,
-    news: Option<News>,
+    news: Option<TickEffect>,
 ) -> Result<(), StoreError> {
     let Some((origin, news)) = origin.zip(news) else { return Ok(()) };
     let (name, generation) = (origin.schedule.as_str(), number(origin.generation.0));
@@ -412,11 +416,11 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
         generation: Generation(unsigned(number(2)?)),
         schedule: serde_json::from_str(&fields).map_err(|_| damaged("fields"))?,
         accepted_at: time(4)?.ok_or_else(|| damaged("time"))?,
-        settled: time(5)?.ok_or_else(|| damaged("time"))?,
-        ahead: time(6)?
+        settled_until: time(5)?.ok_or_else(|| damaged("time"))?,
+        next_tick: time(6)?
             .zip(job)
-            .map(|(nominal, job)| Ahead { nominal, job: JobId::from_bytes(job) }),
-        look_at: time(8)?,
+            .map(|(nominal, job)| NextTick { nominal, job: JobId::from_bytes(job) }),
+        next_check_at: time(8)?,
         runs: unsigned(number(9)?),
         failed: number(10)? != 0,
         source: config_paused.map_or(Source::Api, |paused| Source::Config { paused, file, aside }),

@@ -17,7 +17,7 @@ use super::super::threads::Threads;
 use super::super::watch::Watches;
 use super::super::{StoreError, Transition};
 use super::checkpoints::{Checkpoints, copy};
-use super::definitions::Undefined;
+use super::definitions::MissingDefinitions;
 use super::{failed, open, queries};
 use crate::domain::job::{Map, Status};
 
@@ -43,7 +43,7 @@ pub struct Writer {
     waiting: mpsc::Receiver<Command>,
     threads: Threads,
     checkpoints: Checkpoints,
-    told: Told,
+    told: CommitFeed,
     place: Arc<Place>,
 }
 
@@ -56,7 +56,7 @@ struct Written {
 
 /// The values and channels through which other tasks learn of commits.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct CommitFeed {
     /// The number of the last journal row.
     pub(super) last_seq: Arc<AtomicU64>,
     /// The number of jobs in the scheduled map.
@@ -64,7 +64,7 @@ pub(super) struct Told {
     /// The number of commits, counted from a random start.
     pub(super) changes: Arc<AtomicU64>,
     /// The names known to have no definition.
-    pub(super) undefined: Arc<Undefined>,
+    pub(super) undefined: Arc<MissingDefinitions>,
     pub(super) transitions: broadcast::Sender<Arc<Transition>>,
     /// The callers that wait for one job.
     pub(super) watches: Watches,
@@ -84,7 +84,7 @@ impl Writer {
         waiting: mpsc::Receiver<Command>,
         threads: Threads,
         checkpoints: Checkpoints,
-        told: Told,
+        told: CommitFeed,
         place: Arc<Place>,
     ) -> Self {
         Self { connection, waiting, threads, checkpoints, told, place }
@@ -106,7 +106,7 @@ impl Writer {
             self.connection = connection;
             let is_kept = written.kept.is_ok();
             self.announce(written);
-            if is_kept && self.checkpoints.is_turn_of_writer().await {
+            if is_kept && self.checkpoints.writer_must_copy().await {
                 let connection = self.connection;
                 let copied = self.threads.run(move || {
                     copy(&connection);
@@ -122,7 +122,7 @@ impl Writer {
         let (connection, place) = (self.connection, self.place);
         let close = move || {
             if place.look().is_err() {
-                let _ = open::leave_as_it_is(&connection, true);
+                let _ = open::keep_log_on_close(&connection, true);
             }
             drop(connection);
         };

@@ -1,14 +1,14 @@
 //! The removal of finished attempts' containers, as in `scheduler/clear`, beside the driver of the
 //! next attempt.
 //!
-//! The model calls [`clear_away`], as the real code does. The clearing has no memory: after a
+//! The model calls [`next_clearing`], as the real code does. The clearing has no memory: after a
 //! crash, it sees the containers again. The disk records whether output is stored.
 
 use super::driver::Seen;
 use super::engine::Stage;
 use super::{ATTEMPTS, Moves, Rule, number};
 use crate::domain::job::Map;
-use crate::domain::remains::{Clearing, Remains, clear_away};
+use crate::domain::remains::{Clearing, Remains, next_clearing};
 
 impl Moves<'_> {
     pub(super) fn of_clearing_away(&mut self) {
@@ -20,9 +20,9 @@ impl Moves<'_> {
             let keep_container =
                 self.book.job(self.from.disk).spec.fields().keep_container == Some(true);
             let is_kept = self.from.kept[name] || self.plan.without == Some(Rule::KeepOutputFirst);
-            match clear_away(
+            match next_clearing(
                 keep_container,
-                &Remains::from(&super::sight(Seen::Here(thing))),
+                &Remains::from(&super::observed(Seen::Here(thing))),
                 is_kept,
             ) {
                 Clearing::Keep(_) => {
@@ -48,7 +48,7 @@ impl Moves<'_> {
                         w.engine.truth.output_lost |= is_lost;
                     });
                 }
-                Clearing::Look | Clearing::Rest => {}
+                Clearing::Inspect | Clearing::Done => {}
             }
         }
     }

@@ -6,9 +6,9 @@
 
 use super::engine::{Creation, Id, Removal, Stage, Start, Thing};
 use super::{JobNo, Moves, Rule, World, container_id, number};
-use crate::domain::container::{Container, Testimony};
-use crate::domain::job::{Held, Job, Reason, State, StopCause, Stopping};
-use crate::domain::protocol::{Fenced, Hand, Sight, Step, step};
+use crate::domain::container::{Container, Evidence};
+use crate::domain::job::{Job, Reason, State, StopCause, StopTarget, Stopping};
+use crate::domain::protocol::{DriverMemory, Fenced, Observed, Step, step};
 use crate::domain::spec::PullPolicy;
 use crate::domain::transition::{Ending, Event, Failure};
 
@@ -19,7 +19,7 @@ pub(super) struct Driver {
     pub(super) job: JobNo,
     /// True if nobody else has written the job since. The real driver compares versions.
     pub(super) fresh: bool,
-    sight: Seen,
+    observed: Seen,
     start_not_called: bool,
     pulled: bool,
     /// The container that this driver has fenced, and the finding.
@@ -27,10 +27,10 @@ pub(super) struct Driver {
     pub(super) at: At,
 }
 
-/// A compact form of [`Sight`].
+/// A compact form of [`Observed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Seen {
-    Unseen,
+    Unknown,
     Absent,
     Here(Thing),
 }
@@ -83,7 +83,7 @@ pub(super) enum Finding {
 impl Driver {
     /// Returns the driver of a process that has just claimed the job.
     pub(super) fn of_a_claim(job: JobNo) -> Self {
-        Self { sight: Seen::Absent, ..Self::found(job) }
+        Self { observed: Seen::Absent, ..Self::found(job) }
     }
 
     /// Returns the driver of a process that finds the job on disk.
@@ -91,7 +91,7 @@ impl Driver {
         Self {
             job,
             fresh: true,
-            sight: Seen::Unseen,
+            observed: Seen::Unknown,
             start_not_called: false,
             pulled: false,
             fenced: None,
@@ -103,9 +103,9 @@ impl Driver {
         Self { at, ..self }
     }
 
-    fn hand(&self) -> Hand {
+    fn memory(&self) -> DriverMemory {
         let Self { start_not_called, pulled, fenced, .. } = *self;
-        Hand { start_not_called, pulled, fenced: fenced.map(|(_, found)| found) }
+        DriverMemory { start_not_called, pulled, fenced: fenced.map(|(_, found)| found) }
     }
 
     /// Returns the container that this driver may have removed in a fence, while the finding is not
@@ -123,20 +123,20 @@ impl Moves<'_> {
     /// Returns the next step from the real protocol.
     fn next_step(&self, driver: &Driver) -> Step {
         let job = self.book.job(driver.job);
-        step(job, &self.sight(driver, job), driver.hand())
+        step(job, &self.observed(driver, job), driver.memory())
     }
 
     /// Returns the observed state. Without the rule of comparing ids, any container of that name
     /// counts as the intended one.
-    fn sight(&self, driver: &Driver, job: &Job) -> Sight {
-        let sight = super::sight(driver.sight);
-        match (sight, meant(job)) {
-            (Sight::Present(container), Some(id))
+    fn observed(&self, driver: &Driver, job: &Job) -> Observed {
+        let observed = super::observed(driver.observed);
+        match (observed, meant(job)) {
+            (Observed::Present(container), Some(id))
                 if self.plan.without == Some(Rule::CompareIds) =>
             {
-                Sight::Present(Container { id: container_id(id), ..container })
+                Observed::Present(Container { id: container_id(id), ..container })
             }
-            (sight, _) => sight,
+            (observed, _) => observed,
         }
     }
 
@@ -156,7 +156,7 @@ impl Moves<'_> {
 
     /// Checks whether the driver has nothing left to do.
     pub(super) fn is_done(&self, driver: &Driver) -> bool {
-        driver.at == At::Top && self.next_step(driver) == Step::Rest
+        driver.at == At::Top && self.next_step(driver) == Step::Done
     }
 
     pub(super) fn of_the_driver(&mut self) {
@@ -173,8 +173,8 @@ impl Moves<'_> {
 
     fn take(&mut self, driver: Driver, next: Step) {
         match next {
-            Step::Rest => {}
-            Step::Look => self.look(driver, Then::Decide),
+            Step::Done => {}
+            Step::Inspect => self.look(driver, Then::Decide),
             Step::Record(Event::Intend(id))
                 if self.plan.without == Some(Rule::IntendBeforeStarting) =>
             {
@@ -190,7 +190,7 @@ impl Moves<'_> {
             Step::Fence(intent) => {
                 self.settle(driver, self.reached(&driver, number(&intent.container)))
             }
-            Step::Watch => self.watch(driver),
+            Step::AwaitExit => self.watch(driver),
             Step::Stop(id) => self.stop(driver, number(&id)),
             Step::Collect(_, exit) => self.collect(driver, exit.code),
             Step::Remove(id) => unreachable!("no container here is of another recipe: {id:?}"),
@@ -200,9 +200,9 @@ impl Moves<'_> {
     fn look(&mut self, driver: Driver, then: Then) {
         self.silence("gets no answer to inspect", driver.to(At::Reread), |_| {});
         let here = self.from.engine.named[self.name(&driver)];
-        let sight = here.map_or(Seen::Absent, Seen::Here);
+        let observed = here.map_or(Seen::Absent, Seen::Here);
         let stage = here.map(|thing| thing.stage);
-        let driver = Driver { sight, ..driver };
+        let driver = Driver { observed, ..driver };
         let being_removed = stage == Some(Stage::Removing) && !self.book.job(driver.job).is_over();
         let at = match then {
             _ if being_removed => At::Reread,
@@ -329,10 +329,10 @@ impl Moves<'_> {
         let mut engine = self.from.engine;
         let driver = match engine.remove(id, self.plan) {
             Removal::Done if self.plan.without == Some(Rule::RemoveBeforeAsking) => {
-                Driver { sight: Seen::Absent, ..driver.to(At::Write(Finding::NeverStarted(id))) }
+                Driver { observed: Seen::Absent, ..driver.to(At::Write(Finding::NeverStarted(id))) }
             }
             Removal::Done => driver.to(At::Ask(id)),
-            Removal::Conflict => Driver { sight: Seen::Unseen, ..driver.to(At::Top) },
+            Removal::Conflict => Driver { observed: Seen::Unknown, ..driver.to(At::Top) },
             // The removal is requested again until the container is gone.
             Removal::UnderWay => driver,
         };
@@ -341,16 +341,16 @@ impl Moves<'_> {
 
     fn ask(&mut self, driver: Driver, id: Id) {
         let driver = match self.from.engine.testimony_of_a_start(id, self.plan) {
-            Testimony::NotSeen if self.plan.without == Some(Rule::RemoveBeforeAsking) => {
+            Evidence::NotSeen if self.plan.without == Some(Rule::RemoveBeforeAsking) => {
                 driver.to(At::PutOutOfReach(id))
             }
-            Testimony::NotSeen => Driver {
-                sight: Seen::Absent,
+            Evidence::NotSeen => Driver {
+                observed: Seen::Absent,
                 fenced: Some((id, Fenced::NeverStarted)),
                 ..driver.to(At::Top)
             },
-            Testimony::Seen | Testimony::CannotTell => Driver {
-                sight: Seen::Absent,
+            Evidence::Seen | Evidence::Inconclusive => Driver {
+                observed: Seen::Absent,
                 fenced: Some((id, Fenced::Ambiguous)),
                 ..driver.to(At::Top)
             },
@@ -439,10 +439,10 @@ impl Moves<'_> {
 fn meant(job: &Job) -> Option<Id> {
     match &job.state {
         State::Starting(Some(intent))
-        | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => {
+        | State::Stopping(Stopping { target: StopTarget::Intent(intent), .. }) => {
             Some(number(&intent.container))
         }
-        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => {
+        State::Running(run) | State::Stopping(Stopping { target: StopTarget::Run(run), .. }) => {
             Some(number(&run.container))
         }
         State::Scheduled

@@ -6,7 +6,7 @@
 //! the true events; only the checked properties read it.
 
 use super::{ATTEMPTS, Plan, Rule};
-use crate::domain::container::Testimony;
+use crate::domain::container::Evidence;
 
 /// The number of a container, in order of creation. Never reused, like an engine's id.
 pub(super) type Id = u8;
@@ -265,14 +265,14 @@ impl Engine {
     /// from the intent on, unless it has lost a part of that time. With [`Plan::as_docker`] it
     /// covers the time from the last inspection on, provided that it also has the removal. A log
     /// without the start proves nothing if the engine did not create the container itself.
-    pub(super) fn testimony_of_a_start(&self, id: Id, plan: &Plan) -> Testimony {
+    pub(super) fn testimony_of_a_start(&self, id: Id, plan: &Plan) -> Evidence {
         let is_its_own = !self.inherited.has(id) || plan.without == Some(Rule::AskWhoCreatedIt);
         let covers =
             is_its_own && !self.forgot.has(id) && (!plan.as_docker || self.log_of_removals.has(id));
         match (self.log.has(id), covers) {
-            (true, _) => Testimony::Seen,
-            (false, true) => Testimony::NotSeen,
-            (false, false) => Testimony::CannotTell,
+            (true, _) => Evidence::Seen,
+            (false, true) => Evidence::NotSeen,
+            (false, false) => Evidence::Inconclusive,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::engine::{Ended, Stage};
 use super::{ATTEMPTS, Book, Plan, World};
-use crate::domain::job::{End, Held, Job, Map, Outcome, Reason, State, Stopping};
+use crate::domain::job::{End, Job, Map, Outcome, Reason, State, StopTarget, Stopping};
 
 /// A number of containers above anything that a plan's faults together can explain.
 const TOO_MANY_CONTAINERS: u8 = 12;
@@ -96,8 +96,8 @@ fn may_run(world: &World, job: &Job, name: usize) -> bool {
     let Some(thing) = runs else { return true };
     let named = match &job.state {
         State::Starting(Some(intent))
-        | State::Stopping(Stopping { held: Held::Intent(intent), .. }) => &intent.container,
-        State::Running(run) | State::Stopping(Stopping { held: Held::Run(run), .. }) => {
+        | State::Stopping(Stopping { target: StopTarget::Intent(intent), .. }) => &intent.container,
+        State::Running(run) | State::Stopping(Stopping { target: StopTarget::Run(run), .. }) => {
             &run.container
         }
         State::Scheduled

@@ -85,7 +85,10 @@ async fn dropped_caller_does_not_cancel_its_call() {
         assert_eq!((bench.stands(1).await.as_str(), bench.engine.on_their_way()), ("created", 1));
         sleep(ms(60_000)).await;
         // Nothing accessed the engine when the call was due; its date is right all the same.
-        assert_eq!(bench.engine.evidence()[1].at - sent_at, chrono::Duration::milliseconds(400));
+        assert_eq!(
+            bench.engine.recorded_events()[1].at - sent_at,
+            chrono::Duration::milliseconds(400)
+        );
         assert_eq!(bench.engine.on_their_way(), 0);
     }
 }
@@ -115,7 +118,7 @@ async fn late_start_of_a_removed_container_starts_nothing() {
     unanswered(bench.engine.start(&id).await);
     bench.engine.remove(&id).await.expect("it does not run yet");
     sleep(ms(1_000)).await;
-    assert_eq!(bench.happened(), [Happened::Create, Happened::Destroy]);
+    assert_eq!(bench.happened(), [EventKind::Create, EventKind::Destroy]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,13 +182,13 @@ async fn container_events_can_be_lost_doubled_or_late() {
         (Fault::Twice, vec![1, 1, 1, 1, 2]),
         (Fault::Ends, vec![]),
     ] {
-        let bench = first(Call::Hint, fault);
+        let bench = first(Call::ContainerEvent, fault);
         let mut hints = bench.engine.events(ours()).await.expect("a stream");
         bench.run(1, "true").await;
         bench.create(2, "true").await;
         assert_eq!(bench.hints_within_a_second(&mut hints).await, said, "{fault:?}");
     }
-    let bench = first(Call::Hint, Fault::Late(ms(500)));
+    let bench = first(Call::ContainerEvent, Fault::Late(ms(500)));
     let mut hints = bench.engine.events(ours()).await.expect("a stream");
     bench.create(1, "true").await;
     bench.create(2, "true").await;

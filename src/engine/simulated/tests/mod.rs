@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
-use crate::domain::container::{Owner, Phase, Recipe};
+use crate::domain::container::{Owner, Phase, SpecHash};
 use crate::domain::id::{Attempt, JobId};
 
 mod calls;
-mod troubles;
+mod outages;
 
 /// Virtual time, and a wall clock that can be set.
 struct TestClock {
@@ -58,7 +58,7 @@ fn launch(job: u8, command: &str) -> Launch {
     Launch {
         name: ContainerName::of(job, Attempt(1)),
         owner: Owner { instance: ours(), job, attempt: Attempt(1) },
-        recipe: Recipe("r".to_owned()),
+        spec_hash: SpecHash("r".to_owned()),
         schedule: None,
         image: "busybox".parse().expect("an image"),
         spec,
@@ -107,19 +107,19 @@ impl Bench {
         }
     }
 
-    fn happened(&self) -> Vec<Happened> {
-        self.engine.evidence().into_iter().map(|evidence| evidence.what).collect()
+    fn happened(&self) -> Vec<EventKind> {
+        self.engine.recorded_events().into_iter().map(|evidence| evidence.what).collect()
     }
 
     /// Returns the jobs of the container events that arrive within a second.
     async fn hints_within_a_second(
         &self,
-        hints: &mut BoxStream<'static, Result<Hint, EngineError>>,
+        hints: &mut BoxStream<'static, Result<ContainerEvent, EngineError>>,
     ) -> Vec<u8> {
         let mut jobs = Vec::new();
         let until = tokio::time::Instant::now() + ms(1_000);
-        while let Ok(Some(hint)) = tokio::time::timeout_at(until, hints.next()).await {
-            jobs.push(hint.expect("a hint").job.as_bytes()[0]);
+        while let Ok(Some(event)) = tokio::time::timeout_at(until, hints.next()).await {
+            jobs.push(event.expect("a hint").job.as_bytes()[0]);
         }
         jobs
     }
