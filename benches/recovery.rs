@@ -24,9 +24,9 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidetable::clock::{Clock, Rng, SystemClock};
 use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner};
-use tidetable::domain::id::{ContainerId, ContainerName, InstanceId, JobId, Timestamp};
-use tidetable::domain::image::ImageRef;
 use tidetable::domain::job::State;
+use tidetable::domain::names::id::{ContainerId, ContainerName, InstanceId, JobId, Timestamp};
+use tidetable::domain::names::image::ImageRef;
 use tidetable::engine::simulated::{Settings as EngineSettings, SimulatedEngine};
 use tidetable::engine::{
     ContainerEvent, Description, Engine, EngineError, Launch, Listed, LogStream, PullProgress,

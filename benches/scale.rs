@@ -25,7 +25,7 @@ use axum::http::{Request, StatusCode};
 use tidetable::api::Api;
 use tidetable::api::guard::Guard;
 use tidetable::clock::{Clock, Rng, SystemClock};
-use tidetable::domain::id::InstanceId;
+use tidetable::domain::names::id::InstanceId;
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
 use tidetable::scheduler::{Catalog, Parts, Scheduler};
 use tidetable::store::logs::LogStore;

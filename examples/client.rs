@@ -1,4 +1,5 @@
-//! A program that schedules work: one call to submit a job, one to wait for it, one for what it wrote.
+//! A program that schedules work: one call to submit a job, one to wait for it, one for what it
+//! wrote.
 //!
 //! ```text
 //! tidetable serve --engine simulated &

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::domain::id::Timestamp;
+use crate::domain::names::id::Timestamp;
 
 /// A source of the wall-clock time, which may jump.
 pub trait Clock: Send + Sync + 'static {

@@ -17,11 +17,11 @@ use chrono_tz::Tz;
 use clap::Args;
 use serde::Deserialize;
 
-use crate::domain::policy::Policy;
-use crate::domain::queue::Queues;
-use crate::domain::schedule::{Schedule, ScheduleName};
+use crate::domain::admission::policy::Policy;
+use crate::domain::names::queue::Queues;
 use crate::domain::spec::JobSpec;
-use crate::domain::units::Span;
+use crate::domain::text::units::Span;
+use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::scheduler::{SecretSources, Settings};
 use elsewhere::{SecretSection, definitions, registries, schedules, secrets};
 use queues::{QueueSection, queues};

@@ -19,15 +19,15 @@
 //! ```
 //!
 //! A module uses only modules below it (`tests/house.rs` checks this). To check the guarantees,
-//! read two files. [`domain::transition`] holds the one function that moves a job.
+//! read two files. [`domain::job::transition`] holds the one function that moves a job.
 //! [`domain::protocol`] holds the one function that chooses the next step from the stored state and
 //! the observed state. Normal operation and recovery both use them.
 //!
 //! # How a job flows
 //!
-//! 1. [`api`] reads `POST /job` into a [`scheduler::JobRequest`]. The [`scheduler::Handle`] resolves
-//!    the job name, checks the policy, and writes the job to the [`store`]. The answer leaves when
-//!    the job is on disk.
+//! 1. [`api`] reads `POST /job` into a [`scheduler::JobRequest`]. The [`scheduler::Handle`]
+//!    resolves the job name, checks the policy, and writes the job to the [`store`]. The answer
+//!    leaves when the job is on disk.
 //! 2. The scheduler's stager has the engine pull images and create containers for jobs that are
 //!    due soon. The dispatcher asks the store for due jobs and claims them.
 //! 3. A driver takes the claimed job through its steps. Each step is one call to the [`engine`],

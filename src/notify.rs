@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
-use crate::domain::id::Timestamp;
+use crate::domain::names::id::Timestamp;
 use crate::store::outbox::Notification;
 use crate::store::{Store, StoreError};
 

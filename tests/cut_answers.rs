@@ -19,7 +19,7 @@ use serde_json::json;
 use tidetable::api::Api;
 use tidetable::api::guard::Guard;
 use tidetable::clock::{Rng, SystemClock};
-use tidetable::domain::id::InstanceId;
+use tidetable::domain::names::id::InstanceId;
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
 use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::logs::LogStore;

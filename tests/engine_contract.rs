@@ -14,8 +14,10 @@ use common::daemon::Daemon;
 use futures::StreamExt;
 use tidetable::clock::{Clock, Rng, SystemClock};
 use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner, Phase, SpecHash};
-use tidetable::domain::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::job::Reason;
+use tidetable::domain::names::id::{
+    Attempt, ContainerId, ContainerName, InstanceId, JobId, Timestamp,
+};
 use tidetable::domain::output::{Channel, Lines, LogLine};
 use tidetable::domain::spec::JobSpec;
 use tidetable::engine::docker::{Address, connect};

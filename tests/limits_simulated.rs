@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tidetable::domain::id::{JobId, Seq};
+use tidetable::domain::admission::policy::Policy;
 use tidetable::domain::job::{Job, Status};
-use tidetable::domain::policy::Policy;
+use tidetable::domain::names::id::{JobId, Seq};
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::engine::simulated::Run;

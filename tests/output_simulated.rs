@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use serde_json::{Value, json};
-use tidetable::domain::id::{InstanceId, JobId};
 use tidetable::domain::job::Status;
+use tidetable::domain::names::id::{InstanceId, JobId};
 use tidetable::domain::output::Lines;
 use tidetable::engine::Engine;
 use tidetable::engine::simulated::{Call, Fault, Settings, SimulatedEngine, nth};

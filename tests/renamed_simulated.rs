@@ -9,9 +9,9 @@ use chrono::TimeDelta;
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 use tidetable::domain::container::Owner;
-use tidetable::domain::id::{Attempt, ContainerName, JobId};
-use tidetable::domain::image::JobName;
 use tidetable::domain::job::{Job, Status};
+use tidetable::domain::names::id::{Attempt, ContainerName, JobId};
+use tidetable::domain::names::image::JobName;
 use tidetable::engine::Launch;
 use tidetable::engine::simulated::EventKind;
 use tidetable::scheduler::{Handle, JobRequest};
@@ -183,7 +183,7 @@ fn launch(job: &Job) -> Launch {
     Launch {
         name: ContainerName::of(job.id, job.attempt),
         owner: Owner {
-            instance: tidetable::domain::id::InstanceId::new([9; 16]),
+            instance: tidetable::domain::names::id::InstanceId::new([9; 16]),
             job: job.id,
             attempt: job.attempt,
         },

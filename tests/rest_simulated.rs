@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use tidetable::domain::id::JobId;
+use tidetable::domain::names::id::JobId;
 use tidetable::scheduler::{Handle, JobRequest};
 
 mod world;

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidetable::domain::id::{JobId, Timestamp};
 use tidetable::domain::job::{Job, Status};
+use tidetable::domain::names::id::{JobId, Timestamp};
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::engine::simulated::{

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidetable::domain::id::JobId;
 use tidetable::domain::job::{Job, Status};
+use tidetable::domain::names::id::JobId;
 use tidetable::scheduler::{Handle, JobRequest};
 
 mod world;
@@ -52,7 +52,7 @@ async fn sleep(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-fn grace(text: &str) -> Option<tidetable::domain::units::Span> {
+fn grace(text: &str) -> Option<tidetable::domain::text::units::Span> {
     Some(text.parse().unwrap())
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use tidetable::clock::{Clock, SystemClock};
-use tidetable::domain::id::InstanceId;
+use tidetable::domain::names::id::InstanceId;
 use tidetable::store::sqlite::{FILE, SqliteStore};
 use tidetable::store::threads::Threads;
 

@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 
 use super::error::Problem;
 use super::text;
-use crate::domain::image::JobName;
+use crate::domain::names::image::JobName;
 use crate::domain::spec::{JobSpec, SpecFields};
-use crate::domain::units::shown;
+use crate::domain::text::units::shown;
 
 /// The size of the largest body, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;

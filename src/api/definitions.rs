@@ -17,7 +17,7 @@ use super::body::read_definition;
 use super::error::Problem;
 use super::etag::{expected, tag, tagged};
 use super::wire::{DefinitionView, DefinitionsView, NotedView};
-use crate::domain::image::JobName;
+use crate::domain::names::image::JobName;
 use crate::scheduler::{DefineError, Defined};
 use crate::store::{Revision, StoreError};
 
@@ -89,7 +89,7 @@ pub(super) async fn remove(
 }
 
 fn read_name(text: &str) -> Result<JobName, Problem> {
-    text.parse().map_err(|error: crate::domain::image::BadName| {
+    text.parse().map_err(|error: crate::domain::names::image::BadName| {
         Problem::field("name", "invalid_name", error.to_string())
     })
 }

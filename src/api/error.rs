@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
-use crate::domain::id::JobId;
+use crate::domain::admission::policy::Denied;
 use crate::domain::job::{Map, Status};
-use crate::domain::policy::Denied;
+use crate::domain::names::id::JobId;
 use crate::scheduler::{ActError, OutputError, SubmitError};
 use crate::store::StoreError;
 
@@ -66,7 +66,7 @@ impl Problem {
 
     /// Returns a 404 for an unknown job.
     pub fn no_job(id: &str) -> Self {
-        let shown = crate::domain::units::shown(id);
+        let shown = crate::domain::text::units::shown(id);
         Self::new(
             StatusCode::NOT_FOUND,
             "no_such_job",

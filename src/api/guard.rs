@@ -99,7 +99,7 @@ impl Guard {
         {
             return Ok(());
         }
-        let shown = crate::domain::units::shown(host);
+        let shown = crate::domain::text::units::shown(host);
         Err(Problem::new(
             StatusCode::FORBIDDEN,
             "host_not_allowed",

@@ -15,10 +15,10 @@ use super::error::Problem;
 use super::guard::Caller;
 use super::idempotency;
 use super::wire::{DoneView, JobView};
-use crate::domain::date::{self, Due, classic_format, rfc3339};
-use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map, Status};
-use crate::domain::units::Span;
+use crate::domain::names::id::{JobId, Timestamp};
+use crate::domain::text::date::{self, Due, classic_format, rfc3339};
+use crate::domain::text::units::Span;
 use crate::scheduler::{Accepted, ActError, Health, JobRequest};
 use crate::store::RequestKey;
 
@@ -186,7 +186,7 @@ pub(super) async fn wait(
 /// Parses a duration in words, or a plain number of seconds.
 fn seconds_or_words(field: &str, code: &str, text: &str) -> Result<Span, Problem> {
     let in_words = if text.parse::<u32>().is_ok() { format!("{text}s") } else { text.to_owned() };
-    in_words.parse().map_err(|error: crate::domain::units::UnitError| {
+    in_words.parse().map_err(|error: crate::domain::text::units::UnitError| {
         Problem::field(field, code, error.to_string())
     })
 }
@@ -242,7 +242,7 @@ impl Api {
             return Err(Problem {
                 detail: format!(
                     "`{}` is not a job's id: an id has 32 hexadecimal digits, and can be shortened to its first {SHORTEST_PREFIX} or more",
-                    crate::domain::units::shown(text)
+                    crate::domain::text::units::shown(text)
                 ),
                 ..Problem::no_job(text)
             });

@@ -16,9 +16,9 @@ use super::Api;
 use super::error::Problem;
 use super::streamed::{Chunks, ReaderGone, Written, limit_of, not_modified};
 use super::wire::JobLine;
-use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map, Status};
-use crate::domain::words;
+use crate::domain::names::id::{JobId, Timestamp};
+use crate::domain::spec::command;
 use crate::store::{Filter, Snapshot, StoreError};
 
 /// The maps, in the order of the classic answer.
@@ -85,7 +85,7 @@ impl Request {
         let label = query
             .label
             .as_deref()
-            .map(words::entry)
+            .map(command::entry)
             .transpose()
             .map_err(|error| Problem::field("label", "invalid_query", error.to_string()))?;
         let limit = limit_of(query.limit, query.cursor.as_deref())?;
@@ -109,7 +109,7 @@ fn wanted(word: &str) -> Result<(Vec<Map>, Option<Status>), Problem> {
                 "invalid_query",
                 format!(
                     "`{}` is no state: there are running, scheduled and history for a whole map, and the statuses {}",
-                    crate::domain::units::shown(word),
+                    crate::domain::text::units::shown(word),
                     all.join(", ")
                 ),
             ))

@@ -20,10 +20,10 @@ use super::Api;
 use super::error::Problem;
 use super::streamed::Incomplete;
 use super::wire::LogView;
-use crate::domain::date;
-use crate::domain::id::Timestamp;
+use crate::domain::names::id::Timestamp;
 use crate::domain::output::{Channel, Line, Lines};
-use crate::domain::units::Span;
+use crate::domain::text::date;
+use crate::domain::text::units::Span;
 use crate::scheduler::{OutputError, OutputStream};
 
 /// The largest `tail`, in lines. They are kept in memory.

@@ -125,7 +125,7 @@ impl Api {
 }
 
 async fn no_such_path(request: Request) -> Problem {
-    let path = crate::domain::units::shown(request.uri().path());
+    let path = crate::domain::text::units::shown(request.uri().path());
     Problem::new(
         StatusCode::NOT_FOUND,
         "no_such_path",
@@ -136,7 +136,7 @@ async fn no_such_path(request: Request) -> Problem {
 /// Adds our sentence to a 405, which axum sends with `Allow` but without a body.
 async fn method_not_allowed(request: Request, next: Next) -> Response {
     let (method, path): (Method, String) =
-        (request.method().clone(), crate::domain::units::shown(request.uri().path()));
+        (request.method().clone(), crate::domain::text::units::shown(request.uri().path()));
     let response = next.run(request).await;
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use super::error::Problem;
 use super::wire::PreviewView;
 use super::{Api, json};
-use crate::domain::date;
-use crate::domain::id::Timestamp;
+use crate::domain::names::id::Timestamp;
 use crate::domain::recurrence::{Period, Rule, Zone};
-use crate::domain::units::shown;
+use crate::domain::text::date;
+use crate::domain::text::units::shown;
 
 /// The number of times shown by default, and at most.
 const COUNT: (usize, usize) = (5, 1_000);

@@ -12,8 +12,8 @@ use super::Api;
 use super::error::Problem;
 use super::schedules::view;
 use super::streamed::{Chunks, Written, limit_of, not_modified};
-use crate::domain::planned::ScheduleRecord;
-use crate::domain::schedule::ScheduleName;
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::record::ScheduleRecord;
 use crate::store::Snapshot;
 
 /// The number of schedules in one read.

@@ -11,13 +11,16 @@ use super::etag::{self, expected};
 use super::preview::{count_of, shown_in};
 use super::wire::{DoneView, LedgerView, PreviewView, ScheduleView, TickView, joined};
 use super::{Api, json};
-use crate::domain::date::rfc3339;
-use crate::domain::id::Timestamp;
-use crate::domain::ledger::{Generation, LedgerRow};
-use crate::domain::planned::ScheduleRecord;
+use crate::domain::names::id::Timestamp;
 use crate::domain::recurrence::Zone;
-use crate::domain::schedule::{Schedule, ScheduleFields, ScheduleName};
-use crate::domain::units::shown;
+use crate::domain::schedule::record::ScheduleRecord;
+use crate::domain::text::date::rfc3339;
+use crate::domain::text::units::shown;
+use crate::domain::{job::origin::Generation, schedule::ledger::LedgerRow};
+use crate::domain::{
+    names::schedule::ScheduleName,
+    schedule::{Schedule, ScheduleFields},
+};
 use crate::scheduler::ScheduleError;
 
 /// The number of ticks in a page of the ledger by default, and at most.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::body::Unique;
 use super::error::Problem;
-use crate::domain::units::shown;
+use crate::domain::text::units::shown;
 
 /// Refuses a path or a query that does not decode to UTF-8. Any extractor can decode an admitted
 /// request without loss.

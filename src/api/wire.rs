@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::date::rfc3339;
-use crate::domain::id::Timestamp;
 use crate::domain::job::Job;
+use crate::domain::names::id::Timestamp;
 use crate::domain::schedule::ScheduleFields;
+use crate::domain::text::date::rfc3339;
 use crate::scheduler::{Defined, OutputState};
 
 mod forecast;

@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::{ConfigError, wrong};
 use crate::domain::recurrence::Zone;
-use crate::domain::schedule::{Schedule, ScheduleName};
 use crate::domain::spec::JobSpec;
-use crate::domain::words::env_file;
+use crate::domain::spec::command::env_file;
+use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::scheduler::{SecretSource, SecretSources};
 
 /// The section `[secrets.NAME]`, which sets exactly one of the two fields.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, DEFAULT_FILES, FileConfig, wrong};
-use crate::domain::notify::BadNotify;
+use crate::domain::spec::notify::BadNotify;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFile {

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use serde::Deserialize;
 
 use super::{ConfigError, wrong};
-use crate::domain::queue::{QueueName, Queues};
+use crate::domain::names::queue::{QueueName, Queues};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{Attempt, ContainerId, Digest, InstanceId, JobId, Timestamp};
+use super::names::id::{Attempt, ContainerId, Digest, InstanceId, JobId, Timestamp};
 
 /// The label with the id of the instance that made the container.
 pub const LABEL_INSTANCE: &str = "tidetable.instance";

@@ -5,49 +5,33 @@
 //! time and the observed state of the engine are arguments. The whole guarantee of the project is
 //! therefore in two files, and two tables of cases test it:
 //!
-//! - [`job`] holds a job and its state; [`transition`] has the one function that changes it.
+//! - [`job`] has a job, its states, and in [`job::transition`] the one function that changes it.
 //! - [`protocol`] has the one function that decides the next step from the stored state and the
 //!   observed state of the engine. Normal operation and recovery after a crash both use it; there
 //!   is no second path.
 //!
-//! The other modules are vocabulary:
+//! The modules from the bottom up; each uses only those before it:
 //!
-//! - [`spec`] (the container to run), [`policy`] (the requests that are allowed), [`container`]
-//!   (containers on an engine), [`date`] and [`units`] (dates, sizes and durations in text).
-//! - [`schedule`] and [`recurrence`] (jobs that repeat, and their due times), [`planned`] (the
-//!   progress of a schedule), [`forecast`] (the coming ticks of a schedule).
-//! - [`declared`], [`ledger`], [`overlap`], [`queue`], [`hold`], [`expected`], [`image`], [`id`].
+//! - [`text`]: dates, sizes and durations as people write them.
+//! - [`names`]: ids, image references, names, statuses and reasons.
+//! - [`container`], [`output`], [`precondition`]: containers on an engine, their output, and the
+//!   condition of a conditional request.
+//! - [`spec`]: the container to run.
+//! - [`recurrence`]: the times at which a schedule is due.
+//! - [`job`], [`protocol`]: see above.
+//! - [`admission`]: the requests that are allowed, and the jobs that may run at once.
+//! - [`schedule`]: jobs that repeat, the record of their ticks, and runs that overlap.
+//! - [`forecast`]: the runs of the next hours.
 
-mod check;
+pub mod admission;
 pub mod container;
-pub mod date;
-pub mod declared;
-pub mod features;
 pub mod forecast;
-pub mod gpus;
-pub mod grace;
-pub mod id;
-pub mod image;
 pub mod job;
-pub mod ledger;
-mod linux;
-pub mod notify;
+pub mod names;
 pub mod output;
-pub mod overlap;
-pub mod planned;
-pub mod policy;
 pub mod precondition;
 pub mod protocol;
-pub mod queue;
 pub mod recurrence;
-pub mod remains;
-pub mod restored;
 pub mod schedule;
-pub mod secret;
 pub mod spec;
-pub mod stamp;
-pub mod status;
-pub mod transition;
-pub mod units;
-pub mod wait_group;
-pub mod words;
+pub mod text;

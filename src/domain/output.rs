@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::id::Timestamp;
+use super::names::id::Timestamp;
 
 /// The channel to which output was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -21,17 +21,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+use crate::domain::admission::features::EngineFeatures;
 use crate::domain::container::{Container, Evidence, EvidenceQuery, Owner, SpecHash};
-use crate::domain::features::EngineFeatures;
-use crate::domain::id::{
+use crate::domain::job::Reason;
+use crate::domain::names::id::{
     Attempt, ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp,
 };
-use crate::domain::image::ImageRef;
-use crate::domain::job::Reason;
+use crate::domain::names::image::ImageRef;
+use crate::domain::names::schedule::ScheduleName;
 use crate::domain::output::Lines;
-use crate::domain::schedule::ScheduleName;
-use crate::domain::secret::Secret;
 use crate::domain::spec::JobSpec;
+use crate::domain::spec::secret::Secret;
 
 pub mod docker;
 pub mod simulated;
@@ -188,7 +188,7 @@ pub struct Launch {
     pub secrets: Vec<(String, Secret)>,
 }
 
-/// A secret as a file in [`SECRETS_DIR`](crate::domain::secret::SECRETS_DIR), readable by the
+/// A secret as a file in [`SECRETS_DIR`](crate::domain::spec::secret::SECRETS_DIR), readable by the
 /// process as any user.
 #[derive(Clone, Debug)]
 pub struct SecretFile {

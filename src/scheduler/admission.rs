@@ -9,16 +9,19 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Rules, Shared};
-use crate::domain::id::{JobId, Timestamp};
-use crate::domain::image::JobName;
+use crate::domain::job::transition::{Event, Failure};
 use crate::domain::job::{Job, Reason, State, Status, StopCause};
-use crate::domain::ledger::sentence;
-use crate::domain::overlap::{Admission, OverlapRules};
-use crate::domain::planned::ScheduleRecord;
-use crate::domain::schedule::ScheduleName;
+use crate::domain::names::id::{JobId, Timestamp};
+use crate::domain::names::image::JobName;
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::ledger::sentence;
+use crate::domain::schedule::overlap::{Admission, OverlapRules};
+use crate::domain::schedule::record::ScheduleRecord;
 use crate::domain::spec::JobSpec;
-use crate::domain::transition::{Event, Failure};
-use crate::domain::wait_group::{Limit, Limits, WaitGroup};
+use crate::domain::{
+    admission::limits::Limits,
+    job::wait_group::{Limit, WaitGroup},
+};
 use crate::store::StoreError;
 
 /// The decision about a job that could take a slot.

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Shared;
 use crate::domain::job::Reason;
-use crate::domain::schedule::ScheduleName;
+use crate::domain::names::schedule::ScheduleName;
 
 /// The shortest time between two lines about skipped ticks.
 const TELL_EVERY: Duration = Duration::from_secs(60);

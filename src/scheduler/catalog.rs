@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use super::{SecretSources, Shared};
-use crate::domain::image::JobName;
+use crate::domain::admission::policy::{Denied, ForbiddenPaths, Policy};
 use crate::domain::job::Reason;
-use crate::domain::policy::{Denied, ForbiddenPaths, Policy};
-use crate::domain::queue::Queues;
-use crate::domain::schedule::{Schedule, ScheduleName};
+use crate::domain::job::transition::Failure;
+use crate::domain::names::image::JobName;
+use crate::domain::names::queue::Queues;
 use crate::domain::spec::JobSpec;
-use crate::domain::transition::Failure;
+use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::store::StoreError;
 
 /// The number of definitions listed in the error about an unknown name.

@@ -22,9 +22,9 @@ use tracing::{debug, warn};
 
 use super::{Backoff, Health, Shared, TransientError};
 use crate::domain::container::Owner;
-use crate::domain::id::{Attempt, ContainerId, JobId};
 use crate::domain::job::Job;
-use crate::domain::remains::{Clearing, Remains, next_clearing};
+use crate::domain::names::id::{Attempt, ContainerId, JobId};
+use crate::domain::protocol::remains::{Clearing, Remains, next_clearing};
 use crate::engine::{EngineError, LogStream};
 use crate::store::StoreError;
 use crate::store::logs::KeepError;

@@ -19,9 +19,9 @@ use tracing::{info, warn};
 use super::catalog::Unresolved;
 use super::schedules::ScheduleError;
 use super::{Catalog, Handle, Origin, ROUND};
-use crate::domain::declared::Source;
-use crate::domain::planned::{Change, ScheduleRecord};
-use crate::domain::schedule::{Schedule, ScheduleName};
+use crate::domain::schedule::record::{Change, ScheduleRecord};
+use crate::domain::schedule::source::Source;
+use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::store::StoreError;
 
 /// The number of schedule names that a notice lists.

@@ -4,9 +4,9 @@
 use tracing::warn;
 
 use super::{Catalog, Handle};
-use crate::domain::id::Timestamp;
-use crate::domain::image::JobName;
-use crate::domain::policy::Denied;
+use crate::domain::admission::policy::Denied;
+use crate::domain::names::id::Timestamp;
+use crate::domain::names::image::JobName;
 use crate::domain::precondition::Precondition;
 use crate::domain::spec::JobSpec;
 use crate::store::{Definition, Revision, StoreError};

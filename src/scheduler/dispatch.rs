@@ -24,11 +24,11 @@ use super::{
     BACKOFF, DriverHandle, EARLY, Handle, Health, LONGEST_NAP, Leftover, ROUND, Rules, Shared,
     SweepFinding, clear, driver, restore, schedules, stage,
 };
-use crate::domain::id::{JobId, Timestamp};
+use crate::domain::job::transition::Event;
+use crate::domain::job::wait_group::WaitGroup;
 use crate::domain::job::{Job, Reason};
+use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::spec::JobSpec;
-use crate::domain::transition::Event;
-use crate::domain::wait_group::WaitGroup;
 use crate::store::StoreError;
 
 /// Dispatches until `stop` is cancelled, then waits for the drivers.

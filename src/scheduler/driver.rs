@@ -23,11 +23,11 @@ use tracing::{debug, error, info, warn};
 use super::clear::Leftover;
 use super::start_limit::StartPermit;
 use super::{Backoff, DriverHandle, Health, Shared};
-use crate::domain::id::{ContainerId, JobId, Timestamp};
+use crate::domain::job::transition::{Event, Failure};
 use crate::domain::job::{Job, Reason, State};
+use crate::domain::names::id::{ContainerId, JobId, Timestamp};
+use crate::domain::protocol::remains::Remains;
 use crate::domain::protocol::{DriverMemory, Observed, Step, step};
-use crate::domain::remains::Remains;
-use crate::domain::transition::{Event, Failure};
 use crate::engine::EngineError;
 use crate::store::StoreError;
 

@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 
 use super::handle::Handle;
 use crate::domain::forecast::{Draft, Forecast, Known, MAX_ENTRIES, RUNS_LOOKED_AT, typical};
-use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map, Status};
+use crate::domain::names::image::JobName;
 use crate::store::{Filter, MAX_PAGE, Snapshot, StoreError};
 
 impl Handle {

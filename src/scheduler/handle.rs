@@ -13,13 +13,13 @@ use tracing::warn;
 use super::catalog::Unresolved;
 use super::output::{self, OutputError, OutputState, OutputStream};
 use super::{Catalog, Health, Rules, Shared};
-use crate::domain::id::{JobId, Timestamp, Version};
-use crate::domain::image::JobName;
+use crate::domain::admission::policy::Denied;
+use crate::domain::job::transition::Event;
 use crate::domain::job::{Job, State, Status, StopCause};
-use crate::domain::policy::Denied;
+use crate::domain::names::id::{JobId, Timestamp, Version};
+use crate::domain::names::image::JobName;
 use crate::domain::spec::{BadSpec, JobSpec};
-use crate::domain::transition::Event;
-use crate::domain::units::Span;
+use crate::domain::text::units::Span;
 use crate::engine::PullProgress;
 use crate::store::{RequestKey, Store, StoreError, StoredResponse};
 

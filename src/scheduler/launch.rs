@@ -5,9 +5,9 @@ use chrono::SecondsFormat;
 
 use super::Shared;
 use crate::domain::container::Owner;
-use crate::domain::image::ImageRef;
 use crate::domain::job::Job;
-use crate::domain::secret::Secret;
+use crate::domain::names::image::ImageRef;
+use crate::domain::spec::secret::Secret;
 use crate::engine::Launch;
 
 impl Shared {

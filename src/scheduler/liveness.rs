@@ -8,8 +8,8 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::Shared;
-use crate::domain::id::{JobId, Timestamp};
 use crate::domain::job::{Job, Map};
+use crate::domain::names::id::{JobId, Timestamp};
 
 /// The last time at which a driver saw its job alive (not over).
 pub(super) struct Liveness {

@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Rng};
-use crate::domain::id::{EngineId, JobId, Timestamp};
+use crate::domain::names::id::{EngineId, JobId, Timestamp};
 use crate::engine::{Description, Engine, EngineError, PullProgress};
 use crate::store::logs::LogStore;
 use crate::store::{Store, StoreError};

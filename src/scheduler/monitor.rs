@@ -2,7 +2,7 @@
 //!
 //! A container event of the engine only says that one container is worth an inspect. Events may be
 //! lost, doubled and late, and their stream may end at any time. So after every (re)connection, and
-//! now and then, everything is compared ([`sweep`](super::sweep)). A quiet stream may also be a
+//! now and then, everything is compared ([`sweep`]). A quiet stream may also be a
 //! broken one, so the engine is pinged as well.
 
 use std::convert::Infallible;
@@ -135,7 +135,7 @@ impl Shared {
         });
     }
 
-    fn engine_is_another(&self, known: crate::domain::id::EngineId, found: Description) {
+    fn engine_is_another(&self, known: crate::domain::names::id::EngineId, found: Description) {
         let since = self.clock.now();
         self.health.change(|health| {
             if matches!(health, Health::Changed { .. }) {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Catalog, LONGEST_NAP, Shared};
-use crate::domain::image::ImageRef;
+use crate::domain::names::image::ImageRef;
 use crate::domain::spec::JobSpec;
 
 /// The longest wait for the engine's answer about a name.

@@ -2,7 +2,8 @@
 //!
 //! The candidates are the jobs that were in the running map of the backup, or due before the
 //! restored store was first served. Each one is compared with the engine: with its containers,
-//! found by their labels, and with the event log. [`crate::domain::restored`] decides each case.
+//! found by their labels, and with the event log. [`crate::domain::protocol::restored`] decides
+//! each case.
 //!
 //! The store keeps its restored-backup mark until every job has been reconciled, so a crash in
 //! between only repeats the work. Until then nothing is claimed. The log counts only if it comes
@@ -15,9 +16,9 @@ use tracing::{info, warn};
 
 use super::driver::LOG_MARGIN;
 use super::{Backoff, Health, Shared, TransientError, schedules};
-use crate::domain::id::{Attempt, ContainerId, EngineId, JobId, Timestamp};
 use crate::domain::job::{Job, Map};
-use crate::domain::restored::{LoggedStart, reconcile_restored};
+use crate::domain::names::id::{Attempt, ContainerId, EngineId, JobId, Timestamp};
+use crate::domain::protocol::restored::{LoggedStart, reconcile_restored};
 use crate::engine::{EngineError, Listed, Started};
 use crate::store::{Restored, StoreError};
 

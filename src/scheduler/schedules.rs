@@ -2,21 +2,24 @@
 //!
 //! Schedules have no list in memory and no task. Each round of the dispatcher first advances every
 //! schedule that is due to be checked ([`look`]), and only then asks for due jobs.
-//! [`crate::domain::planned`] decides each schedule update, and the store writes it in one
+//! [`crate::domain::schedule::record`] decides each schedule update, and the store writes it in one
 //! transaction. The second writer of the same record is refused, reads it again, and finds it done.
 
 use futures::future::join_all;
 
 use super::handle::{Accepted, Handle, SubmitError};
 use super::{ROUND, Shared};
-use crate::domain::declared::Source;
-use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, State};
-use crate::domain::ledger::{Generation, LedgerRow, Origin};
-use crate::domain::planned::{Change, ScheduleRecord, ScheduleUpdate};
+use crate::domain::names::id::{JobId, Timestamp, Version};
 use crate::domain::precondition::Precondition;
 use crate::domain::recurrence::Zone;
-use crate::domain::schedule::{Schedule, ScheduleName};
+use crate::domain::schedule::record::{Change, ScheduleRecord, ScheduleUpdate};
+use crate::domain::schedule::source::Source;
+use crate::domain::{
+    job::origin::{Generation, Origin},
+    schedule::ledger::LedgerRow,
+};
+use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::store::StoreError;
 
 /// The number of passes over the schedules in one round, so that other jobs are not kept waiting.

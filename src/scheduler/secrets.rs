@@ -11,10 +11,10 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::domain::job::Reason;
-use crate::domain::secret::Secret;
+use crate::domain::job::transition::Failure;
+use crate::domain::spec::command::env_file;
+use crate::domain::spec::secret::Secret;
 use crate::domain::spec::{BadSpec, JobSpec};
-use crate::domain::transition::Failure;
-use crate::domain::words::env_file;
 use crate::engine::SecretFile;
 
 /// The longest time to read a file, which may be on another machine that is down.

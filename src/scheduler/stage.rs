@@ -25,8 +25,8 @@ use tracing::warn;
 
 use super::{ROUND, Shared};
 use crate::domain::container::SpecHash;
-use crate::domain::id::{ContainerId, JobId, Timestamp};
 use crate::domain::job::{Job, Map};
+use crate::domain::names::id::{ContainerId, JobId, Timestamp};
 use crate::store::StoreError;
 use crate::sync::OrderedWatch;
 

@@ -15,8 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::TimeDelta;
 
 use super::Shared;
-use crate::domain::id::Timestamp;
 use crate::domain::job::Job;
+use crate::domain::names::id::Timestamp;
 
 /// The allowance for a start faster than any before: a divisor of the fastest time, and a minimum,
 /// because some times are in whole milliseconds.

@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering;
 use tracing::{info, warn};
 
 use super::{ORPHAN_AGE, Shared, SweepFinding};
-use crate::domain::id::{Attempt, JobId};
 use crate::domain::job::{Job, Map};
-use crate::domain::remains::Remains;
+use crate::domain::names::id::{Attempt, JobId};
+use crate::domain::protocol::remains::Remains;
 use crate::engine::{EngineError, Listed};
 
 /// Compares the engine's containers with the store once.

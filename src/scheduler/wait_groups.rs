@@ -10,11 +10,11 @@ use std::sync::{MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::{SWEEP_EVERY, Shared};
-use crate::domain::id::Timestamp;
+use crate::domain::job::wait_group::{Limit, WaitGroup};
 use crate::domain::job::{Job, Map};
-use crate::domain::schedule::ScheduleName;
+use crate::domain::names::id::Timestamp;
+use crate::domain::names::schedule::ScheduleName;
 use crate::domain::spec::JobSpec;
-use crate::domain::wait_group::{Limit, WaitGroup};
 use crate::store::StoreError;
 
 /// The number of wait groups read per query.

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::lock::{is_in_use, sync_dir};
 use super::{OpenError, StoreError, logs, sqlite};
-use crate::domain::id::Timestamp;
+use crate::domain::names::id::Timestamp;
 
 /// The content and the paths of a finished backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

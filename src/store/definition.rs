@@ -1,7 +1,7 @@
 //! Named templates that callers keep in the store.
 
-use crate::domain::id::Timestamp;
-use crate::domain::image::JobName;
+use crate::domain::names::id::Timestamp;
+use crate::domain::names::image::JobName;
 use crate::domain::spec::JobSpec;
 
 /// The version of a definition: strictly increasing and never reused, not even by another

@@ -21,7 +21,7 @@ use super::lock::{make_dir, sync_dir};
 use super::place::Entry;
 use super::threads::{Broken, Threads};
 use super::{OpenError, StoreError};
-use crate::domain::id::{Attempt, JobId};
+use crate::domain::names::id::{Attempt, JobId};
 use crate::domain::output::{Limit, Line, Lines};
 pub(super) use backup::back_up;
 pub(super) use check::check;

@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
-use crate::domain::image::JobName;
+use crate::domain::job::wait_group::{Limit, WaitGroup};
 use crate::domain::job::{Job, Map, Reason, Status};
-use crate::domain::planned::ScheduleRecord;
+use crate::domain::names::id::{EngineId, InstanceId, JobId, Seq, Timestamp, Version};
+use crate::domain::names::image::JobName;
+use crate::domain::names::schedule::ScheduleName;
 use crate::domain::precondition::Precondition;
-use crate::domain::schedule::ScheduleName;
+use crate::domain::schedule::record::ScheduleRecord;
 use crate::domain::spec::JobSpec;
-use crate::domain::wait_group::{Limit, WaitGroup};
 
 mod answer;
 pub mod backup;

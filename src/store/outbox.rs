@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 
 use super::StoreError;
-use crate::domain::id::{JobId, Seq, Timestamp};
+use crate::domain::names::id::{JobId, Seq, Timestamp};
 
 /// A notification of an ended job to one receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,18 +1,19 @@
 //! The stored schedules: the progress of each, and the ledger of their ticks.
 //!
-//! A [`ScheduleUpdate`] is one transaction: the record, ledger rows, and jobs that are made or removed. The
-//! store refuses the update when the record or one of its jobs has changed since the decision. An
-//! update that gives a tick a second row is refused, too. [`Store::advance`](super::Store::advance)
-//! writes the effects of a job's own transition on its tick.
+//! A [`ScheduleUpdate`] is one transaction: the record, ledger rows, and jobs that are made or
+//! removed. The store refuses the update when the record or one of its jobs has changed since the
+//! decision. An update that gives a tick a second row is refused, too.
+//! [`Store::advance`](super::Store::advance) writes the effects of a job's own transition on its
+//! tick.
 
 use async_trait::async_trait;
 
 use super::StoreError;
-use crate::domain::id::Timestamp;
 use crate::domain::job::Job;
-use crate::domain::ledger::{Generation, LedgerRow};
-use crate::domain::planned::{ScheduleRecord, ScheduleRevision, ScheduleUpdate};
-use crate::domain::schedule::ScheduleName;
+use crate::domain::names::id::Timestamp;
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::record::{ScheduleRecord, ScheduleRevision, ScheduleUpdate};
+use crate::domain::{job::origin::Generation, schedule::ledger::LedgerRow};
 
 /// The operations on stored schedules.
 #[async_trait]

@@ -8,8 +8,8 @@
 pub enum Threads {
     /// The runtime's blocking threads.
     Pool,
-    /// The caller's own thread: for simulations on one thread, where events must have the same order
-    /// each time.
+    /// The caller's own thread: for simulations on one thread, where events must have the same
+    /// order each time.
     Inline,
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::domain::id::JobId;
+use crate::domain::names::id::JobId;
 
 /// The jobs that callers wait for, with the number of callers.
 #[derive(Clone, Default)]

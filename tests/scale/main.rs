@@ -21,7 +21,7 @@ use serde_json::Value;
 use tidetable::api::Api;
 use tidetable::api::guard::Guard;
 use tidetable::clock::{Clock, Rng};
-use tidetable::domain::id::{InstanceId, JobId, Timestamp};
+use tidetable::domain::names::id::{InstanceId, JobId, Timestamp};
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
 use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::logs::LogStore;

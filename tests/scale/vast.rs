@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use rusqlite::{Connection, params};
-use tidetable::domain::id::{InstanceId, Timestamp};
+use tidetable::domain::names::id::{InstanceId, Timestamp};
 use tidetable::domain::schedule::Schedule;
 use tidetable::store::sqlite::{FILE, SqliteStore};
 use tidetable::store::threads::Threads;

@@ -6,8 +6,8 @@
 //! inspections would happen in the same instant.
 
 use serde_json::{Value, json};
-use tidetable::domain::id::JobId;
 use tidetable::domain::job::{Job, Reason, Status};
+use tidetable::domain::names::id::JobId;
 use tidetable::engine::simulated::RestartEffect;
 use tidetable::scheduler::{Handle, JobRequest};
 

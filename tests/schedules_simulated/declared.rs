@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
-use tidetable::domain::planned::ScheduleRecord;
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
+use tidetable::domain::schedule::record::ScheduleRecord;
 use tidetable::scheduler::Handle;
 
 use super::world::World;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
-use tidetable::domain::ledger::LedgerRow;
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
-use tidetable::domain::schedule::{Schedule, ScheduleName};
+use tidetable::domain::schedule::ledger::LedgerRow;
+use tidetable::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use tidetable::scheduler::Handle;
 use world::World;
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tidetable::domain::job::Job;
+use tidetable::domain::names::schedule::ScheduleName;
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
-use tidetable::domain::schedule::ScheduleName;
 use tidetable::scheduler::Handle;
 
 use super::away::{millis, rows};
@@ -66,7 +66,7 @@ async fn holds_no_backlog(
             decided + waiting >= usize::try_from(due).unwrap(),
             "{overlap}, {name}: {decided} of {due} have a row"
         );
-        let reason = |row: &tidetable::domain::ledger::LedgerRow| {
+        let reason = |row: &tidetable::domain::schedule::ledger::LedgerRow| {
             row.reason.map(|reason| format!(" {reason}")).unwrap_or_default()
         };
         told.extend(

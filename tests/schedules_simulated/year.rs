@@ -16,12 +16,12 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
-use tidetable::domain::id::{JobId, Timestamp};
 use tidetable::domain::job::Reason;
-use tidetable::domain::ledger::{LedgerRow, TickOutcome};
+use tidetable::domain::names::id::{JobId, Timestamp};
+use tidetable::domain::names::schedule::ScheduleName;
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
-use tidetable::domain::schedule::ScheduleName;
+use tidetable::domain::schedule::ledger::{LedgerRow, TickOutcome};
 use tidetable::scheduler::Handle;
 
 use super::oracle::ask;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidetable::domain::id::{JobId, Timestamp};
+use tidetable::domain::names::id::{JobId, Timestamp};
 use tidetable::engine::simulated::{EventKind, RecordedEvent, Run};
 
 use crate::expectations::{Target, Troubles, by_attempt};

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tidetable::clock::Clock;
-use tidetable::domain::id::Timestamp;
+use tidetable::domain::names::id::Timestamp;
 use tokio::time::Instant;
 
 /// The time at which every run begins, in milliseconds since 1970.

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use serde_json::Value;
-use tidetable::domain::id::{ContainerId, InstanceId, JobId, Timestamp};
 use tidetable::domain::job::{Job, Map, State};
+use tidetable::domain::names::id::{ContainerId, InstanceId, JobId, Timestamp};
 use tidetable::engine::simulated::{EventKind, RecordedEvent, SimulatedEngine};
 
 use crate::limits;

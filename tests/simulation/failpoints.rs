@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tidetable::clock::Clock;
-use tidetable::domain::id::Timestamp;
+use tidetable::domain::names::id::Timestamp;
 use tokio::sync::Notify;
 
 use crate::clock::VirtualClock;

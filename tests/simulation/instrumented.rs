@@ -9,16 +9,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use tidetable::domain::admission::features::EngineFeatures;
 use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner};
-use tidetable::domain::features::EngineFeatures;
-use tidetable::domain::id::{
+use tidetable::domain::job::wait_group::{Limit, WaitGroup};
+use tidetable::domain::job::{Job, Reason, State};
+use tidetable::domain::names::id::{
     ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version,
 };
-use tidetable::domain::image::{ImageRef, JobName};
-use tidetable::domain::job::{Job, Reason, State};
+use tidetable::domain::names::image::{ImageRef, JobName};
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::spec::JobSpec;
-use tidetable::domain::wait_group::{Limit, WaitGroup};
 use tidetable::engine::simulated::SimulatedEngine;
 use tidetable::engine::{
     ContainerEvent, Description, Engine, EngineError, Launch, Listed, LogStream, PullProgress,

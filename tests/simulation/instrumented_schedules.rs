@@ -1,11 +1,11 @@
 //! Failpoints of the schedule store: a schedule update is one commit of many jobs.
 
 use async_trait::async_trait;
-use tidetable::domain::id::Timestamp;
 use tidetable::domain::job::Job;
-use tidetable::domain::ledger::{Generation, LedgerRow};
-use tidetable::domain::planned::{ScheduleRecord, ScheduleRevision, ScheduleUpdate};
-use tidetable::domain::schedule::ScheduleName;
+use tidetable::domain::names::id::Timestamp;
+use tidetable::domain::names::schedule::ScheduleName;
+use tidetable::domain::schedule::record::{ScheduleRecord, ScheduleRevision, ScheduleUpdate};
+use tidetable::domain::{job::origin::Generation, schedule::ledger::LedgerRow};
 use tidetable::store::StoreError;
 use tidetable::store::schedules::ScheduleStore;
 

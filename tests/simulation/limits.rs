@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tidetable::domain::id::{ContainerId, JobId};
 use tidetable::domain::job::{Job, Map};
-use tidetable::domain::queue::Queues;
+use tidetable::domain::names::id::{ContainerId, JobId};
+use tidetable::domain::names::queue::Queues;
 use tidetable::engine::simulated::{EventKind, RecordedEvent};
 
 /// The queues of every run, with the number of jobs of each that may run at once.

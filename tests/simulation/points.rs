@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidetable::domain::id::JobId;
+use tidetable::domain::names::id::JobId;
 use tidetable::engine::simulated::{Call, Fault, Faults, RestartEffect, nth};
 
 use crate::checker::checker;

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tidetable::clock::Clock;
 use tidetable::domain::container::Owner;
-use tidetable::domain::id::{Attempt, JobId};
+use tidetable::domain::names::id::{Attempt, JobId};
 use tidetable::engine::simulated::{Odds, RestartEffect, seeded};
 
 use crate::checker::{Tally, checker};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tidetable::domain::id::Timestamp;
+use tidetable::domain::names::id::Timestamp;
 
 /// Every `PUT` of a schedule, by name, in the order of the calls.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use serde_json::{Value, json};
-use tidetable::domain::id::{JobId, Timestamp};
+use tidetable::domain::names::id::{JobId, Timestamp};
 
 use crate::checker::{TICK, Tally};
 use crate::expectations::{Target, ours};

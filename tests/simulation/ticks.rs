@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use serde_json::Value;
-use tidetable::domain::id::{JobId, Timestamp};
 use tidetable::domain::job::{End, Job, Outcome};
+use tidetable::domain::names::id::{JobId, Timestamp};
 use tidetable::engine::simulated::{Run, SimulatedEngine};
 
 use crate::expectations::{Expectations, JobTimes};

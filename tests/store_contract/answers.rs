@@ -1,7 +1,7 @@
 //! Idempotency: a job and the stored response to its request are written together, or neither is.
 
 use serde_json::json;
-use tidetable::domain::id::Timestamp;
+use tidetable::domain::names::id::Timestamp;
 use tidetable::store::{RequestKey, StoredResponse};
 
 use super::*;

@@ -2,7 +2,7 @@
 //! holds.
 
 use serde_json::{Value, json};
-use tidetable::domain::image::JobName;
+use tidetable::domain::names::image::JobName;
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::spec::JobSpec;
 use tidetable::store::{Definition, Revision};

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 use tidetable::domain::container::Exit;
-use tidetable::domain::id::{Attempt, ContainerId, Digest, JobId, Timestamp, Version};
 use tidetable::domain::job::{
     End, FailedAttempt, Intent, Job, Outcome, Reason, Run, State, StopCause, StopTarget, Stopping,
     Wait,
 };
+use tidetable::domain::names::id::{Attempt, ContainerId, Digest, JobId, Timestamp, Version};
 
 /// Returns the time `ms` milliseconds after 1970.
 pub(crate) fn at(ms: i64) -> Timestamp {

@@ -2,7 +2,7 @@
 //! after its delivery.
 
 use serde_json::json;
-use tidetable::domain::transition::Event;
+use tidetable::domain::job::transition::Event;
 use tidetable::store::outbox::Notification;
 
 use super::*;

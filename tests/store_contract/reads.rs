@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tidetable::domain::id::JobId;
+use tidetable::domain::job::origin::{Generation, Origin};
 use tidetable::domain::job::{Job, Map, State, Status};
-use tidetable::domain::ledger::{Generation, Origin};
+use tidetable::domain::names::id::JobId;
 use tidetable::store::Filter;
 
 use crate::fixtures::{at, every_state, id, job, queued, retrying, with_state};

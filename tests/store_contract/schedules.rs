@@ -3,11 +3,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tidetable::domain::id::{Timestamp, Version};
-use tidetable::domain::ledger::{Generation, LedgerRow};
-use tidetable::domain::planned::{Change, ScheduleRecord, ScheduleUpdate};
-use tidetable::domain::schedule::{Schedule, ScheduleName};
-use tidetable::domain::transition::Event;
+use tidetable::domain::job::transition::Event;
+use tidetable::domain::names::id::{Timestamp, Version};
+use tidetable::domain::schedule::record::{Change, ScheduleRecord, ScheduleUpdate};
+use tidetable::domain::{job::origin::Generation, schedule::ledger::LedgerRow};
+use tidetable::domain::{names::schedule::ScheduleName, schedule::Schedule};
 
 use super::*;
 

@@ -1,8 +1,8 @@
 //! Contract: jobs that wait in groups, running counts of limits, and the number of waiting jobs.
 
 use serde_json::{Value, json};
+use tidetable::domain::job::wait_group::{Limit, Parallel, WaitGroup};
 use tidetable::domain::job::{Job, Reason, State, Wait};
-use tidetable::domain::wait_group::{Limit, Parallel, WaitGroup};
 
 use crate::fixtures::{at, every_state, id, job, queued, with_state};
 use crate::{Place, advance, get, ids, insert};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tidetable::clock::{Clock, Rng};
-use tidetable::domain::id::{Attempt, InstanceId, JobId, Timestamp};
+use tidetable::domain::names::id::{Attempt, InstanceId, JobId, Timestamp};
 use tidetable::domain::output::Lines;
 use tidetable::engine::simulated::{Costs, Settings, SimulatedEngine};
 use tidetable::scheduler::{self, Catalog, Handle, Parts, Scheduler};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::date::rfc3339;
 use crate::domain::forecast::{Entry, Forecast, OverlapWarning, PileUp};
 use crate::domain::schedule::Overlap;
+use crate::domain::text::date::rfc3339;
 
 /// The answer to `GET /forecast`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

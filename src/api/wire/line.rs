@@ -7,9 +7,9 @@ use chrono_tz::Tz;
 use serde::Serialize;
 
 use super::JobView;
-use crate::domain::id::Timestamp;
 use crate::domain::job::{Job, Reason, State};
-use crate::domain::stamp::FormattedTime;
+use crate::domain::names::id::Timestamp;
+use crate::domain::text::timestamp::FormattedTime;
 
 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
 
@@ -133,8 +133,8 @@ fn error(job: &Job) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::{Attempt, JobId, Version};
     use crate::domain::job::Status;
+    use crate::domain::names::id::{Attempt, JobId, Version};
 
     /// Returns the JSON of a job in this state, in a listing and on its own.
     fn both(status: Status, detail: Option<&str>, spec: &str) -> [String; 2] {

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::super::id::Timestamp;
-use super::super::image::JobName;
-use super::super::queue::{QueueName, Queues};
-use super::super::schedule::{Overlap, ScheduleName};
-use super::Entry;
+use super::entry::{Entry, OverlapWarning, PileUp};
+use crate::domain::names::id::Timestamp;
+use crate::domain::names::image::JobName;
+use crate::domain::names::queue::{QueueName, Queues};
+use crate::domain::{names::schedule::ScheduleName, schedule::Overlap};
 
 /// The assumed duration of a run if no earlier run is known.
 const UNKNOWN: Duration = Duration::from_secs(1);
@@ -62,33 +62,6 @@ impl Limit {
             Covers::Name(name) => format!("max_parallel of {name}"),
         }
     }
-}
-
-/// A period in which more jobs would run at once than a limit allows, so some of them will wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PileUp {
-    /// The name of the limit.
-    pub limit: String,
-    /// The most runs that the limit allows at once.
-    pub most: usize,
-    /// The most runs that would be active at once.
-    pub peak: usize,
-    pub from: Timestamp,
-    pub until: Timestamp,
-}
-
-/// A schedule whose runs are expected to take longer than the time between them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OverlapWarning {
-    pub schedule: ScheduleName,
-    /// The policy for a run that comes too early.
-    pub overlap: Overlap,
-    /// The due time of the first run that comes too early.
-    pub first: Timestamp,
-    /// The number of runs that come too early.
-    pub runs: u64,
-    /// The expected duration of a run; `None` if no earlier run is known.
-    pub expected: Option<Duration>,
 }
 
 /// The active runs over time.

@@ -2,14 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::super::id::{Attempt, ContainerId, Version};
-use super::super::job::{Run, State};
-use super::super::ledger::{Generation, Origin};
-use super::super::planned::NextTick;
 use super::*;
+use crate::domain::job::origin::{Generation, Origin};
+use crate::domain::job::{Job, Run, State};
+use crate::domain::names::id::{Attempt, ContainerId, JobId, Timestamp, Version};
+use crate::domain::names::queue::Queues;
+use crate::domain::schedule::record::{NextTick, ScheduleRecord};
 
 fn at(minutes: i64) -> Timestamp {
     Timestamp::from_timestamp(1_700_002_800, 0).unwrap() + TimeDelta::minutes(minutes)

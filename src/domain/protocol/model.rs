@@ -1,6 +1,6 @@
 //! A model check of the start protocol, in every order in which events can happen.
 //!
-//! [`step`](super::step) and `Job::on` are the real ones. Around them is a minimal world: an
+//! [`step`](super::step::step) and `Job::on` are the real ones. Around them is a minimal world: an
 //! [`engine`], a [`driver`] that does what `scheduler/driver` does, a disk with one job, people and
 //! time. The search visits every state of this world, breadth first, and uses no randomness.
 //! Between any two moves of the driver, any of these may happen:
@@ -23,12 +23,12 @@
 //!
 //! Switching off the protocol's rules one by one shows that the search is able to find violations.
 
-use super::{at, container, created, id};
+use super::step::Observed;
+use super::step::tests::{at, container, created, id};
 use crate::domain::container::{Exit, Phase};
-use crate::domain::id::ContainerId;
+use crate::domain::job::transition::Event;
 use crate::domain::job::{Map, StopCause};
-use crate::domain::protocol::Observed;
-use crate::domain::transition::Event;
+use crate::domain::names::id::ContainerId;
 use driver::{Driver, Seen};
 use engine::{Ended, Engine, Id, Stage};
 use search::{Book, JobNo};
@@ -401,7 +401,7 @@ fn observed(seen: Seen) -> Observed {
     };
     let phase = match thing.stage {
         Stage::Created => created(),
-        Stage::Refused => super::refused_with(128),
+        Stage::Refused => super::step::tests::refused_with(128),
         Stage::Running => Phase::Running { started_at: at(11) },
         Stage::Exited(how) => {
             // Events are written at second 100, so a process that a stop ended must end after that.

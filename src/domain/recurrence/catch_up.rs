@@ -10,8 +10,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
-use super::super::id::Timestamp;
-use super::Timetable;
+use super::timetable::Timetable;
+use crate::domain::names::id::Timestamp;
 
 /// The greatest delay with which a tick may be noticed and still count as on time: a restart takes
 /// that long.

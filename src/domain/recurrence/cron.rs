@@ -16,8 +16,8 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate};
 
-use super::super::units::shown;
 use super::field::{BadField, Field, Item, Set, Unit};
+use crate::domain::text::units::shown;
 
 /// The number of seconds in a day.
 pub(super) const DAY: i64 = 86_400;

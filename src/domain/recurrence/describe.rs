@@ -7,8 +7,9 @@
 
 use super::cron::{CronExpr, DAY};
 use super::field::{Field, Item, Set};
+use super::rule::Recurrence;
 use super::zone::Zone;
-use super::{Recurrence, Timestamp};
+use crate::domain::names::id::Timestamp;
 
 /// The most times of day that are listed one by one.
 const LISTED_TIMES: u32 = 4;

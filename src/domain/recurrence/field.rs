@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use super::super::units::shown;
+use crate::domain::text::units::shown;
 
 /// The place of a field in an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

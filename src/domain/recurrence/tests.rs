@@ -5,11 +5,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use chrono::DateTime;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta};
 use proptest::prelude::*;
 use rstest::rstest;
 
+use super::cron::DAY;
 use super::*;
+use crate::domain::names::id::Timestamp;
+use crate::domain::text::units::Span;
 
 fn utc(text: &str) -> Timestamp {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()

@@ -5,8 +5,8 @@
 
 use chrono::TimeDelta;
 
-use super::super::id::Timestamp;
-use super::{Recurrence, Tick};
+use super::rule::{Recurrence, Tick};
+use crate::domain::names::id::Timestamp;
 
 /// A recurrence with its bounds, both inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]

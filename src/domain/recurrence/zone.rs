@@ -12,8 +12,8 @@ use chrono::{DateTime, Offset as _, TimeZone as _};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::super::units::shown;
 use super::cron::DAY;
+use crate::domain::text::units::shown;
 
 /// A zone of the IANA database. Names are read in any case, such as `europe/berlin`, and written as
 /// in the database.

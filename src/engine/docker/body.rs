@@ -15,9 +15,9 @@ use super::secrets;
 use crate::domain::container::{
     LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_SCHEDULE, LABEL_SPEC_HASH,
 };
-use crate::domain::secret::Secret;
+use crate::domain::spec::secret::Secret;
 use crate::domain::spec::{Gpus, Mount, SpecFields};
-use crate::domain::units::Bytes;
+use crate::domain::text::units::Bytes;
 use crate::engine::Launch;
 
 /// Returns the body of `create`; `json_file` sets Docker's log driver.
@@ -160,7 +160,7 @@ fn mount(mount: &Mount) -> DockerMount {
 mod tests {
     use super::*;
     use crate::domain::container::{Owner, SpecHash};
-    use crate::domain::id::{Attempt, ContainerName, InstanceId, JobId};
+    use crate::domain::names::id::{Attempt, ContainerName, InstanceId, JobId};
 
     fn body(spec: &str) -> ContainerCreateBody {
         let job = JobId::from_bytes([1; 16]);

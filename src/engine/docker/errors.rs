@@ -3,8 +3,8 @@
 //! A step counts as undone only after a definite refusal. A broken connection, a time-out, an
 //! unreadable body and a proxy's 502 are no answer. Neither is a 5xx by which a daemon only reports
 //! that it lost *its* partner midway (its connection to containerd, or to us): the requested step
-//! may still happen. Any other answer of the engine is definite. [`CallError`]'s methods convert such
-//! an answer to an [`EngineError`].
+//! may still happen. Any other answer of the engine is definite. [`CallError`]'s methods convert
+//! such an answer to an [`EngineError`].
 
 use bollard::errors::Error;
 

@@ -34,7 +34,7 @@ use super::errors::CallError;
 use super::inspect;
 use crate::clock::{Clock, SystemClock};
 use crate::domain::container::{Evidence, EvidenceQuery};
-use crate::domain::id::{ContainerId, InstanceId, Timestamp};
+use crate::domain::names::id::{ContainerId, InstanceId, Timestamp};
 use crate::engine::Started;
 
 /// The number of events below which Docker's log of 256 has lost none. The margin is for events
@@ -226,7 +226,7 @@ impl Log<'_> {
 mod tests {
     use super::*;
     use crate::domain::container::{LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB};
-    use crate::domain::id::{Attempt, JobId};
+    use crate::domain::names::id::{Attempt, JobId};
 
     const DOCKER: Source = Source::Docker { now: Timestamp::UNIX_EPOCH };
     const SECOND: i64 = 1_000_000_000;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::EngineClient;
 use super::errors::CallError;
 use crate::domain::container::{LABEL_INSTANCE, LABEL_JOB};
-use crate::domain::id::{InstanceId, Timestamp};
+use crate::domain::names::id::{InstanceId, Timestamp};
 use crate::engine::{ContainerEvent, EngineError};
 
 /// The longest event that is read.

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::features::{EngineFeatures, MissingFeature};
+use crate::domain::admission::features::{EngineFeatures, MissingFeature};
 
 /// Returns the capabilities that the engine reports.
 pub(super) fn read(info: &Map<String, Value>, is_podman: bool) -> EngineFeatures {

@@ -15,7 +15,7 @@ use crate::domain::container::{
     Exit, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, LABEL_SPEC_HASH, LABEL_SPEC_HASH_OLD, Owner,
     Phase, SpecHash, StartRefusal, UNSEEN_END,
 };
-use crate::domain::id::{Attempt, ContainerId, Timestamp};
+use crate::domain::names::id::{Attempt, ContainerId, Timestamp};
 use crate::engine::Listed;
 
 /// The parts of an inspection that we read.

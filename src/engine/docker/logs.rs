@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 
 use super::client::{EngineClient, within};
 use super::errors::CallError;
-use crate::domain::id::{ContainerId, Timestamp};
+use crate::domain::names::id::{ContainerId, Timestamp};
 use crate::domain::output::{Channel, Line, Lines};
 use crate::engine::{CALL_TIMEOUT, EngineError, LogStream};
 

@@ -30,9 +30,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::container::{
     Container, Evidence, EvidenceQuery, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner,
 };
-use crate::domain::id::{ContainerId, ContainerName, Digest, EngineId, InstanceId, Timestamp};
-use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
+use crate::domain::names::id::{
+    ContainerId, ContainerName, Digest, EngineId, InstanceId, Timestamp,
+};
+use crate::domain::names::image::ImageRef;
 use client::EngineClient;
 use errors::CallError;
 

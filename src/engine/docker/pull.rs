@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::errors::CallError;
-use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
+use crate::domain::names::image::ImageRef;
 use crate::engine::{EngineError, PullProgress};
 
 /// The time limit for a credential helper or for reading a password file.

@@ -9,9 +9,9 @@ use bollard::query_parameters::UploadToContainerOptionsBuilder;
 
 use super::client::EngineClient;
 use super::errors::CallError;
-use crate::domain::id::ContainerId;
 use crate::domain::job::Reason;
-use crate::domain::secret::SECRETS_DIR;
+use crate::domain::names::id::ContainerId;
+use crate::domain::spec::secret::SECRETS_DIR;
 use crate::engine::{CALL_TIMEOUT, EngineError, SecretFile};
 
 /// Returns the volume for the secret files.

@@ -7,10 +7,10 @@
 //! (available after a pull). All networks exist, except names that begin with `no-such-`. Time is
 //! tokio's, virtual under a paused clock; the given clock only dates events.
 //!
-//! Calls arrive and fail in `transport` ([`Fault`]). `state` holds the present state and `record` the
-//! past; `outages` holds the interference of tests. No task runs here, so one seed gives one run on
-//! a runtime of one thread. Callers must avoid random choices of their own: `select!` without
-//! `biased` makes one.
+//! Calls arrive and fail in `transport` ([`Fault`]). `state` holds the present state and `record`
+//! the past; `outages` holds the interference of tests. No task runs here, so one seed gives one
+//! run on a runtime of one thread. Callers must avoid random choices of their own: `select!`
+//! without `biased` makes one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,19 +21,19 @@ use futures::stream::BoxStream;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
-use self::transport::{Effect, Inner, hang, lost, pass, wait_until};
 use super::{
     ContainerEvent, Description, Engine, EngineError, Launch, Listed, LogStream, PullProgress,
     SecretFile, Started,
 };
 use crate::clock::Clock;
+use crate::domain::admission::features::EngineFeatures;
 use crate::domain::container::{Container, Evidence, EvidenceQuery, Owner};
-use crate::domain::features::EngineFeatures;
-use crate::domain::id::{ContainerId, ContainerName, InstanceId, Timestamp};
-use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
+use crate::domain::names::id::{ContainerId, ContainerName, InstanceId, Timestamp};
+use crate::domain::names::image::ImageRef;
 use crate::domain::output::LogLine;
 use crate::sync::ChangeCounter;
+use transport::{Effect, Inner, hang, lost, pass, wait_until};
 
 mod faults;
 mod outages;
@@ -58,8 +58,8 @@ pub struct Settings {
     pub costs: Costs,
     /// The chooser of faults; `None` for an engine without faults.
     pub faults: Option<Faults>,
-    /// True to keep [`SimulatedEngine::evidence`]. The record grows with every container, so a
-    /// server does not keep it.
+    /// True to keep [`SimulatedEngine::recorded_events`]. The record grows with every container, so
+    /// a server does not keep it.
     pub keep_record: bool,
 }
 

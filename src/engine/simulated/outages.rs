@@ -9,7 +9,7 @@ use super::SimulatedEngine;
 use super::record::Cause;
 use super::record::{RecordedEvent, Run, runs};
 use super::state::EngineState;
-use crate::domain::id::{ContainerId, EngineId, JobId};
+use crate::domain::names::id::{ContainerId, EngineId, JobId};
 use crate::engine::{EngineError, Launch};
 
 /// The effect of an engine's stop on its containers.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use crate::domain::container::Owner;
-use crate::domain::id::{ContainerId, InstanceId, Timestamp};
+use crate::domain::names::id::{ContainerId, InstanceId, Timestamp};
 use crate::engine::Started;
 
 /// The number of events that the event log answers for, as in Docker.

@@ -16,12 +16,12 @@ use super::record::{Cause, EventKind, Record, RecordedEvent};
 use super::script::{NotFound, Plan, plan};
 use super::time::{Now, instant_after, wall_after};
 use crate::domain::container::{Exit, Owner, Phase, SpecHash, StartRefusal};
-use crate::domain::id::{ContainerId, ContainerName, Timestamp};
-use crate::domain::image::ImageRef;
 use crate::domain::job::Reason;
+use crate::domain::names::id::{ContainerId, ContainerName, Timestamp};
+use crate::domain::names::image::ImageRef;
 use crate::domain::output::LogLine;
-use crate::domain::secret::Secret;
-use crate::domain::words::CommandLine;
+use crate::domain::spec::command::CommandLine;
+use crate::domain::spec::secret::Secret;
 use crate::engine::{EngineError, Launch};
 use crate::sync::ChangeCounter;
 

@@ -15,7 +15,7 @@ use super::SimulatedEngine;
 use super::faults::{Call, Fault};
 use super::time::instant_after;
 use super::transport::{lost, no_answer, pass, wait_until};
-use crate::domain::id::{ContainerId, InstanceId, JobId};
+use crate::domain::names::id::{ContainerId, InstanceId, JobId};
 use crate::domain::output::{Lines, LogLine};
 use crate::engine::{ContainerEvent, EngineError, LogStream};
 use crate::sync::ChangeCounter;

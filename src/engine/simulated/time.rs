@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::domain::id::Timestamp;
+use crate::domain::names::id::Timestamp;
 
 /// The stand-in for an endless duration (30 years), short enough to be added to an instant.
 const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

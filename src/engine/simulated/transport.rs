@@ -17,8 +17,8 @@ use super::record::Cause;
 use super::state::EngineState;
 use super::time::{Now, instant_after};
 use super::{Costs, SimulatedEngine};
-use crate::domain::id::ContainerId;
 use crate::domain::job::Reason;
+use crate::domain::names::id::ContainerId;
 use crate::engine::{EngineError, Launch};
 
 /// The answer to a call that changes something.

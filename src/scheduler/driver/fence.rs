@@ -19,8 +19,8 @@ use tracing::{info, warn};
 
 use super::{Driver, StepError};
 use crate::domain::container::{Container, Evidence, EvidenceQuery, Phase};
-use crate::domain::id::{ContainerId, Timestamp};
 use crate::domain::job::Intent;
+use crate::domain::names::id::{ContainerId, Timestamp};
 use crate::domain::protocol::{Fenced, Observed};
 use crate::engine::EngineError;
 use crate::scheduler::{Backoff, SETTLE};

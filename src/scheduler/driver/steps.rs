@@ -1,8 +1,8 @@
 //! The driver's steps, one function each: calls the engine and interprets its answer.
 //!
-//! The driver trusts an answer. A missing answer becomes `StepError::Retry`, and the driver inspects
-//! the container before it does anything else. In particular, `start` is never called twice for one
-//! intent: the driver memory is marked before the call.
+//! The driver trusts an answer. A missing answer becomes `StepError::Retry`, and the driver
+//! inspects the container before it does anything else. In particular, `start` is never called
+//! twice for one intent: the driver memory is marked before the call.
 
 use std::pin::pin;
 
@@ -11,12 +11,12 @@ use tracing::warn;
 
 use super::{Driver, Health, StepError};
 use crate::domain::container::{Container, Evidence, EvidenceQuery, Exit, Phase, UNSEEN_END};
-use crate::domain::id::{ContainerId, Timestamp};
-use crate::domain::image::ImageRef;
+use crate::domain::job::transition::{Ending, Event, Failure};
 use crate::domain::job::{Reason, Run, State, StopCause};
+use crate::domain::names::id::{ContainerId, Timestamp};
+use crate::domain::names::image::ImageRef;
 use crate::domain::protocol::Observed;
 use crate::domain::spec::PullPolicy;
-use crate::domain::transition::{Ending, Event, Failure};
 use crate::engine::{EngineError, PullProgress};
 use crate::scheduler::EARLY;
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::super::backup::copy;
-use super::super::lock::sync_dir;
 use super::file_of;
-use crate::domain::id::{Attempt, JobId};
+use crate::domain::names::id::{Attempt, JobId};
+use crate::store::backup::copy;
+use crate::store::lock::sync_dir;
 
 /// Copies the kept output of these attempts and returns the number of files. Some attempts have
 /// none.

@@ -21,7 +21,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Line<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::Timestamp;
+    use crate::domain::names::id::Timestamp;
 
     #[test]
     fn line_of_container_runtimes_is_read() {

@@ -17,7 +17,7 @@ use std::mem;
 use sha2::{Digest, Sha256};
 
 use super::{Kept, broken};
-use crate::domain::id::Timestamp;
+use crate::domain::names::id::Timestamp;
 use crate::domain::output::{Channel, Line, Lines};
 
 /// A skippable frame, its length, and the name of the format that follows.

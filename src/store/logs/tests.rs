@@ -1,7 +1,7 @@
 //! Tests that kept output is read back unchanged, and that a failure leaves no file behind.
 
 use super::*;
-use crate::domain::id::Timestamp;
+use crate::domain::names::id::Timestamp;
 use crate::domain::output::{Channel, LogLine};
 
 fn line(text: &[u8], complete: bool) -> LogLine {

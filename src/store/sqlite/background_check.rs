@@ -2,8 +2,8 @@
 
 use rusqlite::InterruptHandle;
 
-use super::super::{OpenError, StoreError};
 use super::{FILE, SqliteStore, broken, check, failed, open};
+use crate::store::{OpenError, StoreError};
 
 /// A guard that interrupts the connection's work when the future that waits for it is dropped.
 struct Interrupting(InterruptHandle);

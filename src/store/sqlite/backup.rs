@@ -9,9 +9,9 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, Error, params};
 
-use super::super::{Restored, StoreError};
 use super::{FILE, check, failed, open, queries, rows};
-use crate::domain::id::{EngineId, JobId, Timestamp};
+use crate::domain::names::id::{EngineId, JobId, Timestamp};
+use crate::store::{Restored, StoreError};
 
 /// The moment of the backup. Another server may have continued the jobs since.
 pub(super) const BACKUP_AT: &str = "backup_at";

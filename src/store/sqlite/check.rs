@@ -3,8 +3,9 @@
 //! the state of each job.
 //!
 //! [`check`] reads everything as of one moment. A server reads less: the structure of the pages
-//! ([`pages`]), and all jobs and schedules that are yet to run ([`check_unfinished`]). The server
-//! reads these before it serves a small store, and while it serves a large one.
+//! ([`pages`](mod@super::pages)), and all jobs and schedules that are yet to run
+//! ([`check_unfinished`]). The server reads these before it serves a small store, and while it
+//! serves a large one.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,12 +13,12 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::super::check::Report;
-use super::super::{OpenError, StoreError, Transition};
 use super::open::Schema;
 use super::{FILE, definitions, failed, open, pages, queries, rows, schedules, wal};
-use crate::domain::id::{InstanceId, JobId};
 use crate::domain::job::{Job, Map, Status};
+use crate::domain::names::id::{InstanceId, JobId};
+use crate::store::check::Report;
+use crate::store::{OpenError, StoreError, Transition};
 
 /// All tables of a store.
 const TABLES: [&str; 10] = [

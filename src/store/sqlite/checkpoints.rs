@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 
-use super::super::threads::Threads;
 use super::open;
+use crate::store::threads::Threads;
 
 /// The pages in the log at which a checkpoint begins (4 MiB). While a reader keeps the log from
 /// restarting, the next checkpoint begins after as many more.

@@ -3,8 +3,8 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-use super::super::StoreError;
-use super::super::threads::Broken;
+use crate::store::StoreError;
+use crate::store::threads::Broken;
 
 pub(super) fn broken(_: Broken) -> StoreError {
     StoreError::Failed("a thread of the store broke".to_owned())

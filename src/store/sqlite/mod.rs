@@ -20,13 +20,13 @@ use super::threads::Threads;
 use super::watch::{Watch, Watches};
 use super::{Definition, OpenError, RequestKey, Restored, Revision, StoredResponse};
 use super::{Snapshot, Store, StoreError, TRANSITIONS_BUFFERED, Transition};
-use crate::domain::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
-use crate::domain::image::JobName;
 use crate::domain::job::Job;
-use crate::domain::ledger::TickEffect;
+use crate::domain::job::wait_group::{Limit, WaitGroup};
+use crate::domain::names::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
+use crate::domain::names::image::JobName;
 use crate::domain::precondition::Precondition;
+use crate::domain::schedule::ledger::TickEffect;
 use crate::domain::spec::JobSpec;
-use crate::domain::wait_group::{Limit, WaitGroup};
 
 mod answers;
 mod background_check;

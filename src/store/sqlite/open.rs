@@ -7,11 +7,11 @@ use std::path::Path;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::super::lock::sync_dir;
-use super::super::{OpenError, StoreError};
 use super::checkpoints::copy;
 use super::{FILE, check, failed, queries};
-use crate::domain::id::InstanceId;
+use crate::domain::names::id::InstanceId;
+use crate::store::lock::sync_dir;
+use crate::store::{OpenError, StoreError};
 
 refinery::embed_migrations!("src/store/sqlite/migrations");
 

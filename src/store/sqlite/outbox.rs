@@ -4,15 +4,15 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::json;
 
-use super::super::outbox::{Notification, Outbox};
-use super::super::{StoreError, Transition};
 use super::queries::prepared;
 use super::rows::{instant, number, unsigned};
 use super::{SqliteStore, failed};
-use crate::domain::date::rfc3339;
-use crate::domain::id::{JobId, Seq, Timestamp};
 use crate::domain::job::{Job, State};
-use crate::domain::notify::NotifyUrl;
+use crate::domain::names::id::{JobId, Seq, Timestamp};
+use crate::domain::spec::notify::NotifyUrl;
+use crate::domain::text::date::rfc3339;
+use crate::store::outbox::{Notification, Outbox};
+use crate::store::{StoreError, Transition};
 
 const ADD: &str = "INSERT INTO outbox (receiver, url, job, seq, body, made_at, tries, due_at)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?6)";

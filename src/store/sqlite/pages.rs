@@ -15,12 +15,12 @@ use std::time::Duration;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
-use super::super::{Filter, StoreError};
 use super::rows::JOB_COLUMNS;
 use super::{failed, queries};
-use crate::domain::id::JobId;
-use crate::domain::image::JobName;
 use crate::domain::job::{End, Job, Map, State, Status};
+use crate::domain::names::id::JobId;
+use crate::domain::names::image::JobName;
+use crate::store::{Filter, StoreError};
 
 /// The labels in the specs: the expected content of the table of labels.
 const LABELS: &str = "SELECT label.key, label.value, jobs.map, jobs.id

@@ -8,15 +8,15 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::super::place::Place;
-use super::super::threads::Threads;
-use super::super::{Filter, Snapshot, StoreError};
 use super::{broken, failed, open, pages, queries, schedules};
-use crate::domain::id::{JobId, Timestamp};
-use crate::domain::image::JobName;
 use crate::domain::job::{Job, Map};
-use crate::domain::planned::ScheduleRecord;
-use crate::domain::schedule::ScheduleName;
+use crate::domain::names::id::{JobId, Timestamp};
+use crate::domain::names::image::JobName;
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::record::ScheduleRecord;
+use crate::store::place::Place;
+use crate::store::threads::Threads;
+use crate::store::{Filter, Snapshot, StoreError};
 
 /// A limited number of read-only connections, opened when first needed.
 #[derive(Clone)]

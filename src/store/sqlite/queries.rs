@@ -4,11 +4,11 @@
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
 
-use super::super::{StoreError, Transition};
 use super::failed;
 use super::rows::{self, JOB_COLUMNS, JobRow, number};
-use crate::domain::id::{JobId, Seq, Timestamp, Version};
 use crate::domain::job::{Job, Status};
+use crate::domain::names::id::{JobId, Seq, Timestamp, Version};
+use crate::store::{StoreError, Transition};
 
 const INSERT: &str =
     "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail,
@@ -336,8 +336,8 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{answers, definitions, outbox, pages, schedules, wait_groups};
     use super::*;
+    use crate::store::sqlite::{answers, definitions, outbox, pages, schedules, wait_groups};
 
     /// Returns the plan of a query, one line per step.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {

@@ -2,13 +2,13 @@
 
 use rusqlite::Row;
 
-use super::super::{StoreError, Transition};
 use super::failed;
-use crate::domain::id::{Attempt, JobId, Seq, Timestamp, Version};
+use crate::domain::job::origin::{Generation, Origin};
+use crate::domain::job::wait_group::WaitGroup;
 use crate::domain::job::{Job, Reason, State, Status};
-use crate::domain::ledger::{Generation, Origin};
+use crate::domain::names::id::{Attempt, JobId, Seq, Timestamp, Version};
 use crate::domain::spec::JobSpec;
-use crate::domain::wait_group::WaitGroup;
+use crate::store::{StoreError, Transition};
 
 /// The columns of a job, in the order in which [`job`] reads them.
 pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal";

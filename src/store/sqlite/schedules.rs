@@ -3,17 +3,20 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, Params, Row, ToSql, params};
 
-use super::super::schedules::ScheduleStore;
-use super::super::{MAX_PAGE, StoreError, Transition};
 use super::queries::{self, limit_of, prepared};
 use super::rows::{self, JOB_COLUMNS, JobRow, instant, number, unsigned};
 use super::{SqliteStore, failed, outbox};
-use crate::domain::declared::Source;
-use crate::domain::id::{JobId, Timestamp, Version};
 use crate::domain::job::{Job, Reason};
-use crate::domain::ledger::{Generation, LedgerRow, Origin, TickEffect, TickOutcome};
-use crate::domain::planned::{NextTick, ScheduleRecord, ScheduleRevision, ScheduleUpdate};
-use crate::domain::schedule::ScheduleName;
+use crate::domain::names::id::{JobId, Timestamp, Version};
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::record::{NextTick, ScheduleRecord, ScheduleRevision, ScheduleUpdate};
+use crate::domain::schedule::source::Source;
+use crate::domain::{
+    job::origin::{Generation, Origin},
+    schedule::ledger::{LedgerRow, TickEffect, TickOutcome},
+};
+use crate::store::schedules::ScheduleStore;
+use crate::store::{MAX_PAGE, StoreError, Transition};
 
 const COLUMNS: &str = "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed, config_paused, config_file, config_aside";
 const INSERT: &str =

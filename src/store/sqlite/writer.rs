@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::super::place::Place;
-use super::super::threads::Threads;
-use super::super::watch::Watches;
-use super::super::{StoreError, Transition};
 use super::checkpoints::{Checkpoints, copy};
 use super::definitions::MissingDefinitions;
 use super::{failed, open, queries};
 use crate::domain::job::{Map, Status};
+use crate::store::place::Place;
+use crate::store::threads::Threads;
+use crate::store::watch::Watches;
+use crate::store::{StoreError, Transition};
 
 /// The most commands that wait for the writer; a further caller waits.
 pub(super) const WAITING: usize = 4_096;

@@ -8,7 +8,7 @@ use super::driver::Seen;
 use super::engine::Stage;
 use super::{ATTEMPTS, Moves, Rule, number};
 use crate::domain::job::Map;
-use crate::domain::remains::{Clearing, Remains, next_clearing};
+use crate::domain::protocol::remains::{Clearing, Remains, next_clearing};
 
 impl Moves<'_> {
     pub(super) fn of_clearing_away(&mut self) {

@@ -7,10 +7,10 @@
 use super::engine::{Creation, Id, Removal, Stage, Start, Thing};
 use super::{JobNo, Moves, Rule, World, container_id, number};
 use crate::domain::container::{Container, Evidence};
+use crate::domain::job::transition::{Ending, Event, Failure};
 use crate::domain::job::{Job, Reason, State, StopCause, StopTarget, Stopping};
-use crate::domain::protocol::{DriverMemory, Fenced, Observed, Step, step};
+use crate::domain::protocol::step::{DriverMemory, Fenced, Observed, Step, step};
 use crate::domain::spec::PullPolicy;
-use crate::domain::transition::{Ending, Event, Failure};
 
 /// The memory of a driver, and its position within a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,11 +6,11 @@ use std::collections::hash_map::Entry;
 use std::fmt::Write;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::super::{at, job};
 use super::promise::{Broken, broken, is_at_rest};
 use super::{Move, Moves, Plan, World};
+use crate::domain::job::transition::{Event, Refused};
 use crate::domain::job::{Job, State, Status};
-use crate::domain::transition::{Event, Refused};
+use crate::domain::protocol::step::tests::{at, job};
 
 /// A number of a job in the [`Book`].
 pub(super) type JobNo = u16;

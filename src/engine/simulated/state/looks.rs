@@ -4,7 +4,7 @@
 
 use super::{EngineState, digest};
 use crate::domain::container::{Container, Owner};
-use crate::domain::id::{ContainerId, ContainerName, Digest, JobId};
+use crate::domain::names::id::{ContainerId, ContainerName, Digest, JobId};
 use crate::engine::Listed;
 
 impl EngineState {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::domain::container::{Owner, Phase, SpecHash};
-use crate::domain::id::{Attempt, JobId};
+use crate::domain::names::id::{Attempt, JobId};
 
 mod calls;
 mod outages;

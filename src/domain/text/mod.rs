@@ -1,0 +1,5 @@
+//! Values as people write them: sizes and durations, dates, timestamps.
+
+pub mod date;
+pub mod timestamp;
+pub mod units;
