@@ -27,7 +27,7 @@ use crate::engine::simulated::{Settings, SimulatedEngine};
 use crate::notify::Notifier;
 use crate::reload::Reloader;
 use crate::scheduler::{self, Catalog, Handle, Origin, Rules, Scheduler};
-use crate::store::Store;
+use crate::store::MetaStore;
 use crate::store::logs::LogStore;
 use crate::store::sqlite::SqliteStore;
 use crate::store::threads::Threads;

@@ -17,7 +17,7 @@ use tidetable::domain::job::{Job, Map};
 use tidetable::domain::names::id::InstanceId;
 use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
-use tidetable::store::{Filter, MAX_PAGE, Store};
+use tidetable::store::{Filter, JobStore, MAX_PAGE};
 
 use crate::Options;
 use crate::client::{Came, Client};

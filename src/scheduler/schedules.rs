@@ -258,7 +258,8 @@ impl Handle {
         let rows = self.shared.store.ledger(name, before, limit).await?;
         let mut ticks = Vec::with_capacity(limit);
         for row in paused.into_iter().chain(rows) {
-            let Some(said) = self.shared.store.said(name, row.generation).await? else {
+            let Some(said) = self.shared.store.schedule_revision(name, row.generation).await?
+            else {
                 return Err(StoreError::Damaged(format!(
                     "schedule {name} has a tick of a generation that it never had"
                 )));

@@ -6,11 +6,11 @@
 //! result that names it, and never changed. The backup is made under another name, synced, and
 //! renamed.
 //!
-//! The copy carries a mark ([`Restored`](super::Restored)). A server that opens the copy first
-//! reconciles its jobs with everything that ran since the backup.
+//! The copy carries a mark ([`Restored`](super::meta::Restored)). A server that opens the copy
+//! first reconciles its jobs with everything that ran since the backup.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,10 @@ use chrono::SecondsFormat;
 use serde::Serialize;
 
 use super::lock::{is_in_use, sync_dir};
-use super::{OpenError, StoreError, logs, sqlite};
+use super::{
+    error::{OpenError, StoreError},
+    logs, sqlite,
+};
 use crate::domain::names::id::Timestamp;
 
 /// The content and the paths of a finished backup.
@@ -156,11 +159,4 @@ impl Drop for Unfinished {
 
 fn above(path: &Path) -> &Path {
     path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Copies a file and syncs its bytes. Syncing the folder, for the file's name, is left to the
-/// caller.
-pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::copy(from, to)?;
-    File::open(to)?.sync_all()
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use super::OpenError;
+use super::error::OpenError;
 
 /// The lock of a data directory, released on drop.
 #[derive(Debug)]
@@ -65,4 +65,11 @@ pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
 /// Syncs a directory, so new names in it survive a power cut.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// Copies a file and syncs its bytes. Syncing the folder, for the file's name, is left to the
+/// caller.
+pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::copy(from, to)?;
+    File::open(to)?.sync_all()
 }

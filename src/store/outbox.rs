@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::domain::names::id::{JobId, Seq, Timestamp};
 
 /// A notification of an ended job to one receiver.

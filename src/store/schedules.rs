@@ -3,12 +3,12 @@
 //! A [`ScheduleUpdate`] is one transaction: the record, ledger rows, and jobs that are made or
 //! removed. The store refuses the update when the record or one of its jobs has changed since the
 //! decision. An update that gives a tick a second row is refused, too.
-//! [`Store::advance`](super::Store::advance) writes the effects of a job's own transition on its
-//! tick.
+//! [`JobStore::advance`](super::JobStore::advance) writes the effects of a job's own transition on
+//! its tick.
 
 use async_trait::async_trait;
 
-use super::StoreError;
+use super::error::StoreError;
 use crate::domain::job::Job;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::schedule::ScheduleName;
@@ -43,7 +43,7 @@ pub trait ScheduleStore: Send + Sync + 'static {
     async fn next_schedule_check(&self) -> Result<Option<Timestamp>, StoreError>;
 
     /// Returns the revision of a schedule in this generation; also after the schedule was deleted.
-    async fn said(
+    async fn schedule_revision(
         &self,
         name: &ScheduleName,
         generation: Generation,

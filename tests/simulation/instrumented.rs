@@ -35,6 +35,7 @@ use crate::disk::{Disk, Write};
 use crate::expectations::{Expectations, ours};
 use crate::failpoints::Process;
 use crate::rules::Rule;
+use tidetable::store::{DefinitionStore, DispatchStore, JobStore, Journal, MetaStore};
 
 /// The simulated engine behind failpoints.
 pub struct InstrumentedEngine {
@@ -395,15 +396,7 @@ impl InstrumentedStore {
 }
 
 #[async_trait]
-impl Store for InstrumentedStore {
-    fn instance(&self) -> InstanceId {
-        self.store.instance()
-    }
-
-    async fn is_there(&self) -> Result<(), StoreError> {
-        self.store.is_there().await
-    }
-
+impl JobStore for InstrumentedStore {
     async fn insert(&self, job: &Job) -> Result<(), StoreError> {
         self.commit(None, job, job.created_at).await
     }
@@ -443,6 +436,19 @@ impl Store for InstrumentedStore {
         self.store.ids_with_prefix(prefix, limit).await
     }
 
+    async fn active(&self) -> Result<Vec<JobId>, StoreError> {
+        self.read().await?;
+        self.store.active().await
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.read().await?;
+        self.store.snapshot().await
+    }
+}
+
+#[async_trait]
+impl DispatchStore for InstrumentedStore {
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
         self.read().await?;
         self.store.due(now, limit).await
@@ -505,17 +511,10 @@ impl Store for InstrumentedStore {
     ) -> Result<Vec<Job>, StoreError> {
         self.store.queued_past_deadline(now, limit).await
     }
+}
 
-    async fn active(&self) -> Result<Vec<JobId>, StoreError> {
-        self.read().await?;
-        self.store.active().await
-    }
-
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.read().await?;
-        self.store.snapshot().await
-    }
-
+#[async_trait]
+impl Journal for InstrumentedStore {
     async fn last_seq(&self) -> Result<Seq, StoreError> {
         self.store.last_seq().await
     }
@@ -535,6 +534,17 @@ impl Store for InstrumentedStore {
     fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {
         self.store.subscribe()
     }
+}
+
+#[async_trait]
+impl MetaStore for InstrumentedStore {
+    fn instance(&self) -> InstanceId {
+        self.store.instance()
+    }
+
+    async fn is_there(&self) -> Result<(), StoreError> {
+        self.store.is_there().await
+    }
 
     async fn restored(&self, now: Timestamp) -> Result<Option<Restored>, StoreError> {
         self.store.restored(now).await
@@ -548,6 +558,22 @@ impl Store for InstrumentedStore {
         self.store.forget_restored().await
     }
 
+    async fn engine(&self) -> Result<Option<EngineId>, StoreError> {
+        self.read().await?;
+        self.store.engine().await
+    }
+
+    async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError> {
+        self.process.point(|| format!("remember {engine} …")).await;
+        let answer = self.store.remember_engine(engine).await;
+        self.expectations.remembers_the_engine();
+        self.process.point(|| format!("remember {engine} → {answer:?}")).await;
+        answer
+    }
+}
+
+#[async_trait]
+impl DefinitionStore for InstrumentedStore {
     async fn definition(&self, name: &JobName) -> Result<Option<Definition>, StoreError> {
         self.store.definition(name).await
     }
@@ -576,19 +602,6 @@ impl Store for InstrumentedStore {
         precondition: Precondition<Revision>,
     ) -> Result<bool, StoreError> {
         self.store.undefine(name, precondition).await
-    }
-
-    async fn engine(&self) -> Result<Option<EngineId>, StoreError> {
-        self.read().await?;
-        self.store.engine().await
-    }
-
-    async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError> {
-        self.process.point(|| format!("remember {engine} …")).await;
-        let answer = self.store.remember_engine(engine).await;
-        self.expectations.remembers_the_engine();
-        self.process.point(|| format!("remember {engine} → {answer:?}")).await;
-        answer
     }
 }
 

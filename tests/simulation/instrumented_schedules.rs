@@ -73,12 +73,12 @@ impl ScheduleStore for InstrumentedStore {
         self.store.next_schedule_check().await
     }
 
-    async fn said(
+    async fn schedule_revision(
         &self,
         name: &ScheduleName,
         generation: Generation,
     ) -> Result<Option<ScheduleRevision>, StoreError> {
-        self.store.said(name, generation).await
+        self.store.schedule_revision(name, generation).await
     }
 
     async fn last_generation(&self, name: &ScheduleName) -> Result<Generation, StoreError> {

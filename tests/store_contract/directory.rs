@@ -21,6 +21,7 @@ use tidetable::store::{Filter, OpenError, Restored, Store, StoreError};
 
 use crate::fixtures::{at, every_state, id, job, queued, with_state};
 use crate::{Open, get, insert, journal, open_sqlite};
+use tidetable::store::{JobStore, MetaStore};
 
 /// The child's environment variable with the directory to write to.
 const CHILD_DIR: &str = "TIDETABLE_TEST_CHILD_DIR";

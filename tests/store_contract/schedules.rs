@@ -81,7 +81,7 @@ pub(crate) async fn schedule_update_is_written_whole(place: &Place) {
     assert_eq!(ledger(&open.store, "a").await, [], "nothing is decided yet");
     let said = open
         .store
-        .said(&named("a"), Generation(1))
+        .schedule_revision(&named("a"), Generation(1))
         .await
         .expect("read")
         .expect("it said something");
@@ -188,7 +188,9 @@ pub(crate) async fn deleted_schedule_keeps_its_generation(place: &Place) {
     assert_eq!(open.store.schedule(&named("a")).await.expect("read"), None);
     assert_eq!(waiting(&open.store, "a").await, []);
     assert_eq!(open.store.last_generation(&named("a")).await.expect("read"), Generation(1));
-    assert!(open.store.said(&named("a"), Generation(1)).await.expect("read").is_some());
+    assert!(
+        open.store.schedule_revision(&named("a"), Generation(1)).await.expect("read").is_some()
+    );
     assert_eq!(open.store.last_generation(&named("b")).await.expect("read"), Generation(0));
     assert_eq!(get(&open.store, waits[0].id).await.version, Version(1), "its job was taken off");
     open.close().await;

@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::file_of;
+use super::files::file_of;
 use crate::domain::names::id::{Attempt, JobId};
-use crate::store::backup::copy;
+use crate::store::lock::copy;
 use crate::store::lock::sync_dir;
 
 /// Copies the kept output of these attempts and returns the number of files. Some attempts have

@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::UNFINISHED;
+use super::files::UNFINISHED;
 use super::reader::open;
-use crate::store::check::Report;
+use crate::store::report::Report;
 
 /// Reads every kept log and adds damage to the report.
 ///

@@ -16,7 +16,7 @@ use std::mem;
 
 use sha2::{Digest, Sha256};
 
-use super::{Kept, broken};
+use super::files::{Kept, broken};
 use crate::domain::names::id::Timestamp;
 use crate::domain::output::{Channel, Line, Lines};
 

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::files::{Kept, broken};
 use super::lines::parse;
 use super::packed::{HEAD, TAIL_BYTES, Unpacker, read_tail};
-use super::{Kept, broken};
 use crate::domain::output::Lines;
 
 /// The bytes of one read, exceeded by at most one run.

@@ -2,8 +2,13 @@
 
 use rusqlite::InterruptHandle;
 
-use super::{FILE, SqliteStore, broken, check, failed, open};
-use crate::store::{OpenError, StoreError};
+use super::{
+    check,
+    connection::{self, FILE},
+    errors::{broken, failed},
+    store::SqliteStore,
+};
+use crate::store::error::{OpenError, StoreError};
 
 /// A guard that interrupts the connection's work when the future that waits for it is dropped.
 struct Interrupting(InterruptHandle);
@@ -36,7 +41,7 @@ impl SqliteStore {
         let file = self.dir.join(FILE);
         let connection = self
             .threads
-            .run(move || open::reader(&file).map_err(failed))
+            .run(move || connection::reader(&file).map_err(failed))
             .await
             .map_err(broken)??;
         let _interrupts = Interrupting(connection.get_interrupt_handle());

@@ -9,9 +9,14 @@ use std::path::Path;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, Error, params};
 
-use super::{FILE, check, failed, open, queries, rows};
+use super::{
+    check,
+    connection::{self, FILE},
+    errors::failed,
+    queries, rows,
+};
 use crate::domain::names::id::{EngineId, JobId, Timestamp};
-use crate::store::{Restored, StoreError};
+use crate::store::{error::StoreError, meta::Restored};
 
 /// The moment of the backup. Another server may have continued the jobs since.
 pub(super) const BACKUP_AT: &str = "backup_at";
@@ -39,7 +44,7 @@ pub(in crate::store) fn back_up(
     to: &Path,
     at: Timestamp,
 ) -> Result<Copied, StoreError> {
-    let from = open::reader(&dir.join(FILE)).map_err(failed)?;
+    let from = connection::reader(&dir.join(FILE)).map_err(failed)?;
     let file = to.join(FILE);
     let mut copy = Connection::open(&file).map_err(failed)?;
     // Copies in one step. A reader does not block the writer, and a copy in several steps would

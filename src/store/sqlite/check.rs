@@ -13,12 +13,20 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::open::Schema;
-use super::{FILE, definitions, failed, open, pages, queries, rows, schedules, wal};
+use super::schema::Schema;
+use super::{
+    connection::{self, FILE},
+    definitions,
+    errors::failed,
+    pages, queries, rows, schedules, wal,
+};
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::names::id::{InstanceId, JobId};
-use crate::store::check::Report;
-use crate::store::{OpenError, StoreError, Transition};
+use crate::store::report::Report;
+use crate::store::{
+    error::{OpenError, StoreError},
+    journal::Transition,
+};
 
 /// All tables of a store.
 const TABLES: [&str; 10] = [
@@ -59,7 +67,7 @@ pub(in crate::store) fn check(dir: &Path, report: &mut Report) -> Result<(), Ope
 }
 
 fn all(file: &Path, report: &mut Report) -> Result<Schema, StoreError> {
-    let connection = open::reader(file).map_err(failed)?;
+    let connection = connection::reader(file).map_err(failed)?;
     // The first read fixes the moment.
     connection.execute_batch("BEGIN; SELECT 1 FROM sqlite_master LIMIT 1").map_err(failed)?;
     let schema = Schema::of(&connection).map_err(failed)?;

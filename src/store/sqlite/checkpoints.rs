@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 
-use super::open;
+use super::connection;
 use crate::store::threads::Threads;
 
 /// The pages in the log at which a checkpoint begins (4 MiB). While a reader keeps the log from
@@ -87,7 +87,7 @@ impl Checkpoints {
             let copied = threads.run(move || {
                 // A failure here is tried again after one of the next commits, which reports a
                 // failing disk.
-                let connection = known.or_else(|| open::checkpointer(&path).ok())?;
+                let connection = known.or_else(|| connection::checkpointer(&path).ok())?;
                 copy(&connection);
                 Some(connection)
             });

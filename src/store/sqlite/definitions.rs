@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::queries::{limit_of, prepared};
-use super::{failed, rows};
+use super::{errors::failed, rows};
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::image::JobName;
 use crate::domain::precondition::Precondition;
 use crate::domain::spec::JobSpec;
-use crate::store::definition::{Definition, Revision};
-use crate::store::{StoreError, Transition};
+use crate::store::definitions::{Definition, Revision};
+use crate::store::{error::StoreError, journal::Transition};
 
 const GET: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name = ?1";
 const PAGE: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name > ?1 ORDER BY name LIMIT ?2";

@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::threads::Broken;
 
 pub(super) fn broken(_: Broken) -> StoreError {

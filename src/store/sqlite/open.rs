@@ -1,22 +1,17 @@
 //! Opens the database: settings, migrations, identity.
 
-use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::Connection;
 
 use super::checkpoints::copy;
-use super::{FILE, check, failed, queries};
+use super::connection::{FILE, configure, keep_log_on_close};
+use super::schema::{Schema, migrate};
+use super::{check, errors::failed, queries};
 use crate::domain::names::id::InstanceId;
+use crate::store::error::{OpenError, StoreError};
 use crate::store::lock::sync_dir;
-use crate::store::{OpenError, StoreError};
-
-refinery::embed_migrations!("src/store/sqlite/migrations");
-
-/// The most prepared statements that a connection keeps: enough for all that exist.
-const STATEMENTS: usize = 64;
 
 /// The largest database, in pages (16 MiB), that is checked before it is served. A larger one is
 /// checked while it is served, so the time of a start does not depend on the size.
@@ -90,100 +85,6 @@ fn stamp(connection: &Connection) -> rusqlite::Result<i32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Migrates the schema to the newest version in one transaction.
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let done = migrations::runner().set_grouped(true).run(connection);
-    done.map(|_| ()).map_err(|error| {
-        let cause = error.source().and_then(|source| source.downcast_ref::<rusqlite::Error>());
-        match cause.and_then(rusqlite::Error::sqlite_error_code) {
-            Some(ErrorCode::DiskFull) => StoreError::Full,
-            Some(ErrorCode::ReadOnly | ErrorCode::SystemIoFailure) => {
-                StoreError::Failed(error.to_string())
-            }
-            // Includes a changed migration, and a database of another program.
-            Some(_) | None => StoreError::Damaged(error.to_string()),
-        }
-    })
-}
-
-/// Sets whether closing the database leaves its log unchanged.
-pub(super) fn keep_log_on_close(connection: &Connection, leave: bool) -> rusqlite::Result<bool> {
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave)
-}
-
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    common(connection)
-}
-
-/// Opens a connection for checkpoints, which syncs the log before the database.
-pub(super) fn checkpointer(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    Ok(connection)
-}
-
-/// The relation of a database's schema to the schema of this version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Schema {
-    /// The same schema, or none yet.
-    Ours,
-    /// An earlier schema, which a migration brings up to date.
-    Older { found: i64, known: i64 },
-    /// The schema of a newer version.
-    Newer { found: i64, known: i64 },
-}
-
-impl Schema {
-    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
-        let known =
-            migrations::runner().get_migrations().iter().map(|m| m.version()).max().unwrap_or(0);
-        let (found, known) = (last_migration(connection)?, i64::from(known));
-        Ok(match found {
-            _ if found > known => Self::Newer { found, known },
-            1.. if found < known => Self::Older { found, known },
-            _ => Self::Ours,
-        })
-    }
-}
-
-/// Returns the last applied migration; 0 for a new database.
-fn last_migration(connection: &Connection) -> rusqlite::Result<i64> {
-    let tables: i64 = connection.query_row(
-        "SELECT count(*) FROM sqlite_master WHERE name = 'refinery_schema_history'",
-        [],
-        |row| row.get(0),
-    )?;
-    if tables == 0 {
-        return Ok(0);
-    }
-    connection.query_row(
-        "SELECT coalesce(max(version), 0) FROM refinery_schema_history",
-        [],
-        |row| row.get(0),
-    )
-}
-
-/// Opens a connection that only reads.
-pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    common(&connection)?;
-    Ok(connection)
-}
-
-fn common(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "foreign_keys", "ON")?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(())
-}
-
 /// Returns the instance id, and stores `id_if_new` where there is none. Containers belong to the
 /// instance with this id, so an id is made once and never changes.
 fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId, StoreError> {
@@ -203,6 +104,7 @@ fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId
 mod tests {
     use refinery::Target;
 
+    use super::super::schema::migrations;
     use super::*;
 
     #[test]

@@ -1,32 +1,31 @@
 //! The outbox of job-end notifications: the SQL.
 
-use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde_json::json;
 
+use super::errors::failed;
 use super::queries::prepared;
-use super::rows::{instant, number, unsigned};
-use super::{SqliteStore, failed};
+use super::rows::{instant, number};
 use crate::domain::job::{Job, State};
-use crate::domain::names::id::{JobId, Seq, Timestamp};
+use crate::domain::names::id::Timestamp;
 use crate::domain::spec::notify::NotifyUrl;
 use crate::domain::text::date::rfc3339;
-use crate::store::outbox::{Notification, Outbox};
-use crate::store::{StoreError, Transition};
+use crate::store::{error::StoreError, journal::Transition};
 
-const ADD: &str = "INSERT INTO outbox (receiver, url, job, seq, body, made_at, tries, due_at)
+pub(super) const ADD: &str =
+    "INSERT INTO outbox (receiver, url, job, seq, body, made_at, tries, due_at)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?6)";
 /// Steps from one receiver to the next in the index, so the number of notifications per receiver
 /// costs nothing.
-const RECEIVERS: &str = "WITH RECURSIVE receivers (name) AS (
+pub(super) const RECEIVERS: &str = "WITH RECURSIVE receivers (name) AS (
          SELECT min(receiver) FROM outbox
          UNION ALL SELECT (SELECT min(receiver) FROM outbox WHERE receiver > name) FROM receivers WHERE name IS NOT NULL)
      SELECT name, (SELECT min(due_at) FROM outbox WHERE receiver = name) FROM receivers WHERE name IS NOT NULL";
-const FIRST: &str =
+pub(super) const FIRST: &str =
     "SELECT id, url, job, seq, body, made_at, tries FROM outbox INDEXED BY outbox_by_receiver
      WHERE receiver = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT 1";
-const DROP: &str = "DELETE FROM outbox WHERE id = ?1";
-const PUT_OFF: &str = "UPDATE outbox SET tries = tries + 1, due_at = ?2 WHERE id = ?1";
+pub(super) const DROP: &str = "DELETE FROM outbox WHERE id = ?1";
+pub(super) const PUT_OFF: &str = "UPDATE outbox SET tries = tries + 1, due_at = ?2 WHERE id = ?1";
 /// All statements, for the test that reads their plans.
 #[cfg(test)]
 pub(super) const FIXED: [&str; 5] = [ADD, RECEIVERS, FIRST, DROP, PUT_OFF];
@@ -44,8 +43,8 @@ impl NotificationRow {
         let State::Ended(end) = &after.state else { return Self { urls: Vec::new(), error: None } };
         let status = after.state.status();
         let notices = after.spec.fields().notify.iter().flat_map(|notify| &notify.0);
-        let told = notices.filter(|notice| notice.wants(status));
-        Self { urls: told.map(|notice| notice.url.clone()).collect(), error: end.error.clone() }
+        let feed = notices.filter(|notice| notice.wants(status));
+        Self { urls: feed.map(|notice| notice.url.clone()).collect(), error: end.error.clone() }
     }
 
     /// Writes the notifications. The transition is in the journal and has its number.
@@ -88,71 +87,7 @@ impl NotificationRow {
     }
 }
 
-#[async_trait]
-impl Outbox for SqliteStore {
-    async fn receivers(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
-        self.read(|connection| {
-            let mut statement = prepared(connection, RECEIVERS)?;
-            let found =
-                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(failed)?;
-            found
-                .map(|row| row.map_err(failed).and_then(|(name, at)| Ok((name, time(at)?))))
-                .collect()
-        })
-        .await
-    }
-
-    async fn next_notification(
-        &self,
-        receiver: &str,
-        now: Timestamp,
-    ) -> Result<Option<Notification>, StoreError> {
-        let receiver = receiver.to_owned();
-        self.read(move |connection| {
-            let mut statement = prepared(connection, FIRST)?;
-            let found = statement
-                .query_row(params![receiver, now.timestamp_millis()], |row| {
-                    let (made_at, seq): (i64, i64) = (row.get(5)?, row.get(3)?);
-                    let notification = Notification {
-                        id: row.get(0)?,
-                        url: row.get(1)?,
-                        job: JobId::from_bytes(row.get(2)?),
-                        seq: Seq(unsigned(seq)),
-                        body: row.get(4)?,
-                        made_at: now,
-                        tries: row.get(6)?,
-                    };
-                    Ok((notification, made_at))
-                })
-                .optional()
-                .map_err(failed)?;
-            found
-                .map(|(notification, at)| Ok(Notification { made_at: time(at)?, ..notification }))
-                .transpose()
-        })
-        .await
-    }
-
-    async fn remove_notification(&self, id: i64) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            prepared(connection, DROP)?.execute([id]).map_err(failed)?;
-            Ok(None)
-        })
-        .await
-    }
-
-    async fn postpone_notification(&self, id: i64, until: Timestamp) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            prepared(connection, PUT_OFF)?
-                .execute([id, until.timestamp_millis()])
-                .map_err(failed)?;
-            Ok(None)
-        })
-        .await
-    }
-}
-
-fn time(millis: i64) -> Result<Timestamp, StoreError> {
+pub(super) fn time(millis: i64) -> Result<Timestamp, StoreError> {
     instant(millis)
         .ok_or_else(|| StoreError::Damaged("a time of the outbox cannot be read".to_owned()))
 }

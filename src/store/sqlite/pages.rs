@@ -16,11 +16,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
 use super::rows::JOB_COLUMNS;
-use super::{failed, queries};
+use super::{errors::failed, queries};
 use crate::domain::job::{End, Job, Map, State, Status};
 use crate::domain::names::id::JobId;
 use crate::domain::names::image::JobName;
-use crate::store::{Filter, StoreError};
+use crate::store::{error::StoreError, snapshot::Filter};
 
 /// The labels in the specs: the expected content of the table of labels.
 const LABELS: &str = "SELECT label.key, label.value, jobs.map, jobs.id

@@ -8,15 +8,22 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{broken, failed, open, pages, queries, schedules};
+use super::connection;
+use super::{
+    errors::{broken, failed},
+    pages, queries, schedules,
+};
 use crate::domain::job::{Job, Map};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::names::image::JobName;
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::schedule::record::ScheduleRecord;
-use crate::store::place::Place;
+use crate::store::open_files::OpenFiles;
 use crate::store::threads::Threads;
-use crate::store::{Filter, Snapshot, StoreError};
+use crate::store::{
+    error::StoreError,
+    snapshot::{Filter, Snapshot},
+};
 
 /// A limited number of read-only connections, opened when first needed.
 #[derive(Clone)]
@@ -24,7 +31,7 @@ pub(super) struct Pool {
     path: PathBuf,
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
-    place: Arc<Place>,
+    open_files: Arc<OpenFiles>,
 }
 
 /// A connection and the permit to use it.
@@ -111,8 +118,8 @@ impl Drop for SqliteSnapshot {
 }
 
 impl Pool {
-    pub(super) fn new(path: PathBuf, most: usize, place: Arc<Place>) -> Self {
-        Self { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(most)), place }
+    pub(super) fn new(path: PathBuf, most: usize, open_files: Arc<OpenFiles>) -> Self {
+        Self { path, idle: Arc::default(), permits: Arc::new(Semaphore::new(most)), open_files }
     }
 
     pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
@@ -125,8 +132,8 @@ impl Pool {
             Some(connection) => connection,
             None => {
                 // The path may lead to another database than the open one.
-                self.place.look()?;
-                open::reader(&self.path).map_err(failed)?
+                self.open_files.look()?;
+                connection::reader(&self.path).map_err(failed)?
             }
         };
         Ok(Borrowed { connection, _permit: permit })

@@ -4,11 +4,11 @@
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
 
-use super::failed;
+use super::errors::failed;
 use super::rows::{self, JOB_COLUMNS, JobRow, number};
 use crate::domain::job::{Job, Status};
 use crate::domain::names::id::{JobId, Seq, Timestamp, Version};
-use crate::store::{StoreError, Transition};
+use crate::store::{error::StoreError, journal::Transition};
 
 const INSERT: &str =
     "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail,
@@ -337,7 +337,7 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::{answers, definitions, outbox, pages, schedules, wait_groups};
+    use crate::store::sqlite::{definitions, idempotency, outbox, pages, schedules, wait_groups};
 
     /// Returns the plan of a query, one line per step.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -391,7 +391,7 @@ mod tests {
             .into_iter()
             .chain(definitions::FIXED)
             .chain(schedules::FIXED)
-            .chain(answers::FIXED)
+            .chain(idempotency::FIXED)
             .chain(wait_groups::FIXED)
             .chain(outbox::FIXED);
         for sql in built.chain(fixed) {

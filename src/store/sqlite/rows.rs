@@ -2,13 +2,13 @@
 
 use rusqlite::Row;
 
-use super::failed;
+use super::errors::failed;
 use crate::domain::job::origin::{Generation, Origin};
 use crate::domain::job::wait_group::WaitGroup;
 use crate::domain::job::{Job, Reason, State, Status};
 use crate::domain::names::id::{Attempt, JobId, Seq, Timestamp, Version};
 use crate::domain::spec::JobSpec;
-use crate::store::{StoreError, Transition};
+use crate::store::{error::StoreError, journal::Transition};
 
 /// The columns of a job, in the order in which [`job`] reads them.
 pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal";

@@ -1,70 +1,68 @@
 //! Schedules and their ledger in SQLite: the SQL, and the conversion of rows to records.
 
-use async_trait::async_trait;
 use rusqlite::{Connection, Params, Row, ToSql, params};
 
 use super::queries::{self, limit_of, prepared};
 use super::rows::{self, JOB_COLUMNS, JobRow, instant, number, unsigned};
-use super::{SqliteStore, failed, outbox};
-use crate::domain::job::{Job, Reason};
+use super::{errors::failed, outbox};
+use crate::domain::job::Reason;
 use crate::domain::names::id::{JobId, Timestamp, Version};
-use crate::domain::names::schedule::ScheduleName;
-use crate::domain::schedule::record::{NextTick, ScheduleRecord, ScheduleRevision, ScheduleUpdate};
+use crate::domain::schedule::record::{NextTick, ScheduleRecord, ScheduleUpdate};
 use crate::domain::schedule::source::Source;
 use crate::domain::{
     job::origin::{Generation, Origin},
     schedule::ledger::{LedgerRow, TickEffect, TickOutcome},
 };
-use crate::store::schedules::ScheduleStore;
-use crate::store::{MAX_PAGE, StoreError, Transition};
+use crate::store::{error::StoreError, journal::Transition, snapshot::MAX_PAGE};
 
-const COLUMNS: &str = "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed, config_paused, config_file, config_aside";
-const INSERT: &str =
+pub(super) const COLUMNS: &str = "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed, config_paused, config_file, config_aside";
+pub(super) const INSERT: &str =
     "INSERT INTO schedules (name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, config_paused, config_file, config_aside, runs, failed)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, 0) ON CONFLICT (name) DO NOTHING";
 /// The jobs' own transitions count `runs` and leave the version unchanged, so an update compares
 /// `runs` as well.
-const UPDATE: &str = "UPDATE schedules SET version = ?2, generation = ?3, fields = ?4, accepted_at = ?5, settled = ?6,
+pub(super) const UPDATE: &str = "UPDATE schedules SET version = ?2, generation = ?3, fields = ?4, accepted_at = ?5, settled = ?6,
          ahead = ?7, ahead_job = ?8, look_at = ?9, config_paused = ?10, config_file = ?11, config_aside = ?12, failed = ?13
      WHERE name = ?1 AND version = ?14 AND runs = ?15 AND failed = ?16";
-const DELETE: &str = "DELETE FROM schedules WHERE name = ?1 AND version = ?2";
-const NEXT_LOOK: &str =
+pub(super) const DELETE: &str = "DELETE FROM schedules WHERE name = ?1 AND version = ?2";
+pub(super) const NEXT_LOOK: &str =
     "SELECT min(look_at) FROM schedules INDEXED BY schedules_to_look_at WHERE look_at IS NOT NULL";
-const DECLARED: &str = "SELECT name FROM schedules INDEXED BY schedules_declared
+pub(super) const DECLARED: &str = "SELECT name FROM schedules INDEXED BY schedules_declared
      WHERE config_paused IS NOT NULL AND name > ?1 ORDER BY name LIMIT ?2";
 /// Walks all schedules of config files when the first of them are assigned to a file. The new
 /// version makes earlier readers read again.
-const OWN: &str =
+pub(super) const OWN: &str =
     "UPDATE schedules INDEXED BY schedules_declared SET config_file = ?1, version = version + 1
      WHERE config_paused IS NOT NULL AND (config_file IS NULL OR (?2 AND config_file IS NOT ?1))";
 /// Ignores a conflict: an update that leaves the generation unchanged finds its row.
-const SAY: &str =
+pub(super) const SAY: &str =
     "INSERT INTO generations (schedule, generation, fields, accepted_at) VALUES (?1, ?2, ?3, ?4)
      ON CONFLICT (schedule, generation) DO NOTHING";
-const SAID: &str =
+pub(super) const SAID: &str =
     "SELECT fields, accepted_at FROM generations WHERE schedule = ?1 AND generation = ?2";
-const LAST_GENERATION: &str = "SELECT max(generation) FROM generations WHERE schedule = ?1";
-const ADD_ROW: &str =
+pub(super) const LAST_GENERATION: &str =
+    "SELECT max(generation) FROM generations WHERE schedule = ?1";
+pub(super) const ADD_ROW: &str =
     "INSERT INTO ledger (schedule, generation, first, last, late, outcome, reason, job, covered)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const DROP_ROW: &str =
+pub(super) const DROP_ROW: &str =
     "DELETE FROM ledger WHERE schedule = ?1 AND generation = ?2 AND first = ?3 AND outcome IS NULL";
-const LATE: &str =
+pub(super) const LATE: &str =
     "UPDATE ledger SET late = 1 WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
-const DECIDE: &str =
+pub(super) const DECIDE: &str =
     "UPDATE ledger SET outcome = CASE WHEN ?4 = 'ran' AND late THEN 'caught_up' ELSE ?4 END, reason = ?5
      WHERE schedule = ?1 AND generation = ?2 AND first = ?3";
 /// Gives ticks that a later tick's job covers the outcome of that job.
-const DECIDE_COVERED: &str = "UPDATE ledger INDEXED BY ledger_covered
+pub(super) const DECIDE_COVERED: &str = "UPDATE ledger INDEXED BY ledger_covered
      SET outcome = CASE WHEN ?2 = 'ran' THEN 'caught_up' ELSE ?2 END,
          reason = CASE WHEN ?2 = 'ran' THEN 'caught_up' ELSE ?3 END
      WHERE job = ?1 AND covered = 1";
 /// Counts a run. The last permitted run makes the schedule due for a check: the job that waits for
 /// the next tick is one too many.
-const COUNT_RUN: &str = "UPDATE schedules SET runs = runs + 1,
+pub(super) const COUNT_RUN: &str = "UPDATE schedules SET runs = runs + 1,
          look_at = CASE WHEN runs + 1 >= json_extract(fields, '$.max_runs') THEN 0 ELSE look_at END
      WHERE name = ?1";
-const NOTE_FAILURE: &str = "UPDATE schedules SET failed = 1, look_at = 0
+pub(super) const NOTE_FAILURE: &str = "UPDATE schedules SET failed = 1, look_at = 0
      WHERE name = ?1 AND generation = ?2 AND json_extract(fields, '$.pause_on_failure')";
 
 /// Every fixed statement except [`OWN`], for the test that reads their plans.
@@ -91,7 +89,7 @@ pub(super) fn one_sql() -> String {
     format!("SELECT {COLUMNS} FROM schedules WHERE name = ?1")
 }
 
-fn page_sql() -> String {
+pub(super) fn page_sql() -> String {
     format!("SELECT {COLUMNS} FROM schedules WHERE name > ?1 ORDER BY name LIMIT ?2")
 }
 
@@ -116,130 +114,6 @@ pub(super) fn ledger_sql() -> String {
         .to_owned()
 }
 
-#[async_trait]
-impl ScheduleStore for SqliteStore {
-    async fn schedule(&self, name: &ScheduleName) -> Result<Option<ScheduleRecord>, StoreError> {
-        let name = name.clone();
-        self.read(move |connection| Ok(records(connection, &one_sql(), [name.as_str()])?.pop()))
-            .await
-    }
-
-    async fn schedules_due(
-        &self,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<ScheduleRecord>, StoreError> {
-        self.read(move |connection| {
-            records(connection, &look_sql(), params![now.timestamp_millis(), limit_of(limit)])
-        })
-        .await
-    }
-
-    async fn declared(
-        &self,
-        after: Option<&ScheduleName>,
-        limit: usize,
-    ) -> Result<Vec<ScheduleName>, StoreError> {
-        let after = after.map(ToString::to_string).unwrap_or_default();
-        self.read(move |connection| {
-            let mut statement = prepared(connection, DECLARED)?;
-            let names =
-                statement.query_map(params![after, limit_of(limit)], |row| row.get::<_, String>(0));
-            let damaged =
-                |name: &str| StoreError::Damaged(format!("`{name}` cannot be a schedule's name"));
-            let read = |name: rusqlite::Result<String>| {
-                let name = name.map_err(failed)?;
-                name.parse().map_err(|_| damaged(&name))
-            };
-            names.map_err(failed)?.map(read).collect()
-        })
-        .await
-    }
-
-    async fn assign_config_file(&self, file: &str, all: bool) -> Result<(), StoreError> {
-        let file = file.to_owned();
-        self.write(move |connection| execute(connection, OWN, params![file, all]).map(|_| None))
-            .await
-    }
-
-    async fn next_schedule_check(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection| {
-            let millis: Option<i64> =
-                prepared(connection, NEXT_LOOK)?.query_row([], |row| row.get(0)).map_err(failed)?;
-            Ok(millis.and_then(instant))
-        })
-        .await
-    }
-
-    async fn said(
-        &self,
-        name: &ScheduleName,
-        generation: Generation,
-    ) -> Result<Option<ScheduleRevision>, StoreError> {
-        let name = name.clone();
-        self.read(move |connection| {
-            let mut statement = prepared(connection, SAID)?;
-            let mut found =
-                statement.query(params![name.as_str(), number(generation.0)]).map_err(failed)?;
-            let Some(row) = found.next().map_err(failed)? else { return Ok(None) };
-            let damaged = || {
-                StoreError::Damaged(format!(
-                    "schedule {name}: what it said in generation {} cannot be read",
-                    generation.0
-                ))
-            };
-            let fields: String = row.get(0).map_err(failed)?;
-            let schedule = serde_json::from_str(&fields).map_err(|_| damaged())?;
-            let accepted_at = instant(row.get(1).map_err(failed)?).ok_or_else(damaged)?;
-            Ok(Some(ScheduleRevision { schedule, accepted_at }))
-        })
-        .await
-    }
-
-    async fn last_generation(&self, name: &ScheduleName) -> Result<Generation, StoreError> {
-        let name = name.clone();
-        self.read(move |connection| {
-            let mut statement = prepared(connection, LAST_GENERATION)?;
-            let last: Option<i64> =
-                statement.query_row([name.as_str()], |row| row.get(0)).map_err(failed)?;
-            Ok(Generation(last.map_or(0, unsigned)))
-        })
-        .await
-    }
-
-    async fn apply_schedule_update(
-        &self,
-        update: ScheduleUpdate,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let rows = JobRows::of(&update)?;
-        self.write_many(move |connection| write(connection, &update, rows, at)).await
-    }
-
-    async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {
-        let name = name.clone();
-        self.read(move |connection| queries::jobs(connection, &jobs_sql(), [name.as_str()])).await
-    }
-
-    async fn ledger(
-        &self,
-        name: &ScheduleName,
-        before: Option<(Timestamp, Generation)>,
-        limit: usize,
-    ) -> Result<Vec<LedgerRow>, StoreError> {
-        let name = name.clone();
-        self.read(move |connection| {
-            let (first, generation) = before
-                .map_or((i64::MAX, i64::MAX), |(first, g)| (first.timestamp_millis(), number(g.0)));
-            let mut statement = prepared(connection, &ledger_sql())?;
-            let params = params![name.as_str(), first, generation, limit_of(limit)];
-            let found = statement.query_map(params, |row| Ok(ledger_row(row))).map_err(failed)?;
-            found.map(|row| row.map_err(failed)?).collect()
-        })
-        .await
-    }
-}
-
 /// Returns up to `limit` schedules by name, after the name `after`.
 pub(super) fn page(
     connection: &Connection,
@@ -250,13 +124,13 @@ pub(super) fn page(
 }
 
 /// The jobs of a schedule update as statement parameters.
-struct JobRows {
+pub(super) struct JobRows {
     ended: Vec<(Version, JobRow)>,
     made: Vec<JobRow>,
 }
 
 impl JobRows {
-    fn of(update: &ScheduleUpdate) -> Result<Self, StoreError> {
+    pub(super) fn of(update: &ScheduleUpdate) -> Result<Self, StoreError> {
         let ended =
             update.ended.iter().map(|(before, after)| Ok((before.version, JobRow::of(after)?)));
         Ok(Self {
@@ -268,7 +142,7 @@ impl JobRows {
 
 /// Writes a whole schedule update. Ledger rows are deleted before their jobs end, and new rows come
 /// after. So the end of a removed job finds no row and changes no tick.
-fn write(
+pub(super) fn write(
     connection: &Connection,
     update: &ScheduleUpdate,
     jobs: JobRows,
@@ -318,7 +192,10 @@ fn write(
     Ok(news)
 }
 
-fn write_record(connection: &Connection, update: &ScheduleUpdate) -> Result<(), StoreError> {
+pub(super) fn write_record(
+    connection: &Connection,
+    update: &ScheduleUpdate,
+) -> Result<(), StoreError> {
     let name = update.name.as_str();
     let changed = match (&update.after, update.from) {
         (None, None) => 1,
@@ -361,7 +238,11 @@ fn write_record(connection: &Connection, update: &ScheduleUpdate) -> Result<(), 
     if changed == 1 { Ok(()) } else { Err(StoreError::Outdated) }
 }
 
-fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+pub(super) fn execute(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<usize, StoreError> {
     prepared(connection, sql)?.execute(params).map_err(failed)
 }
 
@@ -388,7 +269,7 @@ pub(super) fn note(
     Ok(())
 }
 
-fn records(
+pub(super) fn records(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -403,7 +284,7 @@ fn records(
 }
 
 /// Reads the schedule from a row of [`COLUMNS`].
-fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
+pub(super) fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
     let name: String = row.get(0).map_err(failed)?;
     let damaged =
         |what: &str| StoreError::Damaged(format!("schedule {name}: its {what} cannot be read"));
@@ -431,7 +312,7 @@ fn record(row: &Row<'_>) -> Result<ScheduleRecord, StoreError> {
     })
 }
 
-fn ledger_row(row: &Row<'_>) -> Result<LedgerRow, StoreError> {
+pub(super) fn ledger_row(row: &Row<'_>) -> Result<LedgerRow, StoreError> {
     let damaged = || StoreError::Damaged("a row of the ledger cannot be read".to_owned());
     let time = |column| {
         row.get::<_, i64>(column).map_err(failed).and_then(|at| instant(at).ok_or_else(damaged))

@@ -7,11 +7,11 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::queries::{self, limit_of, prepared};
-use super::{failed, rows};
+use super::{errors::failed, rows};
 use crate::domain::job::Job;
 use crate::domain::job::wait_group::{Limit, WaitGroup};
 use crate::domain::names::id::JobId;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 const NEXT_HOLD: &str = "SELECT hold FROM jobs INDEXED BY jobs_held
      WHERE status = 'queued' AND hold IS NOT NULL AND hold > ?1 ORDER BY hold LIMIT 1";

@@ -13,13 +13,14 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::checkpoints::{Checkpoints, copy};
+use super::connection;
 use super::definitions::MissingDefinitions;
-use super::{failed, open, queries};
+use super::{errors::failed, queries};
 use crate::domain::job::{Map, Status};
-use crate::store::place::Place;
+use crate::store::open_files::OpenFiles;
 use crate::store::threads::Threads;
 use crate::store::watch::Watches;
-use crate::store::{StoreError, Transition};
+use crate::store::{error::StoreError, journal::Transition};
 
 /// The most commands that wait for the writer; a further caller waits.
 pub(super) const WAITING: usize = 4_096;
@@ -43,8 +44,8 @@ pub struct Writer {
     waiting: mpsc::Receiver<Command>,
     threads: Threads,
     checkpoints: Checkpoints,
-    told: CommitFeed,
-    place: Arc<Place>,
+    feed: CommitFeed,
+    open_files: Arc<OpenFiles>,
 }
 
 /// The results of a batch.
@@ -84,10 +85,10 @@ impl Writer {
         waiting: mpsc::Receiver<Command>,
         threads: Threads,
         checkpoints: Checkpoints,
-        told: CommitFeed,
-        place: Arc<Place>,
+        feed: CommitFeed,
+        open_files: Arc<OpenFiles>,
     ) -> Self {
-        Self { connection, waiting, threads, checkpoints, told, place }
+        Self { connection, waiting, threads, checkpoints, feed, open_files }
     }
 
     /// Writes until the store is closed and all accepted commands are done.
@@ -95,9 +96,9 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH);
         while self.waiting.recv_many(&mut batch, BATCH).await > 0 {
             let (mut connection, commands) = (self.connection, std::mem::take(&mut batch));
-            let place = self.place.clone();
+            let open_files = self.open_files.clone();
             let written = self.threads.run(move || {
-                let written = write(&mut connection, commands, &place);
+                let written = write(&mut connection, commands, &open_files);
                 (connection, written)
             });
             // A thread that broke took the connection along: without it nothing more can be
@@ -119,10 +120,10 @@ impl Writer {
         self.checkpoints.close().await;
         // Closing may copy the rest of the write-ahead log into the database, and deletes the log
         // by its name. Another store's log may have that name by now.
-        let (connection, place) = (self.connection, self.place);
+        let (connection, open_files) = (self.connection, self.open_files);
         let close = move || {
-            if place.look().is_err() {
-                let _ = open::keep_log_on_close(&connection, true);
+            if open_files.look().is_err() {
+                let _ = connection::keep_log_on_close(&connection, true);
             }
             drop(connection);
         };
@@ -132,16 +133,16 @@ impl Writer {
     /// Updates the numbers that readers compare, then sends the transitions, then the replies. A
     /// commit is announced even when no caller may be promised that it lasts.
     fn announce(&self, written: Written) {
-        self.told.undefined.settle();
-        self.told.changes.fetch_add(1, Ordering::Release);
+        self.feed.undefined.settle();
+        self.feed.changes.fetch_add(1, Ordering::Release);
         for (reply, done) in written.replies {
             let answer = done.map(|transitions| {
                 for transition in transitions {
-                    self.told.last_seq.store(transition.seq.0, Ordering::Release);
+                    self.feed.last_seq.store(transition.seq.0, Ordering::Release);
                     self.count(&transition);
-                    self.told.watches.changed(transition.job);
+                    self.feed.watches.changed(transition.job);
                     // No subscribers is fine.
-                    let _ = self.told.transitions.send(Arc::new(transition));
+                    let _ = self.feed.transitions.send(Arc::new(transition));
                 }
             });
             // A caller that has gone is fine, too.
@@ -152,20 +153,20 @@ impl Writer {
     /// Counts a transition when it is announced, so no reader has to count rows.
     fn count(&self, transition: &Transition) {
         match waits_more(transition) {
-            1 => self.told.waiting.fetch_add(1, Ordering::AcqRel),
-            -1 => self.told.waiting.fetch_sub(1, Ordering::AcqRel),
+            1 => self.feed.waiting.fetch_add(1, Ordering::AcqRel),
+            -1 => self.feed.waiting.fetch_sub(1, Ordering::AcqRel),
             _ => return,
         };
     }
 }
 
 /// Runs one transaction. **Invariant:** commands become durable only here.
-fn write(connection: &mut Connection, commands: Vec<Command>, place: &Place) -> Written {
+fn write(connection: &mut Connection, commands: Vec<Command>, open_files: &OpenFiles) -> Written {
     let (works, replies): (Vec<Work>, Vec<Reply>) =
         commands.into_iter().map(|command| (command.work, command.reply)).unzip();
-    match commit(connection, works, || place.look()) {
+    match commit(connection, works, || open_files.look()) {
         Ok(done) => {
-            Written { replies: replies.into_iter().zip(done).collect(), kept: place.look() }
+            Written { replies: replies.into_iter().zip(done).collect(), kept: open_files.look() }
         }
         Err(failure) => {
             let replies = replies.into_iter().map(|reply| (reply, Err(failure.clone()))).collect();

@@ -16,11 +16,11 @@ use std::sync::{Mutex, PoisonError};
 
 use tracing::{error, info};
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// An open file or folder, and the path where it was opened.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct OpenFile {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -29,7 +29,7 @@ pub(super) struct Entry {
     held: Option<File>,
 }
 
-impl Entry {
+impl OpenFile {
     /// Opens the file or the folder and keeps it open.
     pub(super) fn hold(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
@@ -64,23 +64,23 @@ impl Entry {
 
 /// The header bytes that stay the same while the database is open: the write format (bytes 18 and
 /// 19) and `user_version` (bytes 60 to 63). Each start sets `user_version` anew.
-type Mark = [u8; 6];
+type HeaderMark = [u8; 6];
 
 /// The open files of the store.
 ///
 /// Closing any handle of a database gives up all locks of the process on it. So every owner of a
 /// connection keeps this value until the connection is closed.
 #[derive(Debug)]
-pub(super) struct Place {
-    database: Entry,
-    others: Vec<Entry>,
+pub(super) struct OpenFiles {
+    database: OpenFile,
+    others: Vec<OpenFile>,
     /// The valid marks: as found at the start, and as written by the next checkpoint.
-    marks: [Mark; 2],
+    marks: [HeaderMark; 2],
     /// The fault that the last check found.
     known: Mutex<Option<String>>,
 }
 
-impl Place {
+impl OpenFiles {
     /// Opens the files of the store in `dir`. Its `database` is open and has this `user_version`.
     ///
     /// # Errors
@@ -89,15 +89,15 @@ impl Place {
         let beside = |suffix: &str| {
             let mut path = database.as_os_str().to_owned();
             path.push(suffix);
-            Entry::of_held(PathBuf::from(path))
+            OpenFile::of_held(PathBuf::from(path))
         };
         let others = vec![
-            Entry::hold(dir)?,
-            Entry::of_held(dir.join("lock"))?,
+            OpenFile::hold(dir)?,
+            OpenFile::of_held(dir.join("lock"))?,
             beside("-wal")?,
             beside("-shm")?,
         ];
-        let database = Entry::hold(database)?;
+        let database = OpenFile::hold(database)?;
         let found = mark(&database)?;
         let mut next = found;
         next[2..].copy_from_slice(&user_version.to_be_bytes());
@@ -125,7 +125,7 @@ impl Place {
 
     fn fault(&self) -> Option<String> {
         // The folder comes first: when it is missing, all others are.
-        let moved = self.others.iter().chain([&self.database]).find_map(Entry::fault);
+        let moved = self.others.iter().chain([&self.database]).find_map(OpenFile::fault);
         moved.or_else(|| {
             let path = self.database.path.display();
             match mark(&self.database) {
@@ -137,7 +137,7 @@ impl Place {
     }
 }
 
-fn mark(database: &Entry) -> io::Result<Mark> {
+fn mark(database: &OpenFile) -> io::Result<HeaderMark> {
     let mut header = [0; 64];
     if let Some(file) = &database.held {
         file.read_exact_at(&mut header, 0)?;
@@ -152,12 +152,12 @@ fn mark(database: &Entry) -> io::Result<Mark> {
 mod tests {
     use super::*;
 
-    fn place(dir: &Path) -> Place {
+    fn place(dir: &Path) -> OpenFiles {
         fs::write(dir.join("lock"), "").expect("a file");
         for name in ["db", "db-wal", "db-shm"] {
             fs::write(dir.join(name), [2; 100]).expect("a file");
         }
-        Place::new(dir, &dir.join("db"), 7).expect("all are there")
+        OpenFiles::new(dir, &dir.join("db"), 7).expect("all are there")
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::failed;
+use super::errors::failed;
 use super::queries::prepared;
 use crate::domain::names::id::Timestamp;
-use crate::store::StoreError;
-use crate::store::answer::{RequestKey, StoredResponse};
+use crate::store::error::StoreError;
+use crate::store::idempotency::{RequestKey, StoredResponse};
 
 const GET: &str = "SELECT body, answer FROM answers WHERE request = ?1 AND at > ?2";
 /// Replaces a response that is too old and not deleted yet.

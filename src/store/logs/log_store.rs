@@ -1,10 +1,7 @@
-//! Kept output: one compressed file per attempt, which is either complete or absent.
-//!
-//! The store writes a file under a temporary name, syncs it, and renames it. The next start removes
-//! files that a crash left unfinished. The module `packed` documents the file format; files of the
-//! previous format (`lines`) are read, too.
-//!
-//! Output beyond the job's `log_limit` is dropped, and a last line on stderr reports the drop.
+//! The store of kept output: keeps, lists, reads and removes the files.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -17,30 +14,20 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use tracing::warn;
 
-use super::lock::{make_dir, sync_dir};
-use super::place::Entry;
-use super::threads::{Broken, Threads};
-use super::{OpenError, StoreError};
+use super::files::{Kept, UNFINISHED, file_of};
+use super::packed::Packer;
+use super::{packed, reader};
 use crate::domain::names::id::{Attempt, JobId};
 use crate::domain::output::{Limit, Line, Lines};
-pub(super) use backup::back_up;
-pub(super) use check::check;
-use packed::Packer;
-
-mod backup;
-mod check;
-mod lines;
-mod packed;
-mod reader;
-#[cfg(test)]
-mod tests;
+use crate::store::error::{OpenError, StoreError};
+use crate::store::lock::{make_dir, sync_dir};
+use crate::store::open_files::OpenFile;
+use crate::store::threads::{Broken, Threads};
 
 /// The bytes gathered before a thread writes them: the output of most jobs fits and costs one call.
 const GATHER_BYTES: usize = 256 * 1024;
 /// The zstd compression level: zstd's own default.
 const LEVEL: i32 = 3;
-/// The suffix of a file until it is complete.
-const UNFINISHED: &str = ".unfinished";
 
 /// The folder of kept output.
 #[derive(Clone, Debug)]
@@ -49,7 +36,7 @@ pub struct LogStore {
     threads: Threads,
     shelves: SyncedDirs,
     /// The data directory, kept open to notice an exchange.
-    above: Arc<Entry>,
+    above: Arc<OpenFile>,
     /// The number of files begun, which makes temporary names unique.
     begun: Arc<AtomicU64>,
 }
@@ -57,17 +44,6 @@ pub struct LogStore {
 /// The folders that are known to survive a power cut.
 #[derive(Clone, Debug, Default)]
 struct SyncedDirs(Arc<Mutex<HashSet<PathBuf>>>);
-
-/// The amount of kept output, without the line that reports the drop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// The number of lines.
-    pub lines: u64,
-    /// The bytes that a reader gets: text and line ends.
-    pub bytes: u64,
-    /// True if output exceeded the limit and the rest was dropped.
-    pub truncated: bool,
-}
 
 /// The reasons why output was not kept. No file exists then.
 #[derive(Debug)]
@@ -92,7 +68,7 @@ impl LogStore {
                 clear_unfinished(&shelf).map_err(refused)?;
             }
         }
-        let above = Arc::new(Entry::hold(above(dir)).map_err(refused)?);
+        let above = Arc::new(OpenFile::hold(above(dir)).map_err(refused)?);
         Ok(Self {
             dir: dir.to_owned(),
             threads,
@@ -254,15 +230,6 @@ impl Gathered {
     }
 }
 
-fn broken(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
-fn file_of(dir: &Path, job: JobId, attempt: Attempt) -> PathBuf {
-    let id = job.to_string();
-    dir.join(&id[30..]).join(format!("{id}-{attempt}.log.zst"))
-}
-
 fn clear_unfinished(shelf: &Path) -> io::Result<()> {
     for entry in fs::read_dir(shelf)? {
         let path = entry?.path();
@@ -278,12 +245,12 @@ struct Unfinished {
     path: PathBuf,
     temporary: PathBuf,
     shelves: SyncedDirs,
-    above: Arc<Entry>,
+    above: Arc<OpenFile>,
     encoder: Option<zstd::Encoder<'static, File>>,
 }
 
 impl Unfinished {
-    fn new(path: PathBuf, number: u64, shelves: SyncedDirs, above: Arc<Entry>) -> Self {
+    fn new(path: PathBuf, number: u64, shelves: SyncedDirs, above: Arc<OpenFile>) -> Self {
         let mut temporary = path.clone().into_os_string();
         temporary.push(format!(".{number}{UNFINISHED}"));
         Self { path, temporary: PathBuf::from(temporary), shelves, above, encoder: None }

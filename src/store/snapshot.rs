@@ -1,0 +1,61 @@
+//! A read view of one moment, for listings and forecasts.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::error::StoreError;
+use crate::domain::job::{Job, Map, Status};
+use crate::domain::names::id::{JobId, Timestamp};
+use crate::domain::names::image::JobName;
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::record::ScheduleRecord;
+
+/// Reads of the moment at which the snapshot was taken. An open snapshot delays the store's
+/// housekeeping, so callers drop it soon.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// Returns up to `limit` jobs of a map that pass the filter, ordered by id, after the id
+    /// `after`.
+    async fn page(
+        &mut self,
+        map: Map,
+        filter: &Filter,
+        after: Option<JobId>,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError>;
+
+    /// Returns up to `limit` jobs that are `scheduled` or `retrying` and due at `until`, earliest
+    /// first.
+    async fn due(&mut self, until: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
+
+    /// Returns the durations of up to `limit` successful runs for each name. Runs of jobs that were
+    /// accepted last come first.
+    async fn runs(
+        &mut self,
+        names: &[JobName],
+        limit: usize,
+    ) -> Result<Vec<Vec<Duration>>, StoreError>;
+
+    /// Returns up to `limit` schedules ordered by name, after the name `after`.
+    async fn schedules(
+        &mut self,
+        after: Option<&ScheduleName>,
+        limit: usize,
+    ) -> Result<Vec<ScheduleRecord>, StoreError>;
+}
+
+/// A filter on listed jobs. A field that is `None` does not restrict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub status: Option<Status>,
+    /// The exact job name.
+    pub name: Option<String>,
+    /// The schedule that made the job.
+    pub schedule: Option<String>,
+    /// A label key and the exact value.
+    pub label: Option<(String, String)>,
+}
+
+/// The most jobs on one page.
+pub const MAX_PAGE: usize = 1_000;
