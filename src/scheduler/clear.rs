@@ -10,17 +10,19 @@
 //! Clearing never gives up: it waits for an engine that does not answer and for a disk without
 //! space.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::StreamExt;
 use futures::stream;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Backoff, Health, Shared, TransientError};
+use super::context::clearings::{ClearingSlot, Leftover};
+use super::{
+    context::{Context, Health, TransientError},
+    timing::Backoff,
+};
 use crate::domain::container::Owner;
 use crate::domain::job::Job;
 use crate::domain::names::id::{Attempt, ContainerId, JobId};
@@ -29,66 +31,7 @@ use crate::engine::{EngineError, LogStream};
 use crate::store::StoreError;
 use crate::store::logs::KeepError;
 
-/// The number of attempts whose output is read and written at once.
-const KEPT_AT_ONCE: usize = 16;
-
-/// The attempts that are being cleared away.
-pub(super) struct Clearings {
-    attempts: Mutex<BTreeSet<(JobId, Attempt)>>,
-    keeping: Semaphore,
-    /// True once a sweep has handed over everything that earlier processes left.
-    swept: AtomicBool,
-}
-
-/// A finished attempt, with its remains.
-pub(super) struct Leftover {
-    place: ClearingSlot,
-    /// The attempt's container; `None` where the id is unknown.
-    container: Option<ContainerId>,
-    remains: Remains,
-    keep_container: bool,
-    log_limit: u64,
-}
-
-/// The exclusive right to clear an attempt away, returned on drop.
-struct ClearingSlot {
-    clearings: Arc<Clearings>,
-    attempt: (JobId, Attempt),
-}
-
-impl Default for Clearings {
-    fn default() -> Self {
-        Self {
-            attempts: Mutex::default(),
-            keeping: Semaphore::new(KEPT_AT_ONCE),
-            swept: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Clearings {
-    /// Notes that a sweep has handed over everything it found.
-    pub(super) fn are_known(&self) {
-        self.swept.store(true, Ordering::SeqCst);
-    }
-
-    /// Returns whether this attempt is being cleared away.
-    pub(super) fn has(&self, job: JobId, attempt: Attempt) -> bool {
-        self.attempts().contains(&(job, attempt))
-    }
-
-    fn attempts(&self) -> MutexGuard<'_, BTreeSet<(JobId, Attempt)>> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for ClearingSlot {
-    fn drop(&mut self) {
-        self.clearings.attempts().remove(&self.attempt);
-    }
-}
-
-impl Shared {
+impl Context {
     /// Takes on the remains of an attempt; `None` if that was done already, or nothing is left.
     pub(super) fn left_over(
         &self,
@@ -125,8 +68,8 @@ impl Shared {
 }
 
 /// Clears an attempt away. Ends early when the server stops; the next process finishes the work.
-pub(super) async fn run(shared: Arc<Shared>, left: Leftover, stop: CancellationToken) {
-    let mut task = Task { shared, left, is_kept: false, stop };
+pub(super) async fn run(context: Arc<Context>, left: Leftover, stop: CancellationToken) {
+    let mut task = Task { context, left, is_kept: false, stop };
     let mut backoff = Backoff::new();
     while !task.stop.is_cancelled() {
         let next = next_clearing(task.left.keep_container, &task.left.remains, task.is_kept);
@@ -160,7 +103,7 @@ async fn unless_stopped<T>(stop: &CancellationToken, doing: impl Future<Output =
 }
 
 struct Task {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     left: Leftover,
     is_kept: bool,
     stop: CancellationToken,
@@ -168,8 +111,8 @@ struct Task {
 
 impl Task {
     async fn perform(&mut self, next: Clearing) -> Result<(), TransientError> {
-        let (shared, stop) = (self.shared.clone(), self.stop.clone());
-        if unless_stopped(&stop, shared.health.until(Health::is_up)).await.is_none() {
+        let (context, stop) = (self.context.clone(), self.stop.clone());
+        if unless_stopped(&stop, context.health.until(Health::is_up)).await.is_none() {
             return Ok(());
         }
         debug!(job = %self.left.place.attempt.0, step = ?next, "next step");
@@ -186,10 +129,10 @@ impl Task {
 
     async fn inspect(&mut self) -> Result<(), TransientError> {
         let (job, attempt) = self.left.place.attempt;
-        let owner = Owner { instance: self.shared.store.instance(), job, attempt };
+        let owner = Owner { instance: self.context.store.instance(), job, attempt };
         let seen = match &self.left.container {
-            Some(container) => self.shared.engine.inspect(container).await?,
-            None => self.shared.engine.find(&owner).await?,
+            Some(container) => self.context.engine.inspect(container).await?,
+            None => self.context.engine.find(&owner).await?,
         };
         let ours = seen.filter(|container| container.owner == Some(owner));
         self.left.remains = ours.as_ref().map_or(Remains::Gone, Remains::from);
@@ -199,9 +142,9 @@ impl Task {
     /// Keeps the output, unless an earlier process has done so.
     async fn keep(&mut self, container: &ContainerId) -> Result<(), TransientError> {
         let (job, attempt) = self.left.place.attempt;
-        if !self.shared.logs.has(job, attempt).await? {
-            let shared = self.shared.clone();
-            let Some(_turn) = unless_stopped(&self.stop, shared.clearings.keeping.acquire()).await
+        if !self.context.logs.has(job, attempt).await? {
+            let context = self.context.clone();
+            let Some(_turn) = unless_stopped(&self.stop, context.clearings.keeping.acquire()).await
             else {
                 return Ok(());
             };
@@ -225,7 +168,7 @@ impl Task {
     }
 
     async fn keep_output(&self, container: &ContainerId) -> Result<(), TransientError> {
-        match unless_stopped(&self.stop, self.shared.engine.logs(container, false)).await {
+        match unless_stopped(&self.stop, self.context.engine.logs(container, false)).await {
             Some(output) => self.keep_all(self.until_stopped(output?)).await,
             None => Err(stopping().into()),
         }
@@ -233,7 +176,7 @@ impl Task {
 
     async fn keep_all(&self, output: LogStream) -> Result<(), TransientError> {
         let (job, attempt) = self.left.place.attempt;
-        match self.shared.logs.keep(job, attempt, output, self.left.log_limit).await {
+        match self.context.logs.keep(job, attempt, output, self.left.log_limit).await {
             Ok(_) => Ok(()),
             Err(KeepError::Store(error)) => Err(error.into()),
             Err(KeepError::Source(error)) => Err(error.into()),
@@ -253,8 +196,8 @@ impl Task {
 
     async fn remove(&mut self, container: &ContainerId) -> Result<(), TransientError> {
         // Removal is not urgent, and other containers may be starting.
-        self.shared.start_limit.wait_until_idle().await;
-        match self.shared.engine.remove(container).await {
+        self.context.start_limit.wait_until_idle().await;
+        match self.context.engine.remove(container).await {
             Ok(()) | Err(EngineError::NotFound) => {}
             Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),
             Err(failure) => {

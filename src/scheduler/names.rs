@@ -5,47 +5,19 @@
 //! none. The check makes no pull. While the engine is away there is no warning. Answers are
 //! remembered for a while, so that many jobs of one name cause only one or a few requests.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Catalog, LONGEST_NAP, Shared};
-use crate::domain::names::image::ImageRef;
+use super::{context::Context, rules::Catalog, timing::LONGEST_NAP};
 use crate::domain::spec::JobSpec;
 
 /// The longest wait for the engine's answer about a name.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
-/// The time for which an answer stays valid: if the image exists, and if it does not.
-const KNOWN_FOR: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_secs(5));
-/// The number of names remembered.
-const NAMES: usize = 1_000;
 
-/// The engine's answers about bare names, with their times.
-#[derive(Default)]
-pub(super) struct Names(Mutex<HashMap<ImageRef, (bool, Instant)>>);
-
-impl Names {
-    fn known(&self, image: &ImageRef) -> Option<bool> {
-        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (is_there, since) = *names.get(image)?;
-        let good_for = if is_there { KNOWN_FOR.0 } else { KNOWN_FOR.1 };
-        (since.elapsed() < good_for).then_some(is_there)
-    }
-
-    fn note(&self, image: ImageRef, is_there: bool) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() >= NAMES {
-            names.clear();
-        }
-        names.insert(image, (is_there, Instant::now()));
-    }
-}
-
-impl Shared {
+impl Context {
     /// Returns a warning if the spec's image is a bare name and the engine has no such image.
     pub(super) async fn doubt(&self, spec: &JobSpec) -> Option<String> {
         let image = spec.fields().image.as_ref().filter(|image| image.is_bare())?;
@@ -69,13 +41,13 @@ impl Shared {
 }
 
 /// Checks the names in the config once for each config, as soon as the engine is up.
-pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut seen = None;
     loop {
-        let rules = shared.rules();
+        let rules = context.rules();
         let is_new = seen.as_ref().is_none_or(|seen| !Arc::ptr_eq(seen, &rules));
-        if is_new && shared.health.look().is_up() {
-            look(&shared, &rules.catalog).await;
+        if is_new && context.health.look().is_up() {
+            look(&context, &rules.catalog).await;
             seen = Some(rules);
         }
         if stop.run_until_cancelled(tokio::time::sleep(LONGEST_NAP)).await.is_none() {
@@ -84,9 +56,9 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-async fn look(shared: &Shared, catalog: &Catalog) {
+async fn look(context: &Context, catalog: &Catalog) {
     for (name, spec) in &catalog.definitions {
-        if let Some(why) = shared.doubt(spec).await {
+        if let Some(why) = context.doubt(spec).await {
             warn!(definition = %name, %why, "the image of a definition of the config file may be mistyped");
         }
     }
@@ -95,9 +67,9 @@ async fn look(shared: &Shared, catalog: &Catalog) {
         .iter()
         .filter(|(_, it)| !catalog.definitions.contains_key(it.job_name().as_str()))
     {
-        let resolved = shared.resolve(catalog, schedule.job_name(), schedule.spec().clone()).await;
+        let resolved = context.resolve(catalog, schedule.job_name(), schedule.spec().clone()).await;
         if let Ok(spec) = resolved
-            && let Some(why) = shared.doubt(&spec).await
+            && let Some(why) = context.doubt(&spec).await
         {
             warn!(schedule = %name, %why, "the job of a schedule of the config file may be mistyped");
         }

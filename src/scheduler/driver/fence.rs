@@ -17,27 +17,21 @@
 
 use tracing::{info, warn};
 
-use super::{Driver, StepError};
+use super::attempt::CreatorCheck;
+use super::attempt::{Driver, StepError};
 use crate::domain::container::{Container, Evidence, EvidenceQuery, Phase};
 use crate::domain::job::Intent;
 use crate::domain::names::id::{ContainerId, Timestamp};
 use crate::domain::protocol::{Fenced, Observed};
 use crate::engine::EngineError;
-use crate::scheduler::{Backoff, SETTLE};
-
-/// The proof that the answering engine created this container. Valid while the connection holds.
-pub(super) struct CreatorCheck {
-    container: ContainerId,
-    /// The number of health changes at the time of the proof.
-    connection: u64,
-}
+use crate::scheduler::timing::{Backoff, SETTLE};
 
 impl Driver {
     pub(super) async fn fence(&mut self, intent: Intent) -> Result<(), StepError> {
         let Observed::Present(Container { created_at, .. }) = self.observed else { return Ok(()) };
         self.confirm_creator(&intent, created_at).await?;
         self.wait_out_start(&intent).await?;
-        let looked_at = self.shared.clock.now();
+        let looked_at = self.context.clock.now();
         self.inspect().await?;
         let untouched = matches!(&self.observed, Observed::Present(Container { id, phase: Phase::Created { refusal: None }, .. }) if *id == intent.container);
         if !untouched || !self.remove_unstarted(&intent.container).await? {
@@ -74,7 +68,7 @@ impl Driver {
     /// repeated, and a container that is gone already counts as removed.
     async fn remove_unstarted(&mut self, container: &ContainerId) -> Result<bool, StepError> {
         loop {
-            match self.shared.engine.remove(container).await {
+            match self.context.engine.remove(container).await {
                 Ok(()) | Err(EngineError::NotFound) => return Ok(true),
                 Err(EngineError::Conflict(_)) => {
                     self.observed = Observed::Unknown;
@@ -94,7 +88,7 @@ impl Driver {
         since: Timestamp,
     ) -> Result<Evidence, StepError> {
         loop {
-            match self.shared.engine.query_event_log(&intent.container, question, since).await {
+            match self.context.engine.query_event_log(&intent.container, question, since).await {
                 Ok(evidence) => return Ok(evidence),
                 Err(error) => self.wait_out(error).await?,
             }
@@ -112,10 +106,10 @@ impl Driver {
             return Ok(());
         }
         // Read before the query, so that a restart during the query is noticed.
-        let connection = self.shared.health.changes();
+        let connection = self.context.health.changes();
         let question = EvidenceQuery::CreatedByThisEngine;
         let created =
-            self.shared.engine.query_event_log(&intent.container, question, created_at).await?;
+            self.context.engine.query_event_log(&intent.container, question, created_at).await?;
         let container = intent.container.clone();
         self.creator_check =
             (created == Evidence::Seen).then_some(CreatorCheck { container, connection });
@@ -123,7 +117,7 @@ impl Driver {
     }
 
     fn creator_confirmed(&self, container: &ContainerId) -> bool {
-        let unbroken = self.shared.health.changes();
+        let unbroken = self.context.health.changes();
         self.creator_check
             .as_ref()
             .is_some_and(|w| w.container == *container && w.connection == unbroken)

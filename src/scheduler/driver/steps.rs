@@ -9,7 +9,7 @@ use std::pin::pin;
 use chrono::Duration;
 use tracing::warn;
 
-use super::{Driver, Health, StepError};
+use super::attempt::{Driver, StepError};
 use crate::domain::container::{Container, Evidence, EvidenceQuery, Exit, Phase, UNSEEN_END};
 use crate::domain::job::transition::{Ending, Event, Failure};
 use crate::domain::job::{Reason, Run, State, StopCause};
@@ -18,15 +18,13 @@ use crate::domain::names::image::ImageRef;
 use crate::domain::protocol::Observed;
 use crate::domain::spec::PullPolicy;
 use crate::engine::{EngineError, PullProgress};
-use crate::scheduler::EARLY;
-
-/// The margin by which a container's start event may precede its start time in the event log, clock
-/// differences and rounding included.
-pub(in crate::scheduler) const LOG_MARGIN: Duration = Duration::seconds(5);
+use crate::scheduler::context::Health;
+use crate::scheduler::timing::EARLY;
+use crate::scheduler::timing::LOG_MARGIN;
 
 impl Driver {
     pub(super) async fn inspect(&mut self) -> Result<(), StepError> {
-        let began_at = self.shared.clock.now();
+        let began_at = self.context.clock.now();
         self.observed = match self.find_container().await? {
             None => Observed::Absent,
             Some(container) if self.is_ours(&container) => Observed::Present(container),
@@ -39,7 +37,7 @@ impl Driver {
             {
                 // Usually the container is gone at the next inspect. An engine killed during a
                 // removal does not resume it, so the removal is repeated.
-                self.shared.engine.remove(id).await?;
+                self.context.engine.remove(id).await?;
                 Err(StepError::Retry("its container is being removed".to_owned()))
             }
             Observed::Unknown | Observed::Absent | Observed::Foreign | Observed::Present(_) => {
@@ -56,10 +54,10 @@ impl Driver {
                 phase: Phase::Created { .. } | Phase::Running { .. },
                 ..
             }) => {
-                self.shared.saw_alive(&self.job, alive, looked_at);
+                self.context.saw_alive(&self.job, alive, looked_at);
             }
             Observed::Absent | Observed::Foreign if self.is_only_claimed() => {
-                self.shared.saw_alive(&self.job, alive, looked_at);
+                self.context.saw_alive(&self.job, alive, looked_at);
             }
             // A finished job is recorded, and that record wakes the waiting jobs.
             Observed::Unknown | Observed::Absent | Observed::Foreign | Observed::Present(_) => {}
@@ -69,7 +67,7 @@ impl Driver {
     /// Inspects the container of this attempt: by the id on disk, else by the id this process
     /// knows, else by its labels.
     async fn find_container(&self) -> Result<Option<Container>, EngineError> {
-        let engine = &self.shared.engine;
+        let engine = &self.context.engine;
         if let Some(container) = self.job.state.container() {
             return engine.inspect(container).await;
         }
@@ -78,11 +76,11 @@ impl Driver {
         {
             return Ok(Some(seen));
         }
-        engine.find(&self.shared.owner(&self.job)).await
+        engine.find(&self.context.owner(&self.job)).await
     }
 
     fn is_ours(&self, container: &Container) -> bool {
-        container.owner == Some(self.shared.owner(&self.job))
+        container.owner == Some(self.context.owner(&self.job))
     }
 
     fn image(&self) -> Result<ImageRef, StepError> {
@@ -126,7 +124,7 @@ impl Driver {
         image: &ImageRef,
         report: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<Result<(), EngineError>, StepError> {
-        let mut pull = pin!(self.shared.engine.pull(
+        let mut pull = pin!(self.context.engine.pull(
             image,
             self.job.spec.fields().platform.as_deref(),
             report
@@ -146,7 +144,7 @@ impl Driver {
     /// Returns whether the stored job has changed. Returns false if the store fails; the next
     /// wake-up asks again.
     async fn has_changed(&self) -> bool {
-        match self.shared.store.get(self.job.id).await {
+        match self.context.store.get(self.job.id).await {
             Ok(job) => job.is_none_or(|job| job.version != self.job.version),
             Err(_) => false,
         }
@@ -154,21 +152,21 @@ impl Driver {
 
     pub(super) async fn create(&mut self) -> Result<(), StepError> {
         let image = self.image()?;
-        let secrets = match self.shared.rules().catalog.secrets.variables(&self.job.spec).await {
+        let secrets = match self.context.rules().catalog.secrets.variables(&self.job.spec).await {
             Ok(secrets) => secrets,
             Err(failure) => return self.record(Event::Failed(failure)).await,
         };
-        let launch = self.shared.launch(&self.job, image.clone(), secrets);
+        let launch = self.context.launch(&self.job, image.clone(), secrets);
         self.acquire_start_permit().await?;
         if self.is_too_late() {
             return Ok(());
         }
-        if !self.shared.health.look().is_up() {
+        if !self.context.health.look().is_up() {
             return Err(StepError::Retry(
                 "the engine went away before the container was created".to_owned(),
             ));
         }
-        match self.shared.engine.create(&launch).await {
+        match self.context.engine.create(&launch).await {
             // The container is inspected before the intent is written: it may have changed since
             // the answer.
             Ok(container) => {
@@ -191,12 +189,12 @@ impl Driver {
         &self,
         container: &ContainerId,
     ) -> Result<Option<Failure>, StepError> {
-        let files = match self.shared.rules().catalog.secrets.files(&self.job.spec).await {
+        let files = match self.context.rules().catalog.secrets.files(&self.job.spec).await {
             Ok(files) if files.is_empty() => return Ok(None),
             Ok(files) => files,
             Err(failure) => return Ok(Some(failure)),
         };
-        match self.shared.engine.put_files(container, &files).await {
+        match self.context.engine.put_files(container, &files).await {
             Ok(()) => Ok(None),
             Err(EngineError::Refused { reason, message }) => {
                 Ok(Some(Failure::new(reason, message)))
@@ -213,7 +211,7 @@ impl Driver {
         if self.observed != Observed::Absent {
             return Ok(());
         }
-        match self.shared.engine.named(&self.job.container_name()).await? {
+        match self.context.engine.named(&self.job.container_name()).await? {
             None => return Err(StepError::Retry(message)),
             Some(container) if self.is_ours(&container) => {
                 self.observed = Observed::Present(container)
@@ -249,7 +247,7 @@ impl Driver {
     /// be told from a started one.
     pub(super) async fn acquire_start_permit(&mut self) -> Result<(), StepError> {
         if self.permit.is_none() {
-            self.permit = Some(self.shared.start_limit.take().await);
+            self.permit = Some(self.context.start_limit.take().await);
         }
         Ok(())
     }
@@ -257,13 +255,13 @@ impl Driver {
     pub(super) async fn start(&mut self, container: ContainerId) -> Result<(), StepError> {
         self.acquire_start_permit().await?;
         self.wait_for_its_time().await;
-        let called_at = self.shared.clock.now();
+        let called_at = self.context.clock.now();
         // From here on `start` may have been called, even if this future is dropped.
         self.memory.start_not_called = false;
         self.driver_handle.alive.is_about_to_start();
-        let started = self.shared.engine.start(&container).await;
+        let started = self.context.engine.start(&container).await;
         self.permit = None;
-        self.start_in_flight_until = self.shared.clock.now();
+        self.start_in_flight_until = self.context.clock.now();
         match started {
             // The container's state decides in either case: the engine records a refusal on the
             // container.
@@ -295,14 +293,15 @@ impl Driver {
         if let Observed::Present(Container { phase, .. }) = &self.observed
             && let Phase::Running { started_at } | Phase::Exited { started_at, .. } = phase
         {
-            self.shared.start_latencies.saw(&self.job, *started_at - called_at);
+            self.context.start_latencies.saw(&self.job, *started_at - called_at);
         }
     }
 
     /// Waits for the start time of a job that was claimed a moment early. The intent is on disk, so
     /// a server that is stopping waits for this too.
     async fn wait_for_its_time(&self) {
-        let (clock, starts_at) = (&self.shared.clock, self.shared.starts_at(&self.job));
+        let (clock, starts_at) =
+            (&self.context.clock, self.context.start_latencies.starts_at(&self.job));
         // The wait would exceed `EARLY` only if the clock was set back since the claim.
         clock.reach(starts_at.min(clock.now() + EARLY)).await;
     }
@@ -328,7 +327,7 @@ impl Driver {
         self.inspect().await?;
         match &self.observed {
             Observed::Present(Container { phase: Phase::Running { .. }, .. }) => {
-                let (rules, now) = (self.shared.rules(), self.shared.clock.now());
+                let (rules, now) = (self.context.rules(), self.context.clock.now());
                 self.record(rules.catalog.policy.stop(&self.job, StopCause::Timeout, None, now))
                     .await
             }
@@ -359,7 +358,7 @@ impl Driver {
 
     /// Waits until the container has ended, or until a request to stop sooner arrives.
     async fn ask_to_stop(&self, container: &ContainerId) -> Result<(), StepError> {
-        let mut stopping = pin!(self.shared.engine.stop(container, self.grace_left()));
+        let mut stopping = pin!(self.context.engine.stop(container, self.grace_left()));
         loop {
             tokio::select! {
                 biased;
@@ -379,10 +378,10 @@ impl Driver {
     /// Inspects the container while it stops, and notes that the job is alive for jobs waiting to
     /// know.
     async fn look_while_stopping(&self, container: &ContainerId) -> Result<(), StepError> {
-        let began_at = self.shared.clock.now();
-        let seen = self.shared.engine.inspect(container).await?;
+        let began_at = self.context.clock.now();
+        let seen = self.context.engine.inspect(container).await?;
         if seen.is_some_and(|seen| matches!(seen.phase, Phase::Running { .. })) {
-            self.shared.saw_alive(&self.job, &self.driver_handle.alive, began_at);
+            self.context.saw_alive(&self.job, &self.driver_handle.alive, began_at);
         }
         Ok(())
     }
@@ -391,8 +390,8 @@ impl Driver {
     /// restart.
     fn grace_left(&self) -> std::time::Duration {
         let State::Stopping(stopping) = &self.job.state else { return std::time::Duration::ZERO };
-        let kill_at = self.shared.rules().catalog.policy.kill_at(&self.job, stopping);
-        (kill_at - self.shared.clock.now()).to_std().unwrap_or_default()
+        let kill_at = self.context.rules().catalog.policy.kill_at(&self.job, stopping);
+        (kill_at - self.context.clock.now()).to_std().unwrap_or_default()
     }
 
     /// Records the end of the run. The container stays until its output is kept.
@@ -418,7 +417,7 @@ impl Driver {
     /// Returns whether the engine has live-restore. With live-restore, a process that the engine
     /// found dead may have ended by itself.
     fn engine_keeps_containers(&self) -> bool {
-        matches!(&*self.shared.health.look(), Health::Up(engine) if engine.features.keeps_containers)
+        matches!(&*self.context.health.look(), Health::Up(engine) if engine.features.keeps_containers)
     }
 
     /// Returns whether a restart of the engine ended the process. Three facts have to hold. The
@@ -434,7 +433,7 @@ impl Driver {
         }
         let question = EvidenceQuery::StartedByThisEngine;
         let evidence = self
-            .shared
+            .context
             .engine
             .query_event_log(&run.container, question, run.started_at - LOG_MARGIN)
             .await?;
@@ -442,7 +441,7 @@ impl Driver {
     }
 
     pub(super) async fn remove(&mut self, container: ContainerId) -> Result<(), StepError> {
-        match self.shared.engine.remove(&container).await {
+        match self.context.engine.remove(&container).await {
             Ok(()) | Err(EngineError::NotFound) => {
                 self.observed = Observed::Absent;
                 Ok(())

@@ -2,8 +2,6 @@
 
 use tracing::{debug, warn};
 
-use super::Staged;
-use super::Work;
 use crate::domain::container::{Container, Phase};
 use crate::domain::job::transition::Event;
 use crate::domain::job::{Job, Map};
@@ -11,26 +9,28 @@ use crate::domain::names::id::ContainerId;
 use crate::domain::names::image::ImageRef;
 use crate::domain::spec::PullPolicy;
 use crate::engine::{EngineError, Launch};
-use crate::scheduler::catalog::Unresolved;
-use crate::scheduler::{Shared, TransientError};
+use crate::scheduler::context::staged::Staged;
+use crate::scheduler::context::staged::Work;
+use crate::scheduler::context::{Context, TransientError};
+use crate::scheduler::resolve::Unresolved;
 use crate::store::StoreError;
 
 /// Checks a job whose place is busy, and creates or removes its container. Then pulls the image if
 /// it is missing.
-pub(super) async fn attend(shared: &Shared, mut work: Work) {
+pub(in crate::scheduler) async fn attend(context: &Context, mut work: Work) {
     let id = work.job;
-    match see_to(shared, &mut work).await {
+    match see_to(context, &mut work).await {
         // The start time of a job that aims may come before the dispatcher's next round.
         Ok(None) if work.staged.as_ref().is_some_and(|staged| staged.aimed.is_some()) => {
             drop(work);
-            shared.wake.notify_one();
+            context.wake.notify_one();
         }
         Ok(None) => {}
         Ok(Some(job)) => {
             // A pull may take minutes. The place is freed first, so that a driver need not wait for
             // it.
             drop(work);
-            if let Err(failure) = pull(shared, &job).await {
+            if let Err(failure) = pull(context, &job).await {
                 debug!(job = %id, error = %failure, "its image cannot be pulled ahead");
             }
         }
@@ -39,18 +39,18 @@ pub(super) async fn attend(shared: &Shared, mut work: Work) {
 }
 
 /// Returns the job if its image has to be pulled first.
-async fn see_to(shared: &Shared, work: &mut Work) -> Result<Option<Job>, TransientError> {
+async fn see_to(context: &Context, work: &mut Work) -> Result<Option<Job>, TransientError> {
     // The place is busy, so a driver that claims the job from here on waits.
-    let Some(job) = shared.store.get(work.job).await? else { return Ok(None) };
+    let Some(job) = context.store.get(work.job).await? else { return Ok(None) };
     if job.map() == Map::Running {
         // The driver claimed the job before the place was busy, and owns the container.
         work.staged = None;
         return Ok(None);
     }
-    if !shared.health.look().is_up() {
+    if !context.health.look().is_up() {
         return Ok(None);
     }
-    let claimed = wanted(shared, &job).await?;
+    let claimed = wanted(context, &job).await?;
     if let Some(staged) = &work.staged {
         let spec_hash = claimed.as_ref().map(Job::spec_hash);
         let is_found = spec_hash.is_some() && staged.spec_hash.is_none();
@@ -59,23 +59,23 @@ async fn see_to(shared: &Shared, work: &mut Work) -> Result<Option<Job>, Transie
         }
         if !is_found {
             let container = staged.container.clone();
-            take_back(shared, work, &container).await?;
+            take_back(context, work, &container).await?;
         }
     }
     match claimed {
-        Some(claimed) if job.due_at > shared.clock.now() => make(shared, work, claimed).await,
+        Some(claimed) if job.due_at > context.clock.now() => make(context, work, claimed).await,
         Some(_) | None => Ok(None),
     }
 }
 
 /// Returns the job as it will be when claimed, or `None` if it should have no container now.
-async fn wanted(shared: &Shared, job: &Job) -> Result<Option<Job>, StoreError> {
-    let (rules, now) = (shared.rules(), shared.clock.now());
+async fn wanted(context: &Context, job: &Job) -> Result<Option<Job>, StoreError> {
+    let (rules, now) = (context.rules(), context.clock.now());
     let is_far = (job.due_at - now).to_std().is_ok_and(|left| left > rules.settings.stage_ahead);
     if job.is_over() || is_far {
         return Ok(None);
     }
-    let spec = match shared.resolve(&rules.catalog, &job.name, job.spec.clone()).await {
+    let spec = match context.resolve(&rules.catalog, &job.name, job.spec.clone()).await {
         Ok(spec) => spec,
         Err(Unresolved::Denied(_)) => return Ok(None),
         Err(Unresolved::Store(failure)) => return Err(failure),
@@ -91,11 +91,11 @@ async fn wanted(shared: &Shared, job: &Job) -> Result<Option<Job>, StoreError> {
 }
 
 async fn take_back(
-    shared: &Shared,
+    context: &Context,
     work: &mut Work,
     container: &ContainerId,
 ) -> Result<(), TransientError> {
-    match shared.engine.remove(container).await {
+    match context.engine.remove(container).await {
         Ok(()) | Err(EngineError::NotFound) => {}
         Err(failure @ EngineError::NoAnswer(_)) => return Err(failure.into()),
         Err(failure) => {
@@ -107,32 +107,32 @@ async fn take_back(
 }
 
 async fn make(
-    shared: &Shared,
+    context: &Context,
     work: &mut Work,
     claimed: Job,
 ) -> Result<Option<Job>, TransientError> {
     let Some(image) = image(&claimed) else { return Ok(None) };
-    let is_full = work.staged.is_none() && shared.stage.slots.look().len() > shared.stage_size();
+    let is_full = work.staged.is_none() && context.stage.slots.look().len() > context.stage_size();
     if is_full {
         return Ok(None);
     }
-    let launch = shared.launch(&claimed, image, Vec::new());
+    let launch = context.launch(&claimed, image, Vec::new());
     // An earlier process may have created the container. If the container was renamed since, its
     // name does not prevent a second one.
-    if work.staged.is_some() || !shared.is_swept() {
-        if let Some(found) = shared.engine.find(&launch.owner).await? {
-            return settle(shared, work, found, &launch, claimed).await;
+    if work.staged.is_some() || !context.is_swept() {
+        if let Some(found) = context.engine.find(&launch.owner).await? {
+            return settle(context, work, found, &launch, claimed).await;
         }
         work.staged = None;
     }
     let made = {
-        shared.start_limit.wait_until_idle().await;
-        let _turn = shared.start_limit.take().await;
-        if !shared.health.look().is_up() {
+        context.start_limit.wait_until_idle().await;
+        let _turn = context.start_limit.take().await;
+        if !context.health.look().is_up() {
             // Another engine may answer now.
             return Ok(None);
         }
-        shared.engine.create(&launch).await
+        context.engine.create(&launch).await
     };
     match made {
         Ok(container) => {
@@ -143,8 +143,8 @@ async fn make(
             });
             Ok(None)
         }
-        Err(EngineError::Conflict(_)) => match shared.engine.find(&launch.owner).await? {
-            Some(found) => settle(shared, work, found, &launch, claimed).await,
+        Err(EngineError::Conflict(_)) => match context.engine.find(&launch.owner).await? {
+            Some(found) => settle(context, work, found, &launch, claimed).await,
             None => {
                 work.staged = None;
                 Ok(None)
@@ -159,7 +159,7 @@ async fn make(
 
 /// Keeps a container that exists already if its spec hash matches; else removes it.
 async fn settle(
-    shared: &Shared,
+    context: &Context,
     work: &mut Work,
     found: Container,
     launch: &Launch,
@@ -171,7 +171,7 @@ async fn settle(
         Phase::Created { .. } if spec_hash.as_ref() == Some(&launch.spec_hash) => {
             work.staged = Some(Staged { container: id, spec_hash, aimed: aimed(claimed) });
         }
-        Phase::Created { .. } => take_back(shared, work, &id).await?,
+        Phase::Created { .. } => take_back(context, work, &id).await?,
         // The container was started elsewhere: its driver adopts it.
         Phase::Running { .. } | Phase::Exited { .. } | Phase::Removing => {}
     }
@@ -186,9 +186,9 @@ fn image(job: &Job) -> Option<ImageRef> {
     job.spec.fields().image.clone()
 }
 
-async fn pull(shared: &Shared, job: &Job) -> Result<(), EngineError> {
+async fn pull(context: &Context, job: &Job) -> Result<(), EngineError> {
     let Some(image) = image(job) else { return Ok(()) };
-    shared.engine.pull(&image, job.spec.fields().platform.as_deref(), &|_| ()).await?;
-    shared.stage_again(job);
+    context.engine.pull(&image, job.spec.fields().platform.as_deref(), &|_| ()).await?;
+    context.stage_again(job);
     Ok(())
 }

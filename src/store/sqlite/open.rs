@@ -104,8 +104,8 @@ fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId
 mod tests {
     use refinery::Target;
 
-    use super::super::schema::migrations;
     use super::*;
+    use crate::store::sqlite::schema::migrations;
 
     #[test]
     fn older_store_is_checked_as_possible_and_opened() {

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Rules, Shared};
 use crate::domain::job::transition::{Event, Failure};
 use crate::domain::job::{Job, Reason, State, Status, StopCause};
 use crate::domain::names::id::{JobId, Timestamp};
@@ -22,10 +21,11 @@ use crate::domain::{
     admission::limits::Limits,
     job::wait_group::{Limit, WaitGroup},
 };
+use crate::scheduler::{context::Context, rules::Rules};
 use crate::store::StoreError;
 
 /// The decision about a job that could take a slot.
-pub(super) enum Verdict {
+pub(in crate::scheduler) enum Verdict {
     /// Claim the job with this spec.
     Go(Box<JobSpec>),
     /// Put the job into this wait group.
@@ -43,7 +43,7 @@ enum Ruling {
 }
 
 /// The definitions, schedules and limits that one round has read so far.
-pub(super) struct Admissions {
+pub(in crate::scheduler) struct Admissions {
     rules: Arc<Rules>,
     definitions: HashMap<JobName, Option<JobSpec>>,
     schedules: HashMap<ScheduleName, Known>,
@@ -70,15 +70,15 @@ impl Admissions {
     /// Decides about this job. Asks the jobs that it replaces to stop.
     pub(super) async fn judge(
         &mut self,
-        shared: &Shared,
+        context: &Context,
         job: &Job,
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
-        let (spec, limits) = match self.rule(shared, job, now).await? {
+        let (spec, limits) = match self.rule(context, job, now).await? {
             Ruling::In(spec, limits) => (spec, limits),
             Ruling::Out(verdict) => return Ok(verdict),
         };
-        self.count(shared, limits.counted()).await?;
+        self.count(context, limits.counted()).await?;
         if let Some(full) = limits.full(|limit| self.running_counts(limit)) {
             return Ok(Verdict::WaitInGroup(
                 full.reason(),
@@ -93,7 +93,7 @@ impl Admissions {
     /// may still be skipped because of an earlier run.
     pub(super) async fn judge_without_slot(
         &mut self,
-        shared: &Shared,
+        context: &Context,
         job: &Job,
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
@@ -102,7 +102,7 @@ impl Admissions {
         if !is_open || !is_first_of_a_tick(job) || job.due_at > now {
             return Ok(Verdict::NoSlot);
         }
-        Ok(match self.rule(shared, job, now).await? {
+        Ok(match self.rule(context, job, now).await? {
             Ruling::In(..) => Verdict::NoSlot,
             Ruling::Out(verdict) => verdict,
         })
@@ -111,19 +111,19 @@ impl Admissions {
     /// Applies the job's start deadline, definition, policy and schedule.
     async fn rule(
         &mut self,
-        shared: &Shared,
+        context: &Context,
         job: &Job,
         now: Timestamp,
     ) -> Result<Ruling, StoreError> {
         if job.start_deadline().is_some_and(|deadline| deadline < now) {
             return Ok(Ruling::Out(Verdict::End(Event::MissDeadline)));
         }
-        let spec = match self.resolve(shared, job).await? {
+        let spec = match self.resolve(context, job).await? {
             Ok(spec) => spec,
             Err(failure) => return Ok(Ruling::Out(Verdict::End(Event::Reject(failure)))),
         };
         let limits = Limits::of(job, &spec, &self.rules.catalog.queues);
-        Ok(match self.by_schedule(shared, job, now).await? {
+        Ok(match self.by_schedule(context, job, now).await? {
             BySchedule::Go => Ruling::In(spec, limits),
             BySchedule::Wait => {
                 Ruling::Out(Verdict::WaitInGroup(Reason::Overlap, limits.wait_for_schedule()))
@@ -137,11 +137,11 @@ impl Admissions {
     /// Returns the capacity left for each of these wait groups, as far as it can be counted.
     pub(super) async fn capacity(
         &mut self,
-        shared: &Shared,
+        context: &Context,
         wait_groups: impl IntoIterator<Item = WaitGroup>,
     ) -> Result<Vec<(WaitGroup, usize)>, StoreError> {
         let wait_groups: Vec<WaitGroup> = wait_groups.into_iter().collect();
-        self.count(shared, wait_groups.iter().flat_map(WaitGroup::limits)).await?;
+        self.count(context, wait_groups.iter().flat_map(WaitGroup::limits)).await?;
         let capacity = |wait_group: &WaitGroup| {
             wait_group.capacity(&self.rules.catalog.queues, |limit| self.running_counts(limit))
         };
@@ -155,14 +155,14 @@ impl Admissions {
     /// Returns the spec that the job would run, or the reason it can never run.
     async fn resolve(
         &mut self,
-        shared: &Shared,
+        context: &Context,
         job: &Job,
     ) -> Result<Result<JobSpec, Failure>, StoreError> {
         let kept = match self.definitions.get(&job.name) {
             Some(kept) => kept.clone(),
             None if self.rules.catalog.asks_store(&job.name, &job.spec) => {
                 let kept =
-                    shared.store.definition(&job.name).await?.map(|definition| definition.spec);
+                    context.store.definition(&job.name).await?.map(|definition| definition.spec);
                 self.definitions.insert(job.name.clone(), kept.clone());
                 kept
             }
@@ -170,20 +170,20 @@ impl Admissions {
         };
         match self.rules.catalog.resolve(&job.name, job.spec.clone(), kept.as_ref()) {
             Ok(spec) if spec.fields().image.is_some() => Ok(Ok(spec)),
-            Ok(_) => shared.no_such_job(&self.rules.catalog, &job.name).await.map(Err),
+            Ok(_) => context.no_such_job(&self.rules.catalog, &job.name).await.map(Err),
             Err(denied) => Ok(Err(Failure::new(Reason::PolicyDenied, denied.detail))),
         }
     }
 
     async fn count(
         &mut self,
-        shared: &Shared,
+        context: &Context,
         limits: impl Iterator<Item = Limit>,
     ) -> Result<(), StoreError> {
         let unknown: Vec<Limit> =
             limits.filter(|limit| !self.running_counts.contains_key(limit)).collect();
         if !unknown.is_empty() {
-            let running_counts = shared.store.taken(&unknown).await?;
+            let running_counts = context.store.taken(&unknown).await?;
             self.running_counts.extend(unknown.into_iter().zip(running_counts));
         }
         Ok(())
@@ -209,7 +209,7 @@ impl Admissions {
 
     async fn by_schedule(
         &mut self,
-        shared: &Shared,
+        context: &Context,
         job: &Job,
         now: Timestamp,
     ) -> Result<BySchedule, StoreError> {
@@ -219,8 +219,8 @@ impl Admissions {
         if !self.schedules.contains_key(&origin.schedule) {
             // The jobs are read before the record: a failed run that has left the jobs by then is
             // noted in the record.
-            let jobs = shared.store.jobs_of(&origin.schedule).await?;
-            let record = shared.store.schedule(&origin.schedule).await?;
+            let jobs = context.store.jobs_of(&origin.schedule).await?;
+            let record = context.store.schedule(&origin.schedule).await?;
             self.schedules
                 .insert(origin.schedule.clone(), Known { record, jobs, gone: HashSet::new() });
         }
@@ -242,7 +242,7 @@ impl Admissions {
         }
         let rules = OverlapRules::from(&record.schedule);
         let is_current =
-            |other: &Job| known.gone.contains(&other.id) || shared.was_alive(other, job.due_at);
+            |other: &Job| known.gone.contains(&other.id) || context.was_alive(other, job.due_at);
         match rules.admit(job, &known.jobs, now, is_current) {
             Admission::Go => Ok(BySchedule::Go),
             Admission::Wait => Ok(BySchedule::Wait),
@@ -250,18 +250,18 @@ impl Admissions {
                 // A job that is judged a moment early is judged again when it is due, and only then
                 // are drivers asked.
                 if job.due_at <= now {
-                    begun.into_iter().for_each(|id| shared.ask_whether_alive(id));
+                    begun.into_iter().for_each(|id| context.ask_whether_alive(id));
                 }
                 Ok(BySchedule::Wait)
             }
             Admission::Skip(reason) => {
                 known.jobs.retain(|other| other.id != job.id);
-                shared.note_backlog(&origin.schedule, reason, 1);
+                context.backlog().note(&origin.schedule, reason, 1);
                 Ok(BySchedule::Skip(reason))
             }
             Admission::Replace(begun) => {
                 for id in begun {
-                    stop(shared, id, now).await?;
+                    stop(context, id, now).await?;
                 }
                 Ok(BySchedule::Wait)
             }
@@ -292,20 +292,20 @@ impl Known {
 }
 
 /// Stops a job that is replaced, or cancels its next attempt.
-async fn stop(shared: &Shared, id: JobId, now: Timestamp) -> Result<(), StoreError> {
+async fn stop(context: &Context, id: JobId, now: Timestamp) -> Result<(), StoreError> {
     loop {
-        let Some(job) = shared.store.get(id).await? else { return Ok(()) };
+        let Some(job) = context.store.get(id).await? else { return Ok(()) };
         let skip = Event::Skip(Failure::new(Reason::Overlap, sentence(Reason::Overlap)));
         if job.state.status() == Status::Stopping {
             // The replacement does not shorten the grace period of a job that is stopping.
             return Ok(());
         }
-        let stop = shared.rules().catalog.policy.stop(&job, StopCause::Request, None, now);
+        let stop = context.rules().catalog.policy.stop(&job, StopCause::Request, None, now);
         let stopped = job.on(stop, now).or_else(|_| job.on(skip, now));
         let Ok(after) = stopped else { return Ok(()) };
-        match shared.advance(&job, &after, now).await {
+        match context.advance(&job, &after, now).await {
             Ok(()) => {
-                shared.wake_driver(id);
+                context.wake_driver(id);
                 return Ok(());
             }
             // The job's driver wrote first: read the job and try again.

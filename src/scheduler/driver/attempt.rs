@@ -20,26 +20,24 @@ use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::clear::Leftover;
-use super::start_limit::StartPermit;
-use super::{Backoff, DriverHandle, Health, Shared};
 use crate::domain::job::transition::{Event, Failure};
 use crate::domain::job::{Job, Reason, State};
 use crate::domain::names::id::{ContainerId, JobId, Timestamp};
 use crate::domain::protocol::remains::Remains;
 use crate::domain::protocol::{DriverMemory, Observed, Step, step};
 use crate::engine::EngineError;
+use crate::scheduler::context::clearings::Leftover;
+use crate::scheduler::context::start_limit::StartPermit;
+use crate::scheduler::{
+    context::{Context, Health, drivers::DriverHandle},
+    timing::Backoff,
+};
 use crate::store::StoreError;
-
-mod fence;
-mod steps;
-
-pub(super) use steps::LOG_MARGIN;
 
 /// Drives the job until it is over, waits for its next attempt, or `stop` is cancelled. Returns the
 /// remains of the attempt.
-pub(super) async fn run(
-    shared: Arc<Shared>,
+pub(in crate::scheduler) async fn run(
+    context: Arc<Context>,
     id: JobId,
     claimed: Option<Job>,
     driver_handle: Arc<DriverHandle>,
@@ -48,20 +46,20 @@ pub(super) async fn run(
     // A fresh claim proves that no container exists yet, unless one was staged by this process or
     // by an earlier one. The first sweep finds the containers of earlier processes. If the
     // assumption were wrong, `create` would conflict.
-    let made = shared.stage.take(id).await;
-    let is_fresh = claimed.is_some() && made.is_none() && shared.is_swept();
+    let made = context.stage.take(id).await;
+    let is_fresh = claimed.is_some() && made.is_none() && context.is_swept();
     let observed = if is_fresh { Observed::Absent } else { Observed::Unknown };
     if claimed.is_some() {
         driver_handle.alive.is_not_started();
     }
     let job = match claimed {
         Some(job) => Some(job),
-        None => unless_stopped(&stop, read(&shared, id)).await,
+        None => unless_stopped(&stop, read(&context, id)).await,
     };
     let job = job?;
-    let start_in_flight_until = shared.clock.now();
+    let start_in_flight_until = context.clock.now();
     let driver = Driver {
-        shared,
+        context,
         job,
         observed,
         made,
@@ -77,10 +75,10 @@ pub(super) async fn run(
 }
 
 /// Reads the stored job. A failing store is asked again, with a growing pause.
-async fn read(shared: &Shared, id: JobId) -> Option<Job> {
+async fn read(context: &Context, id: JobId) -> Option<Job> {
     let mut backoff = Backoff::new();
     loop {
-        match shared.store.get(id).await {
+        match context.store.get(id).await {
             Ok(job) => return job,
             Err(StoreError::Closed) => return None,
             Err(failure) => error!(job = %id, error = %failure, "cannot be read; trying again"),
@@ -101,27 +99,34 @@ async fn unless_stopped(
     }
 }
 
-struct Driver {
-    shared: Arc<Shared>,
-    job: Job,
-    observed: Observed,
+pub(in crate::scheduler) struct Driver {
+    pub(super) context: Arc<Context>,
+    pub(super) job: Job,
+    pub(super) observed: Observed,
     /// The container created for this attempt; `None` if this process knows of none.
-    made: Option<ContainerId>,
-    memory: DriverMemory,
+    pub(super) made: Option<ContainerId>,
+    pub(super) memory: DriverMemory,
     /// The last time at which a `start` of this job may have been in flight. Initially the start of
     /// this driver, because an earlier process may have called `start` until then.
-    start_in_flight_until: Timestamp,
+    pub(super) start_in_flight_until: Timestamp,
     /// True once this process has called `stop` for the current attempt, which it saw running.
-    stop_was_called: bool,
-    creator_check: Option<fence::CreatorCheck>,
+    pub(super) stop_was_called: bool,
+    pub(super) creator_check: Option<CreatorCheck>,
     /// The permit for a create or start in flight.
-    permit: Option<StartPermit>,
-    driver_handle: Arc<DriverHandle>,
-    stop: CancellationToken,
+    pub(super) permit: Option<StartPermit>,
+    pub(super) driver_handle: Arc<DriverHandle>,
+    pub(super) stop: CancellationToken,
+}
+
+/// The proof that the answering engine created this container. Valid while the connection holds.
+pub(in crate::scheduler) struct CreatorCheck {
+    pub(super) container: ContainerId,
+    /// The number of health changes at the time of the proof.
+    pub(super) connection: u64,
 }
 
 /// The reason a step was not done.
-enum StepError {
+pub(in crate::scheduler) enum StepError {
     /// The engine or the disk failed: pause, inspect again, go on.
     Retry(String),
     /// Something else changed the job: read it, go on.
@@ -149,7 +154,7 @@ impl From<StoreError> for StepError {
 }
 
 impl Driver {
-    async fn run(mut self) -> Option<Leftover> {
+    pub(super) async fn run(mut self) -> Option<Leftover> {
         let mut backoff = Backoff::new();
         while !self.stop.is_cancelled() {
             let next = self.next_step();
@@ -177,19 +182,24 @@ impl Driver {
         None
     }
 
-    fn leaves(&self) -> Option<Leftover> {
+    pub(super) fn leaves(&self) -> Option<Leftover> {
         let container = self.job.state.container().or(self.made.as_ref()).cloned();
-        self.shared.left_over(&self.job, self.job.attempt, container, Remains::from(&self.observed))
+        self.context.left_over(
+            &self.job,
+            self.job.attempt,
+            container,
+            Remains::from(&self.observed),
+        )
     }
 
-    fn next_step(&self) -> Step {
+    pub(super) fn next_step(&self) -> Step {
         if self.is_only_claimed() && self.is_too_late() {
             return Step::Record(Event::MissDeadline);
         }
         step(&self.job, &self.observed, self.memory)
     }
 
-    async fn perform(&mut self, next: Step) -> Result<(), StepError> {
+    pub(super) async fn perform(&mut self, next: Step) -> Result<(), StepError> {
         if next.needs_the_engine() {
             self.engine_is_up().await?;
         }
@@ -209,7 +219,7 @@ impl Driver {
     }
 
     /// Writes an event down. The job in memory changes only after the write.
-    async fn record(&mut self, event: Event) -> Result<(), StepError> {
+    pub(super) async fn record(&mut self, event: Event) -> Result<(), StepError> {
         if matches!(event, Event::Lost(_)) {
             self.check_engine_id().await?;
         }
@@ -226,7 +236,7 @@ impl Driver {
     }
 
     /// Writes the intent to start this container, after taking a permit and providing the secrets.
-    async fn intend(&mut self, container: ContainerId) -> Result<(), StepError> {
+    pub(super) async fn intend(&mut self, container: ContainerId) -> Result<(), StepError> {
         self.acquire_start_permit().await?;
         if self.is_too_late() {
             // The deadline passed while waiting for the permit: the next step records that.
@@ -241,35 +251,35 @@ impl Driver {
         Ok(())
     }
 
-    async fn write(&mut self, event: Event) -> Result<(), StepError> {
-        let now = self.shared.clock.now();
+    pub(super) async fn write(&mut self, event: Event) -> Result<(), StepError> {
+        let now = self.context.clock.now();
         let name = event.name();
         let next =
             self.job.on(event, now).map_err(|refused| StepError::Retry(refused.to_string()))?;
-        self.shared.advance(&self.job, &next, now).await?;
+        self.context.advance(&self.job, &next, now).await?;
         self.job = next;
         info!(job = %self.job.id, attempt = self.job.attempt.0, event = name, status = %self.job.state.status(), "moved");
         Ok(())
     }
 
     /// Returns whether the job is claimed and certainly not started yet.
-    fn is_only_claimed(&self) -> bool {
+    pub(super) fn is_only_claimed(&self) -> bool {
         matches!(self.job.state, State::Pulling | State::Starting(None))
     }
 
-    fn is_too_late(&self) -> bool {
-        self.job.start_deadline().is_some_and(|deadline| deadline < self.shared.clock.now())
+    pub(super) fn is_too_late(&self) -> bool {
+        self.job.start_deadline().is_some_and(|deadline| deadline < self.context.clock.now())
     }
 
     /// Checks that the known engine answers. A missing container counts as lost only on the engine
     /// that held it.
-    async fn check_engine_id(&self) -> Result<(), StepError> {
-        let known = self.shared.store.engine().await?;
-        let answering = self.shared.engine.describe().await?;
+    pub(super) async fn check_engine_id(&self) -> Result<(), StepError> {
+        let known = self.context.store.engine().await?;
+        let answering = self.context.engine.describe().await?;
         match known {
             Some(known) if known != answering.id => {
-                let since = self.shared.clock.now();
-                self.shared.health.change(|health| {
+                let since = self.context.clock.now();
+                self.context.health.change(|health| {
                     *health = Health::Changed { known, found: answering.id, since };
                     true
                 });
@@ -281,10 +291,10 @@ impl Driver {
 
     /// Waits until the engine is up. Returns early if the job was changed, and then it is read
     /// first.
-    async fn engine_is_up(&self) -> Result<(), StepError> {
+    pub(super) async fn engine_is_up(&self) -> Result<(), StepError> {
         tokio::select! {
             biased;
-            () = self.shared.health.until(Health::is_up) => Ok(()),
+            () = self.context.health.until(Health::is_up) => Ok(()),
             () = self.stop.cancelled() => Err(StepError::Stopping),
             () = self.driver_handle.wake.notified() => Err(StepError::Reload),
             () = self.until_too_late() => Err(StepError::Retry("its start deadline passes".to_owned())),
@@ -293,7 +303,7 @@ impl Driver {
 
     /// Waits until the start deadline of a job that certainly was not started. Never returns for
     /// other jobs.
-    async fn until_too_late(&self) {
+    pub(super) async fn until_too_late(&self) {
         match self.job.start_deadline().filter(|_| self.is_only_claimed()) {
             None => std::future::pending().await,
             // The deadline's last millisecond still counts as in time.
@@ -303,18 +313,18 @@ impl Driver {
 
     /// Waits until the wall clock reaches `instant`, even if the clock is set forward or back
     /// meanwhile.
-    async fn until(&self, instant: Timestamp) {
+    pub(super) async fn until(&self, instant: Timestamp) {
         loop {
-            match (instant - self.shared.clock.now()).to_std() {
+            match (instant - self.context.clock.now()).to_std() {
                 Ok(left) if !left.is_zero() => {
-                    tokio::time::sleep(left.min(super::LONGEST_NAP)).await
+                    tokio::time::sleep(left.min(crate::scheduler::timing::LONGEST_NAP)).await
                 }
                 _ => return,
             }
         }
     }
 
-    async fn pause(&self, backoff: &mut Backoff) {
+    pub(super) async fn pause(&self, backoff: &mut Backoff) {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => {}
@@ -323,9 +333,9 @@ impl Driver {
     }
 
     /// Reads the job again and forgets the observed state of its container.
-    async fn reload(&mut self) {
+    pub(super) async fn reload(&mut self) {
         let id = self.job.id;
-        if let Some(job) = unless_stopped(&self.stop, read(&self.shared, id)).await {
+        if let Some(job) = unless_stopped(&self.stop, read(&self.context, id)).await {
             if job.attempt != self.job.attempt {
                 (self.memory, self.made, self.stop_was_called) =
                     (DriverMemory::default(), None, false);
@@ -335,7 +345,7 @@ impl Driver {
         self.observed = Observed::Unknown;
     }
 
-    fn failed(reason: Reason, message: impl Into<String>) -> Event {
+    pub(super) fn failed(reason: Reason, message: impl Into<String>) -> Event {
         Event::Failed(Failure::new(reason, message))
     }
 }

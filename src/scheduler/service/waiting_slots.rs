@@ -7,11 +7,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Shared;
 use super::handle::SubmitError;
+use crate::scheduler::context::Context;
 
 /// A waiting slot for one more job, held until the job is on disk.
-pub(super) struct WaitingSlot<'a>(&'a AtomicUsize);
+pub(in crate::scheduler) struct WaitingSlot<'a>(&'a AtomicUsize);
 
 impl Drop for WaitingSlot<'_> {
     fn drop(&mut self) {
@@ -19,12 +19,14 @@ impl Drop for WaitingSlot<'_> {
     }
 }
 
-impl Shared {
+impl Context {
     /// Reserves a waiting slot for a job that is about to be written.
     ///
     /// # Errors
     /// [`SubmitError::TooMany`] when `max_waiting` jobs wait already.
-    pub(super) fn reserve_waiting_slot(&self) -> Result<WaitingSlot<'_>, SubmitError> {
+    pub(in crate::scheduler) fn reserve_waiting_slot(
+        &self,
+    ) -> Result<WaitingSlot<'_>, SubmitError> {
         let coming = self.coming.fetch_add(1, Ordering::AcqRel) + 1;
         let reserve_waiting_slot = WaitingSlot(&self.coming);
         match self.rules().catalog.policy.max_waiting {

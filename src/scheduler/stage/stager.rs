@@ -6,145 +6,45 @@
 //! job is canceled, postponed or changed.
 //!
 //! Either the stager or a driver owns a staged container, never both. While the stager works on
-//! one, the job's *place* is busy, and a driver waits for it ([`Stage::take`]). Once a driver has
-//! taken the container, the stager leaves it alone. The stager reads the job after marking its
-//! place busy, so it never removes a container of a claimed job.
+//! one, the job's *place* is busy, and a driver waits for it
+//! ([`Stage::take`](crate::scheduler::context::staged::Stage::take)). Once a driver has taken the
+//! container, the stager leaves it alone. The stager reads the job after marking its place busy, so
+//! it never removes a container of a claimed job.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{ROUND, Shared};
-use crate::domain::container::SpecHash;
 use crate::domain::job::{Job, Map};
-use crate::domain::names::id::{ContainerId, JobId, Timestamp};
+use crate::domain::names::id::{ContainerId, Timestamp};
+use crate::scheduler::context::staged::{Slot, Staged, Work};
+use crate::scheduler::{context::Context, timing::ROUND};
 use crate::store::StoreError;
-use crate::sync::OrderedWatch;
 
-mod work;
+use super::work;
 
 /// The interval between two queries for jobs that are due soon.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The number of jobs that are staged at once.
 const AT_ONCE: usize = 4;
 
-/// The staged containers, and the jobs to check.
-#[derive(Default)]
-pub(super) struct Stage {
-    slots: OrderedWatch<BTreeMap<JobId, Slot>>,
-    asked: Mutex<BTreeSet<(Timestamp, JobId)>>,
-    news: Notify,
-}
-
-enum Slot {
-    /// The stager works on the job. True if it has to check the job again afterwards.
-    Busy { look_again: bool },
-    /// The container exists, and the stager does not work on it.
-    Ready(Staged),
-}
-
-/// A container created ahead of its job's due time.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Staged {
-    pub(super) container: ContainerId,
-    /// The spec hash; `None` for a container that was found on the engine.
-    pub(super) spec_hash: Option<SpecHash>,
-    /// The job, if it aims to begin at its due time; else `None`.
-    pub(super) aimed: Option<Box<Job>>,
-}
-
-impl Stage {
-    /// Hands over this job's staged container, after the stager has finished work on it. `None` if
-    /// there is none.
-    pub(super) async fn take(&self, job: JobId) -> Option<ContainerId> {
-        loop {
-            self.slots.until(|slots| !matches!(slots.get(&job), Some(Slot::Busy { .. }))).await;
-            let mut slots = self.slots.look();
-            match slots.remove(&job) {
-                None => return None,
-                Some(Slot::Ready(staged)) => return Some(staged.container),
-                Some(busy @ Slot::Busy { .. }) => drop(slots.insert(job, busy)),
-            }
-        }
-    }
-
-    /// Returns whether only `start` remains to be done for this job.
-    pub(super) fn is_ready(&self, job: JobId) -> bool {
-        matches!(self.slots.look().get(&job), Some(Slot::Ready(_)))
-    }
-
-    fn knows(&self, job: JobId) -> bool {
-        self.slots.look().contains_key(&job)
-    }
-
-    fn ask(&self, due_at: Timestamp, job: JobId) {
-        self.asked().insert((due_at, job));
-        self.news.notify_one();
-    }
-
-    fn asked(&self) -> MutexGuard<'_, BTreeSet<(Timestamp, JobId)>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes a job's place busy for as long as the returned work exists. Returns `None` if the
-    /// place is busy already, and then the job is checked again afterwards.
-    fn begin(self: &Arc<Self>, job: JobId) -> Option<Work> {
-        let mut slots = self.slots.look();
-        let staged = match slots.insert(job, Slot::Busy { look_again: false }) {
-            None => None,
-            Some(Slot::Ready(staged)) => Some(staged),
-            Some(Slot::Busy { .. }) => {
-                slots.insert(job, Slot::Busy { look_again: true });
-                return None;
-            }
-        };
-        Some(Work { stage: self.clone(), job, staged })
-    }
-}
-
-/// A busy place. Dropping it frees the place, which then holds `staged`.
-struct Work {
-    stage: Arc<Stage>,
-    job: JobId,
-    staged: Option<Staged>,
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        let staged = self.staged.take();
-        let mut again = false;
-        self.stage.slots.change(|slots| {
-            again = matches!(slots.remove(&self.job), Some(Slot::Busy { look_again: true }));
-            if let Some(staged) = staged {
-                slots.insert(self.job, Slot::Ready(staged));
-            }
-            true
-        });
-        if again {
-            self.stage.ask(Timestamp::UNIX_EPOCH, self.job);
-        }
-    }
-}
-
-impl Shared {
+impl Context {
     /// Wakes the dispatcher and the stager for a job that was just accepted.
-    pub(super) fn on_accepted(&self, job: &Job) {
+    pub(in crate::scheduler) fn on_accepted(&self, job: &Job) {
         self.wake_for(job.due_at);
         self.stage_again(job);
     }
 
     /// Asks the stager to check a job that is new or has changed, if there may be something to
     /// create or remove.
-    pub(super) fn stage_again(&self, job: &Job) {
+    pub(in crate::scheduler) fn stage_again(&self, job: &Job) {
         let ahead = self.rules().settings.stage_ahead;
         if ahead.is_zero() && !self.stage.knows(job.id) {
             return;
@@ -165,17 +65,17 @@ impl Shared {
     }
 
     /// Returns the start time and the due time of every staged job that aims.
-    pub(super) fn aimed(&self) -> Vec<(Timestamp, Timestamp)> {
+    pub(in crate::scheduler) fn aimed(&self) -> Vec<(Timestamp, Timestamp)> {
         let slots = self.stage.slots.look();
         let aimed = slots.values().filter_map(|place| match place {
             Slot::Ready(staged) => staged.aimed.as_deref(),
             Slot::Busy { .. } => None,
         });
-        aimed.map(|job| (self.starts_at(job), job.due_at)).collect()
+        aimed.map(|job| (self.start_latencies.starts_at(job), job.due_at)).collect()
     }
 
     /// Takes on a staged container that a sweep found, possibly created by an earlier process.
-    pub(super) fn found_staged(&self, job: &Job, container: &ContainerId) {
+    pub(in crate::scheduler) fn found_staged(&self, job: &Job, container: &ContainerId) {
         let found =
             Slot::Ready(Staged { container: container.clone(), spec_hash: None, aimed: None });
         let is_news = match self.stage.slots.look().entry(job.id) {
@@ -194,7 +94,7 @@ impl Shared {
 
     /// Returns the number of containers that may be staged. More than can run at once would be
     /// useless.
-    fn stage_size(&self) -> usize {
+    pub(super) fn stage_size(&self) -> usize {
         self.rules().max_running().min(ROUND)
     }
 
@@ -206,8 +106,8 @@ impl Shared {
 }
 
 /// Stages until `stop` is cancelled. Staged containers stay on the engine.
-pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut stager = Stager { shared: &shared, looked_until: None };
+pub(in crate::scheduler) async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let mut stager = Stager { context: &context, looked_until: None };
     let mut works = FuturesUnordered::new();
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -215,13 +115,13 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         while works.len() < AT_ONCE
             && let Some(work) = stager.next()
         {
-            works.push(work::attend(&shared, work));
+            works.push(work::attend(&context, work));
         }
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             Some(()) = works.next() => {}
-            () = shared.stage.news.notified(), if works.len() < AT_ONCE => {}
+            () = context.stage.news.notified(), if works.len() < AT_ONCE => {}
             _ = looks.tick() => stager.look_ahead().await.unwrap_or_else(|failure| {
                 warn!(error = %failure, "cannot read the jobs due soon; they are not staged");
             }),
@@ -230,7 +130,7 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 struct Stager<'a> {
-    shared: &'a Shared,
+    context: &'a Context,
     /// The time up to which due jobs have been queried; `None` to begin again from now.
     looked_until: Option<Timestamp>,
 }
@@ -239,20 +139,20 @@ impl Stager<'_> {
     /// Returns the next job to check, the earliest due first.
     fn next(&self) -> Option<Work> {
         loop {
-            let (_, job) = self.shared.stage.asked().pop_first()?;
+            let (_, job) = self.context.stage.asked().pop_first()?;
             // A busy job is checked again when its work is done.
-            if let Some(work) = self.shared.stage.begin(job) {
+            if let Some(work) = self.context.stage.begin(job) {
                 return Some(work);
             }
         }
     }
 
     async fn look_ahead(&mut self) -> Result<(), StoreError> {
-        let (stage, now) = (&self.shared.stage, self.shared.clock.now());
+        let (stage, now) = (&self.context.stage, self.context.clock.now());
         let ahead =
-            TimeDelta::from_std(self.shared.rules().settings.stage_ahead).unwrap_or_default();
-        let room = self.shared.stage_room();
-        if !self.shared.health.look().is_up() {
+            TimeDelta::from_std(self.context.rules().settings.stage_ahead).unwrap_or_default();
+        let room = self.context.stage_room();
+        if !self.context.health.look().is_up() {
             self.looked_until = None;
             return Ok(());
         }
@@ -263,7 +163,7 @@ impl Stager<'_> {
         if room == 0 || after >= until {
             return Ok(());
         }
-        let found = self.shared.store.upcoming(after, until, room).await?;
+        let found = self.context.store.upcoming(after, until, room).await?;
         // More jobs may be due at the last instant than were returned.
         let last = found
             .last()

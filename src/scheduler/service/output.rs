@@ -11,13 +11,16 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tracing::{debug, error};
 
-use super::{BACKOFF, Health, Shared};
 use crate::domain::container::Owner;
 use crate::domain::container::Phase;
 use crate::domain::job::{Job, Map, Outcome, State};
 use crate::domain::names::id::{Attempt, JobId};
 use crate::domain::output::{Limit, Line, Lines};
 use crate::engine::{EngineError, LogStream};
+use crate::scheduler::{
+    context::{Context, Health},
+    timing::BACKOFF,
+};
 use crate::store::StoreError;
 use crate::store::logs::Kept;
 use crate::store::watch::Watch;
@@ -49,7 +52,7 @@ pub struct OutputState {
 }
 
 /// Returns the state of a job's output. A disk that cannot be read yields the default state.
-pub(super) async fn state(shared: &Shared, job: &Job) -> OutputState {
+pub(in crate::scheduler) async fn state(context: &Context, job: &Job) -> OutputState {
     let Some(end) = job.state.end() else { return OutputState::default() };
     let failed_to_run =
         matches!(end.outcome, Outcome::Failed | Outcome::Stopped | Outcome::TimedOut)
@@ -59,8 +62,8 @@ pub(super) async fn state(shared: &Shared, job: &Job) -> OutputState {
         return OutputState { complete: true, kept: Some(nothing) };
     }
     // Asked before the disk is read, so that output kept in between is found.
-    let may_be_unkept = shared.may_be_unkept(job.id, job.attempt);
-    match shared.logs.summary(job.id, job.attempt).await {
+    let may_be_unkept = context.may_be_unkept(job.id, job.attempt);
+    match context.logs.summary(job.id, job.attempt).await {
         Ok(Some(kept)) => OutputState { complete: true, kept },
         Ok(None) => OutputState { complete: !may_be_unkept, kept: None },
         Err(failure) => {
@@ -71,20 +74,20 @@ pub(super) async fn state(shared: &Shared, job: &Job) -> OutputState {
 }
 
 /// Returns the output of the job's current or last attempt; with `follow`, until the job is over.
-pub(super) async fn open(
-    shared: Arc<Shared>,
+pub(in crate::scheduler) async fn open(
+    context: Arc<Context>,
     id: JobId,
     follow: bool,
 ) -> Result<OutputStream, OutputError> {
-    let watch = shared.store.watch(id);
-    let job = shared.store.get(id).await?.ok_or(OutputError::NotFound)?;
-    if !follow && !shared.health.look().is_up() && is_on_the_engine(&shared, &job).await? {
-        return Err(OutputError::Unreachable(unreachable_since(&shared)));
+    let watch = context.store.watch(id);
+    let job = context.store.get(id).await?.ok_or(OutputError::NotFound)?;
+    if !follow && !context.health.look().is_up() && is_on_the_engine(&context, &job).await? {
+        return Err(OutputError::Unreachable(unreachable_since(&context)));
     }
     let limit = Limit::new(job.spec.log_limit());
     let (attempt, piece) = (job.attempt, Piece::Look);
     let reader = Reader {
-        shared,
+        context,
         id,
         follow,
         watch,
@@ -101,14 +104,14 @@ pub(super) async fn open(
     .boxed())
 }
 
-async fn is_on_the_engine(shared: &Shared, job: &Job) -> Result<bool, StoreError> {
+async fn is_on_the_engine(context: &Context, job: &Job) -> Result<bool, StoreError> {
     let may_be = job.map() == Map::Running
-        || (job.attempt.0 > 0 && shared.may_be_unkept(job.id, job.attempt));
-    Ok(may_be && !shared.logs.has(job.id, job.attempt).await?)
+        || (job.attempt.0 > 0 && context.may_be_unkept(job.id, job.attempt));
+    Ok(may_be && !context.logs.has(job.id, job.attempt).await?)
 }
 
-fn unreachable_since(shared: &Shared) -> String {
-    match &*shared.health.look() {
+fn unreachable_since(context: &Context) -> String {
+    match &*context.health.look() {
         Health::Down { error, .. } => error.clone(),
         Health::Changed { .. } => "another engine answers at its address".to_owned(),
         Health::Up(_) => "it is just back".to_owned(),
@@ -116,7 +119,7 @@ fn unreachable_since(shared: &Shared) -> String {
 }
 
 struct Reader {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     id: JobId,
     follow: bool,
     watch: Watch,
@@ -207,7 +210,7 @@ impl Reader {
     }
 
     async fn look(&mut self) -> Result<(), OutputError> {
-        let job = self.shared.store.get(self.id).await?.ok_or(OutputError::NotFound)?;
+        let job = self.context.store.get(self.id).await?.ok_or(OutputError::NotFound)?;
         if self.is_sent {
             // A retried job is followed into its next attempt.
             if job.attempt > self.attempt {
@@ -222,8 +225,8 @@ impl Reader {
         (self.to_skip, self.limit) = (self.sent, Limit::new(job.spec.log_limit()));
         let has_ended = job.attempt > self.attempt || job.map() != Map::Running;
         // Asked before the disk is read, so that output kept in between is found.
-        let is_settled =
-            has_ended && (self.attempt.0 == 0 || !self.shared.may_be_unkept(self.id, self.attempt));
+        let is_settled = has_ended
+            && (self.attempt.0 == 0 || !self.context.may_be_unkept(self.id, self.attempt));
         if self.find_kept().await? {
             return Ok(());
         }
@@ -231,7 +234,7 @@ impl Reader {
             self.after_all();
             return Ok(());
         }
-        match live(&self.shared, &job, self.attempt, self.follow && !has_ended).await {
+        match live(&self.context, &job, self.attempt, self.follow && !has_ended).await {
             Ok(Some(lines)) if has_ended => self.piece = Piece::Last(lines),
             Ok(Some(lines)) => self.piece = Piece::Live(lines),
             // The output may have been kept, and the container removed, between the two reads.
@@ -253,7 +256,7 @@ impl Reader {
     }
 
     async fn find_kept(&mut self) -> Result<bool, StoreError> {
-        let kept = self.shared.logs.read(self.id, self.attempt).await?;
+        let kept = self.context.logs.read(self.id, self.attempt).await?;
         let found = kept.is_some();
         if let Some(lines) = kept {
             self.piece = Piece::Kept(lines);
@@ -292,26 +295,26 @@ impl Reader {
 /// Returns the engine's stream for the container of this attempt; `None` if there is no container
 /// or it never ran.
 async fn live(
-    shared: &Shared,
+    context: &Context,
     job: &Job,
     attempt: Attempt,
     follow: bool,
 ) -> Result<Option<LogStream>, EngineError> {
     let seen = match (&job.state, job.state.container()) {
         _ if attempt < job.attempt => {
-            shared.engine.find(&Owner { attempt, ..shared.owner(job) }).await?
+            context.engine.find(&Owner { attempt, ..context.owner(job) }).await?
         }
         // A container without an intent has no output.
         (State::Pulling | State::Starting(None), _) => None,
-        (_, Some(container)) => shared.engine.inspect(container).await?,
-        (_, None) => shared.engine.find(&shared.owner(job)).await?,
+        (_, Some(container)) => context.engine.inspect(container).await?,
+        (_, None) => context.engine.find(&context.owner(job)).await?,
     };
     let Some(container) = seen else { return Ok(None) };
     // A container that never ran has no output, and may be removed while it is being asked.
     if matches!(container.phase, Phase::Created { .. } | Phase::Removing) {
         return Ok(None);
     }
-    match shared.engine.logs(&container.id, follow).await {
+    match context.engine.logs(&container.id, follow).await {
         Ok(lines) => Ok(Some(lines)),
         Err(EngineError::NotFound) => Ok(None),
         Err(failure) => Err(failure),

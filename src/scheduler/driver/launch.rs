@@ -3,21 +3,21 @@
 
 use chrono::SecondsFormat;
 
-use super::Shared;
 use crate::domain::container::Owner;
 use crate::domain::job::Job;
 use crate::domain::names::image::ImageRef;
 use crate::domain::spec::secret::Secret;
 use crate::engine::Launch;
+use crate::scheduler::context::Context;
 
-impl Shared {
+impl Context {
     /// Returns the labels' content for the container of the job's current attempt.
-    pub(super) fn owner(&self, job: &Job) -> Owner {
+    pub(in crate::scheduler) fn owner(&self, job: &Job) -> Owner {
         Owner { instance: self.store.instance(), job: job.id, attempt: job.attempt }
     }
 
     /// Returns the description of the container for the job's current attempt.
-    pub(super) fn launch(
+    pub(in crate::scheduler) fn launch(
         &self,
         job: &Job,
         image: ImageRef,

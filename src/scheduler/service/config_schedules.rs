@@ -16,12 +16,16 @@ use std::sync::PoisonError;
 
 use tracing::{info, warn};
 
-use super::catalog::Unresolved;
+use super::handle::Handle;
 use super::schedules::ScheduleError;
-use super::{Catalog, Handle, Origin, ROUND};
 use crate::domain::schedule::record::{Change, ScheduleRecord};
 use crate::domain::schedule::source::Source;
 use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
+use crate::scheduler::resolve::Unresolved;
+use crate::scheduler::{
+    rules::{Catalog, Origin},
+    timing::ROUND,
+};
 use crate::store::StoreError;
 
 /// The number of schedule names that a notice lists.
@@ -33,12 +37,15 @@ impl Handle {
     ///
     /// # Errors
     /// A store that fails. Changes made before the failure stay, and another call makes the rest.
-    pub(super) async fn sync_config_schedules(&self, catalog: &Catalog) -> Result<(), StoreError> {
+    pub(in crate::scheduler) async fn sync_config_schedules(
+        &self,
+        catalog: &Catalog,
+    ) -> Result<(), StoreError> {
         let Origin { path, adopts, is_in_use } = &catalog.file;
         let mut aside = BTreeSet::new();
         let mut after = None;
         loop {
-            let page = self.shared.store.declared(after.as_ref(), ROUND).await?;
+            let page = self.context.store.declared(after.as_ref(), ROUND).await?;
             let Some(last) = page.last() else { break };
             // Called only if there are config schedules: a start that finds all of them in sync
             // writes nothing.
@@ -57,7 +64,7 @@ impl Handle {
         }
         for (name, schedule) in &catalog.schedules {
             if *is_in_use {
-                if self.shared.store.schedule(name).await?.is_none() {
+                if self.context.store.schedule(name).await?.is_none() {
                     self.add(
                         name,
                         &schedule.clone().with_paused(true),
@@ -84,21 +91,21 @@ impl Handle {
     ) -> Result<(), StoreError> {
         let mut is_news = adopts;
         if let Some(name) = first.first() {
-            let record = self.shared.store.schedule(name).await?;
+            let record = self.context.store.schedule(name).await?;
             is_news |= record
                 .is_some_and(|record| matches!(record.source, Source::Config { file: None, .. }));
         }
-        if is_news { self.shared.store.assign_config_file(path, adopts).await } else { Ok(()) }
+        if is_news { self.context.store.assign_config_file(path, adopts).await } else { Ok(()) }
     }
 
     async fn is_of(&self, name: &ScheduleName, path: &str) -> Result<bool, StoreError> {
-        let record = self.shared.store.schedule(name).await?;
+        let record = self.context.store.schedule(name).await?;
         Ok(record.is_none_or(|record| record.source == Source::Api || record.source.is_of(path)))
     }
 
     async fn set_aside(&self, name: &ScheduleName) -> Result<(), StoreError> {
         loop {
-            let Some(record) = self.shared.store.schedule(name).await? else { return Ok(()) };
+            let Some(record) = self.context.store.schedule(name).await? else { return Ok(()) };
             let Some((record, says)) = record.set_aside() else { return Ok(()) };
             if self.change(record, &Change::Put(Box::new(says))).await?.is_some() {
                 return Ok(());
@@ -125,13 +132,13 @@ impl Handle {
         if let Some(notice) = &notice {
             warn!("{notice}");
         }
-        *self.shared.notices.lock().unwrap_or_else(PoisonError::into_inner) =
+        *self.context.notices.lock().unwrap_or_else(PoisonError::into_inner) =
             notice.into_iter().collect();
     }
 
     async fn drop_declared(&self, name: ScheduleName) -> Result<(), StoreError> {
         loop {
-            match self.shared.store.schedule(&name).await? {
+            match self.context.store.schedule(&name).await? {
                 Some(record) if record.source != Source::Api => {
                     if self.change(record, &Change::Delete).await?.is_some() {
                         info!(schedule = %name, "deleted: the config file no longer declares it");
@@ -151,7 +158,7 @@ impl Handle {
     ) -> Result<(), StoreError> {
         let source = Source::declared(schedule, &catalog.file.path);
         let record = loop {
-            let Some(record) = self.shared.store.schedule(name).await? else {
+            let Some(record) = self.context.store.schedule(name).await? else {
                 match self.add(name, schedule, source.clone()).await? {
                     Some(record) => break record,
                     None => continue,
@@ -183,7 +190,7 @@ impl Handle {
         catalog: &Catalog,
     ) -> Result<(), StoreError> {
         let (name, own) = (record.schedule.job_name(), record.schedule.spec().clone());
-        let why = match self.shared.resolve(catalog, name, own).await {
+        let why = match self.context.resolve(catalog, name, own).await {
             Ok(spec) if spec.fields().image.is_none() => {
                 format!("`{name}` is neither a definition nor an image")
             }
@@ -201,8 +208,11 @@ impl Handle {
     /// Refuses a change of a schedule that the config file declares. Call it after reading the
     /// record. New rules are known here before the sync writes them to the store. So a caller that
     /// read the file's record is refused.
-    pub(super) fn ensure_not_in_config(&self, name: &ScheduleName) -> Result<(), ScheduleError> {
-        match self.shared.rules().catalog.schedules.contains_key(name) {
+    pub(in crate::scheduler) fn ensure_not_in_config(
+        &self,
+        name: &ScheduleName,
+    ) -> Result<(), ScheduleError> {
+        match self.context.rules().catalog.schedules.contains_key(name) {
             true => Err(ScheduleError::InConfig),
             false => Ok(()),
         }

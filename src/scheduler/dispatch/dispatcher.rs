@@ -20,32 +20,40 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::admission::{Admissions, Verdict};
-use super::{
-    BACKOFF, DriverHandle, EARLY, Handle, Health, LONGEST_NAP, Leftover, ROUND, Rules, Shared,
-    SweepFinding, clear, driver, restore, schedules, stage,
-};
 use crate::domain::job::transition::Event;
 use crate::domain::job::wait_group::WaitGroup;
 use crate::domain::job::{Job, Reason};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::spec::JobSpec;
+use crate::scheduler::schedule_updates;
+use crate::scheduler::{
+    clear,
+    context::clearings::Leftover,
+    context::{Context, Health, clearings::SweepFinding, drivers::DriverHandle},
+    driver,
+    reconcile::restored,
+    rules::Rules,
+    service::handle::Handle,
+    stage,
+    timing::{BACKOFF, EARLY, LONGEST_NAP, ROUND},
+};
 use crate::store::StoreError;
 
 /// Dispatches until `stop` is cancelled, then waits for the drivers.
-pub(super) async fn run(
-    shared: &Arc<Shared>,
+pub(in crate::scheduler) async fn run(
+    context: &Arc<Context>,
     found: mpsc::Receiver<SweepFinding>,
     stop: CancellationToken,
 ) {
     let (drivers, clearing) = (JoinSet::new(), JoinSet::new());
     let mut dispatcher =
-        Dispatcher { shared, drivers, clearing, stride: 0, synced_rules: None, stop };
-    restore::run(shared, &dispatcher.stop).await;
+        Dispatcher { context, drivers, clearing, stride: 0, synced_rules: None, stop };
+    restored::run(context, &dispatcher.stop).await;
     dispatcher.adopt_all().await;
     // The stager starts after the restore, which examines containers that another server staged
     // since the backup.
     let mut stager = JoinSet::new();
-    stager.spawn(stage::run(shared.clone(), dispatcher.stop.clone()));
+    stager.spawn(stage::run(context.clone(), dispatcher.stop.clone()));
     dispatcher.run(found).await;
     while stager.join_next().await.is_some() {}
     while let Some(ended) = dispatcher.drivers.join_next().await {
@@ -55,7 +63,7 @@ pub(super) async fn run(
 }
 
 struct Dispatcher<'a> {
-    shared: &'a Arc<Shared>,
+    context: &'a Arc<Context>,
     drivers: JoinSet<Option<Leftover>>,
     clearing: JoinSet<()>,
     /// The number of queued jobs that a round reads beyond the number of slots.
@@ -69,18 +77,18 @@ impl Dispatcher<'_> {
     async fn run(&mut self, mut found: mpsc::Receiver<SweepFinding>) {
         while !self.stop.is_cancelled() {
             // Reset first: a job stored after this round's read has to cause another round.
-            self.shared.rests_until.store(i64::MAX, Ordering::SeqCst);
+            self.context.rests_until.store(i64::MAX, Ordering::SeqCst);
             let nap = self.round().await.unwrap_or_else(|failure| {
                 // The store has logged this error itself, once.
                 if !matches!(failure, StoreError::Gone(_)) {
                     error!(error = %failure, "cannot read or update the due jobs; trying again");
                 }
-                self.shared.wait_groups().read_again();
+                self.context.wait_groups().read_again();
                 LONGEST_NAP
             });
             let until = i64::try_from(nap.as_millis()).unwrap_or(0)
-                + self.shared.clock.now().timestamp_millis();
-            self.shared.rests_until.store(until, Ordering::SeqCst);
+                + self.context.clock.now().timestamp_millis();
+            self.context.rests_until.store(until, Ordering::SeqCst);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
@@ -90,7 +98,7 @@ impl Dispatcher<'_> {
                     SweepFinding::Undriven(job) => self.drive(job, None),
                     SweepFinding::LeftOver(left) => self.clear_away(left),
                 },
-                () = self.shared.wake.notified() => {}
+                () = self.context.wake.notified() => {}
                 () = tokio::time::sleep(nap) => {}
             }
         }
@@ -99,9 +107,9 @@ impl Dispatcher<'_> {
     /// Gives a driver to every job that was claimed when the last process ended. There is no other
     /// recovery.
     async fn adopt_all(&mut self) {
-        let mut backoff = super::Backoff::new();
+        let mut backoff = crate::scheduler::timing::Backoff::new();
         while !self.stop.is_cancelled() {
-            match self.shared.store.active().await {
+            match self.context.store.active().await {
                 Ok(jobs) => return jobs.into_iter().for_each(|job| self.drive(job, None)),
                 Err(failure) => {
                     error!(error = %failure, "cannot read the running jobs; trying again")
@@ -113,14 +121,14 @@ impl Dispatcher<'_> {
 
     /// Runs one round over the due jobs. Returns the time until the next round is worthwhile.
     async fn round(&mut self) -> Result<Duration, StoreError> {
-        let rules = self.shared.rules();
+        let rules = self.context.rules();
         if !self.synced_rules.as_ref().is_some_and(|known| Arc::ptr_eq(known, &rules)) {
-            Handle::new(self.shared.clone()).sync_config_schedules(&rules.catalog).await?;
+            Handle::new(self.context.clone()).sync_config_schedules(&rules.catalog).await?;
             self.synced_rules = Some(rules.clone());
         }
-        let now = self.shared.clock.now();
+        let now = self.context.clock.now();
         // Schedules come first: a missed tick must be decided before its job could start.
-        let next_schedule_check = schedules::look(self.shared, now).await?;
+        let next_schedule_check = schedule_updates::look(self.context, now).await?;
         self.miss_deadlines(now).await?;
         let (due, soon) = self.due(now).await?;
         let full_round = due.len() == ROUND;
@@ -138,8 +146,8 @@ impl Dispatcher<'_> {
         if is_unfinished {
             return Ok(Duration::ZERO);
         }
-        let next_due = self.shared.store.next_due().await?;
-        let aimed = self.shared.aimed().into_iter().map(|(starts_at, _)| starts_at);
+        let next_due = self.context.store.next_due().await?;
+        let aimed = self.context.aimed().into_iter().map(|(starts_at, _)| starts_at);
         // The next round is `EARLY` before the due or start time if that is still ahead, else at
         // the due time.
         let early = next_due.into_iter().chain(aimed).map(|at| at - EARLY).filter(|at| *at > now);
@@ -148,7 +156,7 @@ impl Dispatcher<'_> {
             // The driver of this job's last attempt has not ended yet.
             Some(at) if at <= now => BACKOFF.0,
             Some(at) => {
-                (at - self.shared.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP)
+                (at - self.context.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP)
             }
         })
     }
@@ -157,19 +165,20 @@ impl Dispatcher<'_> {
     /// already.
     async fn due(&self, now: Timestamp) -> Result<(Vec<Job>, Vec<Job>), StoreError> {
         let aimed =
-            self.shared.aimed().into_iter().filter(|(starts_at, _)| *starts_at - EARLY <= now);
+            self.context.aimed().into_iter().filter(|(starts_at, _)| *starts_at - EARLY <= now);
         let until = aimed.map(|(_, due_at)| due_at).fold(now + EARLY, Timestamp::max);
-        let mut due = self.shared.store.due(until, ROUND).await?;
+        let mut due = self.context.store.due(until, ROUND).await?;
         let mut soon = due.split_off(due.partition_point(|job| job.due_at <= now));
         soon.retain(|job| {
-            self.shared.starts_at(job) - EARLY <= now && self.shared.stage.is_ready(job.id)
+            self.context.start_latencies.starts_at(job) - EARLY <= now
+                && self.context.stage.is_ready(job.id)
         });
         Ok((due, soon))
     }
 
     /// Returns the reason if no job can start at all.
     fn obstacle(&self) -> Option<Reason> {
-        match &*self.shared.health.look() {
+        match &*self.context.health.look() {
             Health::Up(_) => None,
             Health::Down { .. } => Some(Reason::EngineUnreachable),
             Health::Changed { .. } => Some(Reason::EngineChanged),
@@ -197,14 +206,14 @@ impl Dispatcher<'_> {
         });
         // Skips a job whose last driver has not ended yet: the end of that driver wakes the
         // dispatcher.
-        waiting.retain(|job| self.shared.driver_handle(job.id).is_none());
+        waiting.retain(|job| self.context.driver_handle(job.id).is_none());
         let (mut going, mut others, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_news = false;
         for job in waiting {
             let verdict = if going.len() < slots {
-                admissions.judge(self.shared, &job, now).await?
+                admissions.judge(self.context, &job, now).await?
             } else {
-                admissions.judge_without_slot(self.shared, &job, now).await?
+                admissions.judge_without_slot(self.context, &job, now).await?
             };
             match verdict {
                 Verdict::Go(spec) => going.push((job, spec)),
@@ -219,19 +228,19 @@ impl Dispatcher<'_> {
                     is_news |= open.remove(&wait_group)
                 }
                 Verdict::WaitInGroup(reason, wait_group) => {
-                    self.shared.wait_groups().add(&wait_group);
+                    self.context.wait_groups().add(&wait_group);
                     others.push((job, Event::WaitInGroup(reason, wait_group)));
                 }
             }
         }
-        self.shared.wait_groups().look_again(open);
+        self.context.wait_groups().look_again(open);
         let has_room = going.len() < slots;
         let moved =
             join_all(others.into_iter().map(|(job, event)| self.advance_one(job, event, now)))
                 .await;
         let moved = moved.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().count();
         self.claim(going, now).await?;
-        self.shared.start_limit.set_crowded(!has_room);
+        self.context.start_limit.set_crowded(!has_room);
         let rest =
             rest.into_iter().filter(|job| job.due_at <= now && !queued.contains(&job.id)).collect();
         self.queue(rest, Reason::NoSlot, now).await?;
@@ -250,29 +259,29 @@ impl Dispatcher<'_> {
     ) -> Result<(Vec<Job>, BTreeSet<WaitGroup>), StoreError> {
         let mut jobs = match slots {
             0 => Vec::new(),
-            _ => self.shared.store.queued(slots.saturating_add(self.stride).min(ROUND)).await?,
+            _ => self.context.store.queued(slots.saturating_add(self.stride).min(ROUND)).await?,
         };
-        self.shared.read_wait_groups().await?;
-        let to_look_at = self.shared.wait_groups().take();
+        self.context.read_wait_groups().await?;
+        let to_look_at = self.context.wait_groups().take();
         // Without a slot only a schedule's rules can still decide about a job.
         let (to_look_at, later): (BTreeSet<WaitGroup>, BTreeSet<WaitGroup>) = to_look_at
             .into_iter()
             .partition(|wait_group| slots > 0 || wait_group.schedule.is_some());
-        self.shared.wait_groups().look_again(later);
-        let mut open = admissions.capacity(self.shared, to_look_at).await?;
+        self.context.wait_groups().look_again(later);
+        let mut open = admissions.capacity(self.context, to_look_at).await?;
         open.retain(|(_, room)| *room > 0);
         let most = slots.clamp(1, ROUND);
         let held = if open.is_empty() {
             Vec::new()
         } else {
-            self.shared.store.waiting_in_groups(&open, most).await?
+            self.context.store.waiting_in_groups(&open, most).await?
         };
         let mut open: BTreeSet<WaitGroup> =
             open.into_iter().map(|(wait_group, _)| wait_group).collect();
         if held.len() < most {
             let found: BTreeSet<WaitGroup> =
                 held.iter().filter_map(|job| job.state.wait_group().cloned()).collect();
-            open.difference(&found).for_each(|empty| self.shared.wait_groups().remove(empty));
+            open.difference(&found).for_each(|empty| self.context.wait_groups().remove(empty));
             open = found;
         }
         jobs.extend(held);
@@ -292,7 +301,7 @@ impl Dispatcher<'_> {
             let claimed = this.advance(&job, event, now).await;
             if !matches!(claimed, Ok(Some(_))) {
                 // Other jobs were put into a wait group because this one was counted as running.
-                this.shared.release(&job, &spec);
+                this.context.release(&job, &spec);
             }
             claimed
         });
@@ -317,7 +326,7 @@ impl Dispatcher<'_> {
     }
 
     async fn miss_deadlines(&self, now: Timestamp) -> Result<(), StoreError> {
-        let late = self.shared.store.queued_past_deadline(now, ROUND).await?;
+        let late = self.context.store.queued_past_deadline(now, ROUND).await?;
         self.advance_all(&late, &Event::MissDeadline, now).await
     }
 
@@ -350,7 +359,7 @@ impl Dispatcher<'_> {
         now: Timestamp,
     ) -> Result<Option<Job>, StoreError> {
         let Ok(next) = job.on(event, now) else { return Ok(None) };
-        match self.shared.advance(job, &next, now).await {
+        match self.context.advance(job, &next, now).await {
             Ok(()) => Ok(Some(next)),
             Err(StoreError::Outdated) => Ok(None),
             Err(failure) => Err(failure),
@@ -359,15 +368,15 @@ impl Dispatcher<'_> {
 
     fn drive(&mut self, id: JobId, claimed: Option<Job>) {
         let driver_handle = Arc::new(DriverHandle::default());
-        match self.shared.driver_handles().entry(id) {
+        match self.context.driver_handles().entry(id) {
             // A sweep may have found the job between its claim and this call.
             Entry::Occupied(_) => return,
             Entry::Vacant(place) => place.insert(driver_handle.clone()),
         };
-        let (shared, stop) = (self.shared.clone(), self.stop.clone());
+        let (context, stop) = (self.context.clone(), self.stop.clone());
         self.drivers.spawn(async move {
-            let _leave = DriverGuard { shared: shared.clone(), id };
-            driver::run(shared, id, claimed, driver_handle, stop).await
+            let _leave = DriverGuard { context: context.clone(), id };
+            driver::run(context, id, claimed, driver_handle, stop).await
         });
     }
 
@@ -375,23 +384,23 @@ impl Dispatcher<'_> {
         if let Some(left) = reported(ended).flatten() {
             self.clear_away(left);
         }
-        self.shared.wake.notify_one();
+        self.context.wake.notify_one();
     }
 
     fn clear_away(&mut self, left: Leftover) {
-        self.clearing.spawn(clear::run(self.shared.clone(), left, self.stop.clone()));
+        self.clearing.spawn(clear::run(self.context.clone(), left, self.stop.clone()));
     }
 }
 
 /// Removes a driver's handle when the driver ends, even if it panics.
 struct DriverGuard {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     id: JobId,
 }
 
 impl Drop for DriverGuard {
     fn drop(&mut self) {
-        self.shared.driver_handles().remove(&self.id);
+        self.context.driver_handles().remove(&self.id);
     }
 }
 

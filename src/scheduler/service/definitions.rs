@@ -3,12 +3,13 @@
 
 use tracing::warn;
 
-use super::{Catalog, Handle};
+use super::handle::Handle;
 use crate::domain::admission::policy::Denied;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::image::JobName;
 use crate::domain::precondition::Precondition;
 use crate::domain::spec::JobSpec;
+use crate::scheduler::rules::Catalog;
 use crate::store::{Definition, Revision, StoreError};
 
 /// The number of definitions read per query.
@@ -47,10 +48,10 @@ impl Handle {
     /// # Errors
     /// A store that fails.
     pub async fn definition(&self, name: &JobName) -> Result<Option<Defined>, StoreError> {
-        if let Some(spec) = self.shared.rules().catalog.definitions.get(name.as_str()) {
+        if let Some(spec) = self.context.rules().catalog.definitions.get(name.as_str()) {
             return Ok(Some(Defined { name: name.to_string(), spec: spec.clone(), kept: None }));
         }
-        Ok(self.shared.store.definition(name).await?.map(Defined::from))
+        Ok(self.context.store.definition(name).await?.map(Defined::from))
     }
 
     /// Calls `show` with every definition that a job can use.
@@ -58,14 +59,14 @@ impl Handle {
     /// # Errors
     /// A store that fails.
     pub async fn each_definition(&self, mut show: impl FnMut(Defined)) -> Result<(), StoreError> {
-        let rules = self.shared.rules();
+        let rules = self.context.rules();
         let of_config = &rules.catalog.definitions;
         for (name, spec) in of_config {
             show(Defined { name: name.clone(), spec: spec.clone(), kept: None });
         }
         let mut last = None;
         loop {
-            let page = self.shared.store.definitions(last.as_ref(), PAGE).await?;
+            let page = self.context.store.definitions(last.as_ref(), PAGE).await?;
             last = page.last().map(|definition| definition.name.clone());
             let is_last_page = page.len() < PAGE;
             page.into_iter()
@@ -89,15 +90,15 @@ impl Handle {
         spec: &JobSpec,
         precondition: Precondition<Revision>,
     ) -> Result<Revision, DefineError> {
-        let rules = self.shared.rules();
+        let rules = self.context.rules();
         ensure_not_in_config(&rules.catalog, name)?;
         rules.catalog.admit_definition(spec)?;
-        Ok(self.shared.store.define(name, spec, precondition, self.now()).await?)
+        Ok(self.context.store.define(name, spec, precondition, self.now()).await?)
     }
 
     /// Returns a warning if the image of a definition may be mistyped.
     pub async fn definition_warnings(&self, name: &JobName, spec: &JobSpec) -> Option<String> {
-        self.shared
+        self.context
             .doubt(spec)
             .await
             .inspect(|why| warn!(definition = %name, %why, "an image may be mistyped"))
@@ -112,8 +113,8 @@ impl Handle {
         name: &JobName,
         precondition: Precondition<Revision>,
     ) -> Result<(), DefineError> {
-        ensure_not_in_config(&self.shared.rules().catalog, name)?;
-        match self.shared.store.undefine(name, precondition).await? {
+        ensure_not_in_config(&self.context.rules().catalog, name)?;
+        match self.context.store.undefine(name, precondition).await? {
             true => Ok(()),
             false => Err(DefineError::NotFound),
         }

@@ -15,41 +15,41 @@ use crate::sync::OrderedWatch;
 const MAX_REMOVAL_DELAY: Duration = Duration::from_secs(2);
 
 /// The permits, used and free.
-pub(super) struct StartLimit {
-    places: Arc<Semaphore>,
-    size: Mutex<Size>,
-    busy: OrderedWatch<Busy>,
+pub(in crate::scheduler) struct StartLimit {
+    pub(in crate::scheduler) places: Arc<Semaphore>,
+    pub(in crate::scheduler) size: Mutex<Size>,
+    pub(in crate::scheduler) busy: OrderedWatch<Busy>,
 }
 
 /// The load that decides whether work that is not urgent may run.
 #[derive(Default)]
-struct Busy {
+pub(in crate::scheduler) struct Busy {
     /// The number of permits in use.
-    taken: usize,
+    pub(in crate::scheduler) taken: usize,
     /// True while jobs wait for slots. Then [`StartLimit::wait_until_idle`] returns at once.
-    slots_wanted: bool,
+    pub(in crate::scheduler) slots_wanted: bool,
 }
 
-struct Size {
-    most: usize,
+pub(in crate::scheduler) struct Size {
+    pub(in crate::scheduler) most: usize,
     /// The number of permits to remove as they are returned.
-    owed: usize,
+    pub(in crate::scheduler) owed: usize,
 }
 
 /// A permit to create or start a container, returned on drop.
-pub(super) struct StartPermit {
-    start_limit: Arc<StartLimit>,
-    place: Option<OwnedSemaphorePermit>,
+pub(in crate::scheduler) struct StartPermit {
+    pub(in crate::scheduler) start_limit: Arc<StartLimit>,
+    pub(in crate::scheduler) place: Option<OwnedSemaphorePermit>,
 }
 
 impl StartLimit {
-    pub(super) fn new(most: usize) -> Arc<Self> {
+    pub(in crate::scheduler) fn new(most: usize) -> Arc<Self> {
         let (places, size) = (Arc::new(Semaphore::new(most)), Mutex::new(Size { most, owed: 0 }));
         Arc::new(Self { places, size, busy: OrderedWatch::default() })
     }
 
     /// Waits for a permit. Waiters get theirs in FIFO order.
-    pub(super) async fn take(self: &Arc<Self>) -> StartPermit {
+    pub(in crate::scheduler) async fn take(self: &Arc<Self>) -> StartPermit {
         // The semaphore is never closed, so this cannot fail. If it did, the caller would go on
         // without a permit.
         let place = self.places.clone().acquire_owned().await.ok();
@@ -62,19 +62,19 @@ impl StartLimit {
 
     /// Waits until no permit is in use or jobs wait for slots, at most [`MAX_REMOVAL_DELAY`]. An
     /// engine that removes a container starts another one more slowly.
-    pub(super) async fn wait_until_idle(&self) {
+    pub(in crate::scheduler) async fn wait_until_idle(&self) {
         let wait_until_idle = self.busy.until(|busy| busy.taken == 0 || busy.slots_wanted);
         let _either_way = tokio::time::timeout(MAX_REMOVAL_DELAY, wait_until_idle).await;
     }
 
     /// Notes whether jobs wait for slots.
-    pub(super) fn set_crowded(&self, slots_wanted: bool) {
+    pub(in crate::scheduler) fn set_crowded(&self, slots_wanted: bool) {
         self.busy
             .change(|busy| std::mem::replace(&mut busy.slots_wanted, slots_wanted) != slots_wanted);
     }
 
     /// Changes the limit to `most`. Permits in use stay valid.
-    pub(super) fn resize(&self, most: usize) {
+    pub(in crate::scheduler) fn resize(&self, most: usize) {
         let mut size = self.size();
         let (more, fewer) = (most.saturating_sub(size.most), size.most.saturating_sub(most));
         let forgiven = more.min(size.owed);
@@ -84,7 +84,7 @@ impl StartLimit {
         size.most = most;
     }
 
-    fn size(&self) -> MutexGuard<'_, Size> {
+    pub(in crate::scheduler) fn size(&self) -> MutexGuard<'_, Size> {
         self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

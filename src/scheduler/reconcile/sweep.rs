@@ -13,40 +13,43 @@ use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 
-use super::{ORPHAN_AGE, Shared, SweepFinding};
 use crate::domain::job::{Job, Map};
 use crate::domain::names::id::{Attempt, JobId};
 use crate::domain::protocol::remains::Remains;
 use crate::engine::{EngineError, Listed};
+use crate::scheduler::{
+    context::{Context, clearings::SweepFinding},
+    timing::ORPHAN_AGE,
+};
 
 /// Compares the engine's containers with the store once.
 ///
 /// # Errors
 /// The engine does not answer. Cases that the store cannot decide now are left to the next sweep.
-pub(super) async fn run(shared: &Shared) -> Result<(), EngineError> {
-    let listed = shared.engine.list(shared.store.instance()).await?;
+pub(in crate::scheduler) async fn run(context: &Context) -> Result<(), EngineError> {
+    let listed = context.engine.list(context.store.instance()).await?;
     let mut all_known = true;
     for container in &listed {
-        all_known &= visit(shared, container).await?;
+        all_known &= visit(context, container).await?;
     }
     if all_known {
-        shared.clearings.are_known();
+        context.clearings.are_known();
     }
     let running: HashSet<JobId> = listed
         .iter()
         .filter(|c| c.running)
         .filter_map(|c| c.owner.map(|owner| owner.job))
         .collect();
-    poke_all_but(shared, &running);
-    find_undriven(shared).await;
-    shared.swept.store(true, Ordering::Relaxed);
+    poke_all_but(context, &running);
+    find_undriven(context).await;
+    context.swept.store(true, Ordering::Relaxed);
     Ok(())
 }
 
 /// Wakes every driver whose container is not listed as running. The others know the state of their
 /// containers already.
-fn poke_all_but(shared: &Shared, running: &HashSet<JobId>) {
-    for (job, driver_handle) in shared.driver_handles().iter() {
+fn poke_all_but(context: &Context, running: &HashSet<JobId>) {
+    for (job, driver_handle) in context.driver_handles().iter() {
         if !running.contains(job) {
             driver_handle.wake.notify_one();
         }
@@ -54,27 +57,27 @@ fn poke_all_but(shared: &Shared, running: &HashSet<JobId>) {
 }
 
 /// Handles one container. Returns false if the container has to be left to the next sweep.
-async fn visit(shared: &Shared, container: &Listed) -> Result<bool, EngineError> {
-    let Some(owner) = container.owner.filter(|owner| owner.instance == shared.store.instance())
+async fn visit(context: &Context, container: &Listed) -> Result<bool, EngineError> {
+    let Some(owner) = container.owner.filter(|owner| owner.instance == context.store.instance())
     else {
         return Ok(true);
     };
-    let is_driven = || shared.driver_handle(owner.job).is_some();
-    if (container.running && is_driven()) || shared.clearings.has(owner.job, owner.attempt) {
+    let is_driven = || context.driver_handle(owner.job).is_some();
+    if (container.running && is_driven()) || context.clearings.has(owner.job, owner.attempt) {
         return Ok(true);
     }
-    match shared.store.get(owner.job).await {
+    match context.store.get(owner.job).await {
         Ok(Some(job)) if is_left_over(&job, owner.attempt, is_driven()) => {
-            Ok(hand_over(shared, &job, owner.attempt, container))
+            Ok(hand_over(context, &job, owner.attempt, container))
         }
         Ok(Some(job)) => {
             let is_ahead = owner.attempt > job.attempt && job.map() == Map::Scheduled;
             if is_ahead && !is_driven() && !container.running && !container.exited {
-                shared.found_staged(&job, &container.id);
+                context.found_staged(&job, &container.id);
             }
             Ok(true)
         }
-        Ok(None) => orphan(shared, container).await.map(|()| true),
+        Ok(None) => orphan(context, container).await.map(|()| true),
         Err(failure) => {
             warn!(job = %owner.job, error = %failure, "its job cannot be read; its container stays");
             Ok(false)
@@ -91,22 +94,22 @@ fn is_left_over(job: &Job, attempt: Attempt, is_driven: bool) -> bool {
 
 /// Hands the remains over, as not inspected yet: the list may be older than the container's current
 /// state.
-fn hand_over(shared: &Shared, job: &Job, attempt: Attempt, container: &Listed) -> bool {
-    let left = shared.left_over(job, attempt, Some(container.id.clone()), Remains::Unknown);
-    left.is_none_or(|left| shared.found.try_send(SweepFinding::LeftOver(left)).is_ok())
+fn hand_over(context: &Context, job: &Job, attempt: Attempt, container: &Listed) -> bool {
+    let left = context.left_over(job, attempt, Some(container.id.clone()), Remains::Unknown);
+    left.is_none_or(|left| context.found.try_send(SweepFinding::LeftOver(left)).is_ok())
 }
 
-async fn orphan(shared: &Shared, container: &Listed) -> Result<(), EngineError> {
-    let age = (shared.clock.now() - container.created_at).to_std().unwrap_or_default();
+async fn orphan(context: &Context, container: &Listed) -> Result<(), EngineError> {
+    let age = (context.clock.now() - container.created_at).to_std().unwrap_or_default();
     if container.running || age < ORPHAN_AGE {
         warn!(container = %container.name, running = container.running, "a container of ours has no job");
         return Ok(());
     }
-    remove(shared, container, "an old container of ours without a job").await
+    remove(context, container, "an old container of ours without a job").await
 }
 
-async fn remove(shared: &Shared, container: &Listed, what: &str) -> Result<(), EngineError> {
-    match shared.engine.remove(&container.id).await {
+async fn remove(context: &Context, container: &Listed, what: &str) -> Result<(), EngineError> {
+    match context.engine.remove(&container.id).await {
         Ok(()) | Err(EngineError::NotFound) => info!(container = %container.name, "removed {what}"),
         Err(failure @ EngineError::NoAnswer(_)) => return Err(failure),
         Err(failure) => {
@@ -117,12 +120,12 @@ async fn remove(shared: &Shared, container: &Listed, what: &str) -> Result<(), E
 }
 
 /// Requests a driver for every job in the running map without one, because its driver panicked.
-async fn find_undriven(shared: &Shared) {
-    match shared.store.active().await {
+async fn find_undriven(context: &Context) {
+    match context.store.active().await {
         Ok(active) => {
-            for job in active.into_iter().filter(|job| shared.driver_handle(*job).is_none()) {
+            for job in active.into_iter().filter(|job| context.driver_handle(*job).is_none()) {
                 // A full channel means that there are many, and the next sweep finds the rest.
-                let _ = shared.found.try_send(SweepFinding::Undriven(job));
+                let _ = context.found.try_send(SweepFinding::Undriven(job));
             }
         }
         Err(failure) => warn!(error = %failure, "cannot read the running jobs"),

@@ -10,9 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::catalog::Unresolved;
 use super::output::{self, OutputError, OutputState, OutputStream};
-use super::{Catalog, Health, Rules, Shared};
 use crate::domain::admission::policy::Denied;
 use crate::domain::job::transition::Event;
 use crate::domain::job::{Job, State, Status, StopCause};
@@ -21,6 +19,11 @@ use crate::domain::names::image::JobName;
 use crate::domain::spec::{BadSpec, JobSpec};
 use crate::domain::text::units::Span;
 use crate::engine::PullProgress;
+use crate::scheduler::resolve::Unresolved;
+use crate::scheduler::{
+    context::{Context, Health},
+    rules::{Catalog, Rules},
+};
 use crate::store::{RequestKey, Store, StoreError, StoredResponse};
 
 /// The longest wait for the engine's answer about a job's network. After that the job is accepted
@@ -33,7 +36,7 @@ const RESPONSES_KEPT: chrono::Duration = chrono::Duration::hours(24);
 /// The callers' access to the scheduler. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) shared: Arc<Shared>,
+    pub(super) context: Arc<Context>,
 }
 
 /// A request to run a job at a given time.
@@ -104,45 +107,45 @@ pub enum ActError {
 }
 
 impl Handle {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(in crate::scheduler) fn new(context: Arc<Context>) -> Self {
+        Self { context }
     }
 
     /// Applies these rules from now on. Accepted jobs keep the spec that they were resolved to.
     /// `accept_new_engine` takes effect when the engine's identity is checked next.
     pub fn set_rules(&self, rules: Rules) {
-        self.shared.start_limit.resize(rules.settings.max_starting);
-        *self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        self.context.start_limit.resize(rules.settings.max_starting);
+        *self.context.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         // A queue may have another limit now.
-        self.shared.wait_groups().read_again();
-        self.shared.wake.notify_one();
+        self.context.wait_groups().read_again();
+        self.context.wake.notify_one();
     }
 
     /// Returns the store, for reading.
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.shared.store
+        &self.context.store
     }
 
     pub fn now(&self) -> Timestamp {
-        self.shared.clock.now()
+        self.context.clock.now()
     }
 
     /// Returns notices for the operator about the config, one sentence each.
     pub fn notices(&self) -> Vec<String> {
-        self.shared.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.context.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn rules(&self) -> Arc<Rules> {
-        self.shared.rules()
+    pub(in crate::scheduler) fn rules(&self) -> Arc<Rules> {
+        self.context.rules()
     }
 
     pub fn health(&self) -> Health {
-        self.shared.health.look().clone()
+        self.context.health.look().clone()
     }
 
     /// Returns the progress of the job's image pull while the job is `pulling`.
     pub fn pull_progress(&self, id: JobId) -> Option<PullProgress> {
-        self.shared
+        self.context
             .driver_handle(id)?
             .progress
             .lock()
@@ -156,9 +159,9 @@ impl Handle {
     /// [`SubmitError`]; then there is no job.
     pub async fn submit(&self, request: JobRequest) -> Result<Accepted, SubmitError> {
         let accepted = self.prepare(request).await?;
-        let _place = self.shared.reserve_waiting_slot()?;
-        self.shared.store.insert(&accepted.job).await?;
-        self.shared.on_accepted(&accepted.job);
+        let _place = self.context.reserve_waiting_slot()?;
+        self.context.store.insert(&accepted.job).await?;
+        self.context.on_accepted(&accepted.job);
         Ok(accepted)
     }
 
@@ -172,13 +175,13 @@ impl Handle {
         job: &Job,
         answer: &StoredResponse,
     ) -> Result<Option<StoredResponse>, SubmitError> {
-        let _place = self.shared.reserve_waiting_slot()?;
+        let _place = self.context.reserve_waiting_slot()?;
         let earlier = self
-            .shared
+            .context
             .store
             .insert_idempotent(job, answer, job.created_at - RESPONSES_KEPT)
             .await?;
-        self.shared.on_accepted(job);
+        self.context.on_accepted(job);
         Ok(earlier)
     }
 
@@ -190,7 +193,7 @@ impl Handle {
         &self,
         request: RequestKey,
     ) -> Result<Option<StoredResponse>, StoreError> {
-        self.shared.store.stored_response(request, self.now() - RESPONSES_KEPT).await
+        self.context.store.stored_response(request, self.now() - RESPONSES_KEPT).await
     }
 
     /// Returns the job that would be accepted, without storing it.
@@ -201,7 +204,7 @@ impl Handle {
         let now = self.now();
         let (spec, warnings) = self.admit(&request.name, request.spec).await?;
         let job = Job {
-            id: JobId::new(now, self.shared.rng.bytes()),
+            id: JobId::new(now, self.context.rng.bytes()),
             version: Version(0),
             name: request.name,
             spec,
@@ -220,20 +223,20 @@ impl Handle {
     /// # Errors
     /// [`Denied`].
     pub fn may_write(&self, own: &JobSpec) -> Result<(), Denied> {
-        let rules = self.shared.rules();
+        let rules = self.context.rules();
         rules.catalog.policy.admit_stop_grace(own)?;
         rules.catalog.policy.admit_notify(own)
     }
 
     /// Returns the spec that a job of this name and these fields would run, with warnings for the
     /// caller. Fails if the policy forbids the job or it could never run.
-    pub(super) async fn admit(
+    pub(in crate::scheduler) async fn admit(
         &self,
         name: &JobName,
         own: JobSpec,
     ) -> Result<(JobSpec, Vec<String>), SubmitError> {
-        let rules = self.shared.rules();
-        let spec = self.shared.resolve(&rules.catalog, name, own).await?;
+        let rules = self.context.rules();
+        let spec = self.context.resolve(&rules.catalog, name, own).await?;
         self.check(&rules.catalog, &spec).await?;
         let undefined = spec.fields().image.is_none().then(|| {
             format!("`{name}` is neither a definition nor an image reference; unless it is defined before it is due, the job will fail with no_such_job")
@@ -244,7 +247,7 @@ impl Handle {
             format!("the queue `{queue}` is not in the server's config file (`[queues.{queue}]`), so it has no limit")
         });
         let doubtful = self
-            .shared
+            .context
             .doubt(&spec)
             .await
             .inspect(|why| warn!(job_name = %name, %why, "a name may be mistyped"));
@@ -262,7 +265,7 @@ impl Handle {
             !matches!(*name, "bridge" | "default" | "none" | "host") && !name.contains(':')
         };
         let Some(network) = spec.fields().network.as_deref().filter(its_own) else { return Ok(()) };
-        match tokio::time::timeout(ASK_TIMEOUT, self.shared.engine.has_network(network)).await {
+        match tokio::time::timeout(ASK_TIMEOUT, self.context.engine.has_network(network)).await {
             Ok(Ok(false)) => Err(BadSpec {
                 field: "network",
                 detail: format!(
@@ -287,11 +290,11 @@ impl Handle {
     /// [`ActError::Refused`] when it runs or is over. [`ActError::Restoring`] while a restored
     /// backup is not reconciled yet: jobs that may have run elsewhere are found by their due times.
     pub async fn reschedule(&self, id: JobId, due_at: Timestamp) -> Result<Job, ActError> {
-        if self.shared.store.restored(self.now()).await?.is_some() {
+        if self.context.store.restored(self.now()).await?.is_some() {
             return Err(ActError::Restoring);
         }
         let job = self.act(id, &Event::Reschedule(due_at)).await?;
-        self.shared.wake.notify_one();
+        self.context.wake.notify_one();
         Ok(job)
     }
 
@@ -303,15 +306,15 @@ impl Handle {
     /// [`ActError::Refused`] when it waits or is over, [`ActError::Denied`] when the policy does
     /// not allow that grace.
     pub async fn stop(&self, id: JobId, grace: Option<Span>) -> Result<Job, ActError> {
-        self.shared.rules().catalog.policy.admit_grace("grace", grace)?;
+        self.context.rules().catalog.policy.admit_grace("grace", grace)?;
         let grace = grace.map(Span::as_duration);
         let event = |job: &Job, now| {
-            self.shared.rules().catalog.policy.stop(job, StopCause::Request, grace, now)
+            self.context.rules().catalog.policy.stop(job, StopCause::Request, grace, now)
         };
         match self.act_with(id, event).await {
             // The kill that was requested before comes even sooner.
             Err(ActError::Refused(Status::Stopping)) => {
-                self.shared.store.get(id).await?.ok_or(ActError::NotFound)
+                self.context.store.get(id).await?.ok_or(ActError::NotFound)
             }
             other => other,
         }
@@ -327,14 +330,14 @@ impl Handle {
         event: impl Fn(&Job, Timestamp) -> Event,
     ) -> Result<Job, ActError> {
         loop {
-            let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
+            let job = self.context.store.get(id).await?.ok_or(ActError::NotFound)?;
             let now = self.now();
             let next = job
                 .on(event(&job, now), now)
                 .map_err(|refused| ActError::Refused(refused.status))?;
-            match self.shared.advance(&job, &next, now).await {
+            match self.context.advance(&job, &next, now).await {
                 Ok(()) => {
-                    self.shared.wake_driver(id);
+                    self.context.wake_driver(id);
                     return Ok(next);
                 }
                 Err(StoreError::Outdated) => {}
@@ -351,9 +354,9 @@ impl Handle {
     pub async fn wait(&self, id: JobId, timeout: Duration) -> Result<Job, ActError> {
         let deadline = Instant::now() + timeout;
         // Subscribed before the first read, so that no end is missed between the two.
-        let mut watch = self.shared.store.watch(id);
+        let mut watch = self.context.store.watch(id);
         loop {
-            let job = self.shared.store.get(id).await?.ok_or(ActError::NotFound)?;
+            let job = self.context.store.get(id).await?.ok_or(ActError::NotFound)?;
             if job.is_over() {
                 return Ok(job);
             }
@@ -365,7 +368,7 @@ impl Handle {
 
     /// Returns the state of the output of the job's last attempt.
     pub async fn output_state(&self, job: &Job) -> OutputState {
-        output::state(&self.shared, job).await
+        output::state(&self.context, job).await
     }
 
     /// Returns the output of the job's current or last attempt, live or kept; with `follow`, until
@@ -375,6 +378,6 @@ impl Handle {
     /// [`OutputError::NotFound`] when there is no such job, [`OutputError::Unreachable`] when the
     /// output is on an engine that does not answer, or a store that fails.
     pub async fn output(&self, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
-        output::open(self.shared.clone(), id, follow).await
+        output::open(self.context.clone(), id, follow).await
     }
 }

@@ -1,16 +1,11 @@
-//! Schedules: turns their ticks into jobs, and applies callers' changes to them.
+//! Schedules as callers see them: put, pause, trigger, delete, and read their ledger.
 //!
-//! Schedules have no list in memory and no task. Each round of the dispatcher first advances every
-//! schedule that is due to be checked ([`look`]), and only then asks for due jobs.
-//! [`crate::domain::schedule::record`] decides each schedule update, and the store writes it in one
-//! transaction. The second writer of the same record is refused, reads it again, and finds it done.
-
-use futures::future::join_all;
+//! Past ticks are decided first (`schedule_updates`), so a change applies from now on and leaves
+//! the ledger of earlier ticks as it was.
 
 use super::handle::{Accepted, Handle, SubmitError};
-use super::{ROUND, Shared};
 use crate::domain::job::{Job, State};
-use crate::domain::names::id::{JobId, Timestamp, Version};
+use crate::domain::names::id::{Timestamp, Version};
 use crate::domain::precondition::Precondition;
 use crate::domain::recurrence::Zone;
 use crate::domain::schedule::record::{Change, ScheduleRecord, ScheduleUpdate};
@@ -20,83 +15,8 @@ use crate::domain::{
     schedule::ledger::LedgerRow,
 };
 use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
+use crate::scheduler::schedule_updates::{self};
 use crate::store::StoreError;
-
-/// The number of passes over the schedules in one round, so that other jobs are not kept waiting.
-const LOOKS: usize = 16;
-
-/// Decides the ticks of every schedule whose time has come. Returns the time of the next check, or
-/// `None` without any.
-///
-/// # Errors
-/// A store that fails. Ticks decided before the failure stay decided.
-pub(super) async fn look(shared: &Shared, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    for _ in 0..LOOKS {
-        let records = shared.store.schedules_due(now, ROUND).await?;
-        if records.is_empty() {
-            break;
-        }
-        // Written concurrently, so that schedules due at one instant share a commit.
-        let start_limit = join_all(records.iter().map(|record| update(shared, record, now))).await;
-        start_limit.into_iter().collect::<Result<(), StoreError>>()?;
-    }
-    shared.store.next_schedule_check().await
-}
-
-/// Advances one schedule. Does nothing if another writer came first, since that one has done it.
-async fn update(
-    shared: &Shared,
-    record: &ScheduleRecord,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let waiting = waiting(shared, &record.name).await?;
-    let restored = shared.store.restored(now).await?.is_some();
-    let update = record.advance(&waiting, now, restored, &mut || shared.new_id(now));
-    write(shared, update, now).await.map(drop)
-}
-
-/// Writes a schedule update. Returns false if the record was outdated. Restages the jobs that were
-/// added or ended.
-async fn write(
-    shared: &Shared,
-    update: ScheduleUpdate,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let (name, backlog) = (update.name.clone(), update.backlog());
-    let jobs: Vec<Job> =
-        update.jobs.iter().chain(update.ended.iter().map(|(_, after)| after)).cloned().collect();
-    let written = unless_outdated(shared.store.apply_schedule_update(update, now).await)?;
-    if written {
-        for (reason, ticks) in backlog {
-            shared.note_backlog(&name, reason, ticks);
-        }
-        jobs.iter().for_each(|job| shared.stage_again(job));
-    }
-    Ok(written)
-}
-
-/// Returns the jobs of this schedule's ticks that wait for their first attempt.
-async fn waiting(shared: &Shared, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {
-    let mut jobs = shared.store.jobs_of(name).await?;
-    let is_tick = |job: &Job| job.origin.as_ref().is_some_and(|origin| origin.nominal.is_some());
-    jobs.retain(|job| job.attempt.0 == 0 && is_tick(job));
-    Ok(jobs)
-}
-
-/// Returns false if the record was outdated, true if it was written.
-fn unless_outdated(written: Result<(), StoreError>) -> Result<bool, StoreError> {
-    match written {
-        Ok(()) => Ok(true),
-        Err(StoreError::Outdated) => Ok(false),
-        Err(failure) => Err(failure),
-    }
-}
-
-impl Shared {
-    fn new_id(&self, now: Timestamp) -> JobId {
-        JobId::new(now, self.rng.bytes())
-    }
-}
 
 /// The reason a schedule was not changed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -146,7 +66,7 @@ impl Handle {
         self.may_write(schedule.spec()).map_err(SubmitError::from)?;
         let warnings = self.admit(schedule.job_name(), schedule.spec().clone()).await?.1;
         loop {
-            let found = self.shared.store.schedule(name).await?;
+            let found = self.context.store.schedule(name).await?;
             self.ensure_not_in_config(name)?;
             expect(found.as_ref(), &precondition)?;
             let Some(record) = found else {
@@ -179,7 +99,7 @@ impl Handle {
         precondition: Precondition<Generation>,
     ) -> Result<ScheduleRecord, ScheduleError> {
         loop {
-            let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
+            let record = self.context.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
             expect(Some(&record), &precondition)?;
             if record.schedule.is_paused() == paused {
                 return Ok(record);
@@ -201,7 +121,7 @@ impl Handle {
         precondition: Precondition<Generation>,
     ) -> Result<(), ScheduleError> {
         loop {
-            let record = self.shared.store.schedule(name).await?;
+            let record = self.context.store.schedule(name).await?;
             self.ensure_not_in_config(name)?;
             let record = record.ok_or(ScheduleError::NotFound)?;
             expect(Some(&record), &precondition)?;
@@ -216,12 +136,12 @@ impl Handle {
     /// # Errors
     /// [`ScheduleError`]; then there is no job.
     pub async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Accepted, ScheduleError> {
-        let record = self.shared.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
+        let record = self.context.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
         let now = self.now();
         let (spec, warnings) =
             self.admit(record.schedule.job_name(), record.schedule.spec().clone()).await?;
         let job = Job {
-            id: self.shared.new_id(now),
+            id: self.context.new_id(now),
             version: Version(0),
             name: record.schedule.job_name().clone(),
             spec,
@@ -235,9 +155,9 @@ impl Handle {
                 nominal: None,
             }),
         };
-        let _place = self.shared.reserve_waiting_slot()?;
-        self.shared.store.insert(&job).await?;
-        self.shared.on_accepted(&job);
+        let _place = self.context.reserve_waiting_slot()?;
+        self.context.store.insert(&job).await?;
+        self.context.on_accepted(&job);
         Ok(Accepted { job, warnings })
     }
 
@@ -253,12 +173,12 @@ impl Handle {
         before: Option<(Timestamp, Generation)>,
         limit: usize,
     ) -> Result<Vec<LedgerRow>, StoreError> {
-        let record = self.shared.store.schedule(name).await?;
+        let record = self.context.store.schedule(name).await?;
         let paused = record.and_then(|record| record.skipped_in_pause(self.now()));
-        let rows = self.shared.store.ledger(name, before, limit).await?;
+        let rows = self.context.store.ledger(name, before, limit).await?;
         let mut ticks = Vec::with_capacity(limit);
         for row in paused.into_iter().chain(rows) {
-            let Some(said) = self.shared.store.schedule_revision(name, row.generation).await?
+            let Some(said) = self.context.store.schedule_revision(name, row.generation).await?
             else {
                 return Err(StoreError::Damaged(format!(
                     "schedule {name} has a tick of a generation that it never had"
@@ -278,34 +198,34 @@ impl Handle {
     }
 
     /// Adds a schedule. Returns `None` if another writer came first.
-    pub(super) async fn add(
+    pub(in crate::scheduler) async fn add(
         &self,
         name: &ScheduleName,
         schedule: &Schedule,
         source: Source,
     ) -> Result<Option<ScheduleRecord>, StoreError> {
         let now = self.now();
-        let generation = self.shared.store.last_generation(name).await?.next();
+        let generation = self.context.store.last_generation(name).await?.next();
         let record = ScheduleRecord::new(name.clone(), generation, schedule.clone(), now)
             .from_source(source);
-        let update = ScheduleUpdate::first(&record, now, &mut || self.shared.new_id(now));
+        let update = ScheduleUpdate::first(&record, now, &mut || self.context.new_id(now));
         Ok(self.write(update, now).await?.flatten())
     }
 
     /// Makes one attempt at a change. Returns `None` if another writer or a pending check came
     /// first; the inner `None` means that the schedule was deleted.
-    pub(super) async fn change(
+    pub(in crate::scheduler) async fn change(
         &self,
         record: ScheduleRecord,
         change: &Change,
     ) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
         let now = self.now();
         if record.next_check_at.is_some_and(|at| at <= now) {
-            update(&self.shared, &record, now).await?;
+            schedule_updates::update(&self.context, &record, now).await?;
             return Ok(None);
         }
-        let waiting = waiting(&self.shared, &record.name).await?;
-        let update = record.change(change, &waiting, now, &mut || self.shared.new_id(now));
+        let waiting = schedule_updates::waiting(&self.context, &record.name).await?;
+        let update = record.change(change, &waiting, now, &mut || self.context.new_id(now));
         self.write(update, now).await
     }
 
@@ -316,8 +236,8 @@ impl Handle {
     ) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
         let after = update.after.clone();
         let name = update.name.clone();
-        let written = write(&self.shared, update, now).await?;
-        self.shared.schedule_changed(&name);
+        let written = schedule_updates::write(&self.context, update, now).await?;
+        self.context.schedule_changed(&name);
         Ok(written.then_some(after))
     }
 }

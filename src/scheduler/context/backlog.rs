@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::Shared;
 use crate::domain::job::Reason;
 use crate::domain::names::schedule::ScheduleName;
 
@@ -17,29 +16,33 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The ticks skipped since the last line.
 #[derive(Debug, Default)]
-pub(super) struct Backlog {
-    skipped: usize,
-    told_at: Option<Instant>,
+pub(in crate::scheduler) struct Backlog {
+    pub(in crate::scheduler) skipped: usize,
+    pub(in crate::scheduler) told_at: Option<Instant>,
 }
 
-impl Shared {
+impl Backlog {
     /// Counts skipped ticks of this schedule if `reason` means that too many jobs wait. Logs a line
     /// if the last one is long enough ago.
-    pub(super) fn note_backlog(&self, schedule: &ScheduleName, reason: Reason, ticks: usize) {
+    pub(in crate::scheduler) fn note(
+        &mut self,
+        schedule: &ScheduleName,
+        reason: Reason,
+        ticks: usize,
+    ) {
         if ticks == 0 || !matches!(reason, Reason::StillWaiting | Reason::Backlog) {
             return;
         }
-        let mut backlog = self.backlog();
-        backlog.skipped += ticks;
-        if backlog.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+        self.skipped += ticks;
+        if self.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
             return;
         }
         warn!(
-            skipped = backlog.skipped,
+            skipped = self.skipped,
             %schedule,
             reason = reason.as_str(),
             "ticks come faster than jobs can be started, and are skipped; the last was of this schedule"
         );
-        *backlog = Backlog { skipped: 0, told_at: Some(Instant::now()) };
+        *self = Self { skipped: 0, told_at: Some(Instant::now()) };
     }
 }

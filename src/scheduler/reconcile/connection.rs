@@ -14,16 +14,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Backoff, Health, PING_EVERY, SWEEP_EVERY, Shared, sweep};
+use super::sweep;
 use crate::engine::{Description, EngineError};
+use crate::scheduler::{
+    context::{Context, Health},
+    timing::{Backoff, PING_EVERY, SWEEP_EVERY},
+};
 
 /// Stays connected until `stop` is cancelled.
-pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+pub(in crate::scheduler) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let stay = async {
         let mut backoff = Backoff::new();
         loop {
-            let Err(failure) = connection(&shared, &mut backoff).await;
-            shared.engine_is_down(&failure);
+            let Err(failure) = connection(&context, &mut backoff).await;
+            context.engine_is_down(&failure);
             backoff.pause().await;
         }
     };
@@ -35,19 +39,19 @@ pub(super) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 /// Runs one connection, from the first answer to the last.
-async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<Infallible, EngineError> {
+async fn connection(context: &Context, backoff: &mut Backoff) -> Result<Infallible, EngineError> {
     // Subscribed before the identity check, so that nothing is missed between the two. Later events
     // arrive in the stream. An engine that is replaced after the check breaks the stream.
-    let mut hints = shared.engine.events(shared.store.instance()).await?;
-    check_identity(shared).await?;
+    let mut hints = context.engine.events(context.store.instance()).await?;
+    check_identity(context).await?;
     // Polled concurrently: a slow comparison must not hide that the connection is gone.
-    let mut upkeep = pin!(keep_up(shared, backoff));
+    let mut upkeep = pin!(keep_up(context, backoff));
     loop {
         tokio::select! {
             biased;
             failed = &mut upkeep => return failed,
             event = hints.next() => match event {
-                Some(Ok(event)) => shared.wake_driver(event.job),
+                Some(Ok(event)) => context.wake_driver(event.job),
                 Some(Err(failure)) => return Err(failure),
                 None => return Err(EngineError::NoAnswer("its stream of events ended".to_owned())),
             },
@@ -56,16 +60,16 @@ async fn connection(shared: &Shared, backoff: &mut Backoff) -> Result<Infallible
 }
 
 /// Sweeps at once and at intervals, and pings the engine in between.
-async fn keep_up(shared: &Shared, backoff: &mut Backoff) -> Result<Infallible, EngineError> {
-    sweep::run(shared).await?;
+async fn keep_up(context: &Context, backoff: &mut Backoff) -> Result<Infallible, EngineError> {
+    sweep::run(context).await?;
     *backoff = Backoff::new();
     let mut ping = ticks(PING_EVERY);
     let mut sweeps = ticks(SWEEP_EVERY);
     loop {
         tokio::select! {
             biased;
-            _ = ping.tick() => check_identity(shared).await?,
-            _ = sweeps.tick() => sweep::run(shared).await?,
+            _ = ping.tick() => check_identity(context).await?,
+            _ = sweeps.tick() => sweep::run(context).await?,
         }
     }
 }
@@ -79,28 +83,28 @@ fn ticks(every: std::time::Duration) -> tokio::time::Interval {
 /// Checks the identity of the engine that answers. The store remembers the engine that holds our
 /// containers. Another engine at the same address is refused: none of our containers would be found
 /// there, and all of them would count as lost.
-async fn check_identity(shared: &Shared) -> Result<(), EngineError> {
-    let found = shared.engine.describe().await?;
+async fn check_identity(context: &Context) -> Result<(), EngineError> {
+    let found = context.engine.describe().await?;
     let broken = |failure: crate::store::StoreError| EngineError::NoAnswer(failure.to_string());
-    let known = shared.store.engine().await.map_err(broken)?;
+    let known = context.store.engine().await.map_err(broken)?;
     match known {
-        Some(known) if known != found.id && !shared.rules().settings.accept_new_engine => {
-            shared.engine_is_another(known, found);
+        Some(known) if known != found.id && !context.rules().settings.accept_new_engine => {
+            context.engine_is_another(known, found);
             Err(EngineError::NoAnswer("another engine answers at this address".to_owned()))
         }
         Some(known) if known == found.id => {
-            shared.engine_is_up(found);
+            context.engine_is_up(found);
             Ok(())
         }
         Some(_) | None => {
-            shared.store.remember_engine(&found.id).await.map_err(broken)?;
-            shared.engine_is_up(found);
+            context.store.remember_engine(&found.id).await.map_err(broken)?;
+            context.engine_is_up(found);
             Ok(())
         }
     }
 }
 
-impl Shared {
+impl Context {
     fn engine_is_up(&self, found: Description) {
         let news = Health::Up(found.clone());
         let changed = self.health.change(|health| {

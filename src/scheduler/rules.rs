@@ -5,19 +5,61 @@
 //! belongs to the job.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use super::{SecretSources, Shared};
+use super::secrets::SecretSources;
+use super::timing::STAGE_AHEAD;
 use crate::domain::admission::policy::{Denied, ForbiddenPaths, Policy};
-use crate::domain::job::Reason;
-use crate::domain::job::transition::Failure;
 use crate::domain::names::image::JobName;
 use crate::domain::names::queue::Queues;
 use crate::domain::spec::JobSpec;
 use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
-use crate::store::StoreError;
 
-/// The number of definitions listed in the error about an unknown name.
-const NAMES_SHOWN: usize = 8;
+/// The reloadable part of the config. [`Handle::set_rules`](super::Handle::set_rules) replaces it
+/// while the scheduler runs.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Definitions, schedules, queues, policy and secrets from the config file.
+    pub catalog: Catalog,
+    /// Numeric limits from the config.
+    pub settings: Settings,
+}
+
+impl Rules {
+    /// Returns the number of jobs that may run at once: the smaller of the server's limit and the
+    /// policy's.
+    pub(super) fn max_running(&self) -> usize {
+        let by_policy = self.catalog.policy.max_running.map_or(usize::MAX, NonZeroUsize::get);
+        self.settings.max_running.min(by_policy)
+    }
+}
+
+/// Numeric limits from the config.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The number of jobs that may run at once.
+    pub max_running: usize,
+    /// The number of creates and starts in flight at once. Beyond the knee of its throughput curve
+    /// an engine only gets slower.
+    pub max_starting: usize,
+    /// The time before a job's due time at which its image is pulled and its container created.
+    /// Zero turns staging off.
+    pub stage_ahead: Duration,
+    /// True to accept the engine that answers now although the store knows another one.
+    pub accept_new_engine: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_running: 256,
+            max_starting: 12,
+            stage_ahead: STAGE_AHEAD,
+            accept_new_engine: false,
+        }
+    }
+}
 
 /// The definitions, the schedules, the queues and the policy of the config file.
 #[derive(Clone, Debug, Default)]
@@ -89,51 +131,6 @@ impl Catalog {
     pub(super) fn admit_definition(&self, spec: &JobSpec) -> Result<(), Denied> {
         self.policy.admit_registry(spec.fields().image.as_ref())?;
         self.policy.admit_definition(spec, &self.closed, &real_path)
-    }
-}
-
-/// The reason a name was not resolved.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Unresolved {
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl Shared {
-    /// Returns the spec that a job of this name with the fields `own` would run. The spec has no
-    /// image if the name is neither a definition nor an image.
-    pub(super) async fn resolve(
-        &self,
-        catalog: &Catalog,
-        name: &JobName,
-        own: JobSpec,
-    ) -> Result<JobSpec, Unresolved> {
-        let kept = match catalog.asks_store(name, &own) {
-            true => self.store.definition(name).await?.map(|definition| definition.spec),
-            false => None,
-        };
-        Ok(catalog.resolve(name, own, kept.as_ref())?)
-    }
-
-    /// Returns the failure of a due job whose name is neither a definition nor an image.
-    pub(super) async fn no_such_job(
-        &self,
-        catalog: &Catalog,
-        name: &JobName,
-    ) -> Result<Failure, StoreError> {
-        let kept = self.store.definitions(None, NAMES_SHOWN).await?;
-        let of_config = catalog.definitions.keys().map(String::as_str);
-        let defined: Vec<&str> =
-            of_config.chain(kept.iter().map(|it| it.name.as_str())).take(NAMES_SHOWN).collect();
-        let known = if defined.is_empty() {
-            "none is defined".to_owned()
-        } else {
-            format!("defined are {}", defined.join(", "))
-        };
-        let error = format!("`{name}` is neither a definition ({known}) nor an image reference");
-        Ok(Failure::new(Reason::NoSuchJob, error))
     }
 }
 

@@ -14,7 +14,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::TimeDelta;
 
-use super::Shared;
 use crate::domain::job::Job;
 use crate::domain::names::id::Timestamp;
 
@@ -28,16 +27,16 @@ const LONGEST: TimeDelta = TimeDelta::seconds(2);
 
 /// The measured start times, by network.
 #[derive(Default)]
-pub(super) struct StartLatencies(Mutex<BTreeMap<String, Starts>>);
+pub(in crate::scheduler) struct StartLatencies(Mutex<BTreeMap<String, Starts>>);
 
-struct Starts {
-    fastest: TimeDelta,
-    count: u32,
+pub(in crate::scheduler) struct Starts {
+    pub(in crate::scheduler) fastest: TimeDelta,
+    pub(in crate::scheduler) count: u32,
 }
 
 impl StartLatencies {
     /// Records the time from calling `start` until the job's process was running.
-    pub(super) fn saw(&self, job: &Job, took: TimeDelta) {
+    pub(in crate::scheduler) fn saw(&self, job: &Job, took: TimeDelta) {
         let mut starts = self.starts();
         let seen = starts.entry(network(job)).or_insert(Starts { fastest: took, count: 0 });
         seen.fastest = took.min(seen.fastest);
@@ -46,7 +45,7 @@ impl StartLatencies {
 
     /// Returns the time by which `start` is called before the job's due time; zero unless the job
     /// aims.
-    fn lead(&self, job: &Job) -> TimeDelta {
+    pub(in crate::scheduler) fn lead(&self, job: &Job) -> TimeDelta {
         let fields = job.spec.fields();
         if fields.aim != Some(true) {
             return TimeDelta::zero();
@@ -62,18 +61,16 @@ impl StartLatencies {
         lead.clamp(TimeDelta::zero(), LONGEST)
     }
 
-    fn starts(&self) -> MutexGuard<'_, BTreeMap<String, Starts>> {
+    /// Returns the time at which `start` is to be called for this job.
+    pub(in crate::scheduler) fn starts_at(&self, job: &Job) -> Timestamp {
+        job.due_at - self.lead(job)
+    }
+
+    pub(in crate::scheduler) fn starts(&self) -> MutexGuard<'_, BTreeMap<String, Starts>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn network(job: &Job) -> String {
     job.spec.fields().network.clone().unwrap_or_default()
-}
-
-impl Shared {
-    /// Returns the time at which `start` is to be called for this job.
-    pub(super) fn starts_at(&self, job: &Job) -> Timestamp {
-        job.due_at - self.start_latencies.lead(job)
-    }
 }

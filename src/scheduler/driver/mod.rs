@@ -1,0 +1,9 @@
+//! The driver of one job: takes it step by step through the start protocol.
+
+mod attempt;
+mod fence;
+mod launch;
+mod liveness;
+mod steps;
+
+pub(super) use attempt::run;

@@ -1,0 +1,9 @@
+//! Services for callers: submit, change and read jobs, schedules and definitions.
+
+pub(super) mod config_schedules;
+pub(super) mod definitions;
+pub(super) mod forecast;
+pub(super) mod handle;
+pub(super) mod output;
+pub(super) mod schedules;
+pub(super) mod waiting_slots;
