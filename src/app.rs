@@ -15,8 +15,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::api::Api;
-use crate::api::guard::Guard;
 use crate::clock::{Rng, SystemClock};
 use crate::config::{Config, EngineChoice, EngineSection, RegistryLogin, ServeArgs};
 use crate::domain::admission::policy::ForbiddenPaths;
@@ -24,6 +22,8 @@ use crate::domain::names::id::InstanceId;
 use crate::engine::Engine;
 use crate::engine::docker;
 use crate::engine::simulated::{Settings, SimulatedEngine};
+use crate::http::Api;
+use crate::http::auth::guard::Guard;
 use crate::notify::Notifier;
 use crate::reload::Reloader;
 use crate::scheduler::{self, Catalog, Handle, Origin, Rules, Scheduler};

@@ -9,8 +9,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::error::Problem;
-use crate::api::wire::{
+use crate::http::problem::Problem;
+use crate::http::views::{
     DefinitionsView, DoneView, ForecastView, JobView, JobsView, LedgerView, NotedView, PreviewView,
     ReadyView, ScheduleView, SchedulesView, VersionView,
 };

@@ -37,7 +37,6 @@
 //!
 //! `docs/architecture.md` gives the reasons, and says where a new engine, store or endpoint goes.
 
-pub mod api;
 mod app;
 pub mod cli;
 pub mod client;
@@ -45,6 +44,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod http;
 mod notify;
 mod reload;
 pub mod scheduler;

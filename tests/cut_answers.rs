@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use common::{Server, binary};
 use serde_json::json;
-use tidetable::api::Api;
-use tidetable::api::guard::Guard;
 use tidetable::clock::{Rng, SystemClock};
 use tidetable::domain::names::id::InstanceId;
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
+use tidetable::http::Api;
+use tidetable::http::auth::guard::Guard;
 use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;

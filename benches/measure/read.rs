@@ -11,10 +11,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidetable::api::wire::JobView;
 use tidetable::clock::{Clock, SystemClock};
 use tidetable::domain::job::{Job, Map};
 use tidetable::domain::names::id::InstanceId;
+use tidetable::http::views::JobView;
 use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
 use tidetable::store::{Filter, JobStore, MAX_PAGE};

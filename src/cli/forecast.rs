@@ -4,8 +4,8 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::output;
-use crate::api::wire::{ForecastEntryView, ForecastView};
 use crate::client::Client;
+use crate::http::views::{ForecastEntryView, ForecastView};
 
 #[derive(Args, Debug)]
 pub(super) struct ForecastArgs {

@@ -9,8 +9,8 @@ use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
 
 use super::output;
-use crate::api::wire::JobView;
 use crate::client::Client;
+use crate::http::views::JobView;
 
 /// The exit code for a job that ended without a usable one: the job did not run, or its result is
 /// unknown.

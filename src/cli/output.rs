@@ -7,8 +7,8 @@ use comfy_table::{Table, presets};
 use futures::future::Either;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::api::wire::{DefinitionsView, DoneView, JobView, JobsView, NotedView};
 use crate::client::{Client, ClientError};
+use crate::http::views::{DefinitionsView, DoneView, JobView, JobsView, NotedView};
 
 /// The interval at which a waiting command asks for the job's progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
-use super::Config;
+use super::resolve::Config;
 use crate::scheduler::Settings;
 
 impl Config {
@@ -88,7 +88,7 @@ fn number<T: PartialEq + Debug>(key: &str, old: T, new: T) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, ServeArgs};
+    use crate::config::{args::ServeArgs, resolve::Config};
 
     fn config(toml: &str) -> Config {
         Config::merge(ServeArgs::default(), toml::from_str(toml).expect("is TOML"), None)

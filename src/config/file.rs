@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, DEFAULT_FILES, FileConfig, wrong};
+use super::{
+    args::DEFAULT_FILES,
+    error::{ConfigError, wrong},
+    sections::FileConfig,
+};
 use crate::domain::spec::notify::BadNotify;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use serde::Deserialize;
 
-use super::{ConfigError, wrong};
+use super::error::{ConfigError, wrong};
 use crate::domain::names::queue::{QueueName, Queues};
 
 #[derive(Clone, Debug, Deserialize)]

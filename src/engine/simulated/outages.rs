@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::SimulatedEngine;
+use super::engine::SimulatedEngine;
 use super::record::Cause;
 use super::record::{RecordedEvent, Run, runs};
 use super::state::EngineState;

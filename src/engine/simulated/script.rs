@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::domain::names::image::ImageRef;
 use crate::domain::output::Channel;
 
 /// The run time of a container without a command.
@@ -209,6 +210,12 @@ fn split_outside_quotes(text: &str, separator: &str) -> Vec<String> {
         rest = &rest[c.len_utf8()..];
     }
     parts
+}
+
+/// Returns whether the last component of a repository's name begins with `prefix`. This prefix
+/// decides the fate of its images.
+pub(super) fn begins(image: &ImageRef, prefix: &str) -> bool {
+    image.as_str().rsplit('/').next().unwrap_or_default().starts_with(prefix)
 }
 
 #[cfg(test)]

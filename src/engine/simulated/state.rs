@@ -11,8 +11,8 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::begins;
 use super::record::{Cause, EventKind, Record, RecordedEvent};
+use super::script::begins;
 use super::script::{NotFound, Plan, plan};
 use super::time::{Now, instant_after, wall_after};
 use crate::domain::container::{Exit, Owner, Phase, SpecHash, StartRefusal};

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::time::Instant;
 
-use super::SimulatedEngine;
+use super::engine::SimulatedEngine;
 use super::faults::{Call, Fault};
 use super::time::instant_after;
 use super::transport::{lost, no_answer, pass, wait_until};

@@ -1,11 +1,19 @@
 //! Tests of the simulated engine in virtual time, each with one or two containers. The behaviour
 //! that it shares with real engines is tested in `tests/engine_contract.rs`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
 
 use super::*;
-use crate::domain::container::{Owner, Phase, SpecHash};
-use crate::domain::names::id::{Attempt, JobId};
+use crate::clock::Clock;
+use crate::domain::container::{Evidence, EvidenceQuery, Owner, Phase, SpecHash};
+use crate::domain::job::Reason;
+use crate::domain::names::id::{Attempt, ContainerId, ContainerName, InstanceId, JobId, Timestamp};
+use crate::engine::{ContainerEvent, Engine, EngineError, Launch};
 
 mod calls;
 mod outages;

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::body::Unique;
-use super::error::Problem;
+use super::problem::Problem;
+use super::unique::Unique;
 use crate::domain::text::units::shown;
 
 /// Refuses a path or a query that does not decode to UTF-8. Any extractor can decode an admitted

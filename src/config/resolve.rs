@@ -1,11 +1,4 @@
-//! The server's configuration. Precedence: flag, environment variable, config file, default.
-//!
-//! [`ServeArgs`] holds flags and variables, and [`FileConfig`] holds the TOML file. [`Config`] is
-//! both, merged and checked; only [`Config::load`] creates one. An error is one sentence that names
-//! the key, shows the value and gives a correct example.
-//!
-//! This module also refuses an open server: an address beyond loopback needs a token file or
-//! `--allow-anonymous`.
+//! The merge of flags, environment and config file into one checked [`Config`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,146 +7,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use clap::Args;
-use serde::Deserialize;
 
+use super::args::{DEFAULT_LISTEN, ServeArgs};
+use super::error::{ConfigError, wrong};
+use super::file::ConfigFile;
+use super::queues::queues;
+use super::references::RegistryLogin;
+use super::references::{definitions, registries, schedules, secrets};
+use super::sections::{EngineChoice, EngineSection, FileConfig, LimitsSection};
 use crate::domain::admission::policy::Policy;
 use crate::domain::names::queue::Queues;
 use crate::domain::spec::JobSpec;
 use crate::domain::text::units::Span;
 use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::scheduler::{SecretSources, Settings};
-use elsewhere::{SecretSection, definitions, registries, schedules, secrets};
-use queues::{QueueSection, queues};
 
-mod changes;
-mod elsewhere;
-mod file;
-mod queues;
-
-pub use elsewhere::RegistryLogin;
-pub use file::ConfigFile;
-
-/// The address to listen on if none is given.
-pub const DEFAULT_LISTEN: &str = "127.0.0.1:8888";
-/// The paths to search for a config file, in this order, if none is named.
-pub const DEFAULT_FILES: [&str; 2] = ["./tidetable.toml", "/etc/tidetable/config.toml"];
 /// The length of the shortest token that is accepted, in bytes.
 const SHORTEST_TOKEN: usize = 16;
-
-/// The flags of `tidetable serve`. Each is also a variable `TIDETABLE_…`, and each but `config` and
-/// `adopt_config` is a key of the config file.
-#[derive(Args, Clone, Debug, Default)]
-pub struct ServeArgs {
-    /// Address to listen on [default: 127.0.0.1:8888; port 0: any free one]
-    #[arg(long, env = "TIDETABLE_LISTEN", value_name = "ADDRESS:PORT")]
-    pub listen: Option<String>,
-    /// Folder for the state and the logs of jobs [default: /var/lib/tidetable as root, else in your
-    /// state folder]
-    #[arg(long, env = "TIDETABLE_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Config file [default: ./tidetable.toml or /etc/tidetable/config.toml, if present]
-    #[arg(long, env = "TIDETABLE_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Engine that runs containers: docker (also Podman's socket) or simulated [default: docker]
-    #[arg(long, env = "TIDETABLE_ENGINE", value_name = "NAME")]
-    pub engine: Option<String>,
-    /// Store for the state [default: sqlite, in the data directory]
-    #[arg(long, env = "TIDETABLE_STORE", value_name = "URL")]
-    pub store: Option<String>,
-    /// Time zone of dates without an offset [default: the system's]
-    #[arg(long, env = "TIDETABLE_TIME_ZONE", value_name = "ZONE")]
-    pub time_zone: Option<String>,
-    /// File with the accepted tokens, one per line
-    #[arg(long, env = "TIDETABLE_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Accept calls without a token, even from other machines
-    #[arg(long, env = "TIDETABLE_ALLOW_ANONYMOUS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    pub allow_anonymous: Option<bool>,
-    /// Host name, besides localhost, that is accepted without a token; may be repeated
-    #[arg(
-        long = "allowed-host",
-        env = "TIDETABLE_ALLOWED_HOSTS",
-        value_delimiter = ',',
-        value_name = "NAME"
-    )]
-    pub allowed_hosts: Option<Vec<String>>,
-    /// Largest number of jobs that run at once [default: 256]
-    #[arg(long, env = "TIDETABLE_MAX_RUNNING", value_name = "N")]
-    pub max_running: Option<usize>,
-    /// Accept the engine that answers now, even if another one was known before
-    #[arg(long, env = "TIDETABLE_ACCEPT_NEW_ENGINE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    pub accept_new_engine: Option<bool>,
-    /// Move the schedules of the previous config file to this one
-    #[arg(long, env = "TIDETABLE_ADOPT_CONFIG", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    pub adopt_config: Option<bool>,
-    /// Longest time for a stopping server to finish its current steps [default: 30s]
-    #[arg(long, env = "TIDETABLE_SHUTDOWN_DEADLINE", value_name = "DURATION")]
-    pub shutdown_deadline: Option<String>,
-}
-
-/// The config file in its TOML form, not yet checked.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FileConfig {
-    server: ServerSection,
-    limits: LimitsSection,
-    definitions: BTreeMap<String, JobSpec>,
-    queues: BTreeMap<String, QueueSection>,
-    schedules: BTreeMap<ScheduleName, Schedule>,
-    policies: BTreeMap<String, Policy>,
-    secrets: BTreeMap<String, SecretSection>,
-    registries: BTreeMap<String, RegistryLogin>,
-    engines: BTreeMap<String, EngineSection>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ServerSection {
-    listen: Option<String>,
-    data_dir: Option<PathBuf>,
-    engine: Option<String>,
-    store: Option<String>,
-    time_zone: Option<String>,
-    token_file: Option<PathBuf>,
-    allow_anonymous: Option<bool>,
-    allowed_hosts: Option<Vec<String>>,
-    accept_new_engine: Option<bool>,
-    shutdown_deadline: Option<Span>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct LimitsSection {
-    max_running: Option<usize>,
-    max_starting: Option<usize>,
-    stage_ahead: Option<Span>,
-}
-
-/// The section `[engines.NAME]`: the address of that engine. For `docker`, it ranks above
-/// `DOCKER_HOST` and related variables.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EngineSection {
-    /// The engine's address: `unix:///var/run/docker.sock` or `tcp://host:2376`.
-    pub host: Option<String>,
-    /// The folder with `ca.pem`, `cert.pem` and `key.pem`.
-    pub cert_path: Option<PathBuf>,
-    /// True to use TLS and check the engine's certificate.
-    pub tls_verify: Option<bool>,
-    /// The longest time that a pull may show no progress before it is abandoned. `None`: the
-    /// default of the engine.
-    pub pull_stall: Option<Span>,
-}
-
-/// The engine that runs containers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EngineChoice {
-    /// Docker, or Podman through its socket.
-    Docker(EngineSection),
-    /// The simulated engine, which runs no real containers.
-    Simulated,
-}
 
 /// The checked configuration of the server.
 #[derive(Clone, Debug)]
@@ -193,11 +63,6 @@ pub struct Config {
     pub file: Option<ConfigFile>,
 }
 
-/// A mistake in the configuration, as one sentence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
-
 impl Config {
     /// Reads the config file, merges flags and environment over it, and checks the result.
     ///
@@ -223,7 +88,7 @@ impl Config {
         Ok(from_file.and_then(|file| file.server.data_dir).unwrap_or_else(default_data_dir))
     }
 
-    fn merge(
+    pub(super) fn merge(
         args: ServeArgs,
         file: FileConfig,
         read: Option<ConfigFile>,
@@ -275,10 +140,6 @@ impl Config {
             file: read,
         })
     }
-}
-
-fn wrong<T>(sentence: impl Into<String>) -> Result<T, ConfigError> {
-    Err(ConfigError(sentence.into()))
 }
 
 fn listen(text: &str) -> Result<SocketAddr, ConfigError> {
@@ -546,7 +407,7 @@ mod tests {
 
     #[test]
     fn the_example_config_is_valid() {
-        let config = merged(ServeArgs::default(), include_str!("../examples/tidetable.toml"))
+        let config = merged(ServeArgs::default(), include_str!("../../examples/tidetable.toml"))
             .expect("is right");
         assert!(!config.queues.is_empty() && config.policy.queues.is_some());
         assert!(

@@ -6,13 +6,13 @@ use axum::extract::{Request, State};
 use chrono::{DateTime, SecondsFormat};
 use serde::Deserialize;
 
-use super::error::Problem;
-use super::wire::PreviewView;
-use super::{Api, json};
 use crate::domain::names::id::Timestamp;
 use crate::domain::recurrence::{Period, Rule, Zone};
 use crate::domain::text::date;
 use crate::domain::text::units::shown;
+use crate::http::problem::Problem;
+use crate::http::views::PreviewView;
+use crate::http::{json, state::Api};
 
 /// The number of times shown by default, and at most.
 const COUNT: (usize, usize) = (5, 1_000);
@@ -20,7 +20,7 @@ const COUNT: (usize, usize) = (5, 1_000);
 /// The body of `POST /preview`: exactly one of `cron`, `every` and `date`.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Question {
+pub(in crate::http) struct Question {
     cron: Option<Rule>,
     every: Option<Period>,
     date: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct Question {
 }
 
 /// Answers `POST /preview` with a description and the next times.
-pub(super) async fn preview(
+pub(in crate::http) async fn preview(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Json<PreviewView>, Problem> {
@@ -61,7 +61,7 @@ pub(super) async fn preview(
 ///
 /// # Errors
 /// Returns a [`Problem`] when the number is 0 or above the maximum.
-pub(super) fn count_of(asked: Option<usize>) -> Result<usize, Problem> {
+pub(in crate::http) fn count_of(asked: Option<usize>) -> Result<usize, Problem> {
     match asked {
         None => Ok(COUNT.0),
         Some(count) if (1..=COUNT.1).contains(&count) => Ok(count),
@@ -74,7 +74,7 @@ pub(super) fn count_of(asked: Option<usize>) -> Result<usize, Problem> {
 }
 
 /// Formats an instant as local time in the zone, with its offset.
-pub(super) fn shown_in(zone: Zone, at: Timestamp) -> String {
+pub(in crate::http) fn shown_in(zone: Zone, at: Timestamp) -> String {
     at.with_timezone(&zone.tz()).to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use chrono_tz::Tz;
 use serde::Deserialize;
 
-use super::{ConfigError, wrong};
+use super::error::{ConfigError, wrong};
 use crate::domain::recurrence::Zone;
 use crate::domain::spec::JobSpec;
 use crate::domain::spec::command::env_file;

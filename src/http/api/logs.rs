@@ -16,14 +16,14 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
-use super::Api;
-use super::error::Problem;
-use super::streamed::Incomplete;
-use super::wire::LogView;
 use crate::domain::names::id::Timestamp;
 use crate::domain::output::{Channel, Line, Lines};
 use crate::domain::text::date;
 use crate::domain::text::units::Span;
+use crate::http::problem::Problem;
+use crate::http::state::Api;
+use crate::http::streamed::Incomplete;
+use crate::http::views::LogView;
 use crate::scheduler::{OutputError, OutputStream};
 
 /// The largest `tail`, in lines. They are kept in memory.
@@ -34,7 +34,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The query of `GET /job/{id}/logs`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LogsQuery {
+pub(in crate::http) struct LogsQuery {
     follow: Option<String>,
     tail: Option<String>,
     since: Option<String>,
@@ -52,7 +52,7 @@ struct Wanted {
 }
 
 /// Answers `GET /job/{id}/logs` in the format of the `Accept` header.
-pub(super) async fn show(
+pub(in crate::http) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
     headers: HeaderMap,

@@ -12,17 +12,19 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
-use super::body::read_definition;
-use super::error::Problem;
-use super::etag::{expected, tag, tagged};
-use super::wire::{DefinitionView, DefinitionsView, NotedView};
 use crate::domain::names::image::JobName;
+use crate::http::body::read_definition;
+use crate::http::etag::{expected, tag, tagged};
+use crate::http::problem::Problem;
+use crate::http::state::Api;
+use crate::http::views::{DefinitionView, DefinitionsView, NotedView};
 use crate::scheduler::{DefineError, Defined};
 use crate::store::{Revision, StoreError};
 
 /// Answers `GET /definitions`: the definitions of the config file and of the store.
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<DefinitionsView>, Problem> {
+pub(in crate::http) async fn list(
+    State(api): State<Api>,
+) -> Result<Json<DefinitionsView>, Problem> {
     let mut definitions = BTreeMap::new();
     api.scheduler
         .each_definition(|defined| {
@@ -35,7 +37,7 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<DefinitionsView>
 }
 
 /// Answers `GET /definition/{name}` with the spec in the form that `PUT` takes.
-pub(super) async fn show(
+pub(in crate::http) async fn show(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
@@ -50,7 +52,7 @@ pub(super) async fn show(
 }
 
 /// Answers `PUT /definition/{name}`: 201 for a new definition, 200 for a replaced one.
-pub(super) async fn put(
+pub(in crate::http) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
     request: Request,
@@ -73,7 +75,7 @@ pub(super) async fn put(
 }
 
 /// Answers `DELETE /definition/{name}` for a definition in the store.
-pub(super) async fn remove(
+pub(in crate::http) async fn remove(
     State(api): State<Api>,
     Path(name): Path<String>,
     headers: HeaderMap,

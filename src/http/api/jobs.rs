@@ -4,21 +4,22 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 
-use super::Api;
-use super::body::{NewJob, no_date, read_field};
-use super::error::Problem;
-use super::guard::Caller;
+use super::created::created;
 use super::idempotency;
-use super::wire::{DoneView, JobView};
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::text::date::{self, Due, classic_format, rfc3339};
 use crate::domain::text::units::Span;
+use crate::http::auth::guard::Caller;
+use crate::http::body::{NewJob, no_date, read_field};
+use crate::http::problem::Problem;
+use crate::http::state::Api;
+use crate::http::views::{DoneView, JobView};
 use crate::scheduler::{Accepted, ActError, Health, JobRequest};
 use crate::store::RequestKey;
 
@@ -28,7 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 const SHORTEST_PREFIX: usize = 4;
 
 /// Answers `POST /job`: accepts a job, with or without an idempotency key.
-pub(super) async fn submit(
+pub(in crate::http) async fn submit(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     request: Request,
@@ -43,7 +44,7 @@ pub(super) async fn submit(
 
 /// Answers `POST /job/{id}/rerun`: submits a new job with the resolved spec of the old one, due now
 /// or at a `date`.
-pub(super) async fn rerun(
+pub(in crate::http) async fn rerun(
     State(api): State<Api>,
     Path(id): Path<String>,
     request: Request,
@@ -55,17 +56,8 @@ pub(super) async fn rerun(
     Ok(created(api.accepted(&accepted, &due)))
 }
 
-pub(super) fn created(done: DoneView) -> Response {
-    let location = HeaderValue::from_str(&format!("/job/{}", done.id));
-    let mut response = (StatusCode::CREATED, Json(done)).into_response();
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
-}
-
 /// Answers `PATCH /job/{id}`: sets another date for a job that waits.
-pub(super) async fn reschedule(
+pub(in crate::http) async fn reschedule(
     State(api): State<Api>,
     Path(id): Path<String>,
     request: Request,
@@ -86,7 +78,7 @@ fn scheduled(job: &Job, due: &Due) -> String {
 }
 
 /// Answers `GET /job/{id}` with the job.
-pub(super) async fn show(
+pub(in crate::http) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, Problem> {
@@ -94,7 +86,7 @@ pub(super) async fn show(
 }
 
 /// Answers `DELETE /job/{id}`: takes a waiting job off the schedule.
-pub(super) async fn cancel(
+pub(in crate::http) async fn cancel(
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<Json<DoneView>, Problem> {
@@ -102,7 +94,7 @@ pub(super) async fn cancel(
 }
 
 /// Answers `DELETE /job` with `job_id` in the query or in the body.
-pub(super) async fn cancel_named(
+pub(in crate::http) async fn cancel_named(
     State(api): State<Api>,
     Query(query): Query<HashMap<String, String>>,
     request: Request,
@@ -123,13 +115,13 @@ pub(super) async fn cancel_named(
 /// The query of `POST /job/{id}/stop`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct StopQuery {
+pub(in crate::http) struct StopQuery {
     grace: Option<String>,
 }
 
 /// Answers `POST /job/{id}/stop`. The job is killed after `grace`, or at once if the call is
 /// repeated.
-pub(super) async fn stop(
+pub(in crate::http) async fn stop(
     State(api): State<Api>,
     Path(id): Path<String>,
     query: Result<Query<StopQuery>, axum::extract::rejection::QueryRejection>,
@@ -152,13 +144,13 @@ pub(super) async fn stop(
 /// The query of `GET /job/{id}/wait`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WaitQuery {
+pub(in crate::http) struct WaitQuery {
     timeout: Option<String>,
 }
 
 /// Answers `GET /job/{id}/wait`: 200 with the job once it is over, 202 with its current state at
 /// the timeout.
-pub(super) async fn wait(
+pub(in crate::http) async fn wait(
     State(api): State<Api>,
     Path(id): Path<String>,
     query: Result<Query<WaitQuery>, axum::extract::rejection::QueryRejection>,
@@ -232,7 +224,7 @@ impl Api {
     }
 
     /// Returns the id that a caller wrote in full or shortened to its first digits.
-    pub(super) async fn find(&self, text: &str) -> Result<JobId, Problem> {
+    pub(in crate::http) async fn find(&self, text: &str) -> Result<JobId, Problem> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
@@ -275,7 +267,7 @@ impl Api {
         self.done(job, scheduled(job, due)).with_warnings(accepted.warnings.clone())
     }
 
-    pub(super) fn done(&self, job: &Job, message: String) -> DoneView {
+    pub(in crate::http) fn done(&self, job: &Job, message: String) -> DoneView {
         DoneView {
             message,
             id: job.id.to_string(),
@@ -299,7 +291,7 @@ impl Api {
 
     /// Returns the instant since which the state of jobs in this map is unknown. `None`: the state
     /// is known.
-    pub(super) fn unreachable_since(&self, map: Map) -> Option<Timestamp> {
+    pub(in crate::http) fn unreachable_since(&self, map: Map) -> Option<Timestamp> {
         match self.scheduler.health() {
             Health::Down { since, .. } | Health::Changed { since, .. } => {
                 (map == Map::Running).then_some(since)

@@ -1,12 +1,4 @@
-//! The HTTP API: its routes, its middleware, and the state that handlers share.
-//!
-//! Handlers read a request into domain types, call the scheduler's [`Handle`] (or read the store),
-//! and shape the answer ([`wire`]). Every error is a [`Problem`], even if no handler made it: an
-//! unknown path, a method that is not allowed, a body that is too large, a panic. [`guard`] decides
-//! which callers are admitted, before any handler runs.
-//!
-//! The classic calls, such as `POST /job` and `GET /jobs`, keep the fields and sentences of the
-//! original API word for word.
+//! The routes of the API, and the layers around them.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -18,67 +10,23 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use chrono_tz::Tz;
-use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
-use crate::scheduler::Handle;
-use error::Problem;
-use guard::Guard;
-
-mod body;
-mod compression;
-mod definitions;
-pub mod error;
-mod etag;
-mod forecast;
-pub mod guard;
-mod idempotency;
-mod jobs;
-mod json;
-mod listing;
-mod logs;
-mod preview;
-mod schedule_list;
-mod schedules;
-mod streamed;
-mod system;
-mod text;
-pub mod wire;
-
-pub use body::MAX_BODY_BYTES;
+use super::api::{
+    definitions, forecast, jobs, listing, logs, preview, schedule_list, schedules, system,
+};
+use super::auth::guard;
+use super::auth::guard::Guard;
+use super::body::MAX_BODY_BYTES;
+use super::problem::Problem;
+use super::state::Api;
+use super::{compression, text};
 
 /// The time after which a body is abandoned if nothing more of it arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The state that all handlers share.
-#[derive(Clone)]
-pub struct Api {
-    scheduler: Handle,
-    /// The time zone of dates without an offset, and of dates in the classic format.
-    zone: Tz,
-    /// The owner of the tasks that write long answers.
-    writers: TaskTracker,
-    /// The longest time that the reader of a long answer may take nothing of it.
-    stall: Duration,
-}
-
 impl Api {
-    /// Creates the API over this scheduler. `writers` owns the tasks that write long answers, so
-    /// the server can wait for them when it stops.
-    pub fn new(scheduler: Handle, zone: Tz, writers: TaskTracker) -> Self {
-        Self { scheduler, zone, writers, stall: streamed::STALL }
-    }
-
-    /// Sets the time after which a reader that takes nothing of a long answer is dropped. The
-    /// default is 30 s.
-    #[must_use]
-    pub fn with_stall(self, stall: Duration) -> Self {
-        Self { stall, ..self }
-    }
-
     /// Returns all routes, behind the guard.
     pub fn router(self, guard: Guard) -> Router {
         Router::new()

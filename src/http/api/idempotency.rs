@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 
-use super::body::NewJob;
-use super::error::Problem;
-use super::guard::Caller;
-use super::jobs::created;
-use super::wire::DoneView;
+use super::created::created;
+use crate::http::auth::guard::Caller;
+use crate::http::body::NewJob;
+use crate::http::problem::Problem;
+use crate::http::views::DoneView;
 use crate::store::{RequestKey, StoredResponse};
 
 /// The header's name, in lower case.
@@ -25,7 +25,10 @@ const LONGEST_KEY: usize = 255;
 ///
 /// # Errors
 /// Returns a [`Problem`] when the key is empty, too long, repeated, or not visible text.
-pub(super) fn key(headers: &HeaderMap, caller: Caller) -> Result<Option<RequestKey>, Problem> {
+pub(in crate::http) fn key(
+    headers: &HeaderMap,
+    caller: Caller,
+) -> Result<Option<RequestKey>, Problem> {
     let mut keys = headers.get_all(HEADER).iter();
     let Some(key) = keys.next() else { return Ok(None) };
     match key.to_str() {
@@ -44,7 +47,7 @@ pub(super) fn key(headers: &HeaderMap, caller: Caller) -> Result<Option<RequestK
 }
 
 /// Returns a hash of the request's name, date and spec.
-pub(super) fn digest(new: &NewJob) -> [u8; 32] {
+pub(in crate::http) fn digest(new: &NewJob) -> [u8; 32] {
     let asked = serde_json::json!([new.name, new.date, new.spec]);
     Sha256::digest(asked.to_string()).into()
 }
@@ -53,7 +56,10 @@ pub(super) fn digest(new: &NewJob) -> [u8; 32] {
 ///
 /// # Errors
 /// Returns 422 when the request differs from the one that used the key.
-pub(super) fn replay(earlier: &StoredResponse, body: [u8; 32]) -> Result<Response, Problem> {
+pub(in crate::http) fn replay(
+    earlier: &StoredResponse,
+    body: [u8; 32],
+) -> Result<Response, Problem> {
     if earlier.body != body {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -67,7 +73,7 @@ pub(super) fn replay(earlier: &StoredResponse, body: [u8; 32]) -> Result<Respons
 }
 
 /// Returns the response in the form in which it is stored.
-pub(super) fn stored_response(
+pub(in crate::http) fn stored_response(
     request: RequestKey,
     body: [u8; 32],
     done: &DoneView,

@@ -17,14 +17,14 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::error::Problem;
+use crate::http::problem::Problem;
 
 /// Paths that reveal nothing and are polled by machines without a token.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
 /// The identity of a caller: the hash of its token, or of an empty text without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Caller(pub(super) [u8; 32]);
+pub(in crate::http) struct Caller(pub(in crate::http) [u8; 32]);
 
 /// The rules by which callers are admitted.
 #[derive(Clone, Debug, Default)]
@@ -158,7 +158,7 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// Admits or refuses a request. Adds the [`Caller`] to an admitted request.
-pub(super) async fn admit(
+pub(in crate::http) async fn admit(
     State(guard): State<Arc<Guard>>,
     mut request: Request,
     next: Next,

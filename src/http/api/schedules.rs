@@ -6,11 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::error::Problem;
-use super::etag::{self, expected};
 use super::preview::{count_of, shown_in};
-use super::wire::{DoneView, LedgerView, PreviewView, ScheduleView, TickView, joined};
-use super::{Api, json};
 use crate::domain::names::id::Timestamp;
 use crate::domain::recurrence::Zone;
 use crate::domain::schedule::record::ScheduleRecord;
@@ -21,13 +17,17 @@ use crate::domain::{
     names::schedule::ScheduleName,
     schedule::{Schedule, ScheduleFields},
 };
+use crate::http::etag::{self, expected};
+use crate::http::problem::Problem;
+use crate::http::views::{DoneView, LedgerView, PreviewView, ScheduleView, TickView, joined};
+use crate::http::{json, state::Api};
 use crate::scheduler::ScheduleError;
 
 /// The number of ticks in a page of the ledger by default, and at most.
 const PAGE: (usize, usize) = (100, 1_000);
 
 /// Answers `GET /schedule/{name}` with the schedule and its tag.
-pub(super) async fn show(
+pub(in crate::http) async fn show(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
@@ -35,7 +35,7 @@ pub(super) async fn show(
 }
 
 /// Answers `PUT /schedule/{name}`: 201 for a new schedule, else 200.
-pub(super) async fn put(
+pub(in crate::http) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -58,7 +58,7 @@ pub(super) async fn put(
 }
 
 /// Answers `DELETE /schedule/{name}` with 204.
-pub(super) async fn delete(
+pub(in crate::http) async fn delete(
     State(api): State<Api>,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -69,7 +69,7 @@ pub(super) async fn delete(
 }
 
 /// Answers `POST /schedule/{name}/pause` with the paused schedule.
-pub(super) async fn pause(
+pub(in crate::http) async fn pause(
     api: State<Api>,
     name: Path<String>,
     headers: HeaderMap,
@@ -78,7 +78,7 @@ pub(super) async fn pause(
 }
 
 /// Answers `POST /schedule/{name}/resume` with the resumed schedule.
-pub(super) async fn resume(
+pub(in crate::http) async fn resume(
     api: State<Api>,
     name: Path<String>,
     headers: HeaderMap,
@@ -99,7 +99,7 @@ async fn set_paused(
 }
 
 /// Answers `POST /schedule/{name}/trigger`: submits a job that is due now.
-pub(super) async fn trigger(
+pub(in crate::http) async fn trigger(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<(StatusCode, Json<DoneView>), Problem> {
@@ -114,13 +114,13 @@ pub(super) async fn trigger(
 /// The query of `GET /schedule/{name}/next`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NextQuery {
+pub(in crate::http) struct NextQuery {
     n: Option<usize>,
 }
 
 /// Answers `GET /schedule/{name}/next?n=` with the next ticks. A paused schedule is answered as if
 /// it were not paused.
-pub(super) async fn next(
+pub(in crate::http) async fn next(
     State(api): State<Api>,
     Path(name): Path<String>,
     query: Result<Query<NextQuery>, axum::extract::rejection::QueryRejection>,
@@ -140,14 +140,14 @@ pub(super) async fn next(
 /// The query of `GET /schedule/{name}/ledger`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LedgerQuery {
+pub(in crate::http) struct LedgerQuery {
     limit: Option<usize>,
     cursor: Option<String>,
 }
 
 /// Answers `GET /schedule/{name}/ledger`: the outcome of its ticks, latest first. A deleted
 /// schedule keeps its ledger.
-pub(super) async fn ledger(
+pub(in crate::http) async fn ledger(
     State(api): State<Api>,
     Path(name): Path<String>,
     query: Result<Query<LedgerQuery>, axum::extract::rejection::QueryRejection>,
@@ -203,7 +203,7 @@ fn problem(name: &ScheduleName, error: ScheduleError) -> Problem {
     }
 }
 
-pub(super) fn view(record: &ScheduleRecord) -> ScheduleView {
+pub(in crate::http) fn view(record: &ScheduleRecord) -> ScheduleView {
     ScheduleView {
         name: record.name.to_string(),
         source: record.source.as_str().to_owned(),

@@ -1,98 +1,13 @@
-//! The JSON types of the API's answers. Field names are a contract. The client and the command line
-//! read the same types.
+//! The objects in requests and answers, besides jobs and forecasts.
 
 use std::collections::BTreeMap;
 
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::job::Job;
-use crate::domain::names::id::Timestamp;
+use super::job::JobView;
 use crate::domain::schedule::ScheduleFields;
 use crate::domain::text::date::rfc3339;
-use crate::scheduler::{Defined, OutputState};
-
-mod forecast;
-mod line;
-
-pub use forecast::{ForecastEntryView, ForecastView, OverlapView, PileUpView};
-pub(super) use line::JobLine;
-
-/// A job as the API shows it. The first five fields are the classic ones. Times among the others
-/// are RFC 3339 in UTC with milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JobView {
-    /// The job's id, 32 hexadecimal digits.
-    pub id: String,
-    /// The name of a definition or an image, as the caller gave it.
-    pub job_name: String,
-    /// The time of acceptance, `DD-MM-YYYY HH:MM:SS` in the server's zone.
-    pub scheduled_in: String,
-    /// The due time, `DD-MM-YYYY HH:MM:SS` in the server's zone.
-    pub scheduled_to: String,
-    /// The job's status, such as `running`.
-    pub status: String,
-    /// The time of acceptance, RFC 3339.
-    pub created_at: String,
-    /// The due time, RFC 3339.
-    pub due_at: String,
-    /// The start of the process by the engine's clock. Null before the start.
-    pub started_at: Option<String>,
-    /// The end of the job. Null until it is over.
-    pub finished_at: Option<String>,
-    /// A code for the reason of a wait, a failure or an unknown result. Null without one.
-    pub reason: Option<String>,
-    /// The reason as a sentence. Null without one.
-    pub error: Option<String>,
-    /// The exit code of the process. Null if there is none.
-    pub exit_code: Option<i32>,
-    /// The signal that ended the process. Absent if none did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signal: Option<i32>,
-    /// True if the process ran out of memory, else absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oom_killed: Option<bool>,
-    /// The number of the current or last attempt. 0 before the first.
-    pub attempt: u32,
-    /// The image to run. Null until it is known.
-    pub image: Option<String>,
-    /// The digest of the image that ran. Null if it is not known.
-    pub image_digest: Option<String>,
-    /// The schedule that created the job. Null for other jobs.
-    pub schedule: Option<String>,
-    /// The labels in the job's spec.
-    pub labels: BTreeMap<String, String>,
-    /// The time from the due time to the start of the process, in ms. Null before the start.
-    pub lateness_ms: Option<i64>,
-    /// The resources that the job used. Always null, because they are not measured yet.
-    pub usage: Option<serde_json::Value>,
-    /// The state of the job's output. Absent in listings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<OutputView>,
-    /// The progress of the pull. Absent unless the status is `pulling`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<String>,
-    /// The time since which the job's state is unknown, because the engine does not answer. Absent
-    /// while it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub engine_unreachable_since: Option<String>,
-}
-
-/// The state of the output of a job's last attempt. Unknown values are absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutputView {
-    /// The number of lines that are kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lines: Option<u64>,
-    /// The size of the kept output as a reader gets it, in bytes, line ends included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-    /// True if there was more output than `log_limit`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub truncated: Option<bool>,
-    /// True if the job is over and all its output is kept, or there is none.
-    pub complete: bool,
-}
+use crate::scheduler::Defined;
 
 /// The answer to `GET /jobs`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -287,7 +202,7 @@ impl DoneView {
 }
 
 /// Joins all warnings into one text. Returns `None` without warnings.
-pub(super) fn joined(warnings: &[String]) -> Option<String> {
+pub(in crate::http) fn joined(warnings: &[String]) -> Option<String> {
     (!warnings.is_empty()).then(|| warnings.join("; "))
 }
 
@@ -300,31 +215,5 @@ impl DefinitionView {
             etag,
             changed_at: defined.kept.map(|(_, at)| rfc3339(at)),
         }
-    }
-}
-
-impl JobView {
-    /// Builds the view of a job. The classic times are in this zone.
-    pub fn of(job: &Job, zone: Tz) -> Self {
-        JobLine::of(job, job.id.hex(&mut [0; 32]), zone, None).into()
-    }
-
-    /// Adds the state of the job's output.
-    #[must_use]
-    pub fn with_output(mut self, OutputState { kept, complete }: OutputState) -> Self {
-        self.log = Some(OutputView {
-            lines: kept.map(|kept| kept.lines),
-            bytes: kept.map(|kept| kept.bytes),
-            truncated: kept.map(|kept| kept.truncated),
-            complete,
-        });
-        self
-    }
-
-    /// Marks the job's state as unknown since this instant. `None`: the state is known.
-    #[must_use]
-    pub fn unreachable_since(mut self, since: Option<Timestamp>) -> Self {
-        self.engine_unreachable_since = since.map(rfc3339);
-        self
     }
 }

@@ -12,13 +12,13 @@ use axum::response::Response;
 use chrono_tz::Tz;
 use serde::Deserialize;
 
-use super::Api;
-use super::error::Problem;
-use super::streamed::{Chunks, ReaderGone, Written, limit_of, not_modified};
-use super::wire::JobLine;
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::spec::command;
+use crate::http::problem::Problem;
+use crate::http::state::Api;
+use crate::http::streamed::{Chunks, ReaderGone, Written, limit_of, not_modified};
+use crate::http::views::JobLine;
 use crate::store::{Filter, Snapshot, StoreError};
 
 /// The maps, in the order of the classic answer.
@@ -36,7 +36,7 @@ const JOB_BYTES: usize = 640;
 /// The query of `GET /jobs`.
 #[derive(Clone, Debug, Default, Deserialize, Hash)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
+pub(in crate::http) struct ListQuery {
     state: Option<String>,
     job_name: Option<String>,
     schedule: Option<String>,
@@ -54,7 +54,7 @@ struct Request {
 }
 
 /// Answers `GET /jobs` with a stream, or with 304.
-pub(super) async fn list(
+pub(in crate::http) async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,

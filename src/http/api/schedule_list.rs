@@ -8,12 +8,12 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::Api;
-use super::error::Problem;
 use super::schedules::view;
-use super::streamed::{Chunks, Written, limit_of, not_modified};
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::schedule::record::ScheduleRecord;
+use crate::http::problem::Problem;
+use crate::http::state::Api;
+use crate::http::streamed::{Chunks, Written, limit_of, not_modified};
 use crate::store::Snapshot;
 
 /// The number of schedules in one read.
@@ -22,13 +22,13 @@ const CHUNK: usize = 256;
 /// The query of `GET /schedules`.
 #[derive(Clone, Debug, Deserialize, Hash)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
+pub(in crate::http) struct ListQuery {
     limit: Option<usize>,
     cursor: Option<String>,
 }
 
 /// Answers `GET /schedules` with a stream, or with 304.
-pub(super) async fn list(
+pub(in crate::http) async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
     query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,

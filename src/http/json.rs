@@ -4,9 +4,9 @@ use axum::extract::Request;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::body::{Unique, bytes};
-use super::error::Problem;
+use super::problem::Problem;
 use super::text;
+use super::{body::bytes, unique::Unique};
 
 /// Reads the body and ignores its `Content-Type`, because these calls take only JSON.
 ///

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use axum::response::Response;
 
-use super::error::Problem;
+use super::problem::Problem;
 use crate::domain::precondition::Precondition;
 
 /// Reads the caller's precondition. `read` turns the number in a tag into the value to compare. A

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::Api;
-use super::wire::{ReadyView, VersionView};
+use crate::http::state::Api;
+use crate::http::views::{ReadyView, VersionView};
 use crate::scheduler::Health;
 use crate::store::StoreError;
 
@@ -13,12 +13,12 @@ use crate::store::StoreError;
 const MAX_BACKLOG_SHOWN: usize = 100_000;
 
 /// Answers `GET /healthz`. An answer proves only that the server runs.
-pub(super) async fn healthz() -> Json<serde_json::Value> {
+pub(in crate::http) async fn healthz() -> Json<serde_json::Value> {
     Json(serde_json::json!({"status": "ok"}))
 }
 
 /// Answers `GET /readyz`: 200 if a job that is due now would start, else 503 with the reason.
-pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyView>) {
+pub(in crate::http) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyView>) {
     let (engine, engine_says) = match api.scheduler.health() {
         Health::Up(_) => ("ok", None),
         Health::Down { .. } => (
@@ -51,7 +51,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyVie
 }
 
 /// Answers `GET /version` with the server's version.
-pub(super) async fn version() -> Json<VersionView> {
+pub(in crate::http) async fn version() -> Json<VersionView> {
     Json(VersionView {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

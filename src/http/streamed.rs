@@ -16,17 +16,14 @@ use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::Api;
-use super::error::Problem;
+use super::problem::Problem;
+use super::state::Api;
 use crate::store::{MAX_PAGE, Snapshot, StoreError};
 
 /// The number of chunks that may wait for a slow reader.
 const CHUNKS_WAITING: usize = 4;
 /// The longest time that a listing waits for a snapshot. The store grants only a few at once.
 const TURN: Duration = Duration::from_secs(10);
-/// The longest time that a reader may take for one chunk before it is dropped. The reader holds a
-/// snapshot meanwhile.
-pub(super) const STALL: Duration = Duration::from_secs(30);
 
 /// The sender of an answer's chunks.
 pub(super) struct Chunks {

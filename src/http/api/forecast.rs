@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::{Query, State};
 use serde::Deserialize;
 
-use super::Api;
-use super::error::Problem;
-use super::wire::ForecastView;
+use crate::http::problem::Problem;
+use crate::http::state::Api;
+use crate::http::views::ForecastView;
 
 /// The hours to look ahead by default, and at most.
 const HOURS: (u16, u16) = (24, 168);
@@ -14,12 +14,12 @@ const HOURS: (u16, u16) = (24, 168);
 /// The query of `GET /forecast`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ForecastQuery {
+pub(in crate::http) struct ForecastQuery {
     hours: Option<u16>,
 }
 
 /// Answers `GET /forecast?hours=`, by default for 24 hours.
-pub(super) async fn show(
+pub(in crate::http) async fn show(
     State(api): State<Api>,
     query: Result<Query<ForecastQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<ForecastView>, Problem> {

@@ -1,0 +1,13 @@
+//! The handlers of the JSON API, one file for each kind of thing.
+
+mod created;
+pub(super) mod definitions;
+pub(super) mod forecast;
+mod idempotency;
+pub(super) mod jobs;
+pub(super) mod listing;
+pub(super) mod logs;
+pub(super) mod preview;
+pub(super) mod schedule_list;
+pub(super) mod schedules;
+pub(super) mod system;

@@ -1,0 +1,3 @@
+//! Authentication: the guard before every handler.
+
+pub mod guard;

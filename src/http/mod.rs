@@ -1,0 +1,27 @@
+//! The HTTP API: its routes, its middleware, and the state that handlers share.
+//!
+//! Handlers read a request into domain types, call the scheduler's [`Handle`] (or read the store),
+//! and shape the answer ([`wire`]). Every error is a [`Problem`], even if no handler made it: an
+//! unknown path, a method that is not allowed, a body that is too large, a panic. [`guard`] decides
+//! which callers are admitted, before any handler runs.
+//!
+//! The classic calls, such as `POST /job` and `GET /jobs`, keep the fields and sentences of the
+//! original API word for word.
+
+mod api;
+pub mod auth;
+mod body;
+mod compression;
+mod etag;
+mod json;
+pub mod problem;
+mod router;
+mod state;
+mod streamed;
+mod text;
+mod unique;
+pub mod views;
+
+pub use body::MAX_BODY_BYTES;
+pub use router::BODY_TIMEOUT;
+pub use state::Api;

@@ -1,0 +1,200 @@
+//! A job as the API shows it.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::job::Job;
+use crate::domain::names::id::Timestamp;
+use crate::domain::text::date::rfc3339;
+use crate::domain::text::timestamp::FormattedTime;
+use crate::scheduler::OutputState;
+
+use super::line::JobLine;
+
+/// A job as the API shows it. The first five fields are the classic ones. Times among the others
+/// are RFC 3339 in UTC with milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobView {
+    /// The job's id, 32 hexadecimal digits.
+    pub id: String,
+    /// The name of a definition or an image, as the caller gave it.
+    pub job_name: String,
+    /// The time of acceptance, `DD-MM-YYYY HH:MM:SS` in the server's zone.
+    pub scheduled_in: String,
+    /// The due time, `DD-MM-YYYY HH:MM:SS` in the server's zone.
+    pub scheduled_to: String,
+    /// The job's status, such as `running`.
+    pub status: String,
+    /// The time of acceptance, RFC 3339.
+    pub created_at: String,
+    /// The due time, RFC 3339.
+    pub due_at: String,
+    /// The start of the process by the engine's clock. Null before the start.
+    pub started_at: Option<String>,
+    /// The end of the job. Null until it is over.
+    pub finished_at: Option<String>,
+    /// A code for the reason of a wait, a failure or an unknown result. Null without one.
+    pub reason: Option<String>,
+    /// The reason as a sentence. Null without one.
+    pub error: Option<String>,
+    /// The exit code of the process. Null if there is none.
+    pub exit_code: Option<i32>,
+    /// The signal that ended the process. Absent if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// True if the process ran out of memory, else absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_killed: Option<bool>,
+    /// The number of the current or last attempt. 0 before the first.
+    pub attempt: u32,
+    /// The image to run. Null until it is known.
+    pub image: Option<String>,
+    /// The digest of the image that ran. Null if it is not known.
+    pub image_digest: Option<String>,
+    /// The schedule that created the job. Null for other jobs.
+    pub schedule: Option<String>,
+    /// The labels in the job's spec.
+    pub labels: BTreeMap<String, String>,
+    /// The time from the due time to the start of the process, in ms. Null before the start.
+    pub lateness_ms: Option<i64>,
+    /// The resources that the job used. Always null, because they are not measured yet.
+    pub usage: Option<serde_json::Value>,
+    /// The state of the job's output. Absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<OutputView>,
+    /// The progress of the pull. Absent unless the status is `pulling`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// The time since which the job's state is unknown, because the engine does not answer. Absent
+    /// while it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_unreachable_since: Option<String>,
+}
+
+/// The state of the output of a job's last attempt. Unknown values are absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputView {
+    /// The number of lines that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u64>,
+    /// The size of the kept output as a reader gets it, in bytes, line ends included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// True if there was more output than `log_limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<bool>,
+    /// True if the job is over and all its output is kept, or there is none.
+    pub complete: bool,
+}
+
+impl JobView {
+    /// Builds the view of a job. The classic times are in this zone.
+    pub fn of(job: &Job, zone: Tz) -> Self {
+        JobLine::of(job, job.id.hex(&mut [0; 32]), zone, None).into()
+    }
+
+    /// Adds the state of the job's output.
+    #[must_use]
+    pub fn with_output(mut self, OutputState { kept, complete }: OutputState) -> Self {
+        self.log = Some(OutputView {
+            lines: kept.map(|kept| kept.lines),
+            bytes: kept.map(|kept| kept.bytes),
+            truncated: kept.map(|kept| kept.truncated),
+            complete,
+        });
+        self
+    }
+
+    /// Marks the job's state as unknown since this instant. `None`: the state is known.
+    #[must_use]
+    pub fn unreachable_since(mut self, since: Option<Timestamp>) -> Self {
+        self.engine_unreachable_since = since.map(rfc3339);
+        self
+    }
+}
+
+impl From<JobLine<'_>> for JobView {
+    fn from(line: JobLine<'_>) -> Self {
+        let stamp = |stamp: FormattedTime| stamp.to_string();
+        Self {
+            id: line.id.to_owned(),
+            job_name: line.job_name.to_owned(),
+            scheduled_in: stamp(line.scheduled_in),
+            scheduled_to: stamp(line.scheduled_to),
+            status: line.status.to_owned(),
+            created_at: stamp(line.created_at),
+            due_at: stamp(line.due_at),
+            started_at: line.started_at.map(stamp),
+            finished_at: line.finished_at.map(stamp),
+            reason: line.reason.map(str::to_owned),
+            error: line.error.map(str::to_owned),
+            exit_code: line.exit_code,
+            signal: line.signal,
+            oom_killed: line.oom_killed,
+            attempt: line.attempt,
+            image: line.image.map(str::to_owned),
+            image_digest: line.image_digest.map(str::to_owned),
+            schedule: line.schedule.map(str::to_owned),
+            labels: line.labels.clone(),
+            lateness_ms: line.lateness_ms,
+            usage: None,
+            log: None,
+            progress: None,
+            engine_unreachable_since: line.engine_unreachable_since.map(stamp),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::job::State;
+    use crate::domain::job::Status;
+    use crate::domain::names::id::{Attempt, JobId, Version};
+
+    /// Returns the JSON of a job in this state, in a listing and on its own.
+    fn both(status: Status, detail: Option<&str>, spec: &str) -> [String; 2] {
+        let at = Timestamp::from_timestamp_millis(1_624_195_528_250).expect("an instant");
+        let job = Job {
+            id: JobId::new(at, [7; 10]),
+            version: Version(3),
+            name: "JOB_\"A\"".parse().expect("a name"),
+            spec: serde_json::from_str(spec).expect("a spec"),
+            created_at: at,
+            due_at: at,
+            attempt: Attempt(1),
+            state: State::from_parts(status, detail).expect("a state"),
+            origin: None,
+        };
+        let mut id = [0; 32];
+        let line = JobLine::of(&job, job.id.hex(&mut id), Tz::Europe__Berlin, Some(at));
+        let view = JobView::of(&job, Tz::Europe__Berlin).unreachable_since(Some(at));
+        [serde_json::to_string(&line), serde_json::to_string(&view)].map(|text| text.expect("JSON"))
+    }
+
+    #[test]
+    fn listing_and_single_job_have_equal_json() {
+        let run =
+            r#"{"container":"c","started_at":"2021-06-20T13:25:29Z","image_digest":"sha256:ab"}"#;
+        let end = format!(
+            r#"{{"at":"2021-06-20T13:25:30Z","reason":"oom_killed","error":"it \"died\"","run":{run},
+            "exit":{{"code":137,"oom_killed":true,"at":"2021-06-20T13:25:30Z"}}}}"#
+        );
+        let labelled = r#"{"image":"busybox","labels":{"team":"a","b":"ü"}}"#;
+        for (status, detail, spec) in [
+            (Status::Scheduled, None, "{}"),
+            (Status::Running, Some(run), labelled),
+            (Status::Failed, Some(end.as_str()), labelled),
+            (Status::Retrying, Some(r#"{"reason":"pull_failed","error":"no"}"#), "{}"),
+        ] {
+            let [line, view] = both(status, detail, spec);
+            assert_eq!(line, view);
+        }
+        let [failed, _] = both(Status::Failed, Some(&end), labelled);
+        assert!(
+            failed.contains(r#""signal":9,"oom_killed":true,"attempt":1,"image":"busybox","image_digest":"sha256:ab""#)
+        );
+    }
+}

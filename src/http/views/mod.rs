@@ -1,0 +1,13 @@
+//! The JSON types of the API's answers. Field names are a contract. The client and the command line
+//! read the same types.
+
+mod forecast;
+mod job;
+mod line;
+mod objects;
+
+pub use forecast::{ForecastEntryView, ForecastView, OverlapView, PileUpView};
+pub use job::{JobView, OutputView};
+pub(super) use line::JobLine;
+pub(super) use objects::joined;
+pub use objects::*;
