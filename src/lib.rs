@@ -12,20 +12,20 @@
 //! ```text
 //! main → cli → app, supervise, reload, notify  the binary, where all modules meet
 //!         └──→ client                         the command line is a client of the API
-//! api              HTTP: requests in, domain types through, JSON out
+//! http             HTTP: requests in, domain types through, JSON out
 //! scheduler        due → claim → create → start → watch → finish; the same path after a crash
 //! store │ engine   the state on disk │ the container engines; neither knows the other
 //! domain           pure: no clock, no I/O; the guarantees, as two tables
 //! ```
 //!
-//! A module uses only modules below it (`tests/house.rs` checks this). To check the guarantees,
-//! read two files. [`domain::job::transition`] holds the one function that moves a job.
+//! A module uses only modules below it (`tests/architecture.rs` checks this). To check the
+//! guarantees, read two files. [`domain::job::transition`] holds the one function that moves a job.
 //! [`domain::protocol`] holds the one function that chooses the next step from the stored state and
 //! the observed state. Normal operation and recovery both use them.
 //!
 //! # How a job flows
 //!
-//! 1. [`api`] reads `POST /job` into a [`scheduler::JobRequest`]. The [`scheduler::Handle`]
+//! 1. [`http`] reads `POST /job` into a [`scheduler::JobRequest`]. The [`scheduler::Handle`]
 //!    resolves the job name, checks the policy, and writes the job to the [`store`]. The answer
 //!    leaves when the job is on disk.
 //! 2. The scheduler's stager has the engine pull images and create containers for jobs that are
@@ -35,7 +35,8 @@
 //! 4. When the container's process has ended, the driver keeps its output, records the result, and
 //!    then removes the container.
 //!
-//! `docs/architecture.md` gives the reasons, and says where a new engine, store or endpoint goes.
+//! `docs/internals/architecture.md` gives the reasons, and says where a new engine, store or
+//! endpoint goes.
 
 mod app;
 pub mod cli;

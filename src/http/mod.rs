@@ -1,9 +1,10 @@
 //! The HTTP API: its routes, its middleware, and the state that handlers share.
 //!
-//! Handlers read a request into domain types, call the scheduler's [`Handle`] (or read the store),
-//! and shape the answer ([`wire`]). Every error is a [`Problem`], even if no handler made it: an
-//! unknown path, a method that is not allowed, a body that is too large, a panic. [`guard`] decides
-//! which callers are admitted, before any handler runs.
+//! Handlers read a request into domain types, call the scheduler's
+//! [`Handle`](crate::scheduler::Handle) (or read the store), and shape the answer ([`views`]).
+//! Every error is a [`Problem`](problem::Problem), even if no handler made it: an unknown path, a
+//! method that is not allowed, a body that is too large, a panic. [`auth`] decides which callers
+//! are admitted, before any handler runs.
 //!
 //! The classic calls, such as `POST /job` and `GET /jobs`, keep the fields and sentences of the
 //! original API word for word.

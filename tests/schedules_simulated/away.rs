@@ -191,6 +191,76 @@ async fn run_that_ended_unseen_is_not_replaced() {
     }
 }
 
+/// The tick due at 5 waits for the engine. Of those that are missed after a kill, the last is one
+/// too many beside it, also before the engine is back.
+#[tokio::test(start_paused = true)]
+async fn missed_tick_does_not_wait_beside_another() {
+    for overlap in ["skip", "queue_one"] {
+        for (catch_up, tenth) in
+            [("last", "skipped still_waiting"), ("none", "missed not_caught_up")]
+        {
+            let mut world = World::with_slow_engine(BEGIN);
+            let engine = world.engine.clone();
+            let fields =
+                json!({"overlap": overlap, "catch_up": catch_up, "spec": {"command": "sleep 2"}});
+            world
+                .live(async |handle| {
+                    put_beat(&handle, fields).await;
+                    sleep(2).await;
+                    engine.cut(true);
+                    sleep(4).await;
+                })
+                .await;
+            sleep(13).await;
+            let ticks = world
+                .live(async |handle| {
+                    millis(500).await;
+                    let due = handle.store().jobs_of(&name()).await.unwrap();
+                    let due: Vec<i64> = due
+                        .iter()
+                        .map(|job| job.due_at.timestamp() - BEGIN)
+                        .filter(|second| *second < 20)
+                        .collect();
+                    assert_eq!(due, [5], "{overlap}, {catch_up}");
+                    engine.cut(false);
+                    sleep(FOUND_AGAIN).await;
+                    told(&handle, [5, 10, 15]).await
+                })
+                .await;
+            assert_eq!(ticks, ["ran", tenth, "skipped still_waiting"], "{overlap}, {catch_up}");
+            world.is_whole();
+        }
+    }
+}
+
+/// The tick due at 5 waits for its queue until 7 ms before the next one is due. The next one, whose
+/// container is ready, is considered then, too, and replaces nothing yet: the run of the tick due
+/// at 5 is over when it is due.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_replaced_before_the_next_tick_is_due() {
+    let mut world = World::new(BEGIN);
+    world.catalog.queues = serde_json::from_value(json!({"one": 1})).unwrap();
+    let ticks = world
+        .live(async |handle| {
+            let spec = json!({"command": "sleep 7", "queue": "one"});
+            let due_at = handle.now() + chrono::TimeDelta::milliseconds(2_993);
+            let spec = serde_json::from_value(spec).unwrap();
+            let order = JobRequest { name: "busybox".parse().unwrap(), spec, due_at };
+            handle.submit(order).await.unwrap();
+            put_beat(
+                &handle,
+                json!({"overlap": "replace", "spec": {"command": "true", "queue": "one"}}),
+            )
+            .await;
+            sleep(11).await;
+            told(&handle, [5, 10]).await
+        })
+        .await;
+    assert_eq!(ticks, ["ran", "ran"]);
+    assert_eq!(began(&world), [2_993, 9_993, 10_000]);
+    world.is_whole();
+}
+
 fn leave(engine: &tidetable::engine::simulated::SimulatedEngine, way: Away) {
     match way {
         Away::Killed => {}

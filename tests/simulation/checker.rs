@@ -162,7 +162,9 @@ impl Checker {
                 Err("does not say why".to_owned())
             }
             "succeeded" => Err("succeeded without an exit code".to_owned()),
-            "canceled" if !target.cancel_asked => Err("was canceled by nobody".to_owned()),
+            "canceled" if !target.cancel_asked && !is_replaced(job) => {
+                Err("was canceled by nobody".to_owned())
+            }
             "stopped" if !target.stop_asked => Err("was stopped by nobody".to_owned()),
             "timed_out" => self.hold_timeout(target, runs),
             "unknown" => self.explain(id, job, is_interfered),
@@ -257,6 +259,11 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+/// Returns true if a later tick of its schedule replaced the job between two attempts.
+fn is_replaced(job: &Value) -> bool {
+    job["reason"] == "overlap" && !job["schedule"].is_null() && job["attempt"] != 0
 }
 
 fn code(run: &Run) -> Option<i32> {

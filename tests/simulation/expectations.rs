@@ -57,8 +57,18 @@ pub struct Troubles {
 pub struct JobTimes {
     /// The time of the first claim; `None` before it.
     pub begun: Option<Timestamp>,
+    /// The time until which readers of the disk saw the job wait: its first claim or its end was
+    /// written then. A slow commit is written later than it was decided.
+    pub waited_until: Option<Timestamp>,
     /// The time of the last request to stop; `None` without one.
     pub stop_asked: Option<Timestamp>,
+}
+
+/// The times of a commit.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitTimes {
+    pub decided: Timestamp,
+    pub written: Timestamp,
 }
 
 pub struct Expectations {
@@ -72,8 +82,8 @@ struct Inner {
     targets: BTreeMap<JobId, Target>,
     /// The last answered commit of each job.
     written: BTreeMap<JobId, Job>,
-    /// Requested commits without an answer yet: they may be on disk.
-    in_doubt: Vec<Job>,
+    /// Requested commits without an answer yet, with their times: they may be on disk.
+    in_doubt: Vec<(Job, CommitTimes)>,
     interfered: BTreeSet<JobId>,
     /// Jobs with a container that somebody renamed. All guarantees hold for these jobs, too.
     renamed: BTreeSet<JobId>,
@@ -174,15 +184,14 @@ impl Expectations {
         self.inner.lock().unwrap().interfered.clone()
     }
 
-    pub fn writes(&self, job: &Job) {
-        self.inner.lock().unwrap().in_doubt.push(job.clone());
+    pub fn writes(&self, job: &Job, at: CommitTimes) {
+        self.inner.lock().unwrap().in_doubt.push((job.clone(), at));
     }
 
-    /// Notes the answer to a write that was decided at `at`: `on_disk` is on disk now, or nothing
-    /// new if `None`.
-    pub fn wrote(&self, asked: &Job, on_disk: Option<&Job>, at: Timestamp) {
+    /// Notes the answer to a write: `on_disk` is on disk now, or nothing new if `None`.
+    pub fn wrote(&self, asked: &Job, on_disk: Option<&Job>, at: CommitTimes) {
         let mut inner = self.inner.lock().unwrap();
-        inner.in_doubt.retain(|other| other != asked);
+        inner.in_doubt.retain(|(other, _)| other != asked);
         if let Some(job) = on_disk {
             inner.times.entry(job.id).or_default().note(job, at);
             inner.written.insert(job.id, job.clone());
@@ -197,7 +206,7 @@ impl Expectations {
         for (id, written) in &inner.written {
             match stored.get(id) {
                 None => return Err(format!("{id} was written and is not on disk: {written:?}")),
-                Some(job) if *job == written || inner.in_doubt.contains(job) => {}
+                Some(job) if *job == written || inner.doubt(job).is_some() => {}
                 Some(job) => {
                     return Err(format!("{id} is {job:?} on disk, and was written as {written:?}"));
                 }
@@ -209,8 +218,12 @@ impl Expectations {
             }
         }
         for (id, job) in &stored {
-            // A claim without an answer has no known time.
-            inner.times.entry(*id).or_default().note(job, Timestamp::MIN_UTC);
+            // A commit of no process of this run has no known time.
+            let at = inner.doubt(job).unwrap_or(CommitTimes {
+                decided: Timestamp::MIN_UTC,
+                written: Timestamp::MIN_UTC,
+            });
+            inner.times.entry(*id).or_default().note(job, at);
         }
         inner.written = stored.into_iter().map(|(id, job)| (id, job.clone())).collect();
         inner.in_doubt.clear();
@@ -252,7 +265,7 @@ impl Expectations {
             hold_attempt(&lines, may_be_two)
                 .map_err(|what| format!("attempt {attempt} of {job} {what}: {lines:?}"))?;
             if !inner.written.contains_key(&job)
-                && !inner.in_doubt.iter().any(|other| other.id == job)
+                && !inner.in_doubt.iter().any(|(other, _)| other.id == job)
             {
                 return Err(format!("a container was made for {job}, of which nothing is on disk"));
             }
@@ -273,10 +286,20 @@ impl Expectations {
     }
 }
 
+impl Inner {
+    /// Returns the times of the commit of this job, if it is still in doubt.
+    fn doubt(&self, job: &Job) -> Option<CommitTimes> {
+        self.in_doubt.iter().find(|(other, _)| other == job).map(|(_, at)| *at)
+    }
+}
+
 impl JobTimes {
-    fn note(&mut self, job: &Job, at: Timestamp) {
+    fn note(&mut self, job: &Job, at: CommitTimes) {
         if job.attempt.0 > 0 {
-            self.begun.get_or_insert(at);
+            self.begun.get_or_insert(at.decided);
+        }
+        if job.attempt.0 > 0 || job.is_over() {
+            self.waited_until.get_or_insert(at.written);
         }
         if let State::Stopping(stopping) = &job.state {
             self.stop_asked = Some(stopping.since);

@@ -32,7 +32,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use crate::disk::{Disk, Write};
-use crate::expectations::{Expectations, ours};
+use crate::expectations::{CommitTimes, Expectations, ours};
 use crate::failpoints::Process;
 use crate::rules::Rule;
 use tidetable::store::{DefinitionStore, DispatchStore, JobStore, Journal, MetaStore};
@@ -309,7 +309,8 @@ impl InstrumentedStore {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        self.expectations.writes(after);
+        let times = CommitTimes { decided: at, written: self.process.failpoints.now() };
+        self.expectations.writes(after, times);
         let (written, unheard) = match self.disk.next_write() {
             Write::Done => (self.write(before, after, at).await, None),
             Write::Refused(error) => (Err(error), None),
@@ -318,7 +319,7 @@ impl InstrumentedStore {
                 (self.write(before, after, at).await, Some(error))
             }
         };
-        self.expectations.wrote(after, written.as_ref().ok(), at);
+        self.expectations.wrote(after, written.as_ref().ok(), times);
         let answer = unheard.map_or(written.map(drop), Err);
         self.process.point(|| format!("{} → {answer:?}", name())).await;
         answer

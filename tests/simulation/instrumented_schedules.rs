@@ -10,6 +10,7 @@ use tidetable::store::StoreError;
 use tidetable::store::schedules::ScheduleStore;
 
 use crate::disk::Write;
+use crate::expectations::CommitTimes;
 use crate::instrumented::InstrumentedStore;
 
 impl InstrumentedStore {
@@ -25,7 +26,9 @@ impl InstrumentedStore {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        jobs.iter().for_each(|job| self.expectations.writes(job));
+        let now = self.process.failpoints.now();
+        let times = CommitTimes { decided: now, written: now };
+        jobs.iter().for_each(|job| self.expectations.writes(job, times));
         let (written, unheard) = match self.disk.next_write() {
             Write::Done => (write.await, None),
             Write::Refused(error) => (Err(error), None),
@@ -34,9 +37,8 @@ impl InstrumentedStore {
                 (write.await, Some(error))
             }
         };
-        let now = self.process.failpoints.now();
         jobs.iter()
-            .for_each(|job| self.expectations.wrote(job, written.is_ok().then_some(job), now));
+            .for_each(|job| self.expectations.wrote(job, written.is_ok().then_some(job), times));
         let answer = unheard.map_or(written, Err);
         self.process.point(|| format!("{} → {:?}", name(), answer.as_ref().err())).await;
         answer

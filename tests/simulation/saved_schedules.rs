@@ -40,4 +40,13 @@ impl SavedSchedules {
         let first = puts.iter().rposition(was_heard).unwrap_or(0);
         puts[first..].iter().filter(|put| put.asked_at <= until).map(|put| &put.fields).collect()
     }
+
+    /// Returns the revision in force at `from`, unless another was requested, with or without an
+    /// answer, that may have replaced it until `until`.
+    pub fn unchanged(&self, name: &str, from: Timestamp, until: Timestamp) -> Option<&Value> {
+        match self.in_force(name, from, until).as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
 }

@@ -186,28 +186,29 @@ impl<'a> Ticks<'a> {
         }
     }
 
-    /// Checks that after a final failure no later tick runs. A changed or resumed schedule has a
-    /// new generation, which this check ignores.
+    /// Checks that after a final failure no later tick runs. A schedule that was changed since is
+    /// not paused, and its new rules hold for the ticks that wait. A resumed schedule has a new
+    /// generation, which this check ignores.
     pub fn hold_pauses(&self) -> Result<(), String> {
         for (failed, _) in self.jobs.values().filter(|_| self.has_clock) {
             let (Some(origin), Some(end)) = (&failed.origin, failed.state.end()) else { continue };
             let is_failure =
                 matches!(end.outcome, Outcome::Failed | Outcome::TimedOut) && end.exit.is_some();
-            let pauses = self.says(
-                origin.schedule.as_str(),
-                failed.created_at,
-                failed.created_at,
-                |fields| fields["pause_on_failure"] == true,
-            );
-            if !is_failure || pauses.contains(&false) || self.interfered.contains(&failed.id) {
+            if !is_failure || self.interfered.contains(&failed.id) {
                 continue;
             }
             let ended = self.over_at(failed);
+            let pauses = |until: Timestamp| {
+                self.expectations.said(|said| {
+                    said.unchanged(origin.schedule.as_str(), failed.created_at, until)
+                        .is_some_and(|fields| fields["pause_on_failure"] == true)
+                })
+            };
             let is_after = |(job, times): &&(Job, JobTimes)| {
                 job.origin.as_ref().is_some_and(|other| other.generation == origin.generation)
                     && nominal(job).is_some()
                     && job.due_at > ended
-                    && times.begun.is_some_and(|at| at > ended)
+                    && times.begun.is_some_and(|at| at > ended && pauses(at))
             };
             if let Some((job, times)) = self.others(failed).find(is_after) {
                 return Err(format!(
@@ -302,7 +303,8 @@ impl<'a> Ticks<'a> {
         !says.contains(&false)
     }
 
-    /// Applies `ask` to every revision that may have been in force then.
+    /// Applies `ask` to every revision that may have been in force then. What was decided at the
+    /// very time of an acknowledgment may have been decided before it.
     fn says(
         &self,
         schedule: &str,
@@ -310,6 +312,7 @@ impl<'a> Ticks<'a> {
         until: Timestamp,
         ask: impl Fn(&Value) -> bool,
     ) -> Vec<bool> {
+        let from = from - TimeDelta::milliseconds(1);
         self.expectations
             .said(|said| said.in_force(schedule, from, until).into_iter().map(&ask).collect())
     }
@@ -375,12 +378,10 @@ fn over(job: &Job) -> Result<&End, String> {
     job.state.end().ok_or_else(|| "is told, and its job is not over".to_owned())
 }
 
-/// Returns true if the job was neither claimed nor over at `at`. All decisions of one round share
-/// one time.
+/// Returns true if the job was neither claimed nor over at `at`, as far as the disk showed. All
+/// decisions of one round share one time.
 fn waited_at((job, times): &(Job, JobTimes), at: Timestamp) -> bool {
-    job.created_at <= at
-        && times.begun.is_none_or(|begun| begun >= at)
-        && job.state.end().is_none_or(|end| end.at >= at)
+    job.created_at <= at && times.waited_until.is_none_or(|until| until >= at)
 }
 
 fn nominal(job: &Job) -> Option<Timestamp> {

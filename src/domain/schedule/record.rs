@@ -190,10 +190,14 @@ impl ScheduleRecord {
         let is_done =
             pauses || self.settle(&mut update, &mut after, waiting, now, restored, new_id);
         // Waiting jobs from a backup may have run, so the engine is searched for them instead.
+        let mut makes_surplus = false;
         if !restored {
-            for (job, reason) in OverlapRules::from(&self.schedule).surplus(waiting, now) {
+            let rules = OverlapRules::from(&self.schedule);
+            for (job, reason) in rules.surplus(waiting, now) {
                 update.skip(job, reason, now);
             }
+            makes_surplus =
+                !update.jobs.is_empty() && !rules.surplus(&update.left(waiting), now).is_empty();
         }
         if is_done && !pauses && after.next_tick.is_some_and(|next_tick| next_tick.nominal <= now) {
             // A newer version may ship other rules for the zone and have no such tick. The tick's
@@ -207,8 +211,11 @@ impl ScheduleRecord {
             update.skip_jobs(waiting, after.settled_until, now, Reason::Paused);
             after.next_tick = None;
         }
-        after.next_check_at =
+        let next_tick =
             if is_done { after.plan(&mut update, waiting, now, new_id) } else { Some(now) };
+        // A late tick whose job is too many beside those that wait is skipped once its job is
+        // stored, by another update in the same round.
+        after.next_check_at = if makes_surplus { Some(now) } else { next_tick };
         update.after = Some(after);
         update
     }
@@ -411,6 +418,13 @@ impl ScheduleUpdate {
             ended.chain(self.rows.iter().filter_map(|row| row.reason)).collect();
         [Reason::StillWaiting, Reason::Backlog]
             .map(|reason| (reason, reasons.iter().filter(|r| **r == reason).count()))
+    }
+
+    /// Returns the jobs that wait after this update: those of `waiting` that it leaves, and its
+    /// own.
+    fn left(&self, waiting: &[Job]) -> Vec<Job> {
+        let is_left = |job: &&Job| !self.ended.iter().any(|(before, _)| before.id == job.id);
+        waiting.iter().filter(is_left).chain(&self.jobs).cloned().collect()
     }
 
     /// Adds a job for this tick, and the ledger row that names the job.

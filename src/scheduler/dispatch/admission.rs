@@ -34,6 +34,8 @@ pub(in crate::scheduler) enum Verdict {
     End(Event),
     /// Let the job wait for a slot.
     NoSlot,
+    /// Decide in the next round, when the claims of this one are written.
+    NextRound,
 }
 
 /// The decision before limits are counted: either final, or the spec and the limits to count.
@@ -131,6 +133,7 @@ impl Admissions {
             BySchedule::Skip(reason) => {
                 Ruling::Out(Verdict::End(Event::Skip(Failure::new(reason, sentence(reason)))))
             }
+            BySchedule::NextRound => Ruling::Out(Verdict::NextRound),
         })
     }
 
@@ -245,13 +248,20 @@ impl Admissions {
             |other: &Job| known.gone.contains(&other.id) || context.was_alive(other, job.due_at);
         match rules.admit(job, &known.jobs, now, is_current) {
             Admission::Go => Ok(BySchedule::Go),
+            // A job that is judged a moment early is judged again when it is due. Only then are
+            // drivers asked, runs replaced, and skipped ticks counted.
+            Admission::Inspect(_) | Admission::Replace(_) | Admission::Skip(_)
+                if job.due_at > now =>
+            {
+                Ok(BySchedule::Wait)
+            }
+            // The claims of this round are not written yet, and may never be.
+            Admission::Replace(_) | Admission::Skip(Reason::Overlap) if !known.gone.is_empty() => {
+                Ok(BySchedule::NextRound)
+            }
             Admission::Wait => Ok(BySchedule::Wait),
             Admission::Inspect(begun) => {
-                // A job that is judged a moment early is judged again when it is due, and only then
-                // are drivers asked.
-                if job.due_at <= now {
-                    begun.into_iter().for_each(|id| context.ask_whether_alive(id));
-                }
+                begun.into_iter().for_each(|id| context.ask_whether_alive(id));
                 Ok(BySchedule::Wait)
             }
             Admission::Skip(reason) => {
@@ -274,6 +284,7 @@ enum BySchedule {
     Go,
     Wait,
     Skip(Reason),
+    NextRound,
 }
 
 /// Returns whether this is the first attempt of a tick. Overlap rules do not apply to later

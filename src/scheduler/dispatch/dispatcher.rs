@@ -186,8 +186,8 @@ impl Dispatcher<'_> {
     }
 
     /// Starts due, queued and released jobs in one order (priority, due time, id) until the slots
-    /// are used, and queues the rest. Returns whether free slots remain and another round is
-    /// worthwhile.
+    /// are used, and queues the rest. Returns whether another round is worthwhile now: decisions
+    /// were left open, or free slots remain and something has changed.
     async fn fill_slots(
         &mut self,
         rules: &Arc<Rules>,
@@ -208,7 +208,7 @@ impl Dispatcher<'_> {
         // dispatcher.
         waiting.retain(|job| self.context.driver_handle(job.id).is_none());
         let (mut going, mut others, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-        let mut is_news = false;
+        let (mut is_news, mut is_open) = (false, false);
         for job in waiting {
             let verdict = if going.len() < slots {
                 admissions.judge(self.context, &job, now).await?
@@ -218,6 +218,7 @@ impl Dispatcher<'_> {
             match verdict {
                 Verdict::Go(spec) => going.push((job, spec)),
                 Verdict::NoSlot => rest.push(job),
+                Verdict::NextRound => is_open = true,
                 // An early job is judged again when it is due.
                 Verdict::End(_) | Verdict::WaitInGroup(..) if job.due_at > now => {}
                 Verdict::End(event) => others.push((job, event)),
@@ -246,7 +247,7 @@ impl Dispatcher<'_> {
         self.queue(rest, Reason::NoSlot, now).await?;
         // Jobs for a full queue are moved aside in strides that grow with every round.
         self.stride = if has_room && moved > 0 { (2 * self.stride + 1).min(ROUND) } else { 0 };
-        Ok(has_room && (moved > 0 || is_news))
+        Ok(is_open || has_room && (moved > 0 || is_news))
     }
 
     /// Returns the first queued jobs, as many as there are slots plus the stride, and the first
