@@ -54,13 +54,13 @@ test:
 	@scripts/test.sh $(ARGS)
 
 simulate:
-	SEEDS=$(SEEDS) $(if $(SEED),SEED=$(SEED)) cargo test --locked --test simulation whatever_goes_wrong -- --nocapture
+	SEEDS=$(SEEDS) $(if $(SEED),SEED=$(SEED)) cargo test --locked --test virtual_time whatever_goes_wrong -- --nocapture
 
 torture:
-	@TORTURE=full scripts/test.sh --test torture -- --include-ignored --nocapture --test-threads 1 $(ARGS)
+	@TORTURE=full scripts/test.sh --test endurance torture:: -- --include-ignored --nocapture --test-threads 1 $(ARGS)
 
 soak:
-	@MINUTES=$(MINUTES) scripts/test.sh --test soak -- --nocapture
+	@MINUTES=$(MINUTES) scripts/test.sh --test endurance soak:: -- --nocapture
 
 bench:
 	@scripts/bench.sh $(ARGS)

@@ -11,8 +11,8 @@
     reason = "a benchmark may, and it is there to print"
 )]
 
-#[path = "../tests/scale/vast.rs"]
-mod vast;
+#[path = "../tests/support/large_store.rs"]
+mod large_store;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
+use large_store::Vast;
 use tidetable::clock::{Clock, Rng, SystemClock};
 use tidetable::domain::names::id::InstanceId;
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
@@ -34,7 +35,6 @@ use tidetable::store::threads::Threads;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
-use vast::Vast;
 
 /// The number of jobs that are posted one after the other, and then read back.
 const POSTS: usize = 3_000;
@@ -46,7 +46,11 @@ const APART: Duration = Duration::from_millis(20);
 
 /// Runs the service once, and returns the milliseconds that each step took.
 async fn live(dir: &Path, jobs: u32) -> BTreeMap<&'static str, f64> {
-    vast::build(dir, Vast { jobs, history: jobs / 10, schedules: jobs / 100 }, SystemClock.now());
+    large_store::build(
+        dir,
+        Vast { jobs, history: jobs / 10, schedules: jobs / 100 },
+        SystemClock.now(),
+    );
     let mut took = BTreeMap::new();
     let begun = Instant::now();
     let (store, writer) = SqliteStore::open(dir, Threads::Pool, InstanceId::new([7; 16])).unwrap();

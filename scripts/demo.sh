@@ -165,7 +165,7 @@ where_next() {
     cat <<'NEXT'
   README.md                     what it is, and how to configure it
   docs/semantics.md             what is promised, and where the limits are
-  docs/architecture.md          how the code is laid out
+  docs/internals/architecture.md how the code is laid out
   examples/                     the seed's calls as a script, a client, a configuration, docker-in-docker
   cargo run -- serve            a server of your own, at http://127.0.0.1:8888
   target/debug/tidetable --help

@@ -78,7 +78,7 @@ def row(name, files, listed):
     ninetieth = lambda values: sorted(values)[len(values) * 9 // 10] if values else 0
     median = lambda values: statistics.median(values) if values else 0
     print(
-        f"{name:12} {len(sizes):5} {sum(sizes):6}   {median(sizes):5.0f} {ninetieth(sizes):4} {max(sizes):5}"
+        f"{name:12} {len(sizes):5} {sum(sizes):6}   {median(sizes):5.0f} {ninetieth(sizes):4} {max(sizes, default=0):5}"
         f"   {median(lengths):4.0f} {ninetieth(lengths):4} {max(lengths, default=0):4}"
         f"   {found:5} {share(opens, found):5.1f} % {share(short, found):5.1f} %"
         f"   {10000 * relative / max(words, 1):5.0f}   {wide:4}"

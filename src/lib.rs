@@ -32,8 +32,8 @@
 //!    due soon. The dispatcher asks the store for due jobs and claims them.
 //! 3. A driver takes the claimed job through its steps. Each step is one call to the [`engine`],
 //!    and its result is on disk before the next step.
-//! 4. When the container's process has ended, the driver keeps its output, records the result, and
-//!    then removes the container.
+//! 4. When the container's process has ended, the driver records the result. A clearing then keeps
+//!    the output and removes the container.
 //!
 //! `docs/internals/architecture.md` gives the reasons, and says where a new engine, store or
 //! endpoint goes.

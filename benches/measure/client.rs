@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::common::{PATIENCE, Server};
+use crate::support::{PATIENCE, Server};
 
 /// The size of one read, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;

@@ -19,7 +19,7 @@ use bollard::query_parameters::{
 use futures::StreamExt;
 use tokio::sync::watch;
 
-use crate::common::IMAGE;
+use crate::support::IMAGE;
 
 /// The label that holds a container's key.
 pub const LABEL: &str = "bench.key";

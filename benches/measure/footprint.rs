@@ -18,11 +18,11 @@ use tidetable::clock::{Clock, SystemClock};
 use tidetable::store::sqlite::FILE;
 
 use crate::Options;
-use crate::common::Server;
 use crate::http::{self, Request};
 use crate::process::{self, Memory};
 use crate::report::Figures;
-use crate::vast::{self, Vast};
+use crate::support::Server;
+use crate::support::large_store::Vast;
 
 const LISTED: usize = 1_000;
 const RUNNING: &str = r#"{"job_name": "busybox", "date": "now", "command": ["sleep", "36000"]}"#;
@@ -61,7 +61,7 @@ impl Size {
     fn new(status: &str, waiting: u32, over: u32) -> Self {
         let mut server = Server::simulated();
         server.terminate();
-        vast::build(
+        crate::support::large_store::build(
             &server.data_dir(),
             Vast { jobs: waiting, history: over, schedules: 0 },
             SystemClock.now(),

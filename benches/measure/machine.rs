@@ -11,7 +11,7 @@ pub fn describe() -> Value {
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
         "memory": first_line("/proc/meminfo"),
         "kernel": first_line("/proc/sys/kernel/osrelease"),
-        "tidetable": said(crate::common::binary(), &["--version"]),
+        "tidetable": said(crate::support::binary(), &["--version"]),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
         "load_before": load(),
     });

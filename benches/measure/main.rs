@@ -43,8 +43,6 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 mod client;
-#[path = "../../tests/common/mod.rs"]
-mod common;
 mod engine_probe;
 mod footprint;
 mod herd;
@@ -62,8 +60,8 @@ mod read;
 mod report;
 mod subjects;
 mod submit;
-#[path = "../../tests/scale/vast.rs"]
-mod vast;
+#[path = "../../tests/support/mod.rs"]
+mod support;
 mod watch;
 
 /// The names of all measurements.

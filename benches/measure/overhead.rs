@@ -28,7 +28,7 @@ struct Spent {
 }
 
 pub async fn run(probe: &EngineProbe, options: &Options) -> Value {
-    let Some(engine) = Engine::at(&crate::common::docker_host()).await else {
+    let Some(engine) = Engine::at(&crate::support::docker_host()).await else {
         let reason =
             "the engine is not behind a socket of this machine: its processor time cannot be seen";
         eprintln!("{reason}");

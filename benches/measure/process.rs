@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::Server;
+use crate::support::Server;
 
 /// The kernel's ticks in a second, the same on every Linux.
 const TICKS_A_SECOND: f64 = 100.0;

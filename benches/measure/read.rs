@@ -21,9 +21,9 @@ use tidetable::store::{Filter, JobStore, MAX_PAGE};
 
 use crate::Options;
 use crate::client::{Came, Client};
-use crate::common::Server;
 use crate::report::{Figures, markdown};
-use crate::vast::{self, Vast};
+use crate::support::Server;
+use crate::support::large_store::Vast;
 use crate::{plot, process};
 
 /// The number of jobs in memory for the limit, more than any cache holds. They are written
@@ -81,7 +81,11 @@ fn measure(jobs: u32, options: &Options) -> Seen {
     let place = dir.path().join("data");
     std::fs::create_dir(&place).unwrap();
     let over = jobs / OVER;
-    vast::build(&place, Vast { jobs: jobs - over, history: over, schedules: 0 }, SystemClock.now());
+    crate::support::large_store::build(
+        &place,
+        Vast { jobs: jobs - over, history: over, schedules: 0 },
+        SystemClock.now(),
+    );
     let memory = in_memory(&place);
     let views: Vec<JobView> = memory.iter().map(|job| JobView::of(job, chrono_tz::UTC)).collect();
     let server = Server::simulated_on(place);

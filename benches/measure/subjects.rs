@@ -13,10 +13,10 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::json;
 use tidetable::clock::{Clock, SystemClock};
 
-use crate::common::{IMAGE, Server};
 use crate::engine_probe::{EngineProbe, LABEL, now_ns, until};
 use crate::ofelia::Ofelia;
-use crate::vast::{self, Vast};
+use crate::support::large_store::Vast;
+use crate::support::{IMAGE, Server};
 
 /// The program that drives a peer in Python.
 const APSCHEDULER: &str = include_str!("apscheduler.py");
@@ -203,7 +203,7 @@ impl Tidetable {
     pub fn among(probe: &EngineProbe, waiting: u32) -> Self {
         let mut service = Self::start(probe, &format!("tidetable, {waiting} waiting"), LOG);
         service.server.terminate();
-        vast::build(
+        crate::support::large_store::build(
             &service.server.data_dir(),
             Vast { jobs: waiting, history: 0, schedules: 0 },
             SystemClock.now(),
@@ -248,7 +248,7 @@ impl Tidetable {
 impl Drop for Tidetable {
     fn drop(&mut self) {
         self.server.kill();
-        self.server.remove_containers(&crate::common::docker_host());
+        self.server.remove_containers(&crate::support::docker_host());
     }
 }
 

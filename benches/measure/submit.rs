@@ -16,10 +16,10 @@ use tidetable::domain::names::id::InstanceId;
 use tidetable::store::sqlite::{FILE, SqliteStore};
 use tidetable::store::threads::Threads;
 
-use crate::common::Server;
 use crate::http::{self, Answered, Request};
 use crate::report::Figures;
-use crate::vast::{self, Vast};
+use crate::support::Server;
+use crate::support::large_store::Vast;
 use crate::{Options, process};
 
 /// The numbers of connections, each with the divisor for its number of requests.
@@ -98,7 +98,7 @@ pub fn run(options: &Options) -> Value {
 fn full(waiting: u32) -> Server {
     let mut server = Server::simulated();
     server.terminate();
-    vast::build(
+    crate::support::large_store::build(
         &server.data_dir(),
         Vast { jobs: waiting, history: 0, schedules: 0 },
         SystemClock.now(),

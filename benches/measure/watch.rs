@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 use crate::Options;
 use crate::client::Client;
-use crate::common::{IMAGE, Server, docker_host, eventually};
 use crate::engine_probe::{EngineProbe, now_ns};
 use crate::process;
 use crate::report::{Figures, markdown, table};
+use crate::support::{IMAGE, Server, docker_host, eventually};
 
 /// The number of jobs that are followed, each by an equal number of callers.
 const FOLLOWED: usize = 10;

@@ -12,7 +12,7 @@
 //! second.
 //!
 //! A new engine needs one file here, one arm in the app's `connect_engine`, and one line in the
-//! contract suite (`tests/engine_contract.rs`).
+//! contract suite (`tests/engines/contract.rs`).
 
 use std::collections::HashMap;
 use std::fmt;

@@ -5,9 +5,9 @@
 //! tasks that act on one job cannot both win. Each transition adds one journal row in the same
 //! transaction.
 //!
-//! Signatures carry no SQL. [`sqlite`] is one store and others may follow: one folder here, one arm
-//! in `open`, one line in the contract suite `tests/store_contract`. Container output goes to
-//! compressed files beside the database ([`logs`]).
+//! Signatures carry no SQL. [`sqlite`] is one store and others may follow: one folder here, one line in
+//! `app`, which opens the store, and one in the contract suite `tests/storage/contract`. Container
+//! output goes to compressed files beside the database ([`logs`]).
 
 pub mod backup;
 pub mod check;

@@ -58,7 +58,7 @@ impl fmt::Display for Report {
         if !self.whole {
             write!(
                 f,
-                "\nStop the server, put this folder aside, and serve a backup of it; see docs/reliability.md"
+                "\nStop the server, put this folder aside, and serve a backup of it; see docs/operations.md"
             )?;
         }
         Ok(())

@@ -6,7 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-mod vast;
+#[path = "../support/clock.rs"]
+mod clock;
+#[path = "../support/large_store.rs"]
+mod large_store;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,10 +19,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use clock::VirtualClock;
 use futures::StreamExt;
+use large_store::Vast;
 use serde_json::Value;
 use tidetable::clock::{Clock, Rng};
-use tidetable::domain::names::id::{InstanceId, JobId, Timestamp};
+use tidetable::domain::names::id::{InstanceId, JobId};
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
 use tidetable::http::Api;
 use tidetable::http::auth::guard::Guard;
@@ -27,11 +32,9 @@ use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
-use vast::Vast;
 
 /// The number of jobs on a page.
 const PAGE: usize = 100;
@@ -52,16 +55,6 @@ const QUERIES: [&str; 9] = [
     "&job_name=name-001&label=team%3Dt00",
     "&job_name=name-001",
 ];
-
-/// Virtual time as a wall clock.
-struct VirtualClock(Instant);
-
-impl Clock for VirtualClock {
-    fn now(&self) -> Timestamp {
-        let elapsed = i64::try_from(self.0.elapsed().as_millis()).unwrap();
-        Timestamp::from_timestamp_millis(1_790_000_000_000 + elapsed).unwrap()
-    }
-}
 
 /// Returns the number of bytes that this thread has read.
 fn bytes_read() -> u64 {
@@ -93,8 +86,8 @@ struct Seen {
 /// Runs one process of the service on a store of this size.
 async fn live(size: Vast) -> Seen {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(VirtualClock(Instant::now()));
-    vast::build(dir.path(), size, clock.now());
+    let clock = Arc::new(VirtualClock::starting_at(1_790_000_000_000));
+    large_store::build(dir.path(), size, clock.now());
     // The call forgets the memory used to build the store.
     peak_memory();
     let before_memory = peak_memory();

@@ -19,7 +19,7 @@
 //!   that had been reached, so it adds no tick.
 //!
 //! The second rule is one line of code, because a zone knows how far its wall clock had come
-//! (`Zone::reached`). `tests/recurrence_oracle.rs` checks both rules against a Python script that
+//! (`Zone::reached`). `tests/virtual_time/recurrence.rs` checks both rules against a Python script that
 //! walks through whole years minute by minute.
 //!
 //! # The modules

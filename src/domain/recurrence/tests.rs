@@ -568,6 +568,8 @@ fn no_zone_changes_its_clocks_twice_within_a_day() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_failure_persistence(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))]
+
     #[test]
     fn decisions_cover_every_missed_tick_once(
         minutes in 1..200_i64, window in 0..200_u64, slept in 0..12_000_i64, policy in 0..3_usize, jitter in 0..9_u64,

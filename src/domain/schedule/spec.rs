@@ -484,6 +484,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_failure_persistence(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))]
+
         #[test]
         fn jitter_stays_below_its_limit(at in 0..4_000_000_000_i64, millis in 0..86_400_000_u64) {
             let at = Timestamp::from_timestamp(at, 0).unwrap();

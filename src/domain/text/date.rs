@@ -589,6 +589,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_failure_persistence(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))]
+
         #[test]
         fn parser_never_panics_on_any_text(text in "(?s).{0,80}", now in any_instant(), zone in any_zone()) {
             let _ = parse(&text, now, zone);

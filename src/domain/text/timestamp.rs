@@ -152,6 +152,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_failure_persistence(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))]
+
         #[test]
         fn instants_match_chronos_format(
             millis in prop_oneof![0_i64..4_102_444_800_000, -70_000_000_000_000_i64..260_000_000_000_000],

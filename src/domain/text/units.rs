@@ -595,6 +595,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_failure_persistence(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))]
+
         #[test]
         fn parsers_never_panic_on_any_text(text in ".*") {
             let _ = (bytes(&text), span(&text));

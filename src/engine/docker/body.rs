@@ -1,4 +1,4 @@
-//! StartLimit a launch into the body of the engine's `create`.
+//! Turns a launch into the body of the engine's `create`.
 //!
 //! Some settings are fixed. There is no restart policy and no auto-remove, because both would act
 //! behind our back. There is no terminal and no input. On Docker the log driver is `json-file`,

@@ -1,11 +1,11 @@
 //! Docker, and engines that speak its API well enough: Podman's socket does.
 //!
-//! - `address`: finds the engine. `wire`: makes calls with deadlines, and reads answers tolerantly.
-//! - `answers`: tells refusals from missing answers. `body`: turns a launch into the body of
+//! - `address`: finds the engine. `client`: makes calls with deadlines, and reads answers tolerantly.
+//! - `errors`: tells refusals from missing answers. `body`: turns a launch into the body of
 //!   `create`.
 //! - `features`: reads the engine's capabilities. `secrets`: puts files into a container.
-//! - `observe`: reads inspections. `pull`: pulls images. `logs`: reads output.
-//! - `events`, `evidence`: read events.
+//! - `inspect`: reads inspections. `pull`: pulls images. `logs`: reads output.
+//! - `events`, `event_log`: read events.
 //!
 //! Works from API 1.41 (Docker 20.10) on. The client connects for each call. So a daemon that
 //! restarts is no special case, and a server can start before its engine does.

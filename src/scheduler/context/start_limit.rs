@@ -139,6 +139,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_failure_persistence(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))]
+
         #[test]
         fn the_last_limit_applies_after_any_changes(
             sizes in prop::collection::vec((1_usize..9, 0_usize..9), 1..20)

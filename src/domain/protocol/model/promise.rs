@@ -136,7 +136,7 @@ fn is_true(world: &World, job: &Job, end: &End) -> bool {
     }
 }
 
-/// Checks whether `semantics.md` allows `unknown` here:
+/// Checks whether `docs/semantics.md` allows `unknown` here:
 ///
 /// - `container_removed`: an intent or a run is on disk, and its container is gone from the engine.
 ///   Somebody else removed the container, or a fence did and its finding did not get on disk.

@@ -1,4 +1,5 @@
-//! The recovery table of `semantics.md`, row by row, then properties that hold in every cell of it.
+//! The recovery table of `docs/semantics.md`, row by row, then properties that hold in every cell of
+//! it.
 //!
 //! Each test of the first part is named after its row. The sweep handles the rows about orphans and
 //! about other instances. The test `foreign_containers_are_never_touched` covers the protocol's

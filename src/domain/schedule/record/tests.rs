@@ -139,6 +139,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_failure_persistence(proptest::test_runner::FileFailurePersistence::WithSource("regressions")))]
+
     #[test]
     fn every_tick_always_has_exactly_one_row(
         steps in steps(), which in 0..3_usize, window in 1..100_u32, jitter in 0..1_200_u32

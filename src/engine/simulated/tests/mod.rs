@@ -1,5 +1,5 @@
 //! Tests of the simulated engine in virtual time, each with one or two containers. The behaviour
-//! that it shares with real engines is tested in `tests/engine_contract.rs`.
+//! that it shares with real engines is tested in `tests/engines/contract.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,0 +1,19 @@
+//! Tests of the HTTP API, the command line and the config file, over real connections to a server on
+//! the simulated engine.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bare_names;
+mod changes;
+mod config_file;
+mod config_schedules;
+mod cut_answers;
+mod definitions;
+mod flags;
+mod jobs;
+mod limits;
+mod notify;
+mod reload;
+mod schedules;
+mod text;
