@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::output::say;
 use super::{file, output};
 use crate::client::Client;
 
@@ -58,7 +59,7 @@ pub(super) async fn call(client: &Client, command: DefinitionCommand) -> anyhow:
             } else {
                 output::definitions(&definitions)
             };
-            println!("{text}");
+            say!("{text}");
             Ok(0)
         }
         DefinitionCommand::Apply(args) => {

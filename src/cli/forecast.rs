@@ -4,6 +4,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::output;
+use super::output::say;
 use crate::client::Client;
 use crate::http::views::{ForecastEntryView, ForecastView};
 
@@ -20,7 +21,7 @@ pub(super) struct ForecastArgs {
 pub(super) async fn run(client: &Client, args: &ForecastArgs) -> anyhow::Result<u8> {
     let forecast = client.forecast(args.hours).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&forecast)?);
+        say!("{}", serde_json::to_string_pretty(&forecast)?);
         return Ok(0);
     }
     let mut table = Table::new();
@@ -30,7 +31,7 @@ pub(super) async fn run(client: &Client, args: &ForecastArgs) -> anyhow::Result<
     for entry in &forecast.entries {
         table.add_row(cells(entry));
     }
-    println!("{}", output::shown(&table));
+    say!("{}", output::shown(&table));
     warnings(&forecast).for_each(|warning| eprintln!("warning: {warning}"));
     Ok(0)
 }

@@ -1,6 +1,5 @@
 //! The commands on jobs: `run`, `ls`, `inspect`, `logs`, `wait`, `stop`, `rerun` and `rm`.
 
-use std::io::Write as _;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
 
 use super::output;
+use super::output::say;
 use crate::client::Client;
 use crate::http::views::JobView;
 
@@ -129,11 +129,11 @@ pub(super) async fn run(client: &Client, args: RunArgs) -> anyhow::Result<u8> {
     let done = client.submit(&order(&args)).await?;
     let waits = args.wait || args.follow;
     if args.json && !waits {
-        println!("{}", serde_json::to_string_pretty(&done)?);
+        say!("{}", serde_json::to_string_pretty(&done)?);
     } else if waits {
         eprintln!("{}", done.message);
     } else {
-        println!("{}", done.message);
+        say!("{}", done.message);
     }
     output::warnings(&done.warnings);
     if !waits {
@@ -144,7 +144,7 @@ pub(super) async fn run(client: &Client, args: RunArgs) -> anyhow::Result<u8> {
     }
     let job = output::while_waiting(client, &done.id).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&job)?);
+        say!("{}", serde_json::to_string_pretty(&job)?);
     }
     Ok(exit_code(&job))
 }
@@ -178,9 +178,9 @@ pub(super) async fn ls(client: &Client, args: LsArgs) -> anyhow::Result<u8> {
             if args.json { serde_json::to_string_pretty(&jobs)? } else { output::table(&jobs) };
         if args.watch && output::is_terminal() {
             // Moves the cursor to the first line, then clears the screen below it.
-            print!("\x1b[H\x1b[J");
+            output::write("\x1b[H\x1b[J");
         }
-        println!("{text}");
+        say!("{text}");
         if !args.watch {
             return Ok(0);
         }
@@ -191,9 +191,9 @@ pub(super) async fn ls(client: &Client, args: LsArgs) -> anyhow::Result<u8> {
 pub(super) async fn inspect(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
     let job = client.job(&args.id).await?;
     if args.json || !output::is_terminal() {
-        println!("{}", serde_json::to_string_pretty(&job)?);
+        say!("{}", serde_json::to_string_pretty(&job)?);
     } else {
-        println!("{}", output::details(&job)?);
+        say!("{}", output::details(&job)?);
     }
     Ok(0)
 }
@@ -217,9 +217,7 @@ pub(super) async fn logs(client: &Client, args: LogsArgs) -> anyhow::Result<u8> 
 async fn print_logs(client: &Client, id: &str, query: &[(&str, &str)]) -> anyhow::Result<()> {
     let mut chunks = pin!(client.logs(id, query).await?);
     while let Some(chunk) = chunks.try_next().await? {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(&chunk)?;
-        stdout.flush()?;
+        output::write(&chunk);
     }
     Ok(())
 }
@@ -227,9 +225,9 @@ async fn print_logs(client: &Client, id: &str, query: &[(&str, &str)]) -> anyhow
 pub(super) async fn wait(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
     let job = output::while_waiting(client, &args.id).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&job)?);
+        say!("{}", serde_json::to_string_pretty(&job)?);
     } else {
-        println!("{}", output::ended(&job));
+        say!("{}", output::ended(&job));
     }
     Ok(exit_code(&job))
 }

@@ -3,8 +3,6 @@
 //!
 //! Results go to stdout. An error is a sentence on stderr, and a failure never exits with code 0.
 
-#![expect(clippy::print_stdout, reason = "a command line prints")]
-
 use std::ffi::OsString;
 
 use clap::error::ErrorKind;
@@ -13,6 +11,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::{Client, ClientError, DEFAULT_SERVER};
 use crate::config::{DEFAULT_LISTEN, ServeArgs};
+use output::say;
 
 mod definitions;
 mod file;
@@ -158,12 +157,9 @@ impl Cli {
             Command::Backup(args) => store::backup(&args),
             Command::Check(args) => store::check(&args),
             Command::Completions { shell } => {
-                clap_complete::generate(
-                    shell,
-                    &mut Self::tree(),
-                    "tidetable",
-                    &mut std::io::stdout(),
-                );
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::tree(), "tidetable", &mut script);
+                output::write(script);
                 Ok(0)
             }
             command => tokio::runtime::Builder::new_current_thread()
@@ -189,7 +185,7 @@ fn refusal(command: &str, flag: &str) -> String {
 async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
     if let Command::Healthcheck = command {
         server.own_server()?.healthy().await?;
-        println!("ok");
+        say!("ok");
         return Ok(0);
     }
     let client = server.client()?;

@@ -1,6 +1,6 @@
 //! Formats answers: tables and a spinner on a terminal, plain text in a pipe.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
@@ -12,6 +12,26 @@ use crate::http::views::{DefinitionsView, DoneView, JobView, JobsView, NotedView
 
 /// The interval at which a waiting command asks for the job's progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Prints a line to stdout, like `println!`. A reader that closed the pipe ends the process quietly.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::output::write(&format!("{}\n", format_args!($($text)*))) };
+}
+pub(super) use say;
+
+/// Writes text to stdout. Ends the process with exit code 0 if the reader closed the pipe, as
+/// `head` does.
+pub(super) fn write(text: impl AsRef<[u8]>) {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("tidetable: cannot write to stdout: {error}");
+            std::process::exit(1);
+        }
+        Ok(()) => {}
+    }
+}
 
 /// Returns whether stdout is a terminal.
 pub(super) fn is_terminal() -> bool {
@@ -93,7 +113,7 @@ pub(super) fn definitions(all: &DefinitionsView) -> String {
 /// Prints the result of a call on a definition, and returns exit code 0.
 pub(super) fn noted(noted: &NotedView, json: bool) -> anyhow::Result<u8> {
     let text = if json { serde_json::to_string_pretty(noted)? } else { noted.message.clone() };
-    println!("{text}");
+    say!("{text}");
     warnings(&noted.warnings);
     Ok(0)
 }
@@ -106,7 +126,7 @@ pub(super) fn warnings(all: &[String]) {
 /// Prints the result of a call on a job, and returns exit code 0.
 pub(super) fn done(done: &DoneView, json: bool) -> anyhow::Result<u8> {
     let text = if json { serde_json::to_string_pretty(done)? } else { done.message.clone() };
-    println!("{text}");
+    say!("{text}");
     warnings(&done.warnings);
     Ok(0)
 }

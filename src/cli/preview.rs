@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::output::say;
 use crate::client::Client;
 
 #[derive(Args, Debug)]
@@ -44,10 +45,10 @@ pub(super) async fn run(client: &Client, args: &PreviewArgs) -> anyhow::Result<u
         texts.chain(args.count.map(|n| ("count".to_owned(), json!(n)))).collect();
     let preview = client.preview(&Value::Object(question)).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&preview)?);
+        say!("{}", serde_json::to_string_pretty(&preview)?);
     } else {
-        println!("{}", preview.says);
-        preview.next.iter().for_each(|at| println!("{at}"));
+        say!("{}", preview.says);
+        preview.next.iter().for_each(|at| say!("{at}"));
     }
     Ok(0)
 }

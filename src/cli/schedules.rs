@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
+use super::output::say;
 use super::{file, output};
 use crate::client::Client;
 
@@ -86,7 +87,7 @@ pub(super) async fn run(client: &Client, args: ScheduleArgs) -> anyhow::Result<u
         }
         Action::Rm(NameArgs { name }) => {
             client.delete_schedule(&name).await?;
-            println!("schedule {name} is deleted");
+            say!("schedule {name} is deleted");
             Ok(0)
         }
         Action::Pause(NameArgs { name }) => {
@@ -123,7 +124,7 @@ pub(super) async fn run(client: &Client, args: ScheduleArgs) -> anyhow::Result<u
 
 fn show(value: &impl Serialize, json: bool, text: impl FnOnce() -> String) -> anyhow::Result<u8> {
     let text = if json { serde_json::to_string_pretty(value)? } else { text() };
-    println!("{text}");
+    say!("{text}");
     Ok(0)
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
+use std::io::Write as _;
+
 use crate::app;
 use crate::config::{Config, ServeArgs};
 use crate::supervise;
@@ -35,7 +37,8 @@ pub(super) fn run(args: ServeArgs, has_clients_token: bool) -> anyhow::Result<u8
     let served = runtime.block_on(async {
         let signals = supervise::Signals::listen()?;
         let service = app::Service::start(args, config).await?;
-        println!("listening on http://{}", service.address());
+        // A reader that has gone away does not stop the server.
+        let _ = writeln!(std::io::stdout(), "listening on http://{}", service.address());
         service.run(signals).await
     });
     runtime.shutdown_timeout(LAST_GRACE);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::output::say;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::store;
@@ -40,7 +41,7 @@ impl StoreArgs {
 
 pub(super) fn backup(args: &BackupArgs) -> anyhow::Result<u8> {
     let backup = store::backup::back_up(&args.store.dir()?, &args.destination, SystemClock.now())?;
-    println!(
+    say!(
         "{}",
         if args.store.json { serde_json::to_string_pretty(&backup)? } else { backup.to_string() }
     );
@@ -51,6 +52,6 @@ pub(super) fn backup(args: &BackupArgs) -> anyhow::Result<u8> {
 pub(super) fn check(args: &StoreArgs) -> anyhow::Result<u8> {
     let report = store::check::check(&args.dir()?)?;
     let text = if args.json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
-    println!("{text}");
+    say!("{text}");
     Ok(u8::from(!report.whole))
 }

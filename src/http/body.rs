@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::text;
 use super::unique::Unique;
 use crate::domain::names::image::JobName;
-use crate::domain::spec::{JobSpec, SpecFields};
+use crate::domain::spec::{Form, JobSpec, SpecFields};
 use crate::domain::text::units::shown;
 
 /// The size of the largest body, in bytes.
@@ -205,37 +205,13 @@ fn text_of(map: &mut Map<String, Value>, field: &str) -> Result<Option<String>, 
     }
 }
 
-/// The way in which a form gives a field.
-enum Kind {
-    /// The value is a single text.
-    Text,
-    /// The value is a single number.
-    Number,
-    /// The text `true` or `false`.
-    Flag,
-    /// A text for each entry of the list.
-    List,
-    /// A text `NAME=value` for each entry.
-    Pairs,
-}
-
-fn kind(field: &str) -> Option<Kind> {
-    Some(match field {
-        "image" | "command" | "entrypoint" | "workdir" | "user" | "hostname" | "network"
-        | "memory" | "memory_swap" | "shm_size" | "platform" | "pull" | "stop_signal"
-        | "stop_grace" | "timeout" | "start_deadline" | "log_limit" | "gpus" | "aim_tolerance"
-        | "env_file" | "queue" => Kind::Text,
-        "cpus" | "pids" | "priority" | "max_parallel" => Kind::Number,
-        "read_only" | "privileged" | "init" | "keep_container" | "aim" => Kind::Flag,
-        "secrets" | "extra_hosts" | "dns" | "cap_add" | "cap_drop" | "security_opt" => Kind::List,
-        "env" | "labels" => Kind::Pairs,
-        _ => return None,
-    })
+fn form_of(field: &str) -> Option<Form> {
+    SpecFields::REFERENCE.iter().find(|known| known.name == field).map(|known| known.form)
 }
 
 fn add_form_field(map: &mut Map<String, Value>, field: &str, value: String) -> Result<(), Problem> {
-    let json = match kind(field) {
-        None if SpecFields::NAMES.contains(&field) => {
+    let json = match form_of(field) {
+        Some(Form::None) => {
             return Err(Problem::field(
                 field,
                 "invalid_field",
@@ -243,15 +219,15 @@ fn add_form_field(map: &mut Map<String, Value>, field: &str, value: String) -> R
             ));
         }
         None => return Err(unknown_field(field, JOB_FIELDS)),
-        Some(Kind::List | Kind::Pairs) => {
+        Some(Form::List | Form::Pairs) => {
             let list = map.entry(field).or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(entries) = list {
                 entries.push(Value::String(value));
             }
             return Ok(());
         }
-        Some(Kind::Text) => Value::String(value),
-        Some(Kind::Number | Kind::Flag) => scalar(field, &value)?,
+        Some(Form::Text) => Value::String(value),
+        Some(Form::Number | Form::Flag) => scalar(field, &value)?,
     };
     match map.insert(field.to_owned(), json) {
         None => Ok(()),

@@ -29,7 +29,7 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 impl Api {
     /// Returns all routes, behind the guard.
     pub fn router(self, guard: Guard) -> Router {
-        Router::new()
+        let routes = Router::new()
             .route("/", get(|| async { Redirect::temporary("/jobs") }))
             .route("/jobs", get(listing::list))
             .route("/job", post(jobs::submit).delete(jobs::cancel_named))
@@ -60,7 +60,10 @@ impl Api {
             .route("/version", get(system::version))
             .fallback(no_such_path)
             .with_state(self)
-            .layer(middleware::from_fn(text::admit))
+            .layer(middleware::from_fn(text::admit));
+        // The routes are a service of their own: a router adds `Allow` when its answer leaves it.
+        Router::new()
+            .fallback_service(routes)
             .layer(middleware::from_fn(method_not_allowed))
             .layer(compression::layer())
             .layer(middleware::from_fn(compression::settle))

@@ -1,5 +1,5 @@
-//! Client flags and variables given to a server: the server takes none of them for its own
-//! protection.
+//! Flags: client flags and variables given to a server, which takes none of them for its own
+//! protection; and output into a pipe that its reader closes.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -37,4 +37,19 @@ fn client_variables_only_warn_a_server() {
         log.lines().any(|line| line.contains("WARN") && line.contains("TIDETABLE_TOKEN")),
         "{log}"
     );
+}
+
+/// A reader such as `head` closes the pipe after its first lines.
+#[test]
+fn closed_pipe_ends_a_command_quietly() {
+    let server = Server::simulated();
+    for arguments in [&["completions", "bash"][..], &["ls", "-a"], &["preview", "* * * * *"]] {
+        let mut command = std::process::Command::new(binary());
+        command.args(arguments).env("TIDETABLE_SERVER", server.url());
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command.stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");
+    }
 }

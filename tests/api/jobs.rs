@@ -543,6 +543,7 @@ fn unknown_path_or_method_returns_a_problem() {
     server.get("/nowhere").assert_problem(404, "no_such_path");
     let answer = server.call("PUT", "/jobs", &[], b"");
     answer.assert_problem(405, "method_not_allowed");
+    assert!(answer.json()["detail"].as_str().unwrap().ends_with("allowed: GET,HEAD"));
     assert!(answer.header("allow").unwrap().contains("GET"));
     assert!(server.call("GET", "/job", &[], b"").header("allow").unwrap().contains("POST"));
 }

@@ -10,6 +10,7 @@ mod config_file;
 mod config_schedules;
 mod cut_answers;
 mod definitions;
+mod docs;
 mod flags;
 mod jobs;
 mod limits;

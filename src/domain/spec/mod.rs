@@ -14,7 +14,10 @@ pub mod notify;
 pub mod secret;
 
 pub use command::{CommandLine, Env, Labels, Paths};
-pub use fields::{BadSpec, Mount, PullPolicy, Retry, RetryOn, SpecFields, Ulimit, UnknownWord};
+pub use fields::{
+    BadSpec, FieldReference, Form, Mount, PullPolicy, Retry, RetryOn, SpecFields, Ulimit,
+    UnknownWord,
+};
 pub use gpus::Gpus;
 pub use job_spec::{DEFAULT_LOG_LIMIT_BYTES, DEFAULT_STOP_GRACE, JobSpec};
 pub use notify::Notify;

@@ -37,7 +37,7 @@ pub(in crate::http) async fn preview(
     let question: Question = json::read(request).await?;
     let zone = question.time_zone.unwrap_or(api.zone.into());
     let from = question.from.as_deref().map_or(Ok(api.scheduler.now()), instant)?;
-    let count = count_of(question.count)?;
+    let count = count_of("count", question.count)?;
     let rule = match (question.cron, question.every, question.date) {
         (Some(rule), None, None) => rule,
         (None, Some(period), None) => Rule::Every(period),
@@ -61,12 +61,15 @@ pub(in crate::http) async fn preview(
 ///
 /// # Errors
 /// Returns a [`Problem`] when the number is 0 or above the maximum.
-pub(in crate::http) fn count_of(asked: Option<usize>) -> Result<usize, Problem> {
+pub(in crate::http) fn count_of(
+    field: &'static str,
+    asked: Option<usize>,
+) -> Result<usize, Problem> {
     match asked {
         None => Ok(COUNT.0),
         Some(count) if (1..=COUNT.1).contains(&count) => Ok(count),
         Some(count) => Err(Problem::field(
-            "count",
+            field,
             "invalid_field",
             format!("{count} is asked for: ask for 1 to {}", COUNT.1),
         )),

@@ -126,7 +126,7 @@ pub(in crate::http) async fn next(
     query: Result<Query<NextQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<PreviewView>, Problem> {
     let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
-    let count = count_of(query.n)?;
+    let count = count_of("n", query.n)?;
     let record = api.record(&name).await?;
     let timetable = record.timetable();
     let zone = record.schedule.time_zone().unwrap_or(Zone::UTC);

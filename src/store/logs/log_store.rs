@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -35,6 +35,7 @@ pub struct LogStore {
     dir: PathBuf,
     threads: Threads,
     shelves: SyncedDirs,
+    unsynced: UnsyncedFiles,
     /// The data directory, kept open to notice an exchange.
     above: Arc<OpenFile>,
     /// The number of files begun, which makes temporary names unique.
@@ -44,6 +45,10 @@ pub struct LogStore {
 /// The folders that are known to survive a power cut.
 #[derive(Clone, Debug, Default)]
 struct SyncedDirs(Arc<Mutex<HashSet<PathBuf>>>);
+
+/// The files under their final name that a power cut may still take away.
+#[derive(Clone, Debug, Default)]
+struct UnsyncedFiles(Arc<Mutex<HashSet<PathBuf>>>);
 
 /// The reasons why output was not kept. No file exists then.
 #[derive(Debug)]
@@ -73,6 +78,7 @@ impl LogStore {
             dir: dir.to_owned(),
             threads,
             shelves: SyncedDirs::default(),
+            unsynced: UnsyncedFiles::default(),
             above,
             begun: Arc::default(),
         })
@@ -96,6 +102,7 @@ impl LogStore {
             self.path(job, attempt),
             begun,
             self.shelves.clone(),
+            self.unsynced.clone(),
             self.above.clone(),
         );
         let mut gathered = Gathered { packer: Packer::default(), limit: Limit::new(limit) };
@@ -137,8 +144,11 @@ impl LogStore {
         job: JobId,
         attempt: Attempt,
     ) -> Result<Option<BoxStream<'static, Result<Lines, StoreError>>>, StoreError> {
-        let path = self.path(job, attempt);
-        let Some(reader) = self.blocking(move || reader::open(&path)).await? else {
+        let (path, unsynced) = (self.path(job, attempt), self.unsynced.clone());
+        // Checked after the file was opened: before, it may not have had its name yet.
+        let open =
+            move || reader::open(&path).map(|open| open.filter(|_| !unsynced.contains(&path)));
+        let Some(reader) = self.blocking(open).await? else {
             return Ok(None);
         };
         let threads = self.threads;
@@ -171,17 +181,30 @@ impl LogStore {
         job: JobId,
         attempt: Attempt,
     ) -> Result<Option<Option<Kept>>, StoreError> {
-        let path = self.path(job, attempt);
-        self.blocking(move || reader::summary(&path)).await
+        let (path, unsynced) = (self.path(job, attempt), self.unsynced.clone());
+        // Checked after the file was read, as in `read`.
+        let read =
+            move || reader::summary(&path).map(|it| it.filter(|_| !unsynced.contains(&path)));
+        self.blocking(read).await
     }
 
-    /// Returns whether the output of an attempt is kept.
+    /// Returns whether the output of an attempt is kept. A file of an earlier process, or one whose
+    /// sync failed, may have a name that a power cut takes away, so the folder is synced first.
     ///
     /// # Errors
     /// Fails when the disk refuses.
     pub async fn has(&self, job: JobId, attempt: Attempt) -> Result<bool, StoreError> {
         let path = self.path(job, attempt);
-        self.blocking(move || path.try_exists()).await
+        let unsynced = self.unsynced.clone();
+        self.blocking(move || {
+            let is_there = path.try_exists()?;
+            if is_there {
+                sync_dir(above(&path))?;
+                unsynced.remove(&path);
+            }
+            Ok(is_there)
+        })
+        .await
     }
 
     /// Returns the file's path, in a subfolder named by the id's last two digits. These digits are
@@ -245,15 +268,22 @@ struct Unfinished {
     path: PathBuf,
     temporary: PathBuf,
     shelves: SyncedDirs,
+    unsynced: UnsyncedFiles,
     above: Arc<OpenFile>,
     encoder: Option<zstd::Encoder<'static, File>>,
 }
 
 impl Unfinished {
-    fn new(path: PathBuf, number: u64, shelves: SyncedDirs, above: Arc<OpenFile>) -> Self {
+    fn new(
+        path: PathBuf,
+        number: u64,
+        shelves: SyncedDirs,
+        unsynced: UnsyncedFiles,
+        above: Arc<OpenFile>,
+    ) -> Self {
         let mut temporary = path.clone().into_os_string();
         temporary.push(format!(".{number}{UNFINISHED}"));
-        Self { path, temporary: PathBuf::from(temporary), shelves, above, encoder: None }
+        Self { path, temporary: PathBuf::from(temporary), shelves, unsynced, above, encoder: None }
     }
 
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
@@ -283,11 +313,16 @@ impl Unfinished {
             file.write_all(&packed::tail(kept))?;
             file.sync_all()
         });
+        self.unsynced.add(&self.path);
         let renamed = written.and_then(|()| fs::rename(&self.temporary, &self.path));
         if renamed.is_err() {
+            self.unsynced.remove(&self.path);
             let _ = fs::remove_file(&self.temporary);
         }
-        renamed.and_then(|()| sync_dir(self.shelf()))
+        renamed?;
+        sync_dir(self.shelf())?;
+        self.unsynced.remove(&self.path);
+        Ok(())
     }
 
     /// Refuses to keep output in a folder that replaced the data directory.
@@ -305,6 +340,24 @@ impl Drop for Unfinished {
         if self.encoder.take().is_some() {
             let _ = fs::remove_file(&self.temporary);
         }
+    }
+}
+
+impl UnsyncedFiles {
+    fn add(&self, path: &Path) {
+        self.paths().insert(path.to_owned());
+    }
+
+    fn remove(&self, path: &Path) {
+        self.paths().remove(path);
+    }
+
+    fn contains(&self, path: &Path) -> bool {
+        self.paths().contains(path)
+    }
+
+    fn paths(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

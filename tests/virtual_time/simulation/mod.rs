@@ -34,7 +34,7 @@ use rules::Rule;
 use runner::{number, run_all};
 
 /// The default number of random runs; `SEEDS` overrides it.
-const SEEDS: u64 = 700;
+const SEEDS: u64 = 2_000;
 /// The number of random runs in which a switched-off rule is looked for. Rules that few scripted
 /// runs exercise need not show in any.
 const NOTICED_WITHIN: u64 = 100;

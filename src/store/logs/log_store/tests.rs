@@ -140,6 +140,19 @@ async fn files_of_the_previous_format_are_read() {
     drop(dir);
 }
 
+/// The name of a file survives a power cut only after its folder was synced.
+#[tokio::test]
+async fn file_with_unsynced_name_is_not_shown() {
+    let (_dir, logs) = store();
+    let kept = keep(&logs, &[line(b"hi", true)], 1_000).await;
+    logs.unsynced.add(&logs.path(id(), Attempt(1)));
+    assert_eq!(logs.summary(id(), Attempt(1)).await.expect("it can be read"), None);
+    assert!(logs.read(id(), Attempt(1)).await.expect("it can be read").is_none());
+
+    assert!(logs.has(id(), Attempt(1)).await.expect("the folder can be synced"));
+    assert_eq!(logs.summary(id(), Attempt(1)).await.expect("it can be read"), Some(Some(kept)));
+}
+
 #[tokio::test]
 async fn keeping_again_replaces_the_file() {
     let (_dir, logs) = store();
