@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Implements `make bench`: provides an engine and the other schedulers for comparison, runs the
-# benchmark, and restores the machine. Arguments go to the benchmark and select its measurements.
-# The figures go to stdout as JSON, the tables and everything else to stderr.
+# Implements `make bench` and `make bench-NAME`: provides an engine and the other schedulers for
+# comparison where a measurement needs them, runs the benchmark, and restores the machine. Arguments
+# select measurements; without one, all are made. The figures go to stdout as JSON, the tables and
+# everything else to stderr.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -12,6 +13,11 @@ readonly PEERS_DIR=$PWD/target/peers
 main() {
     local settings
     need_toolchain
+    case "$*" in
+        recovery | scale) exec cargo bench --locked --bench "$1" ;;
+        # These need no engine.
+        submit | remember | read) exec cargo bench --locked --quiet --bench measure -- "$1" ;;
+    esac
     need curl curl
     need docker docker.io
     need_peers

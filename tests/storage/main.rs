@@ -9,3 +9,4 @@ mod damage;
 mod data_dir;
 mod disk_full;
 mod power;
+mod upgrade;

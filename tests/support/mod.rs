@@ -77,7 +77,12 @@ impl Server {
 
     /// Starts a server on the simulated engine with this data directory and this environment.
     pub fn simulated_with(data_dir: PathBuf, environment: &[(&str, &str)]) -> Self {
-        let mut server = Self::new(&["--engine", "simulated"], "", environment);
+        Self::over(data_dir, &["--engine", "simulated"], environment)
+    }
+
+    /// Starts a server over a data directory that exists.
+    pub fn over(data_dir: PathBuf, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut server = Self::new(flags, "", environment);
         server.data_dir = data_dir;
         server.up();
         server

@@ -7,12 +7,11 @@
 
 use std::time::Duration;
 
+use super::fields::{BadSpec, SpecFields};
+use super::gpus::Gpus;
 use super::linux::{is_capability, is_signal, is_ulimit};
 use super::secret::{SECRETS_DIR, file_name};
-use super::{
-    fields::{BadSpec, Mount, Retry, SpecFields, Ulimit},
-    gpus::Gpus,
-};
+use super::values::{Mount, Retry, Ulimit};
 use crate::domain::container::LABEL_PREFIX;
 use crate::domain::text::units::shown;
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::command::{Env, Labels, Paths};
-use super::fields::{BadSpec, Retry, SpecFields};
+use super::fields::{BadSpec, SpecFields};
 use super::secret::Secrets;
+use super::values::Retry;
 use crate::domain::names::image::ImageRef;
 
 /// A checked spec. Callers can read its fields but not write them. The fields take about a

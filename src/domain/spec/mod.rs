@@ -12,13 +12,12 @@ mod job_spec;
 pub(crate) mod linux;
 pub mod notify;
 pub mod secret;
+mod values;
 
 pub use command::{CommandLine, Env, Labels, Paths};
-pub use fields::{
-    BadSpec, FieldReference, Form, Mount, PullPolicy, Retry, RetryOn, SpecFields, Ulimit,
-    UnknownWord,
-};
+pub use fields::{BadSpec, FieldReference, Form, SpecFields};
 pub use gpus::Gpus;
 pub use job_spec::{DEFAULT_LOG_LIMIT_BYTES, DEFAULT_STOP_GRACE, JobSpec};
 pub use notify::Notify;
 pub use secret::Secrets;
+pub use values::{Mount, PullPolicy, Retry, RetryOn, Ulimit, UnknownWord};
