@@ -191,7 +191,7 @@ impl State {
         match self {
             Self::Scheduled | Self::Pulling | Self::Starting(None) => Ok(None),
             Self::Queued(wait) => serde_json::to_string(wait).map(Some),
-            Self::Retrying(setback) => serde_json::to_string(setback).map(Some),
+            Self::Retrying(failed) => serde_json::to_string(failed).map(Some),
             Self::Starting(Some(intent)) => serde_json::to_string(intent).map(Some),
             Self::Running(run) => serde_json::to_string(run).map(Some),
             Self::Stopping(stopping) => serde_json::to_string(stopping).map(Some),
@@ -296,7 +296,7 @@ impl State {
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Queued(wait) => Some(wait.reason),
-            Self::Retrying(setback) => Some(setback.reason),
+            Self::Retrying(failed) => Some(failed.reason),
             Self::Ended(end) => end.reason,
             Self::Scheduled
             | Self::Pulling
@@ -309,7 +309,7 @@ impl State {
     /// Returns the exit code of the attempt that ended last; `None` if its process never ran.
     pub fn exit_code(&self) -> Option<i32> {
         match self {
-            Self::Retrying(setback) => setback.exit_code,
+            Self::Retrying(failed) => failed.exit_code,
             Self::Ended(end) => end.exit.as_ref().map(|exit| exit.code),
             Self::Scheduled
             | Self::Queued(_)

@@ -106,7 +106,7 @@ mod tests {
     /// Returns waiting jobs, and claimed jobs that were certainly not started. The number is the
     /// first attempt that the store does not know.
     fn not_started() -> Vec<(Job, u32)> {
-        let setback =
+        let failed =
             FailedAttempt { reason: Reason::ExitNonzero, error: String::new(), exit_code: Some(1) };
         vec![
             (job(0, State::Scheduled), 1),
@@ -117,7 +117,7 @@ mod tests {
                 ),
                 3,
             ),
-            (job(1, State::Retrying(setback)), 2),
+            (job(1, State::Retrying(failed)), 2),
             (job(1, State::Pulling), 1),
             (job(4, State::Starting(None)), 4),
         ]

@@ -59,7 +59,7 @@ pub(super) enum Source {
 
 /// Answers a question about a container from the log.
 pub(super) async fn ask(
-    wire: &EngineClient,
+    client: &EngineClient,
     source: Source,
     container: &ContainerId,
     question: EvidenceQuery,
@@ -68,7 +68,7 @@ pub(super) async fn ask(
     // The window is taken before the log is read. It can only appear longer than the time between
     // inspection and removal.
     let window = SystemClock.now() - since;
-    let log = Log { source, container, events: read(wire, source, since).await? };
+    let log = Log { source, container, events: read(client, source, since).await? };
     Ok(match question {
         EvidenceQuery::StartedBeforeRemoval => log.started_before_removal(window),
         EvidenceQuery::StartedByThisEngine => log.started_by_this_engine(since),
@@ -79,12 +79,12 @@ pub(super) async fn ask(
 /// Returns the starts of an instance's containers in the log, and whether the log reaches back to
 /// `since`.
 pub(super) async fn started(
-    wire: &EngineClient,
+    client: &EngineClient,
     source: Source,
     instance: InstanceId,
     since: Timestamp,
 ) -> Result<Started, CallError> {
-    Ok(started_in(&read(wire, source, since).await?, instance, since))
+    Ok(started_in(&read(client, source, since).await?, instance, since))
 }
 
 /// Collects the started attempts. A container that ended had started, though its start may have
@@ -109,18 +109,18 @@ fn started_in(events: &[Event], instance: InstanceId, since: Timestamp) -> Start
 }
 
 async fn read(
-    wire: &EngineClient,
+    client: &EngineClient,
     source: Source,
     since: Timestamp,
 ) -> Result<Vec<Event>, CallError> {
     match source {
         Source::Docker { now } => {
             let until = format!("{}.{:09}", now.timestamp(), now.timestamp_subsec_nanos());
-            wire.read_rows("/events", &[("since", "1"), ("until", &until)]).await
+            client.read_rows("/events", &[("since", "1"), ("until", &until)]).await
         }
         Source::Podman => {
             let since = (since - chrono::Duration::hours(PODMAN_HOURS)).timestamp().to_string();
-            wire.read_rows("/events", &[("stream", "false"), ("since", &since)]).await
+            client.read_rows("/events", &[("stream", "false"), ("since", &since)]).await
         }
     }
 }

@@ -16,13 +16,13 @@ const MAX_EVENT_BYTES: usize = 1024 * 1024;
 /// Streams hints about containers of this instance, from `since` (by the engine's clock) on. The
 /// request is sent when the stream is first polled, which may be later; hence `since`.
 pub(super) fn events(
-    wire: &EngineClient,
+    client: &EngineClient,
     instance: InstanceId,
     since: Timestamp,
 ) -> Result<BoxStream<'static, Result<ContainerEvent, EngineError>>, EngineError> {
     let filters = format!(r#"{{"type":["container"],"label":["{LABEL_INSTANCE}={instance}"]}}"#);
     let since = since.timestamp().to_string();
-    let chunks = wire
+    let chunks = client
         .open("/events", &[("since", &since), ("filters", &filters)])
         .map_err(CallError::into_no_answer)?;
     let reader = Reader { chunks, buffer: Vec::new() };

@@ -30,18 +30,19 @@ type Frames = BoxStream<'static, Result<LogOutput, CallError>>;
 
 /// Returns the output of a container as a stream of lines.
 pub(super) async fn logs(
-    wire: &EngineClient,
+    client: &EngineClient,
     container: &ContainerId,
     follow: bool,
 ) -> Result<LogStream, EngineError> {
     // The stream itself would report a missing container only when read, a followed stream perhaps
     // never.
-    wire.read::<IgnoredAny>(&format!("/containers/{container}/json"), &[])
+    client
+        .read::<IgnoredAny>(&format!("/containers/{container}/json"), &[])
         .await
         .map_err(nothing_to_read)?;
     let options =
         LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(follow).build();
-    let client = wire.client().map_err(CallError::into_no_answer)?;
+    let client = client.client().map_err(CallError::into_no_answer)?;
     let frames: Frames = client
         .logs(&container.0, Some(options))
         .map(|frame| frame.map_err(CallError::from))

@@ -58,7 +58,7 @@ const DIGESTS: usize = 1_024;
 
 /// An engine behind Docker's API.
 pub struct DockerEngine {
-    wire: EngineClient,
+    client: EngineClient,
     /// `None` until the engine's version was read for the first time.
     is_podman: Mutex<Option<bool>>,
     pulls: pull::Pulls,
@@ -68,7 +68,7 @@ pub struct DockerEngine {
 /// Returns the engine at this address. The engine need not be running yet.
 pub fn connect(address: Address) -> DockerEngine {
     DockerEngine {
-        wire: EngineClient::new(address),
+        client: EngineClient::new(address),
         is_podman: Mutex::default(),
         pulls: pull::Pulls::default(),
         digests: Mutex::default(),
@@ -131,7 +131,7 @@ impl DockerEngine {
     }
 
     async fn version(&self) -> Result<(Version, bool), CallError> {
-        let version: Version = self.wire.read("/version", &[]).await?;
+        let version: Version = self.client.read("/version", &[]).await?;
         let is_podman =
             version.components.iter().any(|component| component.name.contains("Podman"));
         *self.is_podman.lock().unwrap_or_else(PoisonError::into_inner) = Some(is_podman);
@@ -147,7 +147,7 @@ impl DockerEngine {
     }
 
     async fn info(&self) -> Result<Info, CallError> {
-        self.wire.read("/info", &[]).await
+        self.client.read("/info", &[]).await
     }
 
     /// Returns the source of the event log: Podman, or Docker with its own time.
@@ -173,7 +173,7 @@ impl DockerEngine {
         }
         // The image may be gone from the engine while its containers remain.
         let Ok(inspected) =
-            self.wire.read::<Shown>(&format!("/images/{}/json", image.id), &[]).await
+            self.client.read::<Shown>(&format!("/images/{}/json", image.id), &[]).await
         else {
             return Digest(image.id);
         };
@@ -193,7 +193,8 @@ impl DockerEngine {
 
     /// Returns the container that the engine has under this id or name.
     async fn inspect_any(&self, reference: &str) -> Result<Option<Container>, EngineError> {
-        let inspected = match self.wire.read(&format!("/containers/{reference}/json"), &[]).await {
+        let inspected = match self.client.read(&format!("/containers/{reference}/json"), &[]).await
+        {
             Ok(inspected) => inspected,
             Err(fault) if fault.is_no_such_container() => return Ok(None),
             // No other error proves that the container is missing.
@@ -218,7 +219,7 @@ impl DockerEngine {
     async fn labelled(&self, labels: &[String]) -> Result<Vec<Listed>, EngineError> {
         let filters = serde_json::json!({ "label": labels }).to_string();
         let found: Vec<inspect::ListedLine> = self
-            .wire
+            .client
             .read("/containers/json", &[("all", "true"), ("filters", &filters)])
             .await
             .map_err(CallError::into_no_answer)?;
@@ -251,7 +252,7 @@ impl Engine for DockerEngine {
         {
             return Ok(true);
         }
-        match self.wire.read::<IgnoredAny>(&format!("/networks/{name}"), &[]).await {
+        match self.client.read::<IgnoredAny>(&format!("/networks/{name}"), &[]).await {
             Ok(_) => Ok(true),
             Err(fault) if fault.is_no_such_network() => Ok(false),
             Err(fault) => Err(fault.into_no_answer()),
@@ -259,7 +260,10 @@ impl Engine for DockerEngine {
     }
 
     async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError> {
-        match self.wire.read::<IgnoredAny>(&format!("/images/{}/json", image.with_tag()), &[]).await
+        match self
+            .client
+            .read::<IgnoredAny>(&format!("/images/{}/json", image.with_tag()), &[])
+            .await
         {
             Ok(_) => Ok(true),
             Err(fault) if fault.is_no_such_image() => Ok(false),
@@ -273,7 +277,7 @@ impl Engine for DockerEngine {
         platform: Option<&str>,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<(), EngineError> {
-        let client = self.wire.client().map_err(CallError::into_no_answer)?;
+        let client = self.client.client().map_err(CallError::into_no_answer)?;
         self.pulls.pull(&client, image, platform, progress).await
     }
 
@@ -285,7 +289,7 @@ impl Engine for DockerEngine {
             .build();
         let body = body::create_body(launch, json_file);
         let created = self
-            .wire
+            .client
             .call(CALL_TIMEOUT, async |client| client.create_container(Some(options), body).await)
             .await
             .map_err(CallError::into_create_refusal)?;
@@ -297,11 +301,11 @@ impl Engine for DockerEngine {
         container: &ContainerId,
         files: &[SecretFile],
     ) -> Result<(), EngineError> {
-        secrets::put(&self.wire, container, files).await
+        secrets::put(&self.client, container, files).await
     }
 
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
-        self.wire
+        self.client
             .call(CALL_TIMEOUT, async |client| client.start_container(&container.0, None).await)
             .await
             .map_err(|fault| fault.into_refusal(Reason::StartFailed))
@@ -339,7 +343,7 @@ impl Engine for DockerEngine {
             .build();
         let limit = Duration::from_secs(seconds).saturating_add(CALL_TIMEOUT);
         let stopped = self
-            .wire
+            .client
             .call(limit, async |client| client.stop_container(&container.0, Some(options)).await)
             .await
             .map_err(|fault| fault.into_refusal(Reason::StartFailed));
@@ -352,7 +356,7 @@ impl Engine for DockerEngine {
     async fn remove(&self, container: &ContainerId) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::new().v(true).force(false).build();
         let removed = self
-            .wire
+            .client
             .call(CALL_TIMEOUT, async |client| {
                 client.remove_container(&container.0, Some(options)).await
             })
@@ -371,7 +375,7 @@ impl Engine for DockerEngine {
     }
 
     async fn logs(&self, container: &ContainerId, follow: bool) -> Result<LogStream, EngineError> {
-        logs::logs(&self.wire, container, follow).await
+        logs::logs(&self.client, container, follow).await
     }
 
     async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
@@ -383,7 +387,7 @@ impl Engine for DockerEngine {
         instance: InstanceId,
     ) -> Result<BoxStream<'static, Result<ContainerEvent, EngineError>>, EngineError> {
         let since = self.info().await.map_err(CallError::into_no_answer)?.now();
-        events::events(&self.wire, instance, since)
+        events::events(&self.client, instance, since)
     }
 
     async fn query_event_log(
@@ -393,7 +397,7 @@ impl Engine for DockerEngine {
         since: Timestamp,
     ) -> Result<Evidence, EngineError> {
         let answer = async {
-            event_log::ask(&self.wire, self.log().await?, container, question, since).await
+            event_log::ask(&self.client, self.log().await?, container, question, since).await
         };
         answer.await.map_err(CallError::into_no_answer)
     }
@@ -404,7 +408,7 @@ impl Engine for DockerEngine {
         since: Timestamp,
     ) -> Result<Started, EngineError> {
         let answer =
-            async { event_log::started(&self.wire, self.log().await?, instance, since).await };
+            async { event_log::started(&self.client, self.log().await?, instance, since).await };
         answer.await.map_err(CallError::into_no_answer)
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn volume() -> Mount {
 
 /// Copies the files into the volume. Repeating the call changes nothing.
 pub(super) async fn put(
-    wire: &EngineClient,
+    client: &EngineClient,
     container: &ContainerId,
     files: &[SecretFile],
 ) -> Result<(), EngineError> {
@@ -35,13 +35,18 @@ pub(super) async fn put(
         message: format!("its secrets cannot be packed: {error}"),
     })?;
     let options = UploadToContainerOptionsBuilder::new().path(SECRETS_DIR).build();
-    wire.call(CALL_TIMEOUT, async |client| {
-        client
-            .upload_to_container(&container.0, Some(options), bollard::body_full(archive.into()))
-            .await
-    })
-    .await
-    .map_err(|fault: CallError| fault.into_refusal(Reason::CreateFailed))
+    client
+        .call(CALL_TIMEOUT, async |client| {
+            client
+                .upload_to_container(
+                    &container.0,
+                    Some(options),
+                    bollard::body_full(archive.into()),
+                )
+                .await
+        })
+        .await
+        .map_err(|fault: CallError| fault.into_refusal(Reason::CreateFailed))
 }
 
 /// Packs the files: owned by root, and readable by everybody in the container, because its process

@@ -39,7 +39,7 @@ impl SimulatedEngine {
 
     /// Stops the engine: calls get no answer until [`come_up`](Self::come_up). Each call that was
     /// sent and not yet performed is performed now or never.
-    pub fn go_down(&self, toll: RestartEffect) {
+    pub fn go_down(&self, effect: RestartEffect) {
         let (mut inner, now) = self.look();
         inner.down = true;
         inner.hang_up();
@@ -52,7 +52,7 @@ impl SimulatedEngine {
                 inner.perform(sent, now);
             }
         }
-        match toll {
+        match effect {
             RestartEffect::Kept => {}
             RestartEffect::Ended => inner.state().end_all(137, now, false),
             RestartEffect::Lost => inner.state().end_all(255, now, true),

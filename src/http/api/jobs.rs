@@ -187,8 +187,8 @@ impl Api {
     async fn submit(&self, new: NewJob) -> Result<Response, Problem> {
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let order = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
-        let accepted = self.scheduler.submit(order).await?;
+        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
+        let accepted = self.scheduler.submit(request).await?;
         Ok(created(self.accepted(&accepted, &due)))
     }
 
@@ -202,8 +202,8 @@ impl Api {
         }
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let order = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
-        let accepted = self.scheduler.prepare(order).await?;
+        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
+        let accepted = self.scheduler.prepare(request).await?;
         let done = self.accepted(&accepted, &due);
         match self
             .scheduler

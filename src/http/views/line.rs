@@ -86,7 +86,7 @@ impl<'a> JobLine<'a> {
 
 fn error(job: &Job) -> Option<&str> {
     match &job.state {
-        State::Retrying(setback) => Some(&setback.error),
+        State::Retrying(failed) => Some(&failed.error),
         State::Ended(end) => end.error.as_deref(),
         State::Scheduled
         | State::Queued(_)

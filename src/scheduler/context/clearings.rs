@@ -45,7 +45,7 @@ impl Default for Clearings {
 
 impl Clearings {
     /// Notes that a sweep has handed over everything it found.
-    pub(in crate::scheduler) fn are_known(&self) {
+    pub(in crate::scheduler) fn note_swept(&self) {
         self.swept.store(true, Ordering::SeqCst);
     }
 

@@ -39,12 +39,12 @@ impl Default for Liveness {
 
 impl Liveness {
     /// Notes that nothing was started, and that only this driver will do so.
-    pub(in crate::scheduler) fn is_not_started(&self) {
+    pub(in crate::scheduler) fn note_not_started(&self) {
         self.seen_at.store(ALWAYS, Ordering::SeqCst);
     }
 
     /// Forgets the last time, because `start` is about to be called.
-    pub(in crate::scheduler) fn is_about_to_start(&self) {
+    pub(in crate::scheduler) fn note_start(&self) {
         self.seen_at.store(NEVER, Ordering::SeqCst);
     }
 

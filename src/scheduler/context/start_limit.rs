@@ -63,8 +63,8 @@ impl StartLimit {
     /// Waits until no permit is in use or jobs wait for slots, at most [`MAX_REMOVAL_DELAY`]. An
     /// engine that removes a container starts another one more slowly.
     pub(in crate::scheduler) async fn wait_until_idle(&self) {
-        let wait_until_idle = self.busy.until(|busy| busy.taken == 0 || busy.slots_wanted);
-        let _either_way = tokio::time::timeout(MAX_REMOVAL_DELAY, wait_until_idle).await;
+        let idle = self.busy.until(|busy| busy.taken == 0 || busy.slots_wanted);
+        let _either_way = tokio::time::timeout(MAX_REMOVAL_DELAY, idle).await;
     }
 
     /// Notes whether jobs wait for slots.

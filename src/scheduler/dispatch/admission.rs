@@ -70,7 +70,7 @@ impl Admissions {
     }
 
     /// Decides about this job. Asks the jobs that it replaces to stop.
-    pub(super) async fn judge(
+    pub(super) async fn decide(
         &mut self,
         context: &Context,
         job: &Job,
@@ -93,7 +93,7 @@ impl Admissions {
 
     /// Decides about a job while no slot is free. A new tick, or one that waits for its schedule,
     /// may still be skipped because of an earlier run.
-    pub(super) async fn judge_without_slot(
+    pub(super) async fn decide_without_slot(
         &mut self,
         context: &Context,
         job: &Job,

@@ -211,9 +211,9 @@ impl Dispatcher<'_> {
         let (mut is_news, mut is_open) = (false, false);
         for job in waiting {
             let verdict = if going.len() < slots {
-                admissions.judge(self.context, &job, now).await?
+                admissions.decide(self.context, &job, now).await?
             } else {
-                admissions.judge_without_slot(self.context, &job, now).await?
+                admissions.decide_without_slot(self.context, &job, now).await?
             };
             match verdict {
                 Verdict::Go(spec) => going.push((job, spec)),

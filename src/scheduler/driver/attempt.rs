@@ -50,7 +50,7 @@ pub(in crate::scheduler) async fn run(
     let is_fresh = claimed.is_some() && made.is_none() && context.is_swept();
     let observed = if is_fresh { Observed::Absent } else { Observed::Unknown };
     if claimed.is_some() {
-        driver_handle.alive.is_not_started();
+        driver_handle.alive.note_not_started();
     }
     let job = match claimed {
         Some(job) => Some(job),
@@ -159,7 +159,7 @@ impl Driver {
         while !self.stop.is_cancelled() {
             let next = self.next_step();
             if next == Step::Done {
-                return self.leaves();
+                return self.remains();
             }
             debug!(job = %self.job.id, step = ?next, "next step");
             let taken = self.perform(next).await;
@@ -182,7 +182,7 @@ impl Driver {
         None
     }
 
-    pub(super) fn leaves(&self) -> Option<Leftover> {
+    pub(super) fn remains(&self) -> Option<Leftover> {
         let container = self.job.state.container().or(self.made.as_ref()).cloned();
         self.context.left_over(
             &self.job,

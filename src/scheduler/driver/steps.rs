@@ -258,7 +258,7 @@ impl Driver {
         let called_at = self.context.clock.now();
         // From here on `start` may have been called, even if this future is dropped.
         self.memory.start_not_called = false;
-        self.driver_handle.alive.is_about_to_start();
+        self.driver_handle.alive.note_start();
         let started = self.context.engine.start(&container).await;
         self.permit = None;
         self.start_in_flight_until = self.context.clock.now();

@@ -33,7 +33,7 @@ pub(in crate::scheduler) async fn run(context: &Context) -> Result<(), EngineErr
         all_known &= visit(context, container).await?;
     }
     if all_known {
-        context.clearings.are_known();
+        context.clearings.note_swept();
     }
     let running: HashSet<JobId> = listed
         .iter()

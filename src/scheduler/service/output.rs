@@ -85,7 +85,7 @@ pub(in crate::scheduler) async fn open(
         return Err(OutputError::Unreachable(unreachable_since(&context)));
     }
     let limit = Limit::new(job.spec.log_limit());
-    let (attempt, piece) = (job.attempt, Piece::Look);
+    let (attempt, source) = (job.attempt, OutputSource::Look);
     let reader = Reader {
         context,
         id,
@@ -96,7 +96,7 @@ pub(in crate::scheduler) async fn open(
         to_skip: 0,
         limit,
         is_sent: false,
-        piece,
+        source,
     };
     Ok(futures::stream::unfold(reader, |mut reader| async move {
         reader.next().await.map(|lines| (lines, reader))
@@ -132,11 +132,11 @@ struct Reader {
     limit: Limit,
     /// True once all of this attempt's output was sent.
     is_sent: bool,
-    piece: Piece,
+    source: OutputSource,
 }
 
 /// The source being read.
-enum Piece {
+enum OutputSource {
     /// The source is to be found.
     Look,
     /// The kept file, which is complete.
@@ -153,16 +153,16 @@ impl Reader {
     async fn next(&mut self) -> Option<Result<Lines, OutputError>> {
         loop {
             let unreachable = |failure: EngineError| OutputError::Unreachable(failure.to_string());
-            let read = match &mut self.piece {
-                Piece::End => return None,
-                Piece::Look => match self.look().await {
+            let read = match &mut self.source {
+                OutputSource::End => return None,
+                OutputSource::Look => match self.look().await {
                     Ok(()) => continue,
                     Err(failure) => Some(Err(failure)),
                 },
-                Piece::Kept(lines) => {
+                OutputSource::Kept(lines) => {
                     lines.next().await.map(|lines| lines.map_err(OutputError::from))
                 }
-                Piece::Live(lines) | Piece::Last(lines) => {
+                OutputSource::Live(lines) | OutputSource::Last(lines) => {
                     lines.next().await.map(|lines| lines.map_err(unreachable))
                 }
             };
@@ -180,7 +180,7 @@ impl Reader {
                 // The container may have been removed during the read. Then its output is kept.
                 Some(Err(OutputError::Unreachable(_))) if self.is_kept_by_now().await => {}
                 Some(Err(failure)) => {
-                    self.piece = Piece::End;
+                    self.source = OutputSource::End;
                     return Some(Err(failure));
                 }
                 None => self.after().await,
@@ -192,16 +192,16 @@ impl Reader {
     fn news_of(&mut self, lines: Lines) -> Lines {
         // Kept output is within the limit already. A caller that follows a container sees all that
         // it writes, kept or not.
-        let is_limited = match self.piece {
-            Piece::Last(_) => true,
-            Piece::Live(_) => !self.follow,
-            Piece::Kept(_) | Piece::Look | Piece::End => false,
+        let is_limited = match self.source {
+            OutputSource::Last(_) => true,
+            OutputSource::Live(_) => !self.follow,
+            OutputSource::Kept(_) | OutputSource::Look | OutputSource::End => false,
         };
         let lines = if is_limited { self.limit.of(lines) } else { lines };
         let known = self.to_skip.min(lines.len());
         self.to_skip -= known;
         let mut lines = lines.skip(known);
-        if self.follow && matches!(self.piece, Piece::Live(_)) {
+        if self.follow && matches!(self.source, OutputSource::Live(_)) {
             // An unfinished line comes again, whole or not, when the container has ended.
             lines = lines.filter(|line: &Line<'_>| line.complete || line.text.len() >= PIECE_BYTES);
         }
@@ -216,7 +216,7 @@ impl Reader {
             if job.attempt > self.attempt {
                 (self.attempt, self.sent, self.is_sent) = (job.attempt, 0, false);
             } else if job.is_over() {
-                self.piece = Piece::End;
+                self.source = OutputSource::End;
             } else {
                 self.pause().await;
             }
@@ -235,15 +235,15 @@ impl Reader {
             return Ok(());
         }
         match live(&self.context, &job, self.attempt, self.follow && !has_ended).await {
-            Ok(Some(lines)) if has_ended => self.piece = Piece::Last(lines),
-            Ok(Some(lines)) => self.piece = Piece::Live(lines),
+            Ok(Some(lines)) if has_ended => self.source = OutputSource::Last(lines),
+            Ok(Some(lines)) => self.source = OutputSource::Live(lines),
             // The output may have been kept, and the container removed, between the two reads.
             Ok(None) if has_ended => {
                 if !self.find_kept().await? {
                     self.after_all();
                 }
             }
-            Ok(None) if !self.follow => self.piece = Piece::End,
+            Ok(None) if !self.follow => self.source = OutputSource::End,
             Ok(None) => self.pause().await,
             Err(failure) => return Err(OutputError::Unreachable(failure.to_string())),
         }
@@ -259,31 +259,33 @@ impl Reader {
         let kept = self.context.logs.read(self.id, self.attempt).await?;
         let found = kept.is_some();
         if let Some(lines) = kept {
-            self.piece = Piece::Kept(lines);
+            self.source = OutputSource::Kept(lines);
         }
         Ok(found)
     }
 
     /// Chooses the next source after a stream has ended.
     async fn after(&mut self) {
-        match self.piece {
-            Piece::Kept(_) | Piece::Last(_) => self.after_all(),
+        match self.source {
+            OutputSource::Kept(_) | OutputSource::Last(_) => self.after_all(),
             // Either the container has ended or the connection broke.
-            Piece::Live(_) if self.follow => self.look_again().await,
-            Piece::Live(_) | Piece::Look | Piece::End => self.piece = Piece::End,
+            OutputSource::Live(_) if self.follow => self.look_again().await,
+            OutputSource::Live(_) | OutputSource::Look | OutputSource::End => {
+                self.source = OutputSource::End
+            }
         }
     }
 
     /// Notes that all of this attempt's output was sent.
     fn after_all(&mut self) {
         self.is_sent = true;
-        self.piece = if self.follow { Piece::Look } else { Piece::End };
+        self.source = if self.follow { OutputSource::Look } else { OutputSource::End };
     }
 
     async fn look_again(&mut self) {
         debug!(job = %self.id, "its output is looked for again");
         self.pause().await;
-        self.piece = Piece::Look;
+        self.source = OutputSource::Look;
     }
 
     /// Waits until the job changes, at most a tenth of the longest backoff.

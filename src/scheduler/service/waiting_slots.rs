@@ -28,12 +28,12 @@ impl Context {
         &self,
     ) -> Result<WaitingSlot<'_>, SubmitError> {
         let coming = self.coming.fetch_add(1, Ordering::AcqRel) + 1;
-        let reserve_waiting_slot = WaitingSlot(&self.coming);
+        let slot = WaitingSlot(&self.coming);
         match self.rules().catalog.policy.max_waiting {
             Some(most) if self.store.waiting() + coming > most.get() => {
                 Err(SubmitError::TooMany(most))
             }
-            Some(_) | None => Ok(reserve_waiting_slot),
+            Some(_) | None => Ok(slot),
         }
     }
 }

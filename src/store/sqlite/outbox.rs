@@ -43,8 +43,8 @@ impl NotificationRow {
         let State::Ended(end) = &after.state else { return Self { urls: Vec::new(), error: None } };
         let status = after.state.status();
         let notices = after.spec.fields().notify.iter().flat_map(|notify| &notify.0);
-        let feed = notices.filter(|notice| notice.wants(status));
-        Self { urls: feed.map(|notice| notice.url.clone()).collect(), error: end.error.clone() }
+        let wanted = notices.filter(|notice| notice.wants(status));
+        Self { urls: wanted.map(|notice| notice.url.clone()).collect(), error: end.error.clone() }
     }
 
     /// Writes the notifications. The transition is in the journal and has its number.

@@ -78,7 +78,7 @@ impl ScheduleStore for SqliteStore {
     ) -> Result<Option<ScheduleRevision>, StoreError> {
         let name = name.clone();
         self.read(move |connection| {
-            let mut statement = prepared(connection, SAID)?;
+            let mut statement = prepared(connection, REVISION)?;
             let mut found =
                 statement.query(params![name.as_str(), number(generation.0)]).map_err(failed)?;
             let Some(row) = found.next().map_err(failed)? else { return Ok(None) };

@@ -35,10 +35,10 @@ pub(super) const OWN: &str =
     "UPDATE schedules INDEXED BY schedules_declared SET config_file = ?1, version = version + 1
      WHERE config_paused IS NOT NULL AND (config_file IS NULL OR (?2 AND config_file IS NOT ?1))";
 /// Ignores a conflict: an update that leaves the generation unchanged finds its row.
-pub(super) const SAY: &str =
+pub(super) const ADD_REVISION: &str =
     "INSERT INTO generations (schedule, generation, fields, accepted_at) VALUES (?1, ?2, ?3, ?4)
      ON CONFLICT (schedule, generation) DO NOTHING";
-pub(super) const SAID: &str =
+pub(super) const REVISION: &str =
     "SELECT fields, accepted_at FROM generations WHERE schedule = ?1 AND generation = ?2";
 pub(super) const LAST_GENERATION: &str =
     "SELECT max(generation) FROM generations WHERE schedule = ?1";
@@ -73,8 +73,8 @@ pub(super) const FIXED: [&str; 15] = [
     UPDATE,
     DELETE,
     NEXT_LOOK,
-    SAY,
-    SAID,
+    ADD_REVISION,
+    REVISION,
     LAST_GENERATION,
     ADD_ROW,
     DROP_ROW,
@@ -210,7 +210,7 @@ pub(super) fn write_record(
             let next_tick = after.next_tick.map(|next_tick| next_tick.nominal.timestamp_millis());
             let ahead_job = after.next_tick.map(|next_tick| *next_tick.job.as_bytes());
             let look_at = after.next_check_at.map(|at| at.timestamp_millis());
-            execute(connection, SAY, params![name, generation, fields, accepted])?;
+            execute(connection, ADD_REVISION, params![name, generation, fields, accepted])?;
             let (config_paused, config_file, config_aside) = match &after.source {
                 Source::Api => (None, None, None),
                 Source::Config { paused, file, aside } => (Some(*paused), file.as_deref(), *aside),

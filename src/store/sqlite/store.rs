@@ -168,15 +168,15 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&Connection) -> Result<(T, Option<Transition>), StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (tell, feed) = oneshot::channel();
+        let (reply, answered) = oneshot::channel();
         self.write(move |connection| {
             let (said, transition) = work(connection)?;
             // A receiver that was dropped is fine.
-            let _ = tell.send(said);
+            let _ = reply.send(said);
             Ok(transition)
         })
         .await?;
-        feed.await.map_err(|_| StoreError::Closed)
+        answered.await.map_err(|_| StoreError::Closed)
     }
 }
 

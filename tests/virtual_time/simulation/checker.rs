@@ -12,7 +12,7 @@ use serde_json::Value;
 use tidetable::domain::names::id::{JobId, Timestamp};
 use tidetable::engine::simulated::{EventKind, RecordedEvent, Run};
 
-use crate::simulation::expectations::{Target, Troubles, by_attempt};
+use crate::simulation::expectations::{RequestedJob, Troubles, by_attempt};
 use crate::simulation::harness::{Client, Harness};
 use crate::simulation::schedules::hold_ledgers;
 
@@ -28,12 +28,12 @@ pub const TICK: &str = "tick ";
 
 struct Checker {
     troubles: Troubles,
-    evidence: Vec<RecordedEvent>,
+    events: Vec<RecordedEvent>,
     runs: BTreeMap<(JobId, u32), Vec<Run>>,
 }
 
 /// Checks every guarantee at the end of a run and counts the ends.
-pub async fn checker(harness: &Harness, client: &Client) -> Result<Tally, String> {
+pub async fn check(harness: &Harness, client: &Client) -> Result<Tally, String> {
     let jobs: Value = serde_json::from_str(&client.get("/jobs").await).unwrap();
     for map in ["scheduled", "running"] {
         if jobs[map].as_object().is_none_or(|map| !map.is_empty()) {
@@ -48,7 +48,7 @@ pub async fn checker(harness: &Harness, client: &Client) -> Result<Tally, String
     }
     let checker = Checker {
         troubles: harness.expectations.troubles(),
-        evidence: harness.engine.recorded_events(),
+        events: harness.engine.recorded_events(),
         runs,
     };
     let (targets, interfered) = (harness.expectations.targets(), harness.expectations.interfered());
@@ -78,7 +78,7 @@ impl Checker {
     fn hold(
         &self,
         id: JobId,
-        target: &Target,
+        target: &RequestedJob,
         job: &Value,
         is_interfered: bool,
     ) -> Result<(), String> {
@@ -110,7 +110,7 @@ impl Checker {
 
     /// Checks that a killed process had a cause: its timeout, a caller's stop, or an engine that
     /// went down.
-    fn hold_kills(&self, id: JobId, target: &Target) -> Result<(), String> {
+    fn hold_kills(&self, id: JobId, target: &RequestedJob) -> Result<(), String> {
         let wanted = target.stop_asked
             || !target.spec["timeout"].is_null()
             || self.troubles.engine_kills > 0;
@@ -136,7 +136,7 @@ impl Checker {
     fn hold_status(
         &self,
         id: JobId,
-        target: &Target,
+        target: &RequestedJob,
         job: &Value,
         runs: &[&Run],
         is_interfered: bool,
@@ -201,7 +201,7 @@ impl Checker {
     }
 
     /// Checks that a timed-out process got its full time, unless the clock was set.
-    fn hold_timeout(&self, target: &Target, runs: &[&Run]) -> Result<(), String> {
+    fn hold_timeout(&self, target: &RequestedJob, runs: &[&Run]) -> Result<(), String> {
         let allowed = target.spec["timeout"]
             .as_str()
             .map(|text| text.trim_end_matches('s').parse::<i64>().unwrap());
@@ -217,7 +217,7 @@ impl Checker {
     /// Checks that `unknown` is never a guess: some injected trouble removed the evidence.
     fn explain(&self, id: JobId, job: &Value, is_interfered: bool) -> Result<(), String> {
         let attempt = u32::try_from(job["attempt"].as_u64().unwrap()).unwrap();
-        let all = by_attempt(&self.evidence);
+        let all = by_attempt(&self.events);
         let lines = all.get(&(id, attempt)).map(Vec::as_slice).unwrap_or_default();
         let ran = lines.iter().any(|line| line.what == EventKind::Start);
         let explained = match job["reason"].as_str() {
@@ -241,7 +241,7 @@ impl Checker {
     }
 
     /// Checks that a job never starts early, and no later than the troubles explain.
-    fn hold_window(&self, target: &Target, first: Option<&Run>) -> Result<(), String> {
+    fn hold_window(&self, target: &RequestedJob, first: Option<&Run>) -> Result<(), String> {
         let Some(run) = first else { return Ok(()) };
         if run.started_at < target.due_at && !self.troubles.clock_set_back {
             return Err(format!(
@@ -287,7 +287,7 @@ async fn hold_output(
     client: &Client,
     id: JobId,
     job: &Value,
-    target: &Target,
+    target: &RequestedJob,
 ) -> Result<(), String> {
     let said = target.spec["labels"]["says"].as_str();
     let ran_to_its_end = matches!(job["reason"].as_str(), None | Some("exit_nonzero"))

@@ -24,7 +24,7 @@ pub fn ours() -> InstanceId {
 
 /// The answers that a caller got for a job.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct RequestedJob {
     pub due_at: Timestamp,
     /// The spec that the caller submitted.
     pub spec: Value,
@@ -79,7 +79,7 @@ pub struct Expectations {
 
 #[derive(Default)]
 struct Inner {
-    targets: BTreeMap<JobId, Target>,
+    targets: BTreeMap<JobId, RequestedJob>,
     /// The last answered commit of each job.
     written: BTreeMap<JobId, Job>,
     /// Requested commits without an answer yet, with their times: they may be on disk.
@@ -106,11 +106,11 @@ impl Expectations {
         Self { engine, max_running, inner: Mutex::default() }
     }
 
-    pub fn acknowledged(&self, id: JobId, target: Target) {
+    pub fn acknowledged(&self, id: JobId, target: RequestedJob) {
         self.inner.lock().unwrap().targets.insert(id, target);
     }
 
-    pub fn change_target(&self, id: JobId, change: impl FnOnce(&mut Target)) {
+    pub fn change_target(&self, id: JobId, change: impl FnOnce(&mut RequestedJob)) {
         if let Some(target) = self.inner.lock().unwrap().targets.get_mut(&id) {
             change(target);
         }
@@ -164,7 +164,7 @@ impl Expectations {
         inner.interfered.extend(all);
     }
 
-    pub fn is_foreign(&self, id: ContainerId) {
+    pub fn note_foreign(&self, id: ContainerId) {
         self.inner.lock().unwrap().foreign.insert(id);
     }
 
@@ -176,7 +176,7 @@ impl Expectations {
         self.inner.lock().unwrap().troubles.clone()
     }
 
-    pub fn targets(&self) -> BTreeMap<JobId, Target> {
+    pub fn targets(&self) -> BTreeMap<JobId, RequestedJob> {
         self.inner.lock().unwrap().targets.clone()
     }
 

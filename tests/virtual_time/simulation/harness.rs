@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::simulation::disk::Disk;
-use crate::simulation::expectations::{Expectations, Target, ours};
+use crate::simulation::expectations::{Expectations, RequestedJob, ours};
 use crate::simulation::failpoints::{Failpoints, Process};
 use crate::simulation::instrumented::{InstrumentedEngine, InstrumentedStore};
 use crate::simulation::limits::queues;
@@ -139,7 +139,7 @@ impl Harness {
             };
             let id = self.engine.create_behind_back(&launch(owner), labelled).unwrap();
             self.engine.start_behind_back(&id).unwrap();
-            self.expectations.is_foreign(id);
+            self.expectations.note_foreign(id);
         }
     }
 
@@ -154,7 +154,7 @@ impl Harness {
         let (store, writer) = SqliteStore::open(self.dir.path(), Threads::Inline, ours()).unwrap();
         self.hold_store(&*store).await;
         let logs = LogStore::open(&self.dir.path().join("logs"), Threads::Inline).unwrap();
-        let tapped = Arc::new(InstrumentedStore {
+        let instrumented = Arc::new(InstrumentedStore {
             store: store.clone(),
             process: process.clone(),
             expectations: self.expectations.clone(),
@@ -171,7 +171,7 @@ impl Harness {
             starting: AtomicUsize::new(0),
         };
         let (scheduler, handle) = Scheduler::new(Parts {
-            store: tapped,
+            store: instrumented,
             logs: Arc::new(logs),
             engine: Arc::new(engine),
             clock: self.clock.clone(),
@@ -299,7 +299,7 @@ impl Client {
         let due_at = done["due_at"].as_str().unwrap().parse().unwrap();
         self.expectations.acknowledged(
             id,
-            Target {
+            RequestedJob {
                 due_at,
                 spec: job.clone(),
                 cancel_asked: false,
@@ -329,7 +329,7 @@ impl Client {
         self.failpoints.now()
     }
 
-    pub fn acknowledge(&self, id: JobId, target: Target) {
+    pub fn acknowledge(&self, id: JobId, target: RequestedJob) {
         self.expectations.acknowledged(id, target);
     }
 

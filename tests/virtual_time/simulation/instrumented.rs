@@ -49,7 +49,7 @@ pub struct InstrumentedEngine {
 }
 
 impl InstrumentedEngine {
-    async fn tapped<T: std::fmt::Debug>(
+    async fn instrumented<T: std::fmt::Debug>(
         &self,
         name: impl Fn() -> String,
         call: impl Future<Output = Result<T, EngineError>>,
@@ -96,7 +96,7 @@ impl InstrumentedEngine {
 #[async_trait]
 impl Engine for InstrumentedEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
-        let answer = self.tapped(|| "describe".to_owned(), self.engine.describe()).await?;
+        let answer = self.instrumented(|| "describe".to_owned(), self.engine.describe()).await?;
         let id = if self.is_off(Rule::EngineIsCompared) {
             EngineId("always".to_owned())
         } else {
@@ -113,12 +113,13 @@ impl Engine for InstrumentedEngine {
         platform: Option<&str>,
         progress: &(dyn Fn(PullProgress) + Send + Sync),
     ) -> Result<(), EngineError> {
-        self.tapped(|| format!("pull {image}"), self.engine.pull(image, platform, progress)).await
+        self.instrumented(|| format!("pull {image}"), self.engine.pull(image, platform, progress))
+            .await
     }
 
     async fn create(&self, launch: &Launch) -> Result<ContainerId, EngineError> {
         let name = || format!("create {}", launch.name.as_str());
-        let made = self.tapped(name, self.in_flight(self.engine.create(launch))).await;
+        let made = self.instrumented(name, self.in_flight(self.engine.create(launch))).await;
         match made {
             Err(EngineError::Conflict(_)) if self.is_off(Rule::NamesAreUnique) => {
                 if let Ok(Some(other)) = self.engine.named(&launch.name).await {
@@ -136,21 +137,27 @@ impl Engine for InstrumentedEngine {
         container: &ContainerId,
         files: &[SecretFile],
     ) -> Result<(), EngineError> {
-        self.tapped(|| format!("provide {container}"), self.engine.put_files(container, files))
-            .await
+        self.instrumented(
+            || format!("provide {container}"),
+            self.engine.put_files(container, files),
+        )
+        .await
     }
 
     async fn has_network(&self, name: &str) -> Result<bool, EngineError> {
-        self.tapped(|| format!("network {name}"), self.engine.has_network(name)).await
+        self.instrumented(|| format!("network {name}"), self.engine.has_network(name)).await
     }
 
     async fn has_image(&self, image: &ImageRef) -> Result<bool, EngineError> {
-        self.tapped(|| format!("image {image}"), self.engine.has_image(image)).await
+        self.instrumented(|| format!("image {image}"), self.engine.has_image(image)).await
     }
 
     async fn start(&self, container: &ContainerId) -> Result<(), EngineError> {
         let started = self
-            .tapped(|| format!("start {container}"), self.in_flight(self.engine.start(container)))
+            .instrumented(
+                || format!("start {container}"),
+                self.in_flight(self.engine.start(container)),
+            )
             .await;
         match started {
             Err(EngineError::NoAnswer(_)) if self.is_off(Rule::StartIsCalledOnce) => {
@@ -164,21 +171,25 @@ impl Engine for InstrumentedEngine {
     }
 
     async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {
-        let seen =
-            self.tapped(|| format!("inspect {container}"), self.engine.inspect(container)).await;
+        let seen = self
+            .instrumented(|| format!("inspect {container}"), self.engine.inspect(container))
+            .await;
         self.absence(seen)
     }
 
     async fn find(&self, owner: &Owner) -> Result<Option<Container>, EngineError> {
         let seen = self
-            .tapped(|| format!("find {} {}", owner.job, owner.attempt), self.engine.find(owner))
+            .instrumented(
+                || format!("find {} {}", owner.job, owner.attempt),
+                self.engine.find(owner),
+            )
             .await;
         self.absence(seen)
     }
 
     async fn named(&self, name: &ContainerName) -> Result<Option<Container>, EngineError> {
         let seen =
-            self.tapped(|| format!("named {}", name.as_str()), self.engine.named(name)).await;
+            self.instrumented(|| format!("named {}", name.as_str()), self.engine.named(name)).await;
         match self.absence(seen) {
             Ok(Some(container)) if self.is_off(Rule::LabelsAreCompared) => {
                 let owner = owner_by_name(name);
@@ -189,11 +200,14 @@ impl Engine for InstrumentedEngine {
     }
 
     async fn stop(&self, container: &ContainerId, grace: Duration) -> Result<(), EngineError> {
-        self.tapped(|| format!("stop {container}"), self.engine.stop(container, grace)).await
+        self.instrumented(|| format!("stop {container}"), self.engine.stop(container, grace)).await
     }
 
     async fn remove(&self, container: &ContainerId) -> Result<(), EngineError> {
-        match self.tapped(|| format!("remove {container}"), self.engine.remove(container)).await {
+        match self
+            .instrumented(|| format!("remove {container}"), self.engine.remove(container))
+            .await
+        {
             Err(EngineError::Conflict(_)) if self.is_off(Rule::RemovalIsWithoutForce) => {
                 self.engine.stop(container, Duration::ZERO).await?;
                 self.engine.remove(container).await
@@ -216,9 +230,9 @@ impl Engine for InstrumentedEngine {
 
     async fn list(&self, instance: InstanceId) -> Result<Vec<Listed>, EngineError> {
         if !self.is_off(Rule::OthersAreLeftAlone) {
-            return self.tapped(|| "list".to_owned(), self.engine.list(instance)).await;
+            return self.instrumented(|| "list".to_owned(), self.engine.list(instance)).await;
         }
-        let mut all = self.tapped(|| "list".to_owned(), self.engine.list(instance)).await?;
+        let mut all = self.instrumented(|| "list".to_owned(), self.engine.list(instance)).await?;
         for mut other in self.engine.list(InstanceId::new([8; 16])).await? {
             other.owner = other.owner.map(|owner| Owner { instance, ..owner });
             all.push(other);
@@ -244,7 +258,8 @@ impl Engine for InstrumentedEngine {
         since: Timestamp,
     ) -> Result<Evidence, EngineError> {
         let asked = self.engine.query_event_log(container, question, since);
-        let told = self.tapped(|| format!("testimony {container} {question:?}"), asked).await?;
+        let told =
+            self.instrumented(|| format!("testimony {container} {question:?}"), asked).await?;
         let ignored =
             question == EvidenceQuery::StartedBeforeRemoval && self.is_off(Rule::TheLogIsAsked);
         Ok(if ignored { Evidence::NotSeen } else { told })
@@ -255,7 +270,7 @@ impl Engine for InstrumentedEngine {
         instance: InstanceId,
         since: Timestamp,
     ) -> Result<Started, EngineError> {
-        self.tapped(|| "started".to_owned(), self.engine.started(instance, since)).await
+        self.instrumented(|| "started".to_owned(), self.engine.started(instance, since)).await
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidetable::domain::names::id::JobId;
 use tidetable::engine::simulated::{Call, Fault, Faults, RestartEffect, nth};
 
-use crate::simulation::checker::checker;
+use crate::simulation::checker::check;
 use crate::simulation::harness::{Client, Harness, Service, Setup};
 use crate::simulation::random_run::{Outage, mend, nothing_is_left, rest, squat};
 use crate::simulation::rules::Rule;
@@ -364,7 +364,7 @@ impl ScriptedRun {
             let peace = async {
                 self.act(&harness, &client, &mut done, &mut jobs, &mut outage).await;
                 rest(&harness).await?;
-                checker(&harness, &client).await.and_then(|_| nothing_is_left(&harness))
+                check(&harness, &client).await.and_then(|_| nothing_is_left(&harness))
             };
             tokio::select! {
                 biased;

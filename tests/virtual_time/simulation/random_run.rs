@@ -15,7 +15,7 @@ use tidetable::domain::container::Owner;
 use tidetable::domain::names::id::{Attempt, JobId};
 use tidetable::engine::simulated::{Odds, RestartEffect, seeded};
 
-use crate::simulation::checker::{Tally, checker};
+use crate::simulation::checker::{Tally, check};
 use crate::simulation::expectations::ours;
 use crate::simulation::harness::{Client, Harness, Service, Setup, launch};
 use crate::simulation::rules::Rule;
@@ -186,7 +186,7 @@ pub async fn end_in_peace(harness: &mut Harness) -> Result<Tally, String> {
         biased;
         () = process.killed.notified() => {}
         () = running => panic!("it ended by itself"),
-        judged = async { settled.await?; checker(harness, &client).await } => {
+        judged = async { settled.await?; check(harness, &client).await } => {
             if let Some(broken) = harness.failpoints.broken() {
                 return Err(broken);
             }
@@ -411,6 +411,6 @@ fn meddle(rng: &mut StdRng, harness: &Harness, jobs: &Mutex<Vec<JobId>>) {
 pub fn squat(harness: &Harness, job: JobId) {
     let owner = Owner { instance: ours(), job, attempt: Attempt(1) };
     if let Ok(container) = harness.engine.create_behind_back(&launch(owner), false) {
-        harness.expectations.is_foreign(container);
+        harness.expectations.note_foreign(container);
     }
 }

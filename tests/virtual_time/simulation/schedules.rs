@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidetable::domain::names::id::{JobId, Timestamp};
 
 use crate::simulation::checker::{TICK, Tally};
-use crate::simulation::expectations::{Target, ours};
+use crate::simulation::expectations::{RequestedJob, ours};
 use crate::simulation::harness::{Client, Harness};
 use crate::simulation::ticks::{Row, Ticks};
 
@@ -39,7 +39,7 @@ impl Client {
         let spec = serde_json::from_str::<Value>(&schedule).unwrap()["spec"].clone();
         let due_at = done["due_at"].as_str().unwrap().parse().unwrap();
         let target =
-            Target { due_at, spec, cancel_asked: false, canceled: false, stop_asked: true };
+            RequestedJob { due_at, spec, cancel_asked: false, canceled: false, stop_asked: true };
         self.acknowledge(done["id"].as_str().unwrap().parse().unwrap(), target);
     }
 }
