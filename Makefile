@@ -45,11 +45,11 @@ soak: ## mixed load with kills for an hour (MINUTES=60), and whether anything ha
 scale: ## a store with a million jobs (JOBS=1000000) reads as little as a small one
 	JOBS=$(JOBS) cargo test --locked --test scale -- --nocapture
 
-bench: ## all measurements, compared with limits and with other schedulers; tables on stderr, JSON on stdout
+bench: ## all measurements but recovery and scale, compared with limits and with other schedulers; tables on stderr, JSON on stdout
 	@scripts/bench.sh $(ARGS)
 
 bench-%: ## one of them: lateness herd aim overhead submit remember read watch recovery scale
-	@JOBS=$(JOBS) scripts/bench.sh $*
+	@$(if $(filter scale,$*),JOBS=$(JOBS)) scripts/bench.sh $*
 
 build: ## the release binary: target/release/tidetable
 	cargo build --locked --release

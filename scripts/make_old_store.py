@@ -8,6 +8,7 @@ write-ahead log is not empty. The directory then has a job in each state that a 
 its kept output, a definition, a schedule with decided ticks, and JOBS (default 0) jobs that wait.
 Prints the id and the status of each named job as JSON.
 """
+import atexit
 import json
 import subprocess
 import sys
@@ -31,6 +32,7 @@ def main():
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )
     url = server.stdout.readline().split()[-1]
+    atexit.register(server.kill)
 
     def call(method, path, body=None):
         data = json.dumps(body).encode() if body is not None else None

@@ -13,15 +13,16 @@
 //! main → cli → app, supervise, reload, notify  the binary, where all modules meet
 //!         └──→ client                         the command line is a client of the API
 //! http             HTTP: requests in, domain types through, JSON out
+//! config           flags, environment, TOML file → one checked config
 //! scheduler        due → claim → create → start → watch → finish; the same path after a crash
 //! store │ engine   the state on disk │ the container engines; neither knows the other
-//! domain           pure: no clock, no I/O; the guarantees, as two tables
+//! clock, sync      time and random numbers │ a value that tasks wait on
+//! domain           pure: no clock, no I/O; the rules, and with them the guarantees
 //! ```
 //!
 //! A module uses only modules below it (`tests/architecture.rs` checks this). To check the
-//! guarantees, read two files. [`domain::job::transition`] holds the one function that moves a job.
-//! [`domain::protocol`] holds the one function that chooses the next step from the stored state and
-//! the observed state. Normal operation and recovery both use them.
+//! guarantees, read the four functions that [`domain`] lists. They are pure, and normal operation
+//! and recovery after a crash use the same ones.
 //!
 //! # How a job flows
 //!

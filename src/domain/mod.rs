@@ -2,13 +2,18 @@
 //! job. The protocol here starts a container at most once.
 //!
 //! Nothing here reads a clock, draws a random number, waits, or touches a disk or a socket. The
-//! time and the observed state of the engine are arguments. The whole guarantee of the project is
-//! therefore in two files, and two tables of cases test it:
+//! time and the observed state of the engine are arguments. Four functions hold the guarantees of
+//! the project, and tables of cases test each of them:
 //!
-//! - [`job`] has a job, its states, and in [`job::transition`] the one function that changes it.
-//! - [`protocol`] has the one function that decides the next step from the stored state and the
-//!   observed state of the engine. Normal operation and recovery after a crash both use it; there
-//!   is no second path.
+//! - [`Job::on`](job::Job::on) is the only function that changes a job.
+//! - [`step`](protocol::step()) chooses the next step of an attempt, from the job on disk, the
+//!   observed state of the engine, and the driver memory.
+//! - [`next_clearing`](protocol::remains::next_clearing) chooses the next step for the container
+//!   that a finished attempt left.
+//! - [`reconcile_restored`](protocol::restored::reconcile_restored) chooses the event for a job of
+//!   a restored backup.
+//!
+//! Normal operation and recovery after a crash use the same functions; there is no second path.
 //!
 //! The modules from the bottom up; each uses only those before it:
 //!
@@ -18,7 +23,8 @@
 //!   condition of a conditional request.
 //! - [`spec`]: the container to run.
 //! - [`recurrence`]: the times at which a schedule is due.
-//! - [`job`], [`protocol`]: see above.
+//! - [`job`]: a job, its states, and the function that changes it.
+//! - [`protocol`]: the start protocol.
 //! - [`admission`]: the requests that are allowed, and the jobs that may run at once.
 //! - [`schedule`]: jobs that repeat, the record of their ticks, and runs that overlap.
 //! - [`forecast`]: the runs of the next hours.

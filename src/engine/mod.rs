@@ -11,8 +11,8 @@
 //! nothing about the container. A time-out and a broken connection are the third kind, never the
 //! second.
 //!
-//! A new engine needs one file here, one arm in the app's `connect_engine`, and one line in the
-//! contract suite (`tests/engines/contract.rs`).
+//! A new engine needs a folder here, an arm in the app's `connect_engine` and in `EngineChoice` of
+//! the config, and a line in the contract suite (`tests/engines/contract.rs`).
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The scheduler: claims due jobs, starts and watches their containers, and records how they end.
 //!
-//! Five kinds of task do the work. One owner ([`Scheduler::run`]) waits for all of them:
+//! Six kinds of task do the work. One owner ([`Scheduler::run`]) waits for all of them:
 //!
 //! - the *dispatcher* (`dispatch`) asks the store for due jobs and claims them;
 //! - a *driver* (`driver`) takes one claimed job step by step through the start protocol.
@@ -11,11 +11,15 @@
 //!   only `start` remains;
 //! - the *monitor* (`reconcile`) keeps the connection to the engine and passes on its container
 //!   events. After every gap, and now and then, it compares the engine's containers with the store
-//!   (`reconcile::sweep`).
+//!   (`reconcile::sweep`);
+//! - the check of *bare names* (`names`) warns about names in the config that may be mistyped.
 //!
-//! The tasks do not send each other work. Each one reads the store, which is the only truth.
-//! Between tasks pass only wake-ups, which carry nothing and may be lost or doubled. Callers act
-//! through a [`Handle`], which writes to the store and then wakes the task concerned.
+//! Each task reads the store, which is the only truth. Between tasks pass wake-ups, which carry
+//! nothing and may be lost or doubled. Three things pass besides: a driver returns what its attempt
+//! left (`Leftover`), a driver takes its container from the stager (`Stage::take`), and a sweep
+//! reports what it found. If one of them is lost, an inspect or the next sweep finds the same
+//! again. Callers act through a [`Handle`], which writes to the store and then wakes the task
+//! concerned.
 //!
 //! All of them share the `context`, which has the state of each part and calls none.
 

@@ -1,9 +1,9 @@
 //! The reasons for which a due job waits, other than for a free slot: a full queue, as many runs of
 //! its name as are allowed, or the previous run of its schedule.
 //!
-//! Such a job waits in a wait group ([`WaitGroup`]), apart from jobs that can start. A group names
-//! every limit that its jobs share and that could block them. So either the first job of a group
-//! can start or none can, and no caller has to look past the first.
+//! Such a job waits in a wait group ([`WaitGroup`]), apart from jobs that can start. The same
+//! limits hold back all jobs of a group, and the group names these limits. While the first job of a
+//! group cannot start, none can, so callers need not look at the others.
 //!
 //! A job joins the smallest group that explains why it waits: first its queue, then queue and name,
 //! then queue, name and schedule. A job only ever moves to a larger group. It moves at most twice,

@@ -2,8 +2,8 @@
 //! step.
 //!
 //! A container is found by the id on disk, or by its labels if the disk has no id. A container's
-//! current name does not matter. The engine's unique names fence `create`. Nothing fences `start`:
-//! starting an exited container runs it again. Three rules follow:
+//! current name does not matter. A unique name prevents a second `create`. Nothing prevents a
+//! second `start`: starting an exited container runs it again. Three rules follow:
 //!
 //! - The intent is on disk before `start` is called.
 //! - `start` is called once for each intent.

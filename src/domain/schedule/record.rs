@@ -7,8 +7,8 @@
 //! this module reads no clock and no random number generator.
 //!
 //! Every tick up to `settled_until` is accounted for. The next tick already has its job
-//! (`next_tick`), unless the schedule is paused or over. Once that tick has passed, `update`
-//! decides it and all later ticks up to now. `update` then creates the job of the next tick.
+//! (`next_tick`), unless the schedule is paused or over. Once that tick has passed, `advance`
+//! decides it and all later ticks up to now. `advance` then creates the job of the next tick.
 
 #[cfg(test)]
 mod tests;
@@ -213,8 +213,8 @@ impl ScheduleRecord {
         }
         let next_tick =
             if is_done { after.plan(&mut update, waiting, now, new_id) } else { Some(now) };
-        // A late tick whose job is too many beside those that wait is skipped once its job is
-        // stored, by another update in the same round.
+        // If a late tick's new job makes one job too many, a second update in this round skips the
+        // surplus.
         after.next_check_at = if makes_surplus { Some(now) } else { next_tick };
         update.after = Some(after);
         update

@@ -19,12 +19,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// A size in bytes, at most `i64::MAX`, the largest that engines accept.
 ///
 /// ```
-/// use tidetable::domain::units::Bytes;
+/// use tidetable::domain::text::units::Bytes;
 ///
 /// let size: Bytes = "64m".parse()?;
 /// assert_eq!(size.as_u64(), 64 * 1024 * 1024);
 /// assert_eq!(size.to_string(), "64MiB");
-/// # Ok::<(), tidetable::domain::units::UnitError>(())
+/// # Ok::<(), tidetable::domain::text::units::UnitError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(u64);
@@ -33,12 +33,12 @@ pub struct Bytes(u64);
 ///
 /// ```
 /// use std::time::Duration;
-/// use tidetable::domain::units::Span;
+/// use tidetable::domain::text::units::Span;
 ///
 /// let span: Span = "90 minutes".parse()?;
 /// assert_eq!(span.as_duration(), Duration::from_secs(5400));
 /// assert_eq!(span.to_string(), "1h 30m");
-/// # Ok::<(), tidetable::domain::units::UnitError>(())
+/// # Ok::<(), tidetable::domain::text::units::UnitError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(Duration);

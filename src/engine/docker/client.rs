@@ -39,7 +39,7 @@ impl EngineClient {
         Self { address, client: OnceLock::new() }
     }
 
-    /// Returns a client, or `Silent` while the engine's socket does not exist.
+    /// Returns a client, or [`CallError::NoAnswer`] while the engine's socket does not exist.
     pub(super) fn client(&self) -> Result<Docker, CallError> {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
@@ -48,7 +48,7 @@ impl EngineClient {
         Ok(self.client.get_or_init(|| client).clone())
     }
 
-    /// Makes one bollard call; returns `Silent` if it takes longer than `limit`.
+    /// Makes one bollard call; returns [`CallError::NoAnswer`] if it takes longer than `limit`.
     pub(super) async fn call<T>(
         &self,
         limit: Duration,
@@ -112,7 +112,7 @@ impl EngineClient {
     }
 }
 
-/// Returns `Silent` if the call takes longer than `limit`.
+/// Returns [`CallError::NoAnswer`] if the call takes longer than `limit`.
 pub(super) async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, CallError>>,

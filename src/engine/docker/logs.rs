@@ -244,7 +244,7 @@ mod tests {
         LogOutput::StdErr { message: format!("{AT} {text}").into_bytes().into() }
     }
 
-    /// Returns the lines of these frames as `(length, first notification, channel, complete)`.
+    /// Returns the lines of these frames as `(length, first letter, channel, complete)`.
     fn lines(frames: Vec<LogOutput>) -> Vec<(usize, String, Channel, bool)> {
         let (mut joiner, mut ready) = (Joiner::default(), Lines::default());
         for frame in frames {

@@ -130,15 +130,15 @@ fn run_words(
     }
 }
 
-/// Writes a line. A line counts as written when its end is: earlier text without an end on the same
-/// channel is its beginning.
+/// Writes a line, or only its beginning. Continues an unfinished line of the same channel, which
+/// then counts as written at the later time.
 fn put(plan: &mut Plan, channel: Channel, text: String, complete: bool) {
     let begun = plan.output.iter().position(|w| w.channel == channel && !w.complete);
     let beginning = begun.map(|at| plan.output.remove(at).text).unwrap_or_default();
     plan.output.push(Written { after: plan.runs, channel, text: beginning + &text, complete });
 }
 
-/// Writes lines, the last of which may have no end.
+/// Writes lines. The last one may be unfinished.
 fn print(plan: &mut Plan, channel: Channel, text: &str) {
     let text = text.replace("\\n", "\n");
     for line in text.split_inclusive('\n') {

@@ -215,7 +215,8 @@ impl Writer {
             let (shown, last) = (&jobs[..take], jobs[..take].last().map(|job| job.id));
             if take < jobs.len() {
                 self.out.jobs(shown, map, &mut first).await?;
-                // A page that takes no job of this map ends before it.
+                // The next page begins after the last job of this map that was shown. If none was
+                // shown, it begins after the job in the request, or at the map's first job (id 0).
                 return Ok(Ok(last.or(after).or(Some(JobId::from_bytes([0; 16])))));
             }
             if take < limit {
@@ -223,8 +224,8 @@ impl Writer {
                 return Ok(Ok(None));
             }
             after = last;
-            // The next jobs are read while these are written, but none beyond them. Memory
-            // therefore holds two pages, no matter which side is slower.
+            // The next jobs are read while these are written, and no others. Memory therefore holds
+            // at most two pages, whichever side is slower.
             limit = READ.min(left.saturating_add(1));
             let next = self.snapshot.page(map, &self.request.filter, after, limit);
             let (read, written) = tokio::join!(biased; next, self.out.jobs(shown, map, &mut first));

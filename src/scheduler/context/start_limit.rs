@@ -60,8 +60,8 @@ impl StartLimit {
         StartPermit { start_limit: self.clone(), place }
     }
 
-    /// Waits until no permit is in use or jobs wait for slots, at most [`MAX_REMOVAL_DELAY`]. An
-    /// engine that removes a container starts another one more slowly.
+    /// Waits until no permit is in use, at most [`MAX_REMOVAL_DELAY`]. Returns at once while jobs
+    /// wait for slots. Meant for work that is not urgent and slows down starts, such as a removal.
     pub(in crate::scheduler) async fn wait_until_idle(&self) {
         let idle = self.busy.until(|busy| busy.taken == 0 || busy.slots_wanted);
         let _either_way = tokio::time::timeout(MAX_REMOVAL_DELAY, idle).await;

@@ -2,7 +2,7 @@
 //!
 //! The jobs are in the store, and this index holds only the wait groups. So the end of one job
 //! leads to the jobs it kept waiting, and to no others. The index can always be rebuilt. It is read
-//! at the start, and again now and then, so a missed notification only delays a job.
+//! at the start, and again now and then, so a missed wake-up only delays a job.
 
 use std::sync::{MutexGuard, PoisonError};
 

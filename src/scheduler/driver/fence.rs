@@ -2,14 +2,18 @@
 //!
 //! The case: an intent is on disk, and the container shows no trace of a run. Either `start` was
 //! never called, because our process was killed before. Or the engine is still working on a `start`
-//! whose caller is gone. The fence takes three steps:
+//! whose caller is gone. The fence takes six steps:
 //!
-//! 1. Wait longer than an engine still works on a start whose caller is gone, then inspect again.
-//! 2. Remove the container without force. The engine refuses if the container runs, and the driver
+//! 1. Ask the event log whether the engine that answers now created the container. The log is
+//!    short, so this comes first.
+//! 2. Wait longer than an engine still works on a start whose caller is gone.
+//! 3. Inspect again. The fence ends here if the container shows a run or is gone.
+//! 4. Remove the container without force. The engine refuses if the container runs, and the driver
 //!    adopts it. A removed container can never start.
-//! 3. Query the engine's event log. The container did not run a moment before its removal, so only
-//!    a start in that moment can be missing. A log that shows the removal and reaches back to the
-//!    inspect also shows that start.
+//! 5. Query the event log for a start. The last inspect showed no run, so only a start between
+//!    inspect and removal is in doubt. A log that shows the removal and reaches back to the inspect
+//!    also shows that start.
+//! 6. If the log has no start, ask again whether this engine created the container.
 //!
 //! The result holds for one engine only: the one that created the container and was asked to start
 //! it. An engine killed during a start may leave a running process, and the next engine does not

@@ -98,8 +98,8 @@ impl Context {
         self.rules().max_running().min(ROUND)
     }
 
-    /// Returns the number of containers that may still be staged. Of a large batch due at once, the
-    /// rest is created at the due time.
+    /// Returns the number of containers that may still be staged. Jobs beyond that number get their
+    /// containers when they are due.
     fn stage_room(&self) -> usize {
         self.stage_size().saturating_sub(self.stage.slots.look().len() + self.stage.asked().len())
     }

@@ -2,10 +2,9 @@
 //! the rows with each other. Every row must be readable, and the journal must lead without a gap to
 //! the state of each job.
 //!
-//! [`check`] reads everything as of one moment. A server reads less: the structure of the pages
-//! ([`pages`](mod@super::pages)), and all jobs and schedules that are yet to run
-//! ([`check_unfinished`]). The server reads these before it serves a small store, and while it
-//! serves a large one.
+//! [`check`] reads everything as of one moment. A server reads less: the structure of the pages of
+//! the database file, and all jobs and schedules that are yet to run ([`check_unfinished`]). The
+//! server reads these before it serves a small store, and while it serves a large one.
 
 use std::collections::HashMap;
 use std::io;
@@ -267,7 +266,7 @@ fn compare(job: &Job, last: Option<&Transition>, report: &mut Report) {
     }
 }
 
-/// Checks the structure of the database pages.
+/// Checks the structure of the pages of the database file.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] with the first finding.

@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use super::connection;
 use crate::store::threads::Threads;
 
-/// The pages in the log at which a checkpoint begins (4 MiB). While a reader keeps the log from
-/// restarting, the next checkpoint begins after as many more.
+/// The length of the log, in pages, at which a checkpoint begins (4 MiB). If a reader keeps the log
+/// from restarting, the next checkpoint begins when the log has grown by as many pages again.
 const PAGES: usize = 1_000;
-/// The pages in the log at which the writer waits (64 MiB).
+/// The length of the log, in pages, at which the writer waits for the current checkpoint (64 MiB).
 const MOST_PAGES: usize = 16_384;
 
 /// The state that decides which connection copies the log, and when.

@@ -101,8 +101,8 @@ impl Writer {
                 let written = write(&mut connection, commands, &open_files);
                 (connection, written)
             });
-            // A thread that broke took the connection along: without it nothing more can be
-            // promised.
+            // If the thread panicked, the connection is lost with it, and nothing more can be
+            // written.
             let Ok((connection, written)) = written.await else { return };
             self.connection = connection;
             let is_kept = written.kept.is_ok();
@@ -130,8 +130,9 @@ impl Writer {
         let _ = self.threads.run(close).await;
     }
 
-    /// Updates the numbers that readers compare, then sends the transitions, then the replies. A
-    /// commit is announced even when no caller may be promised that it lasts.
+    /// Updates the counters, then sends the transitions and the reply of each command. If the
+    /// store's files are gone after the commit, every reply is an error, and the transitions are
+    /// announced all the same.
     fn announce(&self, written: Written) {
         self.feed.undefined.settle();
         self.feed.changes.fetch_add(1, Ordering::Release);

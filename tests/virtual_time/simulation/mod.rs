@@ -4,11 +4,11 @@
 //! The process is killed at every failpoint. The engine misbehaves as real engines did, the disk
 //! refuses operations, and the clock is set.
 //!
-//! Each seed is a random run (`story`), reproducible byte by byte. The expectations
+//! Each seed is a random run (`random_run`), reproducible byte by byte. The expectations
 //! (`expectations`) are checked after every step, and the checker (`checker`) works at the end,
-//! both from the engine's own record. `points` kills the scheduler before and after every call and
-//! commit, one after another. `rules` switches off each rule of the start protocol in turn; then
-//! the tests must fail.
+//! both from the engine's own record. `points` has scripted runs, and kills the scheduler in each
+//! of them before and after every call and commit, one after another. `rules` switches off each
+//! rule of the start protocol in turn; then the tests must fail.
 //!
 //! `make simulate SEEDS=100000` runs more; `SEED=7 make simulate` repeats one and prints its trace.
 

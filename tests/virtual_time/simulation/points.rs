@@ -1,5 +1,7 @@
-//! Scripted runs of a job or two. The scheduler is killed at every failpoint, one after another,
-//! and every call fails, one after another, in every possible way.
+//! The scripted runs: fixed acts of callers and others on a few jobs or schedules.
+//!
+//! Each run is repeated for each of its failpoints, and the scheduler is killed there. Some runs
+//! are also killed twice, or have each call fail in every possible way.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -53,7 +53,7 @@ impl Moves<'_> {
         }
     }
 
-    /// Checks for leftovers as `scheduler::sweep::is_left_over` does.
+    /// Checks for leftovers as `scheduler::reconcile::sweep::is_left_over` does.
     fn is_left_over(&self, name: usize) -> bool {
         let job = self.book.job(self.from.disk);
         let (past, present) =
