@@ -5,7 +5,7 @@
 //! its turn.
 //!
 //! Neither program can create a container on the network `host`. A job therefore has two variants.
-//! It runs from an image on the engine's default network. Or, at its best, it starts a container
+//! One runs an image on the engine's default network. The other, the best case, starts a container
 //! that was created before on the common network.
 
 use std::io::Write;

@@ -10,10 +10,11 @@ use chrono_tz::Tz;
 use serde::Deserialize;
 
 use super::error::{ConfigError, wrong};
+use crate::domain::names::schedule::ScheduleName;
 use crate::domain::recurrence::Zone;
+use crate::domain::schedule::Schedule;
 use crate::domain::spec::JobSpec;
 use crate::domain::spec::command::env_file;
-use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::scheduler::{SecretSource, SecretSources};
 
 /// The section `[secrets.NAME]`, which sets exactly one of the two fields.

@@ -17,9 +17,10 @@ use super::references::{definitions, registries, schedules, secrets};
 use super::sections::{EngineChoice, EngineSection, FileConfig, LimitsSection};
 use crate::domain::admission::policy::Policy;
 use crate::domain::names::queue::Queues;
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::Schedule;
 use crate::domain::spec::JobSpec;
 use crate::domain::text::units::Span;
-use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::scheduler::{SecretSources, Settings};
 
 /// The length of the shortest token that is accepted, in bytes.

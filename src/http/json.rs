@@ -4,9 +4,10 @@ use axum::extract::Request;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::body::bytes;
 use super::problem::Problem;
 use super::text;
-use super::{body::bytes, unique::Unique};
+use super::unique::Unique;
 
 /// Reads the body and ignores its `Content-Type`, because these calls take only JSON.
 ///

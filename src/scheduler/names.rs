@@ -11,7 +11,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{context::Context, rules::Catalog, timing::LONGEST_NAP};
+use super::context::Context;
+use super::rules::Catalog;
+use super::timing::LONGEST_NAP;
 use crate::domain::spec::JobSpec;
 
 /// The longest wait for the engine's answer about a name.

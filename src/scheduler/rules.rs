@@ -13,8 +13,9 @@ use super::timing::STAGE_AHEAD;
 use crate::domain::admission::policy::{Denied, ForbiddenPaths, Policy};
 use crate::domain::names::image::JobName;
 use crate::domain::names::queue::Queues;
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::Schedule;
 use crate::domain::spec::JobSpec;
-use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 
 /// The reloadable part of the config. [`Handle::set_rules`](super::Handle::set_rules) replaces it
 /// while the scheduler runs.

@@ -10,10 +10,11 @@ use async_trait::async_trait;
 
 use super::error::StoreError;
 use crate::domain::job::Job;
+use crate::domain::job::origin::Generation;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::ledger::LedgerRow;
 use crate::domain::schedule::record::{ScheduleRecord, ScheduleRevision, ScheduleUpdate};
-use crate::domain::{job::origin::Generation, schedule::ledger::LedgerRow};
 
 /// The operations on stored schedules.
 #[async_trait]

@@ -7,8 +7,9 @@ use crate::domain::job::Job;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::image::JobName;
 use crate::domain::names::queue::Queues;
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::Overlap;
 use crate::domain::schedule::record::ScheduleRecord;
-use crate::domain::{names::schedule::ScheduleName, schedule::Overlap};
 
 use super::entry::{Entry, Forecast, Known, entry};
 use super::load::{Load, limits};

@@ -10,7 +10,8 @@ use super::entry::{Entry, OverlapWarning, PileUp};
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::image::JobName;
 use crate::domain::names::queue::{QueueName, Queues};
-use crate::domain::{names::schedule::ScheduleName, schedule::Overlap};
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::Overlap;
 
 /// The assumed duration of a run if no earlier run is known.
 const UNKNOWN: Duration = Duration::from_secs(1);

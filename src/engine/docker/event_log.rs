@@ -19,7 +19,7 @@
 //! A daemon that is killed during a `start` leaves worse: a process unknown to the next daemon. The
 //! next daemon shows the container as `created`, removes it without force, and has no start of it.
 //! So a container without a trace of a start is believed only if the answering daemon created it.
-//! Its `create` in the log proves this.
+//! The `create` of the container in that daemon's log proves this.
 //!
 //! **Podman** has no daemon. Its log is a file or the journal, outlives the service, and has a
 //! `refresh` for every boot of the host. The query uses `stream=false`: with an `until` in the

@@ -7,12 +7,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::preview::{count_of, shown_in};
+use crate::domain::job::origin::Generation;
 use crate::domain::names::id::Timestamp;
 use crate::domain::recurrence::Zone;
+use crate::domain::schedule::ledger::LedgerRow;
 use crate::domain::schedule::record::ScheduleRecord;
 use crate::domain::text::date::rfc3339;
 use crate::domain::text::units::shown;
-use crate::domain::{job::origin::Generation, schedule::ledger::LedgerRow};
 use crate::domain::{
     names::schedule::ScheduleName,
     schedule::{Schedule, ScheduleFields},

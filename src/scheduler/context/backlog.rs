@@ -16,12 +16,12 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The ticks skipped since the last line.
 #[derive(Debug, Default)]
-pub(in crate::scheduler) struct BacklogLog {
-    pub(in crate::scheduler) skipped: usize,
-    pub(in crate::scheduler) told_at: Option<Instant>,
+pub(in crate::scheduler) struct SkippedTicks {
+    skipped: usize,
+    told_at: Option<Instant>,
 }
 
-impl BacklogLog {
+impl SkippedTicks {
     /// Counts skipped ticks of this schedule if `reason` means that too many jobs wait. Logs a line
     /// if the last one is long enough ago.
     pub(in crate::scheduler) fn note(

@@ -17,7 +17,7 @@ use crate::engine::{Description, Engine, EngineError};
 use crate::store::logs::LogStore;
 use crate::store::{Store, StoreError};
 use crate::sync::OrderedWatch;
-use backlog::BacklogLog;
+use backlog::SkippedTicks;
 use clearings::{Clearings, SweepFinding};
 use drivers::DriverHandle;
 use known_images::Names;
@@ -92,7 +92,7 @@ pub(super) struct Context {
     /// The wait groups that have waiting jobs.
     pub(super) wait_groups: Mutex<WaitGroups>,
     /// Skipped ticks that the log has not mentioned yet.
-    pub(super) backlog: Mutex<BacklogLog>,
+    pub(super) backlog: Mutex<SkippedTicks>,
     /// The number of jobs that are being accepted and are not on disk yet.
     pub(super) coming: AtomicUsize,
     /// The finished attempts that are being cleared away.
@@ -119,7 +119,7 @@ impl Context {
         self.driver_handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn backlog(&self) -> MutexGuard<'_, BacklogLog> {
+    pub(super) fn backlog(&self) -> MutexGuard<'_, SkippedTicks> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

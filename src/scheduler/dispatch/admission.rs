@@ -21,7 +21,8 @@ use crate::domain::{
     admission::limits::Limits,
     job::wait_group::{Limit, WaitGroup},
 };
-use crate::scheduler::{context::Context, rules::Rules};
+use crate::scheduler::context::Context;
+use crate::scheduler::rules::Rules;
 use crate::store::StoreError;
 
 /// The decision about a job that could take a slot.

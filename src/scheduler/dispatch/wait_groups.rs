@@ -13,8 +13,9 @@ use crate::domain::job::{Job, Map};
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::spec::JobSpec;
+use crate::scheduler::context::Context;
 use crate::scheduler::context::wait_groups::WaitGroups;
-use crate::scheduler::{context::Context, timing::SWEEP_EVERY};
+use crate::scheduler::timing::SWEEP_EVERY;
 use crate::store::StoreError;
 
 /// The number of wait groups read per query.

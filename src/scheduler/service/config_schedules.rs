@@ -18,9 +18,10 @@ use tracing::{info, warn};
 
 use super::handle::Handle;
 use super::schedules::ScheduleError;
+use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::Schedule;
 use crate::domain::schedule::record::{Change, ScheduleRecord};
 use crate::domain::schedule::source::Source;
-use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::scheduler::resolve::Unresolved;
 use crate::scheduler::{
     rules::{Catalog, Origin},

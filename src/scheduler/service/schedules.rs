@@ -6,15 +6,16 @@
 use super::handle::{Accepted, Handle, SubmitError};
 use crate::domain::job::{Job, State};
 use crate::domain::names::id::{Timestamp, Version};
+use crate::domain::names::schedule::ScheduleName;
 use crate::domain::precondition::Precondition;
 use crate::domain::recurrence::Zone;
+use crate::domain::schedule::Schedule;
 use crate::domain::schedule::record::{Change, ScheduleRecord, ScheduleUpdate};
 use crate::domain::schedule::source::Source;
 use crate::domain::{
     job::origin::{Generation, Origin},
     schedule::ledger::LedgerRow,
 };
-use crate::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use crate::scheduler::schedule_updates::{self};
 use crate::store::StoreError;
 

@@ -24,8 +24,9 @@ use tracing::warn;
 
 use crate::domain::job::{Job, Map};
 use crate::domain::names::id::{ContainerId, Timestamp};
+use crate::scheduler::context::Context;
 use crate::scheduler::context::staged::{Slot, Staged, Work};
-use crate::scheduler::{context::Context, timing::ROUND};
+use crate::scheduler::timing::ROUND;
 use crate::store::StoreError;
 
 use super::work;

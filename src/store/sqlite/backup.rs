@@ -16,7 +16,8 @@ use super::{
     queries, rows,
 };
 use crate::domain::names::id::{EngineId, JobId, Timestamp};
-use crate::store::{error::StoreError, meta::Restored};
+use crate::store::error::StoreError;
+use crate::store::meta::Restored;
 
 /// The moment of the backup. Another server may have continued the jobs since.
 pub(super) const BACKUP_AT: &str = "backup_at";

@@ -13,7 +13,8 @@ use crate::domain::names::image::JobName;
 use crate::domain::precondition::Precondition;
 use crate::domain::spec::JobSpec;
 use crate::store::definitions::{Definition, Revision};
-use crate::store::{error::StoreError, journal::Transition};
+use crate::store::error::StoreError;
+use crate::store::journal::Transition;
 
 const GET: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name = ?1";
 const PAGE: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name > ?1 ORDER BY name LIMIT ?2";

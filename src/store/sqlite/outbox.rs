@@ -10,7 +10,8 @@ use crate::domain::job::{Job, State};
 use crate::domain::names::id::Timestamp;
 use crate::domain::spec::notify::NotifyUrl;
 use crate::domain::text::date::rfc3339;
-use crate::store::{error::StoreError, journal::Transition};
+use crate::store::error::StoreError;
+use crate::store::journal::Transition;
 
 pub(super) const ADD: &str =
     "INSERT INTO outbox (receiver, url, job, seq, body, made_at, tries, due_at)

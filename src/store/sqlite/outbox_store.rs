@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, params};
 
+use super::errors::failed;
 use super::queries::prepared;
 use super::rows::unsigned;
-use super::{errors::failed, store::SqliteStore};
+use super::store::SqliteStore;
 use crate::domain::names::id::{JobId, Seq, Timestamp};
 use crate::store::error::StoreError;
 use crate::store::outbox::{Notification, Outbox};

@@ -20,7 +20,8 @@ use super::{errors::failed, queries};
 use crate::domain::job::{End, Job, Map, State, Status};
 use crate::domain::names::id::JobId;
 use crate::domain::names::image::JobName;
-use crate::store::{error::StoreError, snapshot::Filter};
+use crate::store::error::StoreError;
+use crate::store::snapshot::Filter;
 
 /// The labels in the specs: the expected content of the table of labels.
 const LABELS: &str = "SELECT label.key, label.value, jobs.map, jobs.id

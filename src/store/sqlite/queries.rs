@@ -8,7 +8,8 @@ use super::errors::failed;
 use super::rows::{self, JOB_COLUMNS, JobRow, number};
 use crate::domain::job::{Job, Status};
 use crate::domain::names::id::{JobId, Seq, Timestamp, Version};
-use crate::store::{error::StoreError, journal::Transition};
+use crate::store::error::StoreError;
+use crate::store::journal::Transition;
 
 const INSERT: &str =
     "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail,

@@ -8,7 +8,8 @@ use crate::domain::job::wait_group::WaitGroup;
 use crate::domain::job::{Job, Reason, State, Status};
 use crate::domain::names::id::{Attempt, JobId, Seq, Timestamp, Version};
 use crate::domain::spec::JobSpec;
-use crate::store::{error::StoreError, journal::Transition};
+use crate::store::error::StoreError;
+use crate::store::journal::Transition;
 
 /// The columns of a job, in the order in which [`job`] reads them.
 pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal";

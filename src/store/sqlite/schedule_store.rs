@@ -3,14 +3,16 @@
 use async_trait::async_trait;
 use rusqlite::params;
 
+use super::errors::failed;
 use super::queries::{self, limit_of, prepared};
 use super::rows::{instant, number, unsigned};
-use super::{errors::failed, store::SqliteStore};
+use super::store::SqliteStore;
 use crate::domain::job::Job;
+use crate::domain::job::origin::Generation;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::ledger::LedgerRow;
 use crate::domain::schedule::record::{ScheduleRecord, ScheduleRevision, ScheduleUpdate};
-use crate::domain::{job::origin::Generation, schedule::ledger::LedgerRow};
 use crate::store::error::StoreError;
 use crate::store::schedules::ScheduleStore;
 

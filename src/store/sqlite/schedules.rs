@@ -13,7 +13,9 @@ use crate::domain::{
     job::origin::{Generation, Origin},
     schedule::ledger::{LedgerRow, TickEffect, TickOutcome},
 };
-use crate::store::{error::StoreError, journal::Transition, snapshot::MAX_PAGE};
+use crate::store::error::StoreError;
+use crate::store::journal::Transition;
+use crate::store::snapshot::MAX_PAGE;
 
 pub(super) const COLUMNS: &str = "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed, config_paused, config_file, config_aside";
 pub(super) const INSERT: &str =

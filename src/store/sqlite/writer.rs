@@ -17,10 +17,11 @@ use super::connection;
 use super::definitions::MissingDefinitions;
 use super::{errors::failed, queries};
 use crate::domain::job::{Map, Status};
+use crate::store::error::StoreError;
+use crate::store::journal::Transition;
 use crate::store::open_files::OpenFiles;
 use crate::store::threads::Threads;
 use crate::store::watch::Watches;
-use crate::store::{error::StoreError, journal::Transition};
 
 /// The most commands that wait for the writer; a further caller waits.
 pub(super) const WAITING: usize = 4_096;
