@@ -266,6 +266,12 @@ impl Case<'_> {
                 tally.unknown.push(format!("{}: {}", self.text("reason"), self.text("error")));
                 return;
             }
+            // A server that was killed in a fence has removed a container that never ran, and its
+            // finding did not get on disk.
+            ("unknown", "container_removed") if self.trail.begins.is_empty() => {
+                tally.unknown.push(format!("{}: {}", self.text("reason"), self.text("error")));
+                return;
+            }
             ("failed", "engine_restarted") if self.allowed.engine_restarted => {
                 tally.engine_restarted += 1;
                 self.is_part(&self.work.output(self.id))

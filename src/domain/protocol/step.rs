@@ -169,10 +169,10 @@ fn intended(intent: &Intent, observed: &Observed, memory: DriverMemory, untouche
         Observed::Absent => match memory.fenced {
             Some(Fenced::NeverStarted) => Step::Record(Event::NeverStarted),
             Some(Fenced::Ambiguous) => ambiguous(),
-            None => gone(),
+            None => gone_unseen(),
         },
-        Observed::Foreign => gone(),
-        Observed::Present(container) if container.id != intent.container => gone(),
+        Observed::Foreign => gone_unseen(),
+        Observed::Present(container) if container.id != intent.container => gone_unseen(),
         Observed::Present(container) => match &container.phase {
             Phase::Created { refusal: Some(refusal) } => {
                 Step::Record(Event::Failed(refused(refusal)))
@@ -210,6 +210,16 @@ fn gone() -> Step {
     Step::Record(Event::Lost(Failure::new(
         Reason::ContainerRemoved,
         "its container was removed by somebody else, and with it the evidence of how it ended",
+    )))
+}
+
+/// Records that a container with an intent is gone. A fence removes such a container, too, and the
+/// server may have been killed before it wrote down what the fence found.
+fn gone_unseen() -> Step {
+    Step::Record(Event::Lost(Failure::new(
+        Reason::ContainerRemoved,
+        "its container is gone, and nobody saw whether it ran: somebody else removed it, or the server was killed \
+         while it looked into an unanswered start",
     )))
 }
 
