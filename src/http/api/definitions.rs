@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::names::image::JobName;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::read_definition;
 use crate::http::etag::{expected, tag, tagged};
 use crate::http::problem::Problem;
@@ -55,6 +56,7 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     request: Request,
 ) -> Result<Response, Problem> {
     let name = read_name(&name)?;
@@ -63,7 +65,7 @@ pub(in crate::http) async fn put(
     let known = api.scheduler.definition(&name).await?.is_some();
     let revision = api
         .scheduler
-        .define(&name, &spec, expected)
+        .define(&by.caller, &name, &spec, expected)
         .await
         .map_err(|error| Problem::from_define(&name, error))?;
     let warning = api.scheduler.definition_warnings(&name, &spec).await;
@@ -78,12 +80,13 @@ pub(in crate::http) async fn put(
 pub(in crate::http) async fn remove(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     headers: HeaderMap,
 ) -> Result<Json<NotedView>, Problem> {
     let name = read_name(&name)?;
     let expected = expected(&headers, Revision)?;
     api.scheduler
-        .undefine(&name, expected)
+        .undefine(&by.caller, &name, expected)
         .await
         .map_err(|error| Problem::from_define(&name, error))?;
     let message = format!("definition {name} is removed");

@@ -3,19 +3,21 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::Deserialize;
 
 use super::created::created;
 use super::idempotency;
+use crate::domain::admission::caller::Caller;
+use crate::domain::job::origin::Origin;
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::text::date::{self, Due, classic_format, rfc3339};
 use crate::domain::text::units::Span;
-use crate::http::auth::guard::Caller;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::{NewJob, no_date, read_field};
 use crate::http::problem::Problem;
 use crate::http::state::Api;
@@ -31,14 +33,14 @@ const SHORTEST_PREFIX: usize = 4;
 /// Answers `POST /job`: accepts a job, with or without an idempotency key.
 pub(in crate::http) async fn submit(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    by: Admitted,
     request: Request,
 ) -> Result<Response, Problem> {
-    let key = idempotency::key(request.headers(), caller)?;
+    let key = idempotency::key(request.headers(), &by)?;
     let new = NewJob::read(request).await?;
     match key {
-        Some(key) => api.submit_idempotent(key, new).await,
-        None => api.submit(new).await,
+        Some(key) => api.submit_idempotent(&by.caller, key, new).await,
+        None => api.submit(&by.caller, new).await,
     }
 }
 
@@ -47,12 +49,14 @@ pub(in crate::http) async fn submit(
 pub(in crate::http) async fn rerun(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
     request: Request,
 ) -> Result<Response, Problem> {
     let due = api.due(read_field(request, "date").await?.as_deref().unwrap_or("now"))?;
     let old = api.job(&id).await?;
-    let accepted =
-        api.scheduler.submit(JobRequest { name: old.name, spec: old.spec, due_at: due.at }).await?;
+    let origin = Origin::Rerun(old.id);
+    let request = JobRequest { name: old.name, spec: old.spec, due_at: due.at, origin };
+    let accepted = api.scheduler.submit(&by.caller, request).await?;
     Ok(created(api.accepted(&accepted, &due)))
 }
 
@@ -60,13 +64,14 @@ pub(in crate::http) async fn rerun(
 pub(in crate::http) async fn reschedule(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
     request: Request,
 ) -> Result<Json<DoneView>, Problem> {
     let due = api.due(&read_field(request, "date").await?.ok_or_else(no_date)?)?;
     let id = api.find(&id).await?;
     let job = api
         .scheduler
-        .reschedule(id, due.at)
+        .reschedule(&by.caller, id, due.at)
         .await
         .map_err(|error| Problem::from_reschedule(id, error))?;
     Ok(Json(api.done(&job, scheduled(&job, &due))))
@@ -89,14 +94,16 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn cancel(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
 ) -> Result<Json<DoneView>, Problem> {
-    api.cancel(&id).await
+    api.cancel(&by.caller, &id).await
 }
 
 /// Answers `DELETE /job` with `job_id` in the query or in the body.
 pub(in crate::http) async fn cancel_named(
     State(api): State<Api>,
     Query(query): Query<HashMap<String, String>>,
+    by: Admitted,
     request: Request,
 ) -> Result<Json<DoneView>, Problem> {
     let id = match query.get("job_id").cloned() {
@@ -109,7 +116,7 @@ pub(in crate::http) async fn cancel_named(
             )
         })?,
     };
-    api.cancel(&id).await
+    api.cancel(&by.caller, &id).await
 }
 
 /// The query of `POST /job/{id}/stop`.
@@ -124,6 +131,7 @@ pub(in crate::http) struct StopQuery {
 pub(in crate::http) async fn stop(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
     query: Result<Query<StopQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<DoneView>, Problem> {
     let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
@@ -133,7 +141,11 @@ pub(in crate::http) async fn stop(
         .map(|text| seconds_or_words("grace", "invalid_grace", text))
         .transpose()?;
     let id = api.find(&id).await?;
-    let job = api.scheduler.stop(id, grace).await.map_err(|error| Problem::from_stop(id, error))?;
+    let job = api
+        .scheduler
+        .stop(&by.caller, id, grace)
+        .await
+        .map_err(|error| Problem::from_stop(id, error))?;
     let message = match job.state.status() {
         Status::Stopping => format!("job {} with id {id} is asked to stop", job.name),
         _ => format!("job {} with id {id} is stopped", job.name),
@@ -184,26 +196,33 @@ fn seconds_or_words(field: &str, code: &str, text: &str) -> Result<Span, Problem
 }
 
 impl Api {
-    async fn submit(&self, new: NewJob) -> Result<Response, Problem> {
+    async fn submit(&self, caller: &Caller, new: NewJob) -> Result<Response, Problem> {
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
-        let accepted = self.scheduler.submit(request).await?;
+        let request =
+            JobRequest { name: new.name, spec: new.spec, due_at: due.at, origin: Origin::Api };
+        let accepted = self.scheduler.submit(caller, request).await?;
         Ok(created(self.accepted(&accepted, &due)))
     }
 
     /// Submits a job at most once for each key. A repeated request gets the stored response before
     /// its date and the policy are checked again: the date may be past, and the policy may have
     /// changed. The write decides which of two simultaneous requests is the first.
-    async fn submit_idempotent(&self, key: RequestKey, new: NewJob) -> Result<Response, Problem> {
+    async fn submit_idempotent(
+        &self,
+        caller: &Caller,
+        key: RequestKey,
+        new: NewJob,
+    ) -> Result<Response, Problem> {
         let body = idempotency::digest(&new);
         if let Some(earlier) = self.scheduler.stored_response(key).await? {
             return idempotency::replay(&earlier, body);
         }
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
-        let accepted = self.scheduler.prepare(request).await?;
+        let request =
+            JobRequest { name: new.name, spec: new.spec, due_at: due.at, origin: Origin::Api };
+        let accepted = self.scheduler.prepare(caller, request).await?;
         let done = self.accepted(&accepted, &due);
         match self
             .scheduler
@@ -215,10 +234,13 @@ impl Api {
         }
     }
 
-    async fn cancel(&self, id: &str) -> Result<Json<DoneView>, Problem> {
+    async fn cancel(&self, caller: &Caller, id: &str) -> Result<Json<DoneView>, Problem> {
         let id = self.find(id).await?;
-        let job =
-            self.scheduler.cancel(id).await.map_err(|error| Problem::from_cancel(id, error))?;
+        let job = self
+            .scheduler
+            .cancel(caller, id)
+            .await
+            .map_err(|error| Problem::from_cancel(id, error))?;
         let message = format!("job {} with id {id} is taken off the schedule", job.name);
         Ok(Json(self.done(&job, message)))
     }

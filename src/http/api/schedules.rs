@@ -18,6 +18,7 @@ use crate::domain::{
     names::schedule::ScheduleName,
     schedule::{Schedule, ScheduleFields},
 };
+use crate::http::auth::guard::Admitted;
 use crate::http::etag::{self, expected};
 use crate::http::problem::Problem;
 use crate::http::views::{DoneView, LedgerView, PreviewView, ScheduleView, TickView, joined};
@@ -39,6 +40,7 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -52,7 +54,7 @@ pub(in crate::http) async fn put(
     let schedule = Schedule::try_from(fields)
         .map_err(|bad| Problem::field(bad.field, "invalid_field", bad.detail))?;
     let zone = Zone::from(api.zone);
-    let put = api.scheduler.put_schedule(&name, schedule, zone, expected).await;
+    let put = api.scheduler.put_schedule(&by.caller, &name, schedule, zone, expected).await;
     let put = put.map_err(|error| problem(&name, error))?;
     let status = if put.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(tagged(status, &put.record, put.warnings))
@@ -62,10 +64,12 @@ pub(in crate::http) async fn put(
 pub(in crate::http) async fn delete(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let name = name_of(&name)?;
-    let deleted = api.scheduler.delete_schedule(&name, expected(&headers, Generation)?).await;
+    let deleted =
+        api.scheduler.delete_schedule(&by.caller, &name, expected(&headers, Generation)?).await;
     deleted.map_err(|error| problem(&name, error)).map(|()| StatusCode::NO_CONTENT)
 }
 
@@ -73,29 +77,34 @@ pub(in crate::http) async fn delete(
 pub(in crate::http) async fn pause(
     api: State<Api>,
     name: Path<String>,
+    by: Admitted,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    set_paused(api, name, headers, true).await
+    set_paused(api, name, by, headers, true).await
 }
 
 /// Answers `POST /schedule/{name}/resume` with the resumed schedule.
 pub(in crate::http) async fn resume(
     api: State<Api>,
     name: Path<String>,
+    by: Admitted,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    set_paused(api, name, headers, false).await
+    set_paused(api, name, by, headers, false).await
 }
 
 async fn set_paused(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     headers: HeaderMap,
     paused: bool,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
-    let changed =
-        api.scheduler.pause_schedule(&name, paused, expected(&headers, Generation)?).await;
+    let changed = api
+        .scheduler
+        .pause_schedule(&by.caller, &name, paused, expected(&headers, Generation)?)
+        .await;
     Ok(tagged(StatusCode::OK, &changed.map_err(|error| problem(&name, error))?, Vec::new()))
 }
 
@@ -103,10 +112,14 @@ async fn set_paused(
 pub(in crate::http) async fn trigger(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
 ) -> Result<(StatusCode, Json<DoneView>), Problem> {
     let name = name_of(&name)?;
-    let accepted =
-        api.scheduler.trigger_schedule(&name).await.map_err(|error| problem(&name, error))?;
+    let accepted = api
+        .scheduler
+        .trigger_schedule(&by.caller, &name)
+        .await
+        .map_err(|error| problem(&name, error))?;
     let job = accepted.job;
     let message = format!("job {} with id {} of schedule {name} will be run now", job.name, job.id);
     Ok((StatusCode::CREATED, Json(api.done(&job, message).with_warnings(accepted.warnings))))
