@@ -22,7 +22,7 @@ use crate::store::lock::DirLock;
 use crate::store::open_files::OpenFiles;
 use crate::store::threads::Threads;
 use crate::store::watch::{Watch, Watches};
-use crate::store::{DispatchStore, JobStore, Journal, MetaStore};
+use crate::store::{DispatchStore, JobStore, Journal};
 use crate::store::{
     error::OpenError,
     idempotency::{RequestKey, StoredResponse},
