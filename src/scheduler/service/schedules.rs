@@ -137,6 +137,18 @@ impl Handle {
     /// # Errors
     /// [`ScheduleError`]; then there is no job.
     pub async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Accepted, ScheduleError> {
+        let accepted = self.prepare_trigger(name).await?;
+        let _place = self.context.reserve_waiting_slot()?;
+        self.context.store.insert(&accepted.job).await?;
+        self.context.on_accepted(&accepted.job);
+        Ok(accepted)
+    }
+
+    /// Returns the job that a trigger would create, without storing it.
+    pub(super) async fn prepare_trigger(
+        &self,
+        name: &ScheduleName,
+    ) -> Result<Accepted, ScheduleError> {
         let record = self.context.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
         let now = self.now();
         let (spec, warnings) =
@@ -156,9 +168,6 @@ impl Handle {
                 nominal: None,
             }),
         };
-        let _place = self.context.reserve_waiting_slot()?;
-        self.context.store.insert(&job).await?;
-        self.context.on_accepted(&job);
         Ok(Accepted { job, warnings })
     }
 
@@ -243,7 +252,7 @@ impl Handle {
     }
 }
 
-fn expect(
+pub(super) fn expect(
     found: Option<&ScheduleRecord>,
     precondition: &Precondition<Generation>,
 ) -> Result<(), ScheduleError> {
