@@ -60,6 +60,17 @@ pub(in crate::http) fn replay(
     earlier: &StoredResponse,
     body: [u8; 32],
 ) -> Result<Response, Problem> {
+    Ok(created(replayed(earlier, body)?))
+}
+
+/// Returns the content of the stored response to an equal request.
+///
+/// # Errors
+/// Returns 422 when the request differs from the one that used the key.
+pub(in crate::http) fn replayed(
+    earlier: &StoredResponse,
+    body: [u8; 32],
+) -> Result<DoneView, Problem> {
     if earlier.body != body {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -69,7 +80,7 @@ pub(in crate::http) fn replay(
     }
     let Json(done): Json<DoneView> =
         Json::from_bytes(earlier.text.as_bytes()).map_err(|error| unreadable(&error))?;
-    Ok(created(done))
+    Ok(done)
 }
 
 /// Returns the response in the form in which it is stored.

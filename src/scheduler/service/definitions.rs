@@ -125,7 +125,7 @@ impl Handle {
     }
 }
 
-fn ensure_not_in_config(catalog: &Catalog, name: &JobName) -> Result<(), DefineError> {
+pub(super) fn ensure_not_in_config(catalog: &Catalog, name: &JobName) -> Result<(), DefineError> {
     match catalog.definitions.contains_key(name.as_str()) {
         true => Err(DefineError::InConfig),
         false => Ok(()),

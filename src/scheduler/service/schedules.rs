@@ -149,6 +149,19 @@ impl Handle {
         caller: &Caller,
         name: &ScheduleName,
     ) -> Result<Accepted, ScheduleError> {
+        let accepted = self.prepare_trigger(caller, name).await?;
+        let _place = self.context.reserve_waiting_slot()?;
+        self.context.store.insert(&accepted.job).await?;
+        self.context.on_accepted(&accepted.job);
+        Ok(accepted)
+    }
+
+    /// Returns the job that a trigger would create, without storing it.
+    pub(super) async fn prepare_trigger(
+        &self,
+        caller: &Caller,
+        name: &ScheduleName,
+    ) -> Result<Accepted, ScheduleError> {
         let record = self.context.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
         let now = self.now();
         let (spec, warnings) =
@@ -169,9 +182,6 @@ impl Handle {
             }),
             submitted_by: Some(caller.actor()),
         };
-        let _place = self.context.reserve_waiting_slot()?;
-        self.context.store.insert(&job).await?;
-        self.context.on_accepted(&job);
         Ok(Accepted { job, warnings })
     }
 
@@ -259,7 +269,7 @@ impl Handle {
     }
 }
 
-fn expect(
+pub(super) fn expect(
     found: Option<&ScheduleRecord>,
     precondition: &Precondition<Generation>,
 ) -> Result<(), ScheduleError> {
