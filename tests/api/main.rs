@@ -11,6 +11,7 @@ mod config_schedules;
 mod cut_answers;
 mod definitions;
 mod docs;
+mod events;
 mod flags;
 mod jobs;
 mod limits;

@@ -2,11 +2,13 @@
 
 mod created;
 pub(super) mod definitions;
+pub(super) mod events;
 pub(super) mod forecast;
 mod idempotency;
 pub(super) mod jobs;
 pub(super) mod listing;
 pub(super) mod logs;
+pub(super) mod pause;
 pub(super) mod preview;
 pub(super) mod schedule_list;
 pub(super) mod schedules;

@@ -6,5 +6,6 @@ pub(super) mod dry_run;
 pub(super) mod forecast;
 pub(super) mod handle;
 pub(super) mod output;
+pub(super) mod pause;
 pub(super) mod schedules;
 pub(super) mod waiting_slots;
