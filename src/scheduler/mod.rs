@@ -43,7 +43,9 @@ pub use rules::{Catalog, Origin, Rules, Settings};
 pub use secrets::{SecretSource, SecretSources};
 pub use service::definitions::{DefineError, Defined};
 pub use service::handle::{Accepted, ActError, Handle, JobRequest, SubmitError};
-pub use service::output::{OutputError, OutputState, OutputStream};
+pub use service::output::{
+    Attempts, Output, OutputBlock, OutputError, OutputState, OutputStream, Progress, Until,
+};
 pub use service::schedules::{Put, ScheduleError};
 pub use tasks::{Parts, Scheduler};
 pub use timing::{

@@ -4,6 +4,8 @@ pub(super) mod config_schedules;
 pub(super) mod definitions;
 pub(super) mod forecast;
 pub(super) mod handle;
+pub(super) mod open_output;
 pub(super) mod output;
+mod output_reader;
 pub(super) mod schedules;
 pub(super) mod waiting_slots;
