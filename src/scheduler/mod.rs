@@ -41,7 +41,10 @@ mod timing;
 pub use context::Health;
 pub use rules::{Catalog, Origin, Rules, Settings};
 pub use secrets::{SecretSource, SecretSources};
+
+pub use crate::domain::admission::caller::Caller;
 pub use service::definitions::{DefineError, Defined};
+
 pub use service::handle::{Accepted, ActError, Handle, JobRequest, SubmitError};
 pub use service::output::{
     Attempts, Output, OutputBlock, OutputError, OutputState, OutputStream, Progress, Until,

@@ -1,6 +1,6 @@
 //! The query of `GET /job/{id}/logs`: the parameters as written, and the request as checked.
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
@@ -25,7 +25,6 @@ const MAX_REGEX_DEPTH: u32 = 50;
 
 /// The query as written.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct LogsQuery {
     attempt: Option<String>,
     context: Option<String>,
@@ -106,9 +105,6 @@ impl Wanted {
         let attempt = one_of("attempt", &query.attempt, 1..=u64::from(u32::MAX))?;
         let attempt = attempt.and_then(|number| u32::try_from(number).ok()).map(Attempt);
         let grep = query.grep.as_deref().map(grep).transpose()?;
-        if query.context.is_some() && grep.is_none() {
-            return Err(wrong("context", "`context` goes only with `grep`".to_owned()));
-        }
         let context = one_of("context", &query.context, 0..=MAX_CONTEXT as u64)?;
         let mut wanted = Self {
             attempts: attempt.map_or(Attempts::Last, Attempts::Only),
@@ -265,11 +261,6 @@ fn since(text: &str, api: &Api) -> Result<Timestamp, Problem> {
             "`since` has to be a time ago such as `10m`, or a time such as `2021-06-20T13:25:28Z`";
         wrong("since", detail.to_owned())
     })
-}
-
-/// Returns a 400 for a query that cannot be read.
-pub(super) fn unreadable(rejection: &axum::extract::rejection::QueryRejection) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
 }
 
 #[cfg(test)]

@@ -10,8 +10,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response, Sse, sse};
 use chrono::SecondsFormat;
@@ -19,11 +18,12 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::log_pick::{Picked, PickedLine, Picker};
-use super::log_query::{FileFormat, LogsQuery, TextStyle, Wanted, unreadable};
+use super::log_query::{FileFormat, LogsQuery, TextStyle, Wanted};
 use crate::domain::job::Job;
 use crate::domain::names::id::{Attempt, JobId};
 use crate::domain::output::Line;
 use crate::http::problem::Problem;
+use crate::http::query::KnownQuery;
 use crate::http::state::Api;
 use crate::http::streamed::Incomplete;
 use crate::http::views::LogView;
@@ -51,9 +51,8 @@ pub(in crate::http) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    query: Result<Query<LogsQuery>, QueryRejection>,
+    KnownQuery(query): KnownQuery<LogsQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| unreadable(&rejection))?;
     let wanted = Wanted::read(&query, &headers, &api)?;
     let id = api.find(&id).await?;
     let (output, picker) = open(&api, id, &wanted).await?;

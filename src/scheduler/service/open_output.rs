@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use super::output::{Attempts, Output, OutputError, Progress, Until};
 use super::output_reader::Reader;
-use crate::domain::job::{Job, Map, State};
-use crate::domain::names::id::{Attempt, JobId};
+use crate::domain::job::{Job, Map, State, Status};
+use crate::domain::names::id::{Attempt, JobId, Seq};
 use crate::domain::output::Limit;
 use crate::scheduler::context::{Context, Health};
 use crate::store::StoreError;
 use crate::store::logs::Kept;
+
+/// The most journal rows to search for an attempt. An attempt has about five.
+const MAX_ROWS: usize = 10_000;
 
 /// Opens the output of a job.
 pub(in crate::scheduler) async fn open(
@@ -73,38 +76,42 @@ async fn progress(
         return Ok((Progress::Live, None));
     }
     let waits = until == Until::End && !job.is_over() && !matches!(attempts, Attempts::Only(_));
-    match has_run(job, attempt) {
+    match has_run(context, job, attempt).await? {
         _ if waits => {}
         Some(true) => return Err(OutputError::Gone(attempt)),
         _ if !matches!(attempts, Attempts::Only(_)) => {}
         Some(false) => return Err(no_attempt(context, job, attempt).await?),
-        // The job does not say whether an earlier attempt ran. The files of the others tell whether
-        // its output was deleted with theirs.
-        None => {
-            return Err(match no_attempt(context, job, attempt).await? {
-                OutputError::NoAttempt { kept, .. } if kept.is_empty() => {
-                    OutputError::Gone(attempt)
-                }
-                error => error,
-            });
-        }
+        None => return Err(OutputError::Gone(attempt)),
     }
     Ok((Progress::Nothing, None))
 }
 
-/// Returns whether the process of an attempt that has ended ran; `None` where the job does not say.
-fn has_run(job: &Job, attempt: Attempt) -> Option<bool> {
+/// Returns whether the process of an attempt that has ended ran; `None` where neither the job nor
+/// the journal says so.
+async fn has_run(
+    context: &Context,
+    job: &Job,
+    attempt: Attempt,
+) -> Result<Option<bool>, StoreError> {
     match &job.state {
-        _ if attempt < job.attempt => None,
-        State::Ended(end) => Some(end.run.is_some()),
-        State::Retrying(failed) => Some(failed.exit_code.is_some()),
+        State::Ended(end) if attempt == job.attempt => return Ok(Some(end.run.is_some())),
+        State::Retrying(failed) if attempt == job.attempt => {
+            return Ok(Some(failed.exit_code.is_some()));
+        }
         State::Scheduled
         | State::Queued(_)
+        | State::Retrying(_)
         | State::Pulling
         | State::Starting(_)
         | State::Running(_)
-        | State::Stopping(_) => None,
+        | State::Stopping(_)
+        | State::Ended(_) => {}
     }
+    let rows = context.store.journal_of(job.id, Seq(0), MAX_ROWS).await?;
+    let mut of_attempt = rows.iter().filter(|row| row.attempt == attempt.0).peekable();
+    let is_known = of_attempt.peek().is_some();
+    let ran = of_attempt.any(|row| row.to == Status::Running || row.exit_code.is_some());
+    Ok(is_known.then_some(ran))
 }
 
 /// Returns the error for an attempt without output, with the attempts that have some.
