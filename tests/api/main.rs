@@ -15,6 +15,7 @@ mod events;
 mod flags;
 mod jobs;
 mod limits;
+mod logs;
 mod notify;
 mod reload;
 mod schedules;

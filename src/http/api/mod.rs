@@ -7,6 +7,8 @@ pub(super) mod forecast;
 mod idempotency;
 pub(super) mod jobs;
 pub(super) mod listing;
+mod log_pick;
+mod log_query;
 pub(super) mod logs;
 pub(super) mod pause;
 pub(super) mod preview;

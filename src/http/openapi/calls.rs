@@ -5,6 +5,7 @@ use super::table::{Answer, Body, Call, Parameter};
 
 const BOOL: &str = r#"{"type": "boolean"}"#;
 const TEXT: &str = r#"{"type": "string"}"#;
+const COUNT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 4294967295}"#;
 const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#;
 
 pub(super) const ID: Parameter = Parameter::path(
@@ -181,21 +182,44 @@ const JOBS: &[Call] = &[
         parameters: &[
             ID,
             Parameter::query("follow", BOOL, "Sends further lines until the job is over."),
-            Parameter::query(
-                "tail",
-                r#"{"type": "integer", "minimum": 0, "maximum": 100000}"#,
-                "Only the last lines. Does not go with `follow`.",
-            ),
+            Parameter::query("attempt", COUNT, "This attempt alone; by default the last one."),
+            Parameter::query("from_line", COUNT, "Only lines from this number on."),
             Parameter::query(
                 "since",
                 r#"{"type": "string", "pattern": "^[0-9]{1,6} ?(s|m|h)$"}"#,
                 "Only lines from this time on, such as `10m` or a date.",
             ),
-            Parameter::query("timestamps", BOOL, "Begins each line of text with its time."),
             Parameter::query(
                 "stream",
                 r#"{"type": "string", "enum": ["stdout", "stderr", "all"]}"#,
                 "One of the two output streams.",
+            ),
+            Parameter::query(
+                "grep",
+                r#"{"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^([^/]|/[a-z|.]+/$)"}"#,
+                "Only lines that contain this text, or match an expression such as `/error|warn/`.",
+            ),
+            Parameter::query(
+                "context",
+                r#"{"type": "integer", "minimum": 0, "maximum": 10}"#,
+                "With `grep`: so many lines around each match.",
+            ),
+            Parameter::query(
+                "tail",
+                r#"{"type": "integer", "minimum": 0, "maximum": 100000}"#,
+                "Only the last of the chosen lines; with `follow`, then what comes.",
+            ),
+            Parameter::query(
+                "limit",
+                r#"{"type": "integer", "minimum": 1, "maximum": 100000}"#,
+                "At most so many lines.",
+            ),
+            Parameter::query("numbers", BOOL, "Begins each line of text with its number."),
+            Parameter::query("timestamps", BOOL, "Begins each line of text with its time."),
+            Parameter::query(
+                "download",
+                r#"{"type": "string", "enum": ["true", "false", "text", "ndjson"]}"#,
+                "Sends a file, in the format of the `Accept` header or this one.",
             ),
         ],
         body: None,
@@ -203,7 +227,12 @@ const JOBS: &[Call] = &[
             &["text/plain", "application/x-ndjson", "text/event-stream"],
             "The lines: text, one object a line, or server-sent events.",
         )],
-        problems: &[JOB_GONE, AMBIGUOUS, (503, &["engine_unreachable"])],
+        problems: &[
+            (404, &["no_such_job", "no_such_attempt"]),
+            AMBIGUOUS,
+            (410, &["log_gone"]),
+            (503, &["engine_unreachable"]),
+        ],
         curl: "'$SERVER/job/$ID/logs?tail=100'",
         cli: "tidetable logs $ID",
     },

@@ -138,6 +138,9 @@ pub struct OutputView {
     pub truncated: Option<bool>,
     /// True if the job is over and all its output is kept, or there is none.
     pub complete: bool,
+    /// The time after which the output may be deleted, RFC 3339. Null: it is kept without limit.
+    #[serde(default)]
+    pub kept_until: Option<String>,
 }
 
 impl JobView {
@@ -167,6 +170,7 @@ impl JobView {
             bytes: kept.map(|kept| kept.bytes),
             truncated: kept.map(|kept| kept.truncated),
             complete,
+            kept_until: None,
         });
         self
     }
