@@ -15,7 +15,8 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use super::api::{
-    definitions, forecast, jobs, listing, logs, preview, schedule_list, schedules, system,
+    definitions, forecast, jobs, listing, logs, preview, schedule_list, schedules, summary, system,
+    tide,
 };
 use super::auth::guard;
 use super::auth::guard::Guard;
@@ -54,6 +55,8 @@ impl Api {
             .route("/schedule/{name}/next", get(schedules::next))
             .route("/schedule/{name}/ledger", get(schedules::ledger))
             .route("/forecast", get(forecast::show))
+            .route("/tide", get(tide::show))
+            .route("/summary", get(summary::show))
             .route("/preview", post(preview::preview))
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))

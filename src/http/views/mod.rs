@@ -5,9 +5,13 @@ mod forecast;
 mod job;
 mod line;
 mod objects;
+mod summary;
+mod tide;
 
 pub use forecast::{ForecastEntryView, ForecastView, OverlapView, PileUpView};
 pub use job::{JobView, OutputView};
 pub(super) use line::JobLine;
 pub(super) use objects::joined;
 pub use objects::*;
+pub use summary::{EngineView, LatenessView, SlotsView, StoreView, SummaryJobsView, SummaryView};
+pub use tide::{AtOnceView, BusiestView, LaneView, MarkView, TidePileUpView, TideView};

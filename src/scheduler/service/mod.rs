@@ -6,4 +6,5 @@ pub(super) mod forecast;
 pub(super) mod handle;
 pub(super) mod output;
 pub(super) mod schedules;
+pub(super) mod tide;
 pub(super) mod waiting_slots;

@@ -16,6 +16,7 @@ mod idempotency;
 mod open;
 mod outbox;
 mod outbox_store;
+mod overview;
 mod pages;
 mod pool;
 mod queries;

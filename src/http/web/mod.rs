@@ -1,0 +1,3 @@
+//! The parts of pages for a browser.
+
+pub(super) mod chart;
