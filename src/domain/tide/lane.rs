@@ -49,11 +49,6 @@ impl Lane {
         self.tally.iter().filter(|(status, _)| holds(*status)).map(|(_, count)| count).sum()
     }
 
-    /// Returns the number of rows that overlapping marks need; at least 1.
-    pub fn rows(&self) -> u8 {
-        self.marks.iter().map(|mark| mark.row + 1).max().unwrap_or(1)
-    }
-
     pub(super) fn has_running(&self) -> bool {
         self.marks.iter().any(|mark| mark.kind == MarkKind::Running)
     }

@@ -51,6 +51,8 @@ pub struct Mark {
     pub tally: Vec<(Status, u64)>,
     /// The row within the lane. Marks that overlap are in different rows while rows are left.
     pub row: u8,
+    /// The number of rows where this mark is: 1 unless it overlaps with others.
+    pub rows: u8,
 }
 
 impl Mark {
@@ -83,6 +85,7 @@ impl Mark {
             reason: None,
             tally: vec![(status, 1)],
             row: 0,
+            rows: 1,
         }
     }
 

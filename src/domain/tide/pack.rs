@@ -75,7 +75,21 @@ fn merged(marks: &[Mark], window: &Window, scale: i64) -> Vec<Mark> {
             cluster = Some(index);
         }
     }
+    count_rows(&mut packed);
     packed
+}
+
+/// Notes for each mark the number of rows of the marks that it overlaps with.
+fn count_rows(packed: &mut [Mark]) {
+    let mut first = 0;
+    while let Some(mark) = packed.get(first) {
+        let (mut end, mut last, mut rows) = (mark.to, first + 1, mark.row + 1);
+        while let Some(next) = packed.get(last).filter(|next| next.from < end) {
+            (end, rows, last) = (end.max(next.to), rows.max(next.row + 1), last + 1);
+        }
+        packed.iter_mut().take(last).skip(first).for_each(|mark| mark.rows = rows);
+        first = last;
+    }
 }
 
 /// Keeps the future apart from the past, and running jobs apart from all others.

@@ -129,11 +129,11 @@ fn long_runs_that_overlap_are_in_rows() {
         run(1, "a", Status::Succeeded, -100, 50.0),
         run(2, "a", Status::Failed, -80, 50.0),
         run(3, "a", Status::Succeeded, -49, 9.0),
+        run(4, "a", Status::Succeeded, -20, 9.0),
     ]))
     .chart();
-    let rows: Vec<u8> = tide.lanes[0].marks.iter().map(|mark| mark.row).collect();
-    assert_eq!(rows, [0, 1, 0]);
-    assert_eq!(tide.lanes[0].rows(), 2);
+    let rows: Vec<_> = tide.lanes[0].marks.iter().map(|mark| (mark.row, mark.rows)).collect();
+    assert_eq!(rows, [(0, 2), (1, 2), (0, 2), (0, 1)]);
 }
 
 #[test]

@@ -1,25 +1,19 @@
 //! `GET /summary`: the figures of the server at a glance, of one snapshot of the store.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use chrono::TimeDelta;
-use serde::Deserialize;
 
 use crate::http::problem::Problem;
+use crate::http::query::{KnownQuery, NoQuery};
 use crate::http::state::Api;
 use crate::http::views::SummaryView;
-
-/// The query of `GET /summary`, which has no parameters.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http) struct NoQuery {}
 
 /// Answers `GET /summary`.
 pub(in crate::http) async fn show(
     State(api): State<Api>,
-    query: Result<Query<NoQuery>, axum::extract::rejection::QueryRejection>,
+    _: KnownQuery<NoQuery>,
 ) -> Result<Json<SummaryView>, Problem> {
-    let Query(NoQuery {}) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
     Ok(Json(api.summary().await?))
 }
 

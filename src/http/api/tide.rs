@@ -1,7 +1,7 @@
 //! `GET /tide`: the tide chart as data or as a picture, of one snapshot of the store.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta};
@@ -11,6 +11,7 @@ use crate::domain::names::id::Timestamp;
 use crate::domain::text::units::{Span, shown};
 use crate::domain::tide::{Tide, Window};
 use crate::http::problem::Problem;
+use crate::http::query::KnownQuery;
 use crate::http::state::Api;
 use crate::http::views::TideView;
 use crate::http::web::chart::{self, Look};
@@ -27,7 +28,6 @@ const PX: (u32, u32, u32) = (200, 1_180, 4_000);
 
 /// The query of `GET /tide`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct TideQuery {
     /// The start of the window: a time, or a span before or after now.
     pub(in crate::http) from: Option<String>,
@@ -43,9 +43,8 @@ pub(in crate::http) struct TideQuery {
 pub(in crate::http) async fn show(
     State(api): State<Api>,
     headers: HeaderMap,
-    query: Result<Query<TideQuery>, axum::extract::rejection::QueryRejection>,
+    KnownQuery(query): KnownQuery<TideQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
     let tide = api.tide(&query).await?;
     let vary = (header::VARY, "accept");
     if !wants_svg(&headers) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::job::{Map, Status};
 use crate::domain::names::id::Timestamp;
@@ -11,15 +12,17 @@ use crate::scheduler::Health;
 use crate::store::Totals;
 
 /// The answer to `GET /summary`. All times are RFC 3339.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SummaryView {
     /// The server's time.
+    #[schema(format = DateTime)]
     pub now: String,
     pub jobs: SummaryJobsView,
     pub slots: SlotsView,
     /// The number of jobs that are due and have not begun.
     pub backlog: u64,
     /// The due time of the next job. Null without one.
+    #[schema(format = DateTime)]
     pub next_due_at: Option<String>,
     /// The number of jobs that ended in the last 24 hours, by status.
     pub ended_24h: BTreeMap<String, u64>,
@@ -28,13 +31,14 @@ pub struct SummaryView {
     pub engines: Vec<EngineView>,
     pub store: StoreView,
     /// The time at which the config was read last.
+    #[schema(format = DateTime)]
     pub config_loaded_at: String,
     /// The pause of all starts. Null while nothing is paused.
     pub paused: Option<serde_json::Value>,
 }
 
 /// The number of jobs in each map and of each status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SummaryJobsView {
     pub scheduled: u64,
     pub running: u64,
@@ -43,7 +47,7 @@ pub struct SummaryJobsView {
 }
 
 /// The slots for running jobs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlotsView {
     pub used: u64,
     /// The number of jobs that may run at once. Null without a limit.
@@ -51,14 +55,14 @@ pub struct SlotsView {
 }
 
 /// The lateness of starts in milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LatenessView {
     pub p50: i64,
     pub p99: i64,
 }
 
 /// An engine and its state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EngineView {
     /// `docker`, `podman` or `simulated`; `engine` before the first connection.
     pub name: String,
@@ -67,17 +71,19 @@ pub struct EngineView {
     /// The engine's version. Null while it does not answer.
     pub version: Option<String>,
     /// The time since which the engine is down or changed. Null while it is up.
+    #[schema(format = DateTime)]
     pub since: Option<String>,
 }
 
 /// The store's figures.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoreView {
     /// The number of jobs.
     pub jobs: u64,
     /// The size of the database in bytes.
     pub bytes: u64,
     /// The time at which the oldest job was accepted. Null without jobs.
+    #[schema(format = DateTime)]
     pub oldest_at: Option<String>,
     /// The free space on the data directory's disk in bytes. Null if it cannot be read.
     pub disk_free_bytes: Option<u64>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::forecast::PileUp;
 use crate::domain::names::id::Timestamp;
@@ -11,13 +12,16 @@ use crate::domain::text::date::rfc3339;
 use crate::domain::tide::{Lane, Mark, MarkKind, Tide, says};
 
 /// The answer to `GET /tide`. All times are RFC 3339.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TideView {
     /// The start of the window.
+    #[schema(format = DateTime)]
     pub from: String,
     /// The end of the window.
+    #[schema(format = DateTime)]
     pub to: String,
     /// The server's time at which the chart was made.
+    #[schema(format = DateTime)]
     pub now: String,
     /// The server's time zone.
     pub zone: String,
@@ -34,11 +38,12 @@ pub struct TideView {
     /// The end of the forecast, where it has too many runs to reach the end of the window. Absent
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub planned_until: Option<String>,
 }
 
 /// A lane of the chart.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LaneView {
     /// The schedule, or the job name of jobs without a schedule.
     pub name: String,
@@ -49,15 +54,18 @@ pub struct LaneView {
 }
 
 /// A mark in a lane.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MarkView {
     /// `run`, `running`, `planned`, `skipped`, `missed`, or `many` for marks too close to be told
     /// apart.
     pub kind: String,
     /// The status of the job. The worst one of `many`.
     pub status: String,
+    #[schema(format = DateTime)]
     pub from: String,
+    #[schema(format = DateTime)]
     pub to: String,
+    #[schema(format = DateTime)]
     pub due_at: String,
     /// The id of the job. Null for a tick without a job, and for `many`.
     pub job: Option<String>,
@@ -68,15 +76,18 @@ pub struct MarkView {
     pub counts: BTreeMap<String, u64>,
     /// The row within the lane, from 0. Runs that overlap are in different rows.
     pub row: u8,
+    /// The number of rows of the marks that this one overlaps with; 1 without any.
+    pub rows: u8,
     /// What happened, as one sentence without the name.
     pub says: String,
     /// The expected end of a running job. Absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub expected_to: Option<String>,
 }
 
 /// The number of runs at once, as steps: from each time on, so many.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AtOnceView {
     /// The steps up to now.
     pub past: Vec<(String, usize)>,
@@ -89,16 +100,19 @@ pub struct AtOnceView {
 }
 
 /// The largest number of runs at once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BusiestView {
     pub count: usize,
+    #[schema(format = DateTime)]
     pub at: String,
 }
 
 /// A stretch in which more jobs would run at once than a limit allows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TidePileUpView {
+    #[schema(format = DateTime)]
     pub from: String,
+    #[schema(format = DateTime)]
     pub to: String,
     /// The largest number of jobs that would run at once.
     pub count: usize,
@@ -167,6 +181,7 @@ impl MarkView {
             count: mark.count(),
             counts: counts.map(|(status, count)| (status.to_string(), *count)).collect(),
             row: mark.row,
+            rows: mark.rows,
             says: says(mark, now),
             expected_to: mark.expected_to.map(rfc3339),
         }

@@ -136,8 +136,8 @@ impl Handle {
 }
 
 fn running_job(job: &Job, now: Timestamp) -> RunningJob {
-    let lane = match &job.origin {
-        Some(origin) => LaneName { kind: LaneKind::Schedule, name: origin.schedule.to_string() },
+    let lane = match job.origin.schedule() {
+        Some(by) => LaneName { kind: LaneKind::Schedule, name: by.schedule.to_string() },
         None => LaneName { kind: LaneKind::Job, name: job.name.to_string() },
     };
     let started_at = job.state.run().map(|run| run.started_at);

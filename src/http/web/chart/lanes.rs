@@ -85,7 +85,7 @@ fn draw_mark(
     top: f64,
     label_from: &mut f64,
 ) {
-    let rows = f64::from(lane.rows());
+    let rows = f64::from(mark.rows);
     let height = if rows > 1.0 { (BAR + 5.0) / rows - 1.0 } else { BAR };
     let y = top + PAD - if rows > 1.0 { 2.0 } else { 0.0 } + f64::from(mark.row) * (height + 1.0);
     let (from, to) = (frame.x(mark.from), frame.x(mark.to));
@@ -170,7 +170,7 @@ fn body(out: &mut String, frame: &Frame<'_>, mark: &Mark, shape: &Shape) {
 }
 
 fn rect(out: &mut String, shape: &Shape, more: &str) {
-    let round = if shape.width < 6.0 || shape.height < 6.0 { "1" } else { "3" };
+    let round = number((shape.width.min(shape.height) / 3.0).min(3.0));
     let (x, y) = (number(shape.x), number(shape.y));
     let (width, height) = (number(shape.width), number(shape.height));
     *out += &format!(
