@@ -75,7 +75,10 @@ impl Api {
             .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
             .layer(middleware::from_fn_with_state(Arc::new(guard), guard::admit))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(TraceLayer::new_for_http().make_span_with(|request: &Request| answers::span(request)))
+            .layer(
+                TraceLayer::new_for_http()
+                    .make_span_with(|request: &Request| answers::span(request)),
+            )
             .layer(middleware::from_fn(answers::finish))
             .layer(PropagateRequestIdLayer::x_request_id())
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

@@ -15,6 +15,8 @@ mod flags;
 mod jobs;
 mod limits;
 mod notify;
+mod openapi;
+mod problems;
 mod reload;
 mod schedules;
 mod text;

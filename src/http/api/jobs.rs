@@ -79,7 +79,8 @@ pub(in crate::http) async fn reschedule(
     };
     let job = job.map_err(|error| Problem::from_reschedule(id, error))?;
     if query.dry_run.0 {
-        let would = format!("job {} with id {id} would be scheduled to run {}", job.name, due.phrase);
+        let would =
+            format!("job {} with id {id} would be scheduled to run {}", job.name, due.phrase);
         return Ok(Json(api.done(&job, would.clone()).with_would(would)));
     }
     Ok(Json(api.done(&job, scheduled(&job, &due))))
@@ -269,7 +270,7 @@ impl Api {
         let would = format!("job {} would be scheduled to run {}", accepted.job.name, due.phrase);
         let done = self.done(&accepted.job, would.clone());
         let done = done.with_warnings(accepted.warnings.clone()).with_would(would);
-        Json(done).into_response()
+        Json(done.without_id()).into_response()
     }
 
     async fn cancel(&self, id: &str, dry_run: bool) -> Result<Json<DoneView>, Problem> {

@@ -160,7 +160,7 @@ pub(in crate::http) async fn trigger(
     if query.dry_run.0 {
         let would = format!("job {} of schedule {name} would be run now", job.name);
         let done = api.done(&job, would.clone()).with_warnings(accepted.warnings);
-        return Ok((StatusCode::OK, Json(done.with_would(would))));
+        return Ok((StatusCode::OK, Json(done.with_would(would).without_id())));
     }
     let message = format!("job {} with id {} of schedule {name} will be run now", job.name, job.id);
     Ok((StatusCode::CREATED, Json(api.done(&job, message).with_warnings(accepted.warnings))))

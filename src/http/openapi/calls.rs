@@ -18,8 +18,12 @@ pub(super) const DRY_RUN: Parameter = Parameter::query(
     "Answers 200 with `would`, the effect that the call would have. Nothing is stored.",
 );
 const PAGED: [Parameter; 2] = [
-    Parameter::query("limit", LIMIT, "The largest number of entries in the answer."),
-    Parameter::query("cursor", TEXT, "The `next` of the previous page; goes with `limit`."),
+    Parameter::query("limit", LIMIT, "The largest number of jobs in the answer."),
+    Parameter::query(
+        "cursor",
+        r#"{"type": "string", "pattern": "^(running|scheduled|history)-[0-9a-f]{32}$"}"#,
+        "The `next` of the previous page; goes with `limit`.",
+    ),
 ];
 const IF_NONE_MATCH: Parameter = Parameter::header(
     "If-None-Match",
@@ -61,8 +65,11 @@ const JOBS: &[Call] = &[
             example: r#"{"job_name": "busybox:latest", "date": "30s", "command": ["echo", "hello"]}"#,
         }),
         answers: &[
-            Answer { headers: &["Location"], ..Answer::json(201, "DoneView", "The job is accepted.") },
-            Answer::json(200, "DoneView", "A dry run."),
+            Answer {
+                headers: &["Location"],
+                ..Answer::json(201, "DoneView", "The job is accepted.")
+            },
+            Answer::json(200, "PlannedJob", "A dry run."),
         ],
         problems: &[
             (400, &["missing_field", "invalid_date", "invalid_field", "invalid_job_name"]),
@@ -82,10 +89,7 @@ const JOBS: &[Call] = &[
         id: "cancelNamedJob",
         tag: "jobs",
         summary: "Takes a waiting job off the schedule. The id is in the query or in the body.",
-        parameters: &[
-            Parameter::query("job_id", ID.schema, "The job's id."),
-            DRY_RUN,
-        ],
+        parameters: &[Parameter::query("job_id", ID.schema, "The job's id."), DRY_RUN],
         body: Some(Body {
             schema: "JobIdBody",
             required: false,
@@ -109,10 +113,18 @@ const JOBS: &[Call] = &[
         tag: "jobs",
         summary: "Lists jobs in three maps: running, scheduled, history.",
         parameters: &[
-            Parameter::query("state", r#"{"type": "string", "enum": ["running", "scheduled", "history", "queued", "retrying", "pulling", "starting", "stopping", "succeeded", "failed", "timed_out", "stopped", "canceled", "missed", "unknown"]}"#, "A map, or a status."),
+            Parameter::query(
+                "state",
+                r#"{"type": "string", "enum": ["running", "scheduled", "history", "queued", "retrying", "pulling", "starting", "stopping", "succeeded", "failed", "timed_out", "stopped", "canceled", "missed", "unknown"]}"#,
+                "A map, or a status.",
+            ),
             Parameter::query("job_name", TEXT, "Only jobs with exactly this name."),
             Parameter::query("schedule", TEXT, "Only jobs of this schedule."),
-            Parameter::query("label", r#"{"type": "string", "pattern": "^[^=\\u0000]+(=[^\\u0000]*)?$"}"#, "Only jobs with this label, written `key=value`."),
+            Parameter::query(
+                "label",
+                r#"{"type": "string", "pattern": "^[^=\\u0000]+(=[^\\u0000]*)?$"}"#,
+                "Only jobs with this label, written `key=value`.",
+            ),
             PAGED[0],
             PAGED[1],
             IF_NONE_MATCH,
@@ -167,10 +179,22 @@ const JOBS: &[Call] = &[
         parameters: &[
             ID,
             Parameter::query("follow", BOOL, "Sends further lines until the job is over."),
-            Parameter::query("tail", r#"{"type": "integer", "minimum": 0, "maximum": 100000}"#, "Only the last lines. Does not go with `follow`."),
-            Parameter::query("since", r#"{"type": "string", "pattern": "^[0-9]{1,6} ?(s|m|h)$"}"#, "Only lines from this time on, such as `10m` or a date."),
+            Parameter::query(
+                "tail",
+                r#"{"type": "integer", "minimum": 0, "maximum": 100000}"#,
+                "Only the last lines. Does not go with `follow`.",
+            ),
+            Parameter::query(
+                "since",
+                r#"{"type": "string", "pattern": "^[0-9]{1,6} ?(s|m|h)$"}"#,
+                "Only lines from this time on, such as `10m` or a date.",
+            ),
             Parameter::query("timestamps", BOOL, "Begins each line of text with its time."),
-            Parameter::query("stream", r#"{"type": "string", "enum": ["stdout", "stderr", "all"]}"#, "One of the two output streams."),
+            Parameter::query(
+                "stream",
+                r#"{"type": "string", "enum": ["stdout", "stderr", "all"]}"#,
+                "One of the two output streams.",
+            ),
         ],
         body: None,
         answers: &[Answer::text(
@@ -188,7 +212,12 @@ const JOBS: &[Call] = &[
         tag: "jobs",
         summary: "Gives another date to a waiting job.",
         parameters: &[ID, DRY_RUN],
-        body: Some(Body { schema: "DateBody", required: true, form: true, example: r#"{"date": "2h"}"# }),
+        body: Some(Body {
+            schema: "DateBody",
+            required: true,
+            form: true,
+            example: r#"{"date": "2h"}"#,
+        }),
         answers: &[Answer::json(200, "DoneView", "The job has the new date.")],
         problems: &[
             (400, &["missing_field", "invalid_date", "unknown_field", "doubled_field"]),
@@ -238,10 +267,18 @@ const JOBS: &[Call] = &[
         tag: "jobs",
         summary: "Runs the spec of an old job as a new job.",
         parameters: &[ID, DRY_RUN],
-        body: Some(Body { schema: "DateBody", required: false, form: true, example: r#"{"date": "1h"}"# }),
+        body: Some(Body {
+            schema: "OptionalDate",
+            required: false,
+            form: true,
+            example: r#"{"date": "1h"}"#,
+        }),
         answers: &[
-            Answer { headers: &["Location"], ..Answer::json(201, "DoneView", "The new job is accepted.") },
-            Answer::json(200, "DoneView", "A dry run."),
+            Answer {
+                headers: &["Location"],
+                ..Answer::json(201, "DoneView", "The new job is accepted.")
+            },
+            Answer::json(200, "PlannedJob", "A dry run."),
         ],
         problems: &[
             (400, &["invalid_date", "unknown_field", "doubled_field", "invalid_json"]),
@@ -265,7 +302,12 @@ const SERVER: &[Call] = &[
         tag: "future",
         summary: "Explains a recurrence or a date, and shows its next times. Nothing is stored.",
         parameters: &[],
-        body: Some(Body { schema: "Question", required: true, form: false, example: r#"{"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "count": 2}"# }),
+        body: Some(Body {
+            schema: "Question",
+            required: true,
+            form: false,
+            example: r#"{"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "count": 2}"#,
+        }),
         answers: &[Answer::json(200, "PreviewView", "The meaning and the next times.")],
         problems: &[
             (400, &["one_of", "invalid_field", "invalid_date", "unknown_field", "invalid_json"]),
@@ -299,7 +341,10 @@ const SERVER: &[Call] = &[
         summary: "Redirects to the list of jobs.",
         parameters: &[],
         body: None,
-        answers: &[Answer { headers: &["Location"], ..Answer::nothing(307, "The list of jobs is at `/jobs`.") }],
+        answers: &[Answer {
+            headers: &["Location"],
+            ..Answer::nothing(307, "The list of jobs is at `/jobs`.")
+        }],
         problems: &[],
         curl: "-L $SERVER/",
         cli: "",

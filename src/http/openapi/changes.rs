@@ -31,7 +31,19 @@ const PAGED: [Parameter; 2] = [
     ),
     Parameter::query(
         "cursor",
-        r#"{"type": "string"}"#,
+        r#"{"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"}"#,
+        "The `next` of the previous page; goes with `limit`.",
+    ),
+];
+const LEDGER_PAGES: [Parameter; 2] = [
+    Parameter::query(
+        "limit",
+        r#"{"type": "integer", "minimum": 0}"#,
+        "The number of ticks, 1 to 1,000. Another number is moved to the nearest of these.",
+    ),
+    Parameter::query(
+        "cursor",
+        r#"{"type": "string", "pattern": "^[0-9]{1,13}-[0-9]{1,9}$"}"#,
         "The `next` of the previous page.",
     ),
 ];
@@ -152,7 +164,7 @@ pub(super) const CHANGES: &[Call] = &[
         body: None,
         answers: &[
             Answer::json(201, "DoneView", "The job is accepted."),
-            Answer::json(200, "DoneView", "A dry run."),
+            Answer::json(200, "PlannedJob", "A dry run."),
         ],
         problems: &[BAD_NAME, (403, &["policy_denied"]), NO_SCHEDULE, UNFIT, LIMITED],
         curl: "-X POST $SERVER/schedule/nightly/trigger",
@@ -184,7 +196,7 @@ pub(super) const CHANGES: &[Call] = &[
         id: "ledger",
         tag: "schedules",
         summary: "Shows what became of each tick, the latest first.",
-        parameters: &[SCHEDULE, PAGED[0], PAGED[1]],
+        parameters: &[SCHEDULE, LEDGER_PAGES[0], LEDGER_PAGES[1]],
         body: None,
         answers: &[Answer::json(200, "LedgerView", "A page of ticks.")],
         problems: &[(400, &["invalid_name", "invalid_cursor"]), NO_SCHEDULE],
@@ -212,7 +224,11 @@ pub(super) const CHANGES: &[Call] = &[
         summary: "Returns the spec of a definition.",
         parameters: &[DEFINITION],
         body: None,
-        answers: &[Answer::tagged(200, "Spec", "The spec. `ETag` is absent if it is in the config.")],
+        answers: &[Answer::tagged(
+            200,
+            "Spec",
+            "The spec. `ETag` is absent if it is in the config.",
+        )],
         problems: &[BAD_NAME, (404, &["no_such_definition"])],
         curl: "$SERVER/definition/JOB_A",
         cli: "",

@@ -26,7 +26,9 @@ pub(super) fn render(document: &Value) -> String {
     for tag in list(&document["tags"]) {
         element(&mut page, "h2", &text(&tag["name"]), &title(text(&tag["name"])));
         line(&mut page, "p", text(&tag["description"]));
-        for (method, path, call) in calls(document).filter(|(_, _, call)| call["tags"][0] == tag["name"]) {
+        for (method, path, call) in
+            calls(document).filter(|(_, _, call)| call["tags"][0] == tag["name"])
+        {
             section(&mut page, document, method, path, call);
         }
     }
@@ -102,7 +104,8 @@ fn answers(page: &mut String, call: &Value) {
     table(page, "Answers", &["status", "content", "meaning"]);
     for (status, answer) in entries(&call["responses"]) {
         let content = entries(&answer["content"]).map(|(kind, media)| {
-            match text(&media["schema"]["$ref"]).rsplit('/').next().filter(|name| !name.is_empty()) {
+            match text(&media["schema"]["$ref"]).rsplit('/').next().filter(|name| !name.is_empty())
+            {
                 Some(name) => format!("{} <a href=\"#schema-{name}\">{name}</a>", code(kind)),
                 None => code(kind),
             }
@@ -220,9 +223,7 @@ fn line(page: &mut String, name: &str, content: &str) {
 /// Returns text as HTML, with code between backticks.
 fn prose(content: &str) -> String {
     let parts = content.split('`').enumerate();
-    parts
-        .map(|(index, part)| if index % 2 == 1 { code(part) } else { escaped(part) })
-        .collect()
+    parts.map(|(index, part)| if index % 2 == 1 { code(part) } else { escaped(part) }).collect()
 }
 
 fn code(content: &str) -> String {

@@ -6,6 +6,7 @@
 use super::definitions::{self, DefineError};
 use super::handle::{Accepted, ActError, Handle, JobRequest, SubmitError};
 use super::schedules::{self, Put, ScheduleError};
+use crate::domain::job::origin::Generation;
 use crate::domain::job::transition::Event;
 use crate::domain::job::{Job, Status, StopCause};
 use crate::domain::names::id::{JobId, Timestamp};
@@ -17,7 +18,6 @@ use crate::domain::schedule::Schedule;
 use crate::domain::schedule::record::{Change, ScheduleRecord, ScheduleUpdate};
 use crate::domain::spec::JobSpec;
 use crate::domain::text::units::Span;
-use crate::domain::job::origin::Generation;
 use crate::scheduler::schedule_updates;
 use crate::store::{Revision, StoreError};
 
@@ -59,8 +59,7 @@ impl Handle {
         let rules = self.context.rules();
         rules.catalog.policy.admit_grace("grace", grace)?;
         let grace = grace.map(Span::as_duration);
-        let event =
-            |job: &Job, now| rules.catalog.policy.stop(job, StopCause::Request, grace, now);
+        let event = |job: &Job, now| rules.catalog.policy.stop(job, StopCause::Request, grace, now);
         match self.would_act(id, event).await {
             Err(ActError::Refused(Status::Stopping)) => {
                 self.context.store.get(id).await?.ok_or(ActError::NotFound)
