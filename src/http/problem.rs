@@ -105,6 +105,13 @@ impl Problem {
         Self { field: Some(field), errors: vec![error], ..self }
     }
 
+    /// Removes the pointers into the body, for a fault of a parameter.
+    #[must_use]
+    pub fn of_parameter(mut self) -> Self {
+        self.errors.iter_mut().for_each(|error| error.pointer = None);
+        self
+    }
+
     /// Adds the names that resemble the unknown one.
     #[must_use]
     pub fn with_similar(self, similar: Vec<String>) -> Self {

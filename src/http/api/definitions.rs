@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::names::image::JobName;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::read_definition;
 use crate::http::etag::{expected, tag, tagged};
 use crate::http::problem::Problem;
@@ -59,6 +60,7 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -78,7 +80,7 @@ pub(in crate::http) async fn put(
     }
     let revision = api
         .scheduler
-        .define(&name, &spec, expected)
+        .define(&by.caller, &name, &spec, expected)
         .await
         .map_err(|error| Problem::from_define(&name, error))?;
     let warning = api.scheduler.definition_warnings(&name, &spec).await;
@@ -91,6 +93,7 @@ pub(in crate::http) async fn put(
 pub(in crate::http) async fn remove(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
     headers: HeaderMap,
 ) -> Result<Json<NotedView>, Problem> {
@@ -100,7 +103,7 @@ pub(in crate::http) async fn remove(
         let would = format!("definition {name} would be removed");
         (api.scheduler.would_undefine(&name, expected).await, Some(would))
     } else {
-        (api.scheduler.undefine(&name, expected).await, None)
+        (api.scheduler.undefine(&by.caller, &name, expected).await, None)
     };
     if let Err(error) = result {
         let problem = Problem::from_define(&name, error);

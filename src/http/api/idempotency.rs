@@ -10,7 +10,7 @@ use axum::response::Response;
 use sha2::{Digest, Sha256};
 
 use super::created::created;
-use crate::http::auth::guard::Caller;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::NewJob;
 use crate::http::problem::Problem;
 use crate::http::views::DoneView;
@@ -27,13 +27,13 @@ const LONGEST_KEY: usize = 255;
 /// Returns a [`Problem`] when the key is empty, too long, repeated, or not visible text.
 pub(in crate::http) fn key(
     headers: &HeaderMap,
-    caller: Caller,
+    caller: &Admitted,
 ) -> Result<Option<RequestKey>, Problem> {
     let mut keys = headers.get_all(HEADER).iter();
     let Some(key) = keys.next() else { return Ok(None) };
     match key.to_str() {
         Ok(key) if !key.is_empty() && key.len() <= LONGEST_KEY && keys.next().is_none() => {
-            let hash = Sha256::new().chain_update(caller.0).chain_update(key).finalize();
+            let hash = Sha256::new().chain_update(caller.hash).chain_update(key).finalize();
             Ok(Some(RequestKey(hash.into())))
         }
         _ => Err(Problem::new(

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::Deserialize;
 
 use super::created::created;
 use super::idempotency;
+use crate::domain::admission::caller::Caller;
+use crate::domain::job::origin::Origin;
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::text::date::{self, Due, classic_format, rfc3339};
 use crate::domain::text::units::Span;
-use crate::http::auth::guard::Caller;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::{NewJob, no_date, read_field};
 use crate::http::problem::Problem;
 use crate::http::query::{ChangeQuery, Flag, KnownQuery, NoQuery};
@@ -31,18 +33,18 @@ const SHORTEST_PREFIX: usize = 4;
 /// Answers `POST /job`: accepts a job, with or without an idempotency key.
 pub(in crate::http) async fn submit(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let key = idempotency::key(request.headers(), caller)?;
+    let key = idempotency::key(request.headers(), &by)?;
     let new = NewJob::read(request, &|date| api.due(date).err()).await?;
     if query.dry_run.0 {
-        return api.would_submit(key, new).await;
+        return api.would_submit(&by.caller, key, new).await;
     }
     match key {
-        Some(key) => api.submit_idempotent(key, new).await,
-        None => api.submit(new).await,
+        Some(key) => api.submit_idempotent(&by.caller, key, new).await,
+        None => api.submit(&by.caller, new).await,
     }
 }
 
@@ -51,16 +53,18 @@ pub(in crate::http) async fn submit(
 pub(in crate::http) async fn rerun(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
     let due = api.due(read_field(request, "date").await?.as_deref().unwrap_or("now"))?;
     let old = api.job(&id).await?;
-    let request = JobRequest { name: old.name, spec: old.spec, due_at: due.at };
+    let origin = Origin::Rerun(old.id);
+    let request = JobRequest { name: old.name, spec: old.spec, due_at: due.at, origin };
     if query.dry_run.0 {
-        return Ok(api.would_accept(&api.scheduler.would_submit(request).await?, &due));
+        return Ok(api.would_accept(&api.scheduler.would_submit(&by.caller, request).await?, &due));
     }
-    let accepted = api.scheduler.submit(request).await?;
+    let accepted = api.scheduler.submit(&by.caller, request).await?;
     Ok(created(api.accepted(&accepted, &due)))
 }
 
@@ -68,6 +72,7 @@ pub(in crate::http) async fn rerun(
 pub(in crate::http) async fn reschedule(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Json<DoneView>, Problem> {
@@ -75,7 +80,7 @@ pub(in crate::http) async fn reschedule(
     let id = api.find(&id).await?;
     let job = match query.dry_run.0 {
         true => api.scheduler.would_reschedule(id, due.at).await,
-        false => api.scheduler.reschedule(id, due.at).await,
+        false => api.scheduler.reschedule(&by.caller, id, due.at).await,
     };
     let job = job.map_err(|error| Problem::from_reschedule(id, error))?;
     if query.dry_run.0 {
@@ -104,9 +109,10 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn cancel(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
 ) -> Result<Json<DoneView>, Problem> {
-    api.cancel(&id, query.dry_run.0).await
+    api.cancel(&by.caller, &id, query.dry_run.0).await
 }
 
 /// The query of `DELETE /job`.
@@ -120,6 +126,7 @@ pub(in crate::http) struct CancelQuery {
 /// Answers `DELETE /job` with `job_id` in the query or in the body.
 pub(in crate::http) async fn cancel_named(
     State(api): State<Api>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<CancelQuery>,
     request: Request,
 ) -> Result<Json<DoneView>, Problem> {
@@ -133,7 +140,7 @@ pub(in crate::http) async fn cancel_named(
             )
         })?,
     };
-    api.cancel(&id, query.dry_run.0).await
+    api.cancel(&by.caller, &id, query.dry_run.0).await
 }
 
 /// The query of `POST /job/{id}/stop`.
@@ -149,6 +156,7 @@ pub(in crate::http) struct StopQuery {
 pub(in crate::http) async fn stop(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<StopQuery>,
 ) -> Result<Json<DoneView>, Problem> {
     let grace = query
@@ -159,7 +167,7 @@ pub(in crate::http) async fn stop(
     let id = api.find(&id).await?;
     let job = match query.dry_run.0 {
         true => api.scheduler.would_stop(id, grace).await,
-        false => api.scheduler.stop(id, grace).await,
+        false => api.scheduler.stop(&by.caller, id, grace).await,
     };
     let job = job.map_err(|error| Problem::from_stop(id, error))?;
     if query.dry_run.0 {
@@ -212,26 +220,33 @@ fn seconds_or_words(field: &str, code: &str, text: &str) -> Result<Span, Problem
 }
 
 impl Api {
-    async fn submit(&self, new: NewJob) -> Result<Response, Problem> {
+    async fn submit(&self, caller: &Caller, new: NewJob) -> Result<Response, Problem> {
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
-        let accepted = self.scheduler.submit(request).await?;
+        let request =
+            JobRequest { name: new.name, spec: new.spec, due_at: due.at, origin: Origin::Api };
+        let accepted = self.scheduler.submit(caller, request).await?;
         Ok(created(self.accepted(&accepted, &due)))
     }
 
     /// Submits a job at most once for each key. A repeated request gets the stored response before
     /// its date and the policy are checked again: the date may be past, and the policy may have
     /// changed. The write decides which of two simultaneous requests is the first.
-    async fn submit_idempotent(&self, key: RequestKey, new: NewJob) -> Result<Response, Problem> {
+    async fn submit_idempotent(
+        &self,
+        caller: &Caller,
+        key: RequestKey,
+        new: NewJob,
+    ) -> Result<Response, Problem> {
         let body = idempotency::digest(&new);
         if let Some(earlier) = self.scheduler.stored_response(key).await? {
             return idempotency::replay(&earlier, body);
         }
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
-        let accepted = self.scheduler.prepare(request).await?;
+        let request =
+            JobRequest { name: new.name, spec: new.spec, due_at: due.at, origin: Origin::Api };
+        let accepted = self.scheduler.prepare(caller, request).await?;
         let done = self.accepted(&accepted, &due);
         match self
             .scheduler
@@ -246,6 +261,7 @@ impl Api {
     /// Decides about a submission. With a used key, the sentence says that nothing is new.
     async fn would_submit(
         &self,
+        caller: &Caller,
         key: Option<RequestKey>,
         new: NewJob,
     ) -> Result<Response, Problem> {
@@ -262,8 +278,9 @@ impl Api {
         }
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
-        Ok(self.would_accept(&self.scheduler.would_submit(request).await?, &due))
+        let request =
+            JobRequest { name: new.name, spec: new.spec, due_at: due.at, origin: Origin::Api };
+        Ok(self.would_accept(&self.scheduler.would_submit(caller, request).await?, &due))
     }
 
     fn would_accept(&self, accepted: &Accepted, due: &Due) -> Response {
@@ -273,11 +290,16 @@ impl Api {
         Json(done.without_id()).into_response()
     }
 
-    async fn cancel(&self, id: &str, dry_run: bool) -> Result<Json<DoneView>, Problem> {
+    async fn cancel(
+        &self,
+        caller: &Caller,
+        id: &str,
+        dry_run: bool,
+    ) -> Result<Json<DoneView>, Problem> {
         let id = self.find(id).await?;
         let job = match dry_run {
             true => self.scheduler.would_cancel(id).await,
-            false => self.scheduler.cancel(id).await,
+            false => self.scheduler.cancel(caller, id).await,
         };
         let job = job.map_err(|error| Problem::from_cancel(id, error))?;
         if dry_run {

@@ -18,6 +18,7 @@ use crate::domain::{
     names::schedule::ScheduleName,
     schedule::{Schedule, ScheduleFields},
 };
+use crate::http::auth::guard::Admitted;
 use crate::http::etag::{self, expected};
 use crate::http::problem::Problem;
 use crate::http::query::{ChangeQuery, KnownQuery, NoQuery};
@@ -43,6 +44,7 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
     headers: HeaderMap,
     request: Request,
@@ -64,7 +66,7 @@ pub(in crate::http) async fn put(
         let would = format!("schedule {name} would be {change}");
         return Ok(would_be(&put.record, put.warnings, would));
     }
-    let put = api.scheduler.put_schedule(&name, schedule, zone, expected).await;
+    let put = api.scheduler.put_schedule(&by.caller, &name, schedule, zone, expected).await;
     let put = put.map_err(|error| problem(&name, error))?;
     let status = if put.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(tagged(status, &put.record, put.warnings))
@@ -74,6 +76,7 @@ pub(in crate::http) async fn put(
 pub(in crate::http) async fn delete(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -81,7 +84,7 @@ pub(in crate::http) async fn delete(
     let expected = expected(&headers, Generation)?;
     let deleted = match query.dry_run.0 {
         true => api.scheduler.would_delete_schedule(&name, expected).await,
-        false => api.scheduler.delete_schedule(&name, expected).await,
+        false => api.scheduler.delete_schedule(&by.caller, &name, expected).await,
     };
     if let Err(error) = deleted {
         return Err(api.near_schedules(name.as_str(), problem(&name, error)).await);
@@ -97,25 +100,28 @@ pub(in crate::http) async fn delete(
 pub(in crate::http) async fn pause(
     api: State<Api>,
     name: Path<String>,
+    by: Admitted,
     query: KnownQuery<ChangeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    set_paused(api, name, query, headers, true).await
+    set_paused(api, name, by, query, headers, true).await
 }
 
 /// Answers `POST /schedule/{name}/resume` with the resumed schedule.
 pub(in crate::http) async fn resume(
     api: State<Api>,
     name: Path<String>,
+    by: Admitted,
     query: KnownQuery<ChangeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    set_paused(api, name, query, headers, false).await
+    set_paused(api, name, by, query, headers, false).await
 }
 
 async fn set_paused(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
     headers: HeaderMap,
     paused: bool,
@@ -124,7 +130,7 @@ async fn set_paused(
     let expected = expected(&headers, Generation)?;
     let changed = match query.dry_run.0 {
         true => api.scheduler.would_pause_schedule(&name, paused, expected).await,
-        false => api.scheduler.pause_schedule(&name, paused, expected).await,
+        false => api.scheduler.pause_schedule(&by.caller, &name, paused, expected).await,
     };
     let record = match changed {
         Ok(record) => record,
@@ -143,12 +149,13 @@ async fn set_paused(
 pub(in crate::http) async fn trigger(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
     KnownQuery(query): KnownQuery<ChangeQuery>,
 ) -> Result<(StatusCode, Json<DoneView>), Problem> {
     let name = name_of(&name)?;
     let accepted = match query.dry_run.0 {
-        true => api.scheduler.would_trigger_schedule(&name).await,
-        false => api.scheduler.trigger_schedule(&name).await,
+        true => api.scheduler.would_trigger_schedule(&by.caller, &name).await,
+        false => api.scheduler.trigger_schedule(&by.caller, &name).await,
     };
     let accepted = match accepted {
         Ok(accepted) => accepted,
@@ -179,7 +186,7 @@ pub(in crate::http) async fn next(
     Path(name): Path<String>,
     KnownQuery(query): KnownQuery<NextQuery>,
 ) -> Result<Json<PreviewView>, Problem> {
-    let count = count_of("n", query.n)?;
+    let count = count_of("n", query.n).map_err(Problem::of_parameter)?;
     let record = api.record(&name).await?;
     let timetable = record.timetable();
     let zone = record.schedule.time_zone().unwrap_or(Zone::UTC);

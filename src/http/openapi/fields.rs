@@ -204,13 +204,23 @@ fn mounts() -> Value {
     };
     let path = json!({"type": "string", "pattern": ABSOLUTE});
     let flag = json!({"type": "boolean"});
+    let name = json!({"type": "string", "pattern": WORD});
+    let size = json!({"type": "string", "pattern": SIZE});
     json!({
         "type": "array",
         "maxItems": 1,
         "items": {"oneOf": [
-            mount("bind", &["type", "source", "target"], json!({"source": path, "target": path, "read_only": flag})),
-            mount("volume", &["type", "source", "target"], json!({"source": {"type": "string", "pattern": WORD}, "target": path, "read_only": flag})),
-            mount("tmpfs", &["type", "target"], json!({"target": path, "size": {"type": "string", "pattern": SIZE}})),
+            mount(
+                "bind",
+                &["type", "source", "target"],
+                json!({"source": path, "target": path, "read_only": flag}),
+            ),
+            mount(
+                "volume",
+                &["type", "source", "target"],
+                json!({"source": name, "target": path, "read_only": flag}),
+            ),
+            mount("tmpfs", &["type", "target"], json!({"target": path, "size": size})),
         ]},
     })
 }

@@ -15,8 +15,23 @@ use crate::http::views::{
 };
 
 /// A date in one of the usual forms.
-const DATE: &str = "^(now|[1-9][0-9]{0,3} ?(s|m|h|d)|in [1-9][0-9]? minutes|20[4-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z|([01][0-9]|2[0-3]):[0-5][0-9])$";
-/// A text without control characters that is more than white space.
+const DATE: &str = concat!(
+    "^(now|[1-9][0-9]{0,3} ?(s|m|h|d)|in [1-9][0-9]? minutes",
+    "|20[4-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])",
+    "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z",
+    "|([01][0-9]|2[0-3]):[0-5][0-9])$",
+);
+/// An instant in UTC.
+const INSTANT: &str = concat!(
+    "^20[2-4][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])",
+    "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
+);
+/// A cron expression of a usual form.
+const CRON: &str = concat!(
+    "^((\\*|[0-9]|[1-5][0-9]) (\\*|[0-9]|1[0-9]|2[0-3]) \\* \\* (\\*|[0-6])",
+    "|@(hourly|daily|weekly|monthly))$",
+);
+/// Visible characters of ASCII. Other characters are read as well, but no control characters.
 const JOB_NAME: &str = "^[!-~]+$";
 
 /// Returns all schemas by name.
@@ -44,10 +59,8 @@ pub(super) fn all() -> Map<String, Value> {
     let id = json!({"type": "string", "pattern": "^[0-9a-f]{32}$"});
     let id_body = Map::from_iter([("job_id".to_owned(), id)]);
     schemas.insert("JobIdBody".into(), object(id_body, &["job_id"], false));
-    schemas.insert(
-        "HealthView".into(),
-        json!({"type": "object", "properties": {"status": {"const": "ok"}}, "required": ["status"]}),
-    );
+    let health = Map::from_iter([("status".to_owned(), json!({"const": "ok"}))]);
+    schemas.insert("HealthView".into(), object(health, &["status"], true));
     schemas.insert("Document".into(), json!({"type": "object", "required": ["openapi", "paths"]}));
     schemas
 }
@@ -129,42 +142,57 @@ fn date() -> Value {
 
 /// Returns the fields of a schedule, as they are written and as they are shown.
 fn schedule_fields() -> Value {
-    let text = |pattern: &str, doc: &str| json!({"type": "string", "pattern": pattern, "description": doc});
-    let words = |words: &[&str], doc: &str| {
-        fields::or_null(json!({"type": "string", "enum": words, "description": doc}))
-    };
-    let instant = |doc: &str| {
-        fields::or_null(json!({"type": "string", "format": "date-time", "description": doc}))
-    };
+    let spec = json!({"oneOf": [
+        {"$ref": "#/components/schemas/SpecFields"},
+        {"type": "null"},
+    ]});
     json!({
         "type": "object",
         "properties": {
             "job_name": job_name(),
-            "cron": fields::or_null(text(
-                "^((\\*|[0-9]|[1-5][0-9]) (\\*|[0-9]|1[0-9]|2[0-3]) \\* \\* (\\*|[0-6])|@(hourly|daily|weekly|monthly))$",
-                "A cron expression of five fields, or six with seconds first. Excludes `every`.",
-            )),
-            "every": fields::or_null(text("^[1-9][0-9]{0,3}(s|m|h)$", "A period of at least `1s`. Excludes `cron`.")),
+            "cron": text(CRON, "A cron expression of five fields, or six with seconds first."),
+            "every": text("^[1-9][0-9]{0,3}(s|m|h)$", "A period of at least `1s`."),
             "time_zone": words(
                 &["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"],
                 "The zone whose clock counts. All names of the IANA database are taken.",
             ),
-            "overlap": words(&["skip", "queue_one", "allow", "replace"], "If the previous run is not over."),
-            "catch_up": words(&["last", "none", "all"], "If ticks were missed."),
-            "catch_up_window": fields::or_null(text(fields::SPAN, "Ticks that are older are not caught up.")),
-            "jitter": fields::or_null(text("^[0-9]{1,3}s$", "Delays each tick by its own part of this.")),
+            "overlap": words(
+                &["skip", "queue_one", "allow", "replace"],
+                "What happens if the previous run is not over.",
+            ),
+            "catch_up": words(&["last", "none", "all"], "What happens to missed ticks."),
+            "catch_up_window": text(fields::SPAN, "Ticks that are older are not caught up."),
+            "jitter": text("^[0-9]{1,3}s$", "Delays each tick by its own part of this."),
             "start_at": instant("No tick before this time."),
             "end_at": instant("No tick after this time."),
-            "max_runs": {"type": ["integer", "null"], "minimum": 1, "maximum": 1_000_000,
-                "description": "The number of runs after which the schedule is finished."},
-            "paused": {"type": ["boolean", "null"], "description": "Ticks are skipped."},
-            "pause_on_failure": {"type": ["boolean", "null"], "description": "A failed run pauses the schedule."},
-            "spec": {"oneOf": [{"$ref": "#/components/schemas/SpecFields"}, {"type": "null"}]},
+            "max_runs": {
+                "type": ["integer", "null"], "minimum": 1, "maximum": 1_000_000,
+                "description": "The number of runs after which the schedule is finished.",
+            },
+            "paused": flag("Ticks are skipped."),
+            "pause_on_failure": flag("A failed run pauses the schedule."),
+            "spec": spec,
         },
         "required": ["job_name"],
         "oneOf": one_of(&["cron", "every"]),
         "additionalProperties": false,
     })
+}
+
+fn text(pattern: &str, doc: &str) -> Value {
+    fields::or_null(json!({"type": "string", "pattern": pattern, "description": doc}))
+}
+
+fn words(words: &[&str], doc: &str) -> Value {
+    fields::or_null(json!({"type": "string", "enum": words, "description": doc}))
+}
+
+fn instant(doc: &str) -> Value {
+    fields::or_null(json!({"type": "string", "format": "date-time", "description": doc}))
+}
+
+fn flag(doc: &str) -> Value {
+    fields::or_null(json!({"type": "boolean", "description": doc}))
 }
 
 /// Returns the condition that exactly one of these fields is given.
@@ -187,10 +215,11 @@ fn question() -> Value {
             "every": shared("every"),
             "date": fields::or_null(date()),
             "time_zone": shared("time_zone"),
-            "from": {"type": ["string", "null"], "pattern": "^20[2-4][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
-                "description": "The instant to begin at; default: now."},
-            "count": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000,
-                "description": "The number of times; default 5."},
+            "from": text(INSTANT, "The instant to begin at; default: now."),
+            "count": {
+                "type": ["integer", "null"], "minimum": 1, "maximum": 1000,
+                "description": "The number of times; default 5.",
+            },
         },
         "oneOf": one_of(&["cron", "every", "date"]),
         "additionalProperties": false,

@@ -160,6 +160,7 @@ impl From<JobLine<'_>> for JobView {
 mod tests {
     use super::*;
     use crate::domain::job::State;
+    use crate::domain::job::origin::Origin;
     use crate::domain::names::id::{Attempt, JobId, Version};
 
     /// Returns the JSON of a job in this state, in a listing and on its own.
@@ -174,7 +175,8 @@ mod tests {
             due_at: at,
             attempt: Attempt(1),
             state: State::from_parts(status, detail).expect("a state"),
-            origin: None,
+            origin: Origin::Api,
+            submitted_by: None,
         };
         let mut id = [0; 32];
         let line = JobLine::of(&job, job.id.hex(&mut id), Tz::Europe__Berlin, Some(at));

@@ -6,6 +6,7 @@
 use super::definitions::{self, DefineError};
 use super::handle::{Accepted, ActError, Handle, JobRequest, SubmitError};
 use super::schedules::{self, Put, ScheduleError};
+use crate::domain::admission::caller::Caller;
 use crate::domain::job::origin::Generation;
 use crate::domain::job::transition::Event;
 use crate::domain::job::{Job, Status, StopCause};
@@ -26,8 +27,12 @@ impl Handle {
     ///
     /// # Errors
     /// [`SubmitError`], as that call.
-    pub async fn would_submit(&self, request: JobRequest) -> Result<Accepted, SubmitError> {
-        let accepted = self.prepare(request).await?;
+    pub async fn would_submit(
+        &self,
+        caller: &Caller,
+        request: JobRequest,
+    ) -> Result<Accepted, SubmitError> {
+        let accepted = self.prepare(caller, request).await?;
         let _place = self.context.reserve_waiting_slot()?;
         Ok(accepted)
     }
@@ -148,9 +153,10 @@ impl Handle {
     /// [`ScheduleError`], as that call.
     pub async fn would_trigger_schedule(
         &self,
+        caller: &Caller,
         name: &ScheduleName,
     ) -> Result<Accepted, ScheduleError> {
-        let accepted = self.prepare_trigger(name).await?;
+        let accepted = self.prepare_trigger(caller, name).await?;
         let _place = self.context.reserve_waiting_slot()?;
         Ok(accepted)
     }
