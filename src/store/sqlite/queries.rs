@@ -25,6 +25,15 @@ const JOURNAL_AFTER: &str =
     "SELECT seq, at, job, job_name, from_status, to_status, attempt, reason, exit_code, version
      FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 const PREFIX: &str = "SELECT id FROM jobs WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+/// The ids among which an ending is looked for, beside the running ones.
+const NEWEST: &str = "SELECT id FROM jobs WHERE id >= zeroblob(16) ORDER BY id DESC LIMIT ?1";
+const NEXT_IDS: &str = "SELECT id FROM jobs INDEXED BY jobs_due
+     WHERE status IN ('scheduled', 'retrying') AND due_at >= 0 ORDER BY due_at, id LIMIT ?1";
+const QUEUED_IDS: &str =
+    "SELECT id FROM jobs INDEXED BY jobs_by_status WHERE status = 'queued' ORDER BY id LIMIT ?1";
+/// The number of newest jobs, and of jobs that are due next, among which an ending is looked for.
+/// Reading these takes a few milliseconds, regardless of the size of the store.
+const RECENT_JOBS: usize = 10_000;
 const NEXT_DUE: &str =
     "SELECT min(due_at) FROM jobs INDEXED BY jobs_due WHERE status IN ('scheduled', 'retrying')";
 const UPCOMING: &str = "SELECT due_at, id FROM jobs INDEXED BY jobs_due
@@ -223,6 +232,22 @@ pub(super) fn ids_with_prefix(
     ids(connection, PREFIX, params![from.as_bytes(), to.as_bytes(), limit_of(limit)])
 }
 
+pub(super) fn ids_with_suffix(
+    connection: &Connection,
+    suffix: &str,
+    limit: usize,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut found = active(connection)?;
+    for part in [NEWEST, NEXT_IDS, QUEUED_IDS] {
+        found.extend(ids(connection, part, params![limit_of(RECENT_JOBS)])?);
+    }
+    found.retain(|id| id.hex(&mut [0; 32]).ends_with(suffix));
+    found.sort();
+    found.dedup();
+    found.truncate(limit);
+    Ok(found)
+}
+
 /// Returns the first or last id that begins with these digits.
 fn padded(prefix: &str, fill: char) -> Option<JobId> {
     let rest = 32_usize.checked_sub(prefix.len())?;
@@ -376,6 +401,9 @@ mod tests {
             JOURNAL,
             JOURNAL_AFTER,
             PREFIX,
+            NEWEST,
+            NEXT_IDS,
+            QUEUED_IDS,
             NEXT_DUE,
             ACTIVE,
             ADD_WAITING,
