@@ -11,6 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
@@ -21,8 +22,9 @@ use super::auth::guard;
 use super::auth::guard::Guard;
 use super::body::MAX_BODY_BYTES;
 use super::problem::Problem;
+use super::query::{KnownQuery, NoQuery};
 use super::state::Api;
-use super::{compression, text};
+use super::{answers, compression, openapi, text};
 
 /// The time after which a body is abandoned if nothing more of it arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,7 +32,7 @@ impl Api {
     /// Returns all routes, behind the guard.
     pub fn router(self, guard: Guard) -> Router {
         let routes = Router::new()
-            .route("/", get(|| async { Redirect::temporary("/jobs") }))
+            .route("/", get(index))
             .route("/jobs", get(listing::list))
             .route("/job", post(jobs::submit).delete(jobs::cancel_named))
             .route("/job/{id}", get(jobs::show).patch(jobs::reschedule).delete(jobs::cancel))
@@ -58,6 +60,8 @@ impl Api {
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))
             .route("/version", get(system::version))
+            .route("/openapi.json", get(openapi::show))
+            .route("/docs", get(openapi::docs))
             .fallback(no_such_path)
             .with_state(self)
             .layer(middleware::from_fn(text::admit));
@@ -71,8 +75,19 @@ impl Api {
             .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
             .layer(middleware::from_fn_with_state(Arc::new(guard), guard::admit))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(TraceLayer::new_for_http())
+            .layer(
+                TraceLayer::new_for_http()
+                    .make_span_with(|request: &Request| answers::span(request)),
+            )
+            .layer(middleware::from_fn(answers::finish))
+            .layer(PropagateRequestIdLayer::x_request_id())
+            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+            .layer(middleware::from_fn(answers::admit_id))
     }
+}
+
+async fn index(_: KnownQuery<NoQuery>) -> Redirect {
+    Redirect::temporary("/jobs")
 }
 
 async fn no_such_path(request: Request) -> Problem {

@@ -34,7 +34,7 @@ pub use dispatch::DispatchStore;
 pub use error::{OpenError, StoreError};
 pub use idempotency::{RequestKey, StoredResponse};
 pub use jobs::JobStore;
-pub use journal::{Journal, TRANSITIONS_BUFFERED, Transition};
+pub use journal::{ENTRIES_BUFFERED, Entry, Journal, ObjectChange, Transition};
 pub use meta::{MetaStore, Restored};
 pub use outbox::Outbox;
 pub use report::Report;
