@@ -17,6 +17,8 @@ use crate::clock::{Clock, SystemClock};
 
 /// The width of a table where no terminal says another.
 const USUAL_WIDTH: u16 = 80;
+/// The fields that a person sees first. The others follow by name.
+const FIRST_FIELDS: [&str; 6] = ["id", "name", "job_name", "status", "says", "error"];
 
 /// Prints a line to stdout, like `println!`. A reader that closed the pipe ends the process quietly.
 macro_rules! say {
@@ -172,8 +174,11 @@ impl Display {
             form => {
                 if let Value::Object(fields) = serde_json::to_value(value)? {
                     let fields = fields.into_iter().filter(|(_, value)| !is_empty(value));
-                    let rows: Vec<[String; 2]> =
+                    let mut rows: Vec<[String; 2]> =
                         fields.map(|(name, value)| [name, flat(&value)]).collect();
+                    rows.sort_by_key(|[name, _]| {
+                        FIRST_FIELDS.iter().position(|first| first == name).unwrap_or(usize::MAX)
+                    });
                     match form {
                         Some(Format::Tsv) => rows.iter().for_each(|row| say!("{}", tabbed(row))),
                         _ => say!("{}", self.pairs(&rows)),
@@ -229,8 +234,7 @@ impl Display {
     }
 
     fn table(&self, sheet: &Sheet, form: Format) -> String {
-        let is_shown =
-            |column: &Column| form == Format::Wide || !matches!(column, Column::Wide(_));
+        let is_shown = |column: &Column| form == Format::Wide || !matches!(column, Column::Wide(_));
         let shown: Vec<usize> =
             (0..sheet.columns.len()).filter(|at| is_shown(&sheet.columns[*at])).collect();
         let mut table = self.new_table();
@@ -325,8 +329,8 @@ fn has_colours(choice: Option<ColorChoice>, is_terminal: bool) -> bool {
         Some(ColorChoice::Always) => true,
         Some(ColorChoice::Never) => false,
         Some(ColorChoice::Auto) | None => {
-            let is_forced =
-                std::env::var("CLICOLOR_FORCE").is_ok_and(|value| !value.is_empty() && value != "0");
+            let is_forced = std::env::var("CLICOLOR_FORCE")
+                .is_ok_and(|value| !value.is_empty() && value != "0");
             let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
             is_forced || (is_terminal && !is_set("NO_COLOR") && !is_dumb)
         }

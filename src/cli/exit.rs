@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::display::Display;
+use super::errors::{NoExitCode, TimedOut, Usage, WhileWaiting};
 use super::text;
 use crate::client::ClientError;
 
@@ -19,31 +20,6 @@ const TIMED_OUT: u8 = 124;
 /// A command that waits for a job has no exit code of the job to give.
 pub(super) const NO_EXIT_CODE: u8 = 125;
 pub(super) const INTERRUPTED: u8 = 130;
-
-/// A mistake in the input, with a sentence that gives the correction.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Usage(pub(super) String);
-
-/// The time of `--timeout` passed, with a sentence about the job.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct TimedOut(pub(super) String);
-
-/// A job ended without an exit code, with a sentence that says why.
-#[derive(Debug, thiserror::Error)]
-#[error("{sentence}")]
-pub(super) struct NoExitCode {
-    pub(super) sentence: String,
-    /// The job's status, such as `canceled`.
-    pub(super) status: String,
-}
-
-/// A failure of a command that waits for a job. Exits with 125, because any other code could be
-/// the job's own.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:#}")]
-pub(super) struct WhileWaiting(pub(super) anyhow::Error);
 
 /// Returns the exit code for an error.
 pub(super) fn code(error: &anyhow::Error) -> u8 {
@@ -152,9 +128,17 @@ mod tests {
 
     #[test]
     fn each_failure_has_its_exit_code() {
-        for (status, expected) in
-            [(400, 2), (401, 4), (403, 4), (404, 3), (409, 5), (412, 5), (422, 5), (500, 1), (503, 1)]
-        {
+        for (status, expected) in [
+            (400, 2),
+            (401, 4),
+            (403, 4),
+            (404, 3),
+            (409, 5),
+            (412, 5),
+            (422, 5),
+            (500, 1),
+            (503, 1),
+        ] {
             assert_eq!(code(&refused(status)), expected, "{status}");
         }
         let nowhere = || ClientError::Unreachable { server: String::new(), cause: String::new() };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::exit::Usage;
+use super::errors::Usage;
 
 /// Reads a JSON or TOML file and returns its entries by name; `-` is standard input. Without a
 /// `name`, the file holds an object of names, at its top or under `section`. A config file and the

@@ -27,8 +27,10 @@ const COLUMNS: &[Column] = &[
 /// # Errors
 /// Fails if a job cannot be written as JSON.
 pub(super) fn sheet(jobs: &JobsView, display: &Display) -> anyhow::Result<Sheet> {
-    let mut all: Vec<&JobView> =
-        [&jobs.running, &jobs.scheduled, &jobs.history].into_iter().flat_map(|m| m.values()).collect();
+    let mut all: Vec<&JobView> = [&jobs.running, &jobs.scheduled, &jobs.history]
+        .into_iter()
+        .flat_map(|m| m.values())
+        .collect();
     all.sort_by(|one, other| other.id.cmp(&one.id));
     let digits = display.id_digits(all.iter().map(|job| job.id.as_str()));
     let row = |job: &JobView| {

@@ -8,13 +8,15 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::display::{self, Display};
-use super::exit::Usage;
+use super::errors::Usage;
 use super::{complete, job_sheet};
 use crate::client::Client;
 use crate::http::views::{DoneView, JobView, JobsView};
 
 /// The interval between updates of `ls --watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// The number of jobs that `ls` lists without `--limit`.
+const USUAL_LIMIT: usize = 50;
 
 /// The arguments of `tidetable ls`.
 #[derive(Args, Debug)]
@@ -37,9 +39,9 @@ pub(super) struct LsArgs {
     /// List only jobs that were accepted since a time ago (2h) or an RFC 3339 time
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
-    /// List at most the N newest jobs; 0 lists all
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
-    limit: usize,
+    /// List at most the N newest jobs; 0 lists all [default: 50]
+    #[arg(short = 'n', long, value_name = "N")]
+    limit: Option<usize>,
     /// List again whenever something changed
     #[arg(long)]
     watch: bool,
@@ -87,14 +89,14 @@ pub(super) async fn ls(client: &Client, args: LsArgs, display: &Display) -> anyh
                 && since.is_none_or(|since| is_since(&job.created_at, since))
         });
         let found = count(&jobs);
-        cut(&mut jobs, args.limit);
+        cut(&mut jobs, args.limit.unwrap_or(USUAL_LIMIT));
         if args.watch && display.is_terminal {
             // Moves the cursor to the first line, then clears the screen below it.
             display::write("\x1b[H\x1b[J");
         }
         display.list(&jobs, &job_sheet::sheet(&jobs, display)?)?;
         if !args.watch {
-            if found > count(&jobs) {
+            if args.limit.is_none() && found > count(&jobs) {
                 eprintln!("the {} newest of {found} jobs; -n 0 lists all", count(&jobs));
             }
             return Ok(0);
@@ -121,10 +123,8 @@ async fn listed(client: &Client, args: &LsArgs) -> anyhow::Result<JobsView> {
             ("schedule", args.schedule.as_ref()),
             ("label", label),
         ];
-        let query: Vec<(&str, &str)> = filters
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?.as_str())))
-            .collect();
+        let query: Vec<(&str, &str)> =
+            filters.into_iter().filter_map(|(name, value)| Some((name, value?.as_str()))).collect();
         let some = client.jobs(&query).await?;
         all.running.extend(some.running);
         all.scheduled.extend(some.scheduled);

@@ -85,8 +85,8 @@ pub(super) async fn print(
 ) -> anyhow::Result<()> {
     let accept = if display.is_json() { "application/x-ndjson" } else { "text/plain" };
     let mut chunks = pin!(client.logs(id, &options.query(), accept).await?);
-    let mut filter = (display.is_terminal && !options.raw)
-        .then(|| TerminalFilter::new(display.has_colours));
+    let mut filter =
+        (display.is_terminal && !options.raw).then(|| TerminalFilter::new(display.has_colours));
     while let Some(chunk) = chunks.try_next().await? {
         match &mut filter {
             Some(filter) => display::write(filter.pass(&chunk)),

@@ -18,9 +18,11 @@ use display::{Display, say};
 use options::{OutputOptions, ServerOptions};
 
 mod complete;
+mod context_commands;
 mod contexts;
 mod definitions;
 mod display;
+mod errors;
 mod events;
 mod exit;
 mod file;
@@ -103,7 +105,7 @@ enum Command {
     Events(events::EventsArgs),
     /// Manage the servers that commands call: ls, use, set, rm
     #[command(subcommand)]
-    Context(contexts::ContextCommand),
+    Context(context_commands::ContextCommand),
     /// Work on config files: check
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -203,12 +205,11 @@ impl Cli {
             Command::Backup(args) => store::backup(&args, display),
             Command::Check(args) => store::check(&args, display),
             Command::Config(ConfigCommand::Check { file }) => check_config(file, display),
-            Command::Context(command) => contexts::run(command, display),
+            Command::Context(command) => context_commands::run(command, display),
             Command::Completions { shell } => reference::completions(shell),
             Command::Man(args) => reference::man(&args, Self::tree()),
             command => {
-                let runtime =
-                    tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 let ended = runtime.block_on(interruptible(command, &self.server, display));
                 // A thread may still wait for a line of stdin.
                 runtime.shutdown_background();

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::contexts::Contexts;
-use super::exit::Usage;
+use super::errors::Usage;
 use crate::client::{Client, DEFAULT_SERVER};
 use crate::config::DEFAULT_LISTEN;
 
@@ -99,7 +99,8 @@ impl ServerOptions {
     /// # Errors
     /// Fails for an invalid address, an unknown context, or a token file that cannot be read.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        let context = Contexts::read()?.chosen(self.context.clone().or_else(|| variable("CONTEXT")))?;
+        let context =
+            Contexts::read()?.chosen(self.context.clone().or_else(|| variable("CONTEXT")))?;
         let server = self.server.clone().or_else(|| variable("SERVER")).or(context.server);
         let token = match (&self.token, &self.token_file) {
             (Some(token), _) => Some(token.clone()),
@@ -188,11 +189,15 @@ pub(super) fn is_plain(command: &str) -> bool {
 }
 
 fn with_server(command: clap::Command) -> clap::Command {
-    deep(ServerOptions::augment_args(command), &with_server)
+    deep(command.args(arguments_of::<ServerOptions>()), &with_server)
 }
 
 fn with_output(command: clap::Command) -> clap::Command {
-    deep(OutputOptions::augment_args(command), &with_output)
+    deep(command.args(arguments_of::<OutputOptions>()), &with_output)
+}
+
+fn arguments_of<T: Args>() -> Vec<clap::Arg> {
+    T::augment_args(clap::Command::new("options")).get_arguments().cloned().collect()
 }
 
 fn hidden(command: clap::Command) -> clap::Command {
@@ -200,10 +205,7 @@ fn hidden(command: clap::Command) -> clap::Command {
 }
 
 /// Changes all subcommands of a command.
-fn deep(
-    command: clap::Command,
-    change: &dyn Fn(clap::Command) -> clap::Command,
-) -> clap::Command {
+fn deep(command: clap::Command, change: &dyn Fn(clap::Command) -> clap::Command) -> clap::Command {
     let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     names.iter().fold(command, |tree, name| tree.mut_subcommand(name, change))
 }

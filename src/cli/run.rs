@@ -7,7 +7,7 @@ use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 
 use super::display::{self, Display};
-use super::exit::{Usage, WhileWaiting};
+use super::errors::{Usage, WhileWaiting};
 use super::wait::Outcome;
 use super::{complete, exit, file, jobs, mounts, text, wait};
 use crate::client::Client;
@@ -139,7 +139,10 @@ fn order(args: RunArgs) -> anyhow::Result<Value> {
     order.entry("date").or_insert_with(|| json!("now"));
     let name = args.name.map(Value::from).or_else(|| order.get("job_name").cloned());
     let name = name.or_else(|| order.get("image").cloned()).ok_or_else(|| {
-        Usage("the file names neither `job_name` nor `image`: write IMAGE or JOB after `run`".to_owned())
+        Usage(
+            "the file names neither `job_name` nor `image`: write IMAGE or JOB after `run`"
+                .to_owned(),
+        )
     })?;
     order.insert("job_name".to_owned(), name);
     if !args.command.is_empty() {
@@ -274,7 +277,8 @@ mod tests {
     fn flags_go_before_the_file() {
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("job.toml");
-        let fields = "image = 'busybox'\ntimeout = '1m'\ncommand = ['a']\n[env]\nA = '1'\nB = '2'\n";
+        let fields =
+            "image = 'busybox'\ntimeout = '1m'\ncommand = ['a']\n[env]\nA = '1'\nB = '2'\n";
         std::fs::write(&file, fields).expect("a file");
         let order = ordered(&format!("run --timeout 2m -e B=3 -f {}", file.display()));
         assert_eq!(

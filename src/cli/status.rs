@@ -46,10 +46,9 @@ pub(super) async fn pause(
 ) -> anyhow::Result<u8> {
     let body = json!({"until": args.until, "why": args.why});
     let paused = client.pause(&body).await?;
-    let until = paused["paused_until"].as_str().map_or_else(
-        || "until `tidetable resume`".to_owned(),
-        |until| format!("until {until}"),
-    );
+    let until = paused["paused_until"]
+        .as_str()
+        .map_or_else(|| "until `tidetable resume`".to_owned(), |until| format!("until {until}"));
     display.one(&paused, client.server(), || {
         format!("nothing new is started {until}; jobs that run go on")
     })?;
@@ -123,9 +122,8 @@ fn engine_line(engine: &Value, now: DateTime<Utc>) -> String {
 
 fn store_line(store: &Value, now: DateTime<Utc>) -> Option<String> {
     let jobs = store["jobs"].as_u64()?;
-    let bytes = |field: &str| {
-        store[field].as_u64().map(|bytes| indicatif::HumanBytes(bytes).to_string())
-    };
+    let bytes =
+        |field: &str| store[field].as_u64().map(|bytes| indicatif::HumanBytes(bytes).to_string());
     let size = bytes("bytes").map(|size| format!(", {size}")).unwrap_or_default();
     let oldest = time(&store["oldest_at"])
         .map(|at| format!(", the oldest {}", words::distance(at, now)))

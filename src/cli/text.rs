@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn terminal_output_keeps_only_colours() {
-        let hostile = b"\x1b]0;title\x07\x1b[2J\x1b[1;31mred\x1b[0m\x1bc\x1bP+q\x1b\\ a\tb\r\n\x1b[>4;2mx";
+        let hostile =
+            b"\x1b]0;title\x07\x1b[2J\x1b[1;31mred\x1b[0m\x1bc\x1bP+q\x1b\\ a\tb\r\n\x1b[>4;2mx";
         assert_eq!(passed(hostile, true), "\x1b[1;31mred\x1b[0m a\tb\r\nx");
         assert_eq!(passed(hostile, false), "red a\tb\r\nx");
         assert_eq!(passed("\u{9b}2Jé\u{202e}".as_bytes(), true), "2Jé");

@@ -13,7 +13,7 @@ use futures::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::display::Display;
-use super::exit::{NoExitCode, TimedOut, Usage, WhileWaiting};
+use super::errors::{NoExitCode, TimedOut, Usage, WhileWaiting};
 use super::logs::{self, LogOptions};
 use super::{complete, interrupt, job_sheet, text};
 use crate::client::{Client, ClientError};
@@ -186,7 +186,8 @@ fn progress(job: &JobView) -> String {
 
 /// Returns a sentence about the end of a job.
 pub(super) fn sentence(job: &JobView) -> String {
-    let why = Some(job_sheet::detail(job)).filter(|why| !why.is_empty() && job.status != "succeeded");
+    let why =
+        Some(job_sheet::detail(job)).filter(|why| !why.is_empty() && job.status != "succeeded");
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     format!("job {} with id {} {}{why}", job.job_name, job.id, job.status)
 }
@@ -201,7 +202,5 @@ pub(super) fn exit_code(job: &JobView) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let own = job.exit_code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
-    own.ok_or_else(|| {
-        NoExitCode { sentence: sentence(job), status: job.status.clone() }.into()
-    })
+    own.ok_or_else(|| NoExitCode { sentence: sentence(job), status: job.status.clone() }.into())
 }

@@ -40,11 +40,11 @@ fn exit_codes_tell_failures_apart() {
         (&["inspect", "ffffffff"], 3),
         (&["schedule", "show", "nowhere"], 3),
         (&["rm", &id], 5),
-        (&["--server", "http://127.0.0.1:1", "ls"], 6),
+        (&["ls", "--server", "http://127.0.0.1:1"], 6),
         (&["--context", "nowhere", "ls"], 2),
         (&["definition", "apply", "-f", "/nowhere/file"], 2),
         (&["wait", "ffffffff"], 125),
-        (&["--server", "http://127.0.0.1:1", "run", "busybox", "--wait"], 125),
+        (&["run", "busybox", "--wait", "--server", "http://127.0.0.1:1"], 125),
         (&["run", "busybox", "--wait", "--", "sh", "-c", "exit 7"], 7),
         (&["run", "busybox", "--follow", "--", "true"], 0),
     ] {
@@ -128,7 +128,7 @@ fn errors_are_problem_documents_with_json() {
     let missing = server.cli(&["inspect", "ffffffff", "-o", "json"], "");
     let problem: Value = serde_json::from_slice(&missing.stderr).unwrap();
     assert_eq!((&problem["code"], &problem["status"]), (&json!("no_such_job"), &json!(404)));
-    let nowhere = server.cli(&["--server", "http://127.0.0.1:1", "--json", "ls"], "");
+    let nowhere = server.cli(&["--json", "ls", "--server", "http://127.0.0.1:1"], "");
     let problem: Value = serde_json::from_slice(&nowhere.stderr).unwrap();
     assert_eq!(problem["code"], "unreachable");
     let in_words = server.cli(&["stop", &server.submit(later("busybox"))], "");
@@ -209,8 +209,8 @@ fn terminal_shows_short_ids_and_words() {
 fn terminal_output_keeps_only_colours() {
     let server = Server::simulated();
     let hostile = "\u{1b}]0;title\u{7}\u{1b}[31mred\u{1b}[0m\u{1b}[2J end";
-    let id = server
-        .submit(json!({"job_name": "busybox", "date": "now", "command": ["echo", hostile]}));
+    let id =
+        server.submit(json!({"job_name": "busybox", "date": "now", "command": ["echo", hostile]}));
     server.kept(&id);
     assert_eq!(stdout(&server.cli(&["logs", &id], "")), format!("{hostile}\n"));
     let (shown, _) = on_terminal(&server, &["logs", &id]);
