@@ -1,0 +1,3 @@
+//! The parts of the pages for a browser.
+
+pub mod ansi;
