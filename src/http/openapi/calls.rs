@@ -1,6 +1,7 @@
 //! Calls on jobs, lists and the server, and the parameters that calls share.
 
 use super::changes::CHANGES;
+use super::overview::OVERVIEW;
 use super::table::{Answer, Body, Call, Parameter};
 
 const BOOL: &str = r#"{"type": "boolean"}"#;
@@ -37,7 +38,7 @@ pub(super) const UNFIT: (u16, &[&str]) = (422, &["cannot_be_run"]);
 
 /// Returns every call, in the order of the reference page.
 pub(super) fn all() -> impl Iterator<Item = &'static Call> {
-    JOBS.iter().chain(CHANGES).chain(SERVER)
+    JOBS.iter().chain(CHANGES).chain(OVERVIEW).chain(SERVER)
 }
 
 const SINCE: Parameter = Parameter::query(

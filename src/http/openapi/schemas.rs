@@ -9,10 +9,11 @@ use crate::domain::job::{Reason, Status};
 use crate::domain::schedule::{Overlap, ScheduleFields};
 use crate::http::problem::{FieldError, Problem};
 use crate::http::views::{
-    AttemptView, DefinitionView, DefinitionsView, DoneView, EventView, ForecastEntryView,
-    ForecastView, GapView, JobView, JobsView, LedgerView, LogView, NotedView, OutputView,
-    OverlapView, PauseView, PileUpView, PreviewView, ReadyView, ScheduleView, SchedulesView,
-    StoryView, TickView, VersionView, WouldView,
+    AtOnceView, AttemptView, BusiestView, DefinitionView, DefinitionsView, DoneView, EngineView,
+    EventView, ForecastEntryView, ForecastView, GapView, JobView, JobsView, LaneView, LatenessView,
+    LedgerView, LogView, MarkView, NotedView, OutputView, OverlapView, PauseView, PileUpView,
+    PreviewView, ReadyView, ScheduleView, SchedulesView, SlotsView, StoreView, StoryView,
+    SummaryJobsView, SummaryView, TickView, TidePileUpView, TideView, VersionView, WouldView,
 };
 
 /// A date in one of the usual forms.
@@ -63,7 +64,8 @@ fn derived(schemas: &mut Map<String, Value>) {
         AttemptView EventView GapView PauseView StoryView Status Reason Overlap Problem FieldError JobView JobsView OutputView DoneView WouldView
         DefinitionView DefinitionsView NotedView LogView PreviewView SchedulesView LedgerView
         TickView VersionView ReadyView ForecastView ForecastEntryView PileUpView OverlapView
-        ScheduleView
+        ScheduleView TideView LaneView MarkView AtOnceView BusiestView TidePileUpView SummaryView
+        SummaryJobsView SlotsView LatenessView EngineView StoreView
     }
 }
 

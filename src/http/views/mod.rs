@@ -7,6 +7,8 @@ mod job;
 mod line;
 mod objects;
 mod pause;
+mod summary;
+mod tide;
 
 pub use event::{EventView, GapView, StoryView};
 pub use forecast::{ForecastEntryView, ForecastView, OverlapView, PileUpView};
@@ -15,3 +17,5 @@ pub(super) use line::JobLine;
 pub(super) use objects::joined;
 pub use objects::*;
 pub use pause::PauseView;
+pub use summary::{EngineView, LatenessView, SlotsView, StoreView, SummaryJobsView, SummaryView};
+pub use tide::{AtOnceView, BusiestView, LaneView, MarkView, TidePileUpView, TideView};

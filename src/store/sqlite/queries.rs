@@ -316,7 +316,9 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::{definitions, idempotency, outbox, pages, schedules, wait_groups};
+    use crate::store::sqlite::{
+        definitions, idempotency, outbox, overview, pages, schedules, wait_groups,
+    };
 
     /// Returns the plan of a query, one line per step.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -344,6 +346,7 @@ mod tests {
             include_str!("migrations/V10__covered_ticks.sql"),
             include_str!("migrations/V11__config_file.sql"),
             include_str!("migrations/V12__seen.sql"),
+            include_str!("migrations/V13__absent_ticks.sql"),
         ] {
             connection.execute_batch(migration).expect("the schema is right");
         }
@@ -376,7 +379,8 @@ mod tests {
             .chain(schedules::FIXED)
             .chain(idempotency::FIXED)
             .chain(wait_groups::FIXED)
-            .chain(outbox::FIXED);
+            .chain(outbox::FIXED)
+            .chain(overview::FIXED);
         for sql in built.chain(fixed) {
             for step in plan(&connection, sql) {
                 // These steps are bounded: by the limit, in the order of their own index, or by one
