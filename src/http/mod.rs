@@ -15,6 +15,7 @@ mod body;
 mod compression;
 mod etag;
 mod json;
+mod metered;
 pub mod problem;
 mod router;
 mod state;

@@ -15,20 +15,21 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use super::api::{
-    definitions, forecast, jobs, listing, logs, preview, schedule_list, schedules, system,
+    definitions, forecast, jobs, listing, logs, metrics, preview, schedule_list, schedules, system,
 };
 use super::auth::guard;
 use super::auth::guard::Guard;
 use super::body::MAX_BODY_BYTES;
 use super::problem::Problem;
 use super::state::Api;
-use super::{compression, text};
+use super::{compression, metered, text};
 
 /// The time after which a body is abandoned if nothing more of it arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 impl Api {
     /// Returns all routes, behind the guard.
     pub fn router(self, guard: Guard) -> Router {
+        let metrics = self.scheduler.metrics().clone();
         let routes = Router::new()
             .route("/", get(|| async { Redirect::temporary("/jobs") }))
             .route("/jobs", get(listing::list))
@@ -58,9 +59,11 @@ impl Api {
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))
             .route("/version", get(system::version))
+            .route("/metrics", get(metrics::scrape))
             .fallback(no_such_path)
             .with_state(self)
-            .layer(middleware::from_fn(text::admit));
+            .layer(middleware::from_fn(text::admit))
+            .layer(middleware::from_fn(metered::note_route));
         // The routes are a service of their own: a router adds `Allow` when its answer leaves it.
         Router::new()
             .fallback_service(routes)
@@ -71,6 +74,7 @@ impl Api {
             .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
             .layer(middleware::from_fn_with_state(Arc::new(guard), guard::admit))
             .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn_with_state(metrics, metered::measure))
             .layer(TraceLayer::new_for_http())
     }
 }

@@ -7,6 +7,7 @@ mod idempotency;
 pub(super) mod jobs;
 pub(super) mod listing;
 pub(super) mod logs;
+pub(super) mod metrics;
 pub(super) mod preview;
 pub(super) mod schedule_list;
 pub(super) mod schedules;

@@ -26,6 +26,10 @@ const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Caller(pub(in crate::http) [u8; 32]);
 
+/// The code of the problem for which a request was refused, as an extension of the answer.
+#[derive(Clone)]
+pub(in crate::http) struct Refused(pub(in crate::http) String);
+
 /// The rules by which callers are admitted.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
@@ -170,7 +174,9 @@ pub(in crate::http) async fn admit(
         }
         Err(problem) => {
             let unauthorized = problem.status == StatusCode::UNAUTHORIZED.as_u16();
+            let refused = Refused(problem.code.clone());
             let mut response = problem.into_response();
+            response.extensions_mut().insert(refused);
             if unauthorized {
                 response.headers_mut().insert(
                     header::WWW_AUTHENTICATE,

@@ -4,6 +4,7 @@ pub(super) mod config_schedules;
 pub(super) mod definitions;
 pub(super) mod forecast;
 pub(super) mod handle;
+pub(super) mod metrics;
 pub(super) mod output;
 pub(super) mod schedules;
 pub(super) mod waiting_slots;
