@@ -1,6 +1,7 @@
 //! Calls on jobs, lists and the server, and the parameters that calls share.
 
 use super::changes::CHANGES;
+use super::overview::OVERVIEW;
 use super::table::{Answer, Body, Call, Parameter};
 
 const BOOL: &str = r#"{"type": "boolean"}"#;
@@ -19,8 +20,12 @@ pub(super) const DRY_RUN: Parameter = Parameter::query(
     "Answers 200 with `would`, the effect that the call would have. Nothing is stored.",
 );
 const PAGED: [Parameter; 2] = [
-    Parameter::query("limit", LIMIT, "The largest number of entries in the answer."),
-    Parameter::query("cursor", TEXT, "The `next` of the previous page; goes with `limit`."),
+    Parameter::query("limit", LIMIT, "The largest number of jobs in the answer."),
+    Parameter::query(
+        "cursor",
+        r#"{"type": "string", "pattern": "^(running|scheduled|history)-[0-9a-f]{32}$"}"#,
+        "The `next` of the previous page; goes with `limit`.",
+    ),
 ];
 const IF_NONE_MATCH: Parameter = Parameter::header(
     "If-None-Match",
@@ -37,8 +42,14 @@ pub(super) const UNFIT: (u16, &[&str]) = (422, &["cannot_be_run"]);
 
 /// Returns every call, in the order of the reference page.
 pub(super) fn all() -> impl Iterator<Item = &'static Call> {
-    JOBS.iter().chain(CHANGES).chain(SERVER)
+    JOBS.iter().chain(CHANGES).chain(OVERVIEW).chain(SERVER)
 }
+
+const SINCE: Parameter = Parameter::query(
+    "since",
+    r#"{"type": "integer", "minimum": 0, "maximum": 999999999999}"#,
+    "Only events after this number.",
+);
 
 const JOBS: &[Call] = &[
     Call {
@@ -66,7 +77,7 @@ const JOBS: &[Call] = &[
                 headers: &["Location"],
                 ..Answer::json(201, "DoneView", "The job is accepted.")
             },
-            Answer::json(200, "DoneView", "A dry run."),
+            Answer::json(200, "PlannedJob", "A dry run."),
         ],
         problems: &[
             (400, &["missing_field", "invalid_date", "invalid_field", "invalid_job_name"]),
@@ -231,6 +242,100 @@ const JOBS: &[Call] = &[
         cli: "tidetable logs $ID",
     },
     Call {
+        method: "get",
+        path: "/job/{id}/events",
+        id: "readJobStory",
+        tag: "jobs",
+        summary: "Tells the story of one job: every change with a sentence, oldest first.",
+        parameters: &[
+            ID,
+            SINCE,
+            Parameter::query(
+                "limit",
+                r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#,
+                "The largest number of events in the answer.",
+            ),
+        ],
+        body: None,
+        answers: &[Answer::json(200, "StoryView", "The events.")],
+        problems: &[JOB_GONE, AMBIGUOUS],
+        curl: "$SERVER/job/$ID/events",
+        cli: "",
+    },
+    Call {
+        method: "get",
+        path: "/events",
+        id: "streamEvents",
+        tag: "server",
+        summary: "Streams every change of jobs, schedules, definitions, the engine and the server.",
+        parameters: &[
+            Parameter::query(
+                "kind",
+                r#"{"type": "string", "pattern": "^(job|schedule|definition|engine|server)(,(job|schedule|definition|engine|server)){0,4}$"}"#,
+                "Only events of these kinds, separated by commas.",
+            ),
+            Parameter::query("job", r#"{"type": "string"}"#, "Only events of this job."),
+            Parameter::query(
+                "job_name",
+                r#"{"type": "string"}"#,
+                "Only events of jobs of this name.",
+            ),
+            Parameter::query(
+                "schedule",
+                r#"{"type": "string"}"#,
+                "Only events of this schedule and of its jobs.",
+            ),
+            SINCE,
+            Parameter::header(
+                "Last-Event-ID",
+                r#"{"type": "string", "pattern": "^[0-9]{1,18}$"}"#,
+                "Replays the events after this number. Wins over `since`.",
+            ),
+        ],
+        body: None,
+        answers: &[Answer::text(
+            &["text/event-stream", "application/x-ndjson"],
+            "The events, until the caller ends the stream: server-sent events, or one object a line.",
+        )],
+        problems: &[(400, &["invalid_header"]), JOB_GONE, AMBIGUOUS, (503, &["busy"])],
+        curl: "-N $SERVER/events",
+        cli: "tidetable events -f",
+    },
+    Call {
+        method: "post",
+        path: "/pause",
+        id: "pause",
+        tag: "server",
+        summary: "Starts nothing new for a while. What runs goes on, and due jobs wait.",
+        parameters: &[DRY_RUN],
+        body: Some(Body {
+            schema: "PauseBody",
+            required: false,
+            form: true,
+            example: r#"{"until": "2h", "why": "maintenance"}"#,
+        }),
+        answers: &[Answer::json(200, "PauseView", "The pause.")],
+        problems: &[
+            (400, &["invalid_date", "invalid_field", "unknown_field", "doubled_field"]),
+            (400, &["invalid_json", "invalid_body"]),
+        ],
+        curl: "$SERVER/pause -d until=2h",
+        cli: "tidetable pause --until 2h",
+    },
+    Call {
+        method: "post",
+        path: "/resume",
+        id: "resume",
+        tag: "server",
+        summary: "Ends the pause of everything.",
+        parameters: &[DRY_RUN],
+        body: None,
+        answers: &[Answer::json(200, "PauseView", "Nothing is paused.")],
+        problems: &[],
+        curl: "-X POST $SERVER/resume",
+        cli: "tidetable resume",
+    },
+    Call {
         method: "patch",
         path: "/job/{id}",
         id: "rescheduleJob",
@@ -293,7 +398,7 @@ const JOBS: &[Call] = &[
         summary: "Runs the spec of an old job as a new job.",
         parameters: &[ID, DRY_RUN],
         body: Some(Body {
-            schema: "DateBody",
+            schema: "OptionalDate",
             required: false,
             form: true,
             example: r#"{"date": "1h"}"#,
@@ -303,7 +408,7 @@ const JOBS: &[Call] = &[
                 headers: &["Location"],
                 ..Answer::json(201, "DoneView", "The new job is accepted.")
             },
-            Answer::json(200, "DoneView", "A dry run."),
+            Answer::json(200, "PlannedJob", "A dry run."),
         ],
         problems: &[
             (400, &["invalid_date", "unknown_field", "doubled_field", "invalid_json"]),

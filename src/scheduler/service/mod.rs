@@ -8,5 +8,7 @@ pub(super) mod handle;
 pub(super) mod open_output;
 pub(super) mod output;
 mod output_reader;
+pub(super) mod pause;
 pub(super) mod schedules;
+pub(super) mod tide;
 pub(super) mod waiting_slots;
