@@ -68,7 +68,7 @@ impl NewJob {
         Self::new(name, date, map)
     }
 
-    fn from_form(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
+    pub(super) fn from_form(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
         let mut map = Map::new();
         let (mut name, mut date) = (None, None);
         for (field, value) in pairs {
@@ -144,7 +144,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
 
 /// Reads a spec from its JSON. An error names the field at fault. `beside` lists further fields,
 /// which the error for an unknown field names as well.
-fn read_spec(json: Value, beside: &[&str]) -> Result<JobSpec, Problem> {
+pub(super) fn read_spec(json: Value, beside: &[&str]) -> Result<JobSpec, Problem> {
     let fields: SpecFields = serde_path_to_error::deserialize(json).map_err(|error| {
         let message = error.inner().to_string();
         let path = error.path().to_string();
@@ -209,7 +209,11 @@ fn form_of(field: &str) -> Option<Form> {
     SpecFields::REFERENCE.iter().find(|known| known.name == field).map(|known| known.form)
 }
 
-fn add_form_field(map: &mut Map<String, Value>, field: &str, value: String) -> Result<(), Problem> {
+pub(super) fn add_form_field(
+    map: &mut Map<String, Value>,
+    field: &str,
+    value: String,
+) -> Result<(), Problem> {
     let json = match form_of(field) {
         Some(Form::None) => {
             return Err(Problem::field(
@@ -283,7 +287,7 @@ fn refused_body(status: StatusCode, why: &str) -> Problem {
     }
 }
 
-fn urlencoded(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
+pub(super) fn urlencoded(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
     let pairs: Vec<_> =
         text::urlencoded(body).take(MAX_FORM_FIELDS + 1).collect::<Result<_, _>>()?;
     if pairs.len() > MAX_FORM_FIELDS { Err(too_many_fields()) } else { Ok(pairs) }

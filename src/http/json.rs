@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::body::bytes;
 use super::problem::Problem;
@@ -17,6 +17,14 @@ pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Pro
     let body = bytes(request).await?;
     let Unique(map) =
         serde_json::from_slice(&body).map_err(|error| text::not_json(&body, &error))?;
+    from_map(map)
+}
+
+/// Reads the fields of an object.
+///
+/// # Errors
+/// Returns a [`Problem`] that names the field at fault.
+pub(super) fn from_map<T: DeserializeOwned>(map: Map<String, Value>) -> Result<T, Problem> {
     serde_path_to_error::deserialize(Value::Object(map)).map_err(|error| {
         let (message, path) = (error.inner().to_string(), error.path().to_string());
         let Some(unknown) =

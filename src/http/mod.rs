@@ -9,7 +9,7 @@
 //! The classic calls, such as `POST /job` and `GET /jobs`, keep the fields and sentences of the
 //! original API word for word.
 
-mod api;
+pub(in crate::http) mod api;
 pub mod auth;
 mod body;
 mod compression;
@@ -22,7 +22,9 @@ mod streamed;
 mod text;
 mod unique;
 pub mod views;
+mod web;
 
 pub use body::MAX_BODY_BYTES;
 pub use router::BODY_TIMEOUT;
 pub use state::Api;
+pub use web::BasePath;

@@ -22,13 +22,15 @@ use super::auth::guard::Guard;
 use super::body::MAX_BODY_BYTES;
 use super::problem::Problem;
 use super::state::Api;
-use super::{compression, text};
+use super::web::negotiate;
+use super::{compression, text, web};
 
 /// The time after which a body is abandoned if nothing more of it arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 impl Api {
     /// Returns all routes, behind the guard.
     pub fn router(self, guard: Guard) -> Router {
+        let (base, api) = (self.base.clone(), self.clone());
         let routes = Router::new()
             .route("/", get(|| async { Redirect::temporary("/jobs") }))
             .route("/jobs", get(listing::list))
@@ -58,12 +60,14 @@ impl Api {
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))
             .route("/version", get(system::version))
+            .route("/assets/{file}", get(web::asset))
             .fallback(no_such_path)
             .with_state(self)
             .layer(middleware::from_fn(text::admit));
         // The routes are a service of their own: a router adds `Allow` when its answer leaves it.
         Router::new()
-            .fallback_service(routes)
+            .fallback_service(routes.clone())
+            .layer(middleware::from_fn_with_state(web::pages(api, routes), negotiate::choose))
             .layer(middleware::from_fn(method_not_allowed))
             .layer(compression::layer())
             .layer(middleware::from_fn(compression::settle))
@@ -71,6 +75,8 @@ impl Api {
             .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
             .layer(middleware::from_fn_with_state(Arc::new(guard), guard::admit))
             .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn_with_state(base.clone(), negotiate::show_problems))
+            .layer(middleware::from_fn_with_state(base, negotiate::below_base))
             .layer(TraceLayer::new_for_http())
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use tokio_util::task::TaskTracker;
 
+use super::web::BasePath;
 use crate::scheduler::Handle;
 
 /// The longest time that a reader may take for one chunk before it is dropped. The reader holds a
@@ -21,13 +22,15 @@ pub struct Api {
     pub(super) writers: TaskTracker,
     /// The longest time that the reader of a long answer may take nothing of it.
     pub(super) stall: Duration,
+    /// The path below which a reverse proxy serves the pages.
+    pub(super) base: BasePath,
 }
 
 impl Api {
     /// Creates the API over this scheduler. `writers` owns the tasks that write long answers, so
     /// the server can wait for them when it stops.
     pub fn new(scheduler: Handle, zone: Tz, writers: TaskTracker) -> Self {
-        Self { scheduler, zone, writers, stall: STALL }
+        Self { scheduler, zone, writers, stall: STALL, base: BasePath::default() }
     }
 
     /// Sets the time after which a reader that takes nothing of a long answer is dropped. The
@@ -35,5 +38,11 @@ impl Api {
     #[must_use]
     pub fn with_stall(self, stall: Duration) -> Self {
         Self { stall, ..self }
+    }
+
+    /// Sets the path below which a reverse proxy serves this server. The default is the root.
+    #[must_use]
+    pub fn with_base_path(self, base: BasePath) -> Self {
+        Self { base, ..self }
     }
 }

@@ -1,0 +1,71 @@
+//! The stylesheet, the script and the icon, in the binary. An address carries a hash of the
+//! content, so a browser keeps the file for a year and still never shows an old one.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest as _, Sha256};
+
+use crate::http::problem::Problem;
+
+/// The time for which a browser keeps an asset: a year, the most that caches honour.
+const KEEP: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+/// A file that pages use.
+struct Asset {
+    name: &'static str,
+    kind: &'static str,
+    content: &'static str,
+}
+
+static ASSETS: [Asset; 3] = [
+    Asset {
+        name: "tide.css",
+        kind: "text/css; charset=utf-8",
+        content: include_str!("../../../static/tide.css"),
+    },
+    Asset {
+        name: "tide.js",
+        kind: "text/javascript; charset=utf-8",
+        content: include_str!("../../../static/tide.js"),
+    },
+    Asset {
+        name: "icon.svg",
+        kind: "image/svg+xml",
+        content: include_str!("../../../static/icon.svg"),
+    },
+];
+
+/// The paths of the assets, in the same order.
+static PATHS: LazyLock<[String; 3]> = LazyLock::new(|| ASSETS.each_ref().map(Asset::path));
+
+impl Asset {
+    /// Returns `/assets/tide.0123456789ab.css`.
+    fn path(&self) -> String {
+        let hash: String =
+            Sha256::digest(self.content).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let (stem, extension) = self.name.split_once('.').unwrap_or((self.name, ""));
+        format!("/assets/{stem}.{hash}.{extension}")
+    }
+}
+
+/// Returns the paths of the stylesheet, the script and the icon.
+pub(super) fn paths() -> &'static [String; 3] {
+    &PATHS
+}
+
+/// Answers `GET /assets/{file}`.
+pub(in crate::http) async fn serve(Path(file): Path<String>) -> Response {
+    let found = PATHS.iter().position(|path| path.strip_prefix("/assets/") == Some(&file));
+    let Some(asset) = found.and_then(|index| ASSETS.get(index)) else {
+        let detail = "there is no such file: the page that named it is of another version, so load the page again";
+        return Problem::new(StatusCode::NOT_FOUND, "no_such_path", detail).into_response();
+    };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(asset.kind)),
+        (header::CACHE_CONTROL, KEEP),
+    ];
+    (headers, asset.content).into_response()
+}
