@@ -22,7 +22,7 @@ use crate::domain::names::id::InstanceId;
 use crate::engine::Engine;
 use crate::engine::docker;
 use crate::engine::simulated::{Settings, SimulatedEngine};
-use crate::http::Api;
+use crate::http::{Api, BasePath};
 use crate::http::auth::guard::Guard;
 use crate::notify::Notifier;
 use crate::reload::Reloader;
@@ -86,6 +86,7 @@ impl Service {
             Reloader::new(args, config.clone(), hangup, follow(handle.clone(), docker, is_in_use));
         let writers = TaskTracker::new();
         let router = Api::new(handle, config.zone, writers.clone())
+            .with_base_path(BasePath::new(&config.base_path))
             .router(Guard::new(config.tokens, config.allowed_hosts));
 
         let mut parts = Parts::new(stop.clone());

@@ -22,6 +22,7 @@ impl Config {
             allow_anonymous,
             settings,
             shutdown_deadline,
+            base_path,
             definitions: _,
             schedules: _,
             queues: _,
@@ -44,6 +45,7 @@ impl Config {
                 settings.accept_new_engine != new.settings.accept_new_engine,
             ),
             ("server.shutdown_deadline", *shutdown_deadline != new.shutdown_deadline),
+            ("server.base_path", *base_path != new.base_path),
         ];
         changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
     }

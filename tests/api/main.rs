@@ -15,6 +15,7 @@ mod flags;
 mod jobs;
 mod limits;
 mod notify;
+mod pages;
 mod reload;
 mod schedules;
 mod text;

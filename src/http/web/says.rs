@@ -2,6 +2,8 @@
 
 use super::words::{self, Clock};
 use crate::domain::job::{Job, Reason, State, Status};
+use crate::domain::recurrence::Recurrence;
+use crate::domain::schedule::record::ScheduleRecord;
 use crate::domain::schedule::ledger::{self, LedgerRow, TickOutcome};
 
 /// Returns a sentence on how a job stands or ended.
@@ -52,6 +54,16 @@ fn wait_reason(reason: Reason) -> &'static str {
         Reason::Overlap => "the run before it is not over",
         Reason::Paused => "paused",
         other => other.as_str(),
+    }
+}
+
+/// Returns when a schedule ticks, in words.
+pub(super) fn recurrence(record: &ScheduleRecord, clock: Clock) -> String {
+    match record.timetable().recurrence {
+        Recurrence::Every(period, anchor) => {
+            format!("every {period}, counted from {}", clock.clock(anchor))
+        }
+        cron @ Recurrence::Cron(..) => cron.describe(),
     }
 }
 

@@ -31,7 +31,6 @@ struct NextTick {
 /// A tick of the past, as a line of the story.
 struct Told {
     at: Moment,
-    day: String,
     class: &'static str,
     says: String,
     took: String,
@@ -81,7 +80,7 @@ pub(super) async fn page(
     render(&SchedulePage {
         shell: api.shell(&name, Part::Schedules).await?,
         status: if is_paused { "canceled" } else { ticks.first().map_or("scheduled", class) },
-        says: sentence(&record.timetable().recurrence.describe()),
+        says: sentence(&says::recurrence(&record, clock)),
         state: standing(&record, clock),
         is_paused,
         is_of_config: record.source.as_str() == "config",
@@ -117,7 +116,7 @@ fn coming(record: &ScheduleRecord, now: Timestamp, clock: Clock) -> Vec<NextTick
     ticks
         .after(record.settled_until.max(now))
         .take(count)
-        .map(|tick| NextTick { at: clock.moment(tick.nominal), day: clock.day(tick.nominal) })
+        .map(|tick| NextTick { at: clock.moment(tick.nominal), day: clock.when(tick.nominal) })
         .collect()
 }
 
@@ -133,7 +132,6 @@ fn told(tick: &Tick, clock: Clock, links: &Links) -> Told {
     });
     Told {
         at: clock.moment(tick.row.first),
-        day: clock.day(tick.row.first),
         class: class(tick),
         says: match (error, tick.row.reason) {
             (Some(error), None) => format!("{said}: {error}"),

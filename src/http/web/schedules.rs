@@ -6,6 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::links::Links;
+use super::says;
 use super::shell::{Part, Shell, render};
 use super::words::{self, Clock, Moment};
 use crate::domain::forecast::{RUNS_LOOKED_AT, typical};
@@ -128,7 +129,7 @@ fn row(
         href: links.schedule(record.name.as_str()),
         name: record.name.to_string(),
         job_name: record.schedule.job_name().to_string(),
-        says: record.timetable().recurrence.describe(),
+        says: says::recurrence(record, clock),
         marks: Marks::of(ticks),
         takes: usual.map(words::took).unwrap_or_default(),
         next: record.next_tick.map(|next| clock.moment(next.nominal)),

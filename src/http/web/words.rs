@@ -50,6 +50,12 @@ impl Clock {
         at.format(&format!("%A %-d %B{year} %H:%M")).to_string()
     }
 
+    /// Returns the time of day if the instant is today, else the day and the time.
+    pub(super) fn when(self, at: Timestamp) -> String {
+        let day = |at: Timestamp| at.with_timezone(&self.zone).date_naive();
+        if day(at) == day(self.now) { self.clock(at) } else { self.day(at) }
+    }
+
     /// Returns the distance from now in words.
     pub(super) fn from_now(self, at: Timestamp) -> String {
         let ms = (at - self.now).num_milliseconds();
