@@ -39,6 +39,7 @@ function tick(scope = document) {
 
 // Times of day in the viewer's zone, with the server's beside it where they differ.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const date = { day: 'numeric', month: 'short' };
 const parts = (at, timeZone) => at.toLocaleString('en-GB', { timeZone, hourCycle: 'h23' });
 const isElsewhere = () => {
   const now = new Date();
@@ -51,10 +52,11 @@ function localise(scope = document) {
     const at = new Date(it.dateTime);
     it.dataset.server = it.textContent;
     it.title = `${it.textContent} ${root.dataset.zone}`;
-    const day = at.toDateString() === today ? '' : at.toLocaleDateString('en-GB', { day: 'numeric', month: 'short' }) + ' ';
+    const day = at.toDateString() === today ? '' : at.toLocaleDateString('en-GB', date) + ' ';
     it.textContent = day + at.toLocaleTimeString('en-GB');
   }
-  if ($('zone')) $('zone').textContent = `Times of day are in your zone, ${zone}; the server’s is ${root.dataset.zone}.`;
+  const said = `Times of day are in your zone, ${zone}; the server’s is ${root.dataset.zone}.`;
+  if ($('zone')) $('zone').textContent = said;
 }
 
 // The regions of the page: compared without the words of times, and replaced where they differ.
@@ -70,8 +72,12 @@ const signature = (node) => {
   for (const it of copy.querySelectorAll('button')) it.disabled = false;
   return copy.outerHTML;
 };
-const focusKey = (node) =>
-  node && (node.id ? `#${CSS.escape(node.id)}` : node.closest('form') ? `form[action="${CSS.escape(node.closest('form').getAttribute('action'))}"] button` : node.getAttribute('href') ? `[href="${CSS.escape(node.getAttribute('href'))}"]` : null);
+const focusKey = (node) => {
+  const form = node.closest('form')?.getAttribute('action');
+  const is = (name, value) => `[${name}="${CSS.escape(value)}"]`;
+  if (node.id) return is('id', node.id);
+  return form ? `form${is('action', form)} button` : is('href', node.getAttribute('href') ?? '');
+};
 
 function patch(old, fresh) {
   const rows = [old, fresh].map((it) => it.querySelector('tbody'));
@@ -108,7 +114,8 @@ function patchRows(old, fresh) {
   for (const row of known.values()) row.remove();
   if (active && !old.contains(document.activeElement)) {
     const near = old.rows[Math.min(index, old.rows.length - 1)];
-    (old.querySelector(key) ?? near?.querySelector('button, a') ?? $('main')).focus({ preventScroll: true });
+    const next = old.querySelector(key) ?? near?.querySelector('button, a') ?? $('main');
+    next.focus({ preventScroll: true });
   }
 }
 
@@ -212,11 +219,13 @@ document.addEventListener('submit', async (event) => {
   try {
     const body = new URLSearchParams(new FormData(form));
     const answer = await fetch(form.action, { method: 'POST', headers: html, body });
-    const moves = /\/delete$/.test(form.action) || (/\/(rerun|trigger)$/.test(form.action) && $('says'));
+    const is = (action) => form.action.endsWith(`/${action}`);
+    const moves = is('delete') || ($('says') && (is('rerun') || is('trigger')));
     if (answer.ok && moves) return void location.assign(answer.url);
     const page = parse(await answer.text());
-    const text = answer.ok ? `${button.getAttribute('aria-label') ?? button.textContent}: done.` : page.querySelector('.problem p')?.textContent;
-    $('said').textContent = text ?? 'That did not work.';
+    const did = `${button.getAttribute('aria-label') ?? button.textContent}: done.`;
+    const error = page.querySelector('.problem p')?.textContent ?? 'That did not work.';
+    $('said').textContent = answer.ok ? did : error;
     $('said').className = answer.ok ? 'hide' : 'notice';
     await refresh();
   } catch {
@@ -232,15 +241,19 @@ for (const form of document.querySelectorAll('form[data-preview]')) {
   form.addEventListener('input', () => {
     clearTimeout(wait);
     wait = setTimeout(async () => {
-      if ([...form.querySelectorAll('[required]')].some((it) => it.name !== 'name' && !it.value)) return;
+      const needed = [...form.querySelectorAll('[required]:not([name=name])')];
+      if (needed.some((it) => !it.value)) return;
       const body = new URLSearchParams(new FormData(form));
       body.set('do', 'preview');
       const mine = ++last;
-      const answer = await fetch(form.action, { method: 'POST', headers: html, body }).catch(() => null);
+      const sent = fetch(form.action, { method: 'POST', headers: html, body });
+      const answer = await sent.catch(() => null);
       if (!answer || mine !== last) return;
       const page = parse(await answer.text());
       const wrong = page.querySelector('.error, form > .notice')?.textContent;
-      const error = Object.assign(document.createElement('p'), { className: 'says warn', textContent: wrong ?? '' });
+      const error = document.createElement('p');
+      error.className = 'says warn';
+      error.textContent = wrong ?? '';
       const said = document.importNode(page.getElementById('preview'), true);
       $('preview').replaceChildren(...(wrong ? [error] : said.childNodes));
     }, 350);
@@ -257,7 +270,8 @@ if (log) {
     unseen = 0;
   };
   let unseen = 0;
-  const more = Object.assign(document.createElement('button'), { id: 'more', type: 'button', className: 'button first', hidden: true });
+  const about = { id: 'more', type: 'button', className: 'button first', hidden: true };
+  const more = Object.assign(document.createElement('button'), about);
   more.onclick = () => (toEnd(), log.focus());
   log.after(more);
   log.addEventListener('scroll', () => isAtEnd() && (more.hidden = true, (unseen = 0)));
@@ -284,7 +298,8 @@ if (log) {
     control = new AbortController();
     let rest = '', isOver = false;
     try {
-      const answer = await fetch(`${log.dataset.follow}&from=${last() + 1}`, { headers: html, signal: control.signal });
+      const from = `${log.dataset.follow}&from=${last() + 1}`;
+      const answer = await fetch(from, { headers: html, signal: control.signal });
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       while (answer.ok) {
         const { value, done } = await reader.read();
@@ -302,7 +317,8 @@ if (log) {
     soon();
     setTimeout(follow, 2000);
   };
-  document.addEventListener('visibilitychange', () => (document.hidden ? control?.abort() : follow()));
+  document.addEventListener('visibilitychange', () =>
+    document.hidden ? control?.abort() : follow());
   follow();
   for (const id of ['times', 'wrap']) {
     const box = $(id), kept = localStorage.getItem(`tide ${id}`);

@@ -5,6 +5,7 @@
 mod support;
 
 mod bare_names;
+mod browser;
 mod changes;
 mod config_file;
 mod config_schedules;

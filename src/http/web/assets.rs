@@ -38,10 +38,20 @@ static ASSETS: [Asset; 3] = [
     },
 ];
 
-/// The paths of the assets, in the same order.
+/// The assets as they are sent, and their paths, in the same order.
+static SENT: LazyLock<[String; 3]> = LazyLock::new(|| ASSETS.each_ref().map(Asset::compact));
 static PATHS: LazyLock<[String; 3]> = LazyLock::new(|| ASSETS.each_ref().map(Asset::path));
 
 impl Asset {
+    /// Returns the content without indentation, blank lines, and lines that are comments.
+    fn compact(&self) -> String {
+        let lines = self.content.lines().map(str::trim).filter(|line| !line.is_empty());
+        let is_comment = |line: &&str| {
+            line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"))
+        };
+        lines.filter(|line| !is_comment(line)).flat_map(|line| [line, "\n"]).collect()
+    }
+
     /// Returns `/assets/tide.0123456789ab.css`.
     fn path(&self) -> String {
         let hash: String =
@@ -59,7 +69,7 @@ pub(super) fn paths() -> &'static [String; 3] {
 /// Answers `GET /assets/{file}`.
 pub(in crate::http) async fn serve(Path(file): Path<String>) -> Response {
     let found = PATHS.iter().position(|path| path.strip_prefix("/assets/") == Some(&file));
-    let Some(asset) = found.and_then(|index| ASSETS.get(index)) else {
+    let Some((asset, content)) = found.and_then(|at| ASSETS.get(at).zip(SENT.get(at))) else {
         let detail = "there is no such file: the page that named it is of another version, so load the page again";
         return Problem::new(StatusCode::NOT_FOUND, "no_such_path", detail).into_response();
     };
@@ -67,5 +77,24 @@ pub(in crate::http) async fn serve(Path(file): Path<String>) -> Response {
         (header::CONTENT_TYPE, HeaderValue::from_static(asset.kind)),
         (header::CACHE_CONTROL, KEEP),
     ];
-    (headers, asset.content).into_response()
+    (headers, content.as_str()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest size of the script, in bytes.
+    const MOST_SCRIPT_BYTES: usize = 12_000;
+
+    #[test]
+    fn script_is_small_and_whole() {
+        let [css, js, _] = &*SENT;
+        assert!(js.len() < MOST_SCRIPT_BYTES, "{}", js.len());
+        assert!(js.starts_with("const root") && css.starts_with(":root {"));
+        for text in [css, js] {
+            assert_eq!(text.matches('{').count(), text.matches('}').count());
+            assert!(!text.contains("//") && !text.contains("http"), "nothing from another host");
+        }
+    }
 }
