@@ -9,14 +9,19 @@
 //! The classic calls, such as `POST /job` and `GET /jobs`, keep the fields and sentences of the
 //! original API word for word.
 
+mod answers;
 pub(in crate::http) mod api;
 pub mod auth;
 mod body;
 mod compression;
 mod etag;
+mod faults;
 mod json;
+mod openapi;
 pub mod problem;
+mod query;
 mod router;
+mod similar;
 mod state;
 mod streamed;
 mod text;

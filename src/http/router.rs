@@ -11,6 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
@@ -21,9 +22,10 @@ use super::auth::guard;
 use super::auth::guard::Guard;
 use super::body::MAX_BODY_BYTES;
 use super::problem::Problem;
+use super::query::{KnownQuery, NoQuery};
 use super::state::Api;
 use super::web::negotiate;
-use super::{compression, text, web};
+use super::{answers, compression, openapi, text, web};
 
 /// The time after which a body is abandoned if nothing more of it arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,7 +34,7 @@ impl Api {
     pub fn router(self, guard: Guard) -> Router {
         let (base, api) = (self.base.clone(), self.clone());
         let routes = Router::new()
-            .route("/", get(|| async { Redirect::temporary("/jobs") }))
+            .route("/", get(index))
             .route("/jobs", get(listing::list))
             .route("/job", post(jobs::submit).delete(jobs::cancel_named))
             .route("/job/{id}", get(jobs::show).patch(jobs::reschedule).delete(jobs::cancel))
@@ -61,6 +63,8 @@ impl Api {
             .route("/readyz", get(system::readyz))
             .route("/version", get(system::version))
             .route("/assets/{file}", get(web::asset))
+            .route("/openapi.json", get(openapi::show))
+            .route("/docs", get(openapi::docs))
             .fallback(no_such_path)
             .with_state(self)
             .layer(middleware::from_fn(text::admit));
@@ -77,8 +81,19 @@ impl Api {
             .layer(CatchPanicLayer::custom(panicked))
             .layer(middleware::from_fn_with_state(base.clone(), negotiate::show_problems))
             .layer(middleware::from_fn_with_state(base, negotiate::below_base))
-            .layer(TraceLayer::new_for_http())
+            .layer(
+                TraceLayer::new_for_http()
+                    .make_span_with(|request: &Request| answers::span(request)),
+            )
+            .layer(middleware::from_fn(answers::finish))
+            .layer(PropagateRequestIdLayer::x_request_id())
+            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+            .layer(middleware::from_fn(answers::admit_id))
     }
+}
+
+async fn index(_: KnownQuery<NoQuery>) -> Redirect {
+    Redirect::temporary("/jobs")
 }
 
 async fn no_such_path(request: Request) -> Problem {

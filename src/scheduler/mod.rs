@@ -41,9 +41,14 @@ mod timing;
 pub use context::Health;
 pub use rules::{Catalog, Origin, Rules, Settings};
 pub use secrets::{SecretSource, SecretSources};
+
+pub use crate::domain::admission::caller::Caller;
 pub use service::definitions::{DefineError, Defined};
+
 pub use service::handle::{Accepted, ActError, Handle, JobRequest, SubmitError};
+
 pub use service::output::{OutputError, OutputState, OutputStream};
+
 pub use service::schedules::{Put, ScheduleError};
 pub use tasks::{Parts, Scheduler};
 pub use timing::{

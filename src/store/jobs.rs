@@ -6,6 +6,7 @@ use super::error::StoreError;
 use super::idempotency::{RequestKey, StoredResponse};
 use super::snapshot::Snapshot;
 use crate::domain::job::Job;
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::{JobId, Timestamp};
 
 /// The operations on stored jobs.
@@ -30,11 +31,17 @@ pub trait JobStore: Send + Sync + 'static {
         since: Timestamp,
     ) -> Result<Option<StoredResponse>, StoreError>;
 
-    /// Replaces `before` by `after` and writes the transition to the journal.
+    /// Replaces `before` by `after` and writes the transition, caused by `by`, to the journal.
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when the stored version is no longer `before.version`.
-    async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError>;
+    async fn advance(
+        &self,
+        before: &Job,
+        after: &Job,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError>;
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError>;
 

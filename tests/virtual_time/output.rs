@@ -10,10 +10,12 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 use tidetable::domain::job::Status;
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::names::id::{InstanceId, JobId};
 use tidetable::domain::output::Lines;
 use tidetable::engine::Engine;
 use tidetable::engine::simulated::{Call, Fault, Settings, SimulatedEngine, nth};
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Handle, JobRequest, OutputState};
 use tidetable::store::logs::Kept;
 use tokio::time::Instant;
@@ -58,8 +60,13 @@ fn stuck() -> (World, Arc<Valve>) {
 
 async fn submit(handle: &Handle, spec: Value) -> JobId {
     let spec = serde_json::from_value(spec).unwrap();
-    let order = JobRequest { name: "busybox".parse().unwrap(), spec, due_at: handle.now() };
-    handle.submit(order).await.unwrap().job.id
+    let order = JobRequest {
+        name: "busybox".parse().unwrap(),
+        spec,
+        due_at: handle.now(),
+        origin: Origin::Api,
+    };
+    handle.submit(&Caller::anonymous(), order).await.unwrap().job.id
 }
 
 async fn ends(handle: &Handle, job: JobId) -> Status {

@@ -9,11 +9,13 @@ use chrono::TimeDelta;
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 use tidetable::domain::container::Owner;
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::job::{Job, Status};
 use tidetable::domain::names::id::{Attempt, ContainerName, JobId};
 use tidetable::domain::names::image::JobName;
 use tidetable::engine::Launch;
 use tidetable::engine::simulated::EventKind;
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Handle, JobRequest};
 
 use crate::support::virtual_time::World;
@@ -24,7 +26,15 @@ async fn submit(handle: &Handle, in_s: i64, spec: Value) -> JobId {
     let name: JobName = "busybox".parse().unwrap();
     let due_at = handle.now() + TimeDelta::seconds(in_s);
     handle
-        .submit(JobRequest { name, spec: serde_json::from_value(spec).unwrap(), due_at })
+        .submit(
+            &Caller::anonymous(),
+            JobRequest {
+                name,
+                spec: serde_json::from_value(spec).unwrap(),
+                due_at,
+                origin: Origin::Api,
+            },
+        )
         .await
         .unwrap()
         .job
@@ -125,7 +135,7 @@ async fn renamed_container_is_stopped_by_request_and_timeout() {
                 until_running(&handle, id).await;
                 rename(&engine, id);
                 if by_request {
-                    handle.stop(id, None).await.unwrap();
+                    handle.stop(&Caller::anonymous(), id, None).await.unwrap();
                 }
                 end(&handle, id).await.state.status()
             })

@@ -59,7 +59,7 @@ pub struct Forecast {
 }
 
 pub(super) fn entry(job: &Job, due_at: Timestamp) -> Entry {
-    let schedule = job.origin.as_ref().map(|origin| origin.schedule.clone());
+    let schedule = job.origin.schedule().map(|origin| origin.schedule.clone());
     Entry { schedule, job: Some(job.id), ..Entry::new(due_at, &job.name, &job.spec) }
 }
 

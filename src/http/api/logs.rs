@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response, Sse, sse};
 use chrono::SecondsFormat;
 use futures::stream::{self, BoxStream};
@@ -21,6 +21,7 @@ use crate::domain::output::{Channel, Line, Lines};
 use crate::domain::text::date;
 use crate::domain::text::units::Span;
 use crate::http::problem::Problem;
+use crate::http::query::KnownQuery;
 use crate::http::state::Api;
 use crate::http::streamed::Incomplete;
 use crate::http::views::LogView;
@@ -33,7 +34,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The query of `GET /job/{id}/logs`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct LogsQuery {
     follow: Option<String>,
     tail: Option<String>,
@@ -56,11 +56,8 @@ pub(in crate::http) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    query: Result<Query<LogsQuery>, axum::extract::rejection::QueryRejection>,
+    KnownQuery(query): KnownQuery<LogsQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
-    })?;
     let wanted = Wanted::read(&query, &api)?;
     let id = api.find(&id).await?;
     let lines = api.scheduler.output(id, wanted.follow).await?;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
+use crate::http::query::{KnownQuery, NoQuery};
 use crate::http::state::Api;
 use crate::http::views::{ReadyView, VersionView};
 use crate::scheduler::Health;
@@ -13,12 +14,15 @@ use crate::store::StoreError;
 const MAX_BACKLOG_SHOWN: usize = 100_000;
 
 /// Answers `GET /healthz`. An answer proves only that the server runs.
-pub(in crate::http) async fn healthz() -> Json<serde_json::Value> {
+pub(in crate::http) async fn healthz(_: KnownQuery<NoQuery>) -> Json<serde_json::Value> {
     Json(serde_json::json!({"status": "ok"}))
 }
 
 /// Answers `GET /readyz`: 200 if a job that is due now would start, else 503 with the reason.
-pub(in crate::http) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyView>) {
+pub(in crate::http) async fn readyz(
+    State(api): State<Api>,
+    _: KnownQuery<NoQuery>,
+) -> (StatusCode, Json<ReadyView>) {
     let (engine, engine_says) = match api.scheduler.health() {
         Health::Up(_) => ("ok", None),
         Health::Down { .. } => (
@@ -51,7 +55,7 @@ pub(in crate::http) async fn readyz(State(api): State<Api>) -> (StatusCode, Json
 }
 
 /// Answers `GET /version` with the server's version.
-pub(in crate::http) async fn version() -> Json<VersionView> {
+pub(in crate::http) async fn version(_: KnownQuery<NoQuery>) -> Json<VersionView> {
     Json(VersionView {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

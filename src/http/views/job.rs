@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::domain::job::Job;
+use crate::domain::job::{Job, Reason, Status};
 use crate::domain::names::id::Timestamp;
 use crate::domain::text::date::rfc3339;
 use crate::domain::text::timestamp::FormattedTime;
@@ -15,9 +16,10 @@ use super::line::JobLine;
 
 /// A job as the API shows it. The first five fields are the classic ones. Times among the others
 /// are RFC 3339 in UTC with milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobView {
     /// The job's id, 32 hexadecimal digits.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     pub id: String,
     /// The name of a definition or an image, as the caller gave it.
     pub job_name: String,
@@ -26,16 +28,22 @@ pub struct JobView {
     /// The due time, `DD-MM-YYYY HH:MM:SS` in the server's zone.
     pub scheduled_to: String,
     /// The job's status, such as `running`.
+    #[schema(value_type = Status)]
     pub status: String,
     /// The time of acceptance, RFC 3339.
+    #[schema(format = DateTime)]
     pub created_at: String,
     /// The due time, RFC 3339.
+    #[schema(format = DateTime)]
     pub due_at: String,
     /// The start of the process by the engine's clock. Null before the start.
+    #[schema(format = DateTime)]
     pub started_at: Option<String>,
     /// The end of the job. Null until it is over.
+    #[schema(format = DateTime)]
     pub finished_at: Option<String>,
     /// A code for the reason of a wait, a failure or an unknown result. Null without one.
+    #[schema(value_type = Option<Reason>)]
     pub reason: Option<String>,
     /// The reason as a sentence. Null without one.
     pub error: Option<String>,
@@ -70,11 +78,12 @@ pub struct JobView {
     /// The time since which the job's state is unknown, because the engine does not answer. Absent
     /// while it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub engine_unreachable_since: Option<String>,
 }
 
 /// The state of the output of a job's last attempt. Unknown values are absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutputView {
     /// The number of lines that are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,7 +160,7 @@ impl From<JobLine<'_>> for JobView {
 mod tests {
     use super::*;
     use crate::domain::job::State;
-    use crate::domain::job::Status;
+    use crate::domain::job::origin::Origin;
     use crate::domain::names::id::{Attempt, JobId, Version};
 
     /// Returns the JSON of a job in this state, in a listing and on its own.
@@ -166,7 +175,8 @@ mod tests {
             due_at: at,
             attempt: Attempt(1),
             state: State::from_parts(status, detail).expect("a state"),
-            origin: None,
+            origin: Origin::Api,
+            submitted_by: None,
         };
         let mut id = [0; 32];
         let line = JobLine::of(&job, job.id.hex(&mut id), Tz::Europe__Berlin, Some(at));

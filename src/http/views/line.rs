@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use crate::domain::job::{Job, Reason, State};
+use crate::domain::job::{Job, Reason};
 use crate::domain::names::id::Timestamp;
 use crate::domain::text::timestamp::FormattedTime;
 
@@ -66,7 +66,7 @@ impl<'a> JobLine<'a> {
             started_at: run.map(|run| FormattedTime::rfc3339(run.started_at)),
             finished_at: end.map(|end| FormattedTime::rfc3339(end.at)),
             reason: job.state.reason().map(Reason::as_str),
-            error: error(job),
+            error: job.state.error(),
             exit_code: job.state.exit_code(),
             signal: exit.and_then(|exit| exit.signal()),
             oom_killed: exit.map(|exit| exit.oom_killed).filter(|oom| *oom),
@@ -75,24 +75,11 @@ impl<'a> JobLine<'a> {
             image_digest: run
                 .and_then(|run| run.image_digest.as_ref())
                 .map(|digest| digest.0.as_str()),
-            schedule: job.origin.as_ref().map(|origin| origin.schedule.as_str()),
+            schedule: job.origin.schedule().map(|origin| origin.schedule.as_str()),
             labels: fields.labels.as_ref().map_or(&NO_LABELS, |labels| &labels.0),
             lateness_ms: run.map(|run| (run.started_at - job.due_at).num_milliseconds()),
             usage: None,
             engine_unreachable_since: unreachable_since.map(FormattedTime::rfc3339),
         }
-    }
-}
-
-fn error(job: &Job) -> Option<&str> {
-    match &job.state {
-        State::Retrying(failed) => Some(&failed.error),
-        State::Ended(end) => end.error.as_deref(),
-        State::Scheduled
-        | State::Queued(_)
-        | State::Pulling
-        | State::Starting(_)
-        | State::Running(_)
-        | State::Stopping(_) => None,
     }
 }

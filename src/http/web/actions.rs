@@ -2,14 +2,15 @@
 //! calls the same function as the API's call of the same name.
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::Redirect;
 
 use crate::domain::job::Job;
+use crate::domain::job::origin::Origin;
 use crate::domain::names::id::JobId;
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::precondition::Precondition;
 use crate::http::api::schedules;
+use crate::http::auth::guard::Admitted;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
 use crate::scheduler::JobRequest;
@@ -27,56 +28,70 @@ fn to_schedule(name: &ScheduleName) -> Redirect {
 }
 
 /// Stops a job.
-pub(super) async fn stop(State(api): State<Api>, Path(id): Path<String>) -> Done {
+pub(super) async fn stop(State(api): State<Api>, Path(id): Path<String>, by: Admitted) -> Done {
     let id = api.find(&id).await?;
-    api.scheduler.stop(id, None).await.map_err(|error| Problem::from_stop(id, error))?;
+    api.scheduler.stop(&by.caller, id, None).await.map_err(|error| Problem::from_stop(id, error))?;
     Ok(to_job(id))
 }
 
 /// Takes a waiting job off the schedule.
-pub(super) async fn cancel(State(api): State<Api>, Path(id): Path<String>) -> Done {
+pub(super) async fn cancel(State(api): State<Api>, Path(id): Path<String>, by: Admitted) -> Done {
     let id = api.find(&id).await?;
-    api.scheduler.cancel(id).await.map_err(|error| Problem::from_cancel(id, error))?;
+    api.scheduler.cancel(&by.caller, id).await.map_err(|error| Problem::from_cancel(id, error))?;
     Ok(to_job(id))
 }
 
 /// Makes a waiting job due now.
-pub(super) async fn run_now(State(api): State<Api>, Path(id): Path<String>) -> Done {
+pub(super) async fn run_now(State(api): State<Api>, Path(id): Path<String>, by: Admitted) -> Done {
     let id = api.find(&id).await?;
     let now = api.scheduler.now();
-    let moved = api.scheduler.reschedule(id, now).await;
+    let moved = api.scheduler.reschedule(&by.caller, id, now).await;
     moved.map_err(|error| Problem::from_reschedule(id, error))?;
     Ok(to_job(id))
 }
 
 /// Submits a new job with the spec of this one, due now, and shows the new job.
-pub(super) async fn rerun(State(api): State<Api>, Path(id): Path<String>) -> Done {
-    let Job { name, spec, .. } = api.job(&id).await?;
-    let request = JobRequest { name, spec, due_at: api.scheduler.now() };
-    Ok(to_job(api.scheduler.submit(request).await?.job.id))
+pub(super) async fn rerun(State(api): State<Api>, Path(id): Path<String>, by: Admitted) -> Done {
+    let Job { id, name, spec, .. } = api.job(&id).await?;
+    let origin = Origin::Rerun(id);
+    let request = JobRequest { name, spec, due_at: api.scheduler.now(), origin };
+    Ok(to_job(api.scheduler.submit(&by.caller, request).await?.job.id))
 }
 
 /// Pauses a schedule.
-pub(super) async fn pause(State(api): State<Api>, Path(name): Path<String>) -> Done {
-    set_paused(&api, &name, true).await
+pub(super) async fn pause(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    by: Admitted,
+) -> Done {
+    set_paused(&api, &by, &name, true).await
 }
 
 /// Resumes a schedule.
-pub(super) async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Done {
-    set_paused(&api, &name, false).await
+pub(super) async fn resume(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    by: Admitted,
+) -> Done {
+    set_paused(&api, &by, &name, false).await
 }
 
-async fn set_paused(api: &Api, name: &str, paused: bool) -> Done {
+async fn set_paused(api: &Api, by: &Admitted, name: &str, paused: bool) -> Done {
     let name = schedules::name_of(name)?;
-    let changed = api.scheduler.pause_schedule(&name, paused, Precondition::Anything).await;
-    changed.map_err(|error| schedules::problem(&name, error))?;
+    let scheduler = &api.scheduler;
+    let changed = scheduler.pause_schedule(&by.caller, &name, paused, Precondition::Anything);
+    changed.await.map_err(|error| schedules::problem(&name, error))?;
     Ok(to_schedule(&name))
 }
 
 /// Submits a job of a schedule that is due now, and shows the job.
-pub(super) async fn trigger(State(api): State<Api>, Path(name): Path<String>) -> Done {
+pub(super) async fn trigger(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    by: Admitted,
+) -> Done {
     let name = schedules::name_of(&name)?;
-    let accepted = api.scheduler.trigger_schedule(&name).await;
+    let accepted = api.scheduler.trigger_schedule(&by.caller, &name).await;
     Ok(to_job(accepted.map_err(|error| schedules::problem(&name, error))?.job.id))
 }
 
@@ -84,8 +99,10 @@ pub(super) async fn trigger(State(api): State<Api>, Path(name): Path<String>) ->
 pub(super) async fn delete(
     State(api): State<Api>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    by: Admitted,
 ) -> Done {
-    schedules::delete(State(api), Path(name), headers).await?;
+    let name = schedules::name_of(&name)?;
+    let deleted = api.scheduler.delete_schedule(&by.caller, &name, Precondition::Anything).await;
+    deleted.map_err(|error| schedules::problem(&name, error))?;
     Ok(Redirect::to("/schedules"))
 }

@@ -94,7 +94,10 @@ impl Values {
 
     /// Returns the fields of the spec as JSON, over `base`, which has the fields that no form can
     /// say.
-    pub(super) fn spec_json(&self, base: Map<String, Value>) -> Result<Value, Problem> {
+    pub(super) fn spec_json(
+        &self,
+        base: Map<String, Value>,
+    ) -> Result<Map<String, Value>, Problem> {
         let in_forms = |name: &str| {
             SpecFields::REFERENCE.iter().any(|field| field.name == name && field.form != Form::None)
         };
@@ -103,7 +106,7 @@ impl Values {
         for (field, value) in self.of_spec() {
             add_form_field(&mut map, &field, value)?;
         }
-        Ok(Value::Object(map))
+        Ok(map)
     }
 
     /// Fills in the fields of a spec.
@@ -225,18 +228,18 @@ fn hint_of(doc: &str, default: &str, policy: &str, form: Form) -> String {
     hint
 }
 
-/// Puts the sentence of a problem at the field that it names. Returns the sentence if no field has
-/// that name.
+/// Puts the sentences of a problem at the fields that they name. Returns the sentence of the whole
+/// problem if it names a field that the form does not have, or none.
 pub(super) fn point_out(problem: &Problem, groups: &mut [&mut Vec<Field>]) -> Option<String> {
-    let named = problem.field.as_deref().unwrap_or_default();
-    let mut fields = groups.iter_mut().flat_map(|group| group.iter_mut());
-    match fields.find(|field| field.name == named) {
-        Some(field) => {
-            field.error = problem.detail.clone();
-            None
+    let mut is_shown = !problem.errors.is_empty();
+    for error in &problem.errors {
+        let mut fields = groups.iter_mut().flat_map(|group| group.iter_mut());
+        match fields.find(|field| field.name == error.field) {
+            Some(field) => field.error = error.detail.clone(),
+            None => is_shown = false,
         }
-        None => Some(problem.detail.clone()),
     }
+    (!is_shown).then(|| problem.detail.clone())
 }
 
 #[cfg(test)]
@@ -254,12 +257,12 @@ mod tests {
             "init": true,
             "mounts": [{"type": "tmpfs", "target": "/tmp"}]
         });
-        let Value::Object(map) = spec.clone() else { unreachable!("is an object") };
+        let map = spec.as_object().cloned().expect("is an object");
         let mut values = Values::default();
         values.fill_spec(&map);
-        let read = values.spec_json(map).expect("is valid");
+        let read = values.spec_json(map.clone()).expect("is valid");
         let checked = |json| crate::http::body::read_spec(json, &[]).expect("is a spec");
-        assert_eq!(checked(read), checked(spec));
+        assert_eq!(checked(read), checked(map));
     }
 
     #[test]

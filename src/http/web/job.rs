@@ -13,12 +13,16 @@ use super::shell::{Part, Shell, text};
 use super::story::{self, Step};
 use super::words::{self, Clock};
 use crate::domain::job::{Job, Map};
+use crate::domain::names::id::Seq;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
 use crate::scheduler::OutputState;
 
 /// The digits of an id that a page shows.
 const SHORT_ID: usize = 12;
+
+/// The most transitions of one job that are read. A job with the most retries has fewer.
+const MOST_TRANSITIONS: usize = 8_000;
 
 /// The query of the page.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -109,6 +113,8 @@ async fn view(
     let id = job.id.to_string();
     let href = links.job(&id);
     let status = job.state.status();
+    let store = api.scheduler.store();
+    let journal = store.journal_of(job.id, Seq(0), MOST_TRANSITIONS).await?;
     let spec = serde_json::to_string_pretty(&job.spec).unwrap_or_default();
     let name = job.name.to_string();
     Ok(JobPage {
@@ -119,7 +125,7 @@ async fn view(
         later: later(job, clock),
         actions: actions(job, &href),
         schedule_it: Links::with_query(&links.new_schedule(), &[("job_name", &name)]),
-        story: story::of(job, clock),
+        story: story::of(job, &journal, clock),
         log_note: log_note(output),
         attempts: Vec::new(),
         grep: query.grep.clone(),
@@ -185,7 +191,7 @@ fn evidence(job: &Job, output: &OutputState, clock: Clock, links: &Links) -> Vec
         run.map(|run| plain("Ran", ms(until - run.started_at))),
         (job.attempt.0 > 0).then(|| plain("Attempts", job.attempt.0.to_string())),
         output.kept.map(|kept| plain("Log", words::size(kept.bytes))),
-        job.origin.as_ref().map(|origin| Fact {
+        job.origin.schedule().map(|origin| Fact {
             href: links.schedule(origin.schedule.as_str()),
             ..plain("Schedule", origin.schedule.to_string())
         }),

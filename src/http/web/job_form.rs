@@ -9,6 +9,8 @@ use serde::Deserialize;
 
 use super::form::{Field, Values, point_out, spec_fields};
 use super::shell::{Part, Shell, text};
+use crate::domain::job::origin::Origin;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::NewJob;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
@@ -63,11 +65,12 @@ struct Preview {
 /// what would happen, or with the error.
 pub(super) async fn submit(
     State(api): State<Api>,
+    by: Admitted,
     request: Request,
 ) -> Result<Response, Problem> {
     let values = Values::read(request).await?;
     let is_preview = values.get("do") == "preview";
-    let (status, form) = match api.try_job(&values, is_preview).await {
+    let (status, form) = match api.try_job(&by, &values, is_preview).await {
         Ok(Outcome::Accepted(id)) => return Ok(Redirect::to(&format!("/job/{id}")).into_response()),
         Ok(Outcome::Preview(preview)) => {
             (StatusCode::OK, api.job_form(&values, preview, None).await?)
@@ -86,20 +89,27 @@ enum Outcome {
 }
 
 impl Api {
-    async fn try_job(&self, values: &Values, is_preview: bool) -> Result<Outcome, Problem> {
+    async fn try_job(
+        &self,
+        by: &Admitted,
+        values: &Values,
+        is_preview: bool,
+    ) -> Result<Outcome, Problem> {
         let own = ["job_name", "date"]
             .map(|name| (name.to_owned(), values.get(name).to_owned()))
             .into_iter()
             .filter(|(_, value)| !value.is_empty());
-        let new = NewJob::from_form(own.chain(values.of_spec()).collect())?;
+        let pairs = own.chain(values.of_spec()).collect();
+        let new = NewJob::from_form(pairs, &|date| self.due(date).err())?;
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
+        let origin = Origin::Api;
+        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at, origin };
         if !is_preview {
-            let accepted = self.scheduler.submit(request).await?;
+            let accepted = self.scheduler.submit(&by.caller, request).await?;
             return Ok(Outcome::Accepted(accepted.job.id.to_string()));
         }
-        let accepted = self.scheduler.prepare(request).await?;
+        let accepted = self.scheduler.prepare(&by.caller, request).await?;
         let fields = accepted.job.spec.fields();
         let clock = self.clock();
         let image = fields.image.as_ref().map_or("what it is defined as by then", |it| it.as_str());

@@ -13,11 +13,11 @@ use super::shell::{Part, Shell, render};
 use super::words::{self, Clock};
 use crate::domain::forecast::{RUNS_LOOKED_AT, typical};
 use crate::domain::job::{Job, Map, Status};
-use crate::domain::names::id::{Seq, Timestamp};
+use crate::domain::names::id::Timestamp;
 use crate::domain::names::image::JobName;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
-use crate::store::{Filter, Snapshot};
+use crate::store::{EndedSearch, Filter, Snapshot};
 
 /// The rows of each list on the page with everything, and on a page with a filter.
 const ROWS: [usize; 2] = [10, 100];
@@ -25,8 +25,6 @@ const ROWS: [usize; 2] = [10, 100];
 const HISTORY_ROWS: usize = 30;
 /// The jobs of a map that a filter looks through.
 const LOOKED_THROUGH: usize = 1_000;
-/// The newest transitions in which ended jobs are looked for.
-const TRANSITIONS: u64 = 4_096;
 
 /// One figure at the top: a number and what it counts.
 pub(super) struct Figure {
@@ -77,7 +75,7 @@ pub(super) async fn page(
     }
     let search = Search::read(&query)?;
     let (links, clock) = (api.links(), api.clock());
-    let mut read = Reader { api: &api, snapshot: api.snapshot().await?, search: &search };
+    let mut read = Reader { snapshot: api.snapshot().await?, search: &search };
     let running = read.running().await?;
     let scheduled = read.scheduled().await?;
     let usual = read.usual(&running).await?;
@@ -192,7 +190,6 @@ impl Api {
 
 /// The reads of the page: all of one snapshot.
 struct Reader<'a> {
-    api: &'a Api,
     snapshot: Box<dyn Snapshot>,
     search: &'a Search,
 }
@@ -225,22 +222,15 @@ impl Reader<'_> {
 
     /// Returns the jobs that ended last, the latest first.
     async fn ended(&mut self) -> Result<Vec<Job>, Problem> {
-        let store = self.api.scheduler.store();
-        let last = store.last_seq().await?;
-        let limit = usize::try_from(TRANSITIONS).unwrap_or(usize::MAX);
-        let journal = store.journal(Seq(last.0.saturating_sub(TRANSITIONS)), limit).await?;
+        let is_rare = self.search.label.is_some();
         let most = if self.search.is_everything() { HISTORY_ROWS } else { ROWS[1] };
-        let mut jobs = Vec::new();
-        let wanted = |status: Status| {
-            self.search.statuses.is_empty() || self.search.statuses.contains(&status)
-        };
-        for ended in journal.iter().rev().filter(|row| row.is_end() && wanted(row.to)) {
-            if jobs.len() == most {
-                break;
-            }
-            let job = store.get(ended.job).await?;
-            jobs.extend(job.filter(|job| job.is_over() && self.search.passes(job)));
-        }
+        let (statuses, name) = (self.search.statuses.clone(), self.search.name.clone());
+        let search = EndedSearch { statuses, name };
+        // The index does not have the labels, so more jobs are read and compared.
+        let read = if is_rare { LOOKED_THROUGH } else { most };
+        let mut jobs = self.snapshot.ended(&search, read).await?;
+        jobs.retain(|job| self.search.passes(job));
+        jobs.truncate(most);
         Ok(jobs)
     }
 

@@ -4,19 +4,16 @@
 //! header get the API's answer, as before there were pages. `Vary: Accept` tells caches.
 
 use axum::Router;
-use axum::body::{self, Body};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt as _;
+use tower_http::request_id::RequestId;
 
 use super::links::{BasePath, Links};
 use super::shell;
 use crate::http::problem::Problem;
-
-/// The size of the largest problem that becomes a page, in bytes.
-const MAX_PROBLEM_BYTES: usize = 64 * 1024;
 
 /// The policy of every page: everything from this server, nothing inline. Text becomes HTML only
 /// in the script's one policy, `tide`.
@@ -57,40 +54,38 @@ pub(in crate::http) async fn show_problems(
     next: Next,
 ) -> Response {
     let wants_html = wants_html(request.headers());
-    let response = next.run(request).await;
-    if is_of_kind(&response, "text/html") {
-        with_page_headers(response)
-    } else if wants_html && is_of_kind(&response, "application/problem+json") {
-        with_page_headers(problem_page(response, &Links(base)).await)
-    } else {
-        response
+    let id = request.extensions().get::<RequestId>().cloned();
+    let mut response = next.run(request).await;
+    let is_page = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if is_page {
+        return with_page_headers(response);
     }
-}
-
-fn is_of_kind(response: &Response, kind: &str) -> bool {
-    let found = response.headers().get(header::CONTENT_TYPE);
-    found.is_some_and(|found| found.as_bytes().starts_with(kind.as_bytes()))
+    // The outer layer would write a problem that is left in the extensions again, as JSON.
+    match response.extensions_mut().get::<Problem>().is_some() && wants_html {
+        true => with_page_headers(problem_page(response, id, &Links(base))),
+        false => response,
+    }
 }
 
 fn with_page_headers(mut response: Response) -> Response {
     for (name, value) in PAGE_HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
 
-async fn problem_page(response: Response, links: &Links) -> Response {
-    let (mut parts, body) = response.into_parts();
-    let bytes = body::to_bytes(body, MAX_PROBLEM_BYTES).await.unwrap_or_default();
-    let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
-        return Response::from_parts(parts, Body::from(bytes));
-    };
-    let page = shell::problem(&problem, links.clone());
+fn problem_page(mut response: Response, id: Option<RequestId>, links: &Links) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let instance = id.and_then(|id| id.header_value().to_str().map(str::to_owned).ok());
+    let page = shell::problem(&Problem { instance, ..problem }, links);
+    let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::CONTENT_TYPE);
-    let (status, headers) = (parts.status, parts.headers);
-    let mut answer = (status, page).into_response();
-    answer.headers_mut().extend(headers);
+    let mut answer = (parts.status, page).into_response();
+    answer.headers_mut().extend(parts.headers);
     answer
 }
 

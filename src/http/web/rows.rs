@@ -71,7 +71,7 @@ impl JobRow {
 /// Returns where a job comes from and what it needs: `schedule orders · queue etl · attempt 2`.
 fn origin(job: &Job, status: Status) -> String {
     let fields = job.spec.fields();
-    let schedule = job.origin.as_ref().map(|origin| format!("schedule {}", origin.schedule));
+    let schedule = job.origin.schedule().map(|origin| format!("schedule {}", origin.schedule));
     let image = fields
         .image
         .as_ref()

@@ -44,7 +44,7 @@ pub(super) fn outcome(status: Status) -> &'static str {
 }
 
 /// Returns the reason of a wait as a person would say it.
-fn wait_reason(reason: Reason) -> &'static str {
+pub(super) fn wait_reason(reason: Reason) -> &'static str {
     match reason {
         Reason::NoSlot => "all slots are in use",
         Reason::QueueFull => "its queue is full",

@@ -17,6 +17,7 @@ use crate::domain::schedule::record::ScheduleRecord;
 use crate::domain::schedule::{Schedule, ScheduleFields};
 use crate::domain::text::units::Span;
 use crate::http::api::schedules;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::read_spec;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
@@ -88,10 +89,14 @@ pub(super) async fn edit(
 }
 
 /// Answers `POST /schedule` of a browser: saves the schedule and shows it, or shows the form again.
-pub(super) async fn save(State(api): State<Api>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn save(
+    State(api): State<Api>,
+    by: Admitted,
+    request: Request,
+) -> Result<Response, Problem> {
     let values = Values::read(request).await?;
     let is_preview = values.get("do") == "preview";
-    let (status, form) = match api.try_schedule(&values, is_preview).await {
+    let (status, form) = match api.try_schedule(&by, &values, is_preview).await {
         Ok(None) => {
             let to = format!("/schedule/{}", values.get("name"));
             return Ok(Redirect::to(&to).into_response());
@@ -136,6 +141,7 @@ impl Api {
     /// Saves the schedule. Returns the preview if only that was asked for.
     async fn try_schedule(
         &self,
+        by: &Admitted,
         values: &Values,
         is_preview: bool,
     ) -> Result<Option<Preview>, Problem> {
@@ -155,11 +161,12 @@ impl Api {
             Some(generation) => Precondition::OneOf(vec![generation]),
             None => Precondition::Nothing,
         };
-        let put = self.scheduler.put_schedule(&name, schedule, Zone::from(self.zone), expected);
+        let zone = Zone::from(self.zone);
+        let put = self.scheduler.put_schedule(&by.caller, &name, schedule, zone, expected);
         put.await.map(|_| None).map_err(|error| match (error, generation) {
             (ScheduleError::Changed, None) => {
                 let detail = format!("there is a schedule `{name}` already: choose another name, or edit that one");
-                Problem { field: Some("name".to_owned()), ..Problem::new(StatusCode::CONFLICT, "changed", detail) }
+                Problem::new(StatusCode::CONFLICT, "changed", detail).at("name", None)
             }
             (ScheduleError::Changed, Some(_)) => Problem::new(
                 StatusCode::CONFLICT,
@@ -219,7 +226,7 @@ fn schedule_fields(
     // Checked alone first, so that an error names the field of the spec.
     read_spec(spec.clone(), &[])?;
     let mut map = Map::new();
-    map.insert("spec".to_owned(), spec);
+    map.insert("spec".to_owned(), Value::Object(spec));
     for name in TEXTS {
         if !values.get(name).is_empty() {
             map.insert(name.to_owned(), values.get(name).into());

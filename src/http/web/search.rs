@@ -76,7 +76,7 @@ impl Search {
         let fields = job.spec.fields();
         let is_named = |name: &String| {
             job.name.as_str() == name
-                || job.origin.as_ref().is_some_and(|origin| origin.schedule.as_str() == name)
+                || job.origin.schedule().is_some_and(|origin| origin.schedule.as_str() == name)
         };
         let is_labelled = |(key, value): &(String, String)| {
             fields.labels.as_ref().and_then(|labels| labels.0.get(key)) == Some(value)

@@ -19,6 +19,8 @@ pub(super) enum Part {
     Schedules,
     Definitions,
     Forecast,
+    /// The reference of the API, which is no page of ours.
+    Api,
     /// A page that belongs to none of them.
     Other,
 }
@@ -72,6 +74,7 @@ impl Shell {
             ("Schedules", links.schedules(), Part::Schedules),
             ("Definitions", links.definitions(), Part::Definitions),
             ("Forecast", links.forecast(), Part::Forecast),
+            ("API", links.to("/docs"), Part::Api),
         ];
         let link =
             |(text, href, of): (_, _, Part)| NavLink { text, href, is_current: of == part };
@@ -163,14 +166,14 @@ pub(super) fn text(page: &impl Template) -> Result<String, Problem> {
 }
 
 /// Renders the page of an error.
-pub(super) fn problem(problem: &Problem, links: Links) -> Response {
+pub(super) fn problem(problem: &Problem, links: &Links) -> Response {
     let hint = match problem.status {
         401 => "This server asks for a token, and a browser has none to send. Use the command line: `tidetable --token-file FILE ls`.",
         404 => "It may have been removed, or the address has a typing error.",
         409 => "It has changed since the page was loaded. Load the page again.",
         _ => "",
     };
-    let shell = Shell::bare(&problem.title, Part::Other, &links);
+    let shell = Shell::bare(&problem.title, Part::Other, links);
     let page = ProblemPage { shell, problem, hint };
     page.render().map_or_else(|_| problem.detail.clone().into_response(), |html| Html(html).into_response())
 }

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::output::{self, OutputError, OutputState, OutputStream};
+use crate::domain::admission::caller::Caller;
 use crate::domain::admission::policy::Denied;
+use crate::domain::job::origin::Origin;
 use crate::domain::job::transition::Event;
 use crate::domain::job::{Job, State, Status, StopCause};
 use crate::domain::names::id::{JobId, Timestamp, Version};
@@ -47,6 +49,7 @@ pub struct JobRequest {
     /// Fields of the job itself, which override the definition's.
     pub spec: JobSpec,
     pub due_at: Timestamp,
+    pub origin: Origin,
 }
 
 /// A job that is on disk, or that [`Handle::prepare`] made.
@@ -157,8 +160,12 @@ impl Handle {
     ///
     /// # Errors
     /// [`SubmitError`]; then there is no job.
-    pub async fn submit(&self, request: JobRequest) -> Result<Accepted, SubmitError> {
-        let accepted = self.prepare(request).await?;
+    pub async fn submit(
+        &self,
+        caller: &Caller,
+        request: JobRequest,
+    ) -> Result<Accepted, SubmitError> {
+        let accepted = self.prepare(caller, request).await?;
         let _place = self.context.reserve_waiting_slot()?;
         self.context.store.insert(&accepted.job).await?;
         self.context.on_accepted(&accepted.job);
@@ -200,7 +207,11 @@ impl Handle {
     ///
     /// # Errors
     /// [`SubmitError`].
-    pub async fn prepare(&self, request: JobRequest) -> Result<Accepted, SubmitError> {
+    pub async fn prepare(
+        &self,
+        caller: &Caller,
+        request: JobRequest,
+    ) -> Result<Accepted, SubmitError> {
         let now = self.now();
         let (spec, warnings) = self.admit(&request.name, request.spec).await?;
         let job = Job {
@@ -212,7 +223,8 @@ impl Handle {
             due_at: request.due_at,
             attempt: Default::default(),
             state: State::Scheduled,
-            origin: None,
+            origin: request.origin,
+            submitted_by: Some(caller.actor()),
         };
         Ok(Accepted { job, warnings })
     }
@@ -280,8 +292,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`ActError::Refused`] when it runs or is over.
-    pub async fn cancel(&self, id: JobId) -> Result<Job, ActError> {
-        self.act(id, &Event::Cancel).await
+    pub async fn cancel(&self, caller: &Caller, id: JobId) -> Result<Job, ActError> {
+        self.act(caller, id, &Event::Cancel).await
     }
 
     /// Gives a waiting job another due time.
@@ -289,11 +301,16 @@ impl Handle {
     /// # Errors
     /// [`ActError::Refused`] when it runs or is over. [`ActError::Restoring`] while a restored
     /// backup is not reconciled yet: jobs that may have run elsewhere are found by their due times.
-    pub async fn reschedule(&self, id: JobId, due_at: Timestamp) -> Result<Job, ActError> {
+    pub async fn reschedule(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        due_at: Timestamp,
+    ) -> Result<Job, ActError> {
         if self.context.store.restored(self.now()).await?.is_some() {
             return Err(ActError::Restoring);
         }
-        let job = self.act(id, &Event::Reschedule(due_at)).await?;
+        let job = self.act(caller, id, &Event::Reschedule(due_at)).await?;
         self.context.wake.notify_one();
         Ok(job)
     }
@@ -305,13 +322,18 @@ impl Handle {
     /// # Errors
     /// [`ActError::Refused`] when it waits or is over, [`ActError::Denied`] when the policy does
     /// not allow that grace.
-    pub async fn stop(&self, id: JobId, grace: Option<Span>) -> Result<Job, ActError> {
+    pub async fn stop(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        grace: Option<Span>,
+    ) -> Result<Job, ActError> {
         self.context.rules().catalog.policy.admit_grace("grace", grace)?;
         let grace = grace.map(Span::as_duration);
         let event = |job: &Job, now| {
             self.context.rules().catalog.policy.stop(job, StopCause::Request, grace, now)
         };
-        match self.act_with(id, event).await {
+        match self.act_with(caller, id, event).await {
             // The kill that was requested before comes even sooner.
             Err(ActError::Refused(Status::Stopping)) => {
                 self.context.store.get(id).await?.ok_or(ActError::NotFound)
@@ -320,12 +342,13 @@ impl Handle {
         }
     }
 
-    async fn act(&self, id: JobId, event: &Event) -> Result<Job, ActError> {
-        self.act_with(id, |_, _| event.clone()).await
+    async fn act(&self, caller: &Caller, id: JobId, event: &Event) -> Result<Job, ActError> {
+        self.act_with(caller, id, |_, _| event.clone()).await
     }
 
     async fn act_with(
         &self,
+        caller: &Caller,
         id: JobId,
         event: impl Fn(&Job, Timestamp) -> Event,
     ) -> Result<Job, ActError> {
@@ -335,7 +358,7 @@ impl Handle {
             let next = job
                 .on(event(&job, now), now)
                 .map_err(|refused| ActError::Refused(refused.status))?;
-            match self.context.advance(&job, &next, now).await {
+            match self.context.advance_by(&job, &next, now, &caller.actor()).await {
                 Ok(()) => {
                     self.context.wake_driver(id);
                     return Ok(next);

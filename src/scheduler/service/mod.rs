@@ -2,6 +2,7 @@
 
 pub(super) mod config_schedules;
 pub(super) mod definitions;
+pub(super) mod dry_run;
 pub(super) mod forecast;
 pub(super) mod handle;
 pub(super) mod output;

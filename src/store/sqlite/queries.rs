@@ -6,24 +6,17 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
 
 use super::errors::failed;
 use super::rows::{self, JOB_COLUMNS, JobRow, number};
-use crate::domain::job::{Job, Status};
-use crate::domain::names::id::{JobId, Seq, Timestamp, Version};
+use crate::domain::job::Job;
+use crate::domain::names::id::{JobId, Timestamp, Version};
 use crate::store::error::StoreError;
-use crate::store::journal::Transition;
 
 const INSERT: &str =
     "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail,
-         schedule, generation, nominal, queue, hold)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+         schedule, generation, nominal, queue, hold, submitted_by, rerun_of, started_at, ended_at)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 const ADVANCE: &str = "UPDATE jobs SET version = ?2, spec = ?3, due_at = ?4, priority = ?5, start_deadline = ?6, attempt = ?7, status = ?8, detail = ?9,
-         queue = ?11, hold = ?12
+         queue = ?11, hold = ?12, started_at = ?13, ended_at = ?14
      WHERE id = ?1 AND version = ?10";
-const JOURNAL: &str =
-    "INSERT INTO journal (at, job, job_name, from_status, to_status, attempt, reason, exit_code, version)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const JOURNAL_AFTER: &str =
-    "SELECT seq, at, job, job_name, from_status, to_status, attempt, reason, exit_code, version
-     FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 const PREFIX: &str = "SELECT id FROM jobs WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
 const NEXT_DUE: &str =
     "SELECT min(due_at) FROM jobs INDEXED BY jobs_due WHERE status IN ('scheduled', 'retrying')";
@@ -111,7 +104,11 @@ pub(super) fn insert(connection: &Connection, row: &JobRow) -> Result<(), StoreE
             row.generation,
             row.nominal,
             row.queue,
-            row.wait_group
+            row.wait_group,
+            row.submitted_by,
+            row.rerun_of.as_ref().map(JobId::as_bytes),
+            row.started_at,
+            row.ended_at
         ])
         .map_err(failed)?;
     Ok(())
@@ -136,7 +133,9 @@ pub(super) fn advance(
             row.detail,
             number(from.0),
             row.queue,
-            row.wait_group
+            row.wait_group,
+            row.started_at,
+            row.ended_at
         ])
         .map_err(failed)?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Outdated) }
@@ -160,52 +159,6 @@ pub(super) fn undo(transaction: &Connection) -> Result<(), StoreError> {
 
 fn execute(connection: &Connection, sql: &str) -> Result<(), StoreError> {
     prepared(connection, sql)?.execute([]).map(|_| ()).map_err(failed)
-}
-
-/// Writes a transition to the journal and returns it with its row number.
-pub(super) fn journal(
-    connection: &Connection,
-    transition: Transition,
-) -> Result<Transition, StoreError> {
-    let t = &transition;
-    prepared(connection, JOURNAL)?
-        .execute(params![
-            t.at.timestamp_millis(),
-            t.job.as_bytes(),
-            t.job_name,
-            t.from.map(Status::as_str),
-            t.to.as_str(),
-            t.attempt,
-            t.reason.map(|reason| reason.as_str()),
-            t.exit_code,
-            number(t.version.0)
-        ])
-        .map_err(failed)?;
-    let seq = Seq(u64::try_from(connection.last_insert_rowid()).unwrap_or(0));
-    Ok(Transition { seq, ..transition })
-}
-
-pub(super) fn journal_after(
-    connection: &Connection,
-    after: Seq,
-    limit: usize,
-) -> Result<Vec<Transition>, StoreError> {
-    let mut statement = prepared(connection, JOURNAL_AFTER)?;
-    let mut found = statement.query(params![number(after.0), limit_of(limit)]).map_err(failed)?;
-    let mut transitions = Vec::new();
-    while let Some(row) = found.next().map_err(failed)? {
-        transitions.push(rows::journal_row(row)?);
-    }
-    Ok(transitions)
-}
-
-pub(super) fn last_seq(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let seq: i64 = connection.query_row(
-        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'journal'",
-        [],
-        |row| row.get(0),
-    )?;
-    Ok(u64::try_from(seq).unwrap_or(0))
 }
 
 pub(super) fn get(connection: &Connection, id: JobId) -> Result<Option<Job>, StoreError> {
@@ -365,6 +318,7 @@ mod tests {
             include_str!("migrations/V8__outbox.sql"),
             include_str!("migrations/V10__covered_ticks.sql"),
             include_str!("migrations/V11__config_file.sql"),
+            include_str!("migrations/V12__seen.sql"),
         ] {
             connection.execute_batch(migration).expect("the schema is right");
         }
@@ -373,8 +327,6 @@ mod tests {
         let fixed = [
             INSERT,
             ADVANCE,
-            JOURNAL,
-            JOURNAL_AFTER,
             PREFIX,
             NEXT_DUE,
             ACTIVE,
@@ -387,7 +339,11 @@ mod tests {
             OVERTAKEN,
         ];
         let of_schedules = schedules::built();
-        let built = pages.iter().chain(&built).chain(&of_schedules).map(String::as_str);
+        let journal = super::super::journal::statements();
+        let ended = super::super::ended::built();
+        let built =
+            pages.iter().chain(&built).chain(&of_schedules).chain(&journal).chain(&ended);
+        let built = built.map(String::as_str);
         let fixed = fixed
             .into_iter()
             .chain(definitions::FIXED)

@@ -13,6 +13,7 @@ use tidetable::domain::admission::features::EngineFeatures;
 use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner};
 use tidetable::domain::job::wait_group::{Limit, WaitGroup};
 use tidetable::domain::job::{Job, Reason, State};
+use tidetable::domain::names::actor::Actor;
 use tidetable::domain::names::id::{
     ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version,
 };
@@ -27,7 +28,7 @@ use tidetable::engine::{
 use tidetable::store::outbox::{Notification, Outbox};
 use tidetable::store::watch::Watch;
 use tidetable::store::{Definition, RequestKey, Restored, Revision, StoredResponse};
-use tidetable::store::{Snapshot, Store, StoreError, Transition};
+use tidetable::store::{Entry, ObjectChange, Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -359,7 +360,7 @@ impl InstrumentedStore {
             Some(_) if self.off == Some(Rule::VersionsAreCompared) => {
                 return self.overwrite(after, at).await;
             }
-            Some(before) => self.store.advance(before, after, at).await?,
+            Some(before) => self.store.advance(before, after, at, &Actor::Scheduler).await?,
         }
         Ok(after.clone())
     }
@@ -381,7 +382,7 @@ impl InstrumentedStore {
             return Err(StoreError::Outdated);
         };
         let after = Job { version: before.version.next(), ..after.clone() };
-        self.store.advance(&before, &after, at).await?;
+        self.store.advance(&before, &after, at, &Actor::Scheduler).await?;
         Ok(after)
     }
 
@@ -398,7 +399,7 @@ impl InstrumentedStore {
         for Held { before, after, at, .. } in due {
             match before {
                 None => self.store.insert(&after).await?,
-                Some(before) => self.store.advance(&before, &after, at).await?,
+                Some(before) => self.store.advance(&before, &after, at, &Actor::Scheduler).await?,
             }
         }
         Ok(())
@@ -436,7 +437,13 @@ impl JobStore for InstrumentedStore {
         self.store.stored_response(request, since).await
     }
 
-    async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError> {
+    async fn advance(
+        &self,
+        before: &Job,
+        after: &Job,
+        at: Timestamp,
+        _by: &Actor,
+    ) -> Result<(), StoreError> {
         self.commit(Some(before), after, at).await
     }
 
@@ -539,15 +546,32 @@ impl Journal for InstrumentedStore {
         self.store.changes().await
     }
 
-    async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
+    async fn first_seq(&self) -> Result<Option<Seq>, StoreError> {
+        self.store.first_seq().await
+    }
+
+    async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.store.journal(after, limit).await
+    }
+
+    async fn journal_of(
+        &self,
+        job: JobId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Transition>, StoreError> {
+        self.store.journal_of(job, after, limit).await
+    }
+
+    async fn note(&self, change: ObjectChange) -> Result<(), StoreError> {
+        self.store.note(change).await
     }
 
     fn watch(&self, job: JobId) -> Watch {
         self.store.watch(job)
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
         self.store.subscribe()
     }
 }
@@ -608,16 +632,19 @@ impl DefinitionStore for InstrumentedStore {
         spec: &JobSpec,
         precondition: Precondition<Revision>,
         at: Timestamp,
+        by: &Actor,
     ) -> Result<Revision, StoreError> {
-        self.store.define(name, spec, precondition, at).await
+        self.store.define(name, spec, precondition, at, by).await
     }
 
     async fn undefine(
         &self,
         name: &JobName,
         precondition: Precondition<Revision>,
+        at: Timestamp,
+        by: &Actor,
     ) -> Result<bool, StoreError> {
-        self.store.undefine(name, precondition).await
+        self.store.undefine(name, precondition, at, by).await
     }
 }
 

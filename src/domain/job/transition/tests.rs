@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::domain::job::origin::Origin;
 use crate::domain::names::id::{Attempt, Digest, JobId, Version};
 use crate::domain::names::status::Status;
 
@@ -83,7 +84,8 @@ fn job(state: State) -> Job {
         due_at: at(0),
         attempt: Attempt(attempt),
         state,
-        origin: None,
+        origin: Origin::Api,
+        submitted_by: None,
     }
 }
 

@@ -10,6 +10,7 @@
 
 use super::*;
 use crate::domain::container::{Owner, SpecHash};
+use crate::domain::job::origin::Origin;
 use crate::domain::job::{End, FailedAttempt, Outcome, StopCause, Wait};
 use crate::domain::names::id::{Attempt, InstanceId, JobId, Version};
 
@@ -36,7 +37,8 @@ pub(crate) fn job(state: State) -> Job {
         due_at: at(0),
         attempt: Attempt(if waits { 0 } else { 1 }),
         state,
-        origin: None,
+        origin: Origin::Api,
+        submitted_by: None,
     }
 }
 
