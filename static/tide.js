@@ -120,6 +120,7 @@ function patchRows(old, fresh) {
 }
 
 let refreshing, again, timer;
+let attempt = $('log')?.dataset.follow;
 async function refresh() {
   if (document.hidden) return void (again = true);
   if (refreshing) return void (again = true);
@@ -138,6 +139,9 @@ async function refresh() {
     }
     tick();
     localise();
+    const next = page.getElementById('log')?.dataset.follow;
+    if (next && next !== attempt && attempt && !attempt.endsWith('=0')) location.reload();
+    attempt = next ?? attempt;
   } catch {
     // The server is away; the stream of events says so, and the next event tries again.
   } finally {

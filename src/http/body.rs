@@ -367,8 +367,7 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
     Ok(pairs)
 }
 
-/// Reads the only field that the body may have: `job_id` of `DELETE /job`, `date` of `PATCH
-/// /job/{id}`. Returns `None` if the body does not have the field.
+/// Reads the one field that these calls take, from JSON or a form.
 ///
 /// # Errors
 /// Returns a [`Problem`] when the body cannot be read, repeats the field, or has another field.
@@ -376,121 +375,46 @@ pub(super) async fn read_field(
     request: Request,
     name: &'static str,
 ) -> Result<Option<String>, Problem> {
+    let [value] = read_fields(request, [name]).await?;
+    Ok(value)
+}
+
+/// Reads texts by these names, from JSON or a form. A body that is missing has none of them.
+///
+/// # Errors
+/// Returns a [`Problem`] when the body cannot be read, repeats a field, or has another field.
+pub(super) async fn read_fields<const N: usize>(
+    request: Request,
+    names: [&'static str; N],
+) -> Result<[Option<String>; N], Problem> {
     let pairs = match content_type(&request).as_str() {
         "multipart/form-data" => multipart(request).await?,
-        "application/json" => {
-            let body = bytes(request).await?;
-            let mut map = if body.is_empty() { Map::new() } else { object(&body)? };
-            let value = text_of(&mut map, name)?;
-            let others = map.into_iter().map(|(field, _)| (field, String::new()));
-            value.map(|value| (name.to_owned(), value)).into_iter().chain(others).collect()
-        }
+        "application/json" => json_texts(&bytes(request).await?, &names)?,
         _ => urlencoded(&bytes(request).await?)?,
     };
-    let mut found = None;
+    let mut found = [const { None }; N];
     for (field, value) in pairs {
-        if field != name {
-            let field = shown(&field);
-            let detail = format!("there is no field `{field}` here: give `{name}`");
-            return Err(Problem::field(&field, "unknown_field", detail));
+        match names.iter().zip(&mut found).find(|(name, _)| **name == field) {
+            Some((name, found)) => once(found, name, unquoted(&value))?,
+            None => {
+                let field = shown(&field);
+                let known = names.map(|name| format!("`{name}`")).join(" and ");
+                let detail = format!("there is no field `{field}` here: give {known}");
+                return Err(Problem::field(&field, "unknown_field", detail));
+            }
         }
-        once(&mut found, name, unquoted(&value))?;
     }
     Ok(found)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn form(pairs: &[(&str, &str)]) -> Result<NewJob, Problem> {
-        let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        NewJob::from_form(pairs.collect(), &|_| None)
+/// Returns the fields of a JSON object. Those of other names have no value.
+fn json_texts(body: &[u8], names: &[&'static str]) -> Result<Vec<(String, String)>, Problem> {
+    let mut map = if body.is_empty() { Map::new() } else { object(body)? };
+    let mut pairs = Vec::new();
+    for name in names {
+        let value = text_of(&mut map, name)?;
+        pairs.extend(value.map(|value| ((*name).to_owned(), value)));
     }
-
-    #[test]
-    fn forms_and_json_give_the_same_job() {
-        let said = form(&[
-            ("job_name", "\"busybox\""),
-            ("date", "30s"),
-            ("command", "sh -c 'exit 7'"),
-            ("env", "A=1"),
-            ("env", "B=2=3"),
-            ("cpus", "0.5"),
-            ("init", "true"),
-            ("memory", "64m"),
-            ("dns", "10.0.0.1"),
-            ("queue", "reports"),
-            ("max_parallel", "2"),
-            ("secrets", "pw"),
-            ("secrets", "A=pw"),
-        ]);
-        let json = br#"{"job_name":"busybox","date":"30s","command":["sh","-c","exit 7"],"env":{"A":"1","B":"2=3"},"cpus":0.5,"init":true,"memory":"64MiB","dns":["10.0.0.1"],"queue":"reports","max_parallel":2,"secrets":{"/run/secrets/pw":"pw","A":"pw"}}"#;
-        assert_eq!(said, NewJob::from_json(json, &|_| None));
-        assert!(said.is_ok(), "{said:?}");
-    }
-
-    #[test]
-    fn form_errors_name_the_field() {
-        for (pairs, field, code) in [
-            (vec![("date", "30s")], "job_name", "missing_field"),
-            (vec![("job_name", ""), ("date", "30s")], "job_name", "invalid_job_name"),
-            (vec![("job_name", "a")], "date", "missing_field"),
-            (
-                vec![("job_name", "a"), ("job_name", "b"), ("date", "30s")],
-                "job_name",
-                "doubled_field",
-            ),
-            (vec![("job_name", "a"), ("date", "30s"), ("date", "30s")], "date", "doubled_field"),
-            (
-                vec![("job_name", "a"), ("date", "30s"), ("user", "x"), ("user", "y")],
-                "user",
-                "doubled_field",
-            ),
-            (vec![("job_name", "a"), ("date", "30s"), ("comand", "x")], "comand", "unknown_field"),
-            (vec![("job_name", "a"), ("date", "30s"), ("mounts", "x")], "mounts", "invalid_field"),
-            (vec![("job_name", "a"), ("date", "30s"), ("cpus", "many")], "cpus", "invalid_field"),
-            (vec![("job_name", "a"), ("date", "30s"), ("queue", "a b")], "queue", "invalid_field"),
-            (
-                vec![("job_name", "a"), ("date", "30s"), ("max_parallel", "0")],
-                "max_parallel",
-                "invalid_field",
-            ),
-            (
-                vec![("job_name", "a"), ("date", "30s"), ("memory", "many")],
-                "memory",
-                "invalid_field",
-            ),
-            (vec![("job_name", "a"), ("date", "30s"), ("env", "=x")], "env", "invalid_field"),
-            (
-                vec![("job_name", "a"), ("date", "30s"), ("env_file", "/etc/passwd")],
-                "env_file",
-                "config_only",
-            ),
-        ] {
-            let problem = form(&pairs).expect_err("is refused");
-            assert_eq!(
-                (problem.field.as_deref(), problem.code.as_str()),
-                (Some(field), code),
-                "{pairs:?}: {}",
-                problem.detail
-            );
-        }
-    }
-
-    #[test]
-    fn json_errors_name_the_field() {
-        for (json, said) in [
-            ("", "not a JSON object"),
-            ("[]", "not a JSON object"),
-            (r#"{"job_name":"a","job_name":"b","date":"1s"}"#, "`job_name` is given twice"),
-            (r#"{"job_name":1,"date":"1s"}"#, "has to be a text"),
-            (r#"{"job_name":"a","date":"1s","mounts":[{"type":"bind"}]}"#, "`mounts[0]`"),
-            (r#"{"job_name":"a","date":"1s","frobnicate":1}"#, "`frobnicate`"),
-            (r#"{"job_name":"a","date":"1s","env_file":["/etc/passwd"]}"#, "config file"),
-        ] {
-            let problem = NewJob::from_json(json.as_bytes(), &|_| None).expect_err("is refused");
-            assert!(problem.detail.contains(said), "{json}: {}", problem.detail);
-        }
-    }
+    pairs.extend(map.into_iter().map(|(field, _)| (field, String::new())));
+    Ok(pairs)
 }

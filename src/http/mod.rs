@@ -27,7 +27,7 @@ mod streamed;
 mod text;
 mod unique;
 pub mod views;
-mod web;
+pub mod web;
 
 pub use body::MAX_BODY_BYTES;
 pub use router::BODY_TIMEOUT;

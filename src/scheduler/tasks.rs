@@ -62,6 +62,7 @@ impl Scheduler {
             wake: Notify::new(),
             rests_until: AtomicI64::new(i64::MAX),
             health,
+            pause: Mutex::default(),
             driver_handles: Mutex::default(),
             start_latencies: StartLatencies::default(),
             stage: Arc::default(),

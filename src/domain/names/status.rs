@@ -131,7 +131,7 @@ string_enum! {
         StillWaiting = "still_waiting",
         /// The schedule has the largest allowed number of waiting ticks.
         Backlog = "backlog",
-        /// The job's schedule is paused.
+        /// The job's schedule is paused, or everything is.
         Paused = "paused",
         /// The schedule has reached its limit of runs.
         Limit = "limit",

@@ -13,7 +13,7 @@ use super::idempotency;
 use crate::domain::admission::caller::Caller;
 use crate::domain::job::origin::Origin;
 use crate::domain::job::{Job, Map, Status};
-use crate::domain::names::id::{JobId, Timestamp};
+use crate::domain::names::id::{JobId, Seq, Timestamp};
 use crate::domain::text::date::{self, Due, classic_format, rfc3339};
 use crate::domain::text::units::Span;
 use crate::http::auth::guard::Admitted;
@@ -27,6 +27,8 @@ use crate::store::RequestKey;
 
 /// The longest time that one `wait` call stays open.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// The most transitions that an answer about a job is made from.
+const MAX_STORY: usize = 10_000;
 /// The smallest number of digits to which an id can be shortened.
 const SHORTEST_PREFIX: usize = 4;
 
@@ -102,7 +104,9 @@ pub(in crate::http) async fn show(
     Path(id): Path<String>,
     _: KnownQuery<NoQuery>,
 ) -> Result<Json<JobView>, Problem> {
-    Ok(Json(api.view(&api.job(&id).await?).await))
+    let job = api.job(&id).await?;
+    let story = api.scheduler.store().journal_of(job.id, Seq(0), MAX_STORY).await?;
+    Ok(Json(api.view(&job).await.with_story(&job, &story)))
 }
 
 /// Answers `DELETE /job/{id}`: takes a waiting job off the schedule.
@@ -372,7 +376,8 @@ impl Api {
         let progress = (job.state.status() == Status::Pulling)
             .then(|| self.scheduler.pull_progress(job.id))
             .flatten();
-        let view = JobView::of(job, self.zone).unreachable_since(self.unreachable_since(job.map()));
+        let view = JobView::of(job, self.zone, self.engine)
+            .unreachable_since(self.unreachable_since(job.map()));
         let view = view.with_output(self.scheduler.output_state(job).await);
         JobView { progress: progress.map(|progress| progress.to_string()), ..view }
     }

@@ -9,9 +9,10 @@ use crate::domain::job::{Reason, Status};
 use crate::domain::schedule::{Overlap, ScheduleFields};
 use crate::http::problem::{FieldError, Problem};
 use crate::http::views::{
-    DefinitionView, DefinitionsView, DoneView, ForecastEntryView, ForecastView, JobView, JobsView,
-    LedgerView, LogView, NotedView, OutputView, OverlapView, PileUpView, PreviewView, ReadyView,
-    ScheduleView, SchedulesView, TickView, VersionView, WouldView,
+    AttemptView, DefinitionView, DefinitionsView, DoneView, EventView, ForecastEntryView,
+    ForecastView, GapView, JobView, JobsView, LedgerView, LogView, NotedView, OutputView,
+    OverlapView, PauseView, PileUpView, PreviewView, ReadyView, ScheduleView, SchedulesView,
+    StoryView, TickView, VersionView, WouldView,
 };
 
 /// A date in one of the usual forms.
@@ -36,6 +37,10 @@ pub(super) fn all() -> Map<String, Value> {
     schemas.insert("Question".into(), question());
     let date_body = Map::from_iter([("date".to_owned(), date())]);
     schemas.insert("DateBody".into(), object(date_body, &["date"], false));
+    let mut pause = Map::new();
+    pause.insert("until".into(), date());
+    pause.insert("why".into(), json!({"type": "string", "maxLength": 500}));
+    schemas.insert("PauseBody".into(), object(pause, &[], false));
     let id = json!({"type": "string", "pattern": "^[0-9a-f]{32}$"});
     let id_body = Map::from_iter([("job_id".to_owned(), id)]);
     schemas.insert("JobIdBody".into(), object(id_body, &["job_id"], false));
@@ -55,7 +60,7 @@ fn derived(schemas: &mut Map<String, Value>) {
         };
     }
     derive! {
-        Status Reason Overlap Problem FieldError JobView JobsView OutputView DoneView WouldView
+        AttemptView EventView GapView PauseView StoryView Status Reason Overlap Problem FieldError JobView JobsView OutputView DoneView WouldView
         DefinitionView DefinitionsView NotedView LogView PreviewView SchedulesView LedgerView
         TickView VersionView ReadyView ForecastView ForecastEntryView PileUpView OverlapView
         ScheduleView

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 
 use super::links::Links;
@@ -21,6 +21,8 @@ use crate::scheduler::OutputState;
 /// The digits of an id that a page shows.
 const SHORT_ID: usize = 12;
 
+/// The most attempts that have a tab.
+const MOST_TABS: u32 = 8;
 /// The most transitions of one job that are read. A job with the most retries has fewer.
 const MOST_TRANSITIONS: usize = 8_000;
 
@@ -33,7 +35,9 @@ pub(super) struct JobQuery {
     /// `live` for a page without its log, `log` for lines from `from` on, as they come.
     part: String,
     /// The number of the first line, from 1.
-    from: usize,
+    from: u64,
+    /// The attempt whose log is shown; 0 for the last one.
+    attempt: u32,
 }
 
 struct Action {
@@ -90,16 +94,17 @@ pub(super) async fn page(
 ) -> Result<Response, Problem> {
     let job = api.job(&id).await?;
     if query.part == "log" {
-        return log::follow(&api, &job, query.from).await;
+        return log::follow(&api, &job, query.attempt, query.from).await;
     }
     let output = api.scheduler.output_state(&job).await;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let page = view(&api, &job, &output, &query, host).await?;
     let page = text(&page)?;
     if query.part == "live" {
-        return Ok(axum::response::Html(page).into_response());
+        return Ok(Html(page).into_response());
     }
-    log::into_page(&api, &job, &output, &query.grep, &page).await
+    let wanted = log::Wanted { grep: query.grep, attempt: query.attempt };
+    log::into_page(&api, &job, wanted, &page).await
 }
 
 async fn view(
@@ -117,21 +122,23 @@ async fn view(
     let journal = store.journal_of(job.id, Seq(0), MOST_TRANSITIONS).await?;
     let spec = serde_json::to_string_pretty(&job.spec).unwrap_or_default();
     let name = job.name.to_string();
+    let is_earlier = (1..job.attempt.0).contains(&query.attempt);
+    let of_attempt = if is_earlier { query.attempt.to_string() } else { String::new() };
     Ok(JobPage {
         shell: api.shell(&name, Part::Jobs).await?,
         short_id: id.chars().take(SHORT_ID).collect(),
         status: status.as_str(),
-        says: words::sentence(&format!("{}: {}", says::outcome(status), says::job(job, clock))),
+        says: says::whole(job),
         later: later(job, clock),
         actions: actions(job, &href),
         schedule_it: Links::with_query(&links.new_schedule(), &[("job_name", &name)]),
         story: story::of(job, &journal, clock),
-        log_note: log_note(output),
-        attempts: Vec::new(),
+        log_note: if is_earlier { String::new() } else { log_note(output) },
+        attempts: attempts(job, query.attempt, &href),
         grep: query.grep.clone(),
-        download: Links::with_query(&format!("{href}/logs"), &[("timestamps", "true")]),
-        follows: !output.complete && query.grep.is_empty(),
-        follow_href: format!("{href}?part=log"),
+        download: Links::with_query(&format!("{href}/logs"), &[("download", "true"), ("attempt", &of_attempt)]),
+        follows: !output.complete && query.grep.is_empty() && of_attempt.is_empty(),
+        follow_href: format!("{href}?part=log&attempt={}", job.attempt.0),
         evidence: evidence(job, output, clock, &links),
         labels: labels(job, &links),
         curl: curl(job, host, &links),
@@ -159,6 +166,19 @@ fn actions(job: &Job, href: &str) -> Vec<Action> {
         Map::Running => vec![action("Stop", "stop")],
         Map::History => vec![action("Run again", "rerun")],
     }
+}
+
+/// Returns a tab for each attempt of a job with more than one, the last [`MOST_TABS`] at most.
+fn attempts(job: &Job, shown: u32, href: &str) -> Vec<TextLink> {
+    let last = job.attempt.0;
+    let shown = if (1..last).contains(&shown) { shown } else { last };
+    let first = last.saturating_sub(MOST_TABS).max(1);
+    let tab = |attempt: u32| TextLink {
+        text: format!("attempt {attempt}"),
+        href: format!("{href}?attempt={attempt}#h-log"),
+        is_current: attempt == shown,
+    };
+    if last > 1 { (first..=last).map(tab).collect() } else { Vec::new() }
 }
 
 fn log_note(output: &OutputState) -> String {

@@ -9,6 +9,7 @@
 //! in `says`. Styles and the script are in `static/`; `assets` serves them from the binary.
 
 mod actions;
+pub mod ansi;
 mod assets;
 mod definitions;
 mod forecast;

@@ -1,35 +1,29 @@
 //! Sentences about jobs and ticks, as pages show them. The codes are in the details of a page.
 
 use super::words::{self, Clock};
-use crate::domain::job::{Job, Reason, State, Status};
+use crate::domain::job::{Job, Map, Reason, Status};
 use crate::domain::recurrence::Recurrence;
 use crate::domain::schedule::record::ScheduleRecord;
 use crate::domain::schedule::ledger::{self, LedgerRow, TickOutcome};
 
-/// Returns a sentence on how a job stands or ended.
+/// Returns how a job stands or ended, for a list.
 pub(super) fn job(job: &Job, clock: Clock) -> String {
-    match &job.state {
-        State::Scheduled => format!("due {}", clock.from_now(job.due_at)),
-        State::Queued(wait) => {
-            let since = words::rough((clock.now - wait.since).num_milliseconds().max(0));
-            format!("waits since {since}: {}", wait_reason(wait.reason))
+    match job.state.status() {
+        Status::Scheduled => format!("due {}", clock.from_now(job.due_at)),
+        Status::Succeeded => {
+            let ran = job.state.run().zip(job.state.end());
+            let took = ran.map(|(run, end)| (end.at - run.started_at).num_milliseconds());
+            took.map_or_else(|| job.says(), |ms| format!("succeeded after {}", words::took(ms.max(0))))
         }
-        State::Retrying(failed) => {
-            format!("tried again {}; {}", clock.from_now(job.due_at), failed.error)
-        }
-        State::Pulling => "pulling the image".to_owned(),
-        State::Starting(_) => "starting".to_owned(),
-        State::Running(_) => "running".to_owned(),
-        State::Stopping(_) => "asked to stop".to_owned(),
-        State::Ended(end) => {
-            let took = end.run.as_ref().map(|run| (end.at - run.started_at).num_milliseconds());
-            let took = took.map(|ms| words::took(ms.max(0)));
-            match (&end.error, took) {
-                (Some(error), _) => error.clone(),
-                (None, Some(took)) => format!("{} after {took}", outcome(job.state.status())),
-                (None, None) => outcome(job.state.status()).to_owned(),
-            }
-        }
+        _ => job.says(),
+    }
+}
+
+/// Returns how a job stands or ended, as a sentence that begins with the outcome.
+pub(super) fn whole(job: &Job) -> String {
+    match job.map() {
+        Map::History => words::sentence(&format!("{}: {}", outcome(job.state.status()), job.says())),
+        Map::Running | Map::Scheduled => words::sentence(&format!("it {}", job.says())),
     }
 }
 

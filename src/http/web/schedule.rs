@@ -10,6 +10,7 @@ use super::says;
 use super::schedules::{Marks, Tick, class, state};
 use super::shell::{Part, Shell, render};
 use super::words::{self, Clock, Moment, sentence};
+use crate::domain::job::{Map, Status};
 use crate::domain::names::id::Timestamp;
 use crate::domain::recurrence::Zone;
 use crate::domain::schedule::record::ScheduleRecord;
@@ -70,7 +71,7 @@ pub(super) async fn page(
     let (links, clock) = (api.links(), api.clock());
     let ticks = api.last_ticks(&record.name, TICKS).await?;
     let mut jobs = api.scheduler.store().jobs_of(&record.name).await?;
-    jobs.retain(|job| job.map() == crate::domain::job::Map::Running);
+    jobs.retain(|job| job.map() == Map::Running);
     let zone = record.schedule.time_zone().unwrap_or(Zone::UTC);
     let (name, is_paused) = (record.name.to_string(), record.schedule.is_paused());
     let job_name = record.schedule.job_name().to_string();
@@ -123,8 +124,7 @@ fn coming(record: &ScheduleRecord, now: Timestamp, clock: Clock) -> Vec<NextTick
 fn told(tick: &Tick, clock: Clock, links: &Links) -> Told {
     let job = tick.job.as_ref();
     let status = job.map(|job| job.state.status());
-    let end = job.and_then(|job| job.state.end());
-    let error = end.and_then(|end| end.error.clone());
+    let is_failed = matches!(status, Some(Status::Failed | Status::TimedOut | Status::Unknown));
     let said = says::tick(&tick.row, status);
     let took = job.and_then(|job| {
         let run = job.state.run()?;
@@ -133,9 +133,9 @@ fn told(tick: &Tick, clock: Clock, links: &Links) -> Told {
     Told {
         at: clock.moment(tick.row.first),
         class: class(tick),
-        says: match (error, tick.row.reason) {
-            (Some(error), None) => format!("{said}: {error}"),
-            _ => said,
+        says: match job.filter(|_| is_failed) {
+            Some(job) => format!("{said}: {}", job.says()),
+            None => said,
         },
         took: took.unwrap_or_default(),
         href: job.map(|job| links.job(&job.id.to_string())).unwrap_or_default(),

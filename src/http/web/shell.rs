@@ -8,6 +8,7 @@ use super::assets;
 use super::links::Links;
 use super::words::{self, Clock, Moment};
 use crate::domain::text::date::rfc3339;
+use crate::http::api::pause;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
 use crate::scheduler::Health;
@@ -131,15 +132,17 @@ impl Api {
                 ),
             ),
         };
+        let paused = self.scheduler.paused();
+        let paused = paused.as_ref().map(|pause| words::sentence(&pause::sentence(pause)));
         let notices =
-            notice.map(str::to_owned).into_iter().chain(self.scheduler.notices()).collect();
+            notice.map(str::to_owned).into_iter().chain(paused).chain(self.scheduler.notices());
         Ok(Shell {
             now: rfc3339(clock.now),
             zone: clock.zone.name().to_owned(),
             engine,
             engine_is_up,
             down_since,
-            notices,
+            notices: notices.collect(),
             ..Shell::bare(title, part, &self.links())
         })
     }

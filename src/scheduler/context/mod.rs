@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::rules::Rules;
 use crate::clock::{Clock, Rng};
+use crate::domain::admission::pause::Pause;
 use crate::domain::names::id::{EngineId, JobId, Timestamp};
 use crate::engine::{Description, Engine, EngineError};
 use crate::store::logs::LogStore;
@@ -80,6 +81,8 @@ pub(super) struct Context {
     /// round runs, so that every new job wakes the dispatcher.
     pub(super) rests_until: AtomicI64,
     pub(super) health: OrderedWatch<Health>,
+    /// The pause of everything, as in the store.
+    pub(super) pause: Mutex<Option<Pause>>,
     /// The drivers, ordered by job id so that they are woken in a reproducible order.
     pub(super) driver_handles: Mutex<BTreeMap<JobId, Arc<DriverHandle>>>,
     pub(super) start_limit: Arc<StartLimit>,
