@@ -274,7 +274,7 @@ if (log) {
     unseen = 0;
   };
   let unseen = 0;
-  const about = { id: 'more', type: 'button', className: 'button first', hidden: true };
+  const about = { id: 'more', className: 'button first', hidden: true, textContent: 'To the end' };
   const more = Object.assign(document.createElement('button'), about);
   more.onclick = () => (toEnd(), log.focus());
   log.after(more);

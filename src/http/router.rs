@@ -17,7 +17,7 @@ use tower_http::trace::TraceLayer;
 
 use super::api::{
     definitions, events, forecast, jobs, listing, logs, pause, preview, schedule_list, schedules,
-    system,
+    summary, system, tide,
 };
 use super::auth::guard;
 use super::auth::guard::Guard;
@@ -63,6 +63,8 @@ impl Api {
             .route("/pause", post(pause::pause))
             .route("/resume", post(pause::resume))
             .route("/forecast", get(forecast::show))
+            .route("/tide", get(tide::show))
+            .route("/summary", get(summary::show))
             .route("/preview", post(preview::preview))
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))

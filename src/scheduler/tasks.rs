@@ -59,6 +59,7 @@ impl Scheduler {
             clock: parts.clock,
             rng: parts.rng,
             rules: Mutex::new(Arc::new(Rules { catalog: parts.catalog, settings: parts.settings })),
+            rules_set_at: AtomicI64::new(since.timestamp_millis()),
             wake: Notify::new(),
             rests_until: AtomicI64::new(i64::MAX),
             health,

@@ -83,7 +83,7 @@ await check('a schedule is made with the form', async () => {
   await page.type('#job_name', 'busybox:latest');
   await page.waitForFunction(() => /22:15 from Monday to Friday/.test(document.getElementById('preview').innerText));
   await Promise.all([page.waitForNavigation(), page.click('.form .button.first')]);
-  assert(page.url().endsWith('/schedule/typed'), page.url());
+  assert(page.url().endsWith('/schedule/typed'), await page.$eval('main', (main) => main.innerText.slice(0, 600)));
   await page.click('form[action$="/pause"] button');
   await page.waitForSelector('form[action$="/resume"]');
   await page.close();
@@ -99,6 +99,7 @@ await check('a new job appears in an open page, and one stream serves all tabs',
     await page.goto(full.url + '/jobs', { waitUntil: 'load' });
     tabs.push(page);
   }
+  await tabs[3].bringToFront();
   await tabs[3].waitForFunction(() => document.getElementById('live').innerText === 'Live.');
   const id = await full.submit({ job_name: 'appears', date: '90s' });
   for (const page of [tabs[0], tabs[3]]) {
@@ -106,6 +107,7 @@ await check('a new job appears in an open page, and one stream serves all tabs',
     await page.waitForSelector(`#scheduled-${id}`);
   }
   assert(streams.length === 1, `${streams.length} streams`);
+  await tabs[0].bringToFront();
   await tabs[0].click(`#scheduled-${id} button`);
   await tabs[0].waitForSelector(`#history-${id}`);
   for (const page of tabs) await page.close();

@@ -30,7 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// The most transitions that an answer about a job is made from.
 const MAX_STORY: usize = 10_000;
 /// The smallest number of digits to which an id can be shortened.
-const SHORTEST_PREFIX: usize = 4;
+const FEWEST_DIGITS: usize = 4;
 
 /// Answers `POST /job`: accepts a job, with or without an idempotency key.
 pub(in crate::http) async fn submit(
@@ -291,7 +291,7 @@ impl Api {
         let would = format!("job {} would be scheduled to run {}", accepted.job.name, due.phrase);
         let done = self.done(&accepted.job, would.clone());
         let done = done.with_warnings(accepted.warnings.clone()).with_would(would);
-        Json(done).into_response()
+        Json(done.without_id()).into_response()
     }
 
     async fn cancel(
@@ -314,29 +314,36 @@ impl Api {
         Ok(Json(self.done(&job, message)))
     }
 
-    /// Returns the id that a caller wrote in full or shortened to its first digits.
+    /// Returns the id that a caller wrote in full, or shortened to its first or last digits.
     pub(in crate::http) async fn find(&self, text: &str) -> Result<JobId, Problem> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
-        let prefix = text.to_ascii_lowercase();
-        let is_hex = prefix.len() < 32 && prefix.chars().all(|c| c.is_ascii_hexdigit());
-        if !is_hex || prefix.len() < SHORTEST_PREFIX {
+        let digits = text.to_ascii_lowercase();
+        let is_hex = digits.len() < 32 && digits.chars().all(|c| c.is_ascii_hexdigit());
+        if !is_hex || digits.len() < FEWEST_DIGITS {
             return Err(Problem {
                 detail: format!(
-                    "`{}` is not a job's id: an id has 32 hexadecimal digits, and can be shortened to its first {SHORTEST_PREFIX} or more",
+                    "`{}` is not a job's id: an id has 32 hexadecimal digits, and can be shortened to its first or last {FEWEST_DIGITS} or more",
                     crate::domain::text::units::shown(text)
                 ),
                 ..Problem::no_job(text)
             });
         }
-        match self.scheduler.store().ids_with_prefix(&prefix, 2).await?.as_slice() {
+        let store = self.scheduler.store();
+        let mut found = store.ids_with_prefix(&digits, 2).await?;
+        if found.len() < 2 {
+            found.extend(store.ids_with_suffix(&digits, 2).await?);
+        }
+        found.sort();
+        found.dedup();
+        match found.as_slice() {
             [] => Err(Problem::no_job(text)),
             [id] => Ok(*id),
             _ => Err(Problem::new(
                 StatusCode::CONFLICT,
                 "ambiguous_id",
-                format!("more than one job's id begins with `{prefix}`: write more of it"),
+                format!("more than one job's id begins or ends with `{digits}`: write more of it"),
             )),
         }
     }

@@ -14,4 +14,6 @@ pub(super) mod pause;
 pub(super) mod preview;
 pub(super) mod schedule_list;
 pub(super) mod schedules;
+pub(super) mod summary;
 pub(super) mod system;
+pub(super) mod tide;

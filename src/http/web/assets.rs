@@ -24,7 +24,10 @@ static ASSETS: [Asset; 3] = [
     Asset {
         name: "tide.css",
         kind: "text/css; charset=utf-8",
-        content: include_str!("../../../static/tide.css"),
+        content: concat!(
+            include_str!("../../../static/tide.css"),
+            include_str!("../../../static/chart.css")
+        ),
     },
     Asset {
         name: "tide.js",

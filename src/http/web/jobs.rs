@@ -10,6 +10,7 @@ use super::links::Links;
 use super::rows::JobRow;
 use super::search::{Query as SearchQuery, Search};
 use super::shell::{Part, Shell, render};
+use super::tide::Chart;
 use super::words::{self, Clock};
 use crate::domain::forecast::{RUNS_LOOKED_AT, typical};
 use crate::domain::job::{Job, Map, Status};
@@ -55,6 +56,7 @@ struct List {
 struct JobsPage {
     shell: Shell,
     figures: Vec<Figure>,
+    chart: Option<Chart>,
     search: String,
     filters: Vec<FilterLink>,
     is_filtered: bool,
@@ -87,7 +89,7 @@ pub(super) async fn page(
         };
         jobs.iter().map(row).collect()
     };
-    let waiting = api.scheduler.store().waiting() as u64;
+    let (figures, waiting) = api.figures(clock).await?;
     let shown = scheduled.len() as u64;
     let lists = [
         (Map::Running, List {
@@ -110,7 +112,10 @@ pub(super) async fn page(
             example: example(&api),
         }),
     ];
-    let figures = api.figures(clock, &lists[0].1, waiting).await?;
+    let chart = match search.is_everything() {
+        true => api.chart(&query.window, &links.jobs(), None).await?,
+        false => None,
+    };
     let history = search.includes(Map::History).then(|| List {
         id: "history",
         title: "History",
@@ -122,6 +127,7 @@ pub(super) async fn page(
     render(&JobsPage {
         shell: api.shell("Jobs", Part::Jobs).await?,
         figures,
+        chart,
         filters: filters(&links, &query),
         is_filtered: !search.is_everything(),
         ahead: lists.into_iter().filter(|(map, _)| search.includes(*map)).map(|(_, it)| it).collect(),
@@ -170,21 +176,36 @@ impl Api {
         Some(Redirect::to(&format!("/job/{id}")).into_response())
     }
 
-    async fn figures(
-        &self,
-        clock: Clock,
-        running: &List,
-        waiting: u64,
-    ) -> Result<Vec<Figure>, Problem> {
+    async fn figures(&self, clock: Clock) -> Result<(Vec<Figure>, u64), Problem> {
+        let summary = self.summary().await?;
         let next = self.scheduler.store().next_due().await?;
+        let figure = |number: String, says: String| Figure { number, says };
+        let slots = summary.slots.limit.map(|limit| format!("running, of {limit} slots"));
         let next = next.map(|at| format!("scheduled, next {}", clock.from_now(at)));
-        Ok(vec![
-            Figure { number: running.note.clone(), says: "running".to_owned() },
-            Figure {
-                number: words::grouped(waiting),
-                says: next.unwrap_or_else(|| "scheduled".to_owned()),
-            },
-        ])
+        let ended: u64 = summary.ended_24h.values().sum();
+        let well = summary.ended_24h.get(Status::Succeeded.as_str()).copied().unwrap_or_default();
+        let share = (ended > 0).then(|| {
+            let tenths = well * 1_000 / ended;
+            let says = format!("of {} in 24 h succeeded", words::count(ended, "run"));
+            figure(format!("{}.{} %", tenths / 10, tenths % 10), says)
+        });
+        let late = summary.lateness_ms.map(|late| {
+            let says = format!("late at the median, {} at p99", words::took(late.p99.max(0)));
+            figure(words::took(late.p50.max(0)), says)
+        });
+        let figures = [
+            Some(figure(
+                words::grouped(summary.jobs.running),
+                slots.unwrap_or_else(|| "running".to_owned()),
+            )),
+            Some(figure(
+                words::grouped(summary.jobs.scheduled),
+                next.unwrap_or_else(|| "scheduled".to_owned()),
+            )),
+            share,
+            late,
+        ];
+        Ok((figures.into_iter().flatten().collect(), summary.jobs.scheduled))
     }
 }
 
@@ -228,7 +249,7 @@ impl Reader<'_> {
         let search = EndedSearch { statuses, name };
         // The index does not have the labels, so more jobs are read and compared.
         let read = if is_rare { LOOKED_THROUGH } else { most };
-        let mut jobs = self.snapshot.ended(&search, read).await?;
+        let mut jobs = self.snapshot.latest_ended(&search, read).await?;
         jobs.retain(|job| self.search.passes(job));
         jobs.truncate(most);
         Ok(jobs)

@@ -11,6 +11,7 @@
 mod actions;
 pub mod ansi;
 mod assets;
+pub(super) mod chart;
 mod definitions;
 mod forecast;
 mod form;
@@ -29,6 +30,7 @@ mod schedules;
 mod search;
 mod shell;
 mod story;
+mod tide;
 mod words;
 
 pub(in crate::http) use assets::serve as asset;

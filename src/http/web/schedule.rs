@@ -1,14 +1,16 @@
 //! The page of one schedule: when it runs, what happened at its last ticks, and what comes next.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::links::Links;
 use super::rows::JobRow;
 use super::says;
 use super::schedules::{Marks, Tick, class, state};
 use super::shell::{Part, Shell, render};
+use super::tide::Chart;
 use super::words::{self, Clock, Moment, sentence};
 use crate::domain::job::{Map, Status};
 use crate::domain::names::id::Timestamp;
@@ -22,6 +24,13 @@ use crate::http::state::Api;
 const TICKS: usize = 50;
 /// The coming ticks that the page shows.
 const NEXT: usize = 6;
+
+/// The query of the page.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ScheduleQuery {
+    window: String,
+}
 
 /// A coming tick.
 struct NextTick {
@@ -50,6 +59,7 @@ struct SchedulePage {
     is_paused: bool,
     is_of_config: bool,
     edit: String,
+    chart: Option<Chart>,
     marks: Marks,
     next: Vec<NextTick>,
     zone: String,
@@ -66,6 +76,7 @@ struct SchedulePage {
 pub(super) async fn page(
     State(api): State<Api>,
     Path(name): Path<String>,
+    Query(query): Query<ScheduleQuery>,
 ) -> Result<Response, Problem> {
     let record = api.record(&name).await?;
     let (links, clock) = (api.links(), api.clock());
@@ -78,6 +89,7 @@ pub(super) async fn page(
     let is_defined = api.scheduler.definition(record.schedule.job_name()).await?.is_some();
     let fields = ScheduleFields::from(record.schedule.clone());
     let href = links.schedule(&name);
+    let chart = api.chart(&query.window, &href, Some(&name)).await?;
     render(&SchedulePage {
         shell: api.shell(&name, Part::Schedules).await?,
         status: if is_paused { "canceled" } else { ticks.first().map_or("scheduled", class) },
@@ -86,6 +98,7 @@ pub(super) async fn page(
         is_paused,
         is_of_config: record.source.as_str() == "config",
         edit: format!("{href}/edit"),
+        chart,
         marks: Marks::of(&ticks),
         next: coming(&record, api.scheduler.now(), Clock { zone: zone.tz(), ..clock }),
         zone: zone.tz().name().to_owned(),

@@ -75,6 +75,8 @@ pub(super) struct Context {
     /// The current config. A decision reads it once, so that all of the decision rests on one
     /// version.
     pub(super) rules: Mutex<Arc<Rules>>,
+    /// The time at which the current rules were set, in milliseconds since 1970.
+    pub(super) rules_set_at: AtomicI64,
     /// Wakes the dispatcher.
     pub(super) wake: Notify,
     /// The end of the dispatcher's current rest, in milliseconds since 1970. `i64::MAX` while a

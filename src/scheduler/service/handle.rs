@@ -4,6 +4,7 @@
 //! call returns, the result it reports is on disk.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -120,6 +121,7 @@ impl Handle {
     pub fn set_rules(&self, rules: Rules) {
         self.context.start_limit.resize(rules.settings.max_starting);
         *self.context.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        self.context.rules_set_at.store(self.now().timestamp_millis(), Ordering::Relaxed);
         // A queue may have another limit now.
         self.context.wait_groups().read_again();
         self.context.wake.notify_one();
@@ -132,6 +134,17 @@ impl Handle {
 
     pub fn now(&self) -> Timestamp {
         self.context.clock.now()
+    }
+
+    /// Returns the time at which the config was read last.
+    pub fn config_loaded_at(&self) -> Timestamp {
+        let ms = self.context.rules_set_at.load(Ordering::Relaxed);
+        Timestamp::from_timestamp_millis(ms).unwrap_or_default()
+    }
+
+    /// Returns the number of jobs that may run at once.
+    pub fn max_running(&self) -> usize {
+        self.rules().max_running()
     }
 
     /// Returns notices for the operator about the config, one sentence each.

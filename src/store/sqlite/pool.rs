@@ -12,18 +12,21 @@ use super::connection;
 use super::{
     ended,
     errors::{broken, failed},
-    pages, queries, schedules,
+    overview, pages, queries, schedules,
 };
 use crate::domain::job::{Job, Map};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::names::image::JobName;
 use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::ledger::LedgerRow;
 use crate::domain::schedule::record::ScheduleRecord;
+use crate::domain::tide::PastRuns;
 use crate::store::open_files::OpenFiles;
 use crate::store::threads::Threads;
 use crate::store::{
     error::StoreError,
     snapshot::{EndedSearch, Filter, Snapshot},
+    totals::Totals,
 };
 
 /// A limited number of read-only connections, opened when first needed.
@@ -85,7 +88,7 @@ impl Snapshot for SqliteSnapshot {
         self.read(move |connection| queries::due(connection, until, limit)).await
     }
 
-    async fn ended(
+    async fn latest_ended(
         &mut self,
         search: &EndedSearch,
         limit: usize,
@@ -114,6 +117,27 @@ impl Snapshot for SqliteSnapshot {
         // The empty name sorts before every name.
         let after = after.map(ToString::to_string).unwrap_or_default();
         self.read(move |connection| schedules::page(connection, &after, limit)).await
+    }
+
+    async fn ended(&mut self, past: PastRuns) -> Result<PastRuns, StoreError> {
+        self.read(move |connection| overview::ended(connection, past)).await
+    }
+
+    async fn absent_ticks(
+        &mut self,
+        from: Timestamp,
+        to: Timestamp,
+        only: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, LedgerRow)>, StoreError> {
+        let only = only.map(str::to_owned);
+        self.read(move |connection| overview::absent(connection, from, to, only.as_deref(), limit))
+            .await
+    }
+
+    async fn totals(&mut self, since: Timestamp) -> Result<Totals, StoreError> {
+        let path = self.pool.path.clone();
+        self.read(move |connection| overview::totals(connection, &path, since)).await
     }
 }
 
