@@ -1,10 +1,11 @@
 // Keeps an open page as it is on the server. Without this file, every page still works.
 const root = document.documentElement;
 const $ = (id) => document.getElementById(id);
+const all = (query, node = document) => [...node.querySelectorAll(query)];
 const policy = window.trustedTypes?.createPolicy('tide', { createHTML: (text) => text });
 const parse = (text) =>
   new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, 'text/html');
-const html = { accept: 'text/html' };
+const headers = { accept: 'text/html' };
 root.classList.add('scripted');
 
 // Times in words, as `words.rs` writes them. The offset is that of the browser's clock.
@@ -30,7 +31,7 @@ const fromNow = (ms) =>
 
 function tick(scope = document) {
   const now = Date.now() + offset;
-  for (const it of scope.querySelectorAll('time[data-tick]')) {
+  for (const it of all('time[data-tick]', scope)) {
     const at = Date.parse(it.dateTime);
     const text = it.dataset.tick === 'for' ? took(now - at) : fromNow(at - now);
     if (it.textContent !== text) it.textContent = text;
@@ -48,7 +49,7 @@ const isElsewhere = () => {
 function localise(scope = document) {
   if (!isElsewhere()) return;
   const today = new Date(Date.now() + offset).toDateString();
-  for (const it of scope.querySelectorAll('time[data-clock]:not([data-server])')) {
+  for (const it of all('time[data-clock]:not([data-server])', scope)) {
     const at = new Date(it.dateTime);
     it.dataset.server = it.textContent;
     it.title = `${it.textContent} ${root.dataset.zone}`;
@@ -63,13 +64,12 @@ function localise(scope = document) {
 const signature = (node) => {
   const copy = node.cloneNode(true);
   copy.classList?.remove('changed');
-  for (const it of copy.querySelectorAll('time')) {
+  for (const it of all('time', copy)) {
     it.textContent = '';
-    it.removeAttribute('title');
-    it.removeAttribute('data-server');
+    for (const name of ['title', 'data-server']) it.removeAttribute(name);
   }
-  for (const it of copy.querySelectorAll('progress')) it.removeAttribute('value');
-  for (const it of copy.querySelectorAll('button')) it.disabled = false;
+  for (const it of all('progress', copy)) it.removeAttribute('value');
+  for (const it of all('button', copy)) it.disabled = false;
   return copy.outerHTML;
 };
 const focusKey = (node) => {
@@ -129,11 +129,11 @@ async function refresh() {
   try {
     const address = new URL(location.href);
     address.searchParams.set('part', 'live');
-    const answer = await fetch(address, { headers: html });
+    const answer = await fetch(address, { headers });
     if (!answer.ok) return;
     const page = parse(await answer.text());
     offset = Date.parse(page.documentElement.dataset.now) - Date.now() || offset;
-    for (const fresh of page.querySelectorAll('[data-live][id]')) {
+    for (const fresh of all('[data-live][id]', page)) {
       const old = $(fresh.id);
       if (old) patch(old, fresh);
     }
@@ -160,7 +160,6 @@ function soon(ms = 300) {
 const say = (text) => {
   if ($('live') && $('live').textContent !== text) $('live').textContent = text;
 };
-const clock = () => new Date().toLocaleTimeString('en-GB');
 let isUp, stream;
 const job = document.querySelector('[data-job]')?.dataset.job;
 function hear(message) {
@@ -168,7 +167,10 @@ function hear(message) {
   if ('up' in message) {
     if (message.up && isUp === false) soon(0);
     if (message.up) say('Live.');
-    else if (isUp !== false) say(`The events stopped at ${clock()}. Trying again.`);
+    else if (isUp !== false) {
+      const now = new Date().toLocaleTimeString('en-GB');
+      say(`The events stopped at ${now}. Trying again.`);
+    }
     isUp = message.up;
     return;
   }
@@ -222,7 +224,7 @@ document.addEventListener('submit', async (event) => {
   button.disabled = true;
   try {
     const body = new URLSearchParams(new FormData(form));
-    const answer = await fetch(form.action, { method: 'POST', headers: html, body });
+    const answer = await fetch(form.action, { method: 'POST', headers, body });
     const is = (action) => form.action.endsWith(`/${action}`);
     const moves = is('delete') || ($('says') && (is('rerun') || is('trigger')));
     if (answer.ok && moves) return void location.assign(answer.url);
@@ -240,17 +242,17 @@ document.addEventListener('submit', async (event) => {
 });
 
 // A form says what will happen while it is filled in.
-for (const form of document.querySelectorAll('form[data-preview]')) {
+for (const form of all('form[data-preview]')) {
   let wait, last = 0;
   form.addEventListener('input', () => {
     clearTimeout(wait);
     wait = setTimeout(async () => {
-      const needed = [...form.querySelectorAll('[required]:not([name=name])')];
+      const needed = all('[required]:not([name=name])', form);
       if (needed.some((it) => !it.value)) return;
       const body = new URLSearchParams(new FormData(form));
       body.set('do', 'preview');
       const mine = ++last;
-      const sent = fetch(form.action, { method: 'POST', headers: html, body });
+      const sent = fetch(form.action, { method: 'POST', headers, body });
       const answer = await sent.catch(() => null);
       if (!answer || mine !== last) return;
       const page = parse(await answer.text());
@@ -295,7 +297,7 @@ if (log) {
     more.textContent = `${unseen} new line${unseen === 1 ? '' : 's'}`;
     more.hidden = false;
   };
-  const last = () => Number([...log.querySelectorAll('p[id]')].at(-1)?.id.slice(1) ?? 0);
+  const last = () => Number(all('p[id]', log).at(-1)?.id.slice(1) ?? 0);
   let control;
   const follow = async () => {
     if (document.hidden || control || !log.dataset.follow) return;
@@ -303,7 +305,7 @@ if (log) {
     let rest = '', isOver = false;
     try {
       const from = `${log.dataset.follow}&from=${last() + 1}`;
-      const answer = await fetch(from, { headers: html, signal: control.signal });
+      const answer = await fetch(from, { headers, signal: control.signal });
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       while (answer.ok) {
         const { value, done } = await reader.read();
@@ -331,7 +333,7 @@ if (log) {
   }
 }
 
-for (const button of document.querySelectorAll('[data-copy]')) {
+for (const button of all('[data-copy]')) {
   button.onclick = async () => {
     await navigator.clipboard.writeText($(button.dataset.copy).textContent);
     button.textContent = 'Copied';

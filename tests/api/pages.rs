@@ -173,7 +173,7 @@ fn pages_carry_a_strict_policy() {
         }
         assert!(!policy.contains("unsafe"), "{policy}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(answer.header("referrer-policy"), Some("same-origin"));
         let varies = answer.headers.iter().filter(|(name, _)| name == "vary");
         assert!(varies.into_iter().any(|(_, value)| value.contains("accept")), "{path}");
     }

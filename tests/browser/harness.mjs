@@ -83,7 +83,7 @@ export const browser = await puppeteer.launch({
 /** Opens a page that notes dialogs, errors, and reports of the content security policy. */
 export async function open(address, options = {}) {
   const page = await browser.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(15_000);
   page.on('dialog', (dialog) => (reports.push(`dialog on ${page.url()}`), dialog.dismiss()));
   page.on('pageerror', (error) => reports.push(`error on ${page.url()}: ${error.message}`));
   page.on('console', (message) => {
