@@ -23,7 +23,11 @@ main() {
     need nsenter util-linux
     need python3 python3 # an oracle for recurrences, with the time zones of the system
     need_zones
+    need chromium chromium # the pages are tested in a browser
+    need node nodejs
+    need npm npm
     one_at_a_time
+    need_browser_modules
     need_registry
     scripts/python.sh ensure >/dev/null
     scripts/podman.sh install 9>&-
@@ -53,6 +57,17 @@ need_zones() {
     [ -e "$zones/Europe/Berlin" ] && return
     can_install || die "there is no zone data in $zones: install it (Debian and Ubuntu: apt-get install tzdata) and run this again."
     apt_install tzdata
+}
+
+# Installs the pinned modules of the browser tests below target/, if the pins have changed.
+need_browser_modules() {
+    local dir=target/browser
+    mkdir -p "$dir"
+    cmp -s tests/browser/package-lock.json "$dir/package-lock.json" && [ -d "$dir/node_modules" ] && return
+    say "fetching the modules of the browser tests"
+    cp tests/browser/package.json tests/browser/package-lock.json "$dir/"
+    (cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund) >&2 9>&- ||
+        { rm -rf "$dir/node_modules"; die "the modules of the browser tests could not be fetched."; }
 }
 
 # Provides the registry program, of which the tests start their own processes. Extracts the package

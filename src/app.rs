@@ -22,7 +22,7 @@ use crate::domain::names::id::InstanceId;
 use crate::engine::Engine;
 use crate::engine::docker;
 use crate::engine::simulated::{Settings, SimulatedEngine};
-use crate::http::Api;
+use crate::http::{Api, BasePath};
 use crate::http::auth::guard::Guard;
 use crate::metrics::{Metrics, Naming};
 use crate::notify::Notifier;
@@ -92,6 +92,7 @@ impl Service {
             Reloader::new(args, config.clone(), hangup, follow(handle.clone(), docker, is_in_use));
         let writers = TaskTracker::new();
         let router = Api::new(handle, config.zone, writers.clone())
+            .with_base_path(BasePath::new(&config.base_path))
             .with_engine(engine_name(&config.engine))
             .router(Guard::new(config.tokens, config.allowed_hosts));
 

@@ -23,6 +23,7 @@ impl Config {
             settings,
             show_names,
             shutdown_deadline,
+            base_path,
             definitions: _,
             schedules: _,
             queues: _,
@@ -46,6 +47,7 @@ impl Config {
             ),
             ("metrics.names", *show_names != new.show_names),
             ("server.shutdown_deadline", *shutdown_deadline != new.shutdown_deadline),
+            ("server.base_path", *base_path != new.base_path),
         ];
         changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
     }

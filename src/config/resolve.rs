@@ -60,6 +60,8 @@ pub struct Config {
     pub show_names: bool,
     /// True if schedules of another config file move to this one.
     pub adopt_config: bool,
+    /// The path below which a reverse proxy serves the pages, such as `/tide`. Empty: the root.
+    pub base_path: String,
     /// The longest time that a stopping server may take. Default: 30 s.
     pub shutdown_deadline: Duration,
     /// The config file that was read. `None`: no file was named or found.
@@ -137,6 +139,7 @@ impl Config {
             settings,
             show_names: file.metrics.names.unwrap_or(true),
             adopt_config: args.adopt_config.unwrap_or(false),
+            base_path: base_path(server.base_path.as_deref().unwrap_or_default())?,
             shutdown_deadline: deadline(
                 args.shutdown_deadline.as_deref(),
                 server.shutdown_deadline,
@@ -152,6 +155,24 @@ fn listen(text: &str) -> Result<SocketAddr, ConfigError> {
     written.parse().or_else(|_| {
         wrong(format!("`listen` is `{text}`: write an address and a port, such as `{DEFAULT_LISTEN}` or `[::1]:8888`"))
     })
+}
+
+/// Checks a base path, and removes the `/` at its end.
+fn base_path(text: &str) -> Result<String, ConfigError> {
+    let path = text.trim_end_matches('/');
+    let is_segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    let is_path =
+        path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment));
+    if path.is_empty() || is_path {
+        return Ok(path.to_owned());
+    }
+    wrong(format!(
+        "`base_path` is `{}`: write a path of letters, digits, `-`, `.`, `_` and `~`, such as `/tide`",
+        crate::domain::text::units::shown(text)
+    ))
 }
 
 fn check_store(url: Option<&str>) -> Result<(), ConfigError> {

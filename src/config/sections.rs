@@ -42,6 +42,7 @@ pub(super) struct ServerSection {
     pub(super) allowed_hosts: Option<Vec<String>>,
     pub(super) accept_new_engine: Option<bool>,
     pub(super) shutdown_deadline: Option<Span>,
+    pub(super) base_path: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

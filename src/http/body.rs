@@ -78,7 +78,10 @@ impl NewJob {
         Self::new(name, date, map, faults, check)
     }
 
-    fn from_form(pairs: Vec<(String, String)>, check: &CheckDate<'_>) -> Result<Self, Problem> {
+    pub(super) fn from_form(
+        pairs: Vec<(String, String)>,
+        check: &CheckDate<'_>,
+    ) -> Result<Self, Problem> {
         let mut map = Map::new();
         let (mut name, mut date) = (None, None);
         let mut faults = Faults::default();
@@ -170,7 +173,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
 
 /// Reads a spec from its JSON. An error names all fields at fault. `beside` lists further fields,
 /// which the error for an unknown field names as well.
-fn read_spec(json: Map<String, Value>, beside: &[&str]) -> Result<JobSpec, Problem> {
+pub(super) fn read_spec(json: Map<String, Value>, beside: &[&str]) -> Result<JobSpec, Problem> {
     let unknown = |field: &str, _message: &str| unknown_field(field, beside);
     let fields: SpecFields = faults::read(json.clone(), unknown)
         .map_err(|unreadable| with_checks(unreadable, json.clone()))?;
@@ -264,7 +267,11 @@ fn form_of(field: &str) -> Option<Form> {
     SpecFields::REFERENCE.iter().find(|known| known.name == field).map(|known| known.form)
 }
 
-fn add_form_field(map: &mut Map<String, Value>, field: &str, value: String) -> Result<(), Problem> {
+pub(super) fn add_form_field(
+    map: &mut Map<String, Value>,
+    field: &str,
+    value: String,
+) -> Result<(), Problem> {
     let json = match form_of(field) {
         Some(Form::None) => {
             return Err(Problem::field(
@@ -355,7 +362,7 @@ fn has_stalled(cause: &(dyn Error + 'static)) -> bool {
     false
 }
 
-fn urlencoded(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
+pub(super) fn urlencoded(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
     let pairs: Vec<_> =
         text::urlencoded(body).take(MAX_FORM_FIELDS + 1).collect::<Result<_, _>>()?;
     if pairs.len() > MAX_FORM_FIELDS { Err(too_many_fields()) } else { Ok(pairs) }

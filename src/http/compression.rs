@@ -1,4 +1,4 @@
-//! Compresses JSON answers with gzip for callers that ask for it.
+//! Compresses JSON answers, pages and their assets with gzip for callers that ask for it.
 //!
 //! Other content is not compressed: a stream of lines or events would wait in the compressor. An
 //! answer with a strong `ETag` is not compressed either, because gzip changes its bytes; long
@@ -16,10 +16,10 @@ use tower_http::compression::{CompressionLayer, Predicate};
 /// anyway.
 const SHORTEST_BYTES: u64 = 1_024;
 
-/// Returns the layer that compresses answers accepted by [`Json`]. The layer [`settle`] must run
+/// Returns the layer that compresses answers accepted by [`Kinds`]. The layer [`settle`] must run
 /// before it.
 pub(super) fn layer() -> CompressionLayer<impl Predicate> {
-    let what = SizeAbove::new(SHORTEST_BYTES).and(Json);
+    let what = SizeAbove::new(SHORTEST_BYTES).and(Kinds);
     CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(what)
 }
 
@@ -47,11 +47,15 @@ fn wants_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Accepts JSON answers without an `ETag` or with a weak one.
-#[derive(Clone, Copy, Debug)]
-struct Json;
+/// The content types to compress.
+const KINDS: [&str; 5] =
+    ["application/json", "text/html", "text/css", "text/javascript", "image/svg+xml"];
 
-impl Predicate for Json {
+/// Accepts answers of these kinds without an `ETag` or with a weak one.
+#[derive(Clone, Copy, Debug)]
+struct Kinds;
+
+impl Predicate for Kinds {
     fn should_compress<B: axum::body::HttpBody>(&self, response: &Response<B>) -> bool {
         let is = |name, begins: &str| {
             response
@@ -59,7 +63,7 @@ impl Predicate for Json {
                 .get(name)
                 .map(|value| value.as_bytes().starts_with(begins.as_bytes()))
         };
-        is(header::CONTENT_TYPE, "application/json") == Some(true)
+        KINDS.iter().any(|kind| is(header::CONTENT_TYPE, kind) == Some(true))
             && is(header::ETAG, "W/") != Some(false)
     }
 }

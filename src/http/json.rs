@@ -2,6 +2,7 @@
 
 use axum::extract::Request;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::body::bytes;
 use super::faults;
@@ -18,6 +19,14 @@ pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Pro
     let body = bytes(request).await?;
     let Unique(map) =
         serde_json::from_slice(&body).map_err(|error| text::not_json(&body, &error))?;
+    from_map(map)
+}
+
+/// Reads the fields of an object.
+///
+/// # Errors
+/// Returns a [`Problem`] that names all fields at fault.
+pub(super) fn from_map<T: DeserializeOwned>(map: Map<String, Value>) -> Result<T, Problem> {
     faults::read(map, |field, message| {
         let detail = format!("there is no such field: {message}");
         Problem::field(&shown(field), "unknown_field", detail)

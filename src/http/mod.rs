@@ -10,7 +10,7 @@
 //! original API word for word.
 
 mod answers;
-mod api;
+pub(in crate::http) mod api;
 pub mod auth;
 mod body;
 mod compression;
@@ -33,3 +33,4 @@ pub mod web;
 pub use body::MAX_BODY_BYTES;
 pub use router::BODY_TIMEOUT;
 pub use state::Api;
+pub use web::BasePath;

@@ -25,7 +25,8 @@ use super::body::MAX_BODY_BYTES;
 use super::problem::Problem;
 use super::query::{KnownQuery, NoQuery};
 use super::state::Api;
-use super::{answers, compression, metered, openapi, text};
+use super::web::negotiate;
+use super::{answers, compression, metered, openapi, text, web};
 
 /// The time after which a body is abandoned if nothing more of it arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,6 +34,7 @@ impl Api {
     /// Returns all routes, behind the guard.
     pub fn router(self, guard: Guard) -> Router {
         let metrics = self.scheduler.metrics().clone();
+        let (base, api) = (self.base.clone(), self.clone());
         let routes = Router::new()
             .route("/", get(index))
             .route("/jobs", get(listing::list))
@@ -68,6 +70,7 @@ impl Api {
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))
             .route("/version", get(system::version))
+            .route("/assets/{file}", get(web::asset))
             .route("/openapi.json", get(openapi::show))
             .route("/docs", get(openapi::docs))
             .route("/metrics", get(metrics::scrape))
@@ -77,7 +80,8 @@ impl Api {
             .layer(middleware::from_fn(metered::note_route));
         // The routes are a service of their own: a router adds `Allow` when its answer leaves it.
         Router::new()
-            .fallback_service(routes)
+            .fallback_service(routes.clone())
+            .layer(middleware::from_fn_with_state(web::pages(api, routes), negotiate::choose))
             .layer(middleware::from_fn(method_not_allowed))
             .layer(compression::layer())
             .layer(middleware::from_fn(compression::settle))
@@ -86,6 +90,8 @@ impl Api {
             .layer(middleware::from_fn_with_state(Arc::new(guard), guard::admit))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(middleware::from_fn_with_state(metrics, metered::measure))
+            .layer(middleware::from_fn_with_state(base.clone(), negotiate::show_problems))
+            .layer(middleware::from_fn_with_state(base, negotiate::below_base))
             .layer(
                 TraceLayer::new_for_http()
                     .make_span_with(|request: &Request| answers::span(request)),

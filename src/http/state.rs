@@ -6,6 +6,7 @@ use chrono_tz::Tz;
 use tokio_util::task::TaskTracker;
 
 use super::api::events::Streams;
+use super::web::BasePath;
 use crate::scheduler::Handle;
 
 /// The longest time that a reader may take for one chunk before it is dropped. The reader holds a
@@ -26,6 +27,8 @@ pub struct Api {
     pub(super) streams: Streams,
     /// The name of the engine in the config.
     pub(super) engine: &'static str,
+    /// The path below which a reverse proxy serves the pages.
+    pub(super) base: BasePath,
 }
 
 impl Api {
@@ -39,6 +42,7 @@ impl Api {
             stall: STALL,
             streams: Streams::default(),
             engine: "docker",
+            base: BasePath::default(),
         }
     }
 
@@ -53,5 +57,11 @@ impl Api {
     #[must_use]
     pub fn with_stall(self, stall: Duration) -> Self {
         Self { stall, ..self }
+    }
+
+    /// Sets the path below which a reverse proxy serves this server. The default is the root.
+    #[must_use]
+    pub fn with_base_path(self, base: BasePath) -> Self {
+        Self { base, ..self }
     }
 }

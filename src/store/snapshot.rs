@@ -32,6 +32,13 @@ pub trait Snapshot: Send {
     /// first.
     async fn due(&mut self, until: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError>;
 
+    /// Returns up to `limit` jobs that are over and pass the search, the one that ended last first.
+    async fn latest_ended(
+        &mut self,
+        search: &EndedSearch,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError>;
+
     /// Returns the durations of up to `limit` successful runs for each name. Runs of jobs that were
     /// accepted last come first.
     async fn runs(
@@ -75,6 +82,14 @@ pub struct Filter {
     pub schedule: Option<String>,
     /// A label key and the exact value.
     pub label: Option<(String, String)>,
+}
+
+/// A search among the jobs that are over. An empty field does not restrict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndedSearch {
+    pub statuses: Vec<Status>,
+    /// The exact name of the job, or of the schedule that made it.
+    pub name: Option<String>,
 }
 
 /// The most jobs on one page.

@@ -5,6 +5,7 @@
 mod support;
 
 mod bare_names;
+mod browser;
 mod changes;
 mod cli;
 mod config_file;
@@ -19,6 +20,7 @@ mod limits;
 mod logs;
 mod notify;
 mod openapi;
+mod pages;
 mod problems;
 mod reload;
 mod schedules;

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     /// The run time of the process.
     pub(super) runs: Duration,
     pub(super) code: i32,
+    /// The number of writes in `output` without a line end.
+    pub(super) unfinished: usize,
     /// True if the process ignores the signal that asks it to stop.
     pub(super) ignores_term: bool,
 }
@@ -133,7 +135,14 @@ fn run_words(
 /// Writes a line, or only its beginning. Continues an unfinished line of the same channel, which
 /// then counts as written at the later time.
 fn put(plan: &mut Plan, channel: Channel, text: String, complete: bool) {
-    let begun = plan.output.iter().position(|w| w.channel == channel && !w.complete);
+    // The search is left out for the many lines of a long output.
+    let mut writes = plan.output.iter();
+    let begun = match plan.unfinished {
+        0 => None,
+        _ => writes.position(|w| w.channel == channel && !w.complete),
+    };
+    plan.unfinished += usize::from(!complete);
+    plan.unfinished -= usize::from(begun.is_some());
     let beginning = begun.map(|at| plan.output.remove(at).text).unwrap_or_default();
     plan.output.push(Written { after: plan.runs, channel, text: beginning + &text, complete });
 }

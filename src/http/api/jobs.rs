@@ -349,13 +349,13 @@ impl Api {
     }
 
     /// Returns the job with the id that a caller wrote.
-    async fn job(&self, text: &str) -> Result<Job, Problem> {
+    pub(in crate::http) async fn job(&self, text: &str) -> Result<Job, Problem> {
         let id = self.find(text).await?;
         self.scheduler.store().get(id).await?.ok_or_else(|| Problem::no_job(&id.to_string()))
     }
 
     /// Parses a `date` with the scheduler's clock and the server's zone.
-    fn due(&self, date: &str) -> Result<Due, Problem> {
+    pub(in crate::http) fn due(&self, date: &str) -> Result<Due, Problem> {
         date::parse(date, self.scheduler.now(), self.zone)
             .map_err(|error| Problem::field("date", "invalid_date", error.to_string()))
     }

@@ -224,7 +224,7 @@ pub(in crate::http) async fn ledger(
 }
 
 impl Api {
-    async fn record(&self, name: &str) -> Result<ScheduleRecord, Problem> {
+    pub(in crate::http) async fn record(&self, name: &str) -> Result<ScheduleRecord, Problem> {
         let name = name_of(name)?;
         match self.scheduler.store().schedule(&name).await? {
             Some(record) => Ok(record),
@@ -233,7 +233,7 @@ impl Api {
     }
 }
 
-fn name_of(text: &str) -> Result<ScheduleName, Problem> {
+pub(in crate::http) fn name_of(text: &str) -> Result<ScheduleName, Problem> {
     text.parse::<ScheduleName>()
         .map_err(|error| Problem::field("name", "invalid_name", error.to_string()))
 }
@@ -243,7 +243,7 @@ fn no_schedule(name: &ScheduleName) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no_such_schedule", detail)
 }
 
-fn problem(name: &ScheduleName, error: ScheduleError) -> Problem {
+pub(in crate::http) fn problem(name: &ScheduleName, error: ScheduleError) -> Problem {
     match error {
         ScheduleError::InConfig => Problem::new(
             StatusCode::CONFLICT,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -87,7 +87,7 @@ impl Guard {
         }
     }
 
-    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Admitted, Problem> {
+    fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Admitted, Problem> {
         if let Some(token) = self.token(headers) {
             return Ok(Admitted::with_token(token));
         }
@@ -106,7 +106,7 @@ impl Guard {
             .or_else(|| uri.authority().map(|authority| authority.as_str()))
             .unwrap_or("");
         self.check_host(host)?;
-        check_origin(headers, host)?;
+        check_origin(method, headers, host)?;
         Ok(nobody)
     }
 
@@ -164,7 +164,7 @@ fn host_name(host: &str) -> String {
     }
 }
 
-fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Problem> {
+fn check_origin(method: &Method, headers: &HeaderMap, host: &str) -> Result<(), Problem> {
     let foreign = |what: &str| {
         Err(Problem::new(
             StatusCode::FORBIDDEN,
@@ -174,10 +174,13 @@ fn check_origin(headers: &HeaderMap, host: &str) -> Result<(), Problem> {
             ),
         ))
     };
-    if text(headers, &header::HeaderName::from_static("sec-fetch-site"))
-        .is_some_and(|site| site.eq_ignore_ascii_case("cross-site"))
-    {
+    let site = text(headers, &header::HeaderName::from_static("sec-fetch-site")).unwrap_or("");
+    if site.eq_ignore_ascii_case("cross-site") {
         return foreign("Sec-Fetch-Site: cross-site");
+    }
+    // A page on another port of this machine is of the same site. It may link here, and no more.
+    if !method.is_safe() && site.eq_ignore_ascii_case("same-site") {
+        return foreign("Sec-Fetch-Site: same-site");
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let own = origin
@@ -202,7 +205,7 @@ pub(in crate::http) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match guard.check(request.uri(), request.headers()) {
+    match guard.check(request.method(), request.uri(), request.headers()) {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted);
             next.run(request).await
@@ -232,13 +235,38 @@ mod tests {
         path: &'static str,
         headers: &[(&'static str, &'static str)],
     ) -> Option<String> {
-        let headers = headers
+        let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| {
                 (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
             })
             .collect();
-        guard.check(&Uri::from_static(path), &headers).err().map(|problem| problem.code)
+        verdict_on(&Method::GET, guard, path, headers)
+    }
+
+    fn verdict_on(
+        method: &Method,
+        guard: &Guard,
+        path: &'static str,
+        headers: HeaderMap,
+    ) -> Option<String> {
+        guard.check(method, &Uri::from_static(path), &headers).err().map(|problem| problem.code)
+    }
+
+    #[test]
+    fn same_site_pages_may_read_and_not_write() {
+        let headers: HeaderMap = [("host", "localhost:8888"), ("sec-fetch-site", "same-site")]
+            .map(|(name, value)| {
+                (header::HeaderName::from_static(name), header::HeaderValue::from_static(value))
+            })
+            .into_iter()
+            .collect();
+        let guard = Guard::default();
+        assert_eq!(verdict_on(&Method::GET, &guard, "/jobs", headers.clone()), None);
+        assert_eq!(
+            verdict_on(&Method::POST, &guard, "/job", headers).as_deref(),
+            Some("cross_site")
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod checkpoints;
 mod connection;
 mod definition_store;
 mod definitions;
+mod ended;
 mod errors;
 mod idempotency;
 mod journal;

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection;
 use super::{
+    ended,
     errors::{broken, failed},
     overview, pages, queries, schedules,
 };
@@ -24,7 +25,7 @@ use crate::store::open_files::OpenFiles;
 use crate::store::threads::Threads;
 use crate::store::{
     error::StoreError,
-    snapshot::{Filter, Snapshot},
+    snapshot::{EndedSearch, Filter, Snapshot},
     totals::Totals,
 };
 
@@ -85,6 +86,15 @@ impl Snapshot for SqliteSnapshot {
 
     async fn due(&mut self, until: Timestamp, limit: usize) -> Result<Vec<Job>, StoreError> {
         self.read(move |connection| queries::due(connection, until, limit)).await
+    }
+
+    async fn latest_ended(
+        &mut self,
+        search: &EndedSearch,
+        limit: usize,
+    ) -> Result<Vec<Job>, StoreError> {
+        let search = search.clone();
+        self.read(move |connection| ended::latest(connection, &search, limit)).await
     }
 
     async fn runs(
