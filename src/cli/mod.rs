@@ -13,6 +13,7 @@ use crate::client::{Client, ClientError, DEFAULT_SERVER};
 use crate::config::{DEFAULT_LISTEN, ServeArgs};
 use output::say;
 
+mod chart;
 mod definitions;
 mod file;
 mod forecast;
@@ -22,6 +23,7 @@ mod preview;
 mod schedules;
 mod serve;
 mod store;
+mod tide;
 
 /// Runs container images when they are due.
 #[derive(Debug, Parser)]
@@ -78,6 +80,8 @@ enum Command {
     Schedule(schedules::ScheduleArgs),
     /// Show the coming runs, and the times at which too many coincide
     Forecast(forecast::ForecastArgs),
+    /// Draw what ran, what runs and what will run
+    Tide(tide::TideArgs),
     /// Explain a cron expression, a period or a date, and show the next due times
     Preview(preview::PreviewArgs),
     /// Check that the state on disk is intact (exit code 0 or 1); with or without a running server
@@ -201,6 +205,7 @@ async fn call(command: Command, server: &ServerArgs) -> anyhow::Result<u8> {
         Command::Definition(command) => definitions::call(&client, command).await,
         Command::Schedule(args) => schedules::run(&client, args).await,
         Command::Forecast(args) => forecast::run(&client, &args).await,
+        Command::Tide(args) => tide::run(&client, &args).await,
         Command::Preview(args) => preview::run(&client, &args).await,
         Command::Serve(_)
         | Command::Healthcheck

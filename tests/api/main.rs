@@ -18,3 +18,4 @@ mod notify;
 mod reload;
 mod schedules;
 mod text;
+mod tide;

@@ -99,7 +99,8 @@ impl Parts {
                 marks.entry(lane).or_default().push(mark);
             }
         }
-        let mut lanes: Vec<Lane> = marks.into_iter().map(|(name, marks)| lane(name, marks)).collect();
+        let mut lanes: Vec<Lane> =
+            marks.into_iter().map(|(name, marks)| lane(name, marks)).collect();
         lanes.sort_by_key(rank);
         let more_lanes = lanes.len().saturating_sub(self.lanes);
         lanes.truncate(self.lanes);
@@ -110,7 +111,18 @@ impl Parts {
         let pile_ups =
             self.pile_ups.into_iter().filter(|pile| pile.from < to && pile.until > from).collect();
         let (limit, planned_until) = (self.limit, self.planned_until);
-        Tide { window, limit, lanes, more_lanes, past, ahead, running, most, pile_ups, planned_until }
+        Tide {
+            window,
+            limit,
+            lanes,
+            more_lanes,
+            past,
+            ahead,
+            running,
+            most,
+            pile_ups,
+            planned_until,
+        }
     }
 
     /// Counts the runs at once before and after now, and finds the most.
@@ -129,9 +141,10 @@ impl Parts {
         let (starts, ends) = self.active.iter().map(|(from, to)| (ms(*from), ms(*to))).unzip();
         let until = to.min(self.planned_until.map_or(to, ms));
         let (ahead, most_ahead) = staircase(starts, ends, from.max(now), until, step);
-        let most = [most_past, most_ahead].into_iter().flatten().max_by_key(|(at, count)| {
-            (*count, std::cmp::Reverse(*at))
-        });
+        let most = [most_past, most_ahead]
+            .into_iter()
+            .flatten()
+            .max_by_key(|(at, count)| (*count, std::cmp::Reverse(*at)));
         let most = most.and_then(|(at, count)| {
             Some(Busiest { count, at: Timestamp::from_timestamp_millis(at)? })
         });
@@ -160,8 +173,10 @@ fn rank(lane: &Lane) -> (bool, std::cmp::Reverse<u64>, LaneName) {
 
 impl RunningJob {
     fn mark(&self, now: Timestamp) -> Mark {
-        let expected_to =
-            self.expected.filter(|_| self.is_started).and_then(|expected| after(self.from, expected));
+        let expected_to = self
+            .expected
+            .filter(|_| self.is_started)
+            .and_then(|expected| after(self.from, expected));
         Mark {
             due_at: self.due_at,
             job: Some(self.job),

@@ -33,9 +33,9 @@ fn merged(marks: &[Mark], window: &Window, scale: i64) -> Vec<Mark> {
     let (mut rows, mut cluster) = ([None::<usize>; ROWS], None::<usize>);
     for mark in marks {
         let reaches = |index: Option<usize>, by: i64| {
-            index.and_then(|index| packed.get(index)).is_some_and(|last: &Mark| {
-                (mark.from - last.to).num_milliseconds() < by
-            })
+            index
+                .and_then(|index| packed.get(index))
+                .is_some_and(|last: &Mark| (mark.from - last.to).num_milliseconds() < by)
         };
         let joins = |index: Option<usize>| {
             index.and_then(|index| packed.get(index)).is_some_and(|last| may_merge(last, mark))

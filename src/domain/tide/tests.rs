@@ -34,7 +34,15 @@ fn run(n: u32, schedule: &str, status: Status, from: i64, minutes: f64) -> PastR
     let ended_at = from + (minutes * 60_000.0) as i64;
     let started_at = Some(from);
     let due_at = from - 32;
-    PastRun { job: id(n), name: "image", schedule: Some(schedule), status, started_at, ended_at, due_at }
+    PastRun {
+        job: id(n),
+        name: "image",
+        schedule: Some(schedule),
+        status,
+        started_at,
+        ended_at,
+        due_at,
+    }
 }
 
 fn parts(past: PastRuns) -> Parts {
@@ -148,8 +156,7 @@ fn ten_thousand_runs_become_few_marks() {
         .collect();
     let tide = parts(past(&runs)).chart();
     let marks: usize = tide.lanes.iter().map(|lane| lane.marks.len()).sum();
-    let counted: u64 =
-        tide.lanes.iter().flat_map(|lane| &lane.marks).map(super::Mark::count).sum();
+    let counted: u64 = tide.lanes.iter().flat_map(|lane| &lane.marks).map(super::Mark::count).sum();
     assert_eq!((tide.lanes.len(), tide.more_lanes, counted), (8, 12, 4_000));
     assert!(marks <= 640, "{marks}");
     assert!(tide.past.len() <= 590);

@@ -124,7 +124,9 @@ fn instant(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem>
         (_, Some(rest)) => span(rest).and_then(|span| now.checked_sub_signed(span)),
         (_, None) => match span(text.strip_prefix('+').unwrap_or(text)) {
             Some(span) => now.checked_add_signed(span),
-            None => DateTime::parse_from_rfc3339(&text.replace(' ', "+")).ok().map(|at| at.to_utc()),
+            None => {
+                DateTime::parse_from_rfc3339(&text.replace(' ', "+")).ok().map(|at| at.to_utc())
+            }
         },
     };
     let years = Timestamp::UNIX_EPOCH..Timestamp::UNIX_EPOCH + TimeDelta::days(365 * 8_000);

@@ -32,18 +32,14 @@ const ABSENT: &str = "SELECT generation, first, last, late, outcome, reason, job
      ORDER BY last DESC LIMIT ?4";
 const COUNT: &str = "SELECT count(*) FROM jobs INDEXED BY jobs_by_status WHERE status = ?1";
 const OLDEST: &str = "SELECT created_at FROM jobs ORDER BY id LIMIT 1";
-const BYTES: &str =
-    "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
+const BYTES: &str = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
 
 /// Every statement, for the test that reads their plans.
 #[cfg(test)]
 pub(super) const FIXED: [&str; 5] = [ENDED, ENDED_SINCE, ABSENT, COUNT, OLDEST];
 
 /// Adds the jobs that ended in or after the window, and began before its end.
-pub(super) fn ended(
-    connection: &Connection,
-    mut past: PastRuns,
-) -> Result<PastRuns, StoreError> {
+pub(super) fn ended(connection: &Connection, mut past: PastRuns) -> Result<PastRuns, StoreError> {
     let window = past.window();
     let (from, to) = (window.from.timestamp_millis(), window.to.timestamp_millis());
     let mut statement = prepared(connection, ENDED)?;

@@ -291,7 +291,9 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::{definitions, idempotency, outbox, overview, pages, schedules, wait_groups};
+    use crate::store::sqlite::{
+        definitions, idempotency, outbox, overview, pages, schedules, wait_groups,
+    };
 
     /// Returns the plan of a query, one line per step.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {

@@ -3,8 +3,8 @@
 use chrono::{Offset, TimeDelta};
 use chrono_tz::Tz;
 
+use super::frame::{Frame, RIGHT, STAIRS};
 use super::write::{escaped, number};
-use super::{Frame, RIGHT, STAIRS};
 use crate::domain::names::id::Timestamp;
 use crate::domain::tide::Tide;
 

@@ -1,7 +1,7 @@
 //! The lanes of the chart: names, and one link for each mark.
 
+use super::frame::{Frame, LANE, LEFT, RIGHT};
 use super::write::{escaped, number, segment, short};
-use super::{Frame, LANE, LEFT, RIGHT};
 use crate::domain::job::Status;
 use crate::domain::tide::{Lane, LaneKind, Mark, MarkKind, says};
 
@@ -173,9 +173,8 @@ fn rect(out: &mut String, shape: &Shape, more: &str) {
     let round = number((shape.width.min(shape.height) / 3.0).min(3.0));
     let (x, y) = (number(shape.x), number(shape.y));
     let (width, height) = (number(shape.width), number(shape.height));
-    *out += &format!(
-        r#"<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{round}"{more}/>"#
-    );
+    *out +=
+        &format!(r#"<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{round}"{more}/>"#);
 }
 
 /// Draws a planned run of unknown length.
@@ -200,11 +199,8 @@ fn late(out: &mut String, frame: &Frame<'_>, mark: &Mark, shape: &Shape) {
 /// Draws a cross above a failed run, so that narrow ones are found as well.
 fn cross(out: &mut String, shape: &Shape) {
     let (x, y) = (shape.x + shape.width / 2.0 - 2.5, shape.y - 7.0);
-    *out += &format!(
-        r#"<path class="cross" d="M{} {}l5 5m0-5l-5 5"/>"#,
-        number(x),
-        number(y.max(0.0))
-    );
+    *out +=
+        &format!(r#"<path class="cross" d="M{} {}l5 5m0-5l-5 5"/>"#, number(x), number(y.max(0.0)));
 }
 
 /// Writes the number of merged runs inside of the bar, or above it where there is room.

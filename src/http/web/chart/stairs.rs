@@ -1,7 +1,7 @@
 //! The staircase on top of the chart: how many runs are active at once, and the limit.
 
+use super::frame::{Frame, LEFT, RIGHT, STAIRS};
 use super::write::number;
-use super::{Frame, LEFT, RIGHT, STAIRS};
 use crate::domain::names::id::Timestamp;
 
 /// Draws the area before now, the area after it, the limit, and what is above the limit.
@@ -79,8 +79,8 @@ fn words(out: &mut String, frame: &Frame<'_>, limit_y: Option<f64>) {
     let tide = frame.tide;
     let most = tide.most.map(|most| {
         let at = most.at.with_timezone(&frame.look.zone);
-        let is_today = at.date_naive()
-            == tide.window.now.with_timezone(&frame.look.zone).date_naive();
+        let is_today =
+            at.date_naive() == tide.window.now.with_timezone(&frame.look.zone).date_naive();
         let format = if is_today { "%H:%M" } else { "%d %b %H:%M" };
         format!(", most {} at {}", most.count, at.format(format))
     });
@@ -93,7 +93,9 @@ fn words(out: &mut String, frame: &Frame<'_>, limit_y: Option<f64>) {
         let text = match limit_y {
             Some(y) => {
                 let (x, y) = (number(RIGHT), number((y - 5.0).max(12.0)));
-                format!(r#"<text x="{x}" y="{y}" text-anchor="end" class="faint">limit {limit}</text>"#)
+                format!(
+                    r#"<text x="{x}" y="{y}" text-anchor="end" class="faint">limit {limit}</text>"#
+                )
             }
             None => format!(r#"<text x="0" y="63" class="faint">limit {limit}</text>"#),
         };
