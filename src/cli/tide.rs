@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::output::say;
-use super::{chart, output};
+use super::chart;
+use super::display::{Display, say};
 use crate::client::Client;
 
 /// The width of the chart where none is known.
@@ -25,23 +25,23 @@ pub(super) struct TideArgs {
     /// The only schedule to show
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
-pub(super) async fn run(client: &Client, args: &TideArgs) -> anyhow::Result<u8> {
+pub(super) async fn run(
+    client: &Client,
+    args: &TideArgs,
+    display: &Display,
+) -> anyhow::Result<u8> {
     let mut query = vec![("px", (WIDTH * PX_A_COLUMN).to_string())];
     let lanes = args.lanes.map(|lanes| lanes.to_string());
     let given =
         [("from", &args.from), ("to", &args.to), ("lanes", &lanes), ("schedule", &args.schedule)];
     query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
     let tide = client.tide(&query).await?;
-    if args.json {
-        say!("{}", serde_json::to_string_pretty(&tide)?);
+    if display.is_json() {
+        display.json(&tide)?;
     } else {
-        let colours = output::is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        say!("{}", chart::chart(&tide, WIDTH, colours));
+        say!("{}", chart::chart(&tide, WIDTH, display.has_colours));
     }
     Ok(0)
 }

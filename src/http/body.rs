@@ -107,6 +107,7 @@ impl NewJob {
             faults.add(bad);
         }
         faults.settle()?;
+        // A part that is missing has noted its fault, so the last arm is never reached.
         match (name, date, spec) {
             (Some(name), Some(date), Some(spec)) => Ok(Self { name, date, spec }),
             _ => Err(no_date()),
@@ -171,29 +172,54 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
 /// which the error for an unknown field names as well.
 fn read_spec(json: Map<String, Value>, beside: &[&str]) -> Result<JobSpec, Problem> {
     let unknown = |field: &str, _message: &str| unknown_field(field, beside);
-    let fields: SpecFields = faults::read(json.clone(), unknown)?;
+    let fields: SpecFields = faults::read(json.clone(), unknown)
+        .map_err(|unreadable| with_checks(unreadable, json.clone()))?;
     if fields.env_file.is_some() {
         let detail = "`env_file` is a file of the server's machine, so only a definition of the config file has it; give `env` instead";
         return Err(Problem::field("env_file", "config_only", detail));
     }
-    JobSpec::try_from(fields).map_err(|bad| all_faults(bad, json))
+    JobSpec::try_from(fields).map_err(|bad| {
+        let first = spec_fault(&bad);
+        first.and(all_faults(bad, json, Vec::new()).into_iter().skip(1))
+    })
 }
 
-/// Returns all faults of a spec with this first one. The checks stop at the first fault, so the spec
-/// is checked again without each faulty field. A fault that is due to a missing field is left out.
-fn all_faults(first: BadSpec, mut json: Map<String, Value>) -> Problem {
-    let problem = |bad: &BadSpec| Problem::field(bad.field, "invalid_field", bad.detail.as_str());
-    let mut problems = vec![problem(&first)];
-    let mut removed = vec![first.field];
-    while removed.last().is_some_and(|field| json.remove(*field).is_some()) {
-        let rest = serde_json::from_value::<SpecFields>(Value::Object(json.clone()));
-        let Ok(Err(bad)) = rest.map(JobSpec::try_from) else { break };
-        if !removed.iter().any(|field| bad.detail.contains(&format!("`{field}`"))) {
-            problems.push(problem(&bad));
-        }
-        removed.push(bad.field);
+fn spec_fault(bad: &BadSpec) -> Problem {
+    Problem::field(bad.field, "invalid_field", bad.detail.as_str())
+}
+
+/// Adds the faults of the fields that can be read to the problem of those that cannot.
+fn with_checks(unreadable: Problem, mut json: Map<String, Value>) -> Problem {
+    let removed: Vec<String> = unreadable.errors.iter().map(|error| error.field.clone()).collect();
+    for field in &removed {
+        json.remove(field);
     }
-    Problem::merged(problems).unwrap_or_else(|| problem(&first))
+    let rest = serde_json::from_value::<SpecFields>(Value::Object(json.clone()));
+    let Ok(Err(bad)) = rest.map(JobSpec::try_from) else { return unreadable };
+    unreadable.and(all_faults(bad, json, removed))
+}
+
+/// Returns all faults of a spec that begin with this one. The checks stop at the first fault, so
+/// the spec is checked again without each faulty field. A fault that is due to a field that was
+/// removed is left out.
+fn all_faults(
+    first: BadSpec,
+    mut json: Map<String, Value>,
+    mut removed: Vec<String>,
+) -> Vec<Problem> {
+    let mut faults = Vec::new();
+    let mut next = Some(first);
+    while let Some(bad) = next.take() {
+        if !removed.iter().any(|field| bad.detail.contains(&format!("`{field}`"))) {
+            faults.push(spec_fault(&bad));
+        }
+        if json.remove(bad.field).is_some() {
+            removed.push(bad.field.to_owned());
+            let rest = serde_json::from_value::<SpecFields>(Value::Object(json.clone()));
+            next = rest.map(JobSpec::try_from).ok().and_then(Result::err);
+        }
+    }
+    faults
 }
 
 fn unknown_field(field: &str, beside: &[&str]) -> Problem {
@@ -360,8 +386,7 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
     Ok(pairs)
 }
 
-/// Reads the only field that the body may have: `job_id` of `DELETE /job`, `date` of `PATCH
-/// /job/{id}`. Returns `None` if the body does not have the field.
+/// Reads the one field that these calls take, from JSON or a form.
 ///
 /// # Errors
 /// Returns a [`Problem`] when the body cannot be read, repeats the field, or has another field.
@@ -369,27 +394,48 @@ pub(super) async fn read_field(
     request: Request,
     name: &'static str,
 ) -> Result<Option<String>, Problem> {
+    let [value] = read_fields(request, [name]).await?;
+    Ok(value)
+}
+
+/// Reads texts by these names, from JSON or a form. A body that is missing has none of them.
+///
+/// # Errors
+/// Returns a [`Problem`] when the body cannot be read, repeats a field, or has another field.
+pub(super) async fn read_fields<const N: usize>(
+    request: Request,
+    names: [&'static str; N],
+) -> Result<[Option<String>; N], Problem> {
     let pairs = match content_type(&request).as_str() {
         "multipart/form-data" => multipart(request).await?,
-        "application/json" => {
-            let body = bytes(request).await?;
-            let mut map = if body.is_empty() { Map::new() } else { object(&body)? };
-            let value = text_of(&mut map, name)?;
-            let others = map.into_iter().map(|(field, _)| (field, String::new()));
-            value.map(|value| (name.to_owned(), value)).into_iter().chain(others).collect()
-        }
+        "application/json" => json_texts(&bytes(request).await?, &names)?,
         _ => urlencoded(&bytes(request).await?)?,
     };
-    let mut found = None;
+    let mut found = [const { None }; N];
     for (field, value) in pairs {
-        if field != name {
-            let field = shown(&field);
-            let detail = format!("there is no field `{field}` here: give `{name}`");
-            return Err(Problem::field(&field, "unknown_field", detail));
+        match names.iter().zip(&mut found).find(|(name, _)| **name == field) {
+            Some((name, found)) => once(found, name, unquoted(&value))?,
+            None => {
+                let field = shown(&field);
+                let known = names.map(|name| format!("`{name}`")).join(" and ");
+                let detail = format!("there is no field `{field}` here: give {known}");
+                return Err(Problem::field(&field, "unknown_field", detail));
+            }
         }
-        once(&mut found, name, unquoted(&value))?;
     }
     Ok(found)
+}
+
+/// Returns the fields of a JSON object. Those of other names have no value.
+fn json_texts(body: &[u8], names: &[&'static str]) -> Result<Vec<(String, String)>, Problem> {
+    let mut map = if body.is_empty() { Map::new() } else { object(body)? };
+    let mut pairs = Vec::new();
+    for name in names {
+        let value = text_of(&mut map, name)?;
+        pairs.extend(value.map(|value| ((*name).to_owned(), value)));
+    }
+    pairs.extend(map.into_iter().map(|(field, _)| (field, String::new())));
+    Ok(pairs)
 }
 
 #[cfg(test)]
@@ -485,5 +531,15 @@ mod tests {
             let problem = NewJob::from_json(json.as_bytes(), &|_| None).expect_err("is refused");
             assert!(problem.detail.contains(said), "{json}: {}", problem.detail);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stalled_body_is_a_timeout() {
+        let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        let body = axum::body::Body::from_stream(never);
+        let body = tower_http::timeout::TimeoutBody::new(std::time::Duration::from_secs(30), body);
+        let request = Request::new(axum::body::Body::new(body));
+        let problem = bytes(request).await.expect_err("is given up");
+        assert_eq!((problem.status, problem.code.as_str()), (408, "body_timeout"));
     }
 }

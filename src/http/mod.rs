@@ -17,6 +17,7 @@ mod compression;
 mod etag;
 mod faults;
 mod json;
+mod metered;
 mod openapi;
 pub mod problem;
 mod query;
@@ -27,7 +28,7 @@ mod streamed;
 mod text;
 mod unique;
 pub mod views;
-mod web;
+pub mod web;
 
 pub use body::MAX_BODY_BYTES;
 pub use router::BODY_TIMEOUT;

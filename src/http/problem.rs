@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 
 use crate::domain::admission::policy::Denied;
 use crate::domain::job::{Map, Status};
-use crate::domain::names::id::JobId;
+use crate::domain::names::id::{Attempt, JobId};
+use crate::domain::text::date::rfc3339;
 use crate::scheduler::{ActError, OutputError, SubmitError};
 use crate::store::StoreError;
 
@@ -105,20 +106,27 @@ impl Problem {
         Self { field: Some(field), errors: vec![error], ..self }
     }
 
+    /// Removes the pointers into the body, for a fault of a parameter.
+    #[must_use]
+    pub fn of_parameter(mut self) -> Self {
+        self.errors.iter_mut().for_each(|error| error.pointer = None);
+        self
+    }
+
     /// Adds the names that resemble the unknown one.
     #[must_use]
     pub fn with_similar(self, similar: Vec<String>) -> Self {
         Self { similar, ..self }
     }
 
-    /// Merges the problems of one body: the first one, with the sentences and the fields of all.
-    /// Returns `None` if there are none.
-    pub fn merged(problems: Vec<Self>) -> Option<Self> {
-        let details: Vec<&str> = problems.iter().map(|problem| problem.detail.as_str()).collect();
-        let detail = details.join("; ");
-        let errors = problems.iter().flat_map(|problem| problem.errors.clone()).collect();
-        let first = problems.into_iter().next()?;
-        Some(Self { detail, errors, ..first })
+    /// Adds the sentences and the fields of further problems of the same body.
+    #[must_use]
+    pub fn and(mut self, further: impl IntoIterator<Item = Self>) -> Self {
+        for problem in further {
+            self.detail = format!("{}; {}", self.detail, problem.detail);
+            self.errors.extend(problem.errors);
+        }
+        self
     }
 
     /// Returns a 403 that names the field which the policy does not allow.
@@ -274,14 +282,49 @@ impl From<OutputError> for Problem {
                 "no_such_job",
                 "there is no such job: `GET /jobs` lists those there are",
             ),
-            OutputError::Unreachable(_) => Self::internal(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "engine_unreachable",
-                "the job runs, so its output is on the engine, and the engine does not answer; try again when `GET /readyz` is green",
-                &error,
+            OutputError::NoAttempt { attempt, last, kept } => Self::new(
+                StatusCode::NOT_FOUND,
+                "no_such_attempt",
+                no_attempt(attempt, last, &kept),
             ),
+            OutputError::Gone(attempt) => Self::new(
+                StatusCode::GONE,
+                "log_gone",
+                format!(
+                    "the output of attempt {attempt} is no longer there: its file or its container was deleted"
+                ),
+            ),
+            OutputError::Unreachable { since, .. } => {
+                let since = since.map(|since| format!(" since {}", rfc3339(since)));
+                let detail = format!(
+                    "the output is on the engine, and the engine does not answer{}; try again when `GET /readyz` is green",
+                    since.unwrap_or_default()
+                );
+                Self::internal(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "engine_unreachable",
+                    &detail,
+                    &error,
+                )
+            }
             OutputError::Store(error) => error.into(),
         }
+    }
+}
+
+/// Says which attempts there are.
+fn no_attempt(attempt: Attempt, last: Attempt, kept: &[Attempt]) -> String {
+    let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    let kept = match numbers.as_slice() {
+        [] => "no output is kept".to_owned(),
+        [one] => format!("there is output of attempt {one}"),
+        many => format!("there is output of attempts {}", many.join(", ")),
+    };
+    match last.0 {
+        0 => "the job has had no attempt yet: leave `attempt` out, or try again later".to_owned(),
+        _ if attempt <= last => format!("attempt {attempt} has no output; {kept}"),
+        1 => format!("there is no attempt {attempt}: the job has had 1 attempt; {kept}"),
+        _ => format!("there is no attempt {attempt}: the job has had {last} attempts; {kept}"),
     }
 }
 

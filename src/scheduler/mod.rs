@@ -46,9 +46,9 @@ pub use crate::domain::admission::caller::Caller;
 pub use service::definitions::{DefineError, Defined};
 
 pub use service::handle::{Accepted, ActError, Handle, JobRequest, SubmitError};
-
-pub use service::output::{OutputError, OutputState, OutputStream};
-
+pub use service::output::{
+    Attempts, Output, OutputBlock, OutputError, OutputState, OutputStream, Progress, Until,
+};
 pub use service::schedules::{Put, ScheduleError};
 pub use service::tide::TideRequest;
 pub use tasks::{Parts, Scheduler};

@@ -30,8 +30,9 @@ pub struct JobsView {
 pub struct DoneView {
     /// A sentence for a person.
     pub message: String,
-    /// The job's id, 32 hexadecimal digits.
+    /// The job's id, 32 hexadecimal digits. Absent for a job that a dry run would make.
     #[schema(pattern = "^[0-9a-f]{32}$")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// The name of a definition or an image, as the caller gave it.
     pub job_name: String,
@@ -96,6 +97,9 @@ pub struct NotedView {
 /// A line of `GET /job/{id}/logs`, in NDJSON or as the data of a server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogView {
+    /// The number of the line, counted from 1 over both streams of the attempt.
+    #[serde(default)]
+    pub line: u64,
     /// The time of the line, RFC 3339 with nanoseconds.
     #[schema(format = DateTime)]
     pub at: String,
@@ -105,6 +109,9 @@ pub struct LogView {
     pub text: String,
     /// False if no line end followed the text.
     pub complete: bool,
+    /// False for a line that is shown only as context of a match. Absent without `grep`.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub is_match: Option<bool>,
 }
 
 /// The answer to `POST /preview`.
@@ -225,6 +232,12 @@ impl DoneView {
     #[must_use]
     pub fn with_would(self, would: String) -> Self {
         Self { would: Some(would), ..self }
+    }
+
+    /// Removes the id, which belongs to no job after a dry run.
+    #[must_use]
+    pub fn without_id(self) -> Self {
+        Self { id: String::new(), ..self }
     }
 
     /// Adds these warnings, one by one and as one text.

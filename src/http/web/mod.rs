@@ -1,3 +1,4 @@
-//! The parts of pages for a browser.
+//! The parts of the pages for a browser.
 
+pub mod ansi;
 pub(super) mod chart;

@@ -12,8 +12,10 @@ use tokio::sync::{Notify, mpsc};
 
 use super::rules::Rules;
 use crate::clock::{Clock, Rng};
+use crate::domain::admission::pause::Pause;
 use crate::domain::names::id::{EngineId, JobId, Timestamp};
 use crate::engine::{Description, Engine, EngineError};
+use crate::metrics::Metrics;
 use crate::store::logs::LogStore;
 use crate::store::{Store, StoreError};
 use crate::sync::OrderedWatch;
@@ -64,11 +66,17 @@ impl Health {
     }
 }
 
+/// The pile-ups of a forecast, as seconds by the label of their limit, and its time.
+pub(super) type PileUps = Option<(Timestamp, BTreeMap<String, f64>)>;
+
 /// The state that all tasks of the scheduler share.
 pub(super) struct Context {
     pub(super) store: Arc<dyn Store>,
     pub(super) logs: Arc<LogStore>,
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) metrics: Metrics,
+    /// The last forecast of pile-ups, for metrics.
+    pub(super) pile_ups: tokio::sync::Mutex<PileUps>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Rng,
     /// The current config. A decision reads it once, so that all of the decision rests on one
@@ -82,6 +90,8 @@ pub(super) struct Context {
     /// round runs, so that every new job wakes the dispatcher.
     pub(super) rests_until: AtomicI64,
     pub(super) health: OrderedWatch<Health>,
+    /// The pause of everything, as in the store.
+    pub(super) pause: Mutex<Option<Pause>>,
     /// The drivers, ordered by job id so that they are woken in a reproducible order.
     pub(super) driver_handles: Mutex<BTreeMap<JobId, Arc<DriverHandle>>>,
     pub(super) start_limit: Arc<StartLimit>,

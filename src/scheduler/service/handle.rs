@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::output::{self, OutputError, OutputState, OutputStream};
+use super::open_output;
+use super::output::{self, Attempts, Output, OutputError, OutputState, Until};
 use crate::domain::admission::caller::Caller;
 use crate::domain::admission::policy::Denied;
 use crate::domain::job::origin::Origin;
@@ -407,13 +408,17 @@ impl Handle {
         output::state(&self.context, job).await
     }
 
-    /// Returns the output of the job's current or last attempt, live or kept; with `follow`, until
-    /// the job is over.
+    /// Opens the output of a job, live or kept.
     ///
     /// # Errors
-    /// [`OutputError::NotFound`] when there is no such job, [`OutputError::Unreachable`] when the
-    /// output is on an engine that does not answer, or a store that fails.
-    pub async fn output(&self, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
-        output::open(self.context.clone(), id, follow).await
+    /// [`OutputError`]: there is no such job, attempt or output, or the output is on an engine that
+    /// does not answer, or the store fails.
+    pub async fn output(
+        &self,
+        id: JobId,
+        attempts: Attempts,
+        until: Until,
+    ) -> Result<Output, OutputError> {
+        open_output::open(self.context.clone(), id, attempts, until).await
     }
 }
