@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(lines[0], "at once: now 1, most 3 at 15:00, limit 2");
         assert_eq!(
             lines[5],
-            "backup                         █████  ✗✗✗                 │              □□□□□"
+            "backup                         ██████ ✗✗✗✗         │             □□□□□□"
         );
         assert!(lines[6].starts_with("ci?[2J-a-very-long-…  "), "{}", lines[6]);
         assert!(lines[6].contains("12") && lines[6].contains("▶▶▶▶▶╌"), "{}", lines[6]);
