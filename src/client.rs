@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::http::problem::Problem;
 use crate::http::views::{
     DefinitionsView, DoneView, ForecastView, JobView, JobsView, LedgerView, NotedView, PreviewView,
-    ReadyView, ScheduleView, SchedulesView, VersionView,
+    ReadyView, ScheduleView, SchedulesView, TideView, VersionView,
 };
 
 /// The address of the server if none is given.
@@ -213,6 +213,11 @@ impl Client {
     pub async fn forecast(&self, hours: Option<u16>) -> Result<ForecastView, ClientError> {
         let hours: Vec<(&str, u16)> = hours.map(|hours| ("hours", hours)).into_iter().collect();
         self.json(self.request(Method::GET, "/forecast").query(&hours)).await
+    }
+
+    /// Returns the tide chart for these query parameters.
+    pub async fn tide(&self, query: &[(&str, String)]) -> Result<TideView, ClientError> {
+        self.json(self.request(Method::GET, "/tide").query(query)).await
     }
 
     pub async fn schedules(&self) -> Result<SchedulesView, ClientError> {

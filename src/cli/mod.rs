@@ -17,6 +17,7 @@ use crate::config::{Config, ServeArgs};
 use display::{Display, say};
 use options::{OutputOptions, ServerOptions};
 
+mod chart;
 mod complete;
 mod context_commands;
 mod contexts;
@@ -41,6 +42,7 @@ mod serve;
 mod status;
 mod store;
 mod text;
+mod tide;
 mod wait;
 mod words;
 
@@ -93,6 +95,8 @@ enum Command {
     Schedule(schedules::ScheduleArgs),
     /// Show the coming runs, and the times at which too many coincide
     Forecast(forecast::ForecastArgs),
+    /// Draw what ran, what runs and what will run
+    Tide(tide::TideArgs),
     /// Explain a cron expression, a period or a date, and show the next due times
     Preview(preview::PreviewArgs),
     /// Show the state of the server
@@ -274,6 +278,7 @@ async fn call(command: Command, client: &Client, display: &Display) -> anyhow::R
         Command::Definition(command) => definitions::call(client, command, display).await,
         Command::Schedule(args) => schedules::run(client, args, display).await,
         Command::Forecast(args) => forecast::run(client, &args, display).await,
+        Command::Tide(args) => tide::run(client, &args, display).await,
         Command::Preview(args) => preview::run(client, &args, display).await,
         Command::Status(args) => status::status(client, &args, display).await,
         Command::Pause(args) => status::pause(client, &args, display).await,

@@ -25,3 +25,4 @@ mod problems;
 mod reload;
 mod schedules;
 mod text;
+mod tide;

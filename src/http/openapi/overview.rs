@@ -35,7 +35,7 @@ pub(super) const OVERVIEW: &[Call] = &[
         )],
         problems: &[(503, &["busy"])],
         curl: "'$SERVER/tide?from=-24h&to=now'",
-        cli: "",
+        cli: "tidetable tide --from -24h --to now",
     },
     Call {
         method: "get",
