@@ -1,42 +1,10 @@
-//! Calls on jobs, lists and the server, and the parameters that calls share.
+//! Calls on jobs, the future and the server.
 
 use super::changes::CHANGES;
+use super::parameters::{
+    AMBIGUOUS, BOOL, DRY_RUN, DURATION, ID, IF_NONE_MATCH, JOB_GONE, LIMITED, PAGED, TEXT, UNFIT,
+};
 use super::table::{Answer, Body, Call, Parameter};
-
-const BOOL: &str = r#"{"type": "boolean"}"#;
-const TEXT: &str = r#"{"type": "string"}"#;
-const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#;
-
-pub(super) const ID: Parameter = Parameter::path(
-    "id",
-    r#"{"type": "string", "pattern": "^[0-9a-fA-F]{4,32}$", "example": "71f6696c08a64a45b3788332e0dc5278"}"#,
-    "The job's id, in full or its first four digits or more.",
-);
-pub(super) const DRY_RUN: Parameter = Parameter::query(
-    "dry_run",
-    BOOL,
-    "Answers 200 with `would`, the effect that the call would have. Nothing is stored.",
-);
-const PAGED: [Parameter; 2] = [
-    Parameter::query("limit", LIMIT, "The largest number of jobs in the answer."),
-    Parameter::query(
-        "cursor",
-        r#"{"type": "string", "pattern": "^(running|scheduled|history)-[0-9a-f]{32}$"}"#,
-        "The `next` of the previous page; goes with `limit`.",
-    ),
-];
-const IF_NONE_MATCH: Parameter = Parameter::header(
-    "If-None-Match",
-    TEXT,
-    "The `ETag` of the last answer. Unchanged content is answered with 304.",
-);
-/// A duration in words, or a number of seconds.
-pub(super) const DURATION: &str =
-    r#"{"type": "string", "pattern": "^[0-9]{1,6}( ?(ms|s|m|h))?$", "examples": ["30s"]}"#;
-const JOB_GONE: (u16, &[&str]) = (404, &["no_such_job"]);
-const AMBIGUOUS: (u16, &[&str]) = (409, &["ambiguous_id"]);
-pub(super) const LIMITED: (u16, &[&str]) = (429, &["too_many_waiting"]);
-pub(super) const UNFIT: (u16, &[&str]) = (422, &["cannot_be_run"]);
 
 /// Returns every call, in the order of the reference page.
 pub(super) fn all() -> impl Iterator<Item = &'static Call> {

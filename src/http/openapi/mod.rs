@@ -9,6 +9,7 @@ mod changes;
 mod document;
 mod fields;
 mod page;
+mod parameters;
 mod problems;
 mod schemas;
 mod table;
