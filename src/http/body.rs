@@ -386,8 +386,7 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
     Ok(pairs)
 }
 
-/// Reads the only field that the body may have: `job_id` of `DELETE /job`, `date` of `PATCH
-/// /job/{id}`. Returns `None` if the body does not have the field.
+/// Reads the one field that these calls take, from JSON or a form.
 ///
 /// # Errors
 /// Returns a [`Problem`] when the body cannot be read, repeats the field, or has another field.
@@ -395,27 +394,48 @@ pub(super) async fn read_field(
     request: Request,
     name: &'static str,
 ) -> Result<Option<String>, Problem> {
+    let [value] = read_fields(request, [name]).await?;
+    Ok(value)
+}
+
+/// Reads texts by these names, from JSON or a form. A body that is missing has none of them.
+///
+/// # Errors
+/// Returns a [`Problem`] when the body cannot be read, repeats a field, or has another field.
+pub(super) async fn read_fields<const N: usize>(
+    request: Request,
+    names: [&'static str; N],
+) -> Result<[Option<String>; N], Problem> {
     let pairs = match content_type(&request).as_str() {
         "multipart/form-data" => multipart(request).await?,
-        "application/json" => {
-            let body = bytes(request).await?;
-            let mut map = if body.is_empty() { Map::new() } else { object(&body)? };
-            let value = text_of(&mut map, name)?;
-            let others = map.into_iter().map(|(field, _)| (field, String::new()));
-            value.map(|value| (name.to_owned(), value)).into_iter().chain(others).collect()
-        }
+        "application/json" => json_texts(&bytes(request).await?, &names)?,
         _ => urlencoded(&bytes(request).await?)?,
     };
-    let mut found = None;
+    let mut found = [const { None }; N];
     for (field, value) in pairs {
-        if field != name {
-            let field = shown(&field);
-            let detail = format!("there is no field `{field}` here: give `{name}`");
-            return Err(Problem::field(&field, "unknown_field", detail));
+        match names.iter().zip(&mut found).find(|(name, _)| **name == field) {
+            Some((name, found)) => once(found, name, unquoted(&value))?,
+            None => {
+                let field = shown(&field);
+                let known = names.map(|name| format!("`{name}`")).join(" and ");
+                let detail = format!("there is no field `{field}` here: give {known}");
+                return Err(Problem::field(&field, "unknown_field", detail));
+            }
         }
-        once(&mut found, name, unquoted(&value))?;
     }
     Ok(found)
+}
+
+/// Returns the fields of a JSON object. Those of other names have no value.
+fn json_texts(body: &[u8], names: &[&'static str]) -> Result<Vec<(String, String)>, Problem> {
+    let mut map = if body.is_empty() { Map::new() } else { object(body)? };
+    let mut pairs = Vec::new();
+    for name in names {
+        let value = text_of(&mut map, name)?;
+        pairs.extend(value.map(|value| ((*name).to_owned(), value)));
+    }
+    pairs.extend(map.into_iter().map(|(field, _)| (field, String::new())));
+    Ok(pairs)
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod streamed;
 mod text;
 mod unique;
 pub mod views;
+pub mod web;
 
 pub use body::MAX_BODY_BYTES;
 pub use router::BODY_TIMEOUT;

@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 
 use crate::domain::admission::policy::Denied;
 use crate::domain::job::{Map, Status};
-use crate::domain::names::id::JobId;
+use crate::domain::names::id::{Attempt, JobId};
+use crate::domain::text::date::rfc3339;
 use crate::scheduler::{ActError, OutputError, SubmitError};
 use crate::store::StoreError;
 
@@ -281,14 +282,49 @@ impl From<OutputError> for Problem {
                 "no_such_job",
                 "there is no such job: `GET /jobs` lists those there are",
             ),
-            OutputError::Unreachable(_) => Self::internal(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "engine_unreachable",
-                "the job runs, so its output is on the engine, and the engine does not answer; try again when `GET /readyz` is green",
-                &error,
+            OutputError::NoAttempt { attempt, last, kept } => Self::new(
+                StatusCode::NOT_FOUND,
+                "no_such_attempt",
+                no_attempt(attempt, last, &kept),
             ),
+            OutputError::Gone(attempt) => Self::new(
+                StatusCode::GONE,
+                "log_gone",
+                format!(
+                    "the output of attempt {attempt} is no longer there: its file or its container was deleted"
+                ),
+            ),
+            OutputError::Unreachable { since, .. } => {
+                let since = since.map(|since| format!(" since {}", rfc3339(since)));
+                let detail = format!(
+                    "the output is on the engine, and the engine does not answer{}; try again when `GET /readyz` is green",
+                    since.unwrap_or_default()
+                );
+                Self::internal(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "engine_unreachable",
+                    &detail,
+                    &error,
+                )
+            }
             OutputError::Store(error) => error.into(),
         }
+    }
+}
+
+/// Says which attempts there are.
+fn no_attempt(attempt: Attempt, last: Attempt, kept: &[Attempt]) -> String {
+    let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    let kept = match numbers.as_slice() {
+        [] => "no output is kept".to_owned(),
+        [one] => format!("there is output of attempt {one}"),
+        many => format!("there is output of attempts {}", many.join(", ")),
+    };
+    match last.0 {
+        0 => "the job has had no attempt yet: leave `attempt` out, or try again later".to_owned(),
+        _ if attempt <= last => format!("attempt {attempt} has no output; {kept}"),
+        1 => format!("there is no attempt {attempt}: the job has had 1 attempt; {kept}"),
+        _ => format!("there is no attempt {attempt}: the job has had {last} attempts; {kept}"),
     }
 }
 

@@ -16,7 +16,8 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use super::api::{
-    definitions, forecast, jobs, listing, logs, preview, schedule_list, schedules, system,
+    definitions, events, forecast, jobs, listing, logs, pause, preview, schedule_list, schedules,
+    summary, system, tide,
 };
 use super::auth::guard;
 use super::auth::guard::Guard;
@@ -40,6 +41,8 @@ impl Api {
             .route("/job/{id}/rerun", post(jobs::rerun))
             .route("/job/{id}/stop", post(jobs::stop))
             .route("/job/{id}/logs", get(logs::show))
+            .route("/job/{id}/events", get(events::story))
+            .route("/events", get(events::stream))
             .route("/definitions", get(definitions::list))
             .route(
                 "/definition/{name}",
@@ -55,7 +58,11 @@ impl Api {
             .route("/schedule/{name}/trigger", post(schedules::trigger))
             .route("/schedule/{name}/next", get(schedules::next))
             .route("/schedule/{name}/ledger", get(schedules::ledger))
+            .route("/pause", post(pause::pause))
+            .route("/resume", post(pause::resume))
             .route("/forecast", get(forecast::show))
+            .route("/tide", get(tide::show))
+            .route("/summary", get(summary::show))
             .route("/preview", post(preview::preview))
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))

@@ -48,6 +48,10 @@ pub trait JobStore: Send + Sync + 'static {
     /// Returns up to `limit` ids that begin with these lower-case hex digits (1 to 32).
     async fn ids_with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError>;
 
+    /// Returns up to `limit` ids that end with these lower-case hex digits (1 to 32), among the
+    /// running jobs, the next jobs that are due, and the newest jobs.
+    async fn ids_with_suffix(&self, suffix: &str, limit: usize) -> Result<Vec<JobId>, StoreError>;
+
     /// Returns the ids of all jobs in the running map.
     async fn active(&self) -> Result<Vec<JobId>, StoreError>;
 

@@ -27,6 +27,7 @@ pub mod schedules;
 mod snapshot;
 pub mod sqlite;
 pub mod threads;
+mod totals;
 pub mod watch;
 
 pub use definitions::{Definition, DefinitionStore, Revision};
@@ -40,6 +41,7 @@ pub use outbox::Outbox;
 pub use report::Report;
 pub use schedules::ScheduleStore;
 pub use snapshot::{Filter, MAX_PAGE, Snapshot};
+pub use totals::Totals;
 
 /// Everything that the server needs of a store. Each part is a small trait of its own.
 pub trait Store:

@@ -6,14 +6,17 @@ mod support;
 
 mod bare_names;
 mod changes;
+mod cli;
 mod config_file;
 mod config_schedules;
 mod cut_answers;
 mod definitions;
 mod docs;
+mod events;
 mod flags;
 mod jobs;
 mod limits;
+mod logs;
 mod notify;
 mod openapi;
 mod problems;

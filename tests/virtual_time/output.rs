@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use tidetable::domain::job::Status;
 use tidetable::domain::job::origin::Origin;
 use tidetable::domain::names::id::{InstanceId, JobId};
-use tidetable::domain::output::Lines;
 use tidetable::engine::Engine;
 use tidetable::engine::simulated::{Call, Fault, Settings, SimulatedEngine, nth};
 use tidetable::scheduler::Caller;
-use tidetable::scheduler::{Handle, JobRequest, OutputState};
+use tidetable::scheduler::{
+    Attempts, Handle, JobRequest, OutputBlock, OutputError, OutputState, Progress, Until,
+};
 use tidetable::store::logs::Kept;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -85,8 +86,10 @@ async fn is_kept(handle: &Handle, job: JobId) {
 }
 
 async fn text(handle: &Handle, job: JobId, follow: bool) -> String {
-    let blocks: Vec<Lines> = handle.output(job, follow).await.unwrap().try_collect().await.unwrap();
-    let lines = blocks.iter().flat_map(Lines::iter);
+    let until = if follow { Until::End } else { Until::Now };
+    let output = handle.output(job, Attempts::Last, until).await.unwrap();
+    let blocks: Vec<OutputBlock> = output.blocks.try_collect().await.unwrap();
+    let lines = blocks.iter().flat_map(|block| block.lines.iter());
     lines.map(|line| String::from_utf8_lossy(line.text).into_owned() + "\n").collect()
 }
 
@@ -250,6 +253,59 @@ async fn log_limit_holds_before_output_is_stored() {
             assert_eq!(text(&handle, job, false).await, said);
             tokio::time::sleep(Duration::from_secs(700)).await;
             assert_eq!(text(&handle, job, false).await, said);
+        })
+        .await;
+}
+
+/// Returns the number of each line, with its text.
+async fn numbered(handle: &Handle, job: JobId, until: Until) -> Vec<(u64, String)> {
+    let output = handle.output(job, Attempts::Last, until).await.unwrap();
+    let blocks: Vec<OutputBlock> = output.blocks.try_collect().await.unwrap();
+    let lines = blocks.iter().flat_map(|block| (block.first..).zip(block.lines.iter()));
+    lines.map(|(n, line)| (n, String::from_utf8(line.text.to_vec()).unwrap())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_keeps_its_number_when_stored() {
+    let mut world = World::new(BEGIN);
+    world
+        .live(async |handle| {
+            let script = "echo one; sleep 60; echo two >&2; printf three; sleep 60";
+            let job = submit(&handle, says(script)).await;
+            tokio::time::sleep(Duration::from_secs(90)).await;
+            let line = |number, text: &str| (number, text.to_owned());
+            let all = [line(1, "one"), line(2, "two"), line(3, "three")];
+            // A line without an end is not shown before the process ends.
+            assert_eq!(numbered(&handle, job, Until::Now).await, all[..2]);
+            assert_eq!(numbered(&handle, job, Until::Followed).await, all[..2]);
+            assert_eq!(numbered(&handle, job, Until::End).await, all);
+            is_kept(&handle, job).await;
+            assert_eq!(numbered(&handle, job, Until::Followed).await, all);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_on_an_unreachable_engine_says_since_when() {
+    let mut world = World::new(BEGIN);
+    let engine = world.engine.clone();
+    world
+        .live(async |handle| {
+            let job = submit(&handle, says("echo hello; sleep 600")).await;
+            tokio::time::sleep(SOON).await;
+            engine.cut(true);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let read = handle.output(job, Attempts::Last, Until::Now).await;
+            let since = match read.err() {
+                Some(OutputError::Unreachable { since, .. }) => since.unwrap(),
+                other => panic!("{other:?}"),
+            };
+            assert!(since < handle.now() && since.timestamp() >= BEGIN, "{since}");
+            let followed = handle.output(job, Attempts::Last, Until::End).await.unwrap();
+            assert_eq!(followed.progress, Progress::Live);
+            engine.cut(false);
+            let blocks: Vec<OutputBlock> = followed.blocks.try_collect().await.unwrap();
+            assert_eq!((blocks.len(), blocks[0].first, blocks[0].lines.len()), (1, 1, 1));
         })
         .await;
 }

@@ -16,7 +16,7 @@ use tidetable::domain::names::image::JobName;
 use tidetable::engine::Launch;
 use tidetable::engine::simulated::EventKind;
 use tidetable::scheduler::Caller;
-use tidetable::scheduler::{Handle, JobRequest};
+use tidetable::scheduler::{Attempts, Handle, JobRequest, Until};
 
 use crate::support::virtual_time::World;
 
@@ -54,11 +54,13 @@ async fn end(handle: &Handle, id: JobId) -> Job {
 }
 
 async fn output(handle: &Handle, id: JobId) -> String {
-    let lines: Vec<_> = handle.output(id, false).await.unwrap().try_collect().await.unwrap();
-    lines
+    let output = handle.output(id, Attempts::Last, Until::Now).await.unwrap();
+    let blocks: Vec<_> = output.blocks.try_collect().await.unwrap();
+    blocks
         .iter()
-        .flat_map(|lines| {
-            lines
+        .flat_map(|block| {
+            block
+                .lines
                 .iter()
                 .map(|line| String::from_utf8(line.text.to_vec()).unwrap())
                 .collect::<Vec<_>>()

@@ -32,3 +32,21 @@ string_enum! {
         Reloaded = "reloaded",
     }
 }
+
+impl Change {
+    /// Returns the change as the end of a sentence.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Created => "was created",
+            Self::Changed => "was changed",
+            Self::Deleted => "was deleted",
+            Self::Paused => "was paused",
+            Self::Resumed => "was resumed",
+            Self::Up => "answers",
+            Self::Down => "does not answer",
+            Self::Replaced => "is another one than the one that holds our containers",
+            Self::Started => "was started",
+            Self::Reloaded => "has read its config file again",
+        }
+    }
+}

@@ -26,7 +26,7 @@ impl Map {
 macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
 
         impl $name {
@@ -131,7 +131,7 @@ string_enum! {
         StillWaiting = "still_waiting",
         /// The schedule has the largest allowed number of waiting ticks.
         Backlog = "backlog",
-        /// The job's schedule is paused.
+        /// The job's schedule is paused, or everything is.
         Paused = "paused",
         /// The schedule has reached its limit of runs.
         Limit = "limit",

@@ -13,7 +13,7 @@ use super::idempotency;
 use crate::domain::admission::caller::Caller;
 use crate::domain::job::origin::Origin;
 use crate::domain::job::{Job, Map, Status};
-use crate::domain::names::id::{JobId, Timestamp};
+use crate::domain::names::id::{JobId, Seq, Timestamp};
 use crate::domain::text::date::{self, Due, classic_format, rfc3339};
 use crate::domain::text::units::Span;
 use crate::http::auth::guard::Admitted;
@@ -27,8 +27,10 @@ use crate::store::RequestKey;
 
 /// The longest time that one `wait` call stays open.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// The most transitions that an answer about a job is made from.
+const MAX_STORY: usize = 10_000;
 /// The smallest number of digits to which an id can be shortened.
-const SHORTEST_PREFIX: usize = 4;
+const FEWEST_DIGITS: usize = 4;
 
 /// Answers `POST /job`: accepts a job, with or without an idempotency key.
 pub(in crate::http) async fn submit(
@@ -102,7 +104,9 @@ pub(in crate::http) async fn show(
     Path(id): Path<String>,
     _: KnownQuery<NoQuery>,
 ) -> Result<Json<JobView>, Problem> {
-    Ok(Json(api.view(&api.job(&id).await?).await))
+    let job = api.job(&id).await?;
+    let story = api.scheduler.store().journal_of(job.id, Seq(0), MAX_STORY).await?;
+    Ok(Json(api.view(&job).await.with_story(&job, &story)))
 }
 
 /// Answers `DELETE /job/{id}`: takes a waiting job off the schedule.
@@ -310,29 +314,36 @@ impl Api {
         Ok(Json(self.done(&job, message)))
     }
 
-    /// Returns the id that a caller wrote in full or shortened to its first digits.
+    /// Returns the id that a caller wrote in full, or shortened to its first or last digits.
     pub(in crate::http) async fn find(&self, text: &str) -> Result<JobId, Problem> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
-        let prefix = text.to_ascii_lowercase();
-        let is_hex = prefix.len() < 32 && prefix.chars().all(|c| c.is_ascii_hexdigit());
-        if !is_hex || prefix.len() < SHORTEST_PREFIX {
+        let digits = text.to_ascii_lowercase();
+        let is_hex = digits.len() < 32 && digits.chars().all(|c| c.is_ascii_hexdigit());
+        if !is_hex || digits.len() < FEWEST_DIGITS {
             return Err(Problem {
                 detail: format!(
-                    "`{}` is not a job's id: an id has 32 hexadecimal digits, and can be shortened to its first {SHORTEST_PREFIX} or more",
+                    "`{}` is not a job's id: an id has 32 hexadecimal digits, and can be shortened to its first or last {FEWEST_DIGITS} or more",
                     crate::domain::text::units::shown(text)
                 ),
                 ..Problem::no_job(text)
             });
         }
-        match self.scheduler.store().ids_with_prefix(&prefix, 2).await?.as_slice() {
+        let store = self.scheduler.store();
+        let mut found = store.ids_with_prefix(&digits, 2).await?;
+        if found.len() < 2 {
+            found.extend(store.ids_with_suffix(&digits, 2).await?);
+        }
+        found.sort();
+        found.dedup();
+        match found.as_slice() {
             [] => Err(Problem::no_job(text)),
             [id] => Ok(*id),
             _ => Err(Problem::new(
                 StatusCode::CONFLICT,
                 "ambiguous_id",
-                format!("more than one job's id begins with `{prefix}`: write more of it"),
+                format!("more than one job's id begins or ends with `{digits}`: write more of it"),
             )),
         }
     }
@@ -372,7 +383,8 @@ impl Api {
         let progress = (job.state.status() == Status::Pulling)
             .then(|| self.scheduler.pull_progress(job.id))
             .flatten();
-        let view = JobView::of(job, self.zone).unreachable_since(self.unreachable_since(job.map()));
+        let view = JobView::of(job, self.zone, self.engine)
+            .unreachable_since(self.unreachable_since(job.map()));
         let view = view.with_output(self.scheduler.output_state(job).await);
         JobView { progress: progress.map(|progress| progress.to_string()), ..view }
     }

@@ -66,9 +66,10 @@ pub(in crate::http) async fn list(
         return Ok(answer);
     }
     let snapshot = api.snapshot().await?;
-    let (zone, unreachable_since) = (api.zone, api.unreachable_since(Map::Running));
+    let (zone, engine) = (api.zone, api.engine);
+    let unreachable_since = api.unreachable_since(Map::Running);
     Ok(api.streamed(&etag, |chunks| {
-        let out = Out { zone, unreachable_since, chunks, waiting: Vec::new() };
+        let out = Out { zone, engine, unreachable_since, chunks, waiting: Vec::new() };
         Writer { snapshot, request, out }.run()
     }))
 }
@@ -149,6 +150,7 @@ struct Writer {
 /// The destination of the answer, with the settings for writing jobs.
 struct Out {
     zone: Tz,
+    engine: &'static str,
     unreachable_since: Option<Timestamp>,
     chunks: Chunks,
     /// Bytes that are written but not yet sent.
@@ -259,8 +261,10 @@ impl Out {
             self.write(id);
             self.write("\":");
             // Writing to a vector cannot fail, and neither can serializing these types.
-            let _infallible: Result<(), serde_json::Error> =
-                serde_json::to_writer(&mut self.waiting, &JobLine::of(job, id, self.zone, since));
+            let _infallible: Result<(), serde_json::Error> = serde_json::to_writer(
+                &mut self.waiting,
+                &JobLine::of(job, id, self.zone, self.engine, since),
+            );
         }
     }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
+use super::pause;
 use crate::http::query::{KnownQuery, NoQuery};
 use crate::http::state::Api;
 use crate::http::views::{ReadyView, VersionView};
@@ -47,10 +48,12 @@ pub(in crate::http) async fn readyz(
     };
     // A store that cannot be read is reported above, so an uncounted backlog is shown as 0.
     let backlog = kept.backlog(MAX_BACKLOG_SHOWN).await.unwrap_or_default();
+    let mut warnings = api.scheduler.notices();
+    warnings.extend(api.scheduler.paused().as_ref().map(pause::sentence));
     let ready = engine == "ok" && store == "ok";
     let detail = store_says.or(engine_says).map(str::to_owned);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let (engine, store, warnings) = (engine.to_owned(), store.to_owned(), api.scheduler.notices());
+    let (engine, store, warnings) = (engine.to_owned(), store.to_owned(), warnings);
     (status, Json(ReadyView { ready, engine, store, backlog, detail, warnings }))
 }
 

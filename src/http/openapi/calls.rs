@@ -1,15 +1,23 @@
 //! Calls on jobs, the future and the server.
 
 use super::changes::CHANGES;
+use super::overview::OVERVIEW;
 use super::parameters::{
-    AMBIGUOUS, BOOL, DRY_RUN, DURATION, ID, IF_NONE_MATCH, JOB_GONE, LIMITED, PAGED, TEXT, UNFIT,
+    AMBIGUOUS, BOOL, COUNT, DRY_RUN, DURATION, ID, IF_NONE_MATCH, JOB_GONE, LIMITED, PAGED, TEXT,
+    UNFIT,
 };
 use super::table::{Answer, Body, Call, Parameter};
 
 /// Returns every call, in the order of the reference page.
 pub(super) fn all() -> impl Iterator<Item = &'static Call> {
-    JOBS.iter().chain(CHANGES).chain(SERVER)
+    JOBS.iter().chain(CHANGES).chain(OVERVIEW).chain(SERVER)
 }
+
+const SINCE: Parameter = Parameter::query(
+    "since",
+    r#"{"type": "integer", "minimum": 0, "maximum": 999999999999}"#,
+    "Only events after this number.",
+);
 
 const JOBS: &[Call] = &[
     Call {
@@ -147,21 +155,44 @@ const JOBS: &[Call] = &[
         parameters: &[
             ID,
             Parameter::query("follow", BOOL, "Sends further lines until the job is over."),
-            Parameter::query(
-                "tail",
-                r#"{"type": "integer", "minimum": 0, "maximum": 100000}"#,
-                "Only the last lines. Does not go with `follow`.",
-            ),
+            Parameter::query("attempt", COUNT, "This attempt alone; by default the last one."),
+            Parameter::query("from_line", COUNT, "Only lines from this number on."),
             Parameter::query(
                 "since",
                 r#"{"type": "string", "pattern": "^[0-9]{1,6} ?(s|m|h)$"}"#,
                 "Only lines from this time on, such as `10m` or a date.",
             ),
-            Parameter::query("timestamps", BOOL, "Begins each line of text with its time."),
             Parameter::query(
                 "stream",
                 r#"{"type": "string", "enum": ["stdout", "stderr", "all"]}"#,
                 "One of the two output streams.",
+            ),
+            Parameter::query(
+                "grep",
+                r#"{"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^([^/]|/[a-z|.]+/$)"}"#,
+                "Only lines that contain this text, or match an expression such as `/error|warn/`.",
+            ),
+            Parameter::query(
+                "context",
+                r#"{"type": "integer", "minimum": 0, "maximum": 10}"#,
+                "With `grep`: so many lines around each match.",
+            ),
+            Parameter::query(
+                "tail",
+                r#"{"type": "integer", "minimum": 0, "maximum": 100000}"#,
+                "Only the last of the chosen lines; with `follow`, then what comes.",
+            ),
+            Parameter::query(
+                "limit",
+                r#"{"type": "integer", "minimum": 1, "maximum": 100000}"#,
+                "At most so many lines.",
+            ),
+            Parameter::query("numbers", BOOL, "Begins each line of text with its number."),
+            Parameter::query("timestamps", BOOL, "Begins each line of text with its time."),
+            Parameter::query(
+                "download",
+                r#"{"type": "string", "enum": ["true", "false", "text", "ndjson"]}"#,
+                "Sends a file, in the format of the `Accept` header or this one.",
             ),
         ],
         body: None,
@@ -169,9 +200,108 @@ const JOBS: &[Call] = &[
             &["text/plain", "application/x-ndjson", "text/event-stream"],
             "The lines: text, one object a line, or server-sent events.",
         )],
-        problems: &[JOB_GONE, AMBIGUOUS, (503, &["engine_unreachable"])],
+        problems: &[
+            (404, &["no_such_job", "no_such_attempt"]),
+            AMBIGUOUS,
+            (410, &["log_gone"]),
+            (503, &["engine_unreachable"]),
+        ],
         curl: "'$SERVER/job/$ID/logs?tail=100'",
         cli: "tidetable logs $ID",
+    },
+    Call {
+        method: "get",
+        path: "/job/{id}/events",
+        id: "readJobStory",
+        tag: "jobs",
+        summary: "Tells the story of one job: every change with a sentence, oldest first.",
+        parameters: &[
+            ID,
+            SINCE,
+            Parameter::query(
+                "limit",
+                r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#,
+                "The largest number of events in the answer.",
+            ),
+        ],
+        body: None,
+        answers: &[Answer::json(200, "StoryView", "The events.")],
+        problems: &[JOB_GONE, AMBIGUOUS],
+        curl: "$SERVER/job/$ID/events",
+        cli: "",
+    },
+    Call {
+        method: "get",
+        path: "/events",
+        id: "streamEvents",
+        tag: "server",
+        summary: "Streams every change of jobs, schedules, definitions, the engine and the server.",
+        parameters: &[
+            Parameter::query(
+                "kind",
+                r#"{"type": "string", "pattern": "^(job|schedule|definition|engine|server)(,(job|schedule|definition|engine|server)){0,4}$"}"#,
+                "Only events of these kinds, separated by commas.",
+            ),
+            Parameter::query("job", r#"{"type": "string"}"#, "Only events of this job."),
+            Parameter::query(
+                "job_name",
+                r#"{"type": "string"}"#,
+                "Only events of jobs of this name.",
+            ),
+            Parameter::query(
+                "schedule",
+                r#"{"type": "string"}"#,
+                "Only events of this schedule and of its jobs.",
+            ),
+            SINCE,
+            Parameter::header(
+                "Last-Event-ID",
+                r#"{"type": "string", "pattern": "^[0-9]{1,18}$"}"#,
+                "Replays the events after this number. Wins over `since`.",
+            ),
+        ],
+        body: None,
+        answers: &[Answer::text(
+            &["text/event-stream", "application/x-ndjson"],
+            "The events, until the caller ends the stream: server-sent events, or one object a line.",
+        )],
+        problems: &[(400, &["invalid_header"]), JOB_GONE, AMBIGUOUS, (503, &["busy"])],
+        curl: "-N $SERVER/events",
+        cli: "tidetable events -f",
+    },
+    Call {
+        method: "post",
+        path: "/pause",
+        id: "pause",
+        tag: "server",
+        summary: "Starts nothing new for a while. What runs goes on, and due jobs wait.",
+        parameters: &[DRY_RUN],
+        body: Some(Body {
+            schema: "PauseBody",
+            required: false,
+            form: true,
+            example: r#"{"until": "2h", "why": "maintenance"}"#,
+        }),
+        answers: &[Answer::json(200, "PauseView", "The pause.")],
+        problems: &[
+            (400, &["invalid_date", "invalid_field", "unknown_field", "doubled_field"]),
+            (400, &["invalid_json", "invalid_body"]),
+        ],
+        curl: "$SERVER/pause -d until=2h",
+        cli: "tidetable pause --until 2h",
+    },
+    Call {
+        method: "post",
+        path: "/resume",
+        id: "resume",
+        tag: "server",
+        summary: "Ends the pause of everything.",
+        parameters: &[DRY_RUN],
+        body: None,
+        answers: &[Answer::json(200, "PauseView", "Nothing is paused.")],
+        problems: &[],
+        curl: "-X POST $SERVER/resume",
+        cli: "tidetable resume",
     },
     Call {
         method: "patch",

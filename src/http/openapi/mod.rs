@@ -8,6 +8,7 @@ mod calls;
 mod changes;
 mod document;
 mod fields;
+mod overview;
 mod page;
 mod parameters;
 mod problems;

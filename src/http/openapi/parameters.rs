@@ -4,7 +4,8 @@ use super::table::Parameter;
 
 pub(super) const BOOL: &str = r#"{"type": "boolean"}"#;
 pub(super) const TEXT: &str = r#"{"type": "string"}"#;
-pub(super) const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#;
+pub(super) const COUNT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 4294967295}"#;
+const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#;
 
 pub(super) const ID: Parameter = Parameter::path(
     "id",
@@ -36,4 +37,3 @@ pub(super) const JOB_GONE: (u16, &[&str]) = (404, &["no_such_job"]);
 pub(super) const AMBIGUOUS: (u16, &[&str]) = (409, &["ambiguous_id"]);
 pub(super) const LIMITED: (u16, &[&str]) = (429, &["too_many_waiting"]);
 pub(super) const UNFIT: (u16, &[&str]) = (422, &["cannot_be_run"]);
-

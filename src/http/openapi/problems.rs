@@ -187,6 +187,12 @@ pub(super) const KINDS: &[Kind] = &[
         remedy: "read `detail`, which names the call that fits",
     },
     Kind {
+        code: "log_gone",
+        status: 410,
+        meaning: "the output of the attempt was deleted, as a file or with its container",
+        remedy: "nothing brings the output back",
+    },
+    Kind {
         code: "method_not_allowed",
         status: 405,
         meaning: "the path does not have this method",
@@ -197,6 +203,12 @@ pub(super) const KINDS: &[Kind] = &[
         status: 400,
         meaning: "a required field is missing",
         remedy: "add the field",
+    },
+    Kind {
+        code: "no_such_attempt",
+        status: 404,
+        meaning: "the job has no such attempt, or it never ran a process",
+        remedy: "`detail` lists the attempts that have output",
     },
     Kind {
         code: "no_such_definition",

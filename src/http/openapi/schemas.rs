@@ -9,9 +9,11 @@ use crate::domain::job::{Reason, Status};
 use crate::domain::schedule::{Overlap, ScheduleFields};
 use crate::http::problem::{FieldError, Problem};
 use crate::http::views::{
-    DefinitionView, DefinitionsView, DoneView, ForecastEntryView, ForecastView, JobView, JobsView,
-    LedgerView, LogView, NotedView, OutputView, OverlapView, PileUpView, PreviewView, ReadyView,
-    ScheduleView, SchedulesView, TickView, VersionView, WouldView,
+    AtOnceView, AttemptView, BusiestView, DefinitionView, DefinitionsView, DoneView, EngineView,
+    EventView, ForecastEntryView, ForecastView, GapView, JobView, JobsView, LaneView, LatenessView,
+    LedgerView, LogView, MarkView, NotedView, OutputView, OverlapView, PauseView, PileUpView,
+    PreviewView, ReadyView, ScheduleView, SchedulesView, SlotsView, StoreView, StoryView,
+    SummaryJobsView, SummaryView, TickView, TidePileUpView, TideView, VersionView, WouldView,
 };
 
 /// A date in one of the usual forms.
@@ -56,6 +58,10 @@ pub(super) fn all() -> Map<String, Value> {
     let date_body = Map::from_iter([("date".to_owned(), date())]);
     schemas.insert("OptionalDate".into(), object(date_body.clone(), &[], false));
     schemas.insert("DateBody".into(), object(date_body, &["date"], false));
+    let mut pause = Map::new();
+    pause.insert("until".into(), date());
+    pause.insert("why".into(), json!({"type": "string", "maxLength": 500}));
+    schemas.insert("PauseBody".into(), object(pause, &[], false));
     let id = json!({"type": "string", "pattern": "^[0-9a-f]{32}$"});
     let id_body = Map::from_iter([("job_id".to_owned(), id)]);
     schemas.insert("JobIdBody".into(), object(id_body, &["job_id"], false));
@@ -83,10 +89,12 @@ fn derived(schemas: &mut Map<String, Value>) {
     let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     schemas.insert("Reason".into(), json!({"type": "string", "enum": reasons}));
     derive! {
+        AttemptView EventView GapView PauseView StoryView
         Overlap Problem FieldError JobView JobsView OutputView WouldView
         DefinitionView DefinitionsView NotedView LogView PreviewView SchedulesView LedgerView
         TickView VersionView ReadyView ForecastView ForecastEntryView PileUpView OverlapView
-        ScheduleView
+        ScheduleView TideView LaneView MarkView AtOnceView BusiestView TidePileUpView SummaryView
+        SummaryJobsView SlotsView LatenessView EngineView StoreView
     }
 }
 

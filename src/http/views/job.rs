@@ -6,11 +6,14 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::job::origin::Origin;
 use crate::domain::job::{Job, Reason, Status};
 use crate::domain::names::id::Timestamp;
+use crate::domain::spec::JobSpec;
 use crate::domain::text::date::rfc3339;
 use crate::domain::text::timestamp::FormattedTime;
 use crate::scheduler::OutputState;
+use crate::store::Transition;
 
 use super::line::JobLine;
 
@@ -30,6 +33,9 @@ pub struct JobView {
     /// The job's status, such as `running`.
     #[schema(value_type = Status)]
     pub status: String,
+    /// How the job stands or ended, as a sentence.
+    #[serde(default)]
+    pub says: String,
     /// The time of acceptance, RFC 3339.
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -67,8 +73,25 @@ pub struct JobView {
     pub labels: BTreeMap<String, String>,
     /// The time from the due time to the start of the process, in ms. Null before the start.
     pub lateness_ms: Option<i64>,
+    /// The party that submitted the job: a caller's name, or `schedule:NAME`. Null for jobs of older
+    /// versions.
+    #[serde(default)]
+    pub submitted_by: Option<String>,
+    /// The engine of the job's container.
+    #[serde(default)]
+    pub engine: String,
     /// The resources that the job used. Always null, because they are not measured yet.
     pub usage: Option<serde_json::Value>,
+    /// The spec as resolved; secrets by name. Absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub spec: Option<JobSpec>,
+    /// The attempts so far, the first first. Absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<AttemptView>>,
+    /// The job that this one runs again. Absent for other jobs, and in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<String>,
     /// The state of the job's output. Absent in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<OutputView>,
@@ -80,6 +103,25 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub engine_unreachable_since: Option<String>,
+}
+
+/// One attempt of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptView {
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// The start of the process. Null if none is known to have started.
+    #[schema(format = DateTime)]
+    pub started_at: Option<String>,
+    /// The end of the attempt. Null while it goes on.
+    #[schema(format = DateTime)]
+    pub finished_at: Option<String>,
+    pub exit_code: Option<i32>,
+    /// The code of the reason for the end. Null for a success, and while the attempt goes on.
+    #[schema(value_type = Option<Reason>)]
+    pub reason: Option<String>,
+    /// The reason as a sentence.
+    pub error: Option<String>,
 }
 
 /// The state of the output of a job's last attempt. Unknown values are absent.
@@ -96,12 +138,28 @@ pub struct OutputView {
     pub truncated: Option<bool>,
     /// True if the job is over and all its output is kept, or there is none.
     pub complete: bool,
+    /// The time after which the output may be deleted, RFC 3339. Null: it is kept without limit.
+    #[serde(default)]
+    pub kept_until: Option<String>,
 }
 
 impl JobView {
     /// Builds the view of a job. The classic times are in this zone.
-    pub fn of(job: &Job, zone: Tz) -> Self {
-        JobLine::of(job, job.id.hex(&mut [0; 32]), zone, None).into()
+    pub fn of(job: &Job, zone: Tz, engine: &'static str) -> Self {
+        JobLine::of(job, job.id.hex(&mut [0; 32]), zone, engine, None).into()
+    }
+
+    /// Adds what only the answer about a single job shows: the spec, and the attempts in the job's
+    /// journal.
+    #[must_use]
+    pub fn with_story(mut self, job: &Job, story: &[Transition]) -> Self {
+        self.spec = Some(job.spec.clone());
+        self.attempts = Some(attempts(job, story));
+        self.rerun_of = match &job.origin {
+            Origin::Rerun(of) => Some(of.to_string()),
+            Origin::Api | Origin::Schedule(_) => None,
+        };
+        self
     }
 
     /// Adds the state of the job's output.
@@ -112,6 +170,7 @@ impl JobView {
             bytes: kept.map(|kept| kept.bytes),
             truncated: kept.map(|kept| kept.truncated),
             complete,
+            kept_until: None,
         });
         self
     }
@@ -124,6 +183,49 @@ impl JobView {
     }
 }
 
+/// Returns the attempts that the journal tells of. The present or last attempt's start is the
+/// engine's, that of earlier ones the time when we saw them run, or else claimed them.
+fn attempts(job: &Job, story: &[Transition]) -> Vec<AttemptView> {
+    let mut attempts: Vec<AttemptView> = Vec::new();
+    let mut claimed_at = None;
+    for t in story.iter().filter(|t| t.attempt > 0) {
+        if attempts.last().is_none_or(|last| last.attempt != t.attempt) {
+            let empty = AttemptView {
+                attempt: t.attempt,
+                started_at: None,
+                finished_at: None,
+                exit_code: None,
+                reason: None,
+                error: None,
+            };
+            attempts.push(empty);
+        }
+        let Some(last) = attempts.last_mut() else { continue };
+        if t.to == Status::Starting {
+            claimed_at = Some(rfc3339(t.at));
+        }
+        if t.to == Status::Running {
+            last.started_at = Some(rfc3339(t.at));
+        }
+        // A queued job has ended no attempt, and a later end of a retrying job begins none.
+        let ends = t.to == Status::Retrying || t.is_end();
+        if ends && last.finished_at.is_none() {
+            last.finished_at = Some(rfc3339(t.at));
+            last.exit_code = t.exit_code;
+            // A short process may end before we see it run. It began at or after the claim.
+            if t.exit_code.is_some() {
+                last.started_at = last.started_at.take().or(claimed_at.take());
+            }
+            last.reason = t.reason.map(|reason| reason.to_string());
+            last.error = t.error.clone();
+        }
+    }
+    if let Some((last, run)) = attempts.last_mut().zip(job.state.run()) {
+        last.started_at = Some(rfc3339(run.started_at));
+    }
+    attempts
+}
+
 impl From<JobLine<'_>> for JobView {
     fn from(line: JobLine<'_>) -> Self {
         let stamp = |stamp: FormattedTime| stamp.to_string();
@@ -133,6 +235,7 @@ impl From<JobLine<'_>> for JobView {
             scheduled_in: stamp(line.scheduled_in),
             scheduled_to: stamp(line.scheduled_to),
             status: line.status.to_owned(),
+            says: line.says,
             created_at: stamp(line.created_at),
             due_at: stamp(line.due_at),
             started_at: line.started_at.map(stamp),
@@ -148,7 +251,12 @@ impl From<JobLine<'_>> for JobView {
             schedule: line.schedule.map(str::to_owned),
             labels: line.labels.clone(),
             lateness_ms: line.lateness_ms,
+            submitted_by: line.submitted_by,
+            engine: line.engine.to_owned(),
             usage: None,
+            spec: None,
+            attempts: None,
+            rerun_of: None,
             log: None,
             progress: None,
             engine_unreachable_since: line.engine_unreachable_since.map(stamp),
@@ -179,8 +287,8 @@ mod tests {
             submitted_by: None,
         };
         let mut id = [0; 32];
-        let line = JobLine::of(&job, job.id.hex(&mut id), Tz::Europe__Berlin, Some(at));
-        let view = JobView::of(&job, Tz::Europe__Berlin).unreachable_since(Some(at));
+        let line = JobLine::of(&job, job.id.hex(&mut id), Tz::Europe__Berlin, "docker", Some(at));
+        let view = JobView::of(&job, Tz::Europe__Berlin, "docker").unreachable_since(Some(at));
         [serde_json::to_string(&line), serde_json::to_string(&view)].map(|text| text.expect("JSON"))
     }
 

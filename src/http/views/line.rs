@@ -21,6 +21,7 @@ pub(in crate::http) struct JobLine<'a> {
     pub(super) scheduled_in: FormattedTime,
     pub(super) scheduled_to: FormattedTime,
     pub(super) status: &'static str,
+    pub(super) says: String,
     pub(super) created_at: FormattedTime,
     pub(super) due_at: FormattedTime,
     pub(super) started_at: Option<FormattedTime>,
@@ -38,6 +39,8 @@ pub(in crate::http) struct JobLine<'a> {
     pub(super) schedule: Option<&'a str>,
     pub(super) labels: &'a BTreeMap<String, String>,
     pub(super) lateness_ms: Option<i64>,
+    pub(super) submitted_by: Option<String>,
+    pub(super) engine: &'static str,
     pub(super) usage: Option<()>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) engine_unreachable_since: Option<FormattedTime>,
@@ -49,6 +52,7 @@ impl<'a> JobLine<'a> {
         job: &'a Job,
         id: &'a str,
         zone: Tz,
+        engine: &'static str,
         unreachable_since: Option<Timestamp>,
     ) -> Self {
         let run = job.state.run();
@@ -61,6 +65,7 @@ impl<'a> JobLine<'a> {
             scheduled_in: FormattedTime::classic(job.created_at, zone),
             scheduled_to: FormattedTime::classic(job.due_at, zone),
             status: job.state.status().as_str(),
+            says: job.says(),
             created_at: FormattedTime::rfc3339(job.created_at),
             due_at: FormattedTime::rfc3339(job.due_at),
             started_at: run.map(|run| FormattedTime::rfc3339(run.started_at)),
@@ -78,6 +83,8 @@ impl<'a> JobLine<'a> {
             schedule: job.origin.schedule().map(|origin| origin.schedule.as_str()),
             labels: fields.labels.as_ref().map_or(&NO_LABELS, |labels| &labels.0),
             lateness_ms: run.map(|run| (run.started_at - job.due_at).num_milliseconds()),
+            submitted_by: job.submitted_by.as_ref().map(ToString::to_string),
+            engine,
             usage: None,
             engine_unreachable_since: unreachable_since.map(FormattedTime::rfc3339),
         }

@@ -97,6 +97,9 @@ pub struct NotedView {
 /// A line of `GET /job/{id}/logs`, in NDJSON or as the data of a server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogView {
+    /// The number of the line, counted from 1 over both streams of the attempt.
+    #[serde(default)]
+    pub line: u64,
     /// The time of the line, RFC 3339 with nanoseconds.
     #[schema(format = DateTime)]
     pub at: String,
@@ -106,6 +109,9 @@ pub struct LogView {
     pub text: String,
     /// False if no line end followed the text.
     pub complete: bool,
+    /// False for a line that is shown only as context of a match. Absent without `grep`.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub is_match: Option<bool>,
 }
 
 /// The answer to `POST /preview`.

@@ -4,13 +4,15 @@
 //! call returns, the result it reports is on disk.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::output::{self, OutputError, OutputState, OutputStream};
+use super::open_output;
+use super::output::{self, Attempts, Output, OutputError, OutputState, Until};
 use crate::domain::admission::caller::Caller;
 use crate::domain::admission::policy::Denied;
 use crate::domain::job::origin::Origin;
@@ -119,6 +121,7 @@ impl Handle {
     pub fn set_rules(&self, rules: Rules) {
         self.context.start_limit.resize(rules.settings.max_starting);
         *self.context.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        self.context.rules_set_at.store(self.now().timestamp_millis(), Ordering::Relaxed);
         // A queue may have another limit now.
         self.context.wait_groups().read_again();
         self.context.wake.notify_one();
@@ -131,6 +134,17 @@ impl Handle {
 
     pub fn now(&self) -> Timestamp {
         self.context.clock.now()
+    }
+
+    /// Returns the time at which the config was read last.
+    pub fn config_loaded_at(&self) -> Timestamp {
+        let ms = self.context.rules_set_at.load(Ordering::Relaxed);
+        Timestamp::from_timestamp_millis(ms).unwrap_or_default()
+    }
+
+    /// Returns the number of jobs that may run at once.
+    pub fn max_running(&self) -> usize {
+        self.rules().max_running()
     }
 
     /// Returns notices for the operator about the config, one sentence each.
@@ -394,13 +408,17 @@ impl Handle {
         output::state(&self.context, job).await
     }
 
-    /// Returns the output of the job's current or last attempt, live or kept; with `follow`, until
-    /// the job is over.
+    /// Opens the output of a job, live or kept.
     ///
     /// # Errors
-    /// [`OutputError::NotFound`] when there is no such job, [`OutputError::Unreachable`] when the
-    /// output is on an engine that does not answer, or a store that fails.
-    pub async fn output(&self, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
-        output::open(self.context.clone(), id, follow).await
+    /// [`OutputError`]: there is no such job, attempt or output, or the output is on an engine that
+    /// does not answer, or the store fails.
+    pub async fn output(
+        &self,
+        id: JobId,
+        attempts: Attempts,
+        until: Until,
+    ) -> Result<Output, OutputError> {
+        open_output::open(self.context.clone(), id, attempts, until).await
     }
 }

@@ -4,10 +4,19 @@ use async_trait::async_trait;
 
 use super::errors::broken;
 use super::store::SqliteStore;
-use super::{backup, queries};
-use crate::domain::names::id::{EngineId, InstanceId, JobId, Timestamp};
+use super::{backup, journal, queries};
+use crate::domain::admission::pause::Pause;
+use crate::domain::names::actor::Actor;
+use crate::domain::names::change::{Change, Kind};
+use crate::domain::names::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
 use crate::store::error::StoreError;
+use crate::store::journal::ObjectChange;
 use crate::store::meta::{MetaStore, Restored};
+
+/// The key of the pause of everything.
+const PAUSE: &str = "paused";
+/// The name of what is paused, in the journal.
+const SCHEDULER: &str = "scheduler";
 
 #[async_trait]
 impl MetaStore for SqliteStore {
@@ -42,6 +51,43 @@ impl MetaStore for SqliteStore {
 
     async fn engine(&self) -> Result<Option<EngineId>, StoreError> {
         self.read(|connection| Ok(queries::meta(connection, "engine")?.map(EngineId))).await
+    }
+
+    async fn pause(&self) -> Result<Option<Pause>, StoreError> {
+        self.read(|connection| {
+            let Some(text) = queries::meta(connection, PAUSE)? else { return Ok(None) };
+            serde_json::from_str(&text).map(Some).map_err(|_| {
+                StoreError::Damaged("the pause of everything cannot be read".to_owned())
+            })
+        })
+        .await
+    }
+
+    async fn set_pause(
+        &self,
+        pause: Option<&Pause>,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
+        let text = pause.map(serde_json::to_string).transpose().map_err(|error| {
+            StoreError::Failed(format!("the pause of everything cannot be written: {error}"))
+        })?;
+        let change = ObjectChange {
+            seq: Seq(0),
+            at,
+            by: Some(by.clone()),
+            kind: Kind::Server,
+            name: SCHEDULER.to_owned(),
+            change: if text.is_some() { Change::Paused } else { Change::Resumed },
+        };
+        self.write(move |connection| {
+            match text {
+                Some(text) => queries::set_meta(connection, PAUSE, &text)?,
+                None => queries::unset_meta(connection, PAUSE)?,
+            }
+            journal::add_other(connection, change).map(Some)
+        })
+        .await
     }
 
     async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError> {

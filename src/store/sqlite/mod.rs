@@ -19,6 +19,7 @@ mod meta_store;
 mod open;
 mod outbox;
 mod outbox_store;
+mod overview;
 mod pages;
 mod pool;
 mod queries;

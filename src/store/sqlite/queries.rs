@@ -18,6 +18,15 @@ const ADVANCE: &str = "UPDATE jobs SET version = ?2, spec = ?3, due_at = ?4, pri
          queue = ?11, hold = ?12, started_at = ?13, ended_at = ?14
      WHERE id = ?1 AND version = ?10";
 const PREFIX: &str = "SELECT id FROM jobs WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+/// The ids among which an ending is looked for, beside the running ones.
+const NEWEST: &str = "SELECT id FROM jobs WHERE id >= zeroblob(16) ORDER BY id DESC LIMIT ?1";
+const NEXT_IDS: &str = "SELECT id FROM jobs INDEXED BY jobs_due
+     WHERE status IN ('scheduled', 'retrying') AND due_at >= 0 ORDER BY due_at, id LIMIT ?1";
+const QUEUED_IDS: &str =
+    "SELECT id FROM jobs INDEXED BY jobs_by_status WHERE status = 'queued' ORDER BY id LIMIT ?1";
+/// The number of newest jobs, and of jobs that are due next, among which an ending is looked for.
+/// Reading these takes a few milliseconds, regardless of the size of the store.
+const RECENT_JOBS: usize = 10_000;
 const NEXT_DUE: &str =
     "SELECT min(due_at) FROM jobs INDEXED BY jobs_due WHERE status IN ('scheduled', 'retrying')";
 const UPCOMING: &str = "SELECT due_at, id FROM jobs INDEXED BY jobs_due
@@ -176,6 +185,22 @@ pub(super) fn ids_with_prefix(
     ids(connection, PREFIX, params![from.as_bytes(), to.as_bytes(), limit_of(limit)])
 }
 
+pub(super) fn ids_with_suffix(
+    connection: &Connection,
+    suffix: &str,
+    limit: usize,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut found = active(connection)?;
+    for part in [NEWEST, NEXT_IDS, QUEUED_IDS] {
+        found.extend(ids(connection, part, params![limit_of(RECENT_JOBS)])?);
+    }
+    found.retain(|id| id.hex(&mut [0; 32]).ends_with(suffix));
+    found.sort();
+    found.dedup();
+    found.truncate(limit);
+    Ok(found)
+}
+
 /// Returns the first or last id that begins with these digits.
 fn padded(prefix: &str, fill: char) -> Option<JobId> {
     let rest = 32_usize.checked_sub(prefix.len())?;
@@ -291,7 +316,9 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::{definitions, idempotency, outbox, pages, schedules, wait_groups};
+    use crate::store::sqlite::{
+        definitions, idempotency, outbox, overview, pages, schedules, wait_groups,
+    };
 
     /// Returns the plan of a query, one line per step.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {
@@ -319,6 +346,7 @@ mod tests {
             include_str!("migrations/V10__covered_ticks.sql"),
             include_str!("migrations/V11__config_file.sql"),
             include_str!("migrations/V12__seen.sql"),
+            include_str!("migrations/V13__absent_ticks.sql"),
         ] {
             connection.execute_batch(migration).expect("the schema is right");
         }
@@ -328,6 +356,9 @@ mod tests {
             INSERT,
             ADVANCE,
             PREFIX,
+            NEWEST,
+            NEXT_IDS,
+            QUEUED_IDS,
             NEXT_DUE,
             ACTIVE,
             ADD_WAITING,
@@ -348,7 +379,8 @@ mod tests {
             .chain(schedules::FIXED)
             .chain(idempotency::FIXED)
             .chain(wait_groups::FIXED)
-            .chain(outbox::FIXED);
+            .chain(outbox::FIXED)
+            .chain(overview::FIXED);
         for sql in built.chain(fixed) {
             for step in plan(&connection, sql) {
                 // These steps are bounded: by the limit, in the order of their own index, or by one

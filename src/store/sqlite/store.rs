@@ -247,6 +247,11 @@ impl JobStore for SqliteStore {
         self.read(move |connection| queries::ids_with_prefix(connection, &prefix, limit)).await
     }
 
+    async fn ids_with_suffix(&self, suffix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        let suffix = suffix.to_owned();
+        self.read(move |connection| queries::ids_with_suffix(connection, &suffix, limit)).await
+    }
+
     async fn active(&self) -> Result<Vec<JobId>, StoreError> {
         self.read(queries::active).await
     }

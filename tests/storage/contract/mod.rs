@@ -114,7 +114,7 @@ on_every_store!(
     waiting_jobs_are_counted_with_every_write,
     queued_jobs_past_their_start_deadline_are_found,
     active_jobs_are_the_running_map,
-    ids_are_found_by_prefix,
+    ids_are_found_by_their_digits,
     page_continues_after_the_last_id,
     filter_selects_by_status_name_schedule_and_label,
     job_is_found_by_current_labels_and_map,

@@ -97,7 +97,7 @@ pub(crate) async fn active_jobs_are_the_running_map(place: &Place) {
     open.close().await;
 }
 
-pub(crate) async fn ids_are_found_by_prefix(place: &Place) {
+pub(crate) async fn ids_are_found_by_their_digits(place: &Place) {
     let open = place.open();
     let named = |hex: &str| Job { id: hex.parse().expect("an id"), ..job(1, json!({})) };
     let (a, b, c) =
@@ -123,6 +123,17 @@ pub(crate) async fn ids_are_found_by_prefix(place: &Place) {
         );
     }
     assert_eq!(open.store.ids_with_prefix("0", 1).await.expect("read").len(), 1);
+    for (suffix, expected) in
+        [("0000", vec![&a]), ("f", vec![&b, &c]), (b.as_str(), vec![&b]), ("1", vec![])]
+    {
+        let found = open.store.ids_with_suffix(suffix, 10).await.expect("read");
+        assert_eq!(
+            found.iter().map(JobId::to_string).collect::<Vec<_>>().iter().collect::<Vec<_>>(),
+            expected,
+            "{suffix}"
+        );
+    }
+    assert_eq!(open.store.ids_with_suffix("f", 1).await.expect("read").len(), 1);
     open.close().await;
 }
 

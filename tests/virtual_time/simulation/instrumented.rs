@@ -458,6 +458,9 @@ impl JobStore for InstrumentedStore {
     async fn ids_with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
         self.store.ids_with_prefix(prefix, limit).await
     }
+    async fn ids_with_suffix(&self, suffix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        self.store.ids_with_suffix(suffix, limit).await
+    }
 
     async fn active(&self) -> Result<Vec<JobId>, StoreError> {
         self.read().await?;
