@@ -13,6 +13,7 @@ mod page;
 mod parameters;
 mod problems;
 mod schemas;
+mod server;
 mod table;
 
 use std::sync::LazyLock;

@@ -37,3 +37,8 @@ pub(super) const JOB_GONE: (u16, &[&str]) = (404, &["no_such_job"]);
 pub(super) const AMBIGUOUS: (u16, &[&str]) = (409, &["ambiguous_id"]);
 pub(super) const LIMITED: (u16, &[&str]) = (429, &["too_many_waiting"]);
 pub(super) const UNFIT: (u16, &[&str]) = (422, &["cannot_be_run"]);
+pub(super) const SINCE: Parameter = Parameter::query(
+    "since",
+    r#"{"type": "integer", "minimum": 0, "maximum": 999999999999}"#,
+    "Only events after this number.",
+);
