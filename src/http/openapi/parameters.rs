@@ -39,6 +39,6 @@ pub(super) const LIMITED: (u16, &[&str]) = (429, &["too_many_waiting"]);
 pub(super) const UNFIT: (u16, &[&str]) = (422, &["cannot_be_run"]);
 pub(super) const SINCE: Parameter = Parameter::query(
     "since",
-    r#"{"type": "integer", "minimum": 0, "maximum": 999999999999}"#,
+    r#"{"type": "integer", "minimum": 0}"#,
     "Only events after this number.",
 );
