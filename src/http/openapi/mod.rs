@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use super::query::{KnownQuery, NoQuery};
 
-/// What a browser may load for the reference page.
+/// The content that a browser may load for the reference page.
 const PAGE_POLICY: &str = concat!(
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; ",
     "frame-ancestors 'none'",
