@@ -5,12 +5,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::http::problem::Problem;
+use crate::http::query::{KnownQuery, NoQuery};
 use crate::http::state::Api;
 use crate::metrics::{Format, render};
 
 /// Answers `GET /metrics`: OpenMetrics for callers that name it in `Accept`, else the format 0.0.4.
 pub(in crate::http) async fn scrape(
     State(api): State<Api>,
+    _: KnownQuery<NoQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
