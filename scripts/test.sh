@@ -25,6 +25,7 @@ main() {
     need_zones
     one_at_a_time
     need_registry
+    need_promtool
     scripts/podman.sh install 9>&-
     trap put_back EXIT
     trap 'exit 130' INT
@@ -67,6 +68,21 @@ need_registry() {
     (cd "$dir" && { apt-get -q download docker-registry || { apt-get -q update && apt-get -q download docker-registry; }; }) >&2 ||
         die "docker-registry could not be fetched."
     dpkg-deb -x "$dir"/docker-registry_*.deb "$dir"
+}
+
+# Provides promtool, which checks metrics and alerts. The package is extracted, not installed:
+# installed, it would start Prometheus.
+need_promtool() {
+    local dir=$PWD/target/prometheus
+    export TIDETABLE_TEST_PROMTOOL
+    TIDETABLE_TEST_PROMTOOL=$(command -v promtool || echo "$dir/usr/bin/promtool")
+    [ ! -x "$TIDETABLE_TEST_PROMTOOL" ] || return 0
+    can_install || die "'promtool' is missing: install it (Debian and Ubuntu: apt-get install prometheus) and run this again."
+    say "fetching prometheus"
+    mkdir -p "$dir"
+    (cd "$dir" && { apt-get -q download prometheus || { apt-get -q update && apt-get -q download prometheus; }; }) >&2 ||
+        die "prometheus could not be fetched."
+    dpkg-deb -x "$dir"/prometheus_*.deb "$dir"
 }
 
 ensure_engines() {

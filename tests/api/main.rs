@@ -14,6 +14,7 @@ mod docs;
 mod flags;
 mod jobs;
 mod limits;
+mod metrics;
 mod notify;
 mod reload;
 mod schedules;
