@@ -19,7 +19,11 @@ use crate::metrics::Metrics;
 struct Route(MatchedPath);
 
 /// Adds the route to the answer. This layer has to be inside of the router's routes.
-pub(super) async fn note_route(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+pub(super) async fn note_route(
+    route: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut answer = next.run(request).await;
     if let Some(route) = route {
         answer.extensions_mut().insert(Route(route));

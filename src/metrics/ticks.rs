@@ -73,8 +73,7 @@ impl PendingTicks {
         };
         let mut decided = vec![Decided { outcome: late(is_late), reason, ticks: 1 }];
         if covered > 0 {
-            let reason =
-                if outcome == TickOutcome::Ran { Some(Reason::CaughtUp) } else { reason };
+            let reason = if outcome == TickOutcome::Ran { Some(Reason::CaughtUp) } else { reason };
             decided.push(Decided { outcome: late(true), reason, ticks: covered });
         }
         decided

@@ -40,8 +40,5 @@ pub trait StatsStore: Send + Sync + 'static {
 
     /// Returns for each schedule the last end with each outcome. The job that was accepted last
     /// counts as the last one.
-    async fn last_ends(
-        &self,
-        schedules: &[ScheduleName],
-    ) -> Result<Vec<Vec<LastEnd>>, StoreError>;
+    async fn last_ends(&self, schedules: &[ScheduleName]) -> Result<Vec<Vec<LastEnd>>, StoreError>;
 }

@@ -134,11 +134,7 @@ impl Handle {
         );
         for end in ends {
             let labels = [schedule, ("outcome", end.status.as_str())];
-            gauges.set_time(
-                "tidetable_schedule_last_end_timestamp_seconds",
-                &labels,
-                Some(end.at),
-            );
+            gauges.set_time("tidetable_schedule_last_end_timestamp_seconds", &labels, Some(end.at));
         }
         if let Some(next) = record.next_tick {
             let at = Some(next.nominal);
@@ -146,7 +142,8 @@ impl Handle {
         }
         let created = Some(record.accepted_at);
         gauges.set_time("tidetable_schedule_created_timestamp_seconds", &[schedule], created);
-        let failed = [Status::Failed, Status::TimedOut, Status::Unknown].map(last).into_iter().max();
+        let failed =
+            [Status::Failed, Status::TimedOut, Status::Unknown].map(last).into_iter().max();
         let by_failure = record.schedule.pauses_on_failure() && failed.flatten() > succeeded;
         let is_paused = record.schedule.is_paused();
         for (by, is_it) in [("caller", !by_failure), ("failure", by_failure)] {

@@ -38,15 +38,8 @@ const LAST_END: &str = "SELECT detail FROM jobs INDEXED BY jobs_by_schedule
 
 /// All statements, for the test that reads their plans.
 #[cfg(test)]
-pub(super) const FIXED: [&str; 7] = [
-    COUNT,
-    FIRST_DUE,
-    FIRST_QUEUED,
-    NEXT_GROUP,
-    FIRST_IN_GROUP,
-    OLDEST_NOTIFICATION,
-    LAST_END,
-];
+pub(super) const FIXED: [&str; 7] =
+    [COUNT, FIRST_DUE, FIRST_QUEUED, NEXT_GROUP, FIRST_IN_GROUP, OLDEST_NOTIFICATION, LAST_END];
 
 type Due = (Option<String>, Timestamp);
 
@@ -71,10 +64,7 @@ impl StatsStore for SqliteStore {
         .await
     }
 
-    async fn last_ends(
-        &self,
-        schedules: &[ScheduleName],
-    ) -> Result<Vec<Vec<LastEnd>>, StoreError> {
+    async fn last_ends(&self, schedules: &[ScheduleName]) -> Result<Vec<Vec<LastEnd>>, StoreError> {
         let schedules = schedules.to_vec();
         self.read(move |connection| {
             schedules.iter().map(|schedule| last_ends(connection, schedule)).collect()
@@ -154,10 +144,7 @@ fn oldest_notification(connection: &Connection) -> Result<Option<Timestamp>, Sto
     Ok(made.and_then(instant))
 }
 
-fn last_ends(
-    connection: &Connection,
-    schedule: &ScheduleName,
-) -> Result<Vec<LastEnd>, StoreError> {
+fn last_ends(connection: &Connection, schedule: &ScheduleName) -> Result<Vec<LastEnd>, StoreError> {
     let mut statement = prepared(connection, LAST_END)?;
     let mut ends = Vec::new();
     for status in Status::ALL.iter().filter(|status| status.map() == Map::History) {

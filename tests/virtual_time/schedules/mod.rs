@@ -16,6 +16,7 @@ use tidetable::domain::{names::schedule::ScheduleName, schedule::Schedule};
 use tidetable::scheduler::Handle;
 
 mod away;
+mod counted;
 mod declared;
 mod pile_up;
 mod year;

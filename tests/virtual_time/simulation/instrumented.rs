@@ -35,10 +35,10 @@ use crate::simulation::disk::{Disk, Write};
 use crate::simulation::expectations::{CommitTimes, Expectations, ours};
 use crate::simulation::failpoints::Process;
 use crate::simulation::rules::Rule;
+use tidetable::domain::names::schedule::ScheduleName;
 use tidetable::store::{
     DefinitionStore, DispatchStore, JobStore, Journal, LastEnd, MetaStore, StatsStore, StoreStats,
 };
-use tidetable::domain::names::schedule::ScheduleName;
 
 /// The simulated engine behind failpoints.
 pub struct InstrumentedEngine {
@@ -653,10 +653,7 @@ impl StatsStore for InstrumentedStore {
         self.store.stats(now).await
     }
 
-    async fn last_ends(
-        &self,
-        schedules: &[ScheduleName],
-    ) -> Result<Vec<Vec<LastEnd>>, StoreError> {
+    async fn last_ends(&self, schedules: &[ScheduleName]) -> Result<Vec<Vec<LastEnd>>, StoreError> {
         self.store.last_ends(schedules).await
     }
 }
