@@ -1,5 +1,5 @@
-//! Metrics: the scrape in both formats, its bounds, its counters and gauges, and the alerts that are
-//! shipped with it.
+//! Metrics: the scrape in both formats, its bounds, its counters and gauges, and the alerts that
+//! are shipped with it.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
@@ -356,7 +356,8 @@ fn schedules_have_their_gauges_and_ticks() {
     };
     let spec = |command: &str| json!({"command": [command]});
     put("works", json!({"job_name": "busybox", "cron": "* * * * * *", "spec": spec("true")}));
-    let fails = json!({"job_name": "busybox", "cron": "* * * * * *", "spec": spec("false"), "pause_on_failure": true});
+    let fails = json!({"job_name": "busybox", "cron": "* * * * * *", "spec": spec("false"),
+        "pause_on_failure": true});
     put("fails", fails);
     put("daily", json!({"job_name": "busybox", "cron": "@daily"}));
     let seconds = |scrape: &Scrape, what: &str, schedule: &str| {
