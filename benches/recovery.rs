@@ -25,6 +25,7 @@ use futures::stream::BoxStream;
 use tidetable::clock::{Clock, Rng, SystemClock};
 use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner};
 use tidetable::domain::job::State;
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::names::id::{ContainerId, ContainerName, InstanceId, JobId, Timestamp};
 use tidetable::domain::names::image::ImageRef;
 use tidetable::engine::simulated::{Settings as EngineSettings, SimulatedEngine};
@@ -32,6 +33,7 @@ use tidetable::engine::{
     ContainerEvent, Description, Engine, EngineError, Launch, Listed, LogStream, PullProgress,
     SecretFile, Started,
 };
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler, Settings};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
@@ -209,8 +211,9 @@ async fn submit(life: &Life) -> Vec<JobId> {
                 name: "busybox".parse().unwrap(),
                 spec: serde_json::from_str(&spec).unwrap(),
                 due_at,
+                origin: Origin::Api,
             };
-            async { life.handle.submit(order).await.unwrap().job.id }
+            async { life.handle.submit(&Caller::anonymous(), order).await.unwrap().job.id }
         })
         .buffer_unordered(256)
         .collect()

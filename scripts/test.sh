@@ -26,6 +26,7 @@ main() {
     one_at_a_time
     need_registry
     need_promtool
+    scripts/python.sh ensure >/dev/null
     scripts/podman.sh install 9>&-
     trap put_back EXIT
     trap 'exit 130' INT

@@ -92,6 +92,7 @@ impl Service {
             Reloader::new(args, config.clone(), hangup, follow(handle.clone(), docker, is_in_use));
         let writers = TaskTracker::new();
         let router = Api::new(handle, config.zone, writers.clone())
+            .with_engine(engine_name(&config.engine))
             .router(Guard::new(config.tokens, config.allowed_hosts));
 
         let mut parts = Parts::new(stop.clone());
@@ -165,6 +166,14 @@ fn follow(
 /// The engine, and the same engine by its concrete type, for settings that can change at run time.
 /// The second is `None` for the simulated engine.
 type Connected = (Arc<dyn Engine>, Option<Arc<docker::DockerEngine>>);
+
+/// Returns the name of the engine for the API.
+fn engine_name(choice: &EngineChoice) -> &'static str {
+    match choice {
+        EngineChoice::Docker(_) => "docker",
+        EngineChoice::Simulated => "simulated",
+    }
+}
 
 fn connect_engine(config: &Config, rng: &Rng) -> anyhow::Result<Connected> {
     Ok(match &config.engine {

@@ -81,6 +81,11 @@ impl Client {
         Ok(Self { http, server: written.trim_end_matches('/').to_owned(), token })
     }
 
+    /// Returns the address of the server.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
     /// Submits a job: `job_name`, `date`, and the fields of a spec.
     ///
     /// # Errors
@@ -129,6 +134,11 @@ impl Client {
         self.json(self.request(Method::GET, "/definitions")).await
     }
 
+    /// Returns the spec of a definition.
+    pub async fn definition(&self, name: &str) -> Result<Value, ClientError> {
+        self.json(self.request(Method::GET, &definition(name))).await
+    }
+
     /// Writes a definition, and replaces one with the same name.
     pub async fn define(&self, name: &str, spec: &Value) -> Result<NotedView, ClientError> {
         self.json(self.request(Method::PUT, &definition(name)).json(spec)).await
@@ -144,16 +154,46 @@ impl Client {
         self.json(self.request(Method::POST, &format!("/job/{id}/rerun")).form(&date)).await
     }
 
-    /// Streams the output of a job as it arrives.
+    /// Streams the output of a job as it arrives, in this media type.
     pub async fn logs(
         &self,
         id: &str,
-        query: &[(&str, &str)],
-    ) -> Result<impl Stream<Item = Result<Bytes, ClientError>>, ClientError> {
-        let request = self
-            .request(Method::GET, &format!("/job/{id}/logs"))
-            .query(query)
-            .timeout(Duration::MAX);
+        query: &[(&str, String)],
+        accept: &str,
+    ) -> Result<impl Stream<Item = Result<Bytes, ClientError>> + use<>, ClientError> {
+        self.stream(self.request(Method::GET, &format!("/job/{id}/logs")).query(query), accept)
+            .await
+    }
+
+    /// Streams events as lines of JSON: `kind`, `schedule`, `job`, `job_name`, `since`.
+    pub async fn events(
+        &self,
+        query: &[(&str, String)],
+    ) -> Result<impl Stream<Item = Result<Bytes, ClientError>> + use<>, ClientError> {
+        self.stream(self.request(Method::GET, "/events").query(query), "application/x-ndjson").await
+    }
+
+    /// Returns the state of the server: counts, engines, store.
+    pub async fn summary(&self) -> Result<Value, ClientError> {
+        self.json(self.request(Method::GET, "/summary")).await
+    }
+
+    /// Holds back everything that is due: `until`, `why`.
+    pub async fn pause(&self, body: &Value) -> Result<Value, ClientError> {
+        self.json(self.request(Method::POST, "/pause").json(body)).await
+    }
+
+    /// Ends the pause of everything.
+    pub async fn resume(&self) -> Result<Value, ClientError> {
+        self.json(self.request(Method::POST, "/resume")).await
+    }
+
+    async fn stream(
+        &self,
+        request: RequestBuilder,
+        accept: &str,
+    ) -> Result<impl Stream<Item = Result<Bytes, ClientError>> + use<>, ClientError> {
+        let request = request.header(reqwest::header::ACCEPT, accept).timeout(Duration::MAX);
         let response = self.answer(request).await?;
         let server = self.server.clone();
         Ok(response.bytes_stream().map_err(move |error| ClientError::CutOff {
@@ -177,6 +217,10 @@ impl Client {
 
     pub async fn schedules(&self) -> Result<SchedulesView, ClientError> {
         self.json(self.request(Method::GET, "/schedules")).await
+    }
+
+    pub async fn schedule(&self, name: &str) -> Result<ScheduleView, ClientError> {
+        self.json(self.of_schedule(Method::GET, name, None)?).await
     }
 
     /// Creates or changes a schedule.

@@ -8,11 +8,5 @@ fn main() -> ExitCode {
     // The engine's connection and the client's share one TLS provider, so it is installed before
     // either exists.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
-    match Cli::read().run() {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("tidetable: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    ExitCode::from(Cli::read().run())
 }

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::domain::names::id::Timestamp;
 use crate::metrics::Metrics;
 use crate::store::outbox::Notification;
-use crate::store::{Store, StoreError};
+use crate::store::{Entry, Store, StoreError, Transition};
 
 /// The number of receivers that are served at the same time.
 const AT_ONCE: usize = 16;
@@ -87,7 +87,7 @@ impl Notifier {
     /// Sends notifications until `stop` is cancelled. A delivery under way at that moment is
     /// repeated after the next start.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut transitions = self.sender.store.subscribe();
+        let mut entries = self.sender.store.subscribe();
         loop {
             let nap = self.round().await.unwrap_or_else(|failure| {
                 // The store itself logs the loss of its data directory.
@@ -97,8 +97,9 @@ impl Notifier {
                 LOOK_EVERY
             });
             let ended = async {
-                // A missed transition only means that there were many.
-                while transitions.recv().await.is_ok_and(|transition| !transition.is_end()) {}
+                // A missed entry only means that there were many.
+                let is_end = |entry: &Entry| entry.job().is_some_and(Transition::is_end);
+                while entries.recv().await.is_ok_and(|entry| !is_end(&entry)) {}
             };
             tokio::select! {
                 biased;

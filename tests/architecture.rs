@@ -60,6 +60,7 @@ const WINGS: &[&str] = &[
     "admission",
     "schedule",
     "forecast",
+    "tide",
 ];
 
 /// A module's path, without `crate`.

@@ -87,7 +87,8 @@ fn measure(jobs: u32, options: &Options) -> Seen {
         SystemClock.now(),
     );
     let memory = in_memory(&place);
-    let views: Vec<JobView> = memory.iter().map(|job| JobView::of(job, chrono_tz::UTC)).collect();
+    let views: Vec<JobView> =
+        memory.iter().map(|job| JobView::of(job, chrono_tz::UTC, "docker")).collect();
     let server = Server::simulated_on(place);
     process::calm(&server);
     let idle_mib = process::memory(&server).resident;
@@ -101,7 +102,8 @@ fn measure(jobs: u32, options: &Options) -> Seen {
         for place in 0..4 {
             match (place + round) % 4 {
                 0 => plain.push(list(&mut client, &server, "", &mut peak_mib)),
-                1 => jobs_s.push(written(jobs, &memory, |job| JobView::of(job, chrono_tz::UTC))),
+                1 => jobs_s
+                    .push(written(jobs, &memory, |job| JobView::of(job, chrono_tz::UTC, "docker"))),
                 2 => views_s.push(written(jobs, &views, |view| view)),
                 _ => gzip.push(list(
                     &mut client,

@@ -1,11 +1,12 @@
-//! Reads the files for `apply`: one entry that is named on the command line, or several entries
-//! under their names.
+//! Reads the files of commands: for `apply` one entry that is named on the command line, or several
+//! under their names; for `run` the fields of a job, and environment variables.
 
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context, bail};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::errors::Usage;
 
 /// Reads a JSON or TOML file and returns its entries by name; `-` is standard input. Without a
 /// `name`, the file holds an object of names, at its top or under `section`. A config file and the
@@ -17,25 +18,60 @@ pub(super) fn entries(
     file: &Path,
     name: Option<String>,
     section: &str,
-) -> anyhow::Result<Vec<(String, Value)>> {
-    let mut text = String::new();
-    if file == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).context("the standard input cannot be read")?;
-    } else {
-        text = std::fs::read_to_string(file)
-            .with_context(|| format!("{} cannot be read", file.display()))?;
-    }
-    read(&text, name, section).with_context(|| format!("{} is not right", file.display()))
+) -> Result<Vec<(String, Value)>, Usage> {
+    read(&text_of(file)?, name, section).map_err(|why| wrong(file, &why))
 }
 
-fn read(text: &str, name: Option<String>, section: &str) -> anyhow::Result<Vec<(String, Value)>> {
+/// Reads a JSON or TOML file with the fields of one job.
+///
+/// # Errors
+/// Fails with a sentence when the file cannot be read or has another form.
+pub(super) fn fields(file: &Path) -> Result<Map<String, Value>, Usage> {
+    match parse(&text_of(file)?).map_err(|why| wrong(file, &why))? {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(wrong(file, "it holds no fields")),
+    }
+}
+
+/// Reads a file with environment variables, as `docker run --env-file` does: `K=V` or `K` in each
+/// line, without quotes; `#` begins a comment.
+///
+/// # Errors
+/// Fails with a sentence when the file cannot be read.
+pub(super) fn variables(file: &Path) -> Result<Vec<String>, Usage> {
+    let text = text_of(file)?;
+    let lines = text.lines().map(str::trim_start);
+    Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
+}
+
+fn text_of(file: &Path) -> Result<String, Usage> {
+    if file != Path::new("-") {
+        return std::fs::read_to_string(file)
+            .map_err(|error| Usage(format!("{} cannot be read: {error}", file.display())));
+    }
+    let mut text = String::new();
+    match std::io::stdin().read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Usage(format!("the standard input cannot be read: {error}"))),
+    }
+}
+
+fn wrong(file: &Path, why: &str) -> Usage {
+    Usage(format!("{} is not right: {why}", file.display()))
+}
+
+fn parse(text: &str) -> Result<Value, String> {
     let text = text.trim_start_matches('\u{feff}');
-    let mut value: Value = match text.trim_start().starts_with('{') {
-        true => serde_json::from_str(text).context("it is not JSON")?,
-        false => {
-            toml::from_str(text).context("it is neither JSON (which begins with `{`) nor TOML")?
-        }
-    };
+    match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}")),
+        false => toml::from_str(text).map_err(|error| {
+            format!("it is neither JSON (which begins with `{{`) nor TOML: {error}")
+        }),
+    }
+}
+
+fn read(text: &str, name: Option<String>, section: &str) -> Result<Vec<(String, Value)>, String> {
+    let mut value = parse(text)?;
     if let Some(name) = name {
         return Ok(vec![(name, value)]);
     }
@@ -46,9 +82,9 @@ fn read(text: &str, name: Option<String>, section: &str) -> anyhow::Result<Vec<(
         Value::Object(all) if !all.is_empty() && all.values().all(Value::is_object) => {
             Ok(all.into_iter().collect())
         }
-        _ => bail!(
+        _ => Err(format!(
             "say the NAME beside it, or write `{{\"NAME\": {{…}}}}` or `[{section}.NAME]` into it"
-        ),
+        )),
     }
 }
 
@@ -78,6 +114,6 @@ mod tests {
     #[case::neither("cron: daily", "neither JSON")]
     fn files_of_another_form_are_refused(#[case] text: &str, #[case] said: &str) {
         let refused = read(text, None, "schedules").expect_err("is not right");
-        assert!(refused.to_string().contains(said), "{refused}");
+        assert!(refused.contains(said), "{refused}");
     }
 }

@@ -1,57 +1,22 @@
-//! The commands on jobs: `run`, `ls`, `inspect`, `logs`, `wait`, `stop`, `rerun` and `rm`.
+//! The commands on jobs that are there: `ls`, `inspect`, `stop`, `rerun` and `rm`.
 
-use std::pin::pin;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
-use futures::TryStreamExt;
-use serde_json::{Map, Value, json};
+use clap_complete::engine::ArgValueCompleter;
 
-use super::output;
-use super::output::say;
+use super::display::{self, Display};
+use super::errors::Usage;
+use super::{complete, job_sheet};
 use crate::client::Client;
-use crate::http::views::JobView;
+use crate::http::views::{DoneView, JobView, JobsView};
 
-/// The exit code for a job that ended without a usable one: the job did not run, or its result is
-/// unknown.
-const NO_EXIT_CODE: u8 = 125;
 /// The interval between updates of `ls --watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-
-/// The arguments of `tidetable run`.
-#[derive(Args, Debug)]
-pub(super) struct RunArgs {
-    /// Image or definition to run
-    #[arg(value_name = "IMAGE|JOB")]
-    name: String,
-    /// Delay until the job is due, such as 30s or "1h 30m"
-    #[arg(long = "in", value_name = "DELAY", conflicts_with = "at")]
-    delay: Option<String>,
-    /// Date at which the job is due, such as "20-06-2021 13:25:28" or 13:25
-    #[arg(long, value_name = "DATE")]
-    at: Option<String>,
-    /// Environment variable; may be repeated
-    #[arg(short = 'e', long = "env", value_name = "K=V")]
-    env: Vec<String>,
-    /// Label; may be repeated
-    #[arg(short = 'l', long = "label", value_name = "K=V")]
-    label: Vec<String>,
-    /// Longest time that the job may run, such as 5m
-    #[arg(long, value_name = "DURATION")]
-    timeout: Option<String>,
-    /// Wait until the job is over, and exit with its exit code
-    #[arg(long)]
-    wait: bool,
-    /// Print the output while the job runs, and wait
-    #[arg(long)]
-    follow: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// Command to run in the container
-    #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
-}
+/// The number of jobs that `ls` lists without `--limit`.
+const USUAL_LIMIT: usize = 50;
 
 /// The arguments of `tidetable ls`.
 #[derive(Args, Debug)]
@@ -59,13 +24,25 @@ pub(super) struct LsArgs {
     /// Include jobs that are over
     #[arg(short, long)]
     all: bool,
-    /// List only one state: a map (running, scheduled, history) or a status
-    #[arg(long, value_name = "STATE")]
-    state: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// Refresh the list every second
+    /// List only these states: maps (running, scheduled, history) or statuses
+    #[arg(long, value_name = "STATE,…", value_delimiter = ',')]
+    state: Vec<String>,
+    /// List only jobs of this definition or image
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::definitions))]
+    name: Option<String>,
+    /// List only jobs of this schedule
+    #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::schedules))]
+    schedule: Option<String>,
+    /// List only jobs with this label; may be repeated
+    #[arg(short, long, value_name = "K=V|K")]
+    label: Vec<String>,
+    /// List only jobs that were accepted since a time ago (2h) or an RFC 3339 time
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// List at most the N newest jobs; 0 lists all [default: 50]
+    #[arg(short = 'n', long, value_name = "N")]
+    limit: Option<usize>,
+    /// List again whenever something changed
     #[arg(long)]
     watch: bool,
 }
@@ -73,185 +50,186 @@ pub(super) struct LsArgs {
 /// The arguments of commands on one job.
 #[derive(Args, Debug)]
 pub(super) struct IdArgs {
-    /// The job's id, or its first digits
+    /// The job's id, or 4 or more of its first or last digits
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     id: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// The arguments of `tidetable stop`.
 #[derive(Args, Debug)]
 pub(super) struct StopArgs {
-    /// The job's id, or its first digits
+    /// The job's id, or 4 or more of its first or last digits
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     id: String,
     /// Time until the job is killed (10s), in place of its own; 0s kills at once
     #[arg(long, value_name = "TIME")]
     grace: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// The arguments of `tidetable rerun`.
 #[derive(Args, Debug)]
 pub(super) struct RerunArgs {
-    /// The job's id, or its first digits
+    /// The job's id, or 4 or more of its first or last digits
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     id: String,
     /// Date of the new job, such as 30s or "20-06-2021 13:25:28" [default: now]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", conflicts_with = "delay")]
     at: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    /// Delay until the new job is due, such as 30s or "1h 30m"
+    #[arg(long = "in", value_name = "DELAY", allow_hyphen_values = true)]
+    delay: Option<String>,
 }
 
-/// The arguments of `tidetable logs`.
-#[derive(Args, Debug)]
-pub(super) struct LogsArgs {
-    /// The job's id, or its first digits
-    id: String,
-    /// Continue until the job is over
-    #[arg(short, long)]
-    follow: bool,
-    /// Print only the last N lines
-    #[arg(long, value_name = "N", conflicts_with = "follow")]
-    tail: Option<String>,
-    /// Print only lines since a time ago (10m) or a date
-    #[arg(long, value_name = "WHEN")]
-    since: Option<String>,
-    /// Print the time of each line
-    #[arg(short, long)]
-    timestamps: bool,
-}
-
-pub(super) async fn run(client: &Client, args: RunArgs) -> anyhow::Result<u8> {
-    let done = client.submit(&order(&args)).await?;
-    let waits = args.wait || args.follow;
-    if args.json && !waits {
-        say!("{}", serde_json::to_string_pretty(&done)?);
-    } else if waits {
-        eprintln!("{}", done.message);
-    } else {
-        say!("{}", done.message);
-    }
-    output::warnings(&done.warnings);
-    if !waits {
-        return Ok(0);
-    }
-    if args.follow {
-        print_logs(client, &done.id, &[("follow", "true")]).await?;
-    }
-    let job = output::while_waiting(client, &done.id).await?;
-    if args.json {
-        say!("{}", serde_json::to_string_pretty(&job)?);
-    }
-    Ok(exit_code(&job))
-}
-
-fn order(args: &RunArgs) -> Value {
-    let date = args.delay.clone().or_else(|| args.at.clone()).unwrap_or_else(|| "now".to_owned());
-    let mut order = Map::from_iter([
-        ("job_name".to_owned(), json!(args.name)),
-        ("date".to_owned(), json!(date)),
-    ]);
-    for (field, list) in [("env", &args.env), ("labels", &args.label), ("command", &args.command)] {
-        if !list.is_empty() {
-            order.insert(field.to_owned(), json!(list));
-        }
-    }
-    if let Some(timeout) = &args.timeout {
-        order.insert("timeout".to_owned(), json!(timeout));
-    }
-    Value::Object(order)
-}
-
-pub(super) async fn ls(client: &Client, args: LsArgs) -> anyhow::Result<u8> {
+pub(super) async fn ls(client: &Client, args: LsArgs, display: &Display) -> anyhow::Result<u8> {
+    let since = args.since.as_deref().map(|text| instant(text, display.now())).transpose()?;
     loop {
-        let query: Vec<(&str, &str)> =
-            args.state.iter().map(|state| ("state", state.as_str())).collect();
-        let mut jobs = client.jobs(&query).await?;
-        if !args.all && args.state.is_none() {
-            jobs.history.clear();
-        }
-        let text =
-            if args.json { serde_json::to_string_pretty(&jobs)? } else { output::table(&jobs) };
-        if args.watch && output::is_terminal() {
+        let mut jobs = listed(client, &args).await?;
+        keep(&mut jobs, |job| {
+            args.label.iter().all(|label| has_label(job, label))
+                && since.is_none_or(|since| is_since(&job.created_at, since))
+        });
+        let found = count(&jobs);
+        cut(&mut jobs, args.limit.unwrap_or(USUAL_LIMIT));
+        if args.watch && display.is_terminal {
             // Moves the cursor to the first line, then clears the screen below it.
-            output::write("\x1b[H\x1b[J");
+            display::write("\x1b[H\x1b[J");
         }
-        say!("{text}");
+        display.list(&jobs, &job_sheet::sheet(&jobs, display)?)?;
         if !args.watch {
+            if args.limit.is_none() && found > count(&jobs) {
+                eprintln!("the {} newest of {found} jobs; -n 0 lists all", count(&jobs));
+            }
             return Ok(0);
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
 
-pub(super) async fn inspect(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
+/// Reads the jobs that the arguments ask for. Labels after the first and times are for the caller
+/// to compare.
+async fn listed(client: &Client, args: &LsArgs) -> anyhow::Result<JobsView> {
+    let waiting = || ["scheduled", "running"].map(|map| Some(map.to_owned())).to_vec();
+    let states: Vec<Option<String>> = match (args.state.is_empty(), args.all) {
+        (true, true) => vec![None],
+        (true, false) => waiting(),
+        (false, _) => args.state.iter().cloned().map(Some).collect(),
+    };
+    let label = args.label.iter().find(|label| label.contains('='));
+    let mut all = JobsView::default();
+    for state in &states {
+        let filters = [
+            ("state", state.as_ref()),
+            ("job_name", args.name.as_ref()),
+            ("schedule", args.schedule.as_ref()),
+            ("label", label),
+        ];
+        let query: Vec<(&str, &str)> =
+            filters.into_iter().filter_map(|(name, value)| Some((name, value?.as_str()))).collect();
+        let some = client.jobs(&query).await?;
+        all.running.extend(some.running);
+        all.scheduled.extend(some.scheduled);
+        all.history.extend(some.history);
+    }
+    // A job may have moved on between two answers. The later map counts.
+    let JobsView { running, scheduled, history, .. } = &mut all;
+    running.retain(|id, _| !history.contains_key(id));
+    scheduled.retain(|id, _| !history.contains_key(id) && !running.contains_key(id));
+    Ok(all)
+}
+
+fn count(jobs: &JobsView) -> usize {
+    jobs.running.len() + jobs.scheduled.len() + jobs.history.len()
+}
+
+fn keep(jobs: &mut JobsView, is_wanted: impl Fn(&JobView) -> bool) {
+    for map in [&mut jobs.running, &mut jobs.scheduled, &mut jobs.history] {
+        map.retain(|_, job| is_wanted(job));
+    }
+}
+
+/// Keeps the newest jobs. Ids sort by the time of acceptance.
+fn cut(jobs: &mut JobsView, limit: usize) {
+    if limit == 0 || count(jobs) <= limit {
+        return;
+    }
+    let maps = [&jobs.running, &jobs.scheduled, &jobs.history];
+    let ids: BTreeSet<&String> = maps.into_iter().flat_map(|map| map.keys()).collect();
+    let oldest = ids.into_iter().rev().nth(limit - 1).cloned();
+    if let Some(oldest) = oldest {
+        keep(jobs, |job| job.id >= oldest);
+    }
+}
+
+fn has_label(job: &JobView, label: &str) -> bool {
+    match label.split_once('=') {
+        Some((key, value)) => job.labels.get(key).is_some_and(|has| has == value),
+        None => job.labels.contains_key(label),
+    }
+}
+
+fn is_since(at: &str, since: DateTime<Utc>) -> bool {
+    DateTime::parse_from_rfc3339(at).is_ok_and(|at| at >= since)
+}
+
+/// Returns the instant of a time ago (`2h`) or of an RFC 3339 time.
+fn instant(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Usage> {
+    let ago = || humantime::parse_duration(text).ok();
+    let before = |ago| Some(now - chrono::Duration::from_std(ago).ok()?);
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|at| at.with_timezone(&Utc))
+        .or_else(|| ago().and_then(before))
+        .ok_or_else(|| {
+            Usage(format!(
+                "`{text}` is no time ago and no time: write one like 2h, or 2026-06-20T13:25:28Z"
+            ))
+        })
+}
+
+pub(super) async fn inspect(
+    client: &Client,
+    args: IdArgs,
+    display: &Display,
+) -> anyhow::Result<u8> {
     let job = client.job(&args.id).await?;
-    if args.json || !output::is_terminal() {
-        say!("{}", serde_json::to_string_pretty(&job)?);
-    } else {
-        say!("{}", output::details(&job)?);
-    }
+    display.fields(&job, &job.id)?;
     Ok(0)
 }
 
-pub(super) async fn logs(client: &Client, args: LogsArgs) -> anyhow::Result<u8> {
-    let mut query = Vec::new();
-    for (name, set) in [("follow", args.follow), ("timestamps", args.timestamps)] {
-        if set {
-            query.push((name, "true"));
-        }
-    }
-    for (name, value) in [("tail", &args.tail), ("since", &args.since)] {
-        if let Some(value) = value {
-            query.push((name, value.as_str()));
-        }
-    }
-    print_logs(client, &args.id, &query).await?;
+pub(super) async fn stop(client: &Client, args: StopArgs, display: &Display) -> anyhow::Result<u8> {
+    done(&client.stop(&args.id, args.grace.as_deref()).await?, display)
+}
+
+pub(super) async fn rerun(
+    client: &Client,
+    args: RerunArgs,
+    display: &Display,
+) -> anyhow::Result<u8> {
+    let date = args.delay.or(args.at);
+    done(&client.rerun(&args.id, date.as_deref()).await?, display)
+}
+
+pub(super) async fn rm(client: &Client, args: IdArgs, display: &Display) -> anyhow::Result<u8> {
+    done(&client.cancel(&args.id).await?, display)
+}
+
+/// Prints the result of a call on a job, and returns exit code 0.
+pub(super) fn done(done: &DoneView, display: &Display) -> anyhow::Result<u8> {
+    display.one(done, &done.id, || done.message.clone())?;
+    display::warnings(&done.warnings);
     Ok(0)
 }
 
-async fn print_logs(client: &Client, id: &str, query: &[(&str, &str)]) -> anyhow::Result<()> {
-    let mut chunks = pin!(client.logs(id, query).await?);
-    while let Some(chunk) = chunks.try_next().await? {
-        output::write(&chunk);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_spans_and_times() {
+        let now = DateTime::from_timestamp(7_200, 0).expect("an instant");
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).expect("an instant");
+        assert_eq!(instant("1h 30m", now).expect("is right"), at(1_800));
+        assert_eq!(instant("1970-01-01T01:00:00+01:00", now).expect("is right"), at(0));
+        assert!(instant("yesterday", now).expect_err("is wrong").to_string().contains("2h"));
     }
-    Ok(())
-}
-
-pub(super) async fn wait(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
-    let job = output::while_waiting(client, &args.id).await?;
-    if args.json {
-        say!("{}", serde_json::to_string_pretty(&job)?);
-    } else {
-        say!("{}", output::ended(&job));
-    }
-    Ok(exit_code(&job))
-}
-
-pub(super) async fn stop(client: &Client, args: StopArgs) -> anyhow::Result<u8> {
-    output::done(&client.stop(&args.id, args.grace.as_deref()).await?, args.json)
-}
-
-pub(super) async fn rerun(client: &Client, args: RerunArgs) -> anyhow::Result<u8> {
-    output::done(&client.rerun(&args.id, args.at.as_deref()).await?, args.json)
-}
-
-pub(super) async fn rm(client: &Client, args: IdArgs) -> anyhow::Result<u8> {
-    output::done(&client.cancel(&args.id).await?, args.json)
-}
-
-/// Returns the job's own exit code if the job failed with one. A job that did not succeed never
-/// gives 0.
-fn exit_code(job: &JobView) -> u8 {
-    if job.status == "succeeded" {
-        return 0;
-    }
-    job.exit_code
-        .and_then(|code| u8::try_from(code).ok())
-        .filter(|code| *code != 0)
-        .unwrap_or(NO_EXIT_CODE)
 }

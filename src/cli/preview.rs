@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::output::say;
+use super::display::Display;
 use crate::client::Client;
 
 #[derive(Args, Debug)]
@@ -26,12 +26,13 @@ pub(super) struct PreviewArgs {
     /// Number of times to show
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<usize>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
-pub(super) async fn run(client: &Client, args: &PreviewArgs) -> anyhow::Result<u8> {
+pub(super) async fn run(
+    client: &Client,
+    args: &PreviewArgs,
+    display: &Display,
+) -> anyhow::Result<u8> {
     let texts = [
         ("cron", &args.cron),
         ("every", &args.every),
@@ -44,11 +45,7 @@ pub(super) async fn run(client: &Client, args: &PreviewArgs) -> anyhow::Result<u
     let question: Map<String, Value> =
         texts.chain(args.count.map(|n| ("count".to_owned(), json!(n)))).collect();
     let preview = client.preview(&Value::Object(question)).await?;
-    if args.json {
-        say!("{}", serde_json::to_string_pretty(&preview)?);
-    } else {
-        say!("{}", preview.says);
-        preview.next.iter().for_each(|at| say!("{at}"));
-    }
+    let times = preview.next.join("\n");
+    display.one(&preview, &times, || format!("{}\n{times}", preview.says))?;
     Ok(0)
 }

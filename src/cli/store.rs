@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::say;
+use super::display::Display;
+use super::exit;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::store;
@@ -18,9 +19,6 @@ pub(super) struct StoreArgs {
     /// Config file that may name the folder [default: the server's]
     #[arg(long, env = "TIDETABLE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// The arguments of `tidetable backup`.
@@ -39,19 +37,16 @@ impl StoreArgs {
     }
 }
 
-pub(super) fn backup(args: &BackupArgs) -> anyhow::Result<u8> {
+pub(super) fn backup(args: &BackupArgs, display: &Display) -> anyhow::Result<u8> {
     let backup = store::backup::back_up(&args.store.dir()?, &args.destination, SystemClock.now())?;
-    say!(
-        "{}",
-        if args.store.json { serde_json::to_string_pretty(&backup)? } else { backup.to_string() }
-    );
+    display.one(&backup, &args.destination.to_string_lossy(), || backup.to_string())?;
     Ok(0)
 }
 
 /// Checks the store and prints a report. Returns 1 if something is damaged, else 0.
-pub(super) fn check(args: &StoreArgs) -> anyhow::Result<u8> {
-    let report = store::check::check(&args.dir()?)?;
-    let text = if args.json { serde_json::to_string_pretty(&report)? } else { report.to_string() };
-    say!("{text}");
-    Ok(u8::from(!report.whole))
+pub(super) fn check(args: &StoreArgs, display: &Display) -> anyhow::Result<u8> {
+    let dir = args.dir()?;
+    let report = store::check::check(&dir)?;
+    display.one(&report, &dir.to_string_lossy(), || report.to_string())?;
+    Ok(if report.whole { 0 } else { exit::FAILED })
 }

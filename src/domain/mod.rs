@@ -28,6 +28,7 @@
 //! - [`admission`]: the requests that are allowed, and the jobs that may run at once.
 //! - [`schedule`]: jobs that repeat, the record of their ticks, and runs that overlap.
 //! - [`forecast`]: the runs of the next hours.
+//! - [`tide`]: the chart of past, running and future runs.
 
 pub mod admission;
 pub mod container;
@@ -41,3 +42,4 @@ pub mod recurrence;
 pub mod schedule;
 pub mod spec;
 pub mod text;
+pub mod tide;

@@ -4,16 +4,21 @@
 //! A form gives every field as text. A field that is repeated in a form (`env=K=V`) is a list or a
 //! map in JSON. The error for a missing, empty, repeated or unknown field names that field.
 
+use std::error::Error;
+
 use axum::body::Bytes;
+use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{StatusCode, header};
 use serde_json::{Map, Value};
+use tower_http::timeout::TimeoutError;
 
+use super::faults::{self, Faults};
 use super::problem::Problem;
 use super::text;
 use super::unique::Unique;
 use crate::domain::names::image::JobName;
-use crate::domain::spec::{Form, JobSpec, SpecFields};
+use crate::domain::spec::{BadSpec, Form, JobSpec, SpecFields};
 use crate::domain::text::units::shown;
 
 /// The size of the largest body, in bytes.
@@ -27,6 +32,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The fields of a job that are not fields of a spec.
 const JOB_FIELDS: &[&str] = &["job_name", "date"];
 
+/// Returns the fault of a date, if it has one.
+pub(super) type CheckDate<'a> = dyn Fn(&str) -> Option<Problem> + Send + Sync + 'a;
+
 /// The body of `POST /job`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct NewJob {
@@ -38,18 +46,19 @@ pub(super) struct NewJob {
 }
 
 impl NewJob {
-    /// Reads a request's body by its `Content-Type`.
+    /// Reads a request's body by its `Content-Type`. `check` returns the fault of a date. It is
+    /// only asked if the body has another fault: a repeated request may have a date in the past.
     ///
     /// # Errors
-    /// Returns a [`Problem`] that names the field at fault.
-    pub(super) async fn read(request: Request) -> Result<Self, Problem> {
+    /// Returns a [`Problem`] that names all fields at fault.
+    pub(super) async fn read(request: Request, check: &CheckDate<'_>) -> Result<Self, Problem> {
         match content_type(&request).as_str() {
-            "application/json" => Self::from_json(&bytes(request).await?),
+            "application/json" => Self::from_json(&bytes(request).await?, check),
             "application/x-www-form-urlencoded" => {
-                Self::from_form(urlencoded(&bytes(request).await?)?)
+                Self::from_form(urlencoded(&bytes(request).await?)?, check)
             }
-            "multipart/form-data" => Self::from_form(multipart(request).await?),
-            "" if bytes(request).await?.is_empty() => Self::from_form(Vec::new()),
+            "multipart/form-data" => Self::from_form(multipart(request).await?, check),
+            "" if bytes(request).await?.is_empty() => Self::from_form(Vec::new(), check),
             other => Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
@@ -61,44 +70,61 @@ impl NewJob {
         }
     }
 
-    fn from_json(body: &[u8]) -> Result<Self, Problem> {
+    fn from_json(body: &[u8], check: &CheckDate<'_>) -> Result<Self, Problem> {
         let mut map = object(body)?;
-        let name = text_of(&mut map, "job_name")?;
-        let date = text_of(&mut map, "date")?;
-        Self::new(name, date, map)
+        let mut faults = Faults::default();
+        let name = faults.note(text_of(&mut map, "job_name"));
+        let date = faults.note(text_of(&mut map, "date"));
+        Self::new(name, date, map, faults, check)
     }
 
-    fn from_form(pairs: Vec<(String, String)>) -> Result<Self, Problem> {
+    fn from_form(pairs: Vec<(String, String)>, check: &CheckDate<'_>) -> Result<Self, Problem> {
         let mut map = Map::new();
         let (mut name, mut date) = (None, None);
+        let mut faults = Faults::default();
         for (field, value) in pairs {
-            match field.as_str() {
-                "job_name" => once(&mut name, "job_name", unquoted(&value))?,
-                "date" => once(&mut date, "date", unquoted(&value))?,
-                _ => add_form_field(&mut map, &field, value)?,
-            }
+            faults.note(match field.as_str() {
+                "job_name" => once(&mut name, "job_name", unquoted(&value)),
+                "date" => once(&mut date, "date", unquoted(&value)),
+                _ => add_form_field(&mut map, &field, value),
+            });
         }
-        Self::new(name, date, map)
+        Self::new(Some(name), Some(date), map, faults, check)
     }
 
+    /// Checks the parts. The name or the date is `None` if its fault is noted already.
     fn new(
-        name: Option<String>,
-        date: Option<String>,
+        name: Option<Option<String>>,
+        date: Option<Option<String>>,
         spec: Map<String, Value>,
+        mut faults: Faults,
+        check: &CheckDate<'_>,
     ) -> Result<Self, Problem> {
-        let name = name.ok_or_else(|| {
-            Problem::field(
-                "job_name",
-                "missing_field",
-                "`job_name` is missing: give a definition such as `JOB_A`, or an image such as `busybox:latest`",
-            )
-        })?;
-        let name = name
-            .parse::<JobName>()
-            .map_err(|error| Problem::field("job_name", "invalid_job_name", error.to_string()))?;
-        let date = date.ok_or_else(no_date)?;
-        Ok(Self { name, date, spec: read_spec(Value::Object(spec), JOB_FIELDS)? })
+        let name = name.and_then(|name| faults.note(job_name(name)));
+        let date = date.and_then(|date| faults.note(date.ok_or_else(no_date)));
+        let spec = faults.note(read_spec(spec, JOB_FIELDS));
+        if let Some(bad) = date.as_deref().filter(|_| !faults.is_empty()).and_then(check) {
+            faults.add(bad);
+        }
+        faults.settle()?;
+        // A part that is missing has noted its fault, so the last arm is never reached.
+        match (name, date, spec) {
+            (Some(name), Some(date), Some(spec)) => Ok(Self { name, date, spec }),
+            _ => Err(no_date()),
+        }
     }
+}
+
+fn job_name(name: Option<String>) -> Result<JobName, Problem> {
+    let name = name.ok_or_else(|| {
+        Problem::field(
+            "job_name",
+            "missing_field",
+            "`job_name` is missing: give a definition such as `JOB_A`, or an image such as `busybox:latest`",
+        )
+    })?;
+    name.parse::<JobName>()
+        .map_err(|error| Problem::field("job_name", "invalid_job_name", error.to_string()))
 }
 
 /// Returns the problem for a missing `date`.
@@ -127,7 +153,7 @@ pub(super) async fn read_definition(request: Request) -> Result<JobSpec, Problem
             detail,
         ));
     }
-    let spec = read_spec(Value::Object(object(&bytes(request).await?)?), &[])?;
+    let spec = read_spec(object(&bytes(request).await?)?, &[])?;
     match spec.fields().image {
         Some(_) => Ok(spec),
         None => {
@@ -142,29 +168,58 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     object.map(|Unique(map)| map).map_err(|error| text::not_json(body, &error))
 }
 
-/// Reads a spec from its JSON. An error names the field at fault. `beside` lists further fields,
+/// Reads a spec from its JSON. An error names all fields at fault. `beside` lists further fields,
 /// which the error for an unknown field names as well.
-fn read_spec(json: Value, beside: &[&str]) -> Result<JobSpec, Problem> {
-    let fields: SpecFields = serde_path_to_error::deserialize(json).map_err(|error| {
-        let message = error.inner().to_string();
-        let path = error.path().to_string();
-        let unknown = message
-            .strip_prefix("unknown field `")
-            .and_then(|rest| rest.split('`').next())
-            .map(str::to_owned);
-        match unknown {
-            Some(field) => unknown_field(&field, beside),
-            None => {
-                let field = path.split(['.', '[']).next().unwrap_or(&path).to_owned();
-                Problem::field(&field, "invalid_field", format!("`{path}` is not right: {message}"))
-            }
-        }
-    })?;
+fn read_spec(json: Map<String, Value>, beside: &[&str]) -> Result<JobSpec, Problem> {
+    let unknown = |field: &str, _message: &str| unknown_field(field, beside);
+    let fields: SpecFields = faults::read(json.clone(), unknown)
+        .map_err(|unreadable| with_checks(unreadable, json.clone()))?;
     if fields.env_file.is_some() {
         let detail = "`env_file` is a file of the server's machine, so only a definition of the config file has it; give `env` instead";
         return Err(Problem::field("env_file", "config_only", detail));
     }
-    JobSpec::try_from(fields).map_err(|bad| Problem::field(bad.field, "invalid_field", bad.detail))
+    JobSpec::try_from(fields).map_err(|bad| {
+        let first = spec_fault(&bad);
+        first.and(all_faults(bad, json, Vec::new()).into_iter().skip(1))
+    })
+}
+
+fn spec_fault(bad: &BadSpec) -> Problem {
+    Problem::field(bad.field, "invalid_field", bad.detail.as_str())
+}
+
+/// Adds the faults of the fields that can be read to the problem of those that cannot.
+fn with_checks(unreadable: Problem, mut json: Map<String, Value>) -> Problem {
+    let removed: Vec<String> = unreadable.errors.iter().map(|error| error.field.clone()).collect();
+    for field in &removed {
+        json.remove(field);
+    }
+    let rest = serde_json::from_value::<SpecFields>(Value::Object(json.clone()));
+    let Ok(Err(bad)) = rest.map(JobSpec::try_from) else { return unreadable };
+    unreadable.and(all_faults(bad, json, removed))
+}
+
+/// Returns all faults of a spec that begin with this one. The checks stop at the first fault, so
+/// the spec is checked again without each faulty field. A fault that is due to a field that was
+/// removed is left out.
+fn all_faults(
+    first: BadSpec,
+    mut json: Map<String, Value>,
+    mut removed: Vec<String>,
+) -> Vec<Problem> {
+    let mut faults = Vec::new();
+    let mut next = Some(first);
+    while let Some(bad) = next.take() {
+        if !removed.iter().any(|field| bad.detail.contains(&format!("`{field}`"))) {
+            faults.push(spec_fault(&bad));
+        }
+        if json.remove(bad.field).is_some() {
+            removed.push(bad.field.to_owned());
+            let rest = serde_json::from_value::<SpecFields>(Value::Object(json.clone()));
+            next = rest.map(JobSpec::try_from).ok().and_then(Result::err);
+        }
+    }
+    faults
 }
 
 fn unknown_field(field: &str, beside: &[&str]) -> Problem {
@@ -264,12 +319,17 @@ fn content_type(request: &Request) -> String {
 pub(super) async fn bytes(request: Request) -> Result<Bytes, Problem> {
     Bytes::from_request(request, &())
         .await
-        .map_err(|rejection| refused_body(rejection.status(), &rejection.body_text()))
+        .map_err(|error| refused_body(error.status(), &error.body_text(), &error))
 }
 
 /// Returns our own problem for a body that axum refused.
-fn refused_body(status: StatusCode, why: &str) -> Problem {
+fn refused_body(status: StatusCode, why: &str, cause: &(dyn Error + 'static)) -> Problem {
     match status {
+        _ if has_stalled(cause) => Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timeout",
+            "nothing more of the body arrived in time, so the request was given up: send it again",
+        ),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
             status,
             "body_too_large",
@@ -281,6 +341,18 @@ fn refused_body(status: StatusCode, why: &str) -> Problem {
             format!("the body cannot be read: {why}"),
         ),
     }
+}
+
+/// Checks whether a body could not be read because nothing more of it arrived.
+fn has_stalled(cause: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(cause);
+    while let Some(cause) = next {
+        if cause.is::<TimeoutError>() {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 fn urlencoded(body: &[u8]) -> Result<Vec<(String, String)>, Problem> {
@@ -295,17 +367,14 @@ fn too_many_fields() -> Problem {
 }
 
 async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
-    let broken = |status: StatusCode, why: String| refused_body(status, &why);
+    let broken = |error: MultipartError| refused_body(error.status(), &error.body_text(), &error);
     let mut parts = Multipart::from_request(request, &())
         .await
-        .map_err(|rejection| broken(rejection.status(), rejection.body_text()))?;
+        .map_err(|error| refused_body(error.status(), &error.body_text(), &error))?;
     let mut pairs = Vec::new();
-    while let Some(part) =
-        parts.next_field().await.map_err(|error| broken(error.status(), error.body_text()))?
-    {
+    while let Some(part) = parts.next_field().await.map_err(broken)? {
         let name = part.name().unwrap_or_default().to_owned();
-        let value =
-            part.bytes().await.map_err(|error| broken(error.status(), error.body_text()))?;
+        let value = part.bytes().await.map_err(broken)?;
         if pairs.len() == MAX_FORM_FIELDS {
             return Err(too_many_fields());
         }
@@ -317,8 +386,7 @@ async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
     Ok(pairs)
 }
 
-/// Reads the only field that the body may have: `job_id` of `DELETE /job`, `date` of `PATCH
-/// /job/{id}`. Returns `None` if the body does not have the field.
+/// Reads the one field that these calls take, from JSON or a form.
 ///
 /// # Errors
 /// Returns a [`Problem`] when the body cannot be read, repeats the field, or has another field.
@@ -326,27 +394,48 @@ pub(super) async fn read_field(
     request: Request,
     name: &'static str,
 ) -> Result<Option<String>, Problem> {
+    let [value] = read_fields(request, [name]).await?;
+    Ok(value)
+}
+
+/// Reads texts by these names, from JSON or a form. A body that is missing has none of them.
+///
+/// # Errors
+/// Returns a [`Problem`] when the body cannot be read, repeats a field, or has another field.
+pub(super) async fn read_fields<const N: usize>(
+    request: Request,
+    names: [&'static str; N],
+) -> Result<[Option<String>; N], Problem> {
     let pairs = match content_type(&request).as_str() {
         "multipart/form-data" => multipart(request).await?,
-        "application/json" => {
-            let body = bytes(request).await?;
-            let mut map = if body.is_empty() { Map::new() } else { object(&body)? };
-            let value = text_of(&mut map, name)?;
-            let others = map.into_iter().map(|(field, _)| (field, String::new()));
-            value.map(|value| (name.to_owned(), value)).into_iter().chain(others).collect()
-        }
+        "application/json" => json_texts(&bytes(request).await?, &names)?,
         _ => urlencoded(&bytes(request).await?)?,
     };
-    let mut found = None;
+    let mut found = [const { None }; N];
     for (field, value) in pairs {
-        if field != name {
-            let field = shown(&field);
-            let detail = format!("there is no field `{field}` here: give `{name}`");
-            return Err(Problem::field(&field, "unknown_field", detail));
+        match names.iter().zip(&mut found).find(|(name, _)| **name == field) {
+            Some((name, found)) => once(found, name, unquoted(&value))?,
+            None => {
+                let field = shown(&field);
+                let known = names.map(|name| format!("`{name}`")).join(" and ");
+                let detail = format!("there is no field `{field}` here: give {known}");
+                return Err(Problem::field(&field, "unknown_field", detail));
+            }
         }
-        once(&mut found, name, unquoted(&value))?;
     }
     Ok(found)
+}
+
+/// Returns the fields of a JSON object. Those of other names have no value.
+fn json_texts(body: &[u8], names: &[&'static str]) -> Result<Vec<(String, String)>, Problem> {
+    let mut map = if body.is_empty() { Map::new() } else { object(body)? };
+    let mut pairs = Vec::new();
+    for name in names {
+        let value = text_of(&mut map, name)?;
+        pairs.extend(value.map(|value| ((*name).to_owned(), value)));
+    }
+    pairs.extend(map.into_iter().map(|(field, _)| (field, String::new())));
+    Ok(pairs)
 }
 
 #[cfg(test)]
@@ -354,7 +443,8 @@ mod tests {
     use super::*;
 
     fn form(pairs: &[(&str, &str)]) -> Result<NewJob, Problem> {
-        NewJob::from_form(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        NewJob::from_form(pairs.collect(), &|_| None)
     }
 
     #[test]
@@ -375,7 +465,7 @@ mod tests {
             ("secrets", "A=pw"),
         ]);
         let json = br#"{"job_name":"busybox","date":"30s","command":["sh","-c","exit 7"],"env":{"A":"1","B":"2=3"},"cpus":0.5,"init":true,"memory":"64MiB","dns":["10.0.0.1"],"queue":"reports","max_parallel":2,"secrets":{"/run/secrets/pw":"pw","A":"pw"}}"#;
-        assert_eq!(said, NewJob::from_json(json));
+        assert_eq!(said, NewJob::from_json(json, &|_| None));
         assert!(said.is_ok(), "{said:?}");
     }
 
@@ -438,8 +528,18 @@ mod tests {
             (r#"{"job_name":"a","date":"1s","frobnicate":1}"#, "`frobnicate`"),
             (r#"{"job_name":"a","date":"1s","env_file":["/etc/passwd"]}"#, "config file"),
         ] {
-            let problem = NewJob::from_json(json.as_bytes()).expect_err("is refused");
+            let problem = NewJob::from_json(json.as_bytes(), &|_| None).expect_err("is refused");
             assert!(problem.detail.contains(said), "{json}: {}", problem.detail);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stalled_body_is_a_timeout() {
+        let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        let body = axum::body::Body::from_stream(never);
+        let body = tower_http::timeout::TimeoutBody::new(std::time::Duration::from_secs(30), body);
+        let request = Request::new(axum::body::Body::new(body));
+        let problem = bytes(request).await.expect_err("is given up");
+        assert_eq!((problem.status, problem.code.as_str()), (408, "body_timeout"));
     }
 }

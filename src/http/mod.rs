@@ -9,20 +9,26 @@
 //! The classic calls, such as `POST /job` and `GET /jobs`, keep the fields and sentences of the
 //! original API word for word.
 
+mod answers;
 mod api;
 pub mod auth;
 mod body;
 mod compression;
 mod etag;
+mod faults;
 mod json;
 mod metered;
+mod openapi;
 pub mod problem;
+mod query;
 mod router;
+mod similar;
 mod state;
 mod streamed;
 mod text;
 mod unique;
 pub mod views;
+pub mod web;
 
 pub use body::MAX_BODY_BYTES;
 pub use router::BODY_TIMEOUT;

@@ -11,18 +11,21 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use super::api::{
-    definitions, forecast, jobs, listing, logs, metrics, preview, schedule_list, schedules, system,
+    definitions, events, forecast, jobs, listing, logs, metrics, pause, preview, schedule_list,
+    schedules, summary, system, tide,
 };
 use super::auth::guard;
 use super::auth::guard::Guard;
 use super::body::MAX_BODY_BYTES;
 use super::problem::Problem;
+use super::query::{KnownQuery, NoQuery};
 use super::state::Api;
-use super::{compression, metered, text};
+use super::{answers, compression, metered, openapi, text};
 
 /// The time after which a body is abandoned if nothing more of it arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,7 +34,7 @@ impl Api {
     pub fn router(self, guard: Guard) -> Router {
         let metrics = self.scheduler.metrics().clone();
         let routes = Router::new()
-            .route("/", get(|| async { Redirect::temporary("/jobs") }))
+            .route("/", get(index))
             .route("/jobs", get(listing::list))
             .route("/job", post(jobs::submit).delete(jobs::cancel_named))
             .route("/job/{id}", get(jobs::show).patch(jobs::reschedule).delete(jobs::cancel))
@@ -39,6 +42,8 @@ impl Api {
             .route("/job/{id}/rerun", post(jobs::rerun))
             .route("/job/{id}/stop", post(jobs::stop))
             .route("/job/{id}/logs", get(logs::show))
+            .route("/job/{id}/events", get(events::story))
+            .route("/events", get(events::stream))
             .route("/definitions", get(definitions::list))
             .route(
                 "/definition/{name}",
@@ -54,11 +59,17 @@ impl Api {
             .route("/schedule/{name}/trigger", post(schedules::trigger))
             .route("/schedule/{name}/next", get(schedules::next))
             .route("/schedule/{name}/ledger", get(schedules::ledger))
+            .route("/pause", post(pause::pause))
+            .route("/resume", post(pause::resume))
             .route("/forecast", get(forecast::show))
+            .route("/tide", get(tide::show))
+            .route("/summary", get(summary::show))
             .route("/preview", post(preview::preview))
             .route("/healthz", get(system::healthz))
             .route("/readyz", get(system::readyz))
             .route("/version", get(system::version))
+            .route("/openapi.json", get(openapi::show))
+            .route("/docs", get(openapi::docs))
             .route("/metrics", get(metrics::scrape))
             .fallback(no_such_path)
             .with_state(self)
@@ -75,8 +86,19 @@ impl Api {
             .layer(middleware::from_fn_with_state(Arc::new(guard), guard::admit))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(middleware::from_fn_with_state(metrics, metered::measure))
-            .layer(TraceLayer::new_for_http())
+            .layer(
+                TraceLayer::new_for_http()
+                    .make_span_with(|request: &Request| answers::span(request)),
+            )
+            .layer(middleware::from_fn(answers::finish))
+            .layer(PropagateRequestIdLayer::x_request_id())
+            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+            .layer(middleware::from_fn(answers::admit_id))
     }
+}
+
+async fn index(_: KnownQuery<NoQuery>) -> Redirect {
+    Redirect::temporary("/jobs")
 }
 
 async fn no_such_path(request: Request) -> Problem {

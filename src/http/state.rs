@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use tokio_util::task::TaskTracker;
 
+use super::api::events::Streams;
 use crate::scheduler::Handle;
 
 /// The longest time that a reader may take for one chunk before it is dropped. The reader holds a
@@ -21,13 +22,30 @@ pub struct Api {
     pub(super) writers: TaskTracker,
     /// The longest time that the reader of a long answer may take nothing of it.
     pub(super) stall: Duration,
+    /// The event streams that are open.
+    pub(super) streams: Streams,
+    /// The name of the engine in the config.
+    pub(super) engine: &'static str,
 }
 
 impl Api {
     /// Creates the API over this scheduler. `writers` owns the tasks that write long answers, so
     /// the server can wait for them when it stops.
     pub fn new(scheduler: Handle, zone: Tz, writers: TaskTracker) -> Self {
-        Self { scheduler, zone, writers, stall: STALL }
+        Self {
+            scheduler,
+            zone,
+            writers,
+            stall: STALL,
+            streams: Streams::default(),
+            engine: "docker",
+        }
+    }
+
+    /// Sets the name of the engine. The default is `docker`.
+    #[must_use]
+    pub fn with_engine(self, engine: &'static str) -> Self {
+        Self { engine, ..self }
     }
 
     /// Sets the time after which a reader that takes nothing of a long answer is dropped. The

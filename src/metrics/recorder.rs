@@ -157,7 +157,7 @@ impl Metrics {
     pub fn advanced(&self, before: &Job, after: &Job) {
         self.job_advanced(before, after);
         let decided = self.pending().advanced(before, after);
-        self.decided(after.origin.as_ref().map(|origin| &origin.schedule), decided);
+        self.decided(after.origin.schedule().map(|origin| &origin.schedule), decided);
     }
 
     fn job_advanced(&self, before: &Job, after: &Job) {
@@ -166,7 +166,7 @@ impl Metrics {
             let aim = after.spec.fields().aim == Some(true);
             observe(&self.0.lateness, vec![("aim", aim.to_string())], late);
         }
-        let schedule = after.origin.as_ref().map(|origin| &origin.schedule);
+        let schedule = after.origin.schedule().map(|origin| &origin.schedule);
         let end = after.state.end().filter(|_| !before.is_over());
         if let Some(end) = end {
             self.ended(end, schedule);
@@ -179,7 +179,7 @@ impl Metrics {
         let decided = self.pending().updated(update);
         self.decided(Some(&update.name), decided);
         for (before, after) in &update.ended {
-            let tick = after.origin.as_ref().and_then(|o| Some((o.generation, o.nominal?)));
+            let tick = after.origin.schedule().and_then(|o| Some((o.generation, o.nominal?)));
             // The row of a dropped tick is gone: a new row or a later generation decides the tick.
             if tick.is_some_and(|tick| update.dropped.contains(&tick)) {
                 self.job_advanced(before, after);

@@ -59,7 +59,7 @@ impl PendingTicks {
     /// Returns the ticks that a transition of their job decides.
     pub(super) fn advanced(&mut self, before: &Job, after: &Job) -> Vec<Decided> {
         let effect = TickEffect::of(before, after).and_then(|effect| effect.decided);
-        let origin = after.origin.as_ref();
+        let origin = after.origin.schedule();
         let tick = origin.and_then(|origin| Some((origin.schedule.clone(), origin.nominal?)));
         let Some(((outcome, reason), tick)) = effect.zip(tick) else { return Vec::new() };
         let is_late = self.late.remove(&tick);

@@ -41,10 +41,16 @@ mod timing;
 pub use context::Health;
 pub use rules::{Catalog, Origin, Rules, Settings};
 pub use secrets::{SecretSource, SecretSources};
+
+pub use crate::domain::admission::caller::Caller;
 pub use service::definitions::{DefineError, Defined};
+
 pub use service::handle::{Accepted, ActError, Handle, JobRequest, SubmitError};
-pub use service::output::{OutputError, OutputState, OutputStream};
+pub use service::output::{
+    Attempts, Output, OutputBlock, OutputError, OutputState, OutputStream, Progress, Until,
+};
 pub use service::schedules::{Put, ScheduleError};
+pub use service::tide::TideRequest;
 pub use tasks::{Parts, Scheduler};
 pub use timing::{
     BACKOFF, EARLY, LONGEST_NAP, ORPHAN_AGE, PING_EVERY, ROUND, SETTLE, STAGE_AHEAD, SWEEP_EVERY,

@@ -10,6 +10,7 @@ use futures::future::join_all;
 use super::context::Context;
 use super::timing::ROUND;
 use crate::domain::job::Job;
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::schedule::record::{ScheduleRecord, ScheduleUpdate};
@@ -48,21 +49,22 @@ pub(super) async fn update(
     let waiting = waiting(context, &record.name).await?;
     let restored = context.store.restored(now).await?.is_some();
     let update = record.advance(&waiting, now, restored, &mut || context.new_id(now));
-    write(context, update, now).await.map(drop)
+    write(context, update, now, &Actor::Schedule(record.name.clone())).await.map(drop)
 }
 
-/// Writes a schedule update. Returns false if the record was outdated. Restages the jobs that were
+/// Writes a schedule update that `by` caused. Returns false if the record was outdated. Restages the jobs that were
 /// added or ended.
 pub(super) async fn write(
     context: &Context,
     update: ScheduleUpdate,
     now: Timestamp,
+    by: &Actor,
 ) -> Result<bool, StoreError> {
     let (name, backlog) = (update.name.clone(), update.backlog());
     let jobs: Vec<Job> =
         update.jobs.iter().chain(update.ended.iter().map(|(_, after)| after)).cloned().collect();
     let metered = update.clone();
-    let written = unless_outdated(context.store.apply_schedule_update(update, now).await)?;
+    let written = unless_outdated(context.store.apply_schedule_update(update, now, by).await)?;
     if written {
         context.metrics.schedule_updated(&metered);
         for (reason, ticks) in backlog {
@@ -79,7 +81,7 @@ pub(super) async fn waiting(
     name: &ScheduleName,
 ) -> Result<Vec<Job>, StoreError> {
     let mut jobs = context.store.jobs_of(name).await?;
-    let is_tick = |job: &Job| job.origin.as_ref().is_some_and(|origin| origin.nominal.is_some());
+    let is_tick = |job: &Job| job.origin.schedule().is_some_and(|origin| origin.nominal.is_some());
     jobs.retain(|job| job.attempt.0 == 0 && is_tick(job));
     Ok(jobs)
 }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::error::StoreError;
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::image::JobName;
 use crate::domain::precondition::Precondition;
@@ -36,7 +37,7 @@ pub trait DefinitionStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Definition>, StoreError>;
 
-    /// Writes a definition and replaces an earlier one of the same name.
+    /// Writes a definition and replaces an earlier one of the same name. The journal tells of it.
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when the precondition `precondition` is not met.
@@ -46,6 +47,7 @@ pub trait DefinitionStore: Send + Sync + 'static {
         spec: &JobSpec,
         precondition: Precondition<Revision>,
         at: Timestamp,
+        by: &Actor,
     ) -> Result<Revision, StoreError>;
 
     /// Removes a definition; returns false if there was none.
@@ -56,5 +58,7 @@ pub trait DefinitionStore: Send + Sync + 'static {
         &self,
         name: &JobName,
         precondition: Precondition<Revision>,
+        at: Timestamp,
+        by: &Actor,
     ) -> Result<bool, StoreError>;
 }

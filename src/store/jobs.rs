@@ -6,6 +6,7 @@ use super::error::StoreError;
 use super::idempotency::{RequestKey, StoredResponse};
 use super::snapshot::Snapshot;
 use crate::domain::job::Job;
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::{JobId, Timestamp};
 
 /// The operations on stored jobs.
@@ -30,16 +31,26 @@ pub trait JobStore: Send + Sync + 'static {
         since: Timestamp,
     ) -> Result<Option<StoredResponse>, StoreError>;
 
-    /// Replaces `before` by `after` and writes the transition to the journal.
+    /// Replaces `before` by `after` and writes the transition, caused by `by`, to the journal.
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when the stored version is no longer `before.version`.
-    async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError>;
+    async fn advance(
+        &self,
+        before: &Job,
+        after: &Job,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError>;
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError>;
 
     /// Returns up to `limit` ids that begin with these lower-case hex digits (1 to 32).
     async fn ids_with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError>;
+
+    /// Returns up to `limit` ids that end with these lower-case hex digits (1 to 32), among the
+    /// running jobs, the next jobs that are due, and the newest jobs.
+    async fn ids_with_suffix(&self, suffix: &str, limit: usize) -> Result<Vec<JobId>, StoreError>;
 
     /// Returns the ids of all jobs in the running map.
     async fn active(&self) -> Result<Vec<JobId>, StoreError>;

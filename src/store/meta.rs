@@ -3,6 +3,8 @@
 use async_trait::async_trait;
 
 use super::error::StoreError;
+use crate::domain::admission::pause::Pause;
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::{EngineId, InstanceId, JobId, Timestamp};
 
 /// A store that was a backup. Another server may have continued its jobs meanwhile.
@@ -44,6 +46,17 @@ pub trait MetaStore: Send + Sync + 'static {
     /// Returns the id of the engine that containers were created on. `None` before the first
     /// container.
     async fn engine(&self) -> Result<Option<EngineId>, StoreError>;
+
+    /// Returns the pause of everything, if there is one.
+    async fn pause(&self) -> Result<Option<Pause>, StoreError>;
+
+    /// Writes the pause of everything, or its end. The journal tells of it.
+    async fn set_pause(
+        &self,
+        pause: Option<&Pause>,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError>;
 
     /// Remembers the id of the engine that containers are created on.
     async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError>;

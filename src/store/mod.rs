@@ -28,6 +28,7 @@ mod snapshot;
 pub mod sqlite;
 mod stats;
 pub mod threads;
+mod totals;
 pub mod watch;
 
 pub use definitions::{Definition, DefinitionStore, Revision};
@@ -35,13 +36,14 @@ pub use dispatch::DispatchStore;
 pub use error::{OpenError, StoreError};
 pub use idempotency::{RequestKey, StoredResponse};
 pub use jobs::JobStore;
-pub use journal::{Journal, TRANSITIONS_BUFFERED, Transition};
+pub use journal::{ENTRIES_BUFFERED, Entry, Journal, ObjectChange, Transition};
 pub use meta::{MetaStore, Restored};
 pub use outbox::Outbox;
 pub use report::Report;
 pub use schedules::ScheduleStore;
 pub use snapshot::{Filter, MAX_PAGE, Snapshot};
 pub use stats::{LastEnd, StatsStore, StoreStats};
+pub use totals::Totals;
 
 /// Everything that the server needs of a store. Each part is a small trait of its own.
 pub trait Store:

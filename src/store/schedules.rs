@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::error::StoreError;
 use crate::domain::job::Job;
 use crate::domain::job::origin::Generation;
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::schedule::ledger::LedgerRow;
@@ -54,7 +55,7 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// was none.
     async fn last_generation(&self, name: &ScheduleName) -> Result<Generation, StoreError>;
 
-    /// Writes a whole schedule update, or nothing.
+    /// Writes a whole schedule update, caused by `by`, or nothing.
     ///
     /// # Errors
     /// [`StoreError::Outdated`] when the record or a job has changed since the decision.
@@ -62,6 +63,7 @@ pub trait ScheduleStore: Send + Sync + 'static {
         &self,
         update: ScheduleUpdate,
         at: Timestamp,
+        by: &Actor,
     ) -> Result<(), StoreError>;
 
     /// Returns the unfinished jobs of a schedule, ordered by id.

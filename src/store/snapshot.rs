@@ -1,15 +1,18 @@
-//! A read view of one moment, for listings and forecasts.
+//! A read view of one moment, for listings, forecasts, the tide chart and the summary.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::error::StoreError;
+use super::totals::Totals;
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::names::image::JobName;
 use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::ledger::LedgerRow;
 use crate::domain::schedule::record::ScheduleRecord;
+use crate::domain::tide::PastRuns;
 
 /// Reads of the moment at which the snapshot was taken. An open snapshot delays the store's
 /// housekeeping, so callers drop it soon.
@@ -43,6 +46,23 @@ pub trait Snapshot: Send {
         after: Option<&ScheduleName>,
         limit: usize,
     ) -> Result<Vec<ScheduleRecord>, StoreError>;
+
+    /// Adds the jobs that are over and whose run touches the window of `past`.
+    async fn ended(&mut self, past: PastRuns) -> Result<PastRuns, StoreError>;
+
+    /// Returns up to `limit` rows of ticks in a period that have no job of their own and were
+    /// skipped or missed, the last first, each with its schedule. `only` restricts them to one
+    /// schedule.
+    async fn absent_ticks(
+        &mut self,
+        from: Timestamp,
+        to: Timestamp,
+        only: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, LedgerRow)>, StoreError>;
+
+    /// Returns figures about the whole store, and about the jobs that ended since `since`.
+    async fn totals(&mut self, since: Timestamp) -> Result<Totals, StoreError>;
 }
 
 /// A filter on listed jobs. A field that is `None` does not restrict.

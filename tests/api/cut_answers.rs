@@ -15,10 +15,12 @@ use std::time::Duration;
 use crate::support::{Server, binary};
 use serde_json::json;
 use tidetable::clock::{Rng, SystemClock};
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::names::id::InstanceId;
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
 use tidetable::http::Api;
 use tidetable::http::auth::guard::Guard;
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
@@ -80,7 +82,15 @@ impl Lab {
         let submit = |number: usize| async move {
             let spec = serde_json::from_value(json!({"labels": {"noise": noise(number)}})).unwrap();
             self.handle
-                .submit(JobRequest { name: "busybox".parse().unwrap(), spec, due_at })
+                .submit(
+                    &Caller::anonymous(),
+                    JobRequest {
+                        name: "busybox".parse().unwrap(),
+                        spec,
+                        due_at,
+                        origin: Origin::Api,
+                    },
+                )
                 .await
                 .unwrap();
         };

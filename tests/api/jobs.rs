@@ -294,9 +294,12 @@ fn job_shows_the_state_of_its_output() {
     server.until(&running, "running");
     assert_eq!(
         [log(&running), log(&waiting)],
-        [json!({"complete": false}), json!({"complete": false})]
+        [
+            json!({"complete": false, "kept_until": null}),
+            json!({"complete": false, "kept_until": null})
+        ]
     );
-    let of = |lines, bytes, truncated| json!({"lines": lines, "bytes": bytes, "truncated": truncated, "complete": true});
+    let of = |lines, bytes, truncated| json!({"lines": lines, "bytes": bytes, "truncated": truncated, "complete": true, "kept_until": null});
     assert_eq!(server.kept(&done)["log"], of(2, 7, false));
     assert_eq!(server.kept(&cut)["log"], of(1, 4, true));
     let said = server.get(&format!("/job/{cut}/logs")).text();

@@ -24,10 +24,12 @@ use futures::StreamExt;
 use large_store::Vast;
 use serde_json::Value;
 use tidetable::clock::{Clock, Rng};
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::names::id::{InstanceId, JobId};
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
 use tidetable::http::Api;
 use tidetable::http::auth::guard::Guard;
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
@@ -164,8 +166,9 @@ async fn run_those_that_are_due(handle: &Handle, engine: &SimulatedEngine) -> u6
             handle.now() + chrono::TimeDelta::milliseconds(2_000 + 10 * i64::try_from(n).unwrap());
         let spec =
             serde_json::from_str(r#"{"command": ["true"], "labels": {"team": "t01"}}"#).unwrap();
-        let order = JobRequest { name: "busybox".parse().unwrap(), spec, due_at };
-        expected.insert(handle.submit(order).await.unwrap().job.id);
+        let order =
+            JobRequest { name: "busybox".parse().unwrap(), spec, due_at, origin: Origin::Api };
+        expected.insert(handle.submit(&Caller::anonymous(), order).await.unwrap().job.id);
     }
     let before = bytes_read();
     tokio::time::sleep(Duration::from_secs(20)).await;

@@ -267,8 +267,11 @@ impl Case<'_> {
                 return;
             }
             // A server that was killed in a fence has removed a container that never ran, and its
-            // finding did not get on disk.
-            ("unknown", "container_removed") if self.trail.begins.is_empty() => {
+            // finding did not get on disk. And Docker's log of 256 events may have forgotten a
+            // container by the time that a fence asks, when many jobs start after an outage.
+            ("unknown", "container_removed" | "start_ambiguous")
+                if self.trail.begins.is_empty() =>
+            {
                 tally.unknown.push(format!("{}: {}", self.text("reason"), self.text("error")));
                 return;
             }

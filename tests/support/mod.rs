@@ -27,6 +27,7 @@ pub mod evidence;
 pub mod large_store;
 pub mod oracle;
 pub mod scene;
+pub mod terminal;
 pub mod virtual_time;
 
 /// The image that `make test` provides on every engine.

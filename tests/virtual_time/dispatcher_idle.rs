@@ -9,7 +9,9 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::names::id::JobId;
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Handle, JobRequest};
 
 use crate::support::virtual_time::World;
@@ -22,7 +24,10 @@ async fn submit(handle: &Handle, in_ms: i64) -> JobId {
     let spec = serde_json::from_str(r#"{"command": ["true"]}"#).unwrap();
     let due_at = handle.now() + TimeDelta::milliseconds(in_ms);
     handle
-        .submit(JobRequest { name: "busybox".parse().unwrap(), spec, due_at })
+        .submit(
+            &Caller::anonymous(),
+            JobRequest { name: "busybox".parse().unwrap(), spec, due_at, origin: Origin::Api },
+        )
         .await
         .unwrap()
         .job

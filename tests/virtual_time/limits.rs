@@ -10,12 +10,15 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tidetable::domain::admission::policy::Policy;
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::job::{Job, Status};
 use tidetable::domain::names::id::{JobId, Seq};
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::engine::simulated::Run;
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Catalog, Handle, JobRequest, Rules};
+use tidetable::store::Entry;
 
 use crate::support::virtual_time::World;
 
@@ -89,8 +92,9 @@ async fn submit(handle: &Handle, name: &str, after_ms: i64, spec: Value) -> JobI
         name: name.parse().unwrap(),
         spec: serde_json::from_value(spec).unwrap(),
         due_at,
+        origin: Origin::Api,
     };
-    handle.submit(order).await.unwrap().job.id
+    handle.submit(&Caller::anonymous(), order).await.unwrap().job.id
 }
 
 async fn sleep(seconds: u64) {
@@ -221,8 +225,11 @@ async fn five_thousand_waiting_jobs_delay_no_others() {
     // Each job joined its wait group once, and the next process does not repeat it.
     let transitions =
         world.live(async |handle| handle.store().journal(Seq(0), 1_000_000).await.unwrap()).await;
-    let queued =
-        transitions.iter().filter(|t| t.to == Status::Queued && herd.contains(&t.job)).count();
+    let queued = transitions
+        .iter()
+        .filter_map(Entry::job)
+        .filter(|t| t.to == Status::Queued && herd.contains(&t.job))
+        .count();
     assert!(queued <= 2 * HERD, "{queued} times queued");
 }
 
@@ -279,7 +286,11 @@ async fn all_limits_hold_and_no_job_starves() {
     let transitions =
         world.live(async |handle| handle.store().journal(Seq(0), 10_000).await.unwrap()).await;
     for id in &all {
-        let queued = transitions.iter().filter(|t| t.to == Status::Queued && t.job == *id).count();
+        let queued = transitions
+            .iter()
+            .filter_map(Entry::job)
+            .filter(|t| t.to == Status::Queued && t.job == *id)
+            .count();
         assert!(queued <= 2, "queued {queued} times: moved back and forth between wait groups");
     }
     for of_name in &jobs {
@@ -327,7 +338,7 @@ async fn tick_waiting_for_previous_run_delays_no_others() {
             let schedule = json!({"every": "60s", "job_name": "busybox", "overlap": "queue_one", "spec": sleeps(90, json!({"queue": "etl", "priority": 9}))});
             let schedule = serde_json::from_value(schedule).unwrap();
             let name = "a".parse().unwrap();
-            handle.put_schedule(&name, schedule, Zone::UTC, Precondition::Anything).await.unwrap();
+            handle.put_schedule(&Caller::anonymous(), &name, schedule, Zone::UTC, Precondition::Anything).await.unwrap();
             sleep(30).await;
             let herd: Vec<JobId> =
                 join_all((0..300).map(|_| submit(&handle, "busybox", 0, sleeps(3, json!({"queue": "etl"}))))).await;
@@ -337,7 +348,7 @@ async fn tick_waiting_for_previous_run_delays_no_others() {
             let waits: Vec<String> = tick.iter().filter_map(|job| job.state.reason()).map(|r| r.to_string()).collect();
             assert_eq!(waits, ["overlap"]);
             sleep(5_000).await;
-            handle.delete_schedule(&name, Precondition::Anything).await.unwrap();
+            handle.delete_schedule(&Caller::anonymous(), &name, Precondition::Anything).await.unwrap();
             sleep(500).await;
             (herd, free)
         })
@@ -446,7 +457,10 @@ async fn late_definition_sets_the_limits_of_its_job() {
             let kept = sleeps(5, json!({"image": "busybox", "max_parallel": 1}));
             let anything = Precondition::Anything;
             let spec = serde_json::from_value(kept).unwrap();
-            handle.define(&"JOB_B".parse().unwrap(), &spec, anything).await.unwrap();
+            handle
+                .define(&Caller::anonymous(), &"JOB_B".parse().unwrap(), &spec, anything)
+                .await
+                .unwrap();
             sleep(4).await;
             assert_eq!(stands(&handle, jobs[1]).await, "queued queue_full");
             assert_eq!(stands(&handle, jobs[3]).await, "queued max_parallel");
@@ -486,8 +500,15 @@ async fn waiting_job_can_be_canceled_and_rescheduled() {
                 jobs.push(submit(&handle, "busybox", 0, sleeps(5, json!({"queue": "etl"}))).await);
             }
             sleep(2).await;
-            handle.cancel(jobs[1]).await.unwrap();
-            handle.reschedule(jobs[2], handle.now() + chrono::Duration::seconds(60)).await.unwrap();
+            handle.cancel(&Caller::anonymous(), jobs[1]).await.unwrap();
+            handle
+                .reschedule(
+                    &Caller::anonymous(),
+                    jobs[2],
+                    handle.now() + chrono::Duration::seconds(60),
+                )
+                .await
+                .unwrap();
             sleep(20).await;
             let stand = join_all(jobs.iter().map(|id| stands(&handle, *id))).await;
             assert_eq!(stand, ["succeeded", "canceled", "scheduled", "succeeded"]);

@@ -10,11 +10,14 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 use tidetable::domain::job::Status;
-use tidetable::domain::names::id::{InstanceId, JobId};
-use tidetable::domain::output::Lines;
+use tidetable::domain::job::origin::Origin;
+use tidetable::domain::names::id::{Attempt, InstanceId, JobId};
 use tidetable::engine::Engine;
 use tidetable::engine::simulated::{Call, Fault, Settings, SimulatedEngine, nth};
-use tidetable::scheduler::{Handle, JobRequest, OutputState};
+use tidetable::scheduler::Caller;
+use tidetable::scheduler::{
+    Attempts, Handle, JobRequest, OutputBlock, OutputError, OutputState, Progress, Until,
+};
 use tidetable::store::logs::Kept;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -58,8 +61,13 @@ fn stuck() -> (World, Arc<Valve>) {
 
 async fn submit(handle: &Handle, spec: Value) -> JobId {
     let spec = serde_json::from_value(spec).unwrap();
-    let order = JobRequest { name: "busybox".parse().unwrap(), spec, due_at: handle.now() };
-    handle.submit(order).await.unwrap().job.id
+    let order = JobRequest {
+        name: "busybox".parse().unwrap(),
+        spec,
+        due_at: handle.now(),
+        origin: Origin::Api,
+    };
+    handle.submit(&Caller::anonymous(), order).await.unwrap().job.id
 }
 
 async fn ends(handle: &Handle, job: JobId) -> Status {
@@ -78,8 +86,10 @@ async fn is_kept(handle: &Handle, job: JobId) {
 }
 
 async fn text(handle: &Handle, job: JobId, follow: bool) -> String {
-    let blocks: Vec<Lines> = handle.output(job, follow).await.unwrap().try_collect().await.unwrap();
-    let lines = blocks.iter().flat_map(Lines::iter);
+    let until = if follow { Until::End } else { Until::Now };
+    let output = handle.output(job, Attempts::Last, until).await.unwrap();
+    let blocks: Vec<OutputBlock> = output.blocks.try_collect().await.unwrap();
+    let lines = blocks.iter().flat_map(|block| block.lines.iter());
     lines.map(|line| String::from_utf8_lossy(line.text).into_owned() + "\n").collect()
 }
 
@@ -243,6 +253,90 @@ async fn log_limit_holds_before_output_is_stored() {
             assert_eq!(text(&handle, job, false).await, said);
             tokio::time::sleep(Duration::from_secs(700)).await;
             assert_eq!(text(&handle, job, false).await, said);
+        })
+        .await;
+}
+
+/// Returns the number of each line, with its text.
+async fn numbered(handle: &Handle, job: JobId, until: Until) -> Vec<(u64, String)> {
+    let output = handle.output(job, Attempts::Last, until).await.unwrap();
+    let blocks: Vec<OutputBlock> = output.blocks.try_collect().await.unwrap();
+    let lines = blocks.iter().flat_map(|block| (block.first..).zip(block.lines.iter()));
+    lines.map(|(n, line)| (n, String::from_utf8(line.text.to_vec()).unwrap())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_keeps_its_number_when_stored() {
+    let mut world = World::new(BEGIN);
+    world
+        .live(async |handle| {
+            let script = "echo one; sleep 60; echo two >&2; printf three; sleep 60";
+            let job = submit(&handle, says(script)).await;
+            tokio::time::sleep(Duration::from_secs(90)).await;
+            let line = |number, text: &str| (number, text.to_owned());
+            let all = [line(1, "one"), line(2, "two"), line(3, "three")];
+            // A line without an end is not shown before the process ends.
+            assert_eq!(numbered(&handle, job, Until::Now).await, all[..2]);
+            assert_eq!(numbered(&handle, job, Until::Followed).await, all[..2]);
+            assert_eq!(numbered(&handle, job, Until::End).await, all);
+            is_kept(&handle, job).await;
+            assert_eq!(numbered(&handle, job, Until::Followed).await, all);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_on_an_unreachable_engine_says_since_when() {
+    let mut world = World::new(BEGIN);
+    let engine = world.engine.clone();
+    world
+        .live(async |handle| {
+            let job = submit(&handle, says("echo hello; sleep 600")).await;
+            tokio::time::sleep(SOON).await;
+            engine.cut(true);
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let read = handle.output(job, Attempts::Last, Until::Now).await;
+            let since = match read.err() {
+                Some(OutputError::Unreachable { since, .. }) => since.unwrap(),
+                other => panic!("{other:?}"),
+            };
+            assert!(since < handle.now() && since.timestamp() >= BEGIN, "{since}");
+            let followed = handle.output(job, Attempts::Last, Until::End).await.unwrap();
+            assert_eq!(followed.progress, Progress::Live);
+            engine.cut(false);
+            let blocks: Vec<OutputBlock> = followed.blocks.try_collect().await.unwrap();
+            assert_eq!((blocks.len(), blocks[0].first, blocks[0].lines.len()), (1, 1, 1));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempt_that_never_ran_differs_from_deleted_output() {
+    let mut world = World::new(BEGIN);
+    let faults = Some(nth(Call::Start, 0, Fault::DiskFull));
+    world.engine =
+        SimulatedEngine::new(world.clock.clone(), Settings { faults, ..Settings::default() });
+    let logs = world.dir.path().join("logs");
+    let mut order = says("echo hello");
+    order["retry"] = json!({"attempts": 1, "delay": "1s"});
+    world
+        .live(async |handle| {
+            let job = submit(&handle, order).await;
+            assert_eq!(ends(&handle, job).await, Status::Succeeded);
+            is_kept(&handle, job).await;
+            let error = async |attempt| {
+                let only = Attempts::Only(Attempt(attempt));
+                handle.output(job, only, Until::Now).await.err()
+            };
+            let first = error(1).await;
+            assert!(
+                matches!(&first, Some(OutputError::NoAttempt { kept, .. }) if *kept == [Attempt(2)]),
+                "{first:?}"
+            );
+            assert!(error(2).await.is_none());
+            std::fs::remove_dir_all(logs).unwrap();
+            let second = error(2).await;
+            assert!(matches!(second, Some(OutputError::Gone(Attempt(2)))), "{second:?}");
         })
         .await;
 }

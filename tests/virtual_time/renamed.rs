@@ -9,12 +9,14 @@ use chrono::TimeDelta;
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 use tidetable::domain::container::Owner;
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::job::{Job, Status};
 use tidetable::domain::names::id::{Attempt, ContainerName, JobId};
 use tidetable::domain::names::image::JobName;
 use tidetable::engine::Launch;
 use tidetable::engine::simulated::EventKind;
-use tidetable::scheduler::{Handle, JobRequest};
+use tidetable::scheduler::Caller;
+use tidetable::scheduler::{Attempts, Handle, JobRequest, Until};
 
 use crate::support::virtual_time::World;
 
@@ -24,7 +26,15 @@ async fn submit(handle: &Handle, in_s: i64, spec: Value) -> JobId {
     let name: JobName = "busybox".parse().unwrap();
     let due_at = handle.now() + TimeDelta::seconds(in_s);
     handle
-        .submit(JobRequest { name, spec: serde_json::from_value(spec).unwrap(), due_at })
+        .submit(
+            &Caller::anonymous(),
+            JobRequest {
+                name,
+                spec: serde_json::from_value(spec).unwrap(),
+                due_at,
+                origin: Origin::Api,
+            },
+        )
         .await
         .unwrap()
         .job
@@ -44,11 +54,13 @@ async fn end(handle: &Handle, id: JobId) -> Job {
 }
 
 async fn output(handle: &Handle, id: JobId) -> String {
-    let lines: Vec<_> = handle.output(id, false).await.unwrap().try_collect().await.unwrap();
-    lines
+    let output = handle.output(id, Attempts::Last, Until::Now).await.unwrap();
+    let blocks: Vec<_> = output.blocks.try_collect().await.unwrap();
+    blocks
         .iter()
-        .flat_map(|lines| {
-            lines
+        .flat_map(|block| {
+            block
+                .lines
                 .iter()
                 .map(|line| String::from_utf8(line.text.to_vec()).unwrap())
                 .collect::<Vec<_>>()
@@ -125,7 +137,7 @@ async fn renamed_container_is_stopped_by_request_and_timeout() {
                 until_running(&handle, id).await;
                 rename(&engine, id);
                 if by_request {
-                    handle.stop(id, None).await.unwrap();
+                    handle.stop(&Caller::anonymous(), id, None).await.unwrap();
                 }
                 end(&handle, id).await.state.status()
             })

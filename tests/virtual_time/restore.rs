@@ -20,9 +20,11 @@ use crate::support::clock::VirtualClock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidetable::clock::{Clock, Rng};
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::job::{Job, Map, Outcome, Reason, State};
 use tidetable::domain::names::id::{InstanceId, JobId};
 use tidetable::engine::simulated::{Costs, Settings, SimulatedEngine};
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::backup::back_up;
 use tidetable::store::check::check;
@@ -92,25 +94,25 @@ impl Story {
         let (handle, running) = self.scheduler(original).await;
         let life = async {
             let first = self.order(None, "true");
-            handle.submit(first).await.unwrap();
+            handle.submit(&Caller::anonymous(), first).await.unwrap();
             // The event log must reach back beyond the backup by more than clocks may differ.
             tokio::time::sleep(Duration::from_secs(8)).await;
             for _ in 0..self.rng.random_range(1..12) {
                 let order = self.random_order();
-                self.before.push(handle.submit(order).await.unwrap().job.id);
+                self.before.push(handle.submit(&Caller::anonymous(), order).await.unwrap().job.id);
                 tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..900))).await;
             }
             back_up(original, copy, self.clock.now()).unwrap();
             for _ in 0..self.rng.random_range(0..4) {
                 let order = self.random_order();
-                handle.submit(order).await.unwrap();
+                handle.submit(&Caller::anonymous(), order).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..4_000))).await;
             }
             if self.rng.random_ratio(1, 5) {
                 self.log_can_tell = false;
                 for _ in 0..FLOOD {
                     let order = self.order(None, "true");
-                    handle.submit(order).await.unwrap();
+                    handle.submit(&Caller::anonymous(), order).await.unwrap();
                 }
                 tokio::time::sleep(Duration::from_secs(30)).await;
             }
@@ -144,6 +146,7 @@ impl Story {
             name: "busybox".parse().unwrap(),
             spec,
             due_at: self.clock.now() + delay.unwrap_or_default(),
+            origin: Origin::Api,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::job::{Job, Status};
 use tidetable::domain::names::id::{JobId, Timestamp};
 use tidetable::domain::precondition::Precondition;
@@ -13,6 +14,7 @@ use tidetable::domain::recurrence::Zone;
 use tidetable::engine::simulated::{
     Call, Costs, EventKind, Fault, RecordedEvent, Settings, SimulatedEngine, nth,
 };
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Handle, JobRequest, Rules};
 
 use crate::support::virtual_time::World;
@@ -61,8 +63,9 @@ async fn submit_as(handle: &Handle, name: &str, seconds: i64, spec: Value) -> Jo
         name: name.parse().unwrap(),
         spec: serde_json::from_value(spec).unwrap(),
         due_at,
+        origin: Origin::Api,
     };
-    handle.submit(order).await.unwrap().job.id
+    handle.submit(&Caller::anonymous(), order).await.unwrap().job.id
 }
 
 async fn sleep(seconds: u64) {
@@ -116,7 +119,7 @@ async fn canceled_job_leaves_nothing_on_the_engine() {
         .live(async |handle| {
             let job = submit(&handle, 5, json!({"command": "true"})).await;
             sleep(2).await;
-            handle.cancel(job).await.unwrap();
+            handle.cancel(&Caller::anonymous(), job).await.unwrap();
             sleep(1).await;
             job
         })
@@ -131,7 +134,14 @@ async fn rescheduled_job_gets_a_new_container() {
         .live(async |handle| {
             let job = submit(&handle, 5, json!({"command": "true"})).await;
             sleep(2).await;
-            handle.reschedule(job, handle.now() + chrono::TimeDelta::seconds(98)).await.unwrap();
+            handle
+                .reschedule(
+                    &Caller::anonymous(),
+                    job,
+                    handle.now() + chrono::TimeDelta::seconds(98),
+                )
+                .await
+                .unwrap();
             assert_eq!(ends(&handle, job).await, Status::Succeeded);
             job
         })
@@ -160,7 +170,14 @@ async fn definition_changed_at_last_moment_runs() {
                     .definitions
                     .insert("NIGHTLY".to_owned(), serde_json::from_value(spec).unwrap());
                 handle.set_rules(rules.clone());
-                handle.reschedule(job, handle.now() + chrono::TimeDelta::seconds(5)).await.unwrap();
+                handle
+                    .reschedule(
+                        &Caller::anonymous(),
+                        job,
+                        handle.now() + chrono::TimeDelta::seconds(5),
+                    )
+                    .await
+                    .unwrap();
                 sleep(2).await;
             }
             rules.catalog.definitions.insert(
@@ -227,7 +244,14 @@ async fn next_process_uses_or_removes_staged_containers() {
     // The job is rescheduled, and the server is killed before it removes the container.
     world
         .live(async |handle| {
-            handle.reschedule(off, handle.now() + chrono::TimeDelta::seconds(600)).await.unwrap();
+            handle
+                .reschedule(
+                    &Caller::anonymous(),
+                    off,
+                    handle.now() + chrono::TimeDelta::seconds(600),
+                )
+                .await
+                .unwrap();
             sleep(1).await;
         })
         .await;
@@ -299,9 +323,21 @@ async fn pausing_a_schedule_removes_its_staged_container() {
             let schedule =
                 json!({"job_name": "busybox", "spec": {"command": "true"}, "every": "10s"});
             let schedule = serde_json::from_value(schedule).unwrap();
-            handle.put_schedule(&name, schedule, Zone::UTC, Precondition::Anything).await.unwrap();
+            handle
+                .put_schedule(
+                    &Caller::anonymous(),
+                    &name,
+                    schedule,
+                    Zone::UTC,
+                    Precondition::Anything,
+                )
+                .await
+                .unwrap();
             sleep(2).await;
-            handle.pause_schedule(&name, true, Precondition::Anything).await.unwrap();
+            handle
+                .pause_schedule(&Caller::anonymous(), &name, true, Precondition::Anything)
+                .await
+                .unwrap();
             sleep(1).await;
         })
         .await;
@@ -366,7 +402,7 @@ async fn aimed_job_is_stopped_after_start_was_called() {
             let job = submit(&handle, 3, json!({"command": "sleep 60", "aim": true})).await;
             tokio::time::sleep(Duration::from_millis(2_700)).await;
             let status = handle.store().get(job).await.unwrap().unwrap().state.status();
-            handle.stop(job, None).await.unwrap();
+            handle.stop(&Caller::anonymous(), job, None).await.unwrap();
             assert_eq!(ends(&handle, job).await, Status::Stopped);
             (status, job)
         })

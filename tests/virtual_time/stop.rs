@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::job::{Job, Status};
 use tidetable::domain::names::id::JobId;
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Handle, JobRequest};
 
 use crate::support::virtual_time::World;
@@ -26,8 +28,9 @@ async fn submit(handle: &Handle, spec: Value) -> JobId {
         name: "busybox".parse().unwrap(),
         spec: serde_json::from_value(spec).unwrap(),
         due_at: handle.now(),
+        origin: Origin::Api,
     };
-    let id = handle.submit(order).await.unwrap().job.id;
+    let id = handle.submit(&Caller::anonymous(), order).await.unwrap().job.id;
     until(handle, id, Status::Running).await;
     id
 }
@@ -73,7 +76,7 @@ async fn endless_grace_is_cut_to_ten_minutes() {
     let seen = world
         .live(async |handle| {
             let id = submit(&handle, deaf(json!({"stop_grace": "30d"}))).await;
-            handle.stop(id, None).await.unwrap();
+            handle.stop(&Caller::anonymous(), id, None).await.unwrap();
             end(&handle, id).await
         })
         .await;
@@ -86,9 +89,9 @@ async fn second_stop_kills_at_once() {
     let seen = world
         .live(async |handle| {
             let id = submit(&handle, deaf(json!({"stop_grace": "5m"}))).await;
-            handle.stop(id, None).await.unwrap();
+            handle.stop(&Caller::anonymous(), id, None).await.unwrap();
             sleep(100).await;
-            handle.stop(id, None).await.unwrap();
+            handle.stop(&Caller::anonymous(), id, None).await.unwrap();
             end(&handle, id).await
         })
         .await;
@@ -102,7 +105,7 @@ async fn grace_of_a_stop_overrides_the_jobs_grace() {
         let seen = world
             .live(async |handle| {
                 let id = submit(&handle, deaf(json!({"stop_grace": "1m"}))).await;
-                handle.stop(id, grace(of_the_stop)).await.unwrap();
+                handle.stop(&Caller::anonymous(), id, grace(of_the_stop)).await.unwrap();
                 end(&handle, id).await
             })
             .await;
@@ -116,10 +119,10 @@ async fn later_grace_never_delays_the_kill() {
     let seen = world
         .live(async |handle| {
             let id = submit(&handle, deaf(json!({"stop_grace": "1m"}))).await;
-            handle.stop(id, None).await.unwrap();
+            handle.stop(&Caller::anonymous(), id, None).await.unwrap();
             sleep(10).await;
             assert_eq!(
-                handle.stop(id, grace("5m")).await.unwrap().state.status(),
+                handle.stop(&Caller::anonymous(), id, grace("5m")).await.unwrap().state.status(),
                 Status::Stopping
             );
             end(&handle, id).await
@@ -136,7 +139,7 @@ async fn stop_request_shortens_grace_after_timeout() {
             let id = submit(&handle, deaf(json!({"stop_grace": "5m", "timeout": "10s"}))).await;
             until(&handle, id, Status::Stopping).await;
             sleep(20).await;
-            handle.stop(id, None).await.unwrap();
+            handle.stop(&Caller::anonymous(), id, None).await.unwrap();
             end(&handle, id).await
         })
         .await;
@@ -154,7 +157,7 @@ async fn grace_continues_over_a_restart() {
             .live(async |handle| {
                 let id = submit(&handle, deaf(fields.clone())).await;
                 if by_request {
-                    handle.stop(id, None).await.unwrap();
+                    handle.stop(&Caller::anonymous(), id, None).await.unwrap();
                 }
                 until(&handle, id, Status::Stopping).await;
                 sleep(30).await;
@@ -175,7 +178,7 @@ async fn second_stop_kills_after_a_restart() {
     let id = world
         .live(async |handle| {
             let id = submit(&handle, deaf(json!({"stop_grace": "10m"}))).await;
-            handle.stop(id, None).await.unwrap();
+            handle.stop(&Caller::anonymous(), id, None).await.unwrap();
             sleep(5).await;
             id
         })
@@ -183,7 +186,7 @@ async fn second_stop_kills_after_a_restart() {
     let seen = world
         .live(async |handle| {
             sleep(20).await;
-            handle.stop(id, None).await.unwrap();
+            handle.stop(&Caller::anonymous(), id, None).await.unwrap();
             end(&handle, id).await
         })
         .await;

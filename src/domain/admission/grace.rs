@@ -117,6 +117,7 @@ fn began_at(job: &Job) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::domain::job::Run;
+    use crate::domain::job::origin::Origin;
     use crate::domain::names::id::{Attempt, ContainerId, JobId, Version};
 
     fn policy(toml: &str) -> Policy {
@@ -144,7 +145,8 @@ mod tests {
             due_at: at(100),
             attempt: Attempt(1),
             state: State::Running(run),
-            origin: None,
+            origin: Origin::Api,
+            submitted_by: None,
         }
     }
 

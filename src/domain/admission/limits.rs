@@ -22,7 +22,7 @@ impl Limits {
         let all = WaitGroup {
             queue: queue.map(|(name, _)| name.clone()),
             name: fields.max_parallel.map(|most| Parallel { of: job.name.clone(), most }),
-            schedule: job.origin.as_ref().map(|origin| origin.schedule.clone()),
+            schedule: job.origin.schedule().map(|origin| origin.schedule.clone()),
         };
         Self { all, of_queue: queue.map_or(usize::MAX, |(_, most)| most.get()) }
     }
@@ -72,6 +72,7 @@ impl Limits {
 mod tests {
     use super::*;
     use crate::domain::job::State;
+    use crate::domain::job::origin::Origin;
     use crate::domain::names::id::{Attempt, JobId, Timestamp, Version};
 
     fn queues() -> Queues {
@@ -88,7 +89,8 @@ mod tests {
             due_at: Timestamp::UNIX_EPOCH,
             attempt: Attempt(0),
             state: State::Scheduled,
-            origin: None,
+            origin: Origin::Api,
+            submitted_by: None,
         };
         Limits::of(&job, &serde_json::from_str(spec).expect("a spec"), &queues())
     }

@@ -1,7 +1,9 @@
 //! Decisions about a job before it runs: the policy, the features of the engine, the grace of a
-//! stop, and the limits of jobs at once.
+//! stop, the limits of jobs at once, and the pause of everything.
 
+pub mod caller;
 pub mod features;
 pub mod grace;
 pub mod limits;
+pub mod pause;
 pub mod policy;

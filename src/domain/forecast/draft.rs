@@ -106,8 +106,10 @@ impl Draft {
         }
         let limits = limits(&runs, max_running, queues);
         let pile_ups = limits.iter().flat_map(|limit| load.pile_ups(limit, &runs)).collect();
+        let active = load.active().collect();
         let (crossings, entries) = (load.crossings(), runs.split_off(at_work));
-        Forecast { from: self.now, until, truncated: self.truncated, entries, pile_ups, crossings }
+        let (from, truncated, running) = (self.now, self.truncated, runs);
+        Forecast { from, until, truncated, entries, pile_ups, crossings, running, active }
     }
 
     /// Returns the time after which no entry would be kept.

@@ -56,10 +56,14 @@ pub struct Forecast {
     pub pile_ups: Vec<PileUp>,
     /// The schedules with runs that overlap.
     pub crossings: Vec<OverlapWarning>,
+    /// The running jobs; `due_at` is the time at which they began.
+    pub running: Vec<Entry>,
+    /// The time in which each run is expected to be active, running jobs included.
+    pub active: Vec<(Timestamp, Timestamp)>,
 }
 
 pub(super) fn entry(job: &Job, due_at: Timestamp) -> Entry {
-    let schedule = job.origin.as_ref().map(|origin| origin.schedule.clone());
+    let schedule = job.origin.schedule().map(|origin| origin.schedule.clone());
     Entry { schedule, job: Some(job.id), ..Entry::new(due_at, &job.name, &job.spec) }
 }
 

@@ -167,6 +167,11 @@ impl<'a> Load<'a> {
         found
     }
 
+    /// Returns the beginning and the end of each run that is expected to be active.
+    pub(super) fn active(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        self.spans.iter().map(|span| (span.from, span.until))
+    }
+
     /// Returns the schedules with overlapping runs, by name.
     pub(super) fn crossings(self) -> Vec<OverlapWarning> {
         self.crossings.into_values().collect()

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::job::origin::{Generation, Origin};
+use crate::domain::job::origin::{Generation, Origin, ScheduledBy};
 use crate::domain::job::{Job, Run, State};
 use crate::domain::names::id::{Attempt, ContainerId, JobId, Timestamp, Version};
 use crate::domain::names::queue::Queues;
@@ -33,19 +33,26 @@ fn job(n: u8, name: &str, due: i64) -> Job {
         due_at: at(due),
         attempt: Attempt(0),
         state: State::Scheduled,
-        origin: None,
+        origin: Origin::Api,
+        submitted_by: None,
     }
 }
 
 fn at_work(n: u8, name: &str, since: i64, schedule: Option<&str>) -> Job {
     let run =
         Run { container: ContainerId("c".to_owned()), started_at: at(since), image_digest: None };
-    let origin = |name: &str| Origin {
-        schedule: name.parse().unwrap(),
-        generation: Generation(1),
-        nominal: None,
+    let origin = |name: &str| {
+        Origin::Schedule(ScheduledBy {
+            schedule: name.parse().unwrap(),
+            generation: Generation(1),
+            nominal: None,
+        })
     };
-    Job { state: State::Running(run), origin: schedule.map(origin), ..job(n, name, since) }
+    Job {
+        state: State::Running(run),
+        origin: schedule.map_or(Origin::Api, origin),
+        ..job(n, name, since)
+    }
 }
 
 /// Returns a schedule of `work` every `period` minutes from now on, with these fields besides.

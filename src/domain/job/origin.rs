@@ -1,6 +1,6 @@
-//! The schedule and the tick that a job comes from.
+//! Where a job comes from.
 
-use crate::domain::names::id::Timestamp;
+use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::names::schedule::ScheduleName;
 
 /// The number of a schedule's generation; every change starts a new one.
@@ -14,12 +14,34 @@ impl Generation {
     }
 }
 
+/// Where a job comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A caller posted it.
+    #[default]
+    Api,
+    /// A schedule made it for a tick, or a caller triggered the schedule.
+    Schedule(ScheduledBy),
+    /// A caller ran this job again.
+    Rerun(JobId),
+}
+
 /// The schedule and the tick that a job comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct ScheduledBy {
     pub schedule: ScheduleName,
     /// The generation of the schedule when the job was created.
     pub generation: Generation,
     /// The tick's nominal time; `None` for a job that a caller triggered.
     pub nominal: Option<Timestamp>,
+}
+
+impl Origin {
+    /// Returns the schedule that the job comes from, if any.
+    pub fn schedule(&self) -> Option<&ScheduledBy> {
+        match self {
+            Self::Schedule(by) => Some(by),
+            Self::Api | Self::Rerun(_) => None,
+        }
+    }
 }

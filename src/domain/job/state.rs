@@ -9,7 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::origin::Origin;
 use super::wait_group::WaitGroup;
-use crate::domain::container::{Exit, SpecHash};
+use crate::domain::container::{Exit, SpecHash, Usage};
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::{
     Attempt, ContainerId, ContainerName, Digest, JobId, Timestamp, Version,
 };
@@ -34,8 +35,9 @@ pub struct Job {
     /// The attempt that runs or ran last; 0 before the first attempt.
     pub attempt: Attempt,
     pub state: State,
-    /// The schedule that made the job; `None` for a job that a caller requested.
-    pub origin: Option<Origin>,
+    pub origin: Origin,
+    /// The party that submitted the job; `None` for a job of an older version.
+    pub submitted_by: Option<Actor>,
 }
 
 /// The state of a job, with the data that exists in it.
@@ -165,6 +167,9 @@ pub struct End {
     /// The exit of the process; `None` if unknown or if no process ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// The resources that the run used; `None` if nobody measured them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 impl State {
@@ -306,6 +311,20 @@ impl State {
         }
     }
 
+    /// Returns the reason of the failed attempt, or of the end, as a sentence.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Retrying(failed) => Some(&failed.error),
+            Self::Ended(end) => end.error.as_deref(),
+            Self::Scheduled
+            | Self::Queued(_)
+            | Self::Pulling
+            | Self::Starting(_)
+            | Self::Running(_)
+            | Self::Stopping(_) => None,
+        }
+    }
+
     /// Returns the exit code of the attempt that ended last; `None` if its process never ran.
     pub fn exit_code(&self) -> Option<i32> {
         match self {
@@ -329,7 +348,7 @@ impl Job {
 
     /// Returns the nominal time of the job's tick; `None` if the job was not made for a tick.
     pub fn nominal(&self) -> Option<Timestamp> {
-        self.origin.as_ref().and_then(|origin| origin.nominal)
+        self.origin.schedule().and_then(|origin| origin.nominal)
     }
 
     pub fn is_over(&self) -> bool {
@@ -344,7 +363,7 @@ impl Job {
     /// Returns the spec hash of the present attempt's container. The hash covers everything that
     /// the process in the container could tell apart.
     pub fn spec_hash(&self) -> SpecHash {
-        let schedule = self.origin.as_ref().map(|origin| &origin.schedule);
+        let schedule = self.origin.schedule().map(|origin| &origin.schedule);
         // Serialization of these types never fails.
         let told =
             serde_json::to_vec(&(self.spec.fields(), self.id, self.attempt, self.due_at, schedule))

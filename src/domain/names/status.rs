@@ -1,10 +1,6 @@
 //! The words for a job's status, reason and map: the same in JSON, on the command line and in the
 //! store.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 /// A map in which `GET /jobs` shows jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Map {
@@ -30,7 +26,7 @@ impl Map {
 macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
 
         impl $name {
@@ -48,13 +44,15 @@ macro_rules! string_enum {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
     };
 }
+
+pub(super) use string_enum;
 
 string_enum! {
     /// The word for a job's state; the API calls it `status`.
@@ -133,7 +131,7 @@ string_enum! {
         StillWaiting = "still_waiting",
         /// The schedule has the largest allowed number of waiting ticks.
         Backlog = "backlog",
-        /// The job's schedule is paused.
+        /// The job's schedule is paused, or everything is.
         Paused = "paused",
         /// The schedule has reached its limit of runs.
         Limit = "limit",

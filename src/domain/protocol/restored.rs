@@ -58,6 +58,7 @@ fn may_have_run(attempt: Attempt, sentence: &str) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::job::origin::Origin;
     use crate::domain::job::{FailedAttempt, Intent, Run, StopCause, StopTarget, Stopping, Wait};
     use crate::domain::names::id::{JobId, Timestamp, Version};
 
@@ -79,7 +80,8 @@ mod tests {
             due_at: at(),
             attempt: Attempt(attempt),
             state,
-            origin: None,
+            origin: Origin::Api,
+            submitted_by: None,
         }
     }
 

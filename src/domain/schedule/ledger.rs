@@ -105,7 +105,7 @@ pub struct TickEffect {
 impl TickEffect {
     /// Returns the effect of the transition; `None` if there is none.
     pub fn of(before: &Job, after: &Job) -> Option<Self> {
-        let tick = after.origin.as_ref()?.nominal;
+        let tick = after.origin.schedule()?.nominal;
         let end = after.state.end();
         let is_first = before.attempt.0 == 0 && after.attempt.0 > 0;
         // An attempt that waits for its retry has run.

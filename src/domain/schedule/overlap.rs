@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::domain::job::State;
-    use crate::domain::job::origin::{Generation, Origin};
+    use crate::domain::job::origin::{Generation, Origin, ScheduledBy};
     use crate::domain::names::id::{Attempt, Version};
 
     fn at(second: i64) -> Timestamp {
@@ -166,11 +166,12 @@ mod tests {
             due_at: nominal.unwrap_or(at(0)),
             attempt: Attempt(attempt),
             state: State::Scheduled,
-            origin: Some(Origin {
+            origin: Origin::Schedule(ScheduledBy {
                 schedule: "s".parse().expect("a name"),
                 generation: Generation(1),
                 nominal,
             }),
+            submitted_by: None,
         }
     }
 

@@ -19,9 +19,11 @@ use super::ledger::{LedgerRow, TickOutcome, sentence, why};
 use super::overlap::{MAX_BACKLOG, OverlapRules};
 use super::source::Source;
 use super::spec::Schedule;
-use crate::domain::job::origin::{Generation, Origin};
+use crate::domain::job::origin::{Generation, Origin, ScheduledBy};
 use crate::domain::job::transition::{Event, Failure};
 use crate::domain::job::{Job, Reason, State};
+use crate::domain::names::actor::Actor;
+use crate::domain::names::change as journal;
 use crate::domain::names::id::{Attempt, JobId, Timestamp, Version};
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::recurrence::{SettledTicks, Tick, TickDecision, Timetable, Zone};
@@ -84,6 +86,8 @@ pub struct ScheduleUpdate {
     pub failed: bool,
     /// The record after the update; `None` for a deleted schedule.
     pub after: Option<ScheduleRecord>,
+    /// The change that the journal tells of; `None` if only ticks are decided.
+    pub change: Option<journal::Change>,
     /// Undecided ledger rows to delete, by generation and first tick. Their jobs are skipped before
     /// they run. A new row or a later generation decides these ticks.
     pub dropped: Vec<(Generation, Timestamp)>,
@@ -186,6 +190,7 @@ impl ScheduleRecord {
         let pauses = self.failed && self.schedule.pauses_on_failure() && !self.schedule.is_paused();
         if pauses {
             after.schedule = self.schedule.clone().with_paused(true);
+            update.change = Some(journal::Change::Paused);
         }
         let is_done =
             pauses || self.settle(&mut update, &mut after, waiting, now, restored, new_id);
@@ -235,10 +240,16 @@ impl ScheduleRecord {
         let settled_until = self.settled_until.max(now);
         let Change::Put(schedule) = change else {
             update.skip_jobs(waiting, settled_until, now, Reason::ScheduleDeleted);
+            update.change = Some(journal::Change::Deleted);
             return update;
         };
         let is_same_but_paused =
             self.schedule.clone().with_paused(schedule.is_paused()) == **schedule;
+        update.change = Some(match schedule.is_paused() {
+            true if is_same_but_paused => journal::Change::Paused,
+            false if is_same_but_paused => journal::Change::Resumed,
+            _ => journal::Change::Changed,
+        });
         let settled_until =
             if is_same_but_paused { self.settled_by(waiting, now) } else { settled_until };
         let mut after = Self {
@@ -390,6 +401,7 @@ impl ScheduleUpdate {
             runs: record.runs,
             failed: record.failed,
             after: None,
+            change: None,
             dropped: Vec::new(),
             rows: Vec::new(),
             late: Vec::new(),
@@ -404,7 +416,8 @@ impl ScheduleUpdate {
         now: Timestamp,
         new_id: &mut dyn FnMut() -> JobId,
     ) -> Self {
-        let mut update = Self { from: None, ..Self::of(record) };
+        let change = Some(journal::Change::Created);
+        let mut update = Self { from: None, change, ..Self::of(record) };
         let mut after = record.clone();
         after.next_check_at = after.plan(&mut update, &[], now, new_id);
         update.after = Some(after);
@@ -447,7 +460,12 @@ impl ScheduleUpdate {
             due_at: schedule.due_at(&record.name, Tick { nominal: at, shifted: false }),
             attempt: Attempt(0),
             state: State::Scheduled,
-            origin: Some(Origin { schedule: record.name.clone(), generation, nominal: Some(at) }),
+            origin: Origin::Schedule(ScheduledBy {
+                schedule: record.name.clone(),
+                generation,
+                nominal: Some(at),
+            }),
+            submitted_by: Some(Actor::Schedule(record.name.clone())),
         });
         let (job, covered) = (Some(id), false);
         self.rows.push(LedgerRow {
@@ -525,7 +543,7 @@ impl ScheduleUpdate {
     ) {
         for job in waiting {
             if let Some(origin) =
-                job.origin.as_ref().filter(|origin| origin.nominal > Some(settled_until))
+                job.origin.schedule().filter(|origin| origin.nominal > Some(settled_until))
             {
                 self.dropped.extend(origin.nominal.map(|nominal| (origin.generation, nominal)));
             }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::image::JobName;
@@ -68,7 +69,7 @@ pub struct ScheduleFields {
 }
 
 /// The policy for a tick that is due while the run before it is not over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
     /// Skip the new tick.

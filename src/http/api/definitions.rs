@@ -13,9 +13,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::names::image::JobName;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::read_definition;
 use crate::http::etag::{expected, tag, tagged};
 use crate::http::problem::Problem;
+use crate::http::query::{ChangeQuery, KnownQuery, NoQuery};
 use crate::http::state::Api;
 use crate::http::views::{DefinitionView, DefinitionsView, NotedView};
 use crate::scheduler::{DefineError, Defined};
@@ -24,6 +26,7 @@ use crate::store::{Revision, StoreError};
 /// Answers `GET /definitions`: the definitions of the config file and of the store.
 pub(in crate::http) async fn list(
     State(api): State<Api>,
+    _: KnownQuery<NoQuery>,
 ) -> Result<Json<DefinitionsView>, Problem> {
     let mut definitions = BTreeMap::new();
     api.scheduler
@@ -40,10 +43,12 @@ pub(in crate::http) async fn list(
 pub(in crate::http) async fn show(
     State(api): State<Api>,
     Path(name): Path<String>,
+    _: KnownQuery<NoQuery>,
 ) -> Result<Response, Problem> {
     let name = read_name(&name)?;
-    let Defined { spec, kept, .. } =
-        api.scheduler.definition(&name).await?.ok_or_else(|| no_definition(&name))?;
+    let Some(Defined { spec, kept, .. }) = api.scheduler.definition(&name).await? else {
+        return Err(api.near_definitions(name.as_str(), no_definition(&name)).await);
+    };
     let response = Json(spec).into_response();
     Ok(match kept {
         Some((revision, _)) => tagged(response, revision.0),
@@ -55,21 +60,31 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
     let name = read_name(&name)?;
     let expected = expected(request.headers(), Revision)?;
     let spec = read_definition(request).await?;
     let known = api.scheduler.definition(&name).await?.is_some();
+    if query.dry_run.0 {
+        let would = api.scheduler.would_define(&name, &spec, expected).await;
+        would.map_err(|error| Problem::from_define(&name, error))?;
+        let would = match known {
+            true => format!("definition {name} would be replaced"),
+            false => format!("definition {name} would be added"),
+        };
+        let warning = api.scheduler.definition_warnings(&name, &spec).await;
+        return Ok(Json(noted(&name, would.clone(), warning, Some(would))).into_response());
+    }
     let revision = api
         .scheduler
-        .define(&name, &spec, expected)
+        .define(&by.caller, &name, &spec, expected)
         .await
         .map_err(|error| Problem::from_define(&name, error))?;
     let warning = api.scheduler.definition_warnings(&name, &spec).await;
-    let (message, warnings) =
-        (format!("definition {name} is kept"), warning.iter().cloned().collect());
-    let noted = NotedView { message, name: name.to_string(), warning, warnings };
+    let noted = noted(&name, format!("definition {name} is kept"), warning, None);
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
     Ok(tagged((status, Json(noted)).into_response(), revision.0))
 }
@@ -78,16 +93,34 @@ pub(in crate::http) async fn put(
 pub(in crate::http) async fn remove(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
     headers: HeaderMap,
 ) -> Result<Json<NotedView>, Problem> {
     let name = read_name(&name)?;
     let expected = expected(&headers, Revision)?;
-    api.scheduler
-        .undefine(&name, expected)
-        .await
-        .map_err(|error| Problem::from_define(&name, error))?;
-    let message = format!("definition {name} is removed");
-    Ok(Json(NotedView { message, name: name.to_string(), warning: None, warnings: Vec::new() }))
+    let (result, would) = if query.dry_run.0 {
+        let would = format!("definition {name} would be removed");
+        (api.scheduler.would_undefine(&name, expected).await, Some(would))
+    } else {
+        (api.scheduler.undefine(&by.caller, &name, expected).await, None)
+    };
+    if let Err(error) = result {
+        let problem = Problem::from_define(&name, error);
+        return Err(api.near_definitions(name.as_str(), problem).await);
+    }
+    let message = would.clone().unwrap_or_else(|| format!("definition {name} is removed"));
+    Ok(Json(noted(&name, message, None, would)))
+}
+
+fn noted(
+    name: &JobName,
+    message: String,
+    warning: Option<String>,
+    would: Option<String>,
+) -> NotedView {
+    let warnings = warning.iter().cloned().collect();
+    NotedView { message, name: name.to_string(), warning, warnings, would }
 }
 
 fn read_name(text: &str) -> Result<JobName, Problem> {

@@ -1,10 +1,11 @@
 //! `GET /forecast`: shows the coming runs, and the times at which too many coincide.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 
 use crate::http::problem::Problem;
+use crate::http::query::KnownQuery;
 use crate::http::state::Api;
 use crate::http::views::ForecastView;
 
@@ -13,7 +14,6 @@ const HOURS: (u16, u16) = (24, 168);
 
 /// The query of `GET /forecast`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct ForecastQuery {
     hours: Option<u16>,
 }
@@ -21,9 +21,8 @@ pub(in crate::http) struct ForecastQuery {
 /// Answers `GET /forecast?hours=`, by default for 24 hours.
 pub(in crate::http) async fn show(
     State(api): State<Api>,
-    query: Result<Query<ForecastQuery>, axum::extract::rejection::QueryRejection>,
+    KnownQuery(query): KnownQuery<ForecastQuery>,
 ) -> Result<Json<ForecastView>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
     let hours = query.hours.unwrap_or(HOURS.0);
     if !(1..=HOURS.1).contains(&hours) {
         let detail = format!("`hours` is {hours} and has to be between 1 and {}", HOURS.1);

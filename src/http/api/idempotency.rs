@@ -10,7 +10,7 @@ use axum::response::Response;
 use sha2::{Digest, Sha256};
 
 use super::created::created;
-use crate::http::auth::guard::Caller;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::NewJob;
 use crate::http::problem::Problem;
 use crate::http::views::DoneView;
@@ -27,13 +27,13 @@ const LONGEST_KEY: usize = 255;
 /// Returns a [`Problem`] when the key is empty, too long, repeated, or not visible text.
 pub(in crate::http) fn key(
     headers: &HeaderMap,
-    caller: Caller,
+    caller: &Admitted,
 ) -> Result<Option<RequestKey>, Problem> {
     let mut keys = headers.get_all(HEADER).iter();
     let Some(key) = keys.next() else { return Ok(None) };
     match key.to_str() {
         Ok(key) if !key.is_empty() && key.len() <= LONGEST_KEY && keys.next().is_none() => {
-            let hash = Sha256::new().chain_update(caller.0).chain_update(key).finalize();
+            let hash = Sha256::new().chain_update(caller.hash).chain_update(key).finalize();
             Ok(Some(RequestKey(hash.into())))
         }
         _ => Err(Problem::new(
@@ -60,6 +60,17 @@ pub(in crate::http) fn replay(
     earlier: &StoredResponse,
     body: [u8; 32],
 ) -> Result<Response, Problem> {
+    Ok(created(replayed(earlier, body)?))
+}
+
+/// Returns the content of the stored response to an equal request.
+///
+/// # Errors
+/// Returns 422 when the request differs from the one that used the key.
+pub(in crate::http) fn replayed(
+    earlier: &StoredResponse,
+    body: [u8; 32],
+) -> Result<DoneView, Problem> {
     if earlier.body != body {
         return Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -69,7 +80,7 @@ pub(in crate::http) fn replay(
     }
     let Json(done): Json<DoneView> =
         Json::from_bytes(earlier.text.as_bytes()).map_err(|error| unreadable(&error))?;
-    Ok(created(done))
+    Ok(done)
 }
 
 /// Returns the response in the form in which it is stored.

@@ -1,23 +1,25 @@
 //! Calls on one job: submit, show, reschedule, cancel, stop, rerun, wait.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::Json;
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use serde::Deserialize;
 
 use super::created::created;
 use super::idempotency;
+use crate::domain::admission::caller::Caller;
+use crate::domain::job::origin::Origin;
 use crate::domain::job::{Job, Map, Status};
-use crate::domain::names::id::{JobId, Timestamp};
+use crate::domain::names::id::{JobId, Seq, Timestamp};
 use crate::domain::text::date::{self, Due, classic_format, rfc3339};
 use crate::domain::text::units::Span;
-use crate::http::auth::guard::Caller;
+use crate::http::auth::guard::Admitted;
 use crate::http::body::{NewJob, no_date, read_field};
 use crate::http::problem::Problem;
+use crate::http::query::{ChangeQuery, Flag, KnownQuery, NoQuery};
 use crate::http::state::Api;
 use crate::http::views::{DoneView, JobView};
 use crate::scheduler::{Accepted, ActError, Health, JobRequest};
@@ -25,20 +27,26 @@ use crate::store::RequestKey;
 
 /// The longest time that one `wait` call stays open.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// The most transitions that an answer about a job is made from.
+const MAX_STORY: usize = 10_000;
 /// The smallest number of digits to which an id can be shortened.
-const SHORTEST_PREFIX: usize = 4;
+const FEWEST_DIGITS: usize = 4;
 
 /// Answers `POST /job`: accepts a job, with or without an idempotency key.
 pub(in crate::http) async fn submit(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let key = idempotency::key(request.headers(), caller)?;
-    let new = NewJob::read(request).await?;
+    let key = idempotency::key(request.headers(), &by)?;
+    let new = NewJob::read(request, &|date| api.due(date).err()).await?;
+    if query.dry_run.0 {
+        return api.would_submit(&by.caller, key, new).await;
+    }
     match key {
-        Some(key) => api.submit_idempotent(key, new).await,
-        None => api.submit(new).await,
+        Some(key) => api.submit_idempotent(&by.caller, key, new).await,
+        None => api.submit(&by.caller, new).await,
     }
 }
 
@@ -47,12 +55,18 @@ pub(in crate::http) async fn submit(
 pub(in crate::http) async fn rerun(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
     let due = api.due(read_field(request, "date").await?.as_deref().unwrap_or("now"))?;
     let old = api.job(&id).await?;
-    let accepted =
-        api.scheduler.submit(JobRequest { name: old.name, spec: old.spec, due_at: due.at }).await?;
+    let origin = Origin::Rerun(old.id);
+    let request = JobRequest { name: old.name, spec: old.spec, due_at: due.at, origin };
+    if query.dry_run.0 {
+        return Ok(api.would_accept(&api.scheduler.would_submit(&by.caller, request).await?, &due));
+    }
+    let accepted = api.scheduler.submit(&by.caller, request).await?;
     Ok(created(api.accepted(&accepted, &due)))
 }
 
@@ -60,15 +74,22 @@ pub(in crate::http) async fn rerun(
 pub(in crate::http) async fn reschedule(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Json<DoneView>, Problem> {
     let due = api.due(&read_field(request, "date").await?.ok_or_else(no_date)?)?;
     let id = api.find(&id).await?;
-    let job = api
-        .scheduler
-        .reschedule(id, due.at)
-        .await
-        .map_err(|error| Problem::from_reschedule(id, error))?;
+    let job = match query.dry_run.0 {
+        true => api.scheduler.would_reschedule(id, due.at).await,
+        false => api.scheduler.reschedule(&by.caller, id, due.at).await,
+    };
+    let job = job.map_err(|error| Problem::from_reschedule(id, error))?;
+    if query.dry_run.0 {
+        let would =
+            format!("job {} with id {id} would be scheduled to run {}", job.name, due.phrase);
+        return Ok(Json(api.done(&job, would.clone()).with_would(would)));
+    }
     Ok(Json(api.done(&job, scheduled(&job, &due))))
 }
 
@@ -81,25 +102,39 @@ fn scheduled(job: &Job, due: &Due) -> String {
 pub(in crate::http) async fn show(
     State(api): State<Api>,
     Path(id): Path<String>,
+    _: KnownQuery<NoQuery>,
 ) -> Result<Json<JobView>, Problem> {
-    Ok(Json(api.view(&api.job(&id).await?).await))
+    let job = api.job(&id).await?;
+    let story = api.scheduler.store().journal_of(job.id, Seq(0), MAX_STORY).await?;
+    Ok(Json(api.view(&job).await.with_story(&job, &story)))
 }
 
 /// Answers `DELETE /job/{id}`: takes a waiting job off the schedule.
 pub(in crate::http) async fn cancel(
     State(api): State<Api>,
     Path(id): Path<String>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
 ) -> Result<Json<DoneView>, Problem> {
-    api.cancel(&id).await
+    api.cancel(&by.caller, &id, query.dry_run.0).await
+}
+
+/// The query of `DELETE /job`.
+#[derive(Deserialize)]
+pub(in crate::http) struct CancelQuery {
+    job_id: Option<String>,
+    #[serde(default)]
+    dry_run: Flag,
 }
 
 /// Answers `DELETE /job` with `job_id` in the query or in the body.
 pub(in crate::http) async fn cancel_named(
     State(api): State<Api>,
-    Query(query): Query<HashMap<String, String>>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<CancelQuery>,
     request: Request,
 ) -> Result<Json<DoneView>, Problem> {
-    let id = match query.get("job_id").cloned() {
+    let id = match query.job_id {
         Some(id) => id,
         None => read_field(request, "job_id").await?.ok_or_else(|| {
             Problem::field(
@@ -109,14 +144,15 @@ pub(in crate::http) async fn cancel_named(
             )
         })?,
     };
-    api.cancel(&id).await
+    api.cancel(&by.caller, &id, query.dry_run.0).await
 }
 
 /// The query of `POST /job/{id}/stop`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct StopQuery {
     grace: Option<String>,
+    #[serde(default)]
+    dry_run: Flag,
 }
 
 /// Answers `POST /job/{id}/stop`. The job is killed after `grace`, or at once if the call is
@@ -124,16 +160,24 @@ pub(in crate::http) struct StopQuery {
 pub(in crate::http) async fn stop(
     State(api): State<Api>,
     Path(id): Path<String>,
-    query: Result<Query<StopQuery>, axum::extract::rejection::QueryRejection>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<StopQuery>,
 ) -> Result<Json<DoneView>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
     let grace = query
         .grace
         .as_deref()
         .map(|text| seconds_or_words("grace", "invalid_grace", text))
         .transpose()?;
     let id = api.find(&id).await?;
-    let job = api.scheduler.stop(id, grace).await.map_err(|error| Problem::from_stop(id, error))?;
+    let job = match query.dry_run.0 {
+        true => api.scheduler.would_stop(id, grace).await,
+        false => api.scheduler.stop(&by.caller, id, grace).await,
+    };
+    let job = job.map_err(|error| Problem::from_stop(id, error))?;
+    if query.dry_run.0 {
+        let would = format!("job {} with id {id} would be asked to stop", job.name);
+        return Ok(Json(api.done(&job, would.clone()).with_would(would)));
+    }
     let message = match job.state.status() {
         Status::Stopping => format!("job {} with id {id} is asked to stop", job.name),
         _ => format!("job {} with id {id} is stopped", job.name),
@@ -143,7 +187,6 @@ pub(in crate::http) async fn stop(
 
 /// The query of `GET /job/{id}/wait`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct WaitQuery {
     timeout: Option<String>,
 }
@@ -153,11 +196,8 @@ pub(in crate::http) struct WaitQuery {
 pub(in crate::http) async fn wait(
     State(api): State<Api>,
     Path(id): Path<String>,
-    query: Result<Query<WaitQuery>, axum::extract::rejection::QueryRejection>,
+    KnownQuery(query): KnownQuery<WaitQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
-    })?;
     let timeout = match query.timeout {
         None => LONGEST_WAIT,
         Some(text) => {
@@ -184,26 +224,33 @@ fn seconds_or_words(field: &str, code: &str, text: &str) -> Result<Span, Problem
 }
 
 impl Api {
-    async fn submit(&self, new: NewJob) -> Result<Response, Problem> {
+    async fn submit(&self, caller: &Caller, new: NewJob) -> Result<Response, Problem> {
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
-        let accepted = self.scheduler.submit(request).await?;
+        let request =
+            JobRequest { name: new.name, spec: new.spec, due_at: due.at, origin: Origin::Api };
+        let accepted = self.scheduler.submit(caller, request).await?;
         Ok(created(self.accepted(&accepted, &due)))
     }
 
     /// Submits a job at most once for each key. A repeated request gets the stored response before
     /// its date and the policy are checked again: the date may be past, and the policy may have
     /// changed. The write decides which of two simultaneous requests is the first.
-    async fn submit_idempotent(&self, key: RequestKey, new: NewJob) -> Result<Response, Problem> {
+    async fn submit_idempotent(
+        &self,
+        caller: &Caller,
+        key: RequestKey,
+        new: NewJob,
+    ) -> Result<Response, Problem> {
         let body = idempotency::digest(&new);
         if let Some(earlier) = self.scheduler.stored_response(key).await? {
             return idempotency::replay(&earlier, body);
         }
         let due = self.due(&new.date)?;
         self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
-        let request = JobRequest { name: new.name, spec: new.spec, due_at: due.at };
-        let accepted = self.scheduler.prepare(request).await?;
+        let request =
+            JobRequest { name: new.name, spec: new.spec, due_at: due.at, origin: Origin::Api };
+        let accepted = self.scheduler.prepare(caller, request).await?;
         let done = self.accepted(&accepted, &due);
         match self
             .scheduler
@@ -215,37 +262,88 @@ impl Api {
         }
     }
 
-    async fn cancel(&self, id: &str) -> Result<Json<DoneView>, Problem> {
+    /// Decides about a submission. With a used key, the sentence says that nothing is new.
+    async fn would_submit(
+        &self,
+        caller: &Caller,
+        key: Option<RequestKey>,
+        new: NewJob,
+    ) -> Result<Response, Problem> {
+        if let Some(key) = key {
+            let body = idempotency::digest(&new);
+            if let Some(earlier) = self.scheduler.stored_response(key).await? {
+                let done = idempotency::replayed(&earlier, body)?;
+                let would = format!(
+                    "nothing would be added: this `Idempotency-Key` has made job {}",
+                    done.id
+                );
+                return Ok(Json(done.with_would(would)).into_response());
+            }
+        }
+        let due = self.due(&new.date)?;
+        self.scheduler.may_write(&new.spec).map_err(Problem::denied)?;
+        let request =
+            JobRequest { name: new.name, spec: new.spec, due_at: due.at, origin: Origin::Api };
+        Ok(self.would_accept(&self.scheduler.would_submit(caller, request).await?, &due))
+    }
+
+    fn would_accept(&self, accepted: &Accepted, due: &Due) -> Response {
+        let would = format!("job {} would be scheduled to run {}", accepted.job.name, due.phrase);
+        let done = self.done(&accepted.job, would.clone());
+        let done = done.with_warnings(accepted.warnings.clone()).with_would(would);
+        Json(done.without_id()).into_response()
+    }
+
+    async fn cancel(
+        &self,
+        caller: &Caller,
+        id: &str,
+        dry_run: bool,
+    ) -> Result<Json<DoneView>, Problem> {
         let id = self.find(id).await?;
-        let job =
-            self.scheduler.cancel(id).await.map_err(|error| Problem::from_cancel(id, error))?;
+        let job = match dry_run {
+            true => self.scheduler.would_cancel(id).await,
+            false => self.scheduler.cancel(caller, id).await,
+        };
+        let job = job.map_err(|error| Problem::from_cancel(id, error))?;
+        if dry_run {
+            let would = format!("job {} with id {id} would be taken off the schedule", job.name);
+            return Ok(Json(self.done(&job, would.clone()).with_would(would)));
+        }
         let message = format!("job {} with id {id} is taken off the schedule", job.name);
         Ok(Json(self.done(&job, message)))
     }
 
-    /// Returns the id that a caller wrote in full or shortened to its first digits.
+    /// Returns the id that a caller wrote in full, or shortened to its first or last digits.
     pub(in crate::http) async fn find(&self, text: &str) -> Result<JobId, Problem> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
-        let prefix = text.to_ascii_lowercase();
-        let is_hex = prefix.len() < 32 && prefix.chars().all(|c| c.is_ascii_hexdigit());
-        if !is_hex || prefix.len() < SHORTEST_PREFIX {
+        let digits = text.to_ascii_lowercase();
+        let is_hex = digits.len() < 32 && digits.chars().all(|c| c.is_ascii_hexdigit());
+        if !is_hex || digits.len() < FEWEST_DIGITS {
             return Err(Problem {
                 detail: format!(
-                    "`{}` is not a job's id: an id has 32 hexadecimal digits, and can be shortened to its first {SHORTEST_PREFIX} or more",
+                    "`{}` is not a job's id: an id has 32 hexadecimal digits, and can be shortened to its first or last {FEWEST_DIGITS} or more",
                     crate::domain::text::units::shown(text)
                 ),
                 ..Problem::no_job(text)
             });
         }
-        match self.scheduler.store().ids_with_prefix(&prefix, 2).await?.as_slice() {
+        let store = self.scheduler.store();
+        let mut found = store.ids_with_prefix(&digits, 2).await?;
+        if found.len() < 2 {
+            found.extend(store.ids_with_suffix(&digits, 2).await?);
+        }
+        found.sort();
+        found.dedup();
+        match found.as_slice() {
             [] => Err(Problem::no_job(text)),
             [id] => Ok(*id),
             _ => Err(Problem::new(
                 StatusCode::CONFLICT,
                 "ambiguous_id",
-                format!("more than one job's id begins with `{prefix}`: write more of it"),
+                format!("more than one job's id begins or ends with `{digits}`: write more of it"),
             )),
         }
     }
@@ -277,6 +375,7 @@ impl Api {
             due_at: rfc3339(job.due_at),
             warning: None,
             warnings: Vec::new(),
+            would: None,
         }
     }
 
@@ -284,7 +383,8 @@ impl Api {
         let progress = (job.state.status() == Status::Pulling)
             .then(|| self.scheduler.pull_progress(job.id))
             .flatten();
-        let view = JobView::of(job, self.zone).unreachable_since(self.unreachable_since(job.map()));
+        let view = JobView::of(job, self.zone, self.engine)
+            .unreachable_since(self.unreachable_since(job.map()));
         let view = view.with_output(self.scheduler.output_state(job).await);
         JobView { progress: progress.map(|progress| progress.to_string()), ..view }
     }

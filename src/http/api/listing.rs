@@ -6,8 +6,8 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono_tz::Tz;
 use serde::Deserialize;
@@ -16,6 +16,7 @@ use crate::domain::job::{Job, Map, Status};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::spec::command;
 use crate::http::problem::Problem;
+use crate::http::query::KnownQuery;
 use crate::http::state::Api;
 use crate::http::streamed::{Chunks, ReaderGone, Written, limit_of, not_modified};
 use crate::http::views::JobLine;
@@ -35,7 +36,6 @@ const JOB_BYTES: usize = 640;
 
 /// The query of `GET /jobs`.
 #[derive(Clone, Debug, Default, Deserialize, Hash)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct ListQuery {
     state: Option<String>,
     job_name: Option<String>,
@@ -57,11 +57,8 @@ struct Request {
 pub(in crate::http) async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    KnownQuery(query): KnownQuery<ListQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
-    })?;
     let request = Request::read(&query)?;
     // The tag is read before the snapshot, so it may be older than the body but never newer.
     let etag = api.etag(&query).await?;
@@ -69,9 +66,10 @@ pub(in crate::http) async fn list(
         return Ok(answer);
     }
     let snapshot = api.snapshot().await?;
-    let (zone, unreachable_since) = (api.zone, api.unreachable_since(Map::Running));
+    let (zone, engine) = (api.zone, api.engine);
+    let unreachable_since = api.unreachable_since(Map::Running);
     Ok(api.streamed(&etag, |chunks| {
-        let out = Out { zone, unreachable_since, chunks, waiting: Vec::new() };
+        let out = Out { zone, engine, unreachable_since, chunks, waiting: Vec::new() };
         Writer { snapshot, request, out }.run()
     }))
 }
@@ -152,6 +150,7 @@ struct Writer {
 /// The destination of the answer, with the settings for writing jobs.
 struct Out {
     zone: Tz,
+    engine: &'static str,
     unreachable_since: Option<Timestamp>,
     chunks: Chunks,
     /// Bytes that are written but not yet sent.
@@ -262,8 +261,10 @@ impl Out {
             self.write(id);
             self.write("\":");
             // Writing to a vector cannot fail, and neither can serializing these types.
-            let _infallible: Result<(), serde_json::Error> =
-                serde_json::to_writer(&mut self.waiting, &JobLine::of(job, id, self.zone, since));
+            let _infallible: Result<(), serde_json::Error> = serde_json::to_writer(
+                &mut self.waiting,
+                &JobLine::of(job, id, self.zone, self.engine, since),
+            );
         }
     }
 

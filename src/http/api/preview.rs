@@ -11,6 +11,7 @@ use crate::domain::recurrence::{Period, Rule, Zone};
 use crate::domain::text::date;
 use crate::domain::text::units::shown;
 use crate::http::problem::Problem;
+use crate::http::query::{KnownQuery, NoQuery};
 use crate::http::views::PreviewView;
 use crate::http::{json, state::Api};
 
@@ -32,6 +33,7 @@ pub(in crate::http) struct Question {
 /// Answers `POST /preview` with a description and the next times.
 pub(in crate::http) async fn preview(
     State(api): State<Api>,
+    _: KnownQuery<NoQuery>,
     request: Request,
 ) -> Result<Json<PreviewView>, Problem> {
     let question: Question = json::read(request).await?;

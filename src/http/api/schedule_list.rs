@@ -3,7 +3,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use super::schedules::view;
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::schedule::record::ScheduleRecord;
 use crate::http::problem::Problem;
+use crate::http::query::KnownQuery;
 use crate::http::state::Api;
 use crate::http::streamed::{Chunks, Written, limit_of, not_modified};
 use crate::store::Snapshot;
@@ -21,7 +22,6 @@ const CHUNK: usize = 256;
 
 /// The query of `GET /schedules`.
 #[derive(Clone, Debug, Deserialize, Hash)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct ListQuery {
     limit: Option<usize>,
     cursor: Option<String>,
@@ -31,9 +31,8 @@ pub(in crate::http) struct ListQuery {
 pub(in crate::http) async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    KnownQuery(query): KnownQuery<ListQuery>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
     let limit = limit_of(query.limit, query.cursor.as_deref())?;
     let after =
         query.cursor.as_deref().map(|name| name.parse::<ScheduleName>()).transpose().map_err(

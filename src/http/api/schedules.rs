@@ -1,7 +1,7 @@
 //! Calls on one schedule: put, show, delete, pause, resume, trigger, next ticks, ledger.
 
 use axum::Json;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -18,9 +18,13 @@ use crate::domain::{
     names::schedule::ScheduleName,
     schedule::{Schedule, ScheduleFields},
 };
+use crate::http::auth::guard::Admitted;
 use crate::http::etag::{self, expected};
 use crate::http::problem::Problem;
-use crate::http::views::{DoneView, LedgerView, PreviewView, ScheduleView, TickView, joined};
+use crate::http::query::{ChangeQuery, KnownQuery, NoQuery};
+use crate::http::views::{
+    DoneView, LedgerView, PreviewView, ScheduleView, TickView, WouldView, joined,
+};
 use crate::http::{json, state::Api};
 use crate::scheduler::ScheduleError;
 
@@ -31,6 +35,7 @@ const PAGE: (usize, usize) = (100, 1_000);
 pub(in crate::http) async fn show(
     State(api): State<Api>,
     Path(name): Path<String>,
+    _: KnownQuery<NoQuery>,
 ) -> Result<Response, Problem> {
     Ok(tagged(StatusCode::OK, &api.record(&name).await?, Vec::new()))
 }
@@ -39,6 +44,8 @@ pub(in crate::http) async fn show(
 pub(in crate::http) async fn put(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -52,69 +59,122 @@ pub(in crate::http) async fn put(
     let schedule = Schedule::try_from(fields)
         .map_err(|bad| Problem::field(bad.field, "invalid_field", bad.detail))?;
     let zone = Zone::from(api.zone);
-    let put = api.scheduler.put_schedule(&name, schedule, zone, expected).await;
+    if query.dry_run.0 {
+        let put = api.scheduler.would_put_schedule(&name, schedule, zone, expected).await;
+        let put = put.map_err(|error| problem(&name, error))?;
+        let change = if put.is_new { "added" } else { "replaced" };
+        let would = format!("schedule {name} would be {change}");
+        return Ok(would_be(&put.record, put.warnings, would));
+    }
+    let put = api.scheduler.put_schedule(&by.caller, &name, schedule, zone, expected).await;
     let put = put.map_err(|error| problem(&name, error))?;
     let status = if put.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(tagged(status, &put.record, put.warnings))
 }
 
-/// Answers `DELETE /schedule/{name}` with 204.
+/// Answers `DELETE /schedule/{name}` with 204, and a dry run with 200.
 pub(in crate::http) async fn delete(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
     headers: HeaderMap,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let name = name_of(&name)?;
-    let deleted = api.scheduler.delete_schedule(&name, expected(&headers, Generation)?).await;
-    deleted.map_err(|error| problem(&name, error)).map(|()| StatusCode::NO_CONTENT)
+    let expected = expected(&headers, Generation)?;
+    let deleted = match query.dry_run.0 {
+        true => api.scheduler.would_delete_schedule(&name, expected).await,
+        false => api.scheduler.delete_schedule(&by.caller, &name, expected).await,
+    };
+    if let Err(error) = deleted {
+        return Err(api.near_schedules(name.as_str(), problem(&name, error)).await);
+    }
+    let would = format!("schedule {name} would be deleted, and its waiting jobs taken off");
+    Ok(match query.dry_run.0 {
+        true => Json(WouldView { would }).into_response(),
+        false => StatusCode::NO_CONTENT.into_response(),
+    })
 }
 
 /// Answers `POST /schedule/{name}/pause` with the paused schedule.
 pub(in crate::http) async fn pause(
     api: State<Api>,
     name: Path<String>,
+    by: Admitted,
+    query: KnownQuery<ChangeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    set_paused(api, name, headers, true).await
+    set_paused(api, name, by, query, headers, true).await
 }
 
 /// Answers `POST /schedule/{name}/resume` with the resumed schedule.
 pub(in crate::http) async fn resume(
     api: State<Api>,
     name: Path<String>,
+    by: Admitted,
+    query: KnownQuery<ChangeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    set_paused(api, name, headers, false).await
+    set_paused(api, name, by, query, headers, false).await
 }
 
 async fn set_paused(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
     headers: HeaderMap,
     paused: bool,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
-    let changed =
-        api.scheduler.pause_schedule(&name, paused, expected(&headers, Generation)?).await;
-    Ok(tagged(StatusCode::OK, &changed.map_err(|error| problem(&name, error))?, Vec::new()))
+    let expected = expected(&headers, Generation)?;
+    let changed = match query.dry_run.0 {
+        true => api.scheduler.would_pause_schedule(&name, paused, expected).await,
+        false => api.scheduler.pause_schedule(&by.caller, &name, paused, expected).await,
+    };
+    let record = match changed {
+        Ok(record) => record,
+        Err(error) => {
+            return Err(api.near_schedules(name.as_str(), problem(&name, error)).await);
+        }
+    };
+    if query.dry_run.0 {
+        let change = if paused { "paused" } else { "resumed" };
+        return Ok(would_be(&record, Vec::new(), format!("schedule {name} would be {change}")));
+    }
+    Ok(tagged(StatusCode::OK, &record, Vec::new()))
 }
 
 /// Answers `POST /schedule/{name}/trigger`: submits a job that is due now.
 pub(in crate::http) async fn trigger(
     State(api): State<Api>,
     Path(name): Path<String>,
+    by: Admitted,
+    KnownQuery(query): KnownQuery<ChangeQuery>,
 ) -> Result<(StatusCode, Json<DoneView>), Problem> {
     let name = name_of(&name)?;
-    let accepted =
-        api.scheduler.trigger_schedule(&name).await.map_err(|error| problem(&name, error))?;
+    let accepted = match query.dry_run.0 {
+        true => api.scheduler.would_trigger_schedule(&by.caller, &name).await,
+        false => api.scheduler.trigger_schedule(&by.caller, &name).await,
+    };
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            return Err(api.near_schedules(name.as_str(), problem(&name, error)).await);
+        }
+    };
     let job = accepted.job;
+    if query.dry_run.0 {
+        let would = format!("job {} of schedule {name} would be run now", job.name);
+        let done = api.done(&job, would.clone()).with_warnings(accepted.warnings);
+        return Ok((StatusCode::OK, Json(done.with_would(would).without_id())));
+    }
     let message = format!("job {} with id {} of schedule {name} will be run now", job.name, job.id);
     Ok((StatusCode::CREATED, Json(api.done(&job, message).with_warnings(accepted.warnings))))
 }
 
 /// The query of `GET /schedule/{name}/next`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct NextQuery {
     n: Option<usize>,
 }
@@ -124,10 +184,9 @@ pub(in crate::http) struct NextQuery {
 pub(in crate::http) async fn next(
     State(api): State<Api>,
     Path(name): Path<String>,
-    query: Result<Query<NextQuery>, axum::extract::rejection::QueryRejection>,
+    KnownQuery(query): KnownQuery<NextQuery>,
 ) -> Result<Json<PreviewView>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
-    let count = count_of("n", query.n)?;
+    let count = count_of("n", query.n).map_err(Problem::of_parameter)?;
     let record = api.record(&name).await?;
     let timetable = record.timetable();
     let zone = record.schedule.time_zone().unwrap_or(Zone::UTC);
@@ -140,7 +199,6 @@ pub(in crate::http) async fn next(
 
 /// The query of `GET /schedule/{name}/ledger`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::http) struct LedgerQuery {
     limit: Option<usize>,
     cursor: Option<String>,
@@ -151,9 +209,8 @@ pub(in crate::http) struct LedgerQuery {
 pub(in crate::http) async fn ledger(
     State(api): State<Api>,
     Path(name): Path<String>,
-    query: Result<Query<LedgerQuery>, axum::extract::rejection::QueryRejection>,
+    KnownQuery(query): KnownQuery<LedgerQuery>,
 ) -> Result<Json<LedgerView>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::query(&rejection.body_text()))?;
     let name = name_of(&name)?;
     let limit = query.limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
     let before = query.cursor.as_deref().map(read_cursor).transpose()?;
@@ -169,7 +226,10 @@ pub(in crate::http) async fn ledger(
 impl Api {
     async fn record(&self, name: &str) -> Result<ScheduleRecord, Problem> {
         let name = name_of(name)?;
-        self.scheduler.store().schedule(&name).await?.ok_or_else(|| no_schedule(&name))
+        match self.scheduler.store().schedule(&name).await? {
+            Some(record) => Ok(record),
+            None => Err(self.near_schedules(name.as_str(), no_schedule(&name)).await),
+        }
     }
 }
 
@@ -216,7 +276,14 @@ pub(in crate::http) fn view(record: &ScheduleRecord) -> ScheduleView {
         runs: record.runs,
         warning: None,
         warnings: Vec::new(),
+        would: None,
     }
+}
+
+/// Returns the answer to a dry run, without the tag of a stored generation.
+fn would_be(record: &ScheduleRecord, warnings: Vec<String>, would: String) -> Response {
+    let (warning, would) = (joined(&warnings), Some(would));
+    Json(ScheduleView { warning, warnings, would, ..view(record) }).into_response()
 }
 
 fn tagged(status: StatusCode, record: &ScheduleRecord, warnings: Vec<String>) -> Response {

@@ -4,6 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
+use super::pause;
+use crate::http::query::{KnownQuery, NoQuery};
 use crate::http::state::Api;
 use crate::http::views::{ReadyView, VersionView};
 use crate::scheduler::Health;
@@ -13,12 +15,15 @@ use crate::store::StoreError;
 const MAX_BACKLOG_SHOWN: usize = 100_000;
 
 /// Answers `GET /healthz`. An answer proves only that the server runs.
-pub(in crate::http) async fn healthz() -> Json<serde_json::Value> {
+pub(in crate::http) async fn healthz(_: KnownQuery<NoQuery>) -> Json<serde_json::Value> {
     Json(serde_json::json!({"status": "ok"}))
 }
 
 /// Answers `GET /readyz`: 200 if a job that is due now would start, else 503 with the reason.
-pub(in crate::http) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<ReadyView>) {
+pub(in crate::http) async fn readyz(
+    State(api): State<Api>,
+    _: KnownQuery<NoQuery>,
+) -> (StatusCode, Json<ReadyView>) {
     let (engine, engine_says) = match api.scheduler.health() {
         Health::Up(_) => ("ok", None),
         Health::Down { .. } => (
@@ -43,15 +48,17 @@ pub(in crate::http) async fn readyz(State(api): State<Api>) -> (StatusCode, Json
     };
     // A store that cannot be read is reported above, so an uncounted backlog is shown as 0.
     let backlog = kept.backlog(MAX_BACKLOG_SHOWN).await.unwrap_or_default();
+    let mut warnings = api.scheduler.notices();
+    warnings.extend(api.scheduler.paused().as_ref().map(pause::sentence));
     let ready = engine == "ok" && store == "ok";
     let detail = store_says.or(engine_says).map(str::to_owned);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let (engine, store, warnings) = (engine.to_owned(), store.to_owned(), api.scheduler.notices());
+    let (engine, store, warnings) = (engine.to_owned(), store.to_owned(), warnings);
     (status, Json(ReadyView { ready, engine, store, backlog, detail, warnings }))
 }
 
 /// Answers `GET /version` with the server's version.
-pub(in crate::http) async fn version() -> Json<VersionView> {
+pub(in crate::http) async fn version(_: KnownQuery<NoQuery>) -> Json<VersionView> {
     Json(VersionView {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -10,21 +10,56 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::domain::admission::caller::Caller;
 use crate::http::problem::Problem;
 
 /// Paths that reveal nothing and are polled by machines without a token.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The identity of a caller: the hash of its token, or of an empty text without a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) struct Caller(pub(in crate::http) [u8; 32]);
+/// The digits of a token's hash in its caller's name.
+const NAME_DIGITS: usize = 6;
+
+/// An admitted caller. Handlers take it as an argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::http) struct Admitted {
+    pub(in crate::http) caller: Caller,
+    /// The hash of the caller's token, or of an empty text without a token.
+    pub(in crate::http) hash: [u8; 32],
+}
+
+impl Admitted {
+    /// Names the caller after its token's hash: the tokens of the token file have no names.
+    fn with_token(hash: [u8; 32]) -> Self {
+        let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { caller: Caller { name: format!("token-{}", &digits[..NAME_DIGITS]) }, hash }
+    }
+
+    fn anonymous() -> Self {
+        Self { caller: Caller::anonymous(), hash: hash(b"") }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Admitted {
+    type Rejection = Problem;
+
+    /// Returns the caller that the guard admitted. Every route is behind the guard.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let admitted = parts.extensions.get::<Self>().cloned();
+        admitted.ok_or_else(|| {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            let detail = "the server made a mistake; its log says more";
+            Problem::internal(status, "internal", detail, &"a route is not behind the guard")
+        })
+    }
+}
 
 /// The code of the problem for which a request was refused, as an extension of the answer.
 #[derive(Clone)]
@@ -52,11 +87,11 @@ impl Guard {
         }
     }
 
-    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Caller, Problem> {
+    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Admitted, Problem> {
         if let Some(token) = self.token(headers) {
-            return Ok(Caller(token));
+            return Ok(Admitted::with_token(token));
         }
-        let nobody = Caller(hash(b""));
+        let nobody = Admitted::anonymous();
         if OPEN.contains(&uri.path()) {
             return Ok(nobody);
         }
@@ -161,15 +196,15 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Admits or refuses a request. Adds the [`Caller`] to an admitted request.
+/// Admits or refuses a request. Adds the [`Admitted`] caller to the request.
 pub(in crate::http) async fn admit(
     State(guard): State<Arc<Guard>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     match guard.check(request.uri(), request.headers()) {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
+        Ok(admitted) => {
+            request.extensions_mut().insert(admitted);
             next.run(request).await
         }
         Err(problem) => {

@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::domain::forecast::{Entry, Forecast, OverlapWarning, PileUp};
 use crate::domain::schedule::Overlap;
 use crate::domain::text::date::rfc3339;
 
 /// The answer to `GET /forecast`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ForecastView {
     /// The start of the forecast, RFC 3339 like all times here.
+    #[schema(format = DateTime)]
     pub from: String,
     /// The end of the forecast. With too many entries, the time of the last one.
+    #[schema(format = DateTime)]
     pub until: String,
     /// True if the requested hours have more entries.
     pub truncated: bool,
@@ -26,9 +29,10 @@ pub struct ForecastView {
 }
 
 /// A run in the future.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ForecastEntryView {
     /// The due time, RFC 3339.
+    #[schema(format = DateTime)]
     pub due_at: String,
     /// The name of a definition or an image.
     pub job_name: String,
@@ -44,7 +48,7 @@ pub struct ForecastEntryView {
 }
 
 /// A stretch in which more jobs would run at once than a limit allows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PileUpView {
     /// The limit: `max_running`, `queues.NAME` or `max_parallel of NAME`.
     pub limit: String,
@@ -53,18 +57,21 @@ pub struct PileUpView {
     /// The largest number of jobs that would run at once.
     pub peak: usize,
     /// The start of the stretch.
+    #[schema(format = DateTime)]
     pub from: String,
     /// The end of the stretch.
+    #[schema(format = DateTime)]
     pub until: String,
 }
 
 /// A schedule with overlapping runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OverlapView {
     pub schedule: String,
     /// The policy for a run that comes before the previous one is over.
     pub overlap: Overlap,
     /// The due time of the first such run.
+    #[schema(format = DateTime)]
     pub first: String,
     /// The number of such runs.
     pub runs: u64,

@@ -1,23 +1,30 @@
 //! A job as the API shows it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::domain::job::Job;
+use crate::domain::container::Usage;
+use crate::domain::job::origin::Origin;
+use crate::domain::job::{Job, Reason, Status};
 use crate::domain::names::id::Timestamp;
+use crate::domain::spec::JobSpec;
 use crate::domain::text::date::rfc3339;
 use crate::domain::text::timestamp::FormattedTime;
 use crate::scheduler::OutputState;
+use crate::store::Transition;
 
 use super::line::JobLine;
 
 /// A job as the API shows it. The first five fields are the classic ones. Times among the others
 /// are RFC 3339 in UTC with milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobView {
     /// The job's id, 32 hexadecimal digits.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
     pub id: String,
     /// The name of a definition or an image, as the caller gave it.
     pub job_name: String,
@@ -26,16 +33,25 @@ pub struct JobView {
     /// The due time, `DD-MM-YYYY HH:MM:SS` in the server's zone.
     pub scheduled_to: String,
     /// The job's status, such as `running`.
+    #[schema(value_type = Status)]
     pub status: String,
+    /// How the job stands or ended, as a sentence.
+    #[serde(default)]
+    pub says: String,
     /// The time of acceptance, RFC 3339.
+    #[schema(format = DateTime)]
     pub created_at: String,
     /// The due time, RFC 3339.
+    #[schema(format = DateTime)]
     pub due_at: String,
     /// The start of the process by the engine's clock. Null before the start.
+    #[schema(format = DateTime)]
     pub started_at: Option<String>,
     /// The end of the job. Null until it is over.
+    #[schema(format = DateTime)]
     pub finished_at: Option<String>,
     /// A code for the reason of a wait, a failure or an unknown result. Null without one.
+    #[schema(value_type = Option<Reason>)]
     pub reason: Option<String>,
     /// The reason as a sentence. Null without one.
     pub error: Option<String>,
@@ -59,8 +75,26 @@ pub struct JobView {
     pub labels: BTreeMap<String, String>,
     /// The time from the due time to the start of the process, in ms. Null before the start.
     pub lateness_ms: Option<i64>,
-    /// The resources that the job used. Always null, because they are not measured yet.
-    pub usage: Option<serde_json::Value>,
+    /// The party that submitted the job: a caller's name, or `schedule:NAME`. Null for jobs of older
+    /// versions.
+    #[serde(default)]
+    pub submitted_by: Option<String>,
+    /// The engine of the job's container.
+    #[serde(default)]
+    pub engine: String,
+    /// The resources that the last attempt used. Null while it runs, for a run that was too short
+    /// for a sample, and on an engine that measures nothing.
+    pub usage: Option<UsageView>,
+    /// The spec as resolved; secrets by name. Absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub spec: Option<JobSpec>,
+    /// The attempts so far, the first first. Absent in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<AttemptView>>,
+    /// The job that this one runs again. Absent for other jobs, and in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<String>,
     /// The state of the job's output. Absent in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<OutputView>,
@@ -70,11 +104,59 @@ pub struct JobView {
     /// The time since which the job's state is unknown, because the engine does not answer. Absent
     /// while it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub engine_unreachable_since: Option<String>,
 }
 
+/// The resources that a run used, up to the last sample.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    /// The most memory in any sample, without the page cache that the kernel can drop.
+    pub memory_peak_bytes: u64,
+    pub cpu_seconds: f64,
+    pub block_read_bytes: u64,
+    pub block_write_bytes: u64,
+    pub network_rx_bytes: u64,
+    pub network_tx_bytes: u64,
+    /// The number of samples: one after 1 s, then with growing pauses up to 10 s.
+    pub samples: u32,
+}
+
+impl From<Usage> for UsageView {
+    fn from(usage: Usage) -> Self {
+        Self {
+            memory_peak_bytes: usage.memory_peak_bytes,
+            cpu_seconds: Duration::from_millis(usage.cpu_ms).as_secs_f64(),
+            block_read_bytes: usage.block_read_bytes,
+            block_write_bytes: usage.block_write_bytes,
+            network_rx_bytes: usage.network_rx_bytes,
+            network_tx_bytes: usage.network_tx_bytes,
+            samples: usage.samples,
+        }
+    }
+}
+
+/// One attempt of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptView {
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// The start of the process. Null if none is known to have started.
+    #[schema(format = DateTime)]
+    pub started_at: Option<String>,
+    /// The end of the attempt. Null while it goes on.
+    #[schema(format = DateTime)]
+    pub finished_at: Option<String>,
+    pub exit_code: Option<i32>,
+    /// The code of the reason for the end. Null for a success, and while the attempt goes on.
+    #[schema(value_type = Option<Reason>)]
+    pub reason: Option<String>,
+    /// The reason as a sentence.
+    pub error: Option<String>,
+}
+
 /// The state of the output of a job's last attempt. Unknown values are absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutputView {
     /// The number of lines that are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,12 +169,28 @@ pub struct OutputView {
     pub truncated: Option<bool>,
     /// True if the job is over and all its output is kept, or there is none.
     pub complete: bool,
+    /// The time after which the output may be deleted, RFC 3339. Null: it is kept without limit.
+    #[serde(default)]
+    pub kept_until: Option<String>,
 }
 
 impl JobView {
     /// Builds the view of a job. The classic times are in this zone.
-    pub fn of(job: &Job, zone: Tz) -> Self {
-        JobLine::of(job, job.id.hex(&mut [0; 32]), zone, None).into()
+    pub fn of(job: &Job, zone: Tz, engine: &'static str) -> Self {
+        JobLine::of(job, job.id.hex(&mut [0; 32]), zone, engine, None).into()
+    }
+
+    /// Adds what only the answer about a single job shows: the spec, and the attempts in the job's
+    /// journal.
+    #[must_use]
+    pub fn with_story(mut self, job: &Job, story: &[Transition]) -> Self {
+        self.spec = Some(job.spec.clone());
+        self.attempts = Some(attempts(job, story));
+        self.rerun_of = match &job.origin {
+            Origin::Rerun(of) => Some(of.to_string()),
+            Origin::Api | Origin::Schedule(_) => None,
+        };
+        self
     }
 
     /// Adds the state of the job's output.
@@ -103,6 +201,7 @@ impl JobView {
             bytes: kept.map(|kept| kept.bytes),
             truncated: kept.map(|kept| kept.truncated),
             complete,
+            kept_until: None,
         });
         self
     }
@@ -115,6 +214,49 @@ impl JobView {
     }
 }
 
+/// Returns the attempts that the journal tells of. The present or last attempt's start is the
+/// engine's, that of earlier ones the time when we saw them run, or else claimed them.
+fn attempts(job: &Job, story: &[Transition]) -> Vec<AttemptView> {
+    let mut attempts: Vec<AttemptView> = Vec::new();
+    let mut claimed_at = None;
+    for t in story.iter().filter(|t| t.attempt > 0) {
+        if attempts.last().is_none_or(|last| last.attempt != t.attempt) {
+            let empty = AttemptView {
+                attempt: t.attempt,
+                started_at: None,
+                finished_at: None,
+                exit_code: None,
+                reason: None,
+                error: None,
+            };
+            attempts.push(empty);
+        }
+        let Some(last) = attempts.last_mut() else { continue };
+        if t.to == Status::Starting {
+            claimed_at = Some(rfc3339(t.at));
+        }
+        if t.to == Status::Running {
+            last.started_at = Some(rfc3339(t.at));
+        }
+        // A queued job has ended no attempt, and a later end of a retrying job begins none.
+        let ends = t.to == Status::Retrying || t.is_end();
+        if ends && last.finished_at.is_none() {
+            last.finished_at = Some(rfc3339(t.at));
+            last.exit_code = t.exit_code;
+            // A short process may end before we see it run. It began at or after the claim.
+            if t.exit_code.is_some() {
+                last.started_at = last.started_at.take().or(claimed_at.take());
+            }
+            last.reason = t.reason.map(|reason| reason.to_string());
+            last.error = t.error.clone();
+        }
+    }
+    if let Some((last, run)) = attempts.last_mut().zip(job.state.run()) {
+        last.started_at = Some(rfc3339(run.started_at));
+    }
+    attempts
+}
+
 impl From<JobLine<'_>> for JobView {
     fn from(line: JobLine<'_>) -> Self {
         let stamp = |stamp: FormattedTime| stamp.to_string();
@@ -124,6 +266,7 @@ impl From<JobLine<'_>> for JobView {
             scheduled_in: stamp(line.scheduled_in),
             scheduled_to: stamp(line.scheduled_to),
             status: line.status.to_owned(),
+            says: line.says,
             created_at: stamp(line.created_at),
             due_at: stamp(line.due_at),
             started_at: line.started_at.map(stamp),
@@ -139,7 +282,12 @@ impl From<JobLine<'_>> for JobView {
             schedule: line.schedule.map(str::to_owned),
             labels: line.labels.clone(),
             lateness_ms: line.lateness_ms,
-            usage: None,
+            submitted_by: line.submitted_by,
+            engine: line.engine.to_owned(),
+            usage: line.usage,
+            spec: None,
+            attempts: None,
+            rerun_of: None,
             log: None,
             progress: None,
             engine_unreachable_since: line.engine_unreachable_since.map(stamp),
@@ -151,7 +299,7 @@ impl From<JobLine<'_>> for JobView {
 mod tests {
     use super::*;
     use crate::domain::job::State;
-    use crate::domain::job::Status;
+    use crate::domain::job::origin::Origin;
     use crate::domain::names::id::{Attempt, JobId, Version};
 
     /// Returns the JSON of a job in this state, in a listing and on its own.
@@ -166,11 +314,12 @@ mod tests {
             due_at: at,
             attempt: Attempt(1),
             state: State::from_parts(status, detail).expect("a state"),
-            origin: None,
+            origin: Origin::Api,
+            submitted_by: None,
         };
         let mut id = [0; 32];
-        let line = JobLine::of(&job, job.id.hex(&mut id), Tz::Europe__Berlin, Some(at));
-        let view = JobView::of(&job, Tz::Europe__Berlin).unreachable_since(Some(at));
+        let line = JobLine::of(&job, job.id.hex(&mut id), Tz::Europe__Berlin, "docker", Some(at));
+        let view = JobView::of(&job, Tz::Europe__Berlin, "docker").unreachable_since(Some(at));
         [serde_json::to_string(&line), serde_json::to_string(&view)].map(|text| text.expect("JSON"))
     }
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use crate::domain::job::{Job, Reason, State};
+use super::job::UsageView;
+use crate::domain::job::{Job, Reason};
 use crate::domain::names::id::Timestamp;
 use crate::domain::text::timestamp::FormattedTime;
 
@@ -21,6 +22,7 @@ pub(in crate::http) struct JobLine<'a> {
     pub(super) scheduled_in: FormattedTime,
     pub(super) scheduled_to: FormattedTime,
     pub(super) status: &'static str,
+    pub(super) says: String,
     pub(super) created_at: FormattedTime,
     pub(super) due_at: FormattedTime,
     pub(super) started_at: Option<FormattedTime>,
@@ -38,7 +40,9 @@ pub(in crate::http) struct JobLine<'a> {
     pub(super) schedule: Option<&'a str>,
     pub(super) labels: &'a BTreeMap<String, String>,
     pub(super) lateness_ms: Option<i64>,
-    pub(super) usage: Option<()>,
+    pub(super) submitted_by: Option<String>,
+    pub(super) engine: &'static str,
+    pub(super) usage: Option<UsageView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) engine_unreachable_since: Option<FormattedTime>,
 }
@@ -49,6 +53,7 @@ impl<'a> JobLine<'a> {
         job: &'a Job,
         id: &'a str,
         zone: Tz,
+        engine: &'static str,
         unreachable_since: Option<Timestamp>,
     ) -> Self {
         let run = job.state.run();
@@ -61,12 +66,13 @@ impl<'a> JobLine<'a> {
             scheduled_in: FormattedTime::classic(job.created_at, zone),
             scheduled_to: FormattedTime::classic(job.due_at, zone),
             status: job.state.status().as_str(),
+            says: job.says(),
             created_at: FormattedTime::rfc3339(job.created_at),
             due_at: FormattedTime::rfc3339(job.due_at),
             started_at: run.map(|run| FormattedTime::rfc3339(run.started_at)),
             finished_at: end.map(|end| FormattedTime::rfc3339(end.at)),
             reason: job.state.reason().map(Reason::as_str),
-            error: error(job),
+            error: job.state.error(),
             exit_code: job.state.exit_code(),
             signal: exit.and_then(|exit| exit.signal()),
             oom_killed: exit.map(|exit| exit.oom_killed).filter(|oom| *oom),
@@ -75,24 +81,13 @@ impl<'a> JobLine<'a> {
             image_digest: run
                 .and_then(|run| run.image_digest.as_ref())
                 .map(|digest| digest.0.as_str()),
-            schedule: job.origin.as_ref().map(|origin| origin.schedule.as_str()),
+            schedule: job.origin.schedule().map(|origin| origin.schedule.as_str()),
             labels: fields.labels.as_ref().map_or(&NO_LABELS, |labels| &labels.0),
             lateness_ms: run.map(|run| (run.started_at - job.due_at).num_milliseconds()),
-            usage: None,
+            submitted_by: job.submitted_by.as_ref().map(ToString::to_string),
+            engine,
+            usage: end.and_then(|end| end.usage).map(UsageView::from),
             engine_unreachable_since: unreachable_since.map(FormattedTime::rfc3339),
         }
-    }
-}
-
-fn error(job: &Job) -> Option<&str> {
-    match &job.state {
-        State::Retrying(failed) => Some(&failed.error),
-        State::Ended(end) => end.error.as_deref(),
-        State::Scheduled
-        | State::Queued(_)
-        | State::Pulling
-        | State::Starting(_)
-        | State::Running(_)
-        | State::Stopping(_) => None,
     }
 }

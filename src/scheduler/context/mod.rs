@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::rules::Rules;
 use crate::clock::{Clock, Rng};
+use crate::domain::admission::pause::Pause;
 use crate::domain::names::id::{EngineId, JobId, Timestamp};
 use crate::engine::{Description, Engine, EngineError};
 use crate::metrics::Metrics;
@@ -81,12 +82,16 @@ pub(super) struct Context {
     /// The current config. A decision reads it once, so that all of the decision rests on one
     /// version.
     pub(super) rules: Mutex<Arc<Rules>>,
+    /// The time at which the current rules were set, in milliseconds since 1970.
+    pub(super) rules_set_at: AtomicI64,
     /// Wakes the dispatcher.
     pub(super) wake: Notify,
     /// The end of the dispatcher's current rest, in milliseconds since 1970. `i64::MAX` while a
     /// round runs, so that every new job wakes the dispatcher.
     pub(super) rests_until: AtomicI64,
     pub(super) health: OrderedWatch<Health>,
+    /// The pause of everything, as in the store.
+    pub(super) pause: Mutex<Option<Pause>>,
     /// The drivers, ordered by job id so that they are woken in a reproducible order.
     pub(super) driver_handles: Mutex<BTreeMap<JobId, Arc<DriverHandle>>>,
     pub(super) start_limit: Arc<StartLimit>,

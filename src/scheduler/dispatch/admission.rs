@@ -205,7 +205,8 @@ impl Admissions {
                 *running_counts += 1;
             }
         }
-        let known = job.origin.as_ref().and_then(|origin| self.schedules.get_mut(&origin.schedule));
+        let known =
+            job.origin.schedule().and_then(|origin| self.schedules.get_mut(&origin.schedule));
         if let Some(known) = known.filter(|_| is_first_of_a_tick(job)) {
             known.begin(job.id);
         }
@@ -217,7 +218,7 @@ impl Admissions {
         job: &Job,
         now: Timestamp,
     ) -> Result<BySchedule, StoreError> {
-        let Some(origin) = job.origin.as_ref().filter(|_| is_first_of_a_tick(job)) else {
+        let Some(origin) = job.origin.schedule().filter(|_| is_first_of_a_tick(job)) else {
             return Ok(BySchedule::Go);
         };
         if !self.schedules.contains_key(&origin.schedule) {
@@ -291,7 +292,7 @@ enum BySchedule {
 /// Returns whether this is the first attempt of a tick. Overlap rules do not apply to later
 /// attempts or to jobs that a caller triggered.
 fn is_first_of_a_tick(job: &Job) -> bool {
-    job.attempt.0 == 0 && job.origin.as_ref().is_some_and(|origin| origin.nominal.is_some())
+    job.attempt.0 == 0 && job.origin.schedule().is_some_and(|origin| origin.nominal.is_some())
 }
 
 impl Known {

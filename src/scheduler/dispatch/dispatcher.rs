@@ -106,12 +106,17 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Gives a driver to every job that was claimed when the last process ended. There is no other
-    /// recovery.
+    /// Gives a driver to every job that was claimed when the last process ended, and reads the pause
+    /// of everything. There is no other recovery.
     async fn adopt_all(&mut self) {
         let mut backoff = crate::scheduler::timing::Backoff::new();
         while !self.stop.is_cancelled() {
-            match self.context.store.active().await {
+            // The pause comes first: nothing is started before it is known.
+            let active = match self.context.read_pause().await {
+                Ok(()) => self.context.store.active().await,
+                Err(failure) => Err(failure),
+            };
+            match active {
                 Ok(jobs) => return jobs.into_iter().for_each(|job| self.drive(job, None)),
                 Err(failure) => {
                     error!(error = %failure, "cannot read the running jobs; trying again")
@@ -129,6 +134,7 @@ impl Dispatcher<'_> {
             self.synced_rules = Some(rules.clone());
         }
         let now = self.context.clock.now();
+        let resumes_at = self.context.look_at_pause(now).await?;
         // Schedules come first: a missed tick must be decided before its job could start.
         let next_schedule_check = schedule_updates::look(self.context, now).await?;
         self.miss_deadlines(now).await?;
@@ -138,7 +144,7 @@ impl Dispatcher<'_> {
         let (late, due): (Vec<Job>, Vec<Job>) = due.into_iter().partition(is_late);
         self.advance_all(&late, &Event::MissDeadline, now).await?;
         let mut is_unfinished = full_round;
-        match self.obstacle() {
+        match self.obstacle(now) {
             Some(reason) => self.queue(due, reason, now).await?,
             // More jobs than one round reads are queued first: only all of them together show the
             // right order.
@@ -153,14 +159,22 @@ impl Dispatcher<'_> {
         // The next round is `EARLY` before the due or start time if that is still ahead, else at
         // the due time.
         let early = next_due.into_iter().chain(aimed).map(|at| at - EARLY).filter(|at| *at > now);
-        Ok(match next_due.into_iter().chain(next_schedule_check).chain(early).min() {
-            None => LONGEST_NAP,
-            // The driver of this job's last attempt has not ended yet.
-            Some(at) if at <= now => BACKOFF.0,
-            Some(at) => {
-                (at - self.context.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP)
-            }
-        })
+        Ok(
+            match next_due
+                .into_iter()
+                .chain(next_schedule_check)
+                .chain(early)
+                .chain(resumes_at)
+                .min()
+            {
+                None => LONGEST_NAP,
+                // The driver of this job's last attempt has not ended yet.
+                Some(at) if at <= now => BACKOFF.0,
+                Some(at) => {
+                    (at - self.context.clock.now()).to_std().unwrap_or_default().min(LONGEST_NAP)
+                }
+            },
+        )
     }
 
     /// Returns the due jobs, and the jobs that will be due in a moment whose container is staged
@@ -179,9 +193,9 @@ impl Dispatcher<'_> {
     }
 
     /// Returns the reason if no job can start at all.
-    fn obstacle(&self) -> Option<Reason> {
+    fn obstacle(&self, now: Timestamp) -> Option<Reason> {
         match &*self.context.health.look() {
-            Health::Up(_) => None,
+            Health::Up(_) => self.context.paused(now).map(|_| Reason::Paused),
             Health::Down { .. } => Some(Reason::EngineUnreachable),
             Health::Changed { .. } => Some(Reason::EngineChanged),
         }
@@ -244,8 +258,10 @@ impl Dispatcher<'_> {
         let moved = moved.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().count();
         self.claim(going, now).await?;
         self.context.start_limit.set_crowded(!has_room);
-        let rest =
-            rest.into_iter().filter(|job| job.due_at <= now && !queued.contains(&job.id)).collect();
+        // A job that waited for the end of a pause waits for a slot now.
+        let is_new_here =
+            |job: &Job| !queued.contains(&job.id) || job.state.reason() == Some(Reason::Paused);
+        let rest = rest.into_iter().filter(|job| job.due_at <= now && is_new_here(job)).collect();
         self.queue(rest, Reason::NoSlot, now).await?;
         // Jobs for a full queue are moved aside in strides that grow with every round.
         self.stride = if has_room && moved > 0 { (2 * self.stride + 1).min(ROUND) } else { 0 };

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::domain::job::wait_group::{Limit, WaitGroup};
 use crate::domain::job::{Job, Map};
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::spec::JobSpec;
@@ -54,15 +55,26 @@ impl Context {
         Ok(())
     }
 
-    /// Writes a transition, and marks the groups that the job kept waiting. An error other than
-    /// `Outdated` leaves open whether the transition is on disk, so the groups are marked then too.
+    /// Writes a transition that the scheduler causes.
     pub(in crate::scheduler) async fn advance(
         &self,
         before: &Job,
         after: &Job,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let written = self.store.advance(before, after, at).await;
+        self.advance_by(before, after, at, &Actor::Scheduler).await
+    }
+
+    /// Writes a transition, and marks the groups that the job kept waiting. An error other than
+    /// `Outdated` leaves open whether the transition is on disk, so the groups are marked then too.
+    pub(in crate::scheduler) async fn advance_by(
+        &self,
+        before: &Job,
+        after: &Job,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
+        let written = self.store.advance(before, after, at, by).await;
         let has_run = before.map() == Map::Running && after.map() != Map::Running;
         let is_done = before.attempt.0 > 0 && after.is_over();
         if written.is_ok() {
@@ -82,7 +94,7 @@ impl Context {
         if let Some(queue) = &spec.fields().queue {
             is_waited_for |= wait_groups.freed(&Limit::Queue(queue.clone()));
         }
-        if let Some(origin) = &job.origin {
+        if let Some(origin) = job.origin.schedule() {
             is_waited_for |= wait_groups.freed_by_schedule(&origin.schedule);
         }
         if is_waited_for {

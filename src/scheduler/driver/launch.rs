@@ -27,7 +27,7 @@ impl Context {
             name: job.container_name(),
             owner: self.owner(job),
             spec_hash: job.spec_hash(),
-            schedule: job.origin.as_ref().map(|origin| origin.schedule.clone()),
+            schedule: job.origin.schedule().map(|origin| origin.schedule.clone()),
             image,
             spec: job.spec.clone(),
             environment: environment(job),
@@ -45,7 +45,7 @@ fn environment(job: &Job) -> Vec<(String, String)> {
         ("TIDETABLE_DUE_AT", due),
     ]
     .into_iter()
-    .chain(job.origin.as_ref().map(|origin| ("TIDETABLE_SCHEDULE", origin.schedule.to_string())))
+    .chain(job.origin.schedule().map(|origin| ("TIDETABLE_SCHEDULE", origin.schedule.to_string())))
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }

@@ -38,7 +38,7 @@ impl Context {
     pub(in crate::scheduler) fn saw_alive(&self, job: &Job, alive: &Liveness, at: Timestamp) {
         alive.saw(at);
         if alive.asked.swap(false, Ordering::SeqCst)
-            && let Some(origin) = &job.origin
+            && let Some(origin) = job.origin.schedule()
         {
             self.schedule_changed(&origin.schedule);
         }

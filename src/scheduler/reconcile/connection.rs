@@ -15,11 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::sweep;
+use crate::domain::names::actor::Actor;
+use crate::domain::names::change::{Change, Kind};
+use crate::domain::names::id::Seq;
 use crate::engine::{Description, EngineError};
 use crate::scheduler::{
     context::{Context, Health},
     timing::{Backoff, PING_EVERY, SWEEP_EVERY},
 };
+use crate::store::ObjectChange;
 
 /// Stays connected until `stop` is cancelled.
 pub(in crate::scheduler) async fn run(context: Arc<Context>, stop: CancellationToken) {
@@ -27,7 +31,9 @@ pub(in crate::scheduler) async fn run(context: Arc<Context>, stop: CancellationT
         let mut backoff = Backoff::new();
         loop {
             let Err(failure) = connection(&context, &mut backoff).await;
-            context.engine_is_down(&failure);
+            if let Some(kind) = context.engine_is_down(&failure) {
+                context.note_engine(kind, Change::Down).await;
+            }
             backoff.pause().await;
         }
     };
@@ -89,23 +95,44 @@ async fn check_identity(context: &Context) -> Result<(), EngineError> {
     let known = context.store.engine().await.map_err(broken)?;
     match known {
         Some(known) if known != found.id && !context.rules().settings.accept_new_engine => {
-            context.engine_is_another(known, found);
+            let kind = found.kind;
+            if context.engine_is_another(known, found) {
+                context.note_engine(kind, Change::Replaced).await;
+            }
             Err(EngineError::NoAnswer("another engine answers at this address".to_owned()))
         }
         Some(known) if known == found.id => {
-            context.engine_is_up(found);
+            context.engine_answers(found).await;
             Ok(())
         }
         Some(_) | None => {
             context.store.remember_engine(&found.id).await.map_err(broken)?;
-            context.engine_is_up(found);
+            context.engine_answers(found).await;
             Ok(())
         }
     }
 }
 
 impl Context {
-    fn engine_is_up(&self, found: Description) {
+    async fn engine_answers(&self, found: Description) {
+        let kind = found.kind;
+        if self.engine_is_up(found) {
+            self.note_engine(kind, Change::Up).await;
+        }
+    }
+
+    /// Writes down what became of the engine. The journal is for people here: a store that fails
+    /// is only logged.
+    async fn note_engine(&self, name: &str, change: Change) {
+        let (at, by, kind) = (self.clock.now(), Some(Actor::Scheduler), Kind::Engine);
+        let change = ObjectChange { seq: Seq(0), at, by, kind, name: name.to_owned(), change };
+        if let Err(error) = self.store.note(change).await {
+            warn!(%error, "a change of the engine could not be written to the journal");
+        }
+    }
+
+    /// Returns whether this is news.
+    fn engine_is_up(&self, found: Description) -> bool {
         let news = Health::Up(found.clone());
         let changed = self.health.change(|health| {
             *health != news && {
@@ -117,14 +144,18 @@ impl Context {
             info!(engine = found.kind, version = %found.version, id = %found.id, "connected to the engine");
             self.wake.notify_one();
         }
+        changed
     }
 
-    fn engine_is_down(&self, failure: &EngineError) {
+    /// Returns the kind of an engine that answered until now.
+    fn engine_is_down(&self, failure: &EngineError) -> Option<&'static str> {
         let since = self.clock.now();
         let error = failure.to_string();
+        let mut was_up = None;
         self.health.change(|health| match health {
-            Health::Up(_) => {
+            Health::Up(engine) => {
                 warn!(%error, "the connection to the engine is gone; due jobs wait, containers keep running");
+                was_up = Some(engine.kind);
                 *health = Health::Down { error, since };
                 true
             }
@@ -137,9 +168,15 @@ impl Context {
             }
             Health::Changed { .. } => false,
         });
+        was_up
     }
 
-    fn engine_is_another(&self, known: crate::domain::names::id::EngineId, found: Description) {
+    /// Returns whether this is news.
+    fn engine_is_another(
+        &self,
+        known: crate::domain::names::id::EngineId,
+        found: Description,
+    ) -> bool {
         let since = self.clock.now();
         self.health.change(|health| {
             if matches!(health, Health::Changed { .. }) {
@@ -148,6 +185,6 @@ impl Context {
             error!(known = %known, found = %found.id, "another engine answers at this address: nothing is started. If that is meant, start once with --accept-new-engine");
             *health = Health::Changed { known, found: found.id, since };
             true
-        });
+        })
     }
 }

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::handle::Handle;
 use super::schedules::ScheduleError;
+use crate::domain::names::actor::Actor;
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::schedule::Schedule;
 use crate::domain::schedule::record::{Change, ScheduleRecord};
@@ -67,6 +68,7 @@ impl Handle {
             if *is_in_use {
                 if self.context.store.schedule(name).await?.is_none() {
                     self.add(
+                        &Actor::Config,
                         name,
                         &schedule.clone().with_paused(true),
                         Source::declared_aside(schedule, path),
@@ -108,7 +110,7 @@ impl Handle {
         loop {
             let Some(record) = self.context.store.schedule(name).await? else { return Ok(()) };
             let Some((record, says)) = record.set_aside() else { return Ok(()) };
-            if self.change(record, &Change::Put(Box::new(says))).await?.is_some() {
+            if self.change(&Actor::Config, record, &Change::Put(Box::new(says))).await?.is_some() {
                 return Ok(());
             }
         }
@@ -141,7 +143,7 @@ impl Handle {
         loop {
             match self.context.store.schedule(&name).await? {
                 Some(record) if record.source != Source::Api => {
-                    if self.change(record, &Change::Delete).await?.is_some() {
+                    if self.change(&Actor::Config, record, &Change::Delete).await?.is_some() {
                         info!(schedule = %name, "deleted: the config file no longer declares it");
                         return Ok(());
                     }
@@ -160,7 +162,7 @@ impl Handle {
         let source = Source::declared(schedule, &catalog.file.path);
         let record = loop {
             let Some(record) = self.context.store.schedule(name).await? else {
-                match self.add(name, schedule, source.clone()).await? {
+                match self.add(&Actor::Config, name, schedule, source.clone()).await? {
                     Some(record) => break record,
                     None => continue,
                 }
@@ -171,7 +173,7 @@ impl Handle {
             let was = record.source.clone();
             let change = Change::Put(Box::new(wanted));
             if let Some(Some(record)) =
-                self.change(record.from_source(source.clone()), &change).await?
+                self.change(&Actor::Config, record.from_source(source.clone()), &change).await?
             {
                 if was == Source::Api {
                     warn!(schedule = %name, "a caller's schedule has the name of one in the config file: it is the file's now");

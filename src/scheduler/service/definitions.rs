@@ -4,6 +4,7 @@
 use tracing::warn;
 
 use super::handle::Handle;
+use crate::domain::admission::caller::Caller;
 use crate::domain::admission::policy::Denied;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::image::JobName;
@@ -86,6 +87,7 @@ impl Handle {
     /// [`DefineError`]; then nothing was changed.
     pub async fn define(
         &self,
+        caller: &Caller,
         name: &JobName,
         spec: &JobSpec,
         precondition: Precondition<Revision>,
@@ -93,7 +95,8 @@ impl Handle {
         let rules = self.context.rules();
         ensure_not_in_config(&rules.catalog, name)?;
         rules.catalog.admit_definition(spec)?;
-        Ok(self.context.store.define(name, spec, precondition, self.now()).await?)
+        let (at, by) = (self.now(), caller.actor());
+        Ok(self.context.store.define(name, spec, precondition, at, &by).await?)
     }
 
     /// Returns a warning if the image of a definition may be mistyped.
@@ -110,18 +113,19 @@ impl Handle {
     /// [`DefineError`]; then nothing was changed.
     pub async fn undefine(
         &self,
+        caller: &Caller,
         name: &JobName,
         precondition: Precondition<Revision>,
     ) -> Result<(), DefineError> {
         ensure_not_in_config(&self.context.rules().catalog, name)?;
-        match self.context.store.undefine(name, precondition).await? {
+        match self.context.store.undefine(name, precondition, self.now(), &caller.actor()).await? {
             true => Ok(()),
             false => Err(DefineError::NotFound),
         }
     }
 }
 
-fn ensure_not_in_config(catalog: &Catalog, name: &JobName) -> Result<(), DefineError> {
+pub(super) fn ensure_not_in_config(catalog: &Catalog, name: &JobName) -> Result<(), DefineError> {
     match catalog.definitions.contains_key(name.as_str()) {
         true => Err(DefineError::InConfig),
         false => Ok(()),

@@ -7,7 +7,9 @@ use chrono::TimeDelta;
 use super::handle::Handle;
 use crate::domain::forecast::{Draft, Forecast, Known, MAX_ENTRIES, RUNS_LOOKED_AT, typical};
 use crate::domain::job::{Job, Map, Status};
+use crate::domain::names::id::Timestamp;
 use crate::domain::names::image::JobName;
+use crate::domain::schedule::record::ScheduleRecord;
 use crate::store::{Filter, MAX_PAGE, Snapshot, StoreError};
 
 impl Handle {
@@ -23,22 +25,42 @@ impl Handle {
     ) -> Result<Forecast, StoreError> {
         let now = self.now();
         let horizon = now.checked_add_signed(TimeDelta::hours(hours.into())).unwrap_or(now);
-        let mut draft = Draft::new(now, horizon, MAX_ENTRIES);
+        self.forecast_until(horizon, &mut *snapshot, |_| {}, |_| {}).await
+    }
+
+    /// Returns the forecast up to `horizon`. Shows each running job to `running` and each schedule
+    /// to `schedules`, so that a caller needs no second read.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub(super) async fn forecast_until(
+        &self,
+        horizon: Timestamp,
+        snapshot: &mut dyn Snapshot,
+        mut running: impl FnMut(&Job),
+        mut schedules: impl FnMut(&ScheduleRecord),
+    ) -> Result<Forecast, StoreError> {
+        let mut draft = Draft::new(self.now(), horizon, MAX_ENTRIES);
         let queued = Filter { status: Some(Status::Queued), ..Filter::default() };
-        each(&mut *snapshot, Map::Running, &Filter::default(), |job| draft.add_running(job))
-            .await?;
-        each(&mut *snapshot, Map::Scheduled, &queued, |job| draft.add_waiting(job)).await?;
+        each(snapshot, Map::Running, &Filter::default(), |job| {
+            draft.add_running(job);
+            running(job);
+        })
+        .await?;
+        each(snapshot, Map::Scheduled, &queued, |job| draft.add_waiting(job)).await?;
         snapshot.due(horizon, MAX_ENTRIES + 1).await?.iter().for_each(|job| draft.add_waiting(job));
         let mut after = None;
         loop {
-            let schedules = snapshot.schedules(after.as_ref(), MAX_PAGE).await?;
-            schedules.iter().for_each(|record| draft.schedule(record));
-            let Some(last) = schedules.last() else { break };
+            let page = snapshot.schedules(after.as_ref(), MAX_PAGE).await?;
+            for record in &page {
+                draft.schedule(record);
+                schedules(record);
+            }
+            let Some(last) = page.last() else { break };
             after = Some(last.name.clone());
         }
         let names: Vec<JobName> = draft.names().into_iter().collect();
         let runs = snapshot.runs(&names, RUNS_LOOKED_AT).await?;
-        drop(snapshot);
         let rules = self.rules();
         let mut known = HashMap::with_capacity(names.len());
         for (name, runs) in names.into_iter().zip(runs) {

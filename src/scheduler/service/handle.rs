@@ -4,14 +4,18 @@
 //! call returns, the result it reports is on disk.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::output::{self, OutputError, OutputState, OutputStream};
+use super::open_output;
+use super::output::{self, Attempts, Output, OutputError, OutputState, Until};
+use crate::domain::admission::caller::Caller;
 use crate::domain::admission::policy::Denied;
+use crate::domain::job::origin::Origin;
 use crate::domain::job::transition::Event;
 use crate::domain::job::{Job, State, Status, StopCause};
 use crate::domain::names::id::{JobId, Timestamp, Version};
@@ -47,6 +51,7 @@ pub struct JobRequest {
     /// Fields of the job itself, which override the definition's.
     pub spec: JobSpec,
     pub due_at: Timestamp,
+    pub origin: Origin,
 }
 
 /// A job that is on disk, or that [`Handle::prepare`] made.
@@ -116,6 +121,7 @@ impl Handle {
     pub fn set_rules(&self, rules: Rules) {
         self.context.start_limit.resize(rules.settings.max_starting);
         *self.context.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        self.context.rules_set_at.store(self.now().timestamp_millis(), Ordering::Relaxed);
         // A queue may have another limit now.
         self.context.wait_groups().read_again();
         self.context.wake.notify_one();
@@ -128,6 +134,17 @@ impl Handle {
 
     pub fn now(&self) -> Timestamp {
         self.context.clock.now()
+    }
+
+    /// Returns the time at which the config was read last.
+    pub fn config_loaded_at(&self) -> Timestamp {
+        let ms = self.context.rules_set_at.load(Ordering::Relaxed);
+        Timestamp::from_timestamp_millis(ms).unwrap_or_default()
+    }
+
+    /// Returns the number of jobs that may run at once.
+    pub fn max_running(&self) -> usize {
+        self.rules().max_running()
     }
 
     /// Returns notices for the operator about the config, one sentence each.
@@ -157,8 +174,12 @@ impl Handle {
     ///
     /// # Errors
     /// [`SubmitError`]; then there is no job.
-    pub async fn submit(&self, request: JobRequest) -> Result<Accepted, SubmitError> {
-        let accepted = self.prepare(request).await?;
+    pub async fn submit(
+        &self,
+        caller: &Caller,
+        request: JobRequest,
+    ) -> Result<Accepted, SubmitError> {
+        let accepted = self.prepare(caller, request).await?;
         let _place = self.context.reserve_waiting_slot()?;
         self.context.store.insert(&accepted.job).await?;
         self.context.on_accepted(&accepted.job);
@@ -200,7 +221,11 @@ impl Handle {
     ///
     /// # Errors
     /// [`SubmitError`].
-    pub async fn prepare(&self, request: JobRequest) -> Result<Accepted, SubmitError> {
+    pub async fn prepare(
+        &self,
+        caller: &Caller,
+        request: JobRequest,
+    ) -> Result<Accepted, SubmitError> {
         let now = self.now();
         let (spec, warnings) = self.admit(&request.name, request.spec).await?;
         let job = Job {
@@ -212,7 +237,8 @@ impl Handle {
             due_at: request.due_at,
             attempt: Default::default(),
             state: State::Scheduled,
-            origin: None,
+            origin: request.origin,
+            submitted_by: Some(caller.actor()),
         };
         Ok(Accepted { job, warnings })
     }
@@ -280,8 +306,8 @@ impl Handle {
     ///
     /// # Errors
     /// [`ActError::Refused`] when it runs or is over.
-    pub async fn cancel(&self, id: JobId) -> Result<Job, ActError> {
-        self.act(id, &Event::Cancel).await
+    pub async fn cancel(&self, caller: &Caller, id: JobId) -> Result<Job, ActError> {
+        self.act(caller, id, &Event::Cancel).await
     }
 
     /// Gives a waiting job another due time.
@@ -289,11 +315,16 @@ impl Handle {
     /// # Errors
     /// [`ActError::Refused`] when it runs or is over. [`ActError::Restoring`] while a restored
     /// backup is not reconciled yet: jobs that may have run elsewhere are found by their due times.
-    pub async fn reschedule(&self, id: JobId, due_at: Timestamp) -> Result<Job, ActError> {
+    pub async fn reschedule(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        due_at: Timestamp,
+    ) -> Result<Job, ActError> {
         if self.context.store.restored(self.now()).await?.is_some() {
             return Err(ActError::Restoring);
         }
-        let job = self.act(id, &Event::Reschedule(due_at)).await?;
+        let job = self.act(caller, id, &Event::Reschedule(due_at)).await?;
         self.context.wake.notify_one();
         Ok(job)
     }
@@ -305,13 +336,18 @@ impl Handle {
     /// # Errors
     /// [`ActError::Refused`] when it waits or is over, [`ActError::Denied`] when the policy does
     /// not allow that grace.
-    pub async fn stop(&self, id: JobId, grace: Option<Span>) -> Result<Job, ActError> {
+    pub async fn stop(
+        &self,
+        caller: &Caller,
+        id: JobId,
+        grace: Option<Span>,
+    ) -> Result<Job, ActError> {
         self.context.rules().catalog.policy.admit_grace("grace", grace)?;
         let grace = grace.map(Span::as_duration);
         let event = |job: &Job, now| {
             self.context.rules().catalog.policy.stop(job, StopCause::Request, grace, now)
         };
-        match self.act_with(id, event).await {
+        match self.act_with(caller, id, event).await {
             // The kill that was requested before comes even sooner.
             Err(ActError::Refused(Status::Stopping)) => {
                 self.context.store.get(id).await?.ok_or(ActError::NotFound)
@@ -320,12 +356,13 @@ impl Handle {
         }
     }
 
-    async fn act(&self, id: JobId, event: &Event) -> Result<Job, ActError> {
-        self.act_with(id, |_, _| event.clone()).await
+    async fn act(&self, caller: &Caller, id: JobId, event: &Event) -> Result<Job, ActError> {
+        self.act_with(caller, id, |_, _| event.clone()).await
     }
 
     async fn act_with(
         &self,
+        caller: &Caller,
         id: JobId,
         event: impl Fn(&Job, Timestamp) -> Event,
     ) -> Result<Job, ActError> {
@@ -335,7 +372,7 @@ impl Handle {
             let next = job
                 .on(event(&job, now), now)
                 .map_err(|refused| ActError::Refused(refused.status))?;
-            match self.context.advance(&job, &next, now).await {
+            match self.context.advance_by(&job, &next, now, &caller.actor()).await {
                 Ok(()) => {
                     self.context.wake_driver(id);
                     return Ok(next);
@@ -371,13 +408,17 @@ impl Handle {
         output::state(&self.context, job).await
     }
 
-    /// Returns the output of the job's current or last attempt, live or kept; with `follow`, until
-    /// the job is over.
+    /// Opens the output of a job, live or kept.
     ///
     /// # Errors
-    /// [`OutputError::NotFound`] when there is no such job, [`OutputError::Unreachable`] when the
-    /// output is on an engine that does not answer, or a store that fails.
-    pub async fn output(&self, id: JobId, follow: bool) -> Result<OutputStream, OutputError> {
-        output::open(self.context.clone(), id, follow).await
+    /// [`OutputError`]: there is no such job, attempt or output, or the output is on an engine that
+    /// does not answer, or the store fails.
+    pub async fn output(
+        &self,
+        id: JobId,
+        attempts: Attempts,
+        until: Until,
+    ) -> Result<Output, OutputError> {
+        open_output::open(self.context.clone(), id, attempts, until).await
     }
 }

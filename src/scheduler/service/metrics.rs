@@ -160,7 +160,8 @@ impl Handle {
         let running = snapshot.page(Map::Running, &Filter::default(), None, MAX_NAMES).await?;
         for job in running {
             let Some(run) = job.state.run() else { continue };
-            let schedule = self.metrics().schedule(job.origin.as_ref().map(|from| &from.schedule));
+            let schedule =
+                self.metrics().schedule(job.origin.schedule().map(|from| &from.schedule));
             let (labels, age) = ([("schedule", schedule.as_str())], age(run.started_at, now));
             gauges.raise("tidetable_running_job_age_seconds", &labels, age);
         }

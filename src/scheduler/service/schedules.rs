@@ -4,7 +4,9 @@
 //! the ledger of earlier ticks as it was.
 
 use super::handle::{Accepted, Handle, SubmitError};
+use crate::domain::admission::caller::Caller;
 use crate::domain::job::{Job, State};
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::{Timestamp, Version};
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::precondition::Precondition;
@@ -13,7 +15,7 @@ use crate::domain::schedule::Schedule;
 use crate::domain::schedule::record::{Change, ScheduleRecord, ScheduleUpdate};
 use crate::domain::schedule::source::Source;
 use crate::domain::{
-    job::origin::{Generation, Origin},
+    job::origin::{Generation, Origin, ScheduledBy},
     schedule::ledger::LedgerRow,
 };
 use crate::scheduler::schedule_updates::{self};
@@ -58,6 +60,7 @@ impl Handle {
     /// [`ScheduleError`]; then nothing was changed.
     pub async fn put_schedule(
         &self,
+        caller: &Caller,
         name: &ScheduleName,
         schedule: Schedule,
         zone: Zone,
@@ -66,12 +69,13 @@ impl Handle {
         let schedule = schedule.in_zone(zone);
         self.may_write(schedule.spec()).map_err(SubmitError::from)?;
         let warnings = self.admit(schedule.job_name(), schedule.spec().clone()).await?.1;
+        let by = caller.actor();
         loop {
             let found = self.context.store.schedule(name).await?;
             self.ensure_not_in_config(name)?;
             expect(found.as_ref(), &precondition)?;
             let Some(record) = found else {
-                if let Some(record) = self.add(name, &schedule, Source::Api).await? {
+                if let Some(record) = self.add(&by, name, &schedule, Source::Api).await? {
                     return Ok(Put { record, is_new: true, warnings });
                 }
                 continue;
@@ -81,7 +85,7 @@ impl Handle {
             }
             let change = Change::Put(Box::new(schedule.clone()));
             if let Some(Some(record)) =
-                self.change(record.from_source(Source::Api), &change).await?
+                self.change(&by, record.from_source(Source::Api), &change).await?
             {
                 return Ok(Put { record, is_new: false, warnings });
             }
@@ -95,10 +99,12 @@ impl Handle {
     /// [`ScheduleError`]; then nothing was changed.
     pub async fn pause_schedule(
         &self,
+        caller: &Caller,
         name: &ScheduleName,
         paused: bool,
         precondition: Precondition<Generation>,
     ) -> Result<ScheduleRecord, ScheduleError> {
+        let by = caller.actor();
         loop {
             let record = self.context.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
             expect(Some(&record), &precondition)?;
@@ -106,7 +112,7 @@ impl Handle {
                 return Ok(record);
             }
             let change = Change::Put(Box::new(record.schedule.clone().with_paused(paused)));
-            if let Some(Some(record)) = self.change(record, &change).await? {
+            if let Some(Some(record)) = self.change(&by, record, &change).await? {
                 return Ok(record);
             }
         }
@@ -118,15 +124,17 @@ impl Handle {
     /// [`ScheduleError`]; then nothing was changed.
     pub async fn delete_schedule(
         &self,
+        caller: &Caller,
         name: &ScheduleName,
         precondition: Precondition<Generation>,
     ) -> Result<(), ScheduleError> {
+        let by = caller.actor();
         loop {
             let record = self.context.store.schedule(name).await?;
             self.ensure_not_in_config(name)?;
             let record = record.ok_or(ScheduleError::NotFound)?;
             expect(Some(&record), &precondition)?;
-            if self.change(record, &Change::Delete).await?.is_some() {
+            if self.change(&by, record, &Change::Delete).await?.is_some() {
                 return Ok(());
             }
         }
@@ -136,7 +144,24 @@ impl Handle {
     ///
     /// # Errors
     /// [`ScheduleError`]; then there is no job.
-    pub async fn trigger_schedule(&self, name: &ScheduleName) -> Result<Accepted, ScheduleError> {
+    pub async fn trigger_schedule(
+        &self,
+        caller: &Caller,
+        name: &ScheduleName,
+    ) -> Result<Accepted, ScheduleError> {
+        let accepted = self.prepare_trigger(caller, name).await?;
+        let _place = self.context.reserve_waiting_slot()?;
+        self.context.store.insert(&accepted.job).await?;
+        self.context.on_accepted(&accepted.job);
+        Ok(accepted)
+    }
+
+    /// Returns the job that a trigger would create, without storing it.
+    pub(super) async fn prepare_trigger(
+        &self,
+        caller: &Caller,
+        name: &ScheduleName,
+    ) -> Result<Accepted, ScheduleError> {
         let record = self.context.store.schedule(name).await?.ok_or(ScheduleError::NotFound)?;
         let now = self.now();
         let (spec, warnings) =
@@ -150,15 +175,13 @@ impl Handle {
             due_at: now,
             attempt: Default::default(),
             state: State::Scheduled,
-            origin: Some(Origin {
+            origin: Origin::Schedule(ScheduledBy {
                 schedule: record.name,
                 generation: record.generation,
                 nominal: None,
             }),
+            submitted_by: Some(caller.actor()),
         };
-        let _place = self.context.reserve_waiting_slot()?;
-        self.context.store.insert(&job).await?;
-        self.context.on_accepted(&job);
         Ok(Accepted { job, warnings })
     }
 
@@ -201,6 +224,7 @@ impl Handle {
     /// Adds a schedule. Returns `None` if another writer came first.
     pub(in crate::scheduler) async fn add(
         &self,
+        by: &Actor,
         name: &ScheduleName,
         schedule: &Schedule,
         source: Source,
@@ -210,13 +234,14 @@ impl Handle {
         let record = ScheduleRecord::new(name.clone(), generation, schedule.clone(), now)
             .from_source(source);
         let update = ScheduleUpdate::first(&record, now, &mut || self.context.new_id(now));
-        Ok(self.write(update, now).await?.flatten())
+        Ok(self.write(by, update, now).await?.flatten())
     }
 
     /// Makes one attempt at a change. Returns `None` if another writer or a pending check came
     /// first; the inner `None` means that the schedule was deleted.
     pub(in crate::scheduler) async fn change(
         &self,
+        by: &Actor,
         record: ScheduleRecord,
         change: &Change,
     ) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
@@ -227,23 +252,24 @@ impl Handle {
         }
         let waiting = schedule_updates::waiting(&self.context, &record.name).await?;
         let update = record.change(change, &waiting, now, &mut || self.context.new_id(now));
-        self.write(update, now).await
+        self.write(by, update, now).await
     }
 
     async fn write(
         &self,
+        by: &Actor,
         update: ScheduleUpdate,
         now: Timestamp,
     ) -> Result<Option<Option<ScheduleRecord>>, StoreError> {
         let after = update.after.clone();
         let name = update.name.clone();
-        let written = schedule_updates::write(&self.context, update, now).await?;
+        let written = schedule_updates::write(&self.context, update, now, by).await?;
         self.context.schedule_changed(&name);
         Ok(written.then_some(after))
     }
 }
 
-fn expect(
+pub(super) fn expect(
     found: Option<&ScheduleRecord>,
     precondition: &Precondition<Generation>,
 ) -> Result<(), ScheduleError> {

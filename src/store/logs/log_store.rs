@@ -207,6 +207,25 @@ impl LogStore {
         .await
     }
 
+    /// Lists the attempts up to `last` whose output is kept.
+    ///
+    /// # Errors
+    /// Fails when the disk refuses.
+    pub async fn attempts(&self, job: JobId, last: Attempt) -> Result<Vec<Attempt>, StoreError> {
+        let store = self.clone();
+        self.blocking(move || {
+            let mut kept = Vec::new();
+            for attempt in (1..=last.0).map(Attempt) {
+                let path = store.path(job, attempt);
+                if path.try_exists()? && !store.unsynced.contains(&path) {
+                    kept.push(attempt);
+                }
+            }
+            Ok(kept)
+        })
+        .await
+    }
+
     /// Returns the file's path, in a subfolder named by the id's last two digits. These digits are
     /// random, so the subfolders grow evenly.
     fn path(&self, job: JobId, attempt: Attempt) -> PathBuf {

@@ -24,7 +24,7 @@ use crate::domain::names::id::{InstanceId, JobId};
 use crate::store::report::Report;
 use crate::store::{
     error::{OpenError, StoreError},
-    journal::Transition,
+    journal::{Entry, Transition},
 };
 
 /// All tables of a store.
@@ -168,20 +168,19 @@ fn journal(
     connection: &Connection,
     report: &mut Report,
 ) -> Result<HashMap<JobId, Transition>, StoreError> {
-    let mut statement = connection
-        .prepare("SELECT seq, at, job, job_name, from_status, to_status, attempt, reason, exit_code, version FROM journal ORDER BY seq")
-        .map_err(failed)?;
+    let mut statement = connection.prepare(&super::journal::all_sql()).map_err(failed)?;
     let mut found = statement.query([]).map_err(failed)?;
     let mut last: HashMap<JobId, Transition> = HashMap::new();
     while let Some(row) = found.next().map_err(failed)? {
-        report.transitions += 1;
-        let row = match rows::journal_row(row) {
-            Ok(row) => row,
+        let row = match super::journal::entry(row) {
+            Ok(Entry::Job(row)) => row,
+            Ok(Entry::Other(_)) => continue,
             Err(failure) => {
                 report.found(failure.to_string());
                 continue;
             }
         };
+        report.transitions += 1;
         let before = last.get(&row.job);
         if !follows(&row, before) {
             report.found(format!(
@@ -225,7 +224,7 @@ fn jobs(
             Ok(job) => {
                 let right = rows::JobRow::of(&job)?;
                 let columns =
-                    |row: &Row<'_>| Ok((row.get(12)?, row.get(13)?, row.get(14)?, row.get(15)?));
+                    |row: &Row<'_>| Ok((row.get(14)?, row.get(15)?, row.get(16)?, row.get(17)?));
                 if columns(row).map_err(failed)?
                     != (right.priority, right.start_deadline, right.queue, right.wait_group)
                 {

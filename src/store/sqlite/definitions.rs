@@ -7,14 +7,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::queries::{limit_of, prepared};
-use super::{errors::failed, rows};
-use crate::domain::names::id::Timestamp;
+use super::{errors::failed, journal, rows};
+use crate::domain::names::actor::Actor;
+use crate::domain::names::change::{Change, Kind};
+use crate::domain::names::id::{Seq, Timestamp};
 use crate::domain::names::image::JobName;
 use crate::domain::precondition::Precondition;
 use crate::domain::spec::JobSpec;
 use crate::store::definitions::{Definition, Revision};
 use crate::store::error::StoreError;
-use crate::store::journal::Transition;
+use crate::store::journal::{Entry, ObjectChange};
 
 const GET: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name = ?1";
 const PAGE: &str = "SELECT revision, name, spec, changed_at FROM definitions WHERE name > ?1 ORDER BY name LIMIT ?2";
@@ -86,8 +88,8 @@ impl MissingDefinitions {
     }
 }
 
-/// The result of a write, with no transition, since nothing is announced.
-type Written<T> = Result<(T, Option<Transition>), StoreError>;
+/// The result of a write, and the journal row to announce.
+type Written<T> = Result<(T, Option<Entry>), StoreError>;
 
 pub(super) fn get(connection: &Connection, name: &str) -> Result<Option<Definition>, StoreError> {
     Ok(read(connection, GET, [name])?.pop())
@@ -107,35 +109,56 @@ pub(super) fn put(
     spec: &str,
     precondition: &Precondition<Revision>,
     at: Timestamp,
+    by: Actor,
 ) -> Written<Revision> {
-    meet(connection, name, precondition)?;
+    let was_there = meet(connection, name, precondition)?;
     prepared(connection, PUT)?
         .execute(params![name.as_str(), spec, at.timestamp_millis()])
         .map_err(failed)?;
-    Ok((Revision(rows::unsigned(connection.last_insert_rowid())), None))
+    let revision = Revision(rows::unsigned(connection.last_insert_rowid()));
+    let change = if was_there { Change::Changed } else { Change::Created };
+    Ok((revision, Some(note(connection, name, change, at, by)?)))
 }
 
 pub(super) fn remove(
     connection: &Connection,
     name: &JobName,
     precondition: &Precondition<Revision>,
+    at: Timestamp,
+    by: Actor,
 ) -> Written<bool> {
     meet(connection, name, precondition)?;
     let removed = prepared(connection, REMOVE)?.execute([name.as_str()]).map_err(failed)?;
-    Ok((removed > 0, None))
+    if removed == 0 {
+        return Ok((false, None));
+    }
+    Ok((true, Some(note(connection, name, Change::Deleted, at, by)?)))
 }
 
+fn note(
+    connection: &Connection,
+    name: &JobName,
+    change: Change,
+    at: Timestamp,
+    by: Actor,
+) -> Result<Entry, StoreError> {
+    let (kind, name) = (Kind::Definition, name.to_string());
+    let change = ObjectChange { seq: Seq(0), at, by: Some(by), kind, name, change };
+    journal::add_other(connection, change)
+}
+
+/// Checks the precondition. Returns whether there is a definition of this name.
 fn meet(
     connection: &Connection,
     name: &JobName,
     precondition: &Precondition<Revision>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let found: Option<i64> = prepared(connection, REVISION)?
         .query_row([name.as_str()], |row| row.get(0))
         .optional()
         .map_err(failed)?;
     let found = found.map(|revision| Revision(rows::unsigned(revision)));
-    if precondition.is_met_by(found) { Ok(()) } else { Err(StoreError::Outdated) }
+    if precondition.is_met_by(found) { Ok(found.is_some()) } else { Err(StoreError::Outdated) }
 }
 
 fn read(

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::checkpoints::copy;
 use super::connection::{FILE, configure, keep_log_on_close};
 use super::schema::{Schema, migrate};
-use super::{check, errors::failed, queries};
+use super::{check, errors::failed, journal, queries};
 use crate::domain::names::id::InstanceId;
 use crate::store::error::{OpenError, StoreError};
 use crate::store::lock::sync_dir;
@@ -62,7 +62,7 @@ pub(super) fn open(dir: &Path, id_if_new: InstanceId) -> Result<Opened, OpenErro
         check::check_unfinished(&connection).map_err(refused)?;
     }
     let instance = identity(&connection, id_if_new).map_err(refused)?;
-    let last_seq = queries::last_seq(&connection).map_err(failed).map_err(refused)?;
+    let last_seq = journal::last_seq(&connection).map_err(failed).map_err(refused)?;
     let waiting = queries::waiting(&connection).map_err(refused)?;
     keep_log_on_close(&connection, false).map_err(failed).map_err(refused)?;
     let user_version = stamp(&connection).map_err(failed).map_err(refused)?;
@@ -93,7 +93,7 @@ fn identity(connection: &Connection, id_if_new: InstanceId) -> Result<InstanceId
             StoreError::Damaged(format!("its instance id cannot be read: {error}"))
         });
     }
-    if queries::last_seq(connection).map_err(failed)? > 0 {
+    if journal::last_seq(connection).map_err(failed)? > 0 {
         return Err(StoreError::Damaged("its instance id is gone".to_owned()));
     }
     queries::set_meta(connection, "instance", &id_if_new.to_string())?;

@@ -11,18 +11,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::connection;
 use super::{
     errors::{broken, failed},
-    pages, queries, schedules,
+    overview, pages, queries, schedules,
 };
 use crate::domain::job::{Job, Map};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::names::image::JobName;
 use crate::domain::names::schedule::ScheduleName;
+use crate::domain::schedule::ledger::LedgerRow;
 use crate::domain::schedule::record::ScheduleRecord;
+use crate::domain::tide::PastRuns;
 use crate::store::open_files::OpenFiles;
 use crate::store::threads::Threads;
 use crate::store::{
     error::StoreError,
     snapshot::{Filter, Snapshot},
+    totals::Totals,
 };
 
 /// A limited number of read-only connections, opened when first needed.
@@ -104,6 +107,27 @@ impl Snapshot for SqliteSnapshot {
         // The empty name sorts before every name.
         let after = after.map(ToString::to_string).unwrap_or_default();
         self.read(move |connection| schedules::page(connection, &after, limit)).await
+    }
+
+    async fn ended(&mut self, past: PastRuns) -> Result<PastRuns, StoreError> {
+        self.read(move |connection| overview::ended(connection, past)).await
+    }
+
+    async fn absent_ticks(
+        &mut self,
+        from: Timestamp,
+        to: Timestamp,
+        only: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, LedgerRow)>, StoreError> {
+        let only = only.map(str::to_owned);
+        self.read(move |connection| overview::absent(connection, from, to, only.as_deref(), limit))
+            .await
+    }
+
+    async fn totals(&mut self, since: Timestamp) -> Result<Totals, StoreError> {
+        let path = self.pool.path.clone();
+        self.read(move |connection| overview::totals(connection, &path, since)).await
     }
 }
 

@@ -6,25 +6,27 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
 
 use super::errors::failed;
 use super::rows::{self, JOB_COLUMNS, JobRow, number};
-use crate::domain::job::{Job, Status};
-use crate::domain::names::id::{JobId, Seq, Timestamp, Version};
+use crate::domain::job::Job;
+use crate::domain::names::id::{JobId, Timestamp, Version};
 use crate::store::error::StoreError;
-use crate::store::journal::Transition;
 
 const INSERT: &str =
     "INSERT INTO jobs (id, version, name, spec, created_at, due_at, priority, start_deadline, attempt, status, detail,
-         schedule, generation, nominal, queue, hold)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+         schedule, generation, nominal, queue, hold, submitted_by, rerun_of, started_at, ended_at)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 const ADVANCE: &str = "UPDATE jobs SET version = ?2, spec = ?3, due_at = ?4, priority = ?5, start_deadline = ?6, attempt = ?7, status = ?8, detail = ?9,
-         queue = ?11, hold = ?12
+         queue = ?11, hold = ?12, started_at = ?13, ended_at = ?14
      WHERE id = ?1 AND version = ?10";
-const JOURNAL: &str =
-    "INSERT INTO journal (at, job, job_name, from_status, to_status, attempt, reason, exit_code, version)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const JOURNAL_AFTER: &str =
-    "SELECT seq, at, job, job_name, from_status, to_status, attempt, reason, exit_code, version
-     FROM journal WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 const PREFIX: &str = "SELECT id FROM jobs WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+/// The ids among which an ending is looked for, beside the running ones.
+const NEWEST: &str = "SELECT id FROM jobs WHERE id >= zeroblob(16) ORDER BY id DESC LIMIT ?1";
+const NEXT_IDS: &str = "SELECT id FROM jobs INDEXED BY jobs_due
+     WHERE status IN ('scheduled', 'retrying') AND due_at >= 0 ORDER BY due_at, id LIMIT ?1";
+const QUEUED_IDS: &str =
+    "SELECT id FROM jobs INDEXED BY jobs_by_status WHERE status = 'queued' ORDER BY id LIMIT ?1";
+/// The number of newest jobs, and of jobs that are due next, among which an ending is looked for.
+/// Reading these takes a few milliseconds, regardless of the size of the store.
+const RECENT_JOBS: usize = 10_000;
 const NEXT_DUE: &str =
     "SELECT min(due_at) FROM jobs INDEXED BY jobs_due WHERE status IN ('scheduled', 'retrying')";
 const UPCOMING: &str = "SELECT due_at, id FROM jobs INDEXED BY jobs_due
@@ -111,7 +113,11 @@ pub(super) fn insert(connection: &Connection, row: &JobRow) -> Result<(), StoreE
             row.generation,
             row.nominal,
             row.queue,
-            row.wait_group
+            row.wait_group,
+            row.submitted_by,
+            row.rerun_of.as_ref().map(JobId::as_bytes),
+            row.started_at,
+            row.ended_at
         ])
         .map_err(failed)?;
     Ok(())
@@ -136,7 +142,9 @@ pub(super) fn advance(
             row.detail,
             number(from.0),
             row.queue,
-            row.wait_group
+            row.wait_group,
+            row.started_at,
+            row.ended_at
         ])
         .map_err(failed)?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Outdated) }
@@ -162,52 +170,6 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), StoreError> {
     prepared(connection, sql)?.execute([]).map(|_| ()).map_err(failed)
 }
 
-/// Writes a transition to the journal and returns it with its row number.
-pub(super) fn journal(
-    connection: &Connection,
-    transition: Transition,
-) -> Result<Transition, StoreError> {
-    let t = &transition;
-    prepared(connection, JOURNAL)?
-        .execute(params![
-            t.at.timestamp_millis(),
-            t.job.as_bytes(),
-            t.job_name,
-            t.from.map(Status::as_str),
-            t.to.as_str(),
-            t.attempt,
-            t.reason.map(|reason| reason.as_str()),
-            t.exit_code,
-            number(t.version.0)
-        ])
-        .map_err(failed)?;
-    let seq = Seq(u64::try_from(connection.last_insert_rowid()).unwrap_or(0));
-    Ok(Transition { seq, ..transition })
-}
-
-pub(super) fn journal_after(
-    connection: &Connection,
-    after: Seq,
-    limit: usize,
-) -> Result<Vec<Transition>, StoreError> {
-    let mut statement = prepared(connection, JOURNAL_AFTER)?;
-    let mut found = statement.query(params![number(after.0), limit_of(limit)]).map_err(failed)?;
-    let mut transitions = Vec::new();
-    while let Some(row) = found.next().map_err(failed)? {
-        transitions.push(rows::journal_row(row)?);
-    }
-    Ok(transitions)
-}
-
-pub(super) fn last_seq(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let seq: i64 = connection.query_row(
-        "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'journal'",
-        [],
-        |row| row.get(0),
-    )?;
-    Ok(u64::try_from(seq).unwrap_or(0))
-}
-
 pub(super) fn get(connection: &Connection, id: JobId) -> Result<Option<Job>, StoreError> {
     Ok(jobs(connection, &get_sql(), [id.as_bytes()])?.pop())
 }
@@ -221,6 +183,22 @@ pub(super) fn ids_with_prefix(
         return Ok(Vec::new());
     };
     ids(connection, PREFIX, params![from.as_bytes(), to.as_bytes(), limit_of(limit)])
+}
+
+pub(super) fn ids_with_suffix(
+    connection: &Connection,
+    suffix: &str,
+    limit: usize,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut found = active(connection)?;
+    for part in [NEWEST, NEXT_IDS, QUEUED_IDS] {
+        found.extend(ids(connection, part, params![limit_of(RECENT_JOBS)])?);
+    }
+    found.retain(|id| id.hex(&mut [0; 32]).ends_with(suffix));
+    found.sort();
+    found.dedup();
+    found.truncate(limit);
+    Ok(found)
 }
 
 /// Returns the first or last id that begins with these digits.
@@ -339,7 +317,7 @@ pub(super) fn limit_of(limit: usize) -> i64 {
 mod tests {
     use super::*;
     use crate::store::sqlite::{
-        definitions, idempotency, outbox, pages, schedules, stats, wait_groups,
+        definitions, idempotency, outbox, overview, pages, schedules, stats, wait_groups,
     };
 
     /// Returns the plan of a query, one line per step.
@@ -367,6 +345,8 @@ mod tests {
             include_str!("migrations/V8__outbox.sql"),
             include_str!("migrations/V10__covered_ticks.sql"),
             include_str!("migrations/V11__config_file.sql"),
+            include_str!("migrations/V12__seen.sql"),
+            include_str!("migrations/V13__absent_ticks.sql"),
         ] {
             connection.execute_batch(migration).expect("the schema is right");
         }
@@ -375,9 +355,10 @@ mod tests {
         let fixed = [
             INSERT,
             ADVANCE,
-            JOURNAL,
-            JOURNAL_AFTER,
             PREFIX,
+            NEWEST,
+            NEXT_IDS,
+            QUEUED_IDS,
             NEXT_DUE,
             ACTIVE,
             ADD_WAITING,
@@ -389,7 +370,9 @@ mod tests {
             OVERTAKEN,
         ];
         let of_schedules = schedules::built();
-        let built = pages.iter().chain(&built).chain(&of_schedules).map(String::as_str);
+        let journal = super::super::journal::statements();
+        let built = pages.iter().chain(&built).chain(&of_schedules).chain(&journal);
+        let built = built.map(String::as_str);
         let fixed = fixed
             .into_iter()
             .chain(definitions::FIXED)
@@ -397,6 +380,7 @@ mod tests {
             .chain(idempotency::FIXED)
             .chain(wait_groups::FIXED)
             .chain(outbox::FIXED)
+            .chain(overview::FIXED)
             .chain(stats::FIXED);
         for sql in built.chain(fixed) {
             for step in plan(&connection, sql) {

@@ -1,18 +1,18 @@
-//! Converts jobs and transitions to rows and back.
+//! Converts jobs to rows and back.
 
 use rusqlite::Row;
 
 use super::errors::failed;
-use crate::domain::job::origin::{Generation, Origin};
+use crate::domain::job::origin::{Generation, Origin, ScheduledBy};
 use crate::domain::job::wait_group::WaitGroup;
-use crate::domain::job::{Job, Reason, State, Status};
-use crate::domain::names::id::{Attempt, JobId, Seq, Timestamp, Version};
+use crate::domain::job::{Job, State, Status};
+use crate::domain::names::actor::Actor;
+use crate::domain::names::id::{Attempt, JobId, Timestamp, Version};
 use crate::domain::spec::JobSpec;
 use crate::store::error::StoreError;
-use crate::store::journal::Transition;
 
 /// The columns of a job, in the order in which [`job`] reads them.
-pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal";
+pub(super) const JOB_COLUMNS: &str = "id, version, name, spec, created_at, due_at, attempt, status, detail, schedule, generation, nominal, submitted_by, rerun_of";
 
 /// A job as statement parameters. Times are in milliseconds.
 pub(super) struct JobRow {
@@ -32,6 +32,10 @@ pub(super) struct JobRow {
     pub(super) nominal: Option<i64>,
     pub(super) queue: Option<String>,
     pub(super) wait_group: Option<String>,
+    pub(super) submitted_by: Option<String>,
+    pub(super) rerun_of: Option<JobId>,
+    pub(super) started_at: Option<i64>,
+    pub(super) ended_at: Option<i64>,
 }
 
 impl JobRow {
@@ -39,7 +43,7 @@ impl JobRow {
         let unwritable = |error: serde_json::Error| {
             StoreError::Failed(format!("job {} cannot be written: {error}", job.id))
         };
-        let origin = job.origin.as_ref();
+        let origin = job.origin.schedule();
         Ok(Self {
             id: job.id,
             version: number(job.version.0),
@@ -57,6 +61,13 @@ impl JobRow {
             nominal: origin.and_then(|origin| origin.nominal).map(|at| at.timestamp_millis()),
             queue: job.spec.fields().queue.as_ref().map(ToString::to_string),
             wait_group: job.state.wait_group().map(hold_text).transpose().map_err(unwritable)?,
+            submitted_by: job.submitted_by.as_ref().map(ToString::to_string),
+            rerun_of: match &job.origin {
+                Origin::Rerun(of) => Some(*of),
+                Origin::Api | Origin::Schedule(_) => None,
+            },
+            started_at: job.state.run().map(|run| run.started_at.timestamp_millis()),
+            ended_at: job.state.end().map(|end| end.at.timestamp_millis()),
         })
     }
 }
@@ -94,6 +105,10 @@ pub(super) fn job(row: &Row<'_>) -> Result<Job, StoreError> {
         attempt: Attempt(row.get(6).map_err(failed)?),
         state: State::from_parts(status, detail).map_err(|_| damaged("state"))?,
         origin: origin(row, &damaged)?,
+        submitted_by: row
+            .get_ref(12)
+            .and_then(|by| Ok(by.as_str_or_null()?.map(Actor::from_text)))
+            .map_err(failed)?,
     })
 }
 
@@ -102,13 +117,13 @@ fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
     row.get_ref(column).and_then(|text| Ok(text.as_str()?)).map_err(failed)
 }
 
-fn origin(
-    row: &Row<'_>,
-    damaged: &dyn Fn(&str) -> StoreError,
-) -> Result<Option<Origin>, StoreError> {
-    let Some(schedule) = row.get::<_, Option<String>>(9).map_err(failed)? else { return Ok(None) };
+fn origin(row: &Row<'_>, damaged: &dyn Fn(&str) -> StoreError) -> Result<Origin, StoreError> {
+    let Some(schedule) = row.get::<_, Option<String>>(9).map_err(failed)? else {
+        let rerun_of: Option<[u8; 16]> = row.get(13).map_err(failed)?;
+        return Ok(rerun_of.map_or(Origin::Api, |of| Origin::Rerun(JobId::from_bytes(of))));
+    };
     let nominal: Option<i64> = row.get(11).map_err(failed)?;
-    Ok(Some(Origin {
+    Ok(Origin::Schedule(ScheduledBy {
         schedule: schedule.parse().map_err(|_| damaged("schedule"))?,
         generation: Generation(unsigned(row.get(10).map_err(failed)?)),
         nominal: nominal.map(|at| instant(at).ok_or_else(|| damaged("tick"))).transpose()?,
@@ -117,44 +132,4 @@ fn origin(
 
 pub(super) fn instant(millis: i64) -> Option<Timestamp> {
     Timestamp::from_timestamp_millis(millis)
-}
-
-/// Builds the journal row for a job that went from `before` to `after`. The row gets its number
-/// when it is written.
-pub(super) fn transition(before: Option<&Job>, after: &Job, at: Timestamp) -> Transition {
-    Transition {
-        seq: Seq(0),
-        at,
-        job: after.id,
-        job_name: after.name.to_string(),
-        from: before.map(|job| job.state.status()),
-        to: after.state.status(),
-        attempt: after.attempt.0,
-        reason: after.state.reason(),
-        exit_code: after.state.exit_code(),
-        version: after.version,
-    }
-}
-
-/// Reads the transition from a journal row.
-pub(super) fn journal_row(row: &Row<'_>) -> Result<Transition, StoreError> {
-    let seq: i64 = row.get(0).map_err(failed)?;
-    let damaged = || StoreError::Damaged(format!("row {seq} of the journal cannot be read"));
-    let status = |index| -> Result<Option<Status>, StoreError> {
-        let word: Option<String> = row.get(index).map_err(failed)?;
-        word.map(|word| Status::from_word(&word).ok_or_else(damaged)).transpose()
-    };
-    let reason: Option<String> = row.get(7).map_err(failed)?;
-    Ok(Transition {
-        seq: Seq(unsigned(seq)),
-        at: instant(row.get(1).map_err(failed)?).ok_or_else(damaged)?,
-        job: JobId::from_bytes(row.get(2).map_err(failed)?),
-        job_name: row.get(3).map_err(failed)?,
-        from: status(4)?,
-        to: status(5)?.ok_or_else(damaged)?,
-        attempt: row.get(6).map_err(failed)?,
-        reason: reason.map(|word| Reason::from_word(&word).ok_or_else(damaged)).transpose()?,
-        exit_code: row.get(8).map_err(failed)?,
-        version: Version(unsigned(row.get(9).map_err(failed)?)),
-    })
 }

@@ -9,6 +9,7 @@ use super::rows::{instant, number, unsigned};
 use super::store::SqliteStore;
 use crate::domain::job::Job;
 use crate::domain::job::origin::Generation;
+use crate::domain::names::actor::Actor;
 use crate::domain::names::id::Timestamp;
 use crate::domain::names::schedule::ScheduleName;
 use crate::domain::schedule::ledger::LedgerRow;
@@ -113,9 +114,10 @@ impl ScheduleStore for SqliteStore {
         &self,
         update: ScheduleUpdate,
         at: Timestamp,
+        by: &Actor,
     ) -> Result<(), StoreError> {
-        let rows = JobRows::of(&update)?;
-        self.write_many(move |connection| write(connection, &update, rows, at)).await
+        let (rows, by) = (JobRows::of(&update)?, by.clone());
+        self.write_many(move |connection| write(connection, &update, rows, at, &by)).await
     }
 
     async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {

@@ -3,18 +3,20 @@
 use rusqlite::{Connection, Params, Row, ToSql, params};
 
 use super::queries::{self, limit_of, prepared};
-use super::rows::{self, JOB_COLUMNS, JobRow, instant, number, unsigned};
-use super::{errors::failed, outbox};
+use super::rows::{JOB_COLUMNS, JobRow, instant, number, unsigned};
+use super::{errors::failed, journal, outbox};
 use crate::domain::job::Reason;
-use crate::domain::names::id::{JobId, Timestamp, Version};
+use crate::domain::names::actor::Actor;
+use crate::domain::names::change::Kind;
+use crate::domain::names::id::{JobId, Seq, Timestamp, Version};
 use crate::domain::schedule::record::{NextTick, ScheduleRecord, ScheduleUpdate};
 use crate::domain::schedule::source::Source;
 use crate::domain::{
-    job::origin::{Generation, Origin},
+    job::origin::{Generation, ScheduledBy},
     schedule::ledger::{LedgerRow, TickEffect, TickOutcome},
 };
 use crate::store::error::StoreError;
-use crate::store::journal::Transition;
+use crate::store::journal::{Entry, ObjectChange};
 use crate::store::snapshot::MAX_PAGE;
 
 pub(super) const COLUMNS: &str = "name, version, generation, fields, accepted_at, settled, ahead, ahead_job, look_at, runs, failed, config_paused, config_file, config_aside";
@@ -149,7 +151,8 @@ pub(super) fn write(
     update: &ScheduleUpdate,
     jobs: JobRows,
     at: Timestamp,
-) -> Result<Vec<Transition>, StoreError> {
+    by: &Actor,
+) -> Result<Vec<Entry>, StoreError> {
     let name = update.name.as_str();
     write_record(connection, update)?;
     for (sql, ticks) in [(DROP_ROW, &update.dropped), (LATE, &update.late)] {
@@ -164,10 +167,11 @@ pub(super) fn write(
     let mut news = Vec::with_capacity(jobs.ended.len() + jobs.made.len());
     for ((before, after), (version, row)) in update.ended.iter().zip(&jobs.ended) {
         queries::advance(connection, row, *version)?;
-        note(connection, row.id, after.origin.as_ref(), TickEffect::of(before, after))?;
-        let transition = queries::journal(connection, rows::transition(Some(before), after, at))?;
+        note(connection, row.id, after.origin.schedule(), TickEffect::of(before, after))?;
+        let transition =
+            journal::add(connection, journal::transition(Some(before), after, at, Some(by)))?;
         outbox::NotificationRow::of(after).put(connection, &transition)?;
-        news.push(transition);
+        news.push(Entry::Job(transition));
     }
     for row in &update.rows {
         let (outcome, reason) =
@@ -189,7 +193,20 @@ pub(super) fn write(
     }
     for (job, row) in update.jobs.iter().zip(&jobs.made) {
         queries::insert(connection, row)?;
-        news.push(queries::journal(connection, rows::transition(None, job, at))?);
+        let transition = journal::transition(None, job, at, Some(by));
+        news.push(Entry::Job(journal::add(connection, transition)?));
+    }
+    if let Some(change) = update.change {
+        let by = Some(by.clone());
+        let change = ObjectChange {
+            seq: Seq(0),
+            at,
+            by,
+            kind: Kind::Schedule,
+            name: name.to_owned(),
+            change,
+        };
+        news.push(journal::add_other(connection, change)?);
     }
     Ok(news)
 }
@@ -252,7 +269,7 @@ pub(super) fn execute(
 pub(super) fn note(
     connection: &Connection,
     job: JobId,
-    origin: Option<&Origin>,
+    origin: Option<&ScheduledBy>,
     news: Option<TickEffect>,
 ) -> Result<(), StoreError> {
     let Some((origin, news)) = origin.zip(news) else { return Ok(()) };

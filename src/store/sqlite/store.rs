@@ -11,29 +11,25 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::connection::FILE;
 use super::writer::Writer;
-use super::{backup, outbox, schedules};
-use super::{definitions, idempotency, open, queries, rows, wait_groups, writer};
+use super::{idempotency, journal, open, queries, rows, wait_groups, writer};
+use super::{outbox, schedules};
 use crate::domain::job::Job;
 use crate::domain::job::wait_group::{Limit, WaitGroup};
-use crate::domain::names::id::{EngineId, InstanceId, JobId, Seq, Timestamp};
-use crate::domain::names::image::JobName;
-use crate::domain::precondition::Precondition;
+use crate::domain::names::actor::Actor;
+use crate::domain::names::id::{InstanceId, JobId, Seq, Timestamp};
 use crate::domain::schedule::ledger::TickEffect;
-use crate::domain::spec::JobSpec;
 use crate::store::lock::DirLock;
 use crate::store::open_files::OpenFiles;
 use crate::store::threads::Threads;
 use crate::store::watch::{Watch, Watches};
-use crate::store::{DefinitionStore, DispatchStore, JobStore, Journal, MetaStore};
+use crate::store::{DispatchStore, JobStore, Journal};
 use crate::store::{
-    definitions::{Definition, Revision},
     error::OpenError,
     idempotency::{RequestKey, StoredResponse},
-    meta::Restored,
 };
 use crate::store::{
     error::StoreError,
-    journal::{TRANSITIONS_BUFFERED, Transition},
+    journal::{ENTRIES_BUFFERED, Entry, ObjectChange, Transition},
     snapshot::Snapshot,
 };
 
@@ -49,15 +45,15 @@ const SNAPSHOTS: usize = 8;
 
 /// A store in a data directory. The store holds the directory's lock until it is dropped.
 pub struct SqliteStore {
-    instance: InstanceId,
+    pub(super) instance: InstanceId,
     pub(super) threads: Threads,
     pub(super) dir: PathBuf,
     pub(super) verified: bool,
     commands: Mutex<Option<mpsc::Sender<writer::Command>>>,
     readers: Pool,
     snapshots: Pool,
-    feed: CommitFeed,
-    open_files: Arc<OpenFiles>,
+    pub(super) feed: CommitFeed,
+    pub(super) open_files: Arc<OpenFiles>,
     _lock: DirLock,
 }
 
@@ -92,7 +88,7 @@ impl SqliteStore {
             // matches.
             changes: Arc::new(AtomicU64::new(RandomState::new().hash_one(0))),
             undefined: Arc::default(),
-            transitions: broadcast::Sender::new(TRANSITIONS_BUFFERED),
+            entries: broadcast::Sender::new(ENTRIES_BUFFERED),
             watches: Watches::default(),
         };
         let writer = Writer::new(
@@ -144,7 +140,7 @@ impl SqliteStore {
 
     pub(super) async fn write(
         &self,
-        work: impl FnOnce(&Connection) -> Result<Option<Transition>, StoreError> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<Option<Entry>, StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
         self.write_many(move |connection| work(connection).map(|done| done.into_iter().collect()))
             .await
@@ -166,14 +162,14 @@ impl SqliteStore {
     /// Runs a write that returns a value.
     pub(super) async fn write_and_tell<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<(T, Option<Transition>), StoreError> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<(T, Option<Entry>), StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answered) = oneshot::channel();
         self.write(move |connection| {
-            let (said, transition) = work(connection)?;
+            let (said, entry) = work(connection)?;
             // A receiver that was dropped is fine.
             let _ = reply.send(said);
-            Ok(transition)
+            Ok(entry)
         })
         .await?;
         answered.await.map_err(|_| StoreError::Closed)
@@ -184,10 +180,10 @@ impl SqliteStore {
 impl JobStore for SqliteStore {
     async fn insert(&self, job: &Job) -> Result<(), StoreError> {
         let row = rows::JobRow::of(job)?;
-        let transition = rows::transition(None, job, job.created_at);
+        let transition = journal::transition(None, job, job.created_at, job.submitted_by.as_ref());
         self.write(move |connection| {
             queries::insert(connection, &row)?;
-            queries::journal(connection, transition).map(Some)
+            journal::add(connection, transition).map(Entry::Job).map(Some)
         })
         .await
     }
@@ -199,7 +195,7 @@ impl JobStore for SqliteStore {
         since: Timestamp,
     ) -> Result<Option<StoredResponse>, StoreError> {
         let (row, answer, at) = (rows::JobRow::of(job)?, answer.clone(), job.created_at);
-        let transition = rows::transition(None, job, at);
+        let transition = journal::transition(None, job, at, job.submitted_by.as_ref());
         self.write_and_tell(move |connection| {
             if let Some(earlier) = idempotency::get(connection, answer.request, since)? {
                 return Ok((Some(earlier), None));
@@ -207,7 +203,7 @@ impl JobStore for SqliteStore {
             idempotency::forget(connection, since)?;
             idempotency::put(connection, &answer, at)?;
             queries::insert(connection, &row)?;
-            Ok((None, Some(queries::journal(connection, transition)?)))
+            Ok((None, Some(Entry::Job(journal::add(connection, transition)?))))
         })
         .await
     }
@@ -220,18 +216,24 @@ impl JobStore for SqliteStore {
         self.read(move |connection| idempotency::get(connection, request, since)).await
     }
 
-    async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError> {
+    async fn advance(
+        &self,
+        before: &Job,
+        after: &Job,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
         let row = rows::JobRow::of(after)?;
-        let transition = rows::transition(Some(before), after, at);
+        let transition = journal::transition(Some(before), after, at, Some(by));
         let version = before.version;
         let (origin, news) = (after.origin.clone(), TickEffect::of(before, after));
         let notifications = outbox::NotificationRow::of(after);
         self.write(move |connection| {
             queries::advance(connection, &row, version)?;
-            schedules::note(connection, row.id, origin.as_ref(), news)?;
-            let transition = queries::journal(connection, transition)?;
+            schedules::note(connection, row.id, origin.schedule(), news)?;
+            let transition = journal::add(connection, transition)?;
             notifications.put(connection, &transition)?;
-            Ok(Some(transition))
+            Ok(Some(Entry::Job(transition)))
         })
         .await
     }
@@ -243,6 +245,11 @@ impl JobStore for SqliteStore {
     async fn ids_with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
         let prefix = prefix.to_owned();
         self.read(move |connection| queries::ids_with_prefix(connection, &prefix, limit)).await
+    }
+
+    async fn ids_with_suffix(&self, suffix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        let suffix = suffix.to_owned();
+        self.read(move |connection| queries::ids_with_suffix(connection, &suffix, limit)).await
     }
 
     async fn active(&self) -> Result<Vec<JobId>, StoreError> {
@@ -343,111 +350,32 @@ impl Journal for SqliteStore {
         Ok(self.feed.changes.load(Ordering::Acquire))
     }
 
-    async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
-        self.read(move |connection| queries::journal_after(connection, after, limit)).await
+    async fn first_seq(&self) -> Result<Option<Seq>, StoreError> {
+        self.read(journal::first_seq).await
+    }
+
+    async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.read(move |connection| journal::after(connection, after, limit)).await
+    }
+
+    async fn journal_of(
+        &self,
+        job: JobId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Transition>, StoreError> {
+        self.read(move |connection| journal::of_job(connection, job, after, limit)).await
+    }
+
+    async fn note(&self, change: ObjectChange) -> Result<(), StoreError> {
+        self.write(move |connection| journal::add_other(connection, change).map(Some)).await
     }
 
     fn watch(&self, job: JobId) -> Watch {
         self.feed.watches.watch(job)
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {
-        self.feed.transitions.subscribe()
-    }
-}
-
-#[async_trait]
-impl MetaStore for SqliteStore {
-    fn instance(&self) -> InstanceId {
-        self.instance
-    }
-
-    async fn is_there(&self) -> Result<(), StoreError> {
-        let open_files = self.open_files.clone();
-        self.threads.run(move || open_files.look()).await.map_err(broken)?
-    }
-
-    async fn restored(&self, now: Timestamp) -> Result<Option<Restored>, StoreError> {
-        if self
-            .read(move |connection| queries::meta(connection, backup::BACKUP_AT))
-            .await?
-            .is_none()
-        {
-            return Ok(None);
-        }
-        self.write(move |connection| backup::note_served(connection, now).map(|()| None)).await?;
-        self.read(backup::restored).await
-    }
-
-    async fn overtaken(&self, by: Timestamp) -> Result<Vec<JobId>, StoreError> {
-        self.read(move |connection| backup::overtaken(connection, by)).await
-    }
-
-    async fn forget_restored(&self) -> Result<(), StoreError> {
-        self.write(|connection| backup::forget(connection).map(|()| None)).await
-    }
-
-    async fn engine(&self) -> Result<Option<EngineId>, StoreError> {
-        self.read(|connection| Ok(queries::meta(connection, "engine")?.map(EngineId))).await
-    }
-
-    async fn remember_engine(&self, engine: &EngineId) -> Result<(), StoreError> {
-        let engine = engine.to_string();
-        self.write(move |connection| {
-            queries::set_meta(connection, "engine", &engine).map(|()| None)
-        })
-        .await
-    }
-}
-
-#[async_trait]
-impl DefinitionStore for SqliteStore {
-    async fn definition(&self, name: &JobName) -> Result<Option<Definition>, StoreError> {
-        let Some(unchanged) = self.feed.undefined.look(name.as_str()) else { return Ok(None) };
-        let sought = name.clone();
-        let found =
-            self.read(move |connection| definitions::get(connection, sought.as_str())).await?;
-        if found.is_none() {
-            self.feed.undefined.note(name.as_str(), unchanged);
-        }
-        Ok(found)
-    }
-
-    async fn definitions(
-        &self,
-        after: Option<&JobName>,
-        limit: usize,
-    ) -> Result<Vec<Definition>, StoreError> {
-        // The empty name sorts before every name.
-        let after = after.map(ToString::to_string).unwrap_or_default();
-        self.read(move |connection| definitions::page(connection, &after, limit)).await
-    }
-
-    async fn define(
-        &self,
-        name: &JobName,
-        spec: &JobSpec,
-        precondition: Precondition<Revision>,
-        at: Timestamp,
-    ) -> Result<Revision, StoreError> {
-        let spec = serde_json::to_string(spec).map_err(|error| {
-            StoreError::Failed(format!("the definition `{name}` cannot be written: {error}"))
-        })?;
-        let (name, undefined) = (name.clone(), self.feed.undefined.clone());
-        self.write_and_tell(move |connection| {
-            undefined.touch();
-            definitions::put(connection, &name, &spec, &precondition, at)
-        })
-        .await
-    }
-
-    async fn undefine(
-        &self,
-        name: &JobName,
-        precondition: Precondition<Revision>,
-    ) -> Result<bool, StoreError> {
-        let name = name.clone();
-        self.write_and_tell(move |connection| definitions::remove(connection, &name, &precondition))
-            .await
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.feed.entries.subscribe()
     }
 }

@@ -19,7 +19,7 @@ use super::{errors::failed, queries};
 use crate::domain::job::{Map, Status};
 use crate::metrics::Metrics;
 use crate::store::error::StoreError;
-use crate::store::journal::Transition;
+use crate::store::journal::{Entry, Transition};
 use crate::store::open_files::OpenFiles;
 use crate::store::threads::Threads;
 use crate::store::watch::Watches;
@@ -29,8 +29,8 @@ pub(super) const WAITING: usize = 4_096;
 /// The most commands in one transaction.
 const BATCH: usize = 512;
 
-/// The result of a command: the transitions to announce.
-pub(super) type Done = Result<Vec<Transition>, StoreError>;
+/// The result of a command: the journal rows to announce.
+pub(super) type Done = Result<Vec<Entry>, StoreError>;
 type Work = Box<dyn FnOnce(&Connection) -> Done + Send>;
 type Reply = oneshot::Sender<Result<(), StoreError>>;
 
@@ -69,7 +69,7 @@ pub(super) struct CommitFeed {
     pub(super) changes: Arc<AtomicU64>,
     /// The names known to have no definition.
     pub(super) undefined: Arc<MissingDefinitions>,
-    pub(super) transitions: broadcast::Sender<Arc<Transition>>,
+    pub(super) entries: broadcast::Sender<Arc<Entry>>,
     /// The callers that wait for one job.
     pub(super) watches: Watches,
 }
@@ -142,20 +142,22 @@ impl Writer {
         let _ = self.threads.run(close).await;
     }
 
-    /// Updates the counters, then sends the transitions and the reply of each command. If the
-    /// store's files are gone after the commit, every reply is an error, and the transitions are
+    /// Updates the counters, then sends the journal rows and the reply of each command. If the
+    /// store's files are gone after the commit, every reply is an error, and the rows are
     /// announced all the same.
     fn announce(&self, written: Written) {
         self.feed.undefined.settle();
         self.feed.changes.fetch_add(1, Ordering::Release);
         for (reply, done) in written.replies {
-            let answer = done.map(|transitions| {
-                for transition in transitions {
-                    self.feed.last_seq.store(transition.seq.0, Ordering::Release);
-                    self.count(&transition);
-                    self.feed.watches.changed(transition.job);
+            let answer = done.map(|entries| {
+                for entry in entries {
+                    self.feed.last_seq.store(entry.seq().0, Ordering::Release);
+                    if let Entry::Job(transition) = &entry {
+                        self.count(transition);
+                        self.feed.watches.changed(transition.job);
+                    }
                     // No subscribers is fine.
-                    let _ = self.feed.transitions.send(Arc::new(transition));
+                    let _ = self.feed.entries.send(Arc::new(entry));
                 }
             });
             // A caller that has gone is fine, too.
@@ -199,7 +201,7 @@ fn commit(
         .into_iter()
         .map(|work| apply(&transaction, work))
         .collect::<Result<Vec<Done>, StoreError>>()?;
-    let more: i64 = done.iter().flatten().flatten().map(waits_more).sum();
+    let more: i64 = done.iter().flatten().flatten().filter_map(Entry::job).map(waits_more).sum();
     if more != 0 {
         queries::add_waiting(&transaction, more)?;
     }

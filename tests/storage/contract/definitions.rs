@@ -2,9 +2,12 @@
 //! holds.
 
 use serde_json::{Value, json};
+use tidetable::domain::names::actor::Actor;
+use tidetable::domain::names::change::Change;
 use tidetable::domain::names::image::JobName;
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::spec::JobSpec;
+use tidetable::store::Entry;
 use tidetable::store::{Definition, Revision};
 
 use super::*;
@@ -22,7 +25,15 @@ async fn define(
     text: &str,
     precondition: Precondition<Revision>,
 ) -> Result<Revision, StoreError> {
-    store.define(&name(text), &spec(json!({"image": "busybox"})), precondition, at(5)).await
+    store
+        .define(
+            &name(text),
+            &spec(json!({"image": "busybox"})),
+            precondition,
+            at(5),
+            &Actor::Scheduler,
+        )
+        .await
 }
 
 pub(crate) async fn definition_is_read_back_as_written(place: &Place) {
@@ -34,12 +45,12 @@ pub(crate) async fn definition_is_read_back_as_written(place: &Place) {
     );
     let one = open
         .store
-        .define(&name("JOB_A"), &first, Precondition::Anything, at(5))
+        .define(&name("JOB_A"), &first, Precondition::Anything, at(5), &Actor::Scheduler)
         .await
         .expect("written");
     let two = open
         .store
-        .define(&name("JOB_A"), &second, Precondition::Anything, at(6))
+        .define(&name("JOB_A"), &second, Precondition::Anything, at(6), &Actor::Scheduler)
         .await
         .expect("written");
     assert!(two > one);
@@ -48,7 +59,15 @@ pub(crate) async fn definition_is_read_back_as_written(place: &Place) {
     open.close().await;
     let open = place.open();
     assert_eq!(open.store.definition(&name("JOB_A")).await.expect("read"), Some(kept));
-    assert_eq!(journal(&open.store).await, [], "a definition is no transition of a job");
+    let told: Vec<Change> = journal(&open.store)
+        .await
+        .iter()
+        .map(|entry| match entry {
+            Entry::Other(change) => change.change,
+            Entry::Job(transition) => panic!("no job changed: {transition:?}"),
+        })
+        .collect();
+    assert_eq!(told, [Change::Created, Change::Changed]);
     open.close().await;
 }
 
@@ -69,13 +88,23 @@ pub(crate) async fn definition_is_written_only_if_precondition_holds(place: &Pla
     outdated(define(store, "a", Precondition::OneOf(vec![])).await);
     assert_eq!(store.definition(&name("a")).await.expect("read").expect("kept").revision, two);
     assert!(matches!(
-        store.undefine(&name("a"), Precondition::OneOf(vec![one])).await,
+        store.undefine(&name("a"), Precondition::OneOf(vec![one]), at(9), &Actor::Scheduler).await,
         Err(StoreError::Outdated)
     ));
-    assert!(store.undefine(&name("a"), Precondition::OneOf(vec![two])).await.expect("removed"));
-    assert!(!store.undefine(&name("a"), Precondition::Anything).await.expect("nothing to remove"));
+    assert!(
+        store
+            .undefine(&name("a"), Precondition::OneOf(vec![two]), at(9), &Actor::Scheduler)
+            .await
+            .expect("removed")
+    );
+    assert!(
+        !store
+            .undefine(&name("a"), Precondition::Anything, at(9), &Actor::Scheduler)
+            .await
+            .expect("nothing to remove")
+    );
     assert!(matches!(
-        store.undefine(&name("a"), Precondition::Something).await,
+        store.undefine(&name("a"), Precondition::Something, at(9), &Actor::Scheduler).await,
         Err(StoreError::Outdated)
     ));
     open.close().await;
@@ -84,7 +113,10 @@ pub(crate) async fn definition_is_written_only_if_precondition_holds(place: &Pla
 pub(crate) async fn recreated_definition_has_a_new_revision(place: &Place) {
     let open = place.open();
     let first = define(&open.store, "a", Precondition::Anything).await.expect("written");
-    open.store.undefine(&name("a"), Precondition::Anything).await.expect("removed");
+    open.store
+        .undefine(&name("a"), Precondition::Anything, at(9), &Actor::Scheduler)
+        .await
+        .expect("removed");
     open.close().await;
     let open = place.open();
     let again = define(&open.store, "a", Precondition::Nothing).await.expect("written");

@@ -13,7 +13,9 @@ use futures::future::join_all;
 use rusqlite::Connection;
 use serde_json::json;
 use tidetable::domain::job::{Job, Map, State};
+use tidetable::domain::names::actor::Actor;
 use tidetable::domain::names::id::{EngineId, InstanceId, JobId, Seq, Version};
+use tidetable::store::Entry;
 use tidetable::store::backup::back_up;
 use tidetable::store::sqlite::{FILE, SqliteStore};
 use tidetable::store::threads::Threads;
@@ -53,10 +55,13 @@ async fn missing_store_directory_refuses_claims() {
     let waits = insert(&open.store, job(1, json!({}))).await;
     fs::rename(&dir, &aside).expect("it can be moved");
     let claimed = Job { version: waits.version.next(), state: State::Pulling, ..waits.clone() };
-    assert!(matches!(open.store.advance(&waits, &claimed, at(1)).await, Err(StoreError::Gone(_))));
+    assert!(matches!(
+        open.store.advance(&waits, &claimed, at(1), &Actor::Scheduler).await,
+        Err(StoreError::Gone(_))
+    ));
     fs::rename(&aside, &dir).expect("it can be put back");
     assert_eq!(get(&open.store, id(1)).await, waits);
-    open.store.advance(&waits, &claimed, at(1)).await.expect("it goes on");
+    open.store.advance(&waits, &claimed, at(1), &Actor::Scheduler).await.expect("it goes on");
     open.close().await;
 }
 
@@ -242,7 +247,8 @@ async fn each_migration_creates_its_tables() {
             "8 outbox",
             "9 waiting",
             "10 covered_ticks",
-            "11 config_file"
+            "11 config_file",
+            "12 seen"
         ]
     );
     assert_eq!(names("PRAGMA journal_mode"), ["wal"]);
@@ -345,13 +351,13 @@ fn read_until_killed(dir: &Path, lines: usize, acknowledged: &mut HashMap<JobId,
 /// Checks that every job's journal rows are complete, in order, and end with the job's state.
 async fn journal_agrees(store: &Arc<dyn Store>) {
     let rows = journal(store).await;
-    assert!(rows.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+    assert!(rows.windows(2).all(|pair| pair[0].seq() < pair[1].seq()));
     assert_eq!(
-        rows.last().map(|row| row.seq),
+        rows.last().map(|row| row.seq()),
         Some(store.last_seq().await.expect("it can be read"))
     );
     let mut last = HashMap::new();
-    for row in &rows {
+    for row in rows.iter().filter_map(Entry::job) {
         let before = last.insert(row.job, row);
         assert_eq!(row.from, before.map(|before| before.to));
         assert_eq!(row.version.0, before.map_or(0, |before| before.version.0 + 1));
@@ -394,6 +400,7 @@ async fn write_for_ever(store: &SqliteStore, lane: u8) {
                 &Job { version: Version(0), state: State::Scheduled, ..second.clone() },
                 &second,
                 at(1),
+                &Actor::Scheduler,
             )
             .await
             .expect("it is advanced");

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use tidetable::domain::container::Exit;
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::job::{
     End, FailedAttempt, Intent, Job, Outcome, Reason, Run, State, StopCause, StopTarget, Stopping,
     Wait,
@@ -33,7 +34,8 @@ pub(crate) fn with_state(n: u32, spec: Value, state: State) -> Job {
         due_at: at(1_624_195_588_456),
         attempt: Attempt(0),
         state,
-        origin: None,
+        origin: Origin::Api,
+        submitted_by: None,
     }
 }
 
@@ -64,8 +66,15 @@ pub(crate) fn every_state() -> Vec<State> {
             kill_at: (why == StopCause::Timeout).then(|| at(14)),
         })
     };
-    let end =
-        |outcome| End { outcome, at: at(17), reason: None, error: None, run: None, exit: None };
+    let end = |outcome| End {
+        outcome,
+        at: at(17),
+        reason: None,
+        error: None,
+        run: None,
+        exit: None,
+        usage: None,
+    };
     let failed = End {
         reason: Some(Reason::ExitNonzero),
         error: Some("it ended with 3, \"quoted\"\n\u{0}ü".to_owned()),

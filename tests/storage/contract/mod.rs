@@ -12,10 +12,11 @@ use futures::future::{BoxFuture, join_all};
 use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use tidetable::domain::job::{Job, Reason, State, Status};
+use tidetable::domain::names::actor::Actor;
 use tidetable::domain::names::id::{Attempt, EngineId, InstanceId, JobId, Seq};
 use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
-use tidetable::store::{OpenError, Store, StoreError, Transition};
+use tidetable::store::{Entry, OpenError, Store, StoreError, Transition};
 
 mod answers;
 mod definitions;
@@ -113,7 +114,7 @@ on_every_store!(
     waiting_jobs_are_counted_with_every_write,
     queued_jobs_past_their_start_deadline_are_found,
     active_jobs_are_the_running_map,
-    ids_are_found_by_prefix,
+    ids_are_found_by_their_digits,
     page_continues_after_the_last_id,
     filter_selects_by_status_name_schedule_and_label,
     job_is_found_by_current_labels_and_map,
@@ -156,11 +157,11 @@ async fn get(store: &Arc<dyn Store>, id: JobId) -> Job {
 
 async fn advance(store: &Arc<dyn Store>, before: &Job, state: State) -> Job {
     let after = Job { version: before.version.next(), state, ..before.clone() };
-    store.advance(before, &after, at(9_000)).await.expect("it is advanced");
+    store.advance(before, &after, at(9_000), &Actor::Scheduler).await.expect("it is advanced");
     after
 }
 
-async fn journal(store: &Arc<dyn Store>) -> Vec<Transition> {
+async fn journal(store: &Arc<dyn Store>) -> Vec<Entry> {
     store.journal(Seq(0), 100_000).await.expect("it can be read")
 }
 
@@ -213,7 +214,10 @@ async fn missing_job_is_none(place: &Place) {
     assert_eq!(open.store.get(id(1)).await.expect("it can be read"), None);
     let never = job(1, json!({}));
     let after = Job { version: never.version.next(), ..never.clone() };
-    assert!(matches!(open.store.advance(&never, &after, at(1)).await, Err(StoreError::Outdated)));
+    assert!(matches!(
+        open.store.advance(&never, &after, at(1), &Actor::Scheduler).await,
+        Err(StoreError::Outdated)
+    ));
     assert_eq!(journal(&open.store).await, []);
     open.close().await;
 }
@@ -224,7 +228,10 @@ async fn outdated_transition_changes_nothing(place: &Place) {
     let second = advance(&open.store, &first, State::Pulling).await;
     let rows = journal(&open.store).await;
     let late = Job { version: first.version.next(), state: State::Starting(None), ..first.clone() };
-    assert!(matches!(open.store.advance(&first, &late, at(2)).await, Err(StoreError::Outdated)));
+    assert!(matches!(
+        open.store.advance(&first, &late, at(2), &Actor::Scheduler).await,
+        Err(StoreError::Outdated)
+    ));
     assert_eq!(get(&open.store, id(1)).await, second);
     assert_eq!(journal(&open.store).await, rows);
     open.close().await;
@@ -241,7 +248,10 @@ async fn one_of_many_concurrent_transitions_wins(place: &Place) {
             ..first.clone()
         })
         .collect();
-    let done = join_all(afters.iter().map(|after| open.store.advance(&first, after, at(2)))).await;
+    let done = join_all(
+        afters.iter().map(|after| open.store.advance(&first, after, at(2), &Actor::Scheduler)),
+    )
+    .await;
     let won: Vec<&Job> =
         afters.iter().zip(&done).filter(|(_, done)| done.is_ok()).map(|(after, _)| after).collect();
     assert_eq!(won.len(), 1, "{done:?}");
@@ -264,21 +274,27 @@ async fn each_transition_is_one_journal_row(place: &Place) {
         .expect("one");
     let after =
         Job { version: first.version.next(), attempt: Attempt(1), state: ended, ..first.clone() };
-    open.store.advance(&first, &after, at(2)).await.expect("it is advanced");
+    open.store.advance(&first, &after, at(2), &Actor::Scheduler).await.expect("it is advanced");
     let rows = journal(&open.store).await;
-    let row = |seq, ms, from, to, attempt, reason, exit_code, version| Transition {
-        seq,
-        at: at(ms),
-        job: id(1),
-        job_name: "busybox".to_owned(),
-        from,
-        to,
-        attempt,
-        reason,
-        exit_code,
-        version,
-    };
-    let seqs: Vec<Seq> = rows.iter().map(|row| row.seq).collect();
+    let row =
+        |seq, ms, from: Option<Status>, to, attempt, reason: Option<Reason>, exit_code, version| {
+            Entry::Job(Transition {
+                seq,
+                at: at(ms),
+                by: from.map(|_| Actor::Scheduler),
+                schedule: None,
+                error: reason.map(|_| "it ended with 3, \"quoted\"\n\u{0}ü".to_owned()),
+                job: id(1),
+                job_name: "busybox".to_owned(),
+                from,
+                to,
+                attempt,
+                reason,
+                exit_code,
+                version,
+            })
+        };
+    let seqs: Vec<Seq> = rows.iter().map(Entry::seq).collect();
     assert!(seqs.is_sorted() && seqs[0] != seqs[1] && seqs[0] > Seq(0));
     assert_eq!(
         rows,
@@ -315,8 +331,8 @@ async fn journal_continues_after_a_restart(place: &Place) {
     insert(&open.store, job(6, json!({}))).await;
     let after = journal(&open.store).await;
     assert_eq!(after[..5], rows);
-    assert!(after[5].seq > last);
-    assert!(after.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+    assert!(after[5].seq() > last);
+    assert!(after.windows(2).all(|pair| pair[0].seq() < pair[1].seq()));
     open.close().await;
 }
 
@@ -328,7 +344,7 @@ async fn subscribers_get_every_transition_in_order(place: &Place) {
     let done = join_all(jobs.iter().map(|job| async {
         open.store.insert(job).await?;
         let after = Job { version: job.version.next(), state: State::Pulling, ..job.clone() };
-        open.store.advance(job, &after, at(5)).await
+        open.store.advance(job, &after, at(5), &Actor::Scheduler).await
     }))
     .await;
     assert!(done.iter().all(Result::is_ok));

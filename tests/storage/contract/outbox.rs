@@ -3,6 +3,7 @@
 
 use serde_json::json;
 use tidetable::domain::job::transition::Event;
+use tidetable::domain::names::actor::Actor;
 use tidetable::store::outbox::Notification;
 
 use super::*;
@@ -28,14 +29,17 @@ pub(crate) async fn notification_is_written_with_the_jobs_end(place: &Place) {
     insert(&open.store, told(1)).await;
     assert_eq!(open.store.receivers().await.expect("read"), []);
     let canceled = told(1).on(Event::Cancel, at(5)).expect("it waits");
-    open.store.advance(&told(1), &canceled, at(5)).await.expect("written");
-    assert!(open.store.advance(&told(1), &canceled, at(6)).await.is_err(), "it is over already");
+    open.store.advance(&told(1), &canceled, at(5), &Actor::Scheduler).await.expect("written");
+    assert!(
+        open.store.advance(&told(1), &canceled, at(6), &Actor::Scheduler).await.is_err(),
+        "it is over already"
+    );
     open.close().await;
     let open = place.open();
     let receivers = open.store.receivers().await.expect("read");
     assert_eq!(receivers, [(HERE.to_owned(), at(5)), ("https://b.example".to_owned(), at(5))]);
     let notification = first(&open.store).await.expect("there is one");
-    let seq = journal(&open.store).await.last().expect("a transition").seq;
+    let seq = journal(&open.store).await.last().expect("a transition").seq();
     assert_eq!(
         (notification.job, notification.seq, notification.url.as_str()),
         (id(1), seq, "https://a.example/x")
@@ -50,7 +54,7 @@ pub(crate) async fn postponed_notification_lets_the_next_go_first(place: &Place)
     for n in 1..=3 {
         insert(&open.store, told(n)).await;
         let canceled = told(n).on(Event::Cancel, at(5)).expect("it waits");
-        open.store.advance(&told(n), &canceled, at(5)).await.expect("written");
+        open.store.advance(&told(n), &canceled, at(5), &Actor::Scheduler).await.expect("written");
     }
     let notification = first(&open.store).await.expect("there is one");
     assert_eq!((notification.job, notification.tries), (id(1), 0));

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tidetable::domain::job::origin::{Generation, Origin};
+use tidetable::domain::job::origin::{Generation, Origin, ScheduledBy};
 use tidetable::domain::job::{Job, Map, State, Status};
+use tidetable::domain::names::actor::Actor;
 use tidetable::domain::names::id::JobId;
 use tidetable::store::Filter;
 
@@ -43,7 +44,7 @@ pub(crate) async fn next_due_time_ignores_queued_and_active_jobs(place: &Place) 
     insert(&open.store, Job { due_at: at(4_000), ..with_state(4, json!({}), retrying()) }).await;
     assert_eq!(open.store.next_due().await.expect("read"), Some(at(4_000)));
     let moved = Job { due_at: at(3_000), version: waiting.version.next(), ..waiting.clone() };
-    open.store.advance(&waiting, &moved, at(1)).await.expect("it is advanced");
+    open.store.advance(&waiting, &moved, at(1), &Actor::Scheduler).await.expect("it is advanced");
     assert_eq!(open.store.next_due().await.expect("read"), Some(at(3_000)));
     open.close().await;
 }
@@ -96,7 +97,7 @@ pub(crate) async fn active_jobs_are_the_running_map(place: &Place) {
     open.close().await;
 }
 
-pub(crate) async fn ids_are_found_by_prefix(place: &Place) {
+pub(crate) async fn ids_are_found_by_their_digits(place: &Place) {
     let open = place.open();
     let named = |hex: &str| Job { id: hex.parse().expect("an id"), ..job(1, json!({})) };
     let (a, b, c) =
@@ -122,6 +123,17 @@ pub(crate) async fn ids_are_found_by_prefix(place: &Place) {
         );
     }
     assert_eq!(open.store.ids_with_prefix("0", 1).await.expect("read").len(), 1);
+    for (suffix, expected) in
+        [("0000", vec![&a]), ("f", vec![&b, &c]), (b.as_str(), vec![&b]), ("1", vec![])]
+    {
+        let found = open.store.ids_with_suffix(suffix, 10).await.expect("read");
+        assert_eq!(
+            found.iter().map(JobId::to_string).collect::<Vec<_>>().iter().collect::<Vec<_>>(),
+            expected,
+            "{suffix}"
+        );
+    }
+    assert_eq!(open.store.ids_with_suffix("f", 1).await.expect("read").len(), 1);
     open.close().await;
 }
 
@@ -180,13 +192,12 @@ pub(crate) async fn filter_selects_by_status_name_schedule_and_label(place: &Pla
     insert(&open.store, with_state(3, json!({"labels": {"team": "a"}}), queued())).await;
     insert(&open.store, job(4, json!({"labels": {odd: "x"}}))).await;
     insert(&open.store, with_state(5, json!({}), State::Pulling)).await;
-    let nightly = Origin {
+    let nightly = Origin::Schedule(ScheduledBy {
         schedule: "nightly".parse().expect("a name"),
         generation: Generation(1),
         nominal: None,
-    };
-    insert(&open.store, Job { origin: Some(nightly), ..job(6, json!({"labels": {"team": "c"}})) })
-        .await;
+    });
+    insert(&open.store, Job { origin: nightly, ..job(6, json!({"labels": {"team": "c"}})) }).await;
     let schedule = |name: &str| Filter { schedule: Some(name.to_owned()), ..Filter::default() };
     let status = |status| Filter { status: Some(status), ..Filter::default() };
     let label = |name: &str, value: &str| Filter {
@@ -255,7 +266,10 @@ pub(crate) async fn job_is_found_by_current_labels_and_map(place: &Place) {
     ] {
         let spec = serde_json::from_value(spec).expect("a spec");
         let after = Job { version: other.version.next(), spec, ..other.clone() };
-        open.store.advance(&other, &after, at(9_000)).await.expect("it is advanced");
+        open.store
+            .advance(&other, &after, at(9_000), &Actor::Scheduler)
+            .await
+            .expect("it is advanced");
         other = after;
         assert_eq!(
             (found(Map::Scheduled, "a").await, found(Map::Scheduled, "b").await),

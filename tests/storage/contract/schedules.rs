@@ -4,10 +4,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tidetable::domain::job::transition::Event;
+use tidetable::domain::names::actor::Actor;
 use tidetable::domain::names::id::{Timestamp, Version};
 use tidetable::domain::schedule::record::{Change, ScheduleRecord, ScheduleUpdate};
 use tidetable::domain::{job::origin::Generation, schedule::ledger::LedgerRow};
 use tidetable::domain::{names::schedule::ScheduleName, schedule::Schedule};
+use tidetable::store::Entry;
 
 use super::*;
 
@@ -39,7 +41,7 @@ fn first_turn(name: &str, more: serde_json::Value, now: Timestamp) -> ScheduleUp
 /// Puts a schedule at second 0 that is due every ten seconds.
 async fn put(store: &Arc<dyn Store>, name: &str, more: serde_json::Value) -> ScheduleRecord {
     store
-        .apply_schedule_update(first_turn(name, more, second(0)), second(0))
+        .apply_schedule_update(first_turn(name, more, second(0)), second(0), &Actor::Scheduler)
         .await
         .expect("it is written");
     record(store, name).await
@@ -70,14 +72,19 @@ pub(crate) async fn schedule_update_is_written_whole(place: &Place) {
     let put = put(&open.store, "a", json!({"max_runs": 7})).await;
     assert_eq!((put.generation, put.next_check_at), (Generation(1), Some(second(10))));
     let next = next_update(&open.store, "a", second(10)).await;
-    open.store.apply_schedule_update(next.clone(), second(10)).await.expect("it is written");
+    open.store
+        .apply_schedule_update(next.clone(), second(10), &Actor::Scheduler)
+        .await
+        .expect("it is written");
     open.close().await;
     let open = place.open();
     assert_eq!(Some(record(&open.store, "a").await), next.after);
     let jobs = waiting(&open.store, "a").await;
     assert_eq!(jobs.iter().map(|job| job.due_at).collect::<Vec<_>>(), [second(10), second(20)]);
     assert_eq!(jobs[1], next.jobs[0]);
-    assert_eq!(journal(&open.store).await.len(), 2, "each job has a journal row");
+    let rows = journal(&open.store).await;
+    assert_eq!(rows.iter().filter_map(Entry::job).count(), 2, "each job has a journal row");
+    assert_eq!(rows.len(), 3, "the schedule was created");
     assert_eq!(ledger(&open.store, "a").await, [], "nothing is decided yet");
     let said = open
         .store
@@ -92,17 +99,24 @@ pub(crate) async fn schedule_update_is_written_whole(place: &Place) {
 pub(crate) async fn outdated_schedule_update_changes_nothing(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({})).await;
-    let again =
-        open.store.apply_schedule_update(first_turn("a", json!({}), second(1)), second(1)).await;
+    let again = open
+        .store
+        .apply_schedule_update(first_turn("a", json!({}), second(1)), second(1), &Actor::Scheduler)
+        .await;
     assert!(is_outdated(again), "there is one already");
 
     let [first, other] = [
         next_update(&open.store, "a", second(10)).await,
         next_update(&open.store, "a", second(10)).await,
     ];
-    open.store.apply_schedule_update(first, second(10)).await.expect("it is written");
+    open.store
+        .apply_schedule_update(first, second(10), &Actor::Scheduler)
+        .await
+        .expect("it is written");
     let (before, lines) = (record(&open.store, "a").await, journal(&open.store).await.len());
-    assert!(is_outdated(open.store.apply_schedule_update(other, second(10)).await));
+    assert!(is_outdated(
+        open.store.apply_schedule_update(other, second(10), &Actor::Scheduler).await
+    ));
     assert_eq!((record(&open.store, "a").await, journal(&open.store).await.len()), (before, lines));
 
     // Another caller canceled a job that the update would cancel.
@@ -110,8 +124,13 @@ pub(crate) async fn outdated_schedule_update_changes_nothing(place: &Place) {
     let deletion =
         record(&open.store, "a").await.change(&Change::Delete, &waits, second(11), &mut new_id);
     let canceled = waits[0].on(Event::Cancel, second(11)).expect("it can be");
-    open.store.advance(&waits[0], &canceled, second(11)).await.expect("it is written");
-    assert!(is_outdated(open.store.apply_schedule_update(deletion, second(11)).await));
+    open.store
+        .advance(&waits[0], &canceled, second(11), &Actor::Scheduler)
+        .await
+        .expect("it is written");
+    assert!(is_outdated(
+        open.store.apply_schedule_update(deletion, second(11), &Actor::Scheduler).await
+    ));
     record(&open.store, "a").await;
     assert_eq!(waiting(&open.store, "a").await, waits[1..]);
     open.close().await;
@@ -122,7 +141,9 @@ pub(crate) async fn one_of_many_schedule_updates_is_written(place: &Place) {
     put(&open.store, "a", json!({})).await;
     let updates = join_all((0..50).map(|_| next_update(&open.store, "a", second(10)))).await;
     let written = join_all(
-        updates.into_iter().map(|update| open.store.apply_schedule_update(update, second(10))),
+        updates
+            .into_iter()
+            .map(|update| open.store.apply_schedule_update(update, second(10), &Actor::Scheduler)),
     )
     .await;
     assert_eq!(written.iter().filter(|written| written.is_ok()).count(), 1);
@@ -135,14 +156,20 @@ pub(crate) async fn job_and_its_tick_are_written_together(place: &Place) {
     put(&open.store, "a", json!({"max_runs": 2, "overlap": "allow"})).await;
     for n in 1..=3 {
         let next = next_update(&open.store, "a", second(10 * n)).await;
-        open.store.apply_schedule_update(next, second(10 * n)).await.expect("it is written");
+        open.store
+            .apply_schedule_update(next, second(10 * n), &Actor::Scheduler)
+            .await
+            .expect("it is written");
     }
     let jobs = waiting(&open.store, "a").await;
     for (job, event) in
         [(&jobs[0], Event::Claim(None)), (&jobs[1], Event::Cancel), (&jobs[2], Event::Claim(None))]
     {
         let after = job.on(event, second(30)).expect("it can be");
-        open.store.advance(job, &after, second(30)).await.expect("it is written");
+        open.store
+            .advance(job, &after, second(30), &Actor::Scheduler)
+            .await
+            .expect("it is written");
     }
     let told = |row: &LedgerRow| (row.first, row.outcome.expect("decided").as_str(), row.job);
     let rows: Vec<_> = ledger(&open.store, "a").await.iter().map(told).collect();
@@ -184,7 +211,10 @@ pub(crate) async fn deleted_schedule_keeps_its_generation(place: &Place) {
     let put_at_first = put(&open.store, "a", json!({})).await;
     let waits = waiting(&open.store, "a").await;
     let change = put_at_first.change(&Change::Delete, &waits, second(5), &mut new_id);
-    open.store.apply_schedule_update(change, second(5)).await.expect("it is written");
+    open.store
+        .apply_schedule_update(change, second(5), &Actor::Scheduler)
+        .await
+        .expect("it is written");
     assert_eq!(open.store.schedule(&named("a")).await.expect("read"), None);
     assert_eq!(waiting(&open.store, "a").await, []);
     assert_eq!(open.store.last_generation(&named("a")).await.expect("read"), Generation(1));
@@ -200,12 +230,21 @@ pub(crate) async fn ledger_is_read_in_pages(place: &Place) {
     let open = place.open();
     put(&open.store, "a", json!({"catch_up": "all", "overlap": "allow"})).await;
     let next = next_update(&open.store, "a", second(1_000)).await;
-    open.store.apply_schedule_update(next, second(1_000)).await.expect("it is written");
+    open.store
+        .apply_schedule_update(next, second(1_000), &Actor::Scheduler)
+        .await
+        .expect("it is written");
     let rest = next_update(&open.store, "a", second(1_000)).await;
-    open.store.apply_schedule_update(rest, second(1_000)).await.expect("it is written");
+    open.store
+        .apply_schedule_update(rest, second(1_000), &Actor::Scheduler)
+        .await
+        .expect("it is written");
     for job in waiting(&open.store, "a").await.iter().filter(|job| job.due_at <= second(1_000)) {
         let claimed = job.on(Event::Claim(None), second(1_000)).expect("it can be");
-        open.store.advance(job, &claimed, second(1_000)).await.expect("it is written");
+        open.store
+            .advance(job, &claimed, second(1_000), &Actor::Scheduler)
+            .await
+            .expect("it is written");
     }
     let (mut rows, mut before) = (Vec::new(), None);
     loop {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tidetable::domain::job::wait_group::{Limit, Parallel, WaitGroup};
 use tidetable::domain::job::{Job, Reason, State, Wait};
+use tidetable::domain::names::actor::Actor;
 
 use crate::contract::fixtures::{at, every_state, id, job, queued, with_state};
 use crate::contract::{Place, advance, get, ids, insert};
@@ -149,7 +150,7 @@ pub(crate) async fn running_counts_match_the_running_map(place: &Place) {
     // got.
     let late = insert(&open.store, named(92, "JOB_C", json!({}))).await;
     let after = Job { version: late.version.next(), ..named(92, "JOB_C", in_queue("c")) };
-    open.store.advance(&late, &after, at(1)).await.expect("it is advanced");
+    open.store.advance(&late, &after, at(1), &Actor::Scheduler).await.expect("it is advanced");
     assert_eq!(open.store.taken(&[queue("c"), name("JOB_C")]).await.expect("read"), [1, 1]);
     open.close().await;
 }
@@ -166,7 +167,7 @@ pub(crate) async fn waiting_jobs_are_counted_with_every_write(place: &Place) {
     assert_eq!(open.store.waiting(), 2);
     let third = advance(&open.store, &second, State::Pulling).await;
     assert!(
-        open.store.advance(&second, &third, at(1)).await.is_err(),
+        open.store.advance(&second, &third, at(1), &Actor::Scheduler).await.is_err(),
         "it was decided on an older version"
     );
     assert_eq!(open.store.waiting(), 1);

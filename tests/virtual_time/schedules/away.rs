@@ -6,9 +6,11 @@
 //! inspections would happen in the same instant.
 
 use serde_json::{Value, json};
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::job::{Job, Reason, Status};
 use tidetable::domain::names::id::JobId;
 use tidetable::engine::simulated::RestartEffect;
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::{Handle, JobRequest};
 
 use super::{BEGIN, name, put, sleep};
@@ -245,8 +247,9 @@ async fn nothing_is_replaced_before_the_next_tick_is_due() {
             let spec = json!({"command": "sleep 7", "queue": "one"});
             let due_at = handle.now() + chrono::TimeDelta::milliseconds(2_993);
             let spec = serde_json::from_value(spec).unwrap();
-            let order = JobRequest { name: "busybox".parse().unwrap(), spec, due_at };
-            handle.submit(order).await.unwrap();
+            let order =
+                JobRequest { name: "busybox".parse().unwrap(), spec, due_at, origin: Origin::Api };
+            handle.submit(&Caller::anonymous(), order).await.unwrap();
             put_beat(
                 &handle,
                 json!({"overlap": "replace", "spec": {"command": "true", "queue": "one"}}),
@@ -291,8 +294,13 @@ async fn ends_unseen(
     spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let submit = async |handle: &Handle| {
         let spec = serde_json::from_value(spec.clone()).unwrap();
-        let order = JobRequest { name: "busybox".parse().unwrap(), spec, due_at: handle.now() };
-        let id = handle.submit(order).await.unwrap().job.id;
+        let order = JobRequest {
+            name: "busybox".parse().unwrap(),
+            spec,
+            due_at: handle.now(),
+            origin: Origin::Api,
+        };
+        let id = handle.submit(&Caller::anonymous(), order).await.unwrap().job.id;
         sleep(1).await;
         id
     };
@@ -329,7 +337,7 @@ async fn run_ended_before_stop_request_is_not_stopped() {
     for way in WAYS {
         for (code, status) in [(0, Status::Succeeded), (3, Status::Failed)] {
             let job = ends_unseen(way, json!({}), code, async |handle, id| {
-                handle.stop(id, None).await.unwrap();
+                handle.stop(&Caller::anonymous(), id, None).await.unwrap();
             })
             .await;
             assert_eq!(
@@ -417,7 +425,7 @@ async fn covered_ticks_are_caught_up_when_job_ran() {
 async fn covered_ticks_are_skipped_when_job_is_canceled() {
     let cancel = async |handle: &Handle| {
         let job = waiting_at(handle, 20).await;
-        handle.cancel(job.id).await.unwrap();
+        handle.cancel(&Caller::anonymous(), job.id).await.unwrap();
     };
     let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, cancel).await;
     assert_eq!(ticks, covered("skipped"));
@@ -442,7 +450,10 @@ async fn covered_ticks_are_skipped_when_job_overlaps() {
 #[tokio::test(start_paused = true)]
 async fn covered_ticks_are_skipped_when_schedule_is_paused() {
     let pause = async |handle: &Handle| {
-        handle.pause_schedule(&name(), true, super::Precondition::Anything).await.unwrap();
+        handle
+            .pause_schedule(&Caller::anonymous(), &name(), true, super::Precondition::Anything)
+            .await
+            .unwrap();
     };
     let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, pause).await;
     assert_eq!(ticks, covered("skipped paused"));
@@ -451,7 +462,10 @@ async fn covered_ticks_are_skipped_when_schedule_is_paused() {
 #[tokio::test(start_paused = true)]
 async fn covered_ticks_are_skipped_when_schedule_is_deleted() {
     let delete = async |handle: &Handle| {
-        handle.delete_schedule(&name(), super::Precondition::Anything).await.unwrap();
+        handle
+            .delete_schedule(&Caller::anonymous(), &name(), super::Precondition::Anything)
+            .await
+            .unwrap();
     };
     let ticks = stands_for_two(true, json!({"spec": {"command": SHORT}}), |_| {}, delete).await;
     assert_eq!(ticks, covered("skipped schedule_deleted"));
@@ -488,7 +502,15 @@ async fn unseen_failure_pauses_before_later_ticks_run() {
                 sleep(FOUND_AGAIN).await;
                 assert!(is_paused(handle).await, "{overlap}, {way:?}");
                 assert_eq!(engine.runs().len(), 1, "{overlap}, {way:?}");
-                handle.pause_schedule(&name(), false, super::Precondition::Anything).await.unwrap();
+                handle
+                    .pause_schedule(
+                        &Caller::anonymous(),
+                        &name(),
+                        false,
+                        super::Precondition::Anything,
+                    )
+                    .await
+                    .unwrap();
                 sleep(6).await;
             };
             if let Away::Killed = way {

@@ -5,6 +5,7 @@ use tidetable::clock::Clock;
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::domain::schedule::record::ScheduleRecord;
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::Handle;
 
 use super::{BEGIN, HOUR, ledger, name, schedule, sleep};
@@ -92,7 +93,10 @@ async fn manual_pause_lasts_until_config_says_otherwise() {
     world
         .live(async |handle| {
             sleep(1).await;
-            handle.pause_schedule(&name(), true, Precondition::Anything).await.unwrap();
+            handle
+                .pause_schedule(&Caller::anonymous(), &name(), true, Precondition::Anything)
+                .await
+                .unwrap();
         })
         .await;
     for (fields, is_paused) in [
@@ -153,7 +157,10 @@ async fn manual_pause_outlasts_another_config_file() {
     world
         .live(async |handle| {
             sleep(1).await;
-            handle.pause_schedule(&name(), true, Precondition::Anything).await.unwrap();
+            handle
+                .pause_schedule(&Caller::anonymous(), &name(), true, Precondition::Anything)
+                .await
+                .unwrap();
         })
         .await;
     for path in ["/b.toml", "/a.toml"] {

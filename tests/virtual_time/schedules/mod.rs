@@ -13,6 +13,7 @@ use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::domain::schedule::ledger::LedgerRow;
 use tidetable::domain::{names::schedule::ScheduleName, schedule::Schedule};
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::Handle;
 
 mod away;
@@ -37,7 +38,13 @@ fn schedule(fields: Value) -> Schedule {
 
 async fn put(handle: &Handle, fields: Value) {
     handle
-        .put_schedule(&name(), schedule(fields), Zone::UTC, Precondition::Anything)
+        .put_schedule(
+            &Caller::anonymous(),
+            &name(),
+            schedule(fields),
+            Zone::UTC,
+            Precondition::Anything,
+        )
         .await
         .unwrap();
 }
@@ -160,14 +167,20 @@ async fn pause_max_runs_and_pause_on_failure_work() {
         .live(async |handle| {
             put(&handle, json!({"cron": "0 * * * *", "max_runs": 2})).await;
             sleep(HOUR + 60).await;
-            handle.pause_schedule(&name(), true, Precondition::Anything).await.unwrap();
+            handle
+                .pause_schedule(&Caller::anonymous(), &name(), true, Precondition::Anything)
+                .await
+                .unwrap();
             sleep(2 * HOUR).await;
             assert_eq!(
                 ledger(&handle).await,
                 ["ran", "skipped paused", "skipped paused"],
                 "rows appear during the pause"
             );
-            handle.pause_schedule(&name(), false, Precondition::Anything).await.unwrap();
+            handle
+                .pause_schedule(&Caller::anonymous(), &name(), false, Precondition::Anything)
+                .await
+                .unwrap();
             sleep(5 * HOUR).await;
             assert!(
                 handle.store().jobs_of(&name()).await.unwrap().is_empty(),

@@ -8,6 +8,7 @@ use tidetable::domain::job::Job;
 use tidetable::domain::names::schedule::ScheduleName;
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::Handle;
 
 use super::away::{millis, rows};
@@ -28,7 +29,10 @@ async fn put_many(handle: &Handle, count: usize, fields: &Value) -> Vec<Schedule
         let mut every_second = serde_json::to_value(every_second).unwrap();
         every_second.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let schedule = serde_json::from_value(every_second).unwrap();
-        handle.put_schedule(&name, schedule, Zone::UTC, Precondition::Anything).await.unwrap();
+        handle
+            .put_schedule(&Caller::anonymous(), &name, schedule, Zone::UTC, Precondition::Anything)
+            .await
+            .unwrap();
         names.push(name);
     }
     names

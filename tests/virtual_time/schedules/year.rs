@@ -22,6 +22,7 @@ use tidetable::domain::names::schedule::ScheduleName;
 use tidetable::domain::precondition::Precondition;
 use tidetable::domain::recurrence::Zone;
 use tidetable::domain::schedule::ledger::{LedgerRow, TickOutcome};
+use tidetable::scheduler::Caller;
 use tidetable::scheduler::Handle;
 
 use crate::support::oracle::ask;
@@ -181,7 +182,10 @@ async fn put_all(handle: &Handle, planned: &[Planned]) {
 
 async fn put(handle: &Handle, name: &ScheduleName, fields: &Value) {
     let schedule = serde_json::from_value(fields.clone()).unwrap();
-    handle.put_schedule(name, schedule, Zone::UTC, Precondition::Anything).await.unwrap();
+    handle
+        .put_schedule(&Caller::anonymous(), name, schedule, Zone::UTC, Precondition::Anything)
+        .await
+        .unwrap();
 }
 
 /// Runs the service for some hours or days, sets clocks and pauses schedules, then kills it in the
@@ -199,7 +203,12 @@ async fn live_on(world: &mut World, planned: &[Planned], rng: &mut StdRng) {
                         let schedule = planned.choose(rng).unwrap();
                         let paused = rng.random_bool(0.3);
                         handle
-                            .pause_schedule(&schedule.name, paused, Precondition::Anything)
+                            .pause_schedule(
+                                &Caller::anonymous(),
+                                &schedule.name,
+                                paused,
+                                Precondition::Anything,
+                            )
                             .await
                             .unwrap();
                     }

@@ -10,9 +10,11 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidetable::domain::admission::features::EngineFeatures;
+use tidetable::domain::admission::pause::Pause;
 use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner};
 use tidetable::domain::job::wait_group::{Limit, WaitGroup};
 use tidetable::domain::job::{Job, Reason, State};
+use tidetable::domain::names::actor::Actor;
 use tidetable::domain::names::id::{
     ContainerId, ContainerName, EngineId, InstanceId, JobId, Seq, Timestamp, Version,
 };
@@ -27,7 +29,7 @@ use tidetable::engine::{
 use tidetable::store::outbox::{Notification, Outbox};
 use tidetable::store::watch::Watch;
 use tidetable::store::{Definition, RequestKey, Restored, Revision, StoredResponse};
-use tidetable::store::{Snapshot, Store, StoreError, Transition};
+use tidetable::store::{Entry, ObjectChange, Snapshot, Store, StoreError, Transition};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -362,7 +364,7 @@ impl InstrumentedStore {
             Some(_) if self.off == Some(Rule::VersionsAreCompared) => {
                 return self.overwrite(after, at).await;
             }
-            Some(before) => self.store.advance(before, after, at).await?,
+            Some(before) => self.store.advance(before, after, at, &Actor::Scheduler).await?,
         }
         Ok(after.clone())
     }
@@ -384,7 +386,7 @@ impl InstrumentedStore {
             return Err(StoreError::Outdated);
         };
         let after = Job { version: before.version.next(), ..after.clone() };
-        self.store.advance(&before, &after, at).await?;
+        self.store.advance(&before, &after, at, &Actor::Scheduler).await?;
         Ok(after)
     }
 
@@ -401,7 +403,7 @@ impl InstrumentedStore {
         for Held { before, after, at, .. } in due {
             match before {
                 None => self.store.insert(&after).await?,
-                Some(before) => self.store.advance(&before, &after, at).await?,
+                Some(before) => self.store.advance(&before, &after, at, &Actor::Scheduler).await?,
             }
         }
         Ok(())
@@ -439,7 +441,13 @@ impl JobStore for InstrumentedStore {
         self.store.stored_response(request, since).await
     }
 
-    async fn advance(&self, before: &Job, after: &Job, at: Timestamp) -> Result<(), StoreError> {
+    async fn advance(
+        &self,
+        before: &Job,
+        after: &Job,
+        at: Timestamp,
+        _by: &Actor,
+    ) -> Result<(), StoreError> {
         self.commit(Some(before), after, at).await
     }
 
@@ -453,6 +461,9 @@ impl JobStore for InstrumentedStore {
 
     async fn ids_with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
         self.store.ids_with_prefix(prefix, limit).await
+    }
+    async fn ids_with_suffix(&self, suffix: &str, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        self.store.ids_with_suffix(suffix, limit).await
     }
 
     async fn active(&self) -> Result<Vec<JobId>, StoreError> {
@@ -542,21 +553,51 @@ impl Journal for InstrumentedStore {
         self.store.changes().await
     }
 
-    async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Transition>, StoreError> {
+    async fn first_seq(&self) -> Result<Option<Seq>, StoreError> {
+        self.store.first_seq().await
+    }
+
+    async fn journal(&self, after: Seq, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.store.journal(after, limit).await
+    }
+
+    async fn journal_of(
+        &self,
+        job: JobId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Transition>, StoreError> {
+        self.store.journal_of(job, after, limit).await
+    }
+
+    async fn note(&self, change: ObjectChange) -> Result<(), StoreError> {
+        self.store.note(change).await
     }
 
     fn watch(&self, job: JobId) -> Watch {
         self.store.watch(job)
     }
 
-    fn subscribe(&self) -> broadcast::Receiver<Arc<Transition>> {
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
         self.store.subscribe()
     }
 }
 
 #[async_trait]
 impl MetaStore for InstrumentedStore {
+    async fn pause(&self) -> Result<Option<Pause>, StoreError> {
+        self.store.pause().await
+    }
+
+    async fn set_pause(
+        &self,
+        pause: Option<&Pause>,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
+        self.store.set_pause(pause, at, by).await
+    }
+
     fn instance(&self) -> InstanceId {
         self.store.instance()
     }
@@ -611,16 +652,19 @@ impl DefinitionStore for InstrumentedStore {
         spec: &JobSpec,
         precondition: Precondition<Revision>,
         at: Timestamp,
+        by: &Actor,
     ) -> Result<Revision, StoreError> {
-        self.store.define(name, spec, precondition, at).await
+        self.store.define(name, spec, precondition, at, by).await
     }
 
     async fn undefine(
         &self,
         name: &JobName,
         precondition: Precondition<Revision>,
+        at: Timestamp,
+        by: &Actor,
     ) -> Result<bool, StoreError> {
-        self.store.undefine(name, precondition).await
+        self.store.undefine(name, precondition, at, by).await
     }
 }
 

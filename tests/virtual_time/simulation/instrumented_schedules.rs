@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use tidetable::domain::job::Job;
+use tidetable::domain::names::actor::Actor;
 use tidetable::domain::names::id::Timestamp;
 use tidetable::domain::names::schedule::ScheduleName;
 use tidetable::domain::schedule::record::{ScheduleRecord, ScheduleRevision, ScheduleUpdate};
@@ -91,11 +92,13 @@ impl ScheduleStore for InstrumentedStore {
         &self,
         update: ScheduleUpdate,
         at: Timestamp,
+        by: &Actor,
     ) -> Result<(), StoreError> {
         let jobs: Vec<Job> =
             update.ended.iter().map(|(_, after)| after).chain(&update.jobs).cloned().collect();
         let name = format!("turn of {}", update.name);
-        self.commit_all(|| name.clone(), jobs, self.store.apply_schedule_update(update, at)).await
+        self.commit_all(|| name.clone(), jobs, self.store.apply_schedule_update(update, at, by))
+            .await
     }
 
     async fn jobs_of(&self, name: &ScheduleName) -> Result<Vec<Job>, StoreError> {

@@ -191,7 +191,9 @@ impl<'a> Ticks<'a> {
     /// generation, which this check ignores.
     pub fn hold_pauses(&self) -> Result<(), String> {
         for (failed, _) in self.jobs.values().filter(|_| self.has_clock) {
-            let (Some(origin), Some(end)) = (&failed.origin, failed.state.end()) else { continue };
+            let (Some(origin), Some(end)) = (failed.origin.schedule(), failed.state.end()) else {
+                continue;
+            };
             let is_failure =
                 matches!(end.outcome, Outcome::Failed | Outcome::TimedOut) && end.exit.is_some();
             if !is_failure || self.interfered.contains(&failed.id) {
@@ -205,7 +207,7 @@ impl<'a> Ticks<'a> {
                 })
             };
             let is_after = |(job, times): &&(Job, JobTimes)| {
-                job.origin.as_ref().is_some_and(|other| other.generation == origin.generation)
+                job.origin.schedule().is_some_and(|other| other.generation == origin.generation)
                     && nominal(job).is_some()
                     && job.due_at > ended
                     && times.begun.is_some_and(|at| at > ended && pauses(at))
@@ -273,10 +275,10 @@ impl<'a> Ticks<'a> {
 
     /// Returns the other jobs of the same schedule.
     fn others(&self, job: &Job) -> impl Iterator<Item = &(Job, JobTimes)> {
-        let schedule = job.origin.as_ref().map(|origin| origin.schedule.clone());
+        let schedule = job.origin.schedule().map(|origin| origin.schedule.clone());
         let id = job.id;
         let of_schedule = move |other: &Job| {
-            other.origin.as_ref().map(|origin| &origin.schedule) == schedule.as_ref()
+            other.origin.schedule().map(|origin| &origin.schedule) == schedule.as_ref()
         };
         self.jobs.values().filter(move |(other, _)| other.id != id && of_schedule(other))
     }
@@ -351,7 +353,7 @@ pub fn hold_backlog(
         .values()
         .filter(|job| !job.is_over() && job.attempt.0 == 0 && nominal(job).is_some())
     {
-        if let Some(origin) = job.origin.as_ref().filter(|_| now - job.due_at >= DECIDED_WITHIN) {
+        if let Some(origin) = job.origin.schedule().filter(|_| now - job.due_at >= DECIDED_WITHIN) {
             waiting.entry(origin.schedule.as_str()).or_default().push(job);
         }
     }
@@ -385,5 +387,5 @@ fn waited_at((job, times): &(Job, JobTimes), at: Timestamp) -> bool {
 }
 
 fn nominal(job: &Job) -> Option<Timestamp> {
-    job.origin.as_ref().and_then(|origin| origin.nominal)
+    job.origin.schedule().and_then(|origin| origin.nominal)
 }

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::domain::job::origin::Origin;
 use crate::domain::names::id::{Attempt, Digest, JobId, Version};
 use crate::domain::names::status::Status;
 
@@ -83,7 +84,8 @@ fn job(state: State) -> Job {
         due_at: at(0),
         attempt: Attempt(attempt),
         state,
-        origin: None,
+        origin: Origin::Api,
+        submitted_by: None,
     }
 }
 
@@ -112,7 +114,13 @@ fn exit(code: i32) -> Exit {
 }
 
 fn ending(code: i32) -> Ending {
-    Ending { run: run(), exit: exit(code), by_engine_restart: false, stop_was_called: false }
+    Ending {
+        run: run(),
+        exit: exit(code),
+        by_engine_restart: false,
+        stop_was_called: false,
+        usage: None,
+    }
 }
 
 fn exited(code: i32) -> Event {

@@ -10,6 +10,7 @@
 
 use super::*;
 use crate::domain::container::{Owner, SpecHash};
+use crate::domain::job::origin::Origin;
 use crate::domain::job::{End, FailedAttempt, Outcome, StopCause, Wait};
 use crate::domain::names::id::{Attempt, InstanceId, JobId, Version};
 
@@ -36,7 +37,8 @@ pub(crate) fn job(state: State) -> Job {
         due_at: at(0),
         attempt: Attempt(if waits { 0 } else { 1 }),
         state,
-        origin: None,
+        origin: Origin::Api,
+        submitted_by: None,
     }
 }
 
@@ -76,7 +78,15 @@ fn retrying() -> Job {
 }
 
 fn over(outcome: Outcome) -> Job {
-    job(State::Ended(End { outcome, at: at(30), reason: None, error: None, run: None, exit: None }))
+    job(State::Ended(End {
+        outcome,
+        at: at(30),
+        reason: None,
+        error: None,
+        run: None,
+        exit: None,
+        usage: None,
+    }))
 }
 
 // States on the engine.

@@ -1,0 +1,283 @@
+//! Calls on schedules and definitions.
+
+use super::calls::{DRY_RUN, LIMITED, UNFIT};
+use super::table::{Answer, Body, Call, Parameter};
+
+const SCHEDULE: Parameter = Parameter::path(
+    "name",
+    r#"{"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", "example": "nightly"}"#,
+    "The name of the schedule.",
+);
+const DEFINITION: Parameter = Parameter::path(
+    "name",
+    r#"{"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u0020\\u007f-\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000][^\\u0000-\\u001f\\u007f-\\u009f]*$", "example": "JOB_A"}"#,
+    "The name of the definition.",
+);
+const IF_MATCH: Parameter = Parameter::header(
+    "If-Match",
+    r#"{"type": "string", "pattern": "^(\\*|\"[0-9]{1,18}\")$"}"#,
+    "The `ETag` of the version that is to be changed, or `*` for any version.",
+);
+const IF_NONE_MATCH: Parameter = Parameter::header(
+    "If-None-Match",
+    r#"{"type": "string", "enum": ["*"]}"#,
+    "`*`: writes only if there is nothing of this name. Does not go with `If-Match`.",
+);
+const PAGED: [Parameter; 2] = [
+    Parameter::query(
+        "limit",
+        r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#,
+        "The largest number of entries in the answer.",
+    ),
+    Parameter::query(
+        "cursor",
+        r#"{"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"}"#,
+        "The `next` of the previous page; goes with `limit`.",
+    ),
+];
+const LEDGER_PAGES: [Parameter; 2] = [
+    Parameter::query(
+        "limit",
+        r#"{"type": "integer", "minimum": 0}"#,
+        "The number of ticks, 1 to 1,000. Another number is moved to the nearest of these.",
+    ),
+    Parameter::query(
+        "cursor",
+        r#"{"type": "string", "pattern": "^[0-9]{1,13}-[0-9]{1,9}$"}"#,
+        "The `next` of the previous page.",
+    ),
+];
+const NO_SCHEDULE: (u16, &[&str]) = (404, &["no_such_schedule"]);
+const BAD_NAME: (u16, &[&str]) = (400, &["invalid_name"]);
+const BAD_CHANGE: (u16, &[&str]) = (400, &["invalid_name", "invalid_header"]);
+const CHANGED: (u16, &[&str]) = (412, &["changed"]);
+const SCHEDULE_BODY: Body = Body {
+    schema: "ScheduleFields",
+    required: true,
+    form: false,
+    example: r#"{"job_name": "busybox:latest", "cron": "30 2 * * *", "time_zone": "Europe/Berlin"}"#,
+};
+
+pub(super) const CHANGES: &[Call] = &[
+    Call {
+        method: "get",
+        path: "/schedules",
+        id: "listSchedules",
+        tag: "schedules",
+        summary: "Lists schedules by name.",
+        parameters: &[PAGED[0], PAGED[1]],
+        body: None,
+        answers: &[
+            Answer::tagged(200, "SchedulesView", "The schedules."),
+            Answer { headers: &["ETag"], ..Answer::nothing(304, "Nothing has changed.") },
+        ],
+        problems: &[(503, &["busy"])],
+        curl: "$SERVER/schedules",
+        cli: "tidetable schedule ls",
+    },
+    Call {
+        method: "get",
+        path: "/schedule/{name}",
+        id: "getSchedule",
+        tag: "schedules",
+        summary: "Shows a schedule.",
+        parameters: &[SCHEDULE],
+        body: None,
+        answers: &[Answer::tagged(200, "ScheduleView", "The schedule.")],
+        problems: &[BAD_NAME, NO_SCHEDULE],
+        curl: "$SERVER/schedule/nightly",
+        cli: "",
+    },
+    Call {
+        method: "put",
+        path: "/schedule/{name}",
+        id: "putSchedule",
+        tag: "schedules",
+        summary: "Creates a schedule or replaces it.",
+        parameters: &[SCHEDULE, DRY_RUN, IF_MATCH, IF_NONE_MATCH],
+        body: Some(SCHEDULE_BODY),
+        answers: &[
+            Answer::tagged(200, "ScheduleView", "The schedule is replaced, or a dry run."),
+            Answer::tagged(201, "ScheduleView", "The schedule is new."),
+        ],
+        problems: &[
+            BAD_CHANGE,
+            (400, &["invalid_field", "unknown_field", "invalid_json", "config_only"]),
+            (400, &["invalid_body"]),
+            (403, &["policy_denied"]),
+            (409, &["defined_in_config"]),
+            CHANGED,
+            UNFIT,
+        ],
+        curl: r#"-X PUT $SERVER/schedule/nightly --json '{"job_name": "busybox:latest", "cron": "30 2 * * *"}'"#,
+        cli: "tidetable schedule apply -f nightly.toml",
+    },
+    Call {
+        method: "delete",
+        path: "/schedule/{name}",
+        id: "deleteSchedule",
+        tag: "schedules",
+        summary: "Deletes a schedule, and cancels its jobs that have not begun.",
+        parameters: &[SCHEDULE, DRY_RUN, IF_MATCH],
+        body: None,
+        answers: &[
+            Answer::nothing(204, "The schedule is deleted."),
+            Answer::json(200, "WouldView", "A dry run."),
+        ],
+        problems: &[BAD_CHANGE, NO_SCHEDULE, (409, &["defined_in_config"]), CHANGED],
+        curl: "-X DELETE $SERVER/schedule/nightly",
+        cli: "tidetable schedule rm nightly",
+    },
+    Call {
+        method: "post",
+        path: "/schedule/{name}/pause",
+        id: "pauseSchedule",
+        tag: "schedules",
+        summary: "Pauses a schedule: its ticks are skipped.",
+        parameters: &[SCHEDULE, DRY_RUN, IF_MATCH],
+        body: None,
+        answers: &[Answer::tagged(200, "ScheduleView", "The schedule is paused.")],
+        problems: &[BAD_CHANGE, NO_SCHEDULE, CHANGED],
+        curl: "-X POST $SERVER/schedule/nightly/pause",
+        cli: "tidetable schedule pause nightly",
+    },
+    Call {
+        method: "post",
+        path: "/schedule/{name}/resume",
+        id: "resumeSchedule",
+        tag: "schedules",
+        summary: "Resumes a paused schedule.",
+        parameters: &[SCHEDULE, DRY_RUN, IF_MATCH],
+        body: None,
+        answers: &[Answer::tagged(200, "ScheduleView", "The schedule is resumed.")],
+        problems: &[BAD_CHANGE, NO_SCHEDULE, CHANGED],
+        curl: "-X POST $SERVER/schedule/nightly/resume",
+        cli: "tidetable schedule resume nightly",
+    },
+    Call {
+        method: "post",
+        path: "/schedule/{name}/trigger",
+        id: "triggerSchedule",
+        tag: "schedules",
+        summary: "Runs a schedule's job now.",
+        parameters: &[SCHEDULE, DRY_RUN],
+        body: None,
+        answers: &[
+            Answer::json(201, "DoneView", "The job is accepted."),
+            Answer::json(200, "PlannedJob", "A dry run."),
+        ],
+        problems: &[BAD_NAME, (403, &["policy_denied"]), NO_SCHEDULE, UNFIT, LIMITED],
+        curl: "-X POST $SERVER/schedule/nightly/trigger",
+        cli: "tidetable schedule trigger nightly",
+    },
+    Call {
+        method: "get",
+        path: "/schedule/{name}/next",
+        id: "nextTicks",
+        tag: "schedules",
+        summary: "Shows the next ticks of a schedule.",
+        parameters: &[
+            SCHEDULE,
+            Parameter::query(
+                "n",
+                r#"{"type": "integer", "minimum": 1, "maximum": 1000, "default": 5}"#,
+                "The number of ticks.",
+            ),
+        ],
+        body: None,
+        answers: &[Answer::json(200, "PreviewView", "The recurrence and its next times.")],
+        problems: &[(400, &["invalid_name", "invalid_field"]), NO_SCHEDULE],
+        curl: "'$SERVER/schedule/nightly/next?n=3'",
+        cli: "tidetable schedule next nightly",
+    },
+    Call {
+        method: "get",
+        path: "/schedule/{name}/ledger",
+        id: "ledger",
+        tag: "schedules",
+        summary: "Shows what became of each tick, the latest first.",
+        parameters: &[SCHEDULE, LEDGER_PAGES[0], LEDGER_PAGES[1]],
+        body: None,
+        answers: &[Answer::json(200, "LedgerView", "A page of ticks.")],
+        problems: &[(400, &["invalid_name", "invalid_cursor"]), NO_SCHEDULE],
+        curl: "$SERVER/schedule/nightly/ledger",
+        cli: "tidetable schedule ledger nightly",
+    },
+    Call {
+        method: "get",
+        path: "/definitions",
+        id: "listDefinitions",
+        tag: "definitions",
+        summary: "Lists all definitions.",
+        parameters: &[],
+        body: None,
+        answers: &[Answer::json(200, "DefinitionsView", "The definitions.")],
+        problems: &[],
+        curl: "$SERVER/definitions",
+        cli: "tidetable definition ls",
+    },
+    Call {
+        method: "get",
+        path: "/definition/{name}",
+        id: "getDefinition",
+        tag: "definitions",
+        summary: "Returns the spec of a definition.",
+        parameters: &[DEFINITION],
+        body: None,
+        answers: &[Answer::tagged(
+            200,
+            "Spec",
+            "The spec. `ETag` is absent if it is in the config.",
+        )],
+        problems: &[BAD_NAME, (404, &["no_such_definition"])],
+        curl: "$SERVER/definition/JOB_A",
+        cli: "",
+    },
+    Call {
+        method: "put",
+        path: "/definition/{name}",
+        id: "putDefinition",
+        tag: "definitions",
+        summary: "Creates a definition or replaces it.",
+        parameters: &[DEFINITION, DRY_RUN, IF_MATCH, IF_NONE_MATCH],
+        body: Some(Body {
+            schema: "DefinitionFields",
+            required: true,
+            form: false,
+            example: r#"{"image": "busybox:latest", "command": ["echo", "hello"]}"#,
+        }),
+        answers: &[
+            Answer::tagged(200, "NotedView", "The definition is replaced, or a dry run."),
+            Answer::tagged(201, "NotedView", "The definition is new."),
+        ],
+        problems: &[
+            BAD_CHANGE,
+            (400, &["missing_field", "invalid_field", "unknown_field", "invalid_json"]),
+            (400, &["config_only", "invalid_body"]),
+            (403, &["policy_denied"]),
+            (409, &["defined_in_config"]),
+            (412, &["definition_changed"]),
+            (415, &["unsupported_media_type"]),
+        ],
+        curl: r#"-X PUT $SERVER/definition/JOB_A --json '{"image": "busybox:latest"}'"#,
+        cli: "tidetable definition apply -f jobs.toml",
+    },
+    Call {
+        method: "delete",
+        path: "/definition/{name}",
+        id: "deleteDefinition",
+        tag: "definitions",
+        summary: "Removes a definition. Accepted jobs keep their copy.",
+        parameters: &[DEFINITION, DRY_RUN, IF_MATCH],
+        body: None,
+        answers: &[Answer::json(200, "NotedView", "The definition is removed.")],
+        problems: &[
+            BAD_CHANGE,
+            (404, &["no_such_definition"]),
+            (409, &["defined_in_config"]),
+            (412, &["definition_changed"]),
+        ],
+        curl: "-X DELETE $SERVER/definition/JOB_A",
+        cli: "tidetable definition rm JOB_A",
+    },
+];

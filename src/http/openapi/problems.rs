@@ -1,0 +1,297 @@
+//! The codes of problems, with what each means. The reference page has a heading for each code, and
+//! `type` of a problem leads there.
+
+/// A code of a problem.
+pub(super) struct Kind {
+    /// The code; `job_STATUS` stands for one code for each status.
+    pub(super) code: &'static str,
+    pub(super) status: u16,
+    pub(super) meaning: &'static str,
+    pub(super) remedy: &'static str,
+}
+
+/// All codes, in alphabetical order.
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        code: "ambiguous_id",
+        status: 409,
+        meaning: "the shortened id fits several jobs",
+        remedy: "write more digits",
+    },
+    Kind {
+        code: "body_timeout",
+        status: 408,
+        meaning: "nothing more of the body arrived for 30 s",
+        remedy: "send the request again",
+    },
+    Kind {
+        code: "body_too_large",
+        status: 413,
+        meaning: "the body is larger than 1 MiB",
+        remedy: "send less, for example by a mount or a definition",
+    },
+    Kind {
+        code: "busy",
+        status: 503,
+        meaning: "too many lists are being read at once",
+        remedy: "try again; use `If-None-Match` or `limit`",
+    },
+    Kind {
+        code: "cannot_be_run",
+        status: 422,
+        meaning: "the connected engine cannot run the job, or a secret is not declared",
+        remedy: "change the `field`, or the server's config",
+    },
+    Kind {
+        code: "changed",
+        status: 412,
+        meaning: "the schedule does not fit `If-Match` or `If-None-Match`",
+        remedy: "read the schedule, then decide again",
+    },
+    Kind {
+        code: "config_only",
+        status: 400,
+        meaning: "`env_file` is allowed only in the config file",
+        remedy: "use `env` or `secrets`",
+    },
+    Kind {
+        code: "cross_site",
+        status: 403,
+        meaning: "a browser sent the call from another site",
+        remedy: "send a token",
+    },
+    Kind {
+        code: "defined_in_config",
+        status: 409,
+        meaning: "the config file owns the schedule or definition",
+        remedy: "change the config file, or choose another name",
+    },
+    Kind {
+        code: "definition_changed",
+        status: 412,
+        meaning: "the definition does not fit `If-Match` or `If-None-Match`",
+        remedy: "read the definition, then decide again",
+    },
+    Kind {
+        code: "disk_full",
+        status: 507,
+        meaning: "the data directory is full; nothing was changed",
+        remedy: "make room, then try again",
+    },
+    Kind {
+        code: "doubled_field",
+        status: 400,
+        meaning: "a form has a field twice",
+        remedy: "give the field once",
+    },
+    Kind {
+        code: "engine_unreachable",
+        status: 503,
+        meaning: "the output is on the engine, and it does not answer",
+        remedy: "try again when `/readyz` answers 200",
+    },
+    Kind {
+        code: "host_not_allowed",
+        status: 403,
+        meaning: "the `Host` is not one of the server's names",
+        remedy: "use `localhost`, send a token, or set `allowed_hosts`",
+    },
+    Kind {
+        code: "idempotency_key_reused",
+        status: 422,
+        meaning: "the key was used for another request",
+        remedy: "take a new key",
+    },
+    Kind {
+        code: "internal",
+        status: 500,
+        meaning: "a bug in the server",
+        remedy: "look up `error_id` in the log, and report it",
+    },
+    Kind {
+        code: "invalid_body",
+        status: 400,
+        meaning: "the body is incomplete, or not a valid form",
+        remedy: "send the body again",
+    },
+    Kind {
+        code: "invalid_cursor",
+        status: 400,
+        meaning: "the cursor of a ledger is not valid",
+        remedy: "use the `next` of the previous page",
+    },
+    Kind {
+        code: "invalid_date",
+        status: 400,
+        meaning: "the date is not valid, or is in the past",
+        remedy: "see times",
+    },
+    Kind {
+        code: "invalid_field",
+        status: 400,
+        meaning: "the value of a field is not valid",
+        remedy: "read `detail`",
+    },
+    Kind {
+        code: "invalid_grace",
+        status: 400,
+        meaning: "`grace` is no duration",
+        remedy: "write a duration such as `30s`",
+    },
+    Kind {
+        code: "invalid_header",
+        status: 400,
+        meaning: "`Idempotency-Key`, `If-Match` or `If-None-Match` is not valid",
+        remedy: "read `detail`",
+    },
+    Kind {
+        code: "invalid_job_name",
+        status: 400,
+        meaning: "`job_name` is empty, too long, or has control characters",
+        remedy: "give a definition or an image",
+    },
+    Kind {
+        code: "invalid_json",
+        status: 400,
+        meaning: "the body is not a JSON object, or has a field twice",
+        remedy: "correct the JSON",
+    },
+    Kind {
+        code: "invalid_name",
+        status: 400,
+        meaning: "the name in the path cannot name a schedule or a definition",
+        remedy: "see ids and names",
+    },
+    Kind {
+        code: "invalid_path",
+        status: 400,
+        meaning: "the path is not UTF-8",
+        remedy: "encode the path as UTF-8",
+    },
+    Kind {
+        code: "invalid_query",
+        status: 400,
+        meaning: "a query parameter is unknown or not valid",
+        remedy: "read `detail`",
+    },
+    Kind {
+        code: "invalid_timeout",
+        status: 400,
+        meaning: "`timeout` is no duration",
+        remedy: "write a duration such as `30s`",
+    },
+    Kind {
+        code: "job_STATUS",
+        status: 409,
+        meaning: "the call does not fit the job's status, such as `job_running` or `job_failed`",
+        remedy: "read `detail`, which names the call that fits",
+    },
+    Kind {
+        code: "log_gone",
+        status: 410,
+        meaning: "the output of the attempt was deleted, as a file or with its container",
+        remedy: "nothing brings the output back",
+    },
+    Kind {
+        code: "method_not_allowed",
+        status: 405,
+        meaning: "the path does not have this method",
+        remedy: "use a method of the `Allow` header",
+    },
+    Kind {
+        code: "missing_field",
+        status: 400,
+        meaning: "a required field is missing",
+        remedy: "add the field",
+    },
+    Kind {
+        code: "no_such_attempt",
+        status: 404,
+        meaning: "the job has no such attempt, or it never ran a process",
+        remedy: "`detail` lists the attempts that have output",
+    },
+    Kind {
+        code: "no_such_definition",
+        status: 404,
+        meaning: "there is no such definition",
+        remedy: "see `GET /definitions`",
+    },
+    Kind {
+        code: "no_such_job",
+        status: 404,
+        meaning: "there is no such job, or the id is not valid",
+        remedy: "see `GET /jobs`",
+    },
+    Kind {
+        code: "no_such_path",
+        status: 404,
+        meaning: "there is no such call",
+        remedy: "see the table at the top",
+    },
+    Kind {
+        code: "no_such_schedule",
+        status: 404,
+        meaning: "there is no such schedule",
+        remedy: "see `GET /schedules`",
+    },
+    Kind {
+        code: "one_of",
+        status: 400,
+        meaning: "`/preview` needs exactly one of `cron`, `every` and `date`",
+        remedy: "give one of them",
+    },
+    Kind {
+        code: "policy_denied",
+        status: 403,
+        meaning: "the policy does not allow the `field`",
+        remedy: "change the field, or the policy in the config",
+    },
+    Kind {
+        code: "restoring",
+        status: 503,
+        meaning: "the store is a restored backup, and the server still looks for jobs that ran since",
+        remedy: "try again in a moment",
+    },
+    Kind {
+        code: "stopping",
+        status: 503,
+        meaning: "the server is stopping",
+        remedy: "try again in a moment",
+    },
+    Kind {
+        code: "store_failed",
+        status: 500,
+        meaning: "the store failed; nothing was changed",
+        remedy: "look up `error_id` in the log",
+    },
+    Kind {
+        code: "store_gone",
+        status: 500,
+        meaning: "the data directory was deleted or exchanged",
+        remedy: "read the log",
+    },
+    Kind {
+        code: "too_many_waiting",
+        status: 429,
+        meaning: "`max_waiting` jobs wait already",
+        remedy: "try again when some have run",
+    },
+    Kind {
+        code: "unauthorized",
+        status: 401,
+        meaning: "the token is missing or wrong",
+        remedy: "send `Authorization: Bearer …`",
+    },
+    Kind {
+        code: "unknown_field",
+        status: 400,
+        meaning: "the call has no such field",
+        remedy: "correct the name; `detail` lists the fields",
+    },
+    Kind {
+        code: "unsupported_media_type",
+        status: 415,
+        meaning: "the call does not read this content type",
+        remedy: "send the type that `detail` names",
+    },
+];
