@@ -523,6 +523,22 @@ const SERVER: &[Call] = &[
     },
     Call {
         method: "get",
+        path: "/metrics",
+        id: "metrics",
+        tag: "server",
+        summary: "Returns the metrics for Prometheus; OpenMetrics for callers that name it.",
+        parameters: &[],
+        body: None,
+        answers: &[Answer::text(
+            &["text/plain", "application/openmetrics-text"],
+            "Counters, gauges and histograms.",
+        )],
+        problems: &[],
+        curl: "$SERVER/metrics",
+        cli: "",
+    },
+    Call {
+        method: "get",
         path: "/openapi.json",
         id: "openApi",
         tag: "server",
