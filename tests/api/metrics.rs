@@ -13,12 +13,13 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::json;
 use tidetable::clock::{Rng, SystemClock};
+use tidetable::domain::job::origin::Origin;
 use tidetable::domain::names::id::InstanceId;
 use tidetable::engine::simulated::{Settings, SimulatedEngine};
 use tidetable::http::Api;
 use tidetable::http::auth::guard::Guard;
 use tidetable::metrics::{FAMILIES, Kind};
-use tidetable::scheduler::{Catalog, Handle, JobRequest, Parts, Scheduler};
+use tidetable::scheduler::{Caller, Catalog, Handle, JobRequest, Parts, Scheduler};
 use tidetable::store::logs::LogStore;
 use tidetable::store::sqlite::SqliteStore;
 use tidetable::store::threads::Threads;
@@ -242,11 +243,13 @@ async fn random_paths_and_jobs_make_no_series() {
             lab.call("GET", &format!("/job/{number:032x}")).await;
             lab.call(&format!("M{number}"), "/jobs").await;
         }
+        let (lab, due_at) = (&lab, due_at);
         let submit = |number: usize| {
             let spec = json!({"queue": format!("q{number}"), "labels": {"n": number.to_string()}});
             let name = format!("image-{number}:{number}").parse().unwrap();
             let spec = serde_json::from_value(spec).unwrap();
-            lab.handle.submit(JobRequest { name, spec, due_at })
+            let request = JobRequest { name, spec, due_at, origin: Origin::Api };
+            async move { lab.handle.submit(&Caller::anonymous(), request).await }
         };
         for submitted in futures::future::join_all(numbers.map(submit)).await {
             submitted.unwrap();
