@@ -18,6 +18,7 @@ mod flags;
 mod jobs;
 mod limits;
 mod logs;
+mod metrics;
 mod notify;
 mod openapi;
 mod pages;
