@@ -30,6 +30,7 @@ mod forecast;
 mod interrupt;
 mod job_sheet;
 mod jobs;
+mod lines;
 mod logs;
 mod mounts;
 mod options;
@@ -42,6 +43,7 @@ mod status;
 mod store;
 mod text;
 mod wait;
+mod watch;
 mod words;
 
 /// The text below the help of all commands.
@@ -264,6 +266,7 @@ async fn interruptible(
 
 async fn call(command: Command, client: &Client, display: &Display) -> anyhow::Result<u8> {
     match command {
+        Command::Ls(args) if args.watch => watch::run(client, &args, display).await,
         Command::Ls(args) => jobs::ls(client, args, display).await,
         Command::Inspect(args) => jobs::inspect(client, args, display).await,
         Command::Logs(args) => logs::logs(client, args, display).await,

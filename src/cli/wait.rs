@@ -186,10 +186,14 @@ fn progress(job: &JobView) -> String {
 
 /// Returns a sentence about the end of a job.
 pub(super) fn sentence(job: &JobView) -> String {
-    let why =
-        Some(job_sheet::detail(job)).filter(|why| !why.is_empty() && job.status != "succeeded");
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-    format!("job {} with id {} {}{why}", job.job_name, job.id, job.status)
+    let detail = job_sheet::detail(job);
+    let status = &job.status;
+    let end = match detail.as_str() {
+        "" => status.clone(),
+        says if says.starts_with(status.as_str()) => says.to_owned(),
+        says => format!("{status}: {says}"),
+    };
+    format!("job {} with id {} {end}", job.job_name, job.id)
 }
 
 /// Returns the job's own exit code if the job failed with one. A job that did not succeed never
