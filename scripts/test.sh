@@ -25,6 +25,7 @@ main() {
     need_zones
     one_at_a_time
     need_registry
+    scripts/python.sh ensure >/dev/null
     scripts/podman.sh install 9>&-
     trap put_back EXIT
     trap 'exit 130' INT

@@ -21,6 +21,7 @@ impl Config {
             allowed_hosts,
             allow_anonymous,
             settings,
+            show_names,
             shutdown_deadline,
             definitions: _,
             schedules: _,
@@ -43,6 +44,7 @@ impl Config {
                 "server.accept_new_engine",
                 settings.accept_new_engine != new.settings.accept_new_engine,
             ),
+            ("metrics.names", *show_names != new.show_names),
             ("server.shutdown_deadline", *shutdown_deadline != new.shutdown_deadline),
         ];
         changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
@@ -126,6 +128,7 @@ mod tests {
             ("[server]\nallow_anonymous = true", "server.allow_anonymous"),
             ("[server]\naccept_new_engine = true", "server.accept_new_engine"),
             ("[server]\nshutdown_deadline = '1s'", "server.shutdown_deadline"),
+            ("[metrics]\nnames = false", "metrics.names"),
         ] {
             assert_eq!(old.fixed_changes(&config(toml)), [key], "{toml}");
         }

@@ -56,6 +56,8 @@ pub struct Config {
     pub registries: BTreeMap<String, RegistryLogin>,
     /// The numeric limits of the scheduler.
     pub settings: Settings,
+    /// True to show names of schedules and queues in the labels of metrics.
+    pub show_names: bool,
     /// True if schedules of another config file move to this one.
     pub adopt_config: bool,
     /// The longest time that a stopping server may take. Default: 30 s.
@@ -133,6 +135,7 @@ impl Config {
             secrets: secrets(file.secrets, beside)?,
             registries: registries(file.registries, beside)?,
             settings,
+            show_names: file.metrics.names.unwrap_or(true),
             adopt_config: args.adopt_config.unwrap_or(false),
             shutdown_deadline: deadline(
                 args.shutdown_deadline.as_deref(),

@@ -34,6 +34,7 @@ use crate::domain::spec::JobSpec;
 use crate::domain::spec::secret::Secret;
 
 pub mod docker;
+pub mod metered;
 pub mod simulated;
 
 /// The time after which an engine call counts as unanswered. `start` and `create` take seconds when

@@ -107,6 +107,7 @@ impl NewJob {
             faults.add(bad);
         }
         faults.settle()?;
+        // A part that is missing has noted its fault, so the last arm is never reached.
         match (name, date, spec) {
             (Some(name), Some(date), Some(spec)) => Ok(Self { name, date, spec }),
             _ => Err(no_date()),
@@ -171,29 +172,54 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
 /// which the error for an unknown field names as well.
 fn read_spec(json: Map<String, Value>, beside: &[&str]) -> Result<JobSpec, Problem> {
     let unknown = |field: &str, _message: &str| unknown_field(field, beside);
-    let fields: SpecFields = faults::read(json.clone(), unknown)?;
+    let fields: SpecFields = faults::read(json.clone(), unknown)
+        .map_err(|unreadable| with_checks(unreadable, json.clone()))?;
     if fields.env_file.is_some() {
         let detail = "`env_file` is a file of the server's machine, so only a definition of the config file has it; give `env` instead";
         return Err(Problem::field("env_file", "config_only", detail));
     }
-    JobSpec::try_from(fields).map_err(|bad| all_faults(bad, json))
+    JobSpec::try_from(fields).map_err(|bad| {
+        let first = spec_fault(&bad);
+        first.and(all_faults(bad, json, Vec::new()).into_iter().skip(1))
+    })
 }
 
-/// Returns all faults of a spec with this first one. The checks stop at the first fault, so the spec
-/// is checked again without each faulty field. A fault that is due to a missing field is left out.
-fn all_faults(first: BadSpec, mut json: Map<String, Value>) -> Problem {
-    let problem = |bad: &BadSpec| Problem::field(bad.field, "invalid_field", bad.detail.as_str());
-    let mut problems = vec![problem(&first)];
-    let mut removed = vec![first.field];
-    while removed.last().is_some_and(|field| json.remove(*field).is_some()) {
-        let rest = serde_json::from_value::<SpecFields>(Value::Object(json.clone()));
-        let Ok(Err(bad)) = rest.map(JobSpec::try_from) else { break };
-        if !removed.iter().any(|field| bad.detail.contains(&format!("`{field}`"))) {
-            problems.push(problem(&bad));
-        }
-        removed.push(bad.field);
+fn spec_fault(bad: &BadSpec) -> Problem {
+    Problem::field(bad.field, "invalid_field", bad.detail.as_str())
+}
+
+/// Adds the faults of the fields that can be read to the problem of those that cannot.
+fn with_checks(unreadable: Problem, mut json: Map<String, Value>) -> Problem {
+    let removed: Vec<String> = unreadable.errors.iter().map(|error| error.field.clone()).collect();
+    for field in &removed {
+        json.remove(field);
     }
-    Problem::merged(problems).unwrap_or_else(|| problem(&first))
+    let rest = serde_json::from_value::<SpecFields>(Value::Object(json.clone()));
+    let Ok(Err(bad)) = rest.map(JobSpec::try_from) else { return unreadable };
+    unreadable.and(all_faults(bad, json, removed))
+}
+
+/// Returns all faults of a spec that begin with this one. The checks stop at the first fault, so
+/// the spec is checked again without each faulty field. A fault that is due to a field that was
+/// removed is left out.
+fn all_faults(
+    first: BadSpec,
+    mut json: Map<String, Value>,
+    mut removed: Vec<String>,
+) -> Vec<Problem> {
+    let mut faults = Vec::new();
+    let mut next = Some(first);
+    while let Some(bad) = next.take() {
+        if !removed.iter().any(|field| bad.detail.contains(&format!("`{field}`"))) {
+            faults.push(spec_fault(&bad));
+        }
+        if json.remove(bad.field).is_some() {
+            removed.push(bad.field.to_owned());
+            let rest = serde_json::from_value::<SpecFields>(Value::Object(json.clone()));
+            next = rest.map(JobSpec::try_from).ok().and_then(Result::err);
+        }
+    }
+    faults
 }
 
 fn unknown_field(field: &str, beside: &[&str]) -> Problem {
@@ -410,4 +436,110 @@ fn json_texts(body: &[u8], names: &[&'static str]) -> Result<Vec<(String, String
     }
     pairs.extend(map.into_iter().map(|(field, _)| (field, String::new())));
     Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(pairs: &[(&str, &str)]) -> Result<NewJob, Problem> {
+        let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        NewJob::from_form(pairs.collect(), &|_| None)
+    }
+
+    #[test]
+    fn forms_and_json_give_the_same_job() {
+        let said = form(&[
+            ("job_name", "\"busybox\""),
+            ("date", "30s"),
+            ("command", "sh -c 'exit 7'"),
+            ("env", "A=1"),
+            ("env", "B=2=3"),
+            ("cpus", "0.5"),
+            ("init", "true"),
+            ("memory", "64m"),
+            ("dns", "10.0.0.1"),
+            ("queue", "reports"),
+            ("max_parallel", "2"),
+            ("secrets", "pw"),
+            ("secrets", "A=pw"),
+        ]);
+        let json = br#"{"job_name":"busybox","date":"30s","command":["sh","-c","exit 7"],"env":{"A":"1","B":"2=3"},"cpus":0.5,"init":true,"memory":"64MiB","dns":["10.0.0.1"],"queue":"reports","max_parallel":2,"secrets":{"/run/secrets/pw":"pw","A":"pw"}}"#;
+        assert_eq!(said, NewJob::from_json(json, &|_| None));
+        assert!(said.is_ok(), "{said:?}");
+    }
+
+    #[test]
+    fn form_errors_name_the_field() {
+        for (pairs, field, code) in [
+            (vec![("date", "30s")], "job_name", "missing_field"),
+            (vec![("job_name", ""), ("date", "30s")], "job_name", "invalid_job_name"),
+            (vec![("job_name", "a")], "date", "missing_field"),
+            (
+                vec![("job_name", "a"), ("job_name", "b"), ("date", "30s")],
+                "job_name",
+                "doubled_field",
+            ),
+            (vec![("job_name", "a"), ("date", "30s"), ("date", "30s")], "date", "doubled_field"),
+            (
+                vec![("job_name", "a"), ("date", "30s"), ("user", "x"), ("user", "y")],
+                "user",
+                "doubled_field",
+            ),
+            (vec![("job_name", "a"), ("date", "30s"), ("comand", "x")], "comand", "unknown_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("mounts", "x")], "mounts", "invalid_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("cpus", "many")], "cpus", "invalid_field"),
+            (vec![("job_name", "a"), ("date", "30s"), ("queue", "a b")], "queue", "invalid_field"),
+            (
+                vec![("job_name", "a"), ("date", "30s"), ("max_parallel", "0")],
+                "max_parallel",
+                "invalid_field",
+            ),
+            (
+                vec![("job_name", "a"), ("date", "30s"), ("memory", "many")],
+                "memory",
+                "invalid_field",
+            ),
+            (vec![("job_name", "a"), ("date", "30s"), ("env", "=x")], "env", "invalid_field"),
+            (
+                vec![("job_name", "a"), ("date", "30s"), ("env_file", "/etc/passwd")],
+                "env_file",
+                "config_only",
+            ),
+        ] {
+            let problem = form(&pairs).expect_err("is refused");
+            assert_eq!(
+                (problem.field.as_deref(), problem.code.as_str()),
+                (Some(field), code),
+                "{pairs:?}: {}",
+                problem.detail
+            );
+        }
+    }
+
+    #[test]
+    fn json_errors_name_the_field() {
+        for (json, said) in [
+            ("", "not a JSON object"),
+            ("[]", "not a JSON object"),
+            (r#"{"job_name":"a","job_name":"b","date":"1s"}"#, "`job_name` is given twice"),
+            (r#"{"job_name":1,"date":"1s"}"#, "has to be a text"),
+            (r#"{"job_name":"a","date":"1s","mounts":[{"type":"bind"}]}"#, "`mounts[0]`"),
+            (r#"{"job_name":"a","date":"1s","frobnicate":1}"#, "`frobnicate`"),
+            (r#"{"job_name":"a","date":"1s","env_file":["/etc/passwd"]}"#, "config file"),
+        ] {
+            let problem = NewJob::from_json(json.as_bytes(), &|_| None).expect_err("is refused");
+            assert!(problem.detail.contains(said), "{json}: {}", problem.detail);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stalled_body_is_a_timeout() {
+        let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        let body = axum::body::Body::from_stream(never);
+        let body = tower_http::timeout::TimeoutBody::new(std::time::Duration::from_secs(30), body);
+        let request = Request::new(axum::body::Body::new(body));
+        let problem = bytes(request).await.expect_err("is given up");
+        assert_eq!((problem.status, problem.code.as_str()), (408, "body_timeout"));
+    }
 }

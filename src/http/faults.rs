@@ -34,7 +34,8 @@ impl Faults {
 
     /// Returns all faults as one problem; `Ok` without faults.
     pub(super) fn settle(self) -> Result<(), Problem> {
-        Problem::merged(self.0).map_or(Ok(()), Err)
+        let mut problems = self.0.into_iter();
+        problems.next().map_or(Ok(()), |first| Err(first.and(problems)))
     }
 }
 

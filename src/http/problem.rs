@@ -106,20 +106,27 @@ impl Problem {
         Self { field: Some(field), errors: vec![error], ..self }
     }
 
+    /// Removes the pointers into the body, for a fault of a parameter.
+    #[must_use]
+    pub fn of_parameter(mut self) -> Self {
+        self.errors.iter_mut().for_each(|error| error.pointer = None);
+        self
+    }
+
     /// Adds the names that resemble the unknown one.
     #[must_use]
     pub fn with_similar(self, similar: Vec<String>) -> Self {
         Self { similar, ..self }
     }
 
-    /// Merges the problems of one body: the first one, with the sentences and the fields of all.
-    /// Returns `None` if there are none.
-    pub fn merged(problems: Vec<Self>) -> Option<Self> {
-        let details: Vec<&str> = problems.iter().map(|problem| problem.detail.as_str()).collect();
-        let detail = details.join("; ");
-        let errors = problems.iter().flat_map(|problem| problem.errors.clone()).collect();
-        let first = problems.into_iter().next()?;
-        Some(Self { detail, errors, ..first })
+    /// Adds the sentences and the fields of further problems of the same body.
+    #[must_use]
+    pub fn and(mut self, further: impl IntoIterator<Item = Self>) -> Self {
+        for problem in further {
+            self.detail = format!("{}; {}", self.detail, problem.detail);
+            self.errors.extend(problem.errors);
+        }
+        self
     }
 
     /// Returns a 403 that names the field which the policy does not allow.

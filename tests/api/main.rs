@@ -18,6 +18,8 @@ mod jobs;
 mod limits;
 mod logs;
 mod notify;
+mod openapi;
+mod problems;
 mod reload;
 mod schedules;
 mod text;

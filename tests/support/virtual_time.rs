@@ -91,6 +91,7 @@ impl World {
             rng: Rng::from_seed(self.lives),
             catalog: self.catalog.clone(),
             settings: self.settings.clone(),
+            metrics: Default::default(),
         });
         let running = async move {
             // The store is held here, so its lock is released together with this process.

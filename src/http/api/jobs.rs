@@ -291,7 +291,7 @@ impl Api {
         let would = format!("job {} would be scheduled to run {}", accepted.job.name, due.phrase);
         let done = self.done(&accepted.job, would.clone());
         let done = done.with_warnings(accepted.warnings.clone()).with_would(would);
-        Json(done).into_response()
+        Json(done.without_id()).into_response()
     }
 
     async fn cancel(

@@ -167,7 +167,7 @@ pub(in crate::http) async fn trigger(
     if query.dry_run.0 {
         let would = format!("job {} of schedule {name} would be run now", job.name);
         let done = api.done(&job, would.clone()).with_warnings(accepted.warnings);
-        return Ok((StatusCode::OK, Json(done.with_would(would))));
+        return Ok((StatusCode::OK, Json(done.with_would(would).without_id())));
     }
     let message = format!("job {} with id {} of schedule {name} will be run now", job.name, job.id);
     Ok((StatusCode::CREATED, Json(api.done(&job, message).with_warnings(accepted.warnings))))
@@ -186,7 +186,7 @@ pub(in crate::http) async fn next(
     Path(name): Path<String>,
     KnownQuery(query): KnownQuery<NextQuery>,
 ) -> Result<Json<PreviewView>, Problem> {
-    let count = count_of("n", query.n)?;
+    let count = count_of("n", query.n).map_err(Problem::of_parameter)?;
     let record = api.record(&name).await?;
     let timetable = record.timetable();
     let zone = record.schedule.time_zone().unwrap_or(Zone::UTC);

@@ -20,8 +20,12 @@ pub(super) const DRY_RUN: Parameter = Parameter::query(
     "Answers 200 with `would`, the effect that the call would have. Nothing is stored.",
 );
 const PAGED: [Parameter; 2] = [
-    Parameter::query("limit", LIMIT, "The largest number of entries in the answer."),
-    Parameter::query("cursor", TEXT, "The `next` of the previous page; goes with `limit`."),
+    Parameter::query("limit", LIMIT, "The largest number of jobs in the answer."),
+    Parameter::query(
+        "cursor",
+        r#"{"type": "string", "pattern": "^(running|scheduled|history)-[0-9a-f]{32}$"}"#,
+        "The `next` of the previous page; goes with `limit`.",
+    ),
 ];
 const IF_NONE_MATCH: Parameter = Parameter::header(
     "If-None-Match",
@@ -73,7 +77,7 @@ const JOBS: &[Call] = &[
                 headers: &["Location"],
                 ..Answer::json(201, "DoneView", "The job is accepted.")
             },
-            Answer::json(200, "DoneView", "A dry run."),
+            Answer::json(200, "PlannedJob", "A dry run."),
         ],
         problems: &[
             (400, &["missing_field", "invalid_date", "invalid_field", "invalid_job_name"]),
@@ -394,7 +398,7 @@ const JOBS: &[Call] = &[
         summary: "Runs the spec of an old job as a new job.",
         parameters: &[ID, DRY_RUN],
         body: Some(Body {
-            schema: "DateBody",
+            schema: "OptionalDate",
             required: false,
             form: true,
             example: r#"{"date": "1h"}"#,
@@ -404,7 +408,7 @@ const JOBS: &[Call] = &[
                 headers: &["Location"],
                 ..Answer::json(201, "DoneView", "The new job is accepted.")
             },
-            Answer::json(200, "DoneView", "A dry run."),
+            Answer::json(200, "PlannedJob", "A dry run."),
         ],
         problems: &[
             (400, &["invalid_date", "unknown_field", "doubled_field", "invalid_json"]),

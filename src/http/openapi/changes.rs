@@ -29,7 +29,23 @@ const PAGED: [Parameter; 2] = [
         r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#,
         "The largest number of entries in the answer.",
     ),
-    Parameter::query("cursor", r#"{"type": "string"}"#, "The `next` of the previous page."),
+    Parameter::query(
+        "cursor",
+        r#"{"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"}"#,
+        "The `next` of the previous page; goes with `limit`.",
+    ),
+];
+const LEDGER_PAGES: [Parameter; 2] = [
+    Parameter::query(
+        "limit",
+        r#"{"type": "integer", "minimum": 0}"#,
+        "The number of ticks, 1 to 1,000. Another number is moved to the nearest of these.",
+    ),
+    Parameter::query(
+        "cursor",
+        r#"{"type": "string", "pattern": "^[0-9]{1,13}-[0-9]{1,9}$"}"#,
+        "The `next` of the previous page.",
+    ),
 ];
 const NO_SCHEDULE: (u16, &[&str]) = (404, &["no_such_schedule"]);
 const BAD_NAME: (u16, &[&str]) = (400, &["invalid_name"]);
@@ -148,7 +164,7 @@ pub(super) const CHANGES: &[Call] = &[
         body: None,
         answers: &[
             Answer::json(201, "DoneView", "The job is accepted."),
-            Answer::json(200, "DoneView", "A dry run."),
+            Answer::json(200, "PlannedJob", "A dry run."),
         ],
         problems: &[BAD_NAME, (403, &["policy_denied"]), NO_SCHEDULE, UNFIT, LIMITED],
         curl: "-X POST $SERVER/schedule/nightly/trigger",
@@ -180,7 +196,7 @@ pub(super) const CHANGES: &[Call] = &[
         id: "ledger",
         tag: "schedules",
         summary: "Shows what became of each tick, the latest first.",
-        parameters: &[SCHEDULE, PAGED[0], PAGED[1]],
+        parameters: &[SCHEDULE, LEDGER_PAGES[0], LEDGER_PAGES[1]],
         body: None,
         answers: &[Answer::json(200, "LedgerView", "A page of ticks.")],
         problems: &[(400, &["invalid_name", "invalid_cursor"]), NO_SCHEDULE],

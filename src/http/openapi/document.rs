@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::table::{Answer, Body, Call, Content, Parameter};
-use super::{calls, schemas};
+use super::{calls, fields, schemas};
 
 /// The codes of problems that any call can answer.
 const ANYWHERE: &[(u16, &[&str])] = &[
@@ -120,6 +120,7 @@ fn form_of(schema: &str) -> Value {
         if let Some(command) = properties.get_mut("command") {
             *command = command["oneOf"][1].take();
         }
+        properties.values_mut().for_each(|field| *field = fields::never_null(field.take()));
     }
     if let Some(form) = form.as_object_mut() {
         form.remove("allOf");

@@ -18,11 +18,14 @@ const ABSOLUTE: &str = "^(/[A-Za-z0-9_-]{1,20}){1,4}$";
 const IMAGE: &str = "^[a-z0-9]{1,30}(/[a-z0-9]{1,30}){0,2}(:[a-z0-9]{1,20})?$";
 /// A text without a NUL, of which no process can be given any.
 const NO_NUL: &str = "^[^\\u0000]*$";
+/// A command in one text without quotes, backslashes and NUL.
+const PLAIN_COMMAND: &str = "^[^\\u0000\"'\\\\]*[A-Za-z0-9][^\\u0000\"'\\\\]*$";
 
 /// Returns the schema of a spec's fields by name.
 pub(super) fn properties() -> Map<String, Value> {
     let field = |field: &FieldReference| (field.name.to_owned(), described(field));
-    SpecFields::REFERENCE.iter().filter(|field| field.name != "env_file").map(field).collect()
+    let all = SpecFields::REFERENCE.iter().filter(|field| field.name != "env_file");
+    all.map(field).map(|(name, schema)| (name, or_null(schema))).collect()
 }
 
 /// Returns the conditions that concern several fields.
@@ -37,6 +40,55 @@ pub(super) fn conditions() -> Value {
         needs("memory_swap", "memory", json!({"type": "string"})),
         needs("aim_tolerance", "aim", json!({"const": true})),
     ])
+}
+
+/// Returns a schema that also accepts null, which means that the field is not written.
+pub(super) fn or_null(mut schema: Value) -> Value {
+    if let Some(kinds) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        kinds.push(json!({"type": "null"}));
+    } else if schema["type"].is_string() {
+        schema["type"] = json!([schema["type"], "null"]);
+    }
+    if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        words.push(Value::Null);
+    }
+    schema
+}
+
+/// Returns a schema for a form, in which no value is null.
+pub(super) fn never_null(mut schema: Value) -> Value {
+    if let Some(kind) = schema["type"].as_array().and_then(|kinds| kinds.first()).cloned() {
+        schema["type"] = kind;
+    }
+    if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        words.retain(|word| !word.is_null());
+    }
+    schema
+}
+
+/// Returns a schema for answers. The server shows some values in another form than it reads, such
+/// as `1day`, so the schema has the types but no patterns.
+pub(super) fn relaxed(schema: &Value) -> Value {
+    const ONLY_OF_REQUESTS: [&str; 9] = [
+        "pattern",
+        "enum",
+        "minimum",
+        "maximum",
+        "maxItems",
+        "propertyNames",
+        "required",
+        "allOf",
+        "additionalProperties",
+    ];
+    match schema {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(key, _)| !ONLY_OF_REQUESTS.contains(&key.as_str()));
+            let kept = kept.filter(|(key, _)| *key != "oneOf");
+            kept.map(|(key, value)| (key.clone(), relaxed(value))).collect()
+        }
+        Value::Array(list) => list.iter().map(relaxed).collect(),
+        other => other.clone(),
+    }
 }
 
 fn described(field: &FieldReference) -> Value {
@@ -67,17 +119,26 @@ fn schema(field: &FieldReference) -> Value {
             let least = usize::from(field.name == "entrypoint");
             json!({"oneOf": [
                 {"type": "array", "items": text(NO_NUL), "minItems": least},
-                {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9 _/.=-]*[A-Za-z0-9][A-Za-z0-9 _/.=-]*$"},
+                text(PLAIN_COMMAND),
             ]})
         }
         "env" | "labels" => pairs(field.name),
-        "secrets" => list(text("^[A-Za-z_][A-Za-z0-9_]{0,30}(=[A-Za-z0-9][A-Za-z0-9_.-]{0,30})?$")),
+        "secrets" => json!({"oneOf": [
+            list(text("^[A-Za-z_][A-Za-z0-9_]{0,30}(=[A-Za-z0-9][A-Za-z0-9_.-]{0,30})?$")),
+            {
+                "type": "object",
+                "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,30}$"},
+                "additionalProperties": text(WORD),
+            },
+        ]}),
         "workdir" => text(ABSOLUTE),
         "user" => text("^[a-z0-9_-]{1,30}(:[a-z0-9_-]{1,30})?$"),
         "hostname" => text("^[A-Za-z0-9]([A-Za-z0-9-]{0,60}[A-Za-z0-9])?$"),
         "network" => text("^(bridge|none|host)$"),
         "extra_hosts" => list(text("^[a-z][a-z0-9]{0,20}:10\\.0\\.[0-9]\\.[1-9]$")),
         "dns" => list(text("^10\\.0\\.[0-9]\\.[1-9]$")),
+        "memory" => text("^[1-9][0-9]{1,2}(MiB|m)$"),
+        "memory_swap" => text("^[1-9][0-9]{0,2}(GiB|g)$"),
         "cpus" => json!({"type": "number", "minimum": 0.01, "maximum": 4096}),
         "pids" => json!({"type": "integer", "minimum": 1, "maximum": 4_194_304}),
         "priority" => json!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX}),
@@ -143,13 +204,23 @@ fn mounts() -> Value {
     };
     let path = json!({"type": "string", "pattern": ABSOLUTE});
     let flag = json!({"type": "boolean"});
+    let name = json!({"type": "string", "pattern": WORD});
+    let size = json!({"type": "string", "pattern": SIZE});
     json!({
         "type": "array",
         "maxItems": 1,
         "items": {"oneOf": [
-            mount("bind", &["type", "source", "target"], json!({"source": path, "target": path, "read_only": flag})),
-            mount("volume", &["type", "source", "target"], json!({"source": {"type": "string", "pattern": WORD}, "target": path, "read_only": flag})),
-            mount("tmpfs", &["type", "target"], json!({"target": path, "size": {"type": "string", "pattern": SIZE}})),
+            mount(
+                "bind",
+                &["type", "source", "target"],
+                json!({"source": path, "target": path, "read_only": flag}),
+            ),
+            mount(
+                "volume",
+                &["type", "source", "target"],
+                json!({"source": name, "target": path, "read_only": flag}),
+            ),
+            mount("tmpfs", &["type", "target"], json!({"target": path, "size": size})),
         ]},
     })
 }

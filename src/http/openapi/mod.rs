@@ -23,7 +23,10 @@ use serde_json::Value;
 use super::query::{KnownQuery, NoQuery};
 
 /// What a browser may load for the reference page.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const PAGE_POLICY: &str = concat!(
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; ",
+    "frame-ancestors 'none'",
+);
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document::build);
 static DOCUMENT_TEXT: LazyLock<String> = LazyLock::new(|| DOCUMENT.to_string());

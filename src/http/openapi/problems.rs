@@ -111,7 +111,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         code: "invalid_body",
         status: 400,
-        meaning: "the body is incomplete, too slow, or not a valid form",
+        meaning: "the body is incomplete, or not a valid form",
         remedy: "send the body again",
     },
     Kind {

@@ -17,8 +17,23 @@ use crate::http::views::{
 };
 
 /// A date in one of the usual forms.
-const DATE: &str = "^(now|[1-9][0-9]{0,3} ?(s|m|h|d)|in [1-9][0-9]? minutes|20[4-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z|([01][0-9]|2[0-3]):[0-5][0-9])$";
-/// A text without control characters that is more than white space.
+const DATE: &str = concat!(
+    "^(now|[1-9][0-9]{0,3} ?(s|m|h|d)|in [1-9][0-9]? minutes",
+    "|20[4-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])",
+    "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z",
+    "|([01][0-9]|2[0-3]):[0-5][0-9])$",
+);
+/// An instant in UTC.
+const INSTANT: &str = concat!(
+    "^20[2-4][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])",
+    "T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
+);
+/// A cron expression of a usual form.
+const CRON: &str = concat!(
+    "^((\\*|[0-9]|[1-5][0-9]) (\\*|[0-9]|1[0-9]|2[0-3]) \\* \\* (\\*|[0-6])",
+    "|@(hourly|daily|weekly|monthly))$",
+);
+/// Visible characters of ASCII. Other characters are read as well, but no control characters.
 const JOB_NAME: &str = "^[!-~]+$";
 
 /// Returns all schemas by name.
@@ -26,7 +41,7 @@ pub(super) fn all() -> Map<String, Value> {
     let mut schemas = Map::new();
     derived(&mut schemas);
     let spec = fields::properties();
-    schemas.insert("Spec".into(), object(spec.clone(), &[], true));
+    schemas.insert("Spec".into(), fields::relaxed(&object(spec.clone(), &[], true)));
     schemas.insert("SpecFields".into(), checked(object(spec.clone(), &[], false)));
     schemas.insert("DefinitionFields".into(), checked(object(spec.clone(), &["image"], false)));
     let mut job = Map::new();
@@ -34,9 +49,14 @@ pub(super) fn all() -> Map<String, Value> {
     job.insert("date".into(), date());
     job.extend(spec);
     schemas.insert("NewJob".into(), checked(object(job, &["job_name", "date"], false)));
+    let mut shown = fields::relaxed(&schedule_fields());
+    shown["properties"]["spec"] = json!({"$ref": "#/components/schemas/Spec"});
+    schemas.insert("Schedule".into(), shown);
+    schemas["ScheduleView"]["allOf"][0] = json!({"$ref": "#/components/schemas/Schedule"});
     schemas.insert("ScheduleFields".into(), schedule_fields());
     schemas.insert("Question".into(), question());
     let date_body = Map::from_iter([("date".to_owned(), date())]);
+    schemas.insert("OptionalDate".into(), object(date_body.clone(), &[], false));
     schemas.insert("DateBody".into(), object(date_body, &["date"], false));
     let mut pause = Map::new();
     pause.insert("until".into(), date());
@@ -45,10 +65,8 @@ pub(super) fn all() -> Map<String, Value> {
     let id = json!({"type": "string", "pattern": "^[0-9a-f]{32}$"});
     let id_body = Map::from_iter([("job_id".to_owned(), id)]);
     schemas.insert("JobIdBody".into(), object(id_body, &["job_id"], false));
-    schemas.insert(
-        "HealthView".into(),
-        json!({"type": "object", "properties": {"status": {"const": "ok"}}, "required": ["status"]}),
-    );
+    let health = Map::from_iter([("status".to_owned(), json!({"const": "ok"}))]);
+    schemas.insert("HealthView".into(), object(health, &["status"], true));
     schemas.insert("Document".into(), json!({"type": "object", "required": ["openapi", "paths"]}));
     schemas
 }
@@ -60,8 +78,19 @@ fn derived(schemas: &mut Map<String, Value>) {
             $(schemas.insert(stringify!($name).to_owned(), json!(<$name as PartialSchema>::schema()));)*
         };
     }
+    // The id is only absent for a job that a dry run would make.
+    derive!(DoneView);
+    schemas.insert("PlannedJob".into(), schemas["DoneView"].clone());
+    if let Some(required) = schemas["DoneView"].get_mut("required").and_then(Value::as_array_mut) {
+        required.push("id".into());
+    }
+    let statuses: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+    schemas.insert("Status".into(), json!({"type": "string", "enum": statuses}));
+    let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    schemas.insert("Reason".into(), json!({"type": "string", "enum": reasons}));
     derive! {
-        AttemptView EventView GapView PauseView StoryView Status Reason Overlap Problem FieldError JobView JobsView OutputView DoneView WouldView
+        AttemptView EventView GapView PauseView StoryView
+        Overlap Problem FieldError JobView JobsView OutputView WouldView
         DefinitionView DefinitionsView NotedView LogView PreviewView SchedulesView LedgerView
         TickView VersionView ReadyView ForecastView ForecastEntryView PileUpView OverlapView
         ScheduleView TideView LaneView MarkView AtOnceView BusiestView TidePileUpView SummaryView
@@ -69,14 +98,21 @@ fn derived(schemas: &mut Map<String, Value>) {
     }
 }
 
-/// The schema of this type is written above. The derived schema of a schedule refers to it.
-impl PartialSchema for ScheduleFields {
-    fn schema() -> RefOr<Schema> {
-        Schema::default().into()
-    }
+/// Makes types known by name to the schemas that are derived and refer to them. Their own schemas
+/// are written above.
+macro_rules! named {
+    ($($name:ident)*) => {
+        $(
+            impl PartialSchema for $name {
+                fn schema() -> RefOr<Schema> {
+                    Schema::default().into()
+                }
+            }
+            impl ToSchema for $name {}
+        )*
+    };
 }
-
-impl ToSchema for ScheduleFields {}
+named!(ScheduleFields Status Reason);
 
 fn object(properties: Map<String, Value>, required: &[&str], open: bool) -> Value {
     let mut object = json!({
@@ -112,47 +148,69 @@ fn date() -> Value {
     })
 }
 
-fn or_null(mut schema: Value) -> Value {
-    schema["type"] = json!([schema["type"], "null"]);
-    schema
-}
-
 /// Returns the fields of a schedule, as they are written and as they are shown.
 fn schedule_fields() -> Value {
-    let text = |pattern: &str, doc: &str| json!({"type": "string", "pattern": pattern, "description": doc});
-    let words =
-        |words: &[&str], doc: &str| json!({"type": "string", "enum": words, "description": doc});
-    let instant =
-        |doc: &str| or_null(json!({"type": "string", "format": "date-time", "description": doc}));
+    let spec = json!({"oneOf": [
+        {"$ref": "#/components/schemas/SpecFields"},
+        {"type": "null"},
+    ]});
     json!({
         "type": "object",
         "properties": {
             "job_name": job_name(),
-            "cron": text(
-                "^((\\*|[0-9]|[1-5][0-9]) (\\*|[0-9]|1[0-9]|2[0-3]) \\* \\* (\\*|[0-6])|@(hourly|daily|weekly|monthly))$",
-                "A cron expression of five fields, or six with seconds first. Excludes `every`.",
-            ),
-            "every": text("^[1-9][0-9]{0,3}(s|m|h)$", "A period of at least `1s`. Excludes `cron`."),
+            "cron": text(CRON, "A cron expression of five fields, or six with seconds first."),
+            "every": text("^[1-9][0-9]{0,3}(s|m|h)$", "A period of at least `1s`."),
             "time_zone": words(
                 &["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"],
                 "The zone whose clock counts. All names of the IANA database are taken.",
             ),
-            "overlap": words(&["skip", "queue_one", "allow", "replace"], "If the previous run is not over."),
-            "catch_up": words(&["last", "none", "all"], "If ticks were missed."),
+            "overlap": words(
+                &["skip", "queue_one", "allow", "replace"],
+                "What happens if the previous run is not over.",
+            ),
+            "catch_up": words(&["last", "none", "all"], "What happens to missed ticks."),
             "catch_up_window": text(fields::SPAN, "Ticks that are older are not caught up."),
-            "jitter": text("^[1-9][0-9]{0,2}s$", "Delays each tick by its own part of this."),
+            "jitter": text("^[0-9]{1,3}s$", "Delays each tick by its own part of this."),
             "start_at": instant("No tick before this time."),
             "end_at": instant("No tick after this time."),
-            "max_runs": {"type": ["integer", "null"], "minimum": 1, "maximum": 1_000_000,
-                "description": "The number of runs after which the schedule is finished."},
-            "paused": {"type": "boolean", "description": "Ticks are skipped."},
-            "pause_on_failure": {"type": "boolean", "description": "A failed run pauses the schedule."},
-            "spec": {"$ref": "#/components/schemas/SpecFields"},
+            "max_runs": {
+                "type": ["integer", "null"], "minimum": 1, "maximum": 1_000_000,
+                "description": "The number of runs after which the schedule is finished.",
+            },
+            "paused": flag("Ticks are skipped."),
+            "pause_on_failure": flag("A failed run pauses the schedule."),
+            "spec": spec,
         },
         "required": ["job_name"],
-        "oneOf": [{"required": ["cron"]}, {"required": ["every"]}],
+        "oneOf": one_of(&["cron", "every"]),
         "additionalProperties": false,
     })
+}
+
+fn text(pattern: &str, doc: &str) -> Value {
+    fields::or_null(json!({"type": "string", "pattern": pattern, "description": doc}))
+}
+
+fn words(words: &[&str], doc: &str) -> Value {
+    fields::or_null(json!({"type": "string", "enum": words, "description": doc}))
+}
+
+fn instant(doc: &str) -> Value {
+    fields::or_null(json!({"type": "string", "format": "date-time", "description": doc}))
+}
+
+fn flag(doc: &str) -> Value {
+    fields::or_null(json!({"type": "boolean", "description": doc}))
+}
+
+/// Returns the condition that exactly one of these fields is given.
+fn one_of(names: &[&str]) -> Value {
+    let kind = |is_given: bool| json!({"type": if is_given { "string" } else { "null" }});
+    let alternative = |given: &&str| {
+        let kinds = names.iter().map(|name| ((*name).to_owned(), kind(name == given)));
+        json!({"required": [given], "properties": kinds.collect::<Map<_, _>>()})
+    };
+    names.iter().map(alternative).collect()
 }
 
 fn question() -> Value {
@@ -163,14 +221,15 @@ fn question() -> Value {
         "properties": {
             "cron": shared("cron"),
             "every": shared("every"),
-            "date": date(),
+            "date": fields::or_null(date()),
             "time_zone": shared("time_zone"),
-            "from": {"type": "string", "pattern": "^20[2-4][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
-                "description": "The instant to begin at; default: now."},
-            "count": {"type": "integer", "minimum": 1, "maximum": 1000,
-                "description": "The number of times; default 5."},
+            "from": text(INSTANT, "The instant to begin at; default: now."),
+            "count": {
+                "type": ["integer", "null"], "minimum": 1, "maximum": 1000,
+                "description": "The number of times; default 5.",
+            },
         },
-        "oneOf": [{"required": ["cron"]}, {"required": ["every"]}, {"required": ["date"]}],
+        "oneOf": one_of(&["cron", "every", "date"]),
         "additionalProperties": false,
     })
 }

@@ -1,5 +1,8 @@
 //! The JSON types of the API's answers. Field names are a contract. The client and the command line
 //! read the same types.
+//!
+//! Statuses, reasons, times and ids are texts here, so an older client can read the answers of a
+//! newer server. The schemas of the OpenAPI document name their forms and words.
 
 mod event;
 mod forecast;

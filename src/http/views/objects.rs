@@ -30,8 +30,9 @@ pub struct JobsView {
 pub struct DoneView {
     /// A sentence for a person.
     pub message: String,
-    /// The job's id, 32 hexadecimal digits.
+    /// The job's id, 32 hexadecimal digits. Absent for a job that a dry run would make.
     #[schema(pattern = "^[0-9a-f]{32}$")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// The name of a definition or an image, as the caller gave it.
     pub job_name: String,
@@ -231,6 +232,12 @@ impl DoneView {
     #[must_use]
     pub fn with_would(self, would: String) -> Self {
         Self { would: Some(would), ..self }
+    }
+
+    /// Removes the id, which belongs to no job after a dry run.
+    #[must_use]
+    pub fn without_id(self) -> Self {
+        Self { id: String::new(), ..self }
     }
 
     /// Adds these warnings, one by one and as one text.

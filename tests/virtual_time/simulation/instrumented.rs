@@ -36,7 +36,10 @@ use crate::simulation::disk::{Disk, Write};
 use crate::simulation::expectations::{CommitTimes, Expectations, ours};
 use crate::simulation::failpoints::Process;
 use crate::simulation::rules::Rule;
-use tidetable::store::{DefinitionStore, DispatchStore, JobStore, Journal, MetaStore};
+use tidetable::domain::names::schedule::ScheduleName;
+use tidetable::store::{
+    DefinitionStore, DispatchStore, JobStore, Journal, LastEnd, MetaStore, StatsStore, StoreStats,
+};
 
 /// The simulated engine behind failpoints.
 pub struct InstrumentedEngine {
@@ -671,5 +674,16 @@ impl Outbox for InstrumentedStore {
 
     async fn postpone_notification(&self, id: i64, until: Timestamp) -> Result<(), StoreError> {
         self.store.postpone_notification(id, until).await
+    }
+}
+
+#[async_trait]
+impl StatsStore for InstrumentedStore {
+    async fn stats(&self, now: Timestamp) -> Result<StoreStats, StoreError> {
+        self.store.stats(now).await
+    }
+
+    async fn last_ends(&self, schedules: &[ScheduleName]) -> Result<Vec<Vec<LastEnd>>, StoreError> {
+        self.store.last_ends(schedules).await
     }
 }
