@@ -20,7 +20,8 @@ const USUAL_WIDTH: u16 = 80;
 /// The fields that a person sees first. The others follow by name.
 const FIRST_FIELDS: [&str; 6] = ["id", "name", "job_name", "status", "says", "error"];
 
-/// Prints a line to stdout, like `println!`. A reader that closed the pipe ends the process quietly.
+/// Prints a line to stdout, like `println!`. A reader that closed the pipe ends the process
+/// quietly.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::display::write(&format!("{}\n", format_args!($($text)*))) };
 }

@@ -35,6 +35,7 @@ mod logs;
 mod mounts;
 mod options;
 mod preview;
+mod progress;
 mod reference;
 mod run;
 mod schedules;
@@ -49,8 +50,8 @@ mod words;
 /// The text below the help of all commands.
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 the server failed, 2 usage, 3 not found, 4 not allowed, 5 conflict, \
-6 unreachable, 124 timed out, 130 interrupted. `wait` and `run --wait` exit with the job's own code, \
-or with 125 and a sentence on stderr.";
+6 unreachable, 124 timed out, 130 interrupted. `wait` and `run --wait` exit with the job's own \
+code, or with 125 and a sentence on stderr.";
 
 /// Runs container images when they are due.
 #[derive(Debug, Parser)]

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, binary, terminal};
+use crate::support::{Server, binary, signal, terminal};
 
 /// Returns what a command printed on stdout.
 fn stdout(output: &Output) -> String {
@@ -81,6 +81,27 @@ fn job_without_exit_code_says_why() {
     assert_eq!(waited.status.code(), Some(125));
     assert_eq!(serde_json::from_slice::<Value>(&waited.stdout).unwrap()["status"], "canceled");
     assert_eq!(serde_json::from_slice::<Value>(&waited.stderr).unwrap()["code"], "canceled");
+}
+
+#[test]
+fn interrupted_run_leaves_the_job_running() {
+    let server = Server::simulated();
+    let mut run = Command::new(binary())
+        .args(["--server", server.url(), "run", "busybox", "--wait", "sleep", "600"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(run.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    signal(run.id(), "INT");
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    line.clear();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("the job goes on: "), "{line}");
+    let id = stdout(&server.cli(&["ls", "-q"], ""));
+    server.until(id.trim(), "running");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod support;
 mod bare_names;
 mod changes;
 mod cli;
+mod cli_snapshots;
 mod config_file;
 mod config_schedules;
 mod cut_answers;
