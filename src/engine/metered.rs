@@ -11,7 +11,7 @@ use super::{
     ContainerEvent, Description, Engine, EngineError, Launch, Listed, LogStream, PullProgress,
     SecretFile, Started,
 };
-use crate::domain::container::{Container, Evidence, EvidenceQuery, Owner};
+use crate::domain::container::{Container, Evidence, EvidenceQuery, Owner, Usage};
 use crate::domain::names::id::{ContainerId, ContainerName, InstanceId, Timestamp};
 use crate::domain::names::image::ImageRef;
 use crate::metrics::Metrics;
@@ -57,6 +57,14 @@ fn result_of<T>(answer: &Result<T, EngineError>) -> &'static str {
 impl Engine for MeteredEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
         self.measured("describe", self.inner.describe()).await
+    }
+
+    fn measures_usage(&self) -> bool {
+        self.inner.measures_usage()
+    }
+
+    async fn usage(&self, container: &ContainerId) -> Result<Option<Usage>, EngineError> {
+        self.measured("usage", self.inner.usage(container)).await
     }
 
     async fn has_network(&self, name: &str) -> Result<bool, EngineError> {

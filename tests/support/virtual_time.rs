@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct World {
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) engine: SimulatedEngine,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     /// The content of the config file.
     pub(crate) catalog: Catalog,
     pub(crate) settings: scheduler::Settings,

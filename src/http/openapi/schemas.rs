@@ -13,7 +13,8 @@ use crate::http::views::{
     EventView, ForecastEntryView, ForecastView, GapView, JobView, JobsView, LaneView, LatenessView,
     LedgerView, LogView, MarkView, NotedView, OutputView, OverlapView, PauseView, PileUpView,
     PreviewView, ReadyView, ScheduleView, SchedulesView, SlotsView, StoreView, StoryView,
-    SummaryJobsView, SummaryView, TickView, TidePileUpView, TideView, VersionView, WouldView,
+    SummaryJobsView, SummaryView, TickView, TidePileUpView, TideView, UsageView, VersionView,
+    WouldView,
 };
 
 /// A date in one of the usual forms.
@@ -89,7 +90,7 @@ fn derived(schemas: &mut Map<String, Value>) {
     let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     schemas.insert("Reason".into(), json!({"type": "string", "enum": reasons}));
     derive! {
-        AttemptView EventView GapView PauseView StoryView
+        AttemptView EventView GapView PauseView StoryView UsageView
         Overlap Problem FieldError JobView JobsView OutputView WouldView
         DefinitionView DefinitionsView NotedView LogView PreviewView SchedulesView LedgerView
         TickView VersionView ReadyView ForecastView ForecastEntryView PileUpView OverlapView

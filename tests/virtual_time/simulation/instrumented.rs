@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidetable::domain::admission::features::EngineFeatures;
+use tidetable::domain::admission::pause::Pause;
 use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner};
 use tidetable::domain::job::wait_group::{Limit, WaitGroup};
 use tidetable::domain::job::{Job, Reason, State};
@@ -584,6 +585,19 @@ impl Journal for InstrumentedStore {
 
 #[async_trait]
 impl MetaStore for InstrumentedStore {
+    async fn pause(&self) -> Result<Option<Pause>, StoreError> {
+        self.store.pause().await
+    }
+
+    async fn set_pause(
+        &self,
+        pause: Option<&Pause>,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
+        self.store.set_pause(pause, at, by).await
+    }
+
     fn instance(&self) -> InstanceId {
         self.store.instance()
     }
