@@ -1,4 +1,5 @@
-//! The progress of a job on a terminal: a spinner with a sentence, and a bar while an image is pulled.
+//! The progress of a job on a terminal: a spinner with a sentence, and a bar while an image is
+//! pulled.
 
 use std::time::Duration;
 

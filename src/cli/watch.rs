@@ -1,5 +1,5 @@
-//! `tidetable ls --watch`: on a terminal, lists jobs again whenever one changes. In a pipe, prints a
-//! line for each change.
+//! `tidetable ls --watch`: on a terminal, lists jobs again whenever one changes. In a pipe, prints
+//! a line for each change.
 
 use std::pin::pin;
 use std::time::Duration;

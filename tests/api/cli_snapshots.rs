@@ -37,7 +37,8 @@ const COMMANDS: [(&str, &[&str]); 7] = [
 fn commands_print_what_the_snapshots_show() {
     let server = Server::simulated();
     let failed = server.submit(
-        json!({"job_name": "busybox", "date": "now", "command": ["sh", "-c", "exit 3"], "labels": {"team": "a"}}),
+        json!({"job_name": "busybox", "date": "now", "command": "sh -c 'exit 3'",
+            "labels": {"team": "a"}}),
     );
     server.kept(&failed);
     let waiting = server.submit(json!({"job_name": "alpine:3", "date": "20-06-2099 13:25:28"}));
