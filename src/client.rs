@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::http::problem::Problem;
 use crate::http::views::{
-    DefinitionsView, DoneView, ForecastView, JobView, JobsView, LedgerView, NotedView, PreviewView,
-    ReadyView, ScheduleView, SchedulesView, TideView, VersionView,
+    DefinitionsView, DoneView, ForecastView, JobView, JobsView, LedgerView, NotedView, PauseView,
+    PreviewView, ReadyView, ScheduleView, SchedulesView, SummaryView, TideView, VersionView,
 };
 
 /// The address of the server if none is given.
@@ -174,17 +174,17 @@ impl Client {
     }
 
     /// Returns the state of the server: counts, engines, store.
-    pub async fn summary(&self) -> Result<Value, ClientError> {
+    pub async fn summary(&self) -> Result<SummaryView, ClientError> {
         self.json(self.request(Method::GET, "/summary")).await
     }
 
     /// Holds back everything that is due: `until`, `why`.
-    pub async fn pause(&self, body: &Value) -> Result<Value, ClientError> {
+    pub async fn pause(&self, body: &Value) -> Result<PauseView, ClientError> {
         self.json(self.request(Method::POST, "/pause").json(body)).await
     }
 
     /// Ends the pause of everything.
-    pub async fn resume(&self) -> Result<Value, ClientError> {
+    pub async fn resume(&self) -> Result<PauseView, ClientError> {
         self.json(self.request(Method::POST, "/resume")).await
     }
 

@@ -31,10 +31,12 @@ mod forecast;
 mod interrupt;
 mod job_sheet;
 mod jobs;
+mod lines;
 mod logs;
 mod mounts;
 mod options;
 mod preview;
+mod progress;
 mod reference;
 mod run;
 mod schedules;
@@ -44,13 +46,14 @@ mod store;
 mod text;
 mod tide;
 mod wait;
+mod watch;
 mod words;
 
 /// The text below the help of all commands.
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 the server failed, 2 usage, 3 not found, 4 not allowed, 5 conflict, \
-6 unreachable, 124 timed out, 130 interrupted. `wait` and `run --wait` exit with the job's own code, \
-or with 125 and a sentence on stderr.";
+6 unreachable, 124 timed out, 130 interrupted. `wait` and `run --wait` exit with the job's own \
+code, or with 125 and a sentence on stderr.";
 
 /// Runs container images when they are due.
 #[derive(Debug, Parser)]
@@ -268,6 +271,7 @@ async fn interruptible(
 
 async fn call(command: Command, client: &Client, display: &Display) -> anyhow::Result<u8> {
     match command {
+        Command::Ls(args) if args.watch => watch::run(client, &args, display).await,
         Command::Ls(args) => jobs::ls(client, args, display).await,
         Command::Inspect(args) => jobs::inspect(client, args, display).await,
         Command::Logs(args) => logs::logs(client, args, display).await,

@@ -27,11 +27,7 @@ pub(super) struct TideArgs {
     schedule: Option<String>,
 }
 
-pub(super) async fn run(
-    client: &Client,
-    args: &TideArgs,
-    display: &Display,
-) -> anyhow::Result<u8> {
+pub(super) async fn run(client: &Client, args: &TideArgs, display: &Display) -> anyhow::Result<u8> {
     let mut query = vec![("px", (WIDTH * PX_A_COLUMN).to_string())];
     let lanes = args.lanes.map(|lanes| lanes.to_string());
     let given =

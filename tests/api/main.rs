@@ -8,6 +8,7 @@ mod bare_names;
 mod browser;
 mod changes;
 mod cli;
+mod cli_snapshots;
 mod config_file;
 mod config_schedules;
 mod cut_answers;

@@ -372,8 +372,7 @@ mod tests {
         let of_schedules = schedules::built();
         let journal = super::super::journal::statements();
         let ended = super::super::ended::built();
-        let built =
-            pages.iter().chain(&built).chain(&of_schedules).chain(&journal).chain(&ended);
+        let built = pages.iter().chain(&built).chain(&of_schedules).chain(&journal).chain(&ended);
         let built = built.map(String::as_str);
         let fixed = fixed
             .into_iter()
