@@ -4,12 +4,12 @@
 use chrono::{DateTime, Local, Utc};
 use clap::Args;
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::display::Display;
 use super::words;
 use crate::client::Client;
-use crate::http::views::{EngineView, LatenessView, StoreView, SummaryView};
+use crate::http::views::{EngineView, LatenessView, PausedView, StoreView, SummaryView};
 
 /// The arguments of `tidetable status`.
 #[derive(Args, Debug)]
@@ -124,12 +124,11 @@ fn store_line(store: &StoreView, now: DateTime<Utc>) -> String {
     )
 }
 
-fn paused_line(paused: &Value, now: DateTime<Utc>) -> String {
-    let by = paused["by"].as_str().map(|by| format!(" by {by}")).unwrap_or_default();
-    let until = paused["until"].as_str();
+fn paused_line(paused: &PausedView, now: DateTime<Utc>) -> String {
+    let until = paused.until.as_deref();
     let until = until.map(|at| format!(", ends {}", words::distance_of(at, now)));
-    let why = paused["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
-    format!("paused{by}{}{why}", until.unwrap_or_default())
+    let why = paused.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("paused by {}{}{why}", paused.by, until.unwrap_or_default())
 }
 
 fn time(text: &str) -> Option<DateTime<Utc>> {

@@ -25,6 +25,7 @@ mod router;
 mod similar;
 mod state;
 mod streamed;
+mod streams;
 mod text;
 mod unique;
 pub mod views;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use tokio_util::task::TaskTracker;
 
-use super::api::events::Streams;
+use super::streams::Streams;
 use super::web::BasePath;
 use crate::scheduler::Handle;
 

@@ -5,21 +5,19 @@
 //! journal again, so nothing is buffered for a slow reader; one that takes nothing for too long is
 //! cut off. Rows that were pruned are reported as a `gap`.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use crate::domain::admission::caller::Caller;
 use crate::domain::names::change::Kind;
 use crate::domain::names::id::{JobId, Seq};
 use crate::http::auth::guard::Admitted;
@@ -29,10 +27,6 @@ use crate::http::state::Api;
 use crate::http::views::{EventView, GapView, StoryView};
 use crate::store::{Entry, Store, StoreError};
 
-/// The most streams of one caller.
-const MAX_OF_A_CALLER: usize = 2_000;
-/// The most streams in all.
-const MAX_IN_ALL: usize = 4_000;
 /// The time after which a stream without events sends a comment.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The number of journal rows read per query.
@@ -76,16 +70,6 @@ struct Wanted {
 enum Form {
     Sse,
     JsonLines,
-}
-
-/// The streams that are open, by caller.
-#[derive(Clone, Default)]
-pub(in crate::http) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
-
-/// A place among the open streams, given back when the stream ends.
-struct Place {
-    streams: Streams,
-    caller: String,
 }
 
 /// Answers `GET /events` with a stream that does not end.
@@ -176,36 +160,6 @@ fn start(headers: &HeaderMap, since: Option<u64>) -> Result<Option<Seq>, Problem
         let detail = "`Last-Event-ID` has to be the `id` of an event of this server";
         Problem::field("Last-Event-ID", "invalid_header", detail)
     })
-}
-
-impl Streams {
-    fn take(&self, caller: &Caller) -> Result<Place, Problem> {
-        let mut open = self.open();
-        let in_all: usize = open.values().sum();
-        let own = open.entry(caller.name.clone()).or_default();
-        if in_all >= MAX_IN_ALL || *own >= MAX_OF_A_CALLER {
-            let detail = "too many event streams are open: share one stream between its readers";
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail));
-        }
-        *own += 1;
-        drop(open);
-        Ok(Place { streams: self.clone(), caller: caller.name.clone() })
-    }
-
-    fn open(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.streams.open();
-        let Some(own) = open.get_mut(&self.caller) else { return };
-        *own -= 1;
-        if *own == 0 {
-            open.remove(&self.caller);
-        }
-    }
 }
 
 impl Wanted {

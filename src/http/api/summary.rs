@@ -30,6 +30,6 @@ impl Api {
         drop(snapshot);
         let (health, limit) = (self.scheduler.health(), self.scheduler.max_running());
         let loaded_at = self.scheduler.config_loaded_at();
-        Ok(SummaryView::of(&totals, &health, limit, now, loaded_at))
+        Ok(SummaryView::of(&totals, &health, limit, now, loaded_at, self.scheduler.paused()))
     }
 }

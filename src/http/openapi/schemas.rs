@@ -11,10 +11,10 @@ use crate::http::problem::{FieldError, Problem};
 use crate::http::views::{
     AtOnceView, AttemptView, BusiestView, DefinitionView, DefinitionsView, DoneView, EngineView,
     EventView, ForecastEntryView, ForecastView, GapView, JobView, JobsView, LaneView, LatenessView,
-    LedgerView, LogView, MarkView, NotedView, OutputView, OverlapView, PauseView, PileUpView,
-    PreviewView, ReadyView, ScheduleView, SchedulesView, SlotsView, StoreView, StoryView,
-    SummaryJobsView, SummaryView, TickView, TidePileUpView, TideView, UsageView, VersionView,
-    WouldView,
+    LedgerView, LogView, MarkView, NotedView, OutputView, OverlapView, PauseView, PausedView,
+    PileUpView, PreviewView, ReadyView, ScheduleView, SchedulesView, SlotsView, StoreView,
+    StoryView, SummaryJobsView, SummaryView, TickView, TidePileUpView, TideView, UsageView,
+    VersionView, WouldView,
 };
 
 /// A date in one of the usual forms.
@@ -113,7 +113,7 @@ fn derived(schemas: &mut Map<String, Value>) {
     let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     schemas.insert("Reason".into(), json!({"type": "string", "enum": reasons}));
     derive! {
-        AttemptView EventView GapView PauseView StoryView UsageView
+        AttemptView EventView GapView PauseView StoryView UsageView PausedView
         Overlap Problem FieldError JobView JobsView OutputView WouldView
         DefinitionView DefinitionsView NotedView LogView PreviewView SchedulesView LedgerView
         TickView VersionView ReadyView ForecastView ForecastEntryView PileUpView OverlapView

@@ -20,5 +20,7 @@ pub(super) use line::JobLine;
 pub(super) use objects::joined;
 pub use objects::*;
 pub use pause::PauseView;
-pub use summary::{EngineView, LatenessView, SlotsView, StoreView, SummaryJobsView, SummaryView};
+pub use summary::{
+    EngineView, LatenessView, PausedView, SlotsView, StoreView, SummaryJobsView, SummaryView,
+};
 pub use tide::{AtOnceView, BusiestView, LaneView, MarkView, TidePileUpView, TideView};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::admission::pause::Pause;
 use crate::domain::job::{Map, Status};
 use crate::domain::names::id::Timestamp;
 use crate::domain::text::date::rfc3339;
@@ -34,7 +35,25 @@ pub struct SummaryView {
     #[schema(format = DateTime)]
     pub config_loaded_at: String,
     /// The pause of all starts. Null while nothing is paused.
-    pub paused: Option<serde_json::Value>,
+    pub paused: Option<PausedView>,
+}
+
+/// The pause of everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PausedView {
+    /// The end of the pause. Null if it has none.
+    #[schema(format = DateTime)]
+    pub until: Option<String>,
+    /// The caller's reason. Null without one.
+    pub why: Option<String>,
+    /// The name of the caller who paused.
+    pub by: String,
+}
+
+impl From<Pause> for PausedView {
+    fn from(pause: Pause) -> Self {
+        Self { until: pause.until.map(rfc3339), why: pause.why, by: pause.by }
+    }
 }
 
 /// The number of jobs in each map and of each status.
@@ -97,6 +116,7 @@ impl SummaryView {
         limit: usize,
         now: Timestamp,
         config_loaded_at: Timestamp,
+        pause: Option<Pause>,
     ) -> Self {
         let of = |map: Map| {
             let of_map = totals.by_status.iter().filter(|(status, _)| status.map() == map);
@@ -130,7 +150,7 @@ impl SummaryView {
                 disk_free_bytes: totals.disk_free_bytes,
             },
             config_loaded_at: rfc3339(config_loaded_at),
-            paused: None,
+            paused: pause.map(PausedView::from),
         }
     }
 }
