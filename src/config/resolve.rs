@@ -161,8 +161,7 @@ fn base_path(text: &str) -> Result<String, ConfigError> {
         !matches!(segment, "" | "." | "..")
             && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
     };
-    let is_path =
-        path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment));
+    let is_path = path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment));
     if path.is_empty() || is_path {
         return Ok(path.to_owned());
     }

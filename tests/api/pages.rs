@@ -28,8 +28,7 @@ fn page(server: &Server, path: &str) -> Html {
 
 /// Sends a form as a browser does.
 fn send(server: &Server, path: &str, body: &str) -> Answer {
-    let headers =
-        [("accept", BROWSER), ("content-type", "application/x-www-form-urlencoded")];
+    let headers = [("accept", BROWSER), ("content-type", "application/x-www-form-urlencoded")];
     server.call("POST", path, &headers, body.as_bytes())
 }
 
@@ -101,7 +100,8 @@ fn assert_sound(path: &str, html: &Html) {
     for field in all(html, "input:not([type=hidden]), select, textarea") {
         let id = field.attr("id").unwrap_or_default();
         let labels = all(html, &format!("label[for='{id}']")).len();
-        let is_within = field.ancestors().filter_map(ElementRef::wrap).any(|it| it.value().name() == "label");
+        let is_within =
+            field.ancestors().filter_map(ElementRef::wrap).any(|it| it.value().name() == "label");
         assert!(labels == 1 || is_within, "{path}: no label for {id}");
     }
     for named in all(html, "[aria-labelledby], [aria-describedby]") {
@@ -117,8 +117,14 @@ fn assert_sound(path: &str, html: &Html) {
 
 /// Checks that nothing in the page could run, or be styled, against the policy.
 fn assert_nothing_inline(path: &str, html: &Html) {
-    let scripts: Vec<_> = all(html, "script").iter().map(|it| it.attr("src").unwrap_or("inline").to_owned()).collect();
-    assert!(matches!(scripts.as_slice(), [one] if one.contains("/assets/tide.")), "{path}: {scripts:?}");
+    let scripts: Vec<_> = all(html, "script")
+        .iter()
+        .map(|it| it.attr("src").unwrap_or("inline").to_owned())
+        .collect();
+    assert!(
+        matches!(scripts.as_slice(), [one] if one.contains("/assets/tide.")),
+        "{path}: {scripts:?}"
+    );
     assert!(all(html, "style, iframe, object, embed, base, img, [style]").is_empty(), "{path}");
     for element in all(html, "*") {
         for (name, value) in element.value().attrs() {
@@ -142,7 +148,9 @@ fn every_page_is_sound_empty_and_full() {
         let html = page(&server, &path);
         assert_sound(&path, &html);
         let found = all(&html, "a[href], link[href], script[src]");
-        links.extend(found.iter().filter_map(|it| it.attr("href").or(it.attr("src"))).map(str::to_owned));
+        links.extend(
+            found.iter().filter_map(|it| it.attr("href").or(it.attr("src"))).map(str::to_owned),
+        );
     }
     for link in links.iter().filter(|link| link.starts_with('/')) {
         assert_eq!(open(&server, link).status, 200, "{link}");
@@ -183,7 +191,15 @@ fn pages_carry_a_strict_policy() {
 fn json_stays_the_answer_for_other_callers() {
     let server = Server::simulated();
     let [failed, _] = filled(&server);
-    for path in ["/jobs", "/schedules", "/schedule/nightly", "/definitions", "/definition/etl", "/forecast", &format!("/job/{failed}")] {
+    for path in [
+        "/jobs",
+        "/schedules",
+        "/schedule/nightly",
+        "/definitions",
+        "/definition/etl",
+        "/forecast",
+        &format!("/job/{failed}"),
+    ] {
         let plain = server.get(path);
         assert_eq!(plain.header("content-type"), Some("application/json"), "{path}");
         for accept in ["*/*", "application/json", "text/*", "application/json, text/html;q=0.1"] {
@@ -192,7 +208,9 @@ fn json_stays_the_answer_for_other_callers() {
         }
         let page = open(&server, path);
         assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
-        let is_said = |answer: &Answer| answer.headers.iter().any(|(name, value)| name == "vary" && value == "accept");
+        let is_said = |answer: &Answer| {
+            answer.headers.iter().any(|(name, value)| name == "vary" && value == "accept")
+        };
         assert!(is_said(&plain) && is_said(&page), "{path}");
     }
     server.get("/nothing").assert_problem(404, "no_such_path");
@@ -201,7 +219,8 @@ fn json_stays_the_answer_for_other_callers() {
 #[test]
 fn forms_submit_stop_and_rerun_without_scripts() {
     let server = Server::simulated();
-    let body = "job_name=busybox&date=now&command=sleep+3600&env=A%3D1%0D%0AB%3D2&memory=&priority=";
+    let body =
+        "job_name=busybox&date=now&command=sleep+3600&env=A%3D1%0D%0AB%3D2&memory=&priority=";
     let sent = send(&server, "/job", body);
     assert_eq!(sent.status, 303, "{}", sent.text());
     let job = sent.header("location").unwrap().to_owned();
@@ -209,7 +228,11 @@ fn forms_submit_stop_and_rerun_without_scripts() {
     server.until(&id, "running");
     let html = page(&server, &job);
     assert!(words(&all(&html, "#evidence")[0]).contains(&id));
-    assert!(words(&all(&html, "pre")[0]).contains("\"A\": \"1\""), "{}", words(&all(&html, "pre")[0]));
+    assert!(
+        words(&all(&html, "pre")[0]).contains("\"A\": \"1\""),
+        "{}",
+        words(&all(&html, "pre")[0])
+    );
     let stop = all(&html, "form[action$='/stop']")[0].attr("action").unwrap().to_owned();
     assert_eq!(send(&server, &stop, "").header("location"), Some(job.as_str()));
     assert_eq!(server.wait(&id)["status"], "stopped");
@@ -260,7 +283,10 @@ fn schedule_is_made_changed_paused_and_deleted() {
     assert_eq!(send(&server, "/schedule/nightly/resume", "").status, 303);
     let run = send(&server, "/schedule/nightly/trigger", "");
     assert!(run.header("location").unwrap().starts_with("/job/"));
-    assert_eq!(send(&server, "/schedule/nightly/delete", "").header("location"), Some("/schedules"));
+    assert_eq!(
+        send(&server, "/schedule/nightly/delete", "").header("location"),
+        Some("/schedules")
+    );
     server.get("/schedule/nightly").assert_problem(404, "no_such_schedule");
 }
 
@@ -293,13 +319,18 @@ fn every_address_is_below_the_base_path() {
         for path in [path.clone(), format!("/tide{path}")] {
             let html = page(&server, &path);
             for element in all(&html, "[href], [src], [action]") {
-                let address = ["href", "src", "action"].iter().find_map(|name| element.attr(name)).unwrap();
-                let is_below = address.starts_with("/tide/") || address.starts_with('#') || address.is_empty();
+                let address =
+                    ["href", "src", "action"].iter().find_map(|name| element.attr(name)).unwrap();
+                let is_below =
+                    address.starts_with("/tide/") || address.starts_with('#') || address.is_empty();
                 assert!(is_below, "{path}: {address}");
             }
         }
     }
-    let css = all(&page(&server, "/tide/jobs"), "link[rel=stylesheet]")[0].attr("href").unwrap().to_owned();
+    let css = all(&page(&server, "/tide/jobs"), "link[rel=stylesheet]")[0]
+        .attr("href")
+        .unwrap()
+        .to_owned();
     assert_eq!(server.get(&css).status, 200);
     let sent = send(&server, "/tide/job", "job_name=busybox&date=1h");
     assert!(sent.header("location").unwrap().starts_with("/tide/job/"));
@@ -367,7 +398,11 @@ fn hostile() -> Vec<String> {
         "<meta http-equiv=refresh content=0>",
         "<style>*{display:none}</style>",
         "<form action=//evil.example><button>x",
-        "<!--", "-->", "<!--log-->", "]]>", "<textarea>",
+        "<!--",
+        "-->",
+        "<!--log-->",
+        "]]>",
+        "<textarea>",
     ];
     let wraps: [fn(&str) -> String; 10] = [
         |core| core.to_owned(),
@@ -389,7 +424,14 @@ fn hostile_text_stays_text_in_every_field() {
     let server = Server::simulated();
     let all_hostile = hostile();
     assert_eq!(all_hostile.len(), 200);
-    let paths = ["/jobs?q=", "/jobs?state=", "/jobs?label=", "/schedules?q=", "/job?job_name=", "/schedule?job_name="];
+    let paths = [
+        "/jobs?q=",
+        "/jobs?state=",
+        "/jobs?label=",
+        "/schedules?q=",
+        "/job?job_name=",
+        "/schedule?job_name=",
+    ];
     for (index, text) in all_hostile.iter().enumerate() {
         let job = json!({
             "job_name": "busybox", "date": "now", "command": ["echo", text], "env": {"TEXT": text},
@@ -408,7 +450,10 @@ fn hostile_text_stays_text_in_every_field() {
         assert_nothing_inline(text, &Html::parse_document(&answer.text()));
         let (path, form) = match index % 2 {
             0 => ("/job", format!("job_name={0}&date={0}&env={0}&memory={0}", encoded(text))),
-            _ => ("/schedule", format!("name={0}&job_name={0}&cron={0}&time_zone={0}", encoded(text))),
+            _ => (
+                "/schedule",
+                format!("name={0}&job_name={0}&cron={0}&time_zone={0}", encoded(text)),
+            ),
         };
         assert_nothing_inline(text, &Html::parse_document(&send(&server, path, &form).text()));
     }

@@ -30,7 +30,10 @@ fn to_schedule(name: &ScheduleName) -> Redirect {
 /// Stops a job.
 pub(super) async fn stop(State(api): State<Api>, Path(id): Path<String>, by: Admitted) -> Done {
     let id = api.find(&id).await?;
-    api.scheduler.stop(&by.caller, id, None).await.map_err(|error| Problem::from_stop(id, error))?;
+    api.scheduler
+        .stop(&by.caller, id, None)
+        .await
+        .map_err(|error| Problem::from_stop(id, error))?;
     Ok(to_job(id))
 }
 
@@ -59,20 +62,12 @@ pub(super) async fn rerun(State(api): State<Api>, Path(id): Path<String>, by: Ad
 }
 
 /// Pauses a schedule.
-pub(super) async fn pause(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    by: Admitted,
-) -> Done {
+pub(super) async fn pause(State(api): State<Api>, Path(name): Path<String>, by: Admitted) -> Done {
     set_paused(&api, &by, &name, true).await
 }
 
 /// Resumes a schedule.
-pub(super) async fn resume(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    by: Admitted,
-) -> Done {
+pub(super) async fn resume(State(api): State<Api>, Path(name): Path<String>, by: Admitted) -> Done {
     set_paused(&api, &by, &name, false).await
 }
 
@@ -96,11 +91,7 @@ pub(super) async fn trigger(
 }
 
 /// Deletes a schedule, and shows the others.
-pub(super) async fn delete(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    by: Admitted,
-) -> Done {
+pub(super) async fn delete(State(api): State<Api>, Path(name): Path<String>, by: Admitted) -> Done {
     let name = schedules::name_of(&name)?;
     let deleted = api.scheduler.delete_schedule(&by.caller, &name, Precondition::Anything).await;
     deleted.map_err(|error| schedules::problem(&name, error))?;

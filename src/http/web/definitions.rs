@@ -67,7 +67,9 @@ pub(super) async fn page(State(api): State<Api>) -> Result<Response, Problem> {
     render(&DefinitionsPage {
         shell: api.shell("Definitions", Part::Definitions).await?,
         rows,
-        example: format!("curl -X PUT localhost:8888{address} --json '{{\"image\": \"busybox:latest\", \"command\": \"echo hello\"}}'"),
+        example: format!(
+            "curl -X PUT localhost:8888{address} --json '{{\"image\": \"busybox:latest\", \"command\": \"echo hello\"}}'"
+        ),
     })
 }
 
@@ -76,9 +78,9 @@ pub(super) async fn one(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let name: JobName = name.parse().map_err(|error: BadName| {
-        Problem::field("name", "invalid_name", error.to_string())
-    })?;
+    let name: JobName = name
+        .parse()
+        .map_err(|error: BadName| Problem::field("name", "invalid_name", error.to_string()))?;
     let found = api.scheduler.definition(&name).await?.ok_or_else(|| {
         let detail = format!("there is no definition `{name}`: it may be the name of an image");
         Problem::new(StatusCode::NOT_FOUND, "no_such_definition", detail)

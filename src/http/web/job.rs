@@ -136,7 +136,10 @@ async fn view(
         log_note: if is_earlier { String::new() } else { log_note(output) },
         attempts: attempts(job, query.attempt, &href),
         grep: query.grep.clone(),
-        download: Links::with_query(&format!("{href}/logs"), &[("download", "true"), ("attempt", &of_attempt)]),
+        download: Links::with_query(
+            &format!("{href}/logs"),
+            &[("download", "true"), ("attempt", &of_attempt)],
+        ),
         follows: !output.complete && query.grep.is_empty() && of_attempt.is_empty(),
         follow_href: format!("{href}?part=log&attempt={}", job.attempt.0),
         evidence: evidence(job, output, clock, &links),
@@ -249,5 +252,9 @@ fn curl(job: &Job, host: &str, links: &Links) -> String {
         fields.insert("date".to_owned(), "now".into());
     }
     let address = format!("http://{host}{}", links.to("/job"));
-    format!("curl {} \\\n  --json {}", shell_words::quote(&address), shell_words::quote(&body.to_string()))
+    format!(
+        "curl {} \\\n  --json {}",
+        shell_words::quote(&address),
+        shell_words::quote(&body.to_string())
+    )
 }

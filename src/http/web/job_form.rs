@@ -146,7 +146,9 @@ impl Api {
         text(&JobForm {
             shell: self.shell("New job", Part::Other).await?,
             action: self.links().new_job(),
-            others_open: others.iter().any(|field| !field.value.is_empty() || !field.error.is_empty()),
+            others_open: others
+                .iter()
+                .any(|field| !field.value.is_empty() || !field.error.is_empty()),
             fields,
             common,
             others,

@@ -92,25 +92,31 @@ pub(super) async fn page(
     let (figures, waiting) = api.figures(clock).await?;
     let shown = scheduled.len() as u64;
     let lists = [
-        (Map::Running, List {
-            id: "running",
-            title: "Running",
-            note: words::grouped(running.len() as u64),
-            rows: rows(running),
-            empty: "Nothing runs now.",
-            example: String::new(),
-        }),
-        (Map::Scheduled, List {
-            id: "scheduled",
-            title: "Scheduled",
-            note: match shown < waiting && search.is_everything() {
-                true => format!("next {shown} of {}", words::grouped(waiting)),
-                false => words::grouped(shown),
+        (
+            Map::Running,
+            List {
+                id: "running",
+                title: "Running",
+                note: words::grouped(running.len() as u64),
+                rows: rows(running),
+                empty: "Nothing runs now.",
+                example: String::new(),
             },
-            rows: rows(scheduled),
-            empty: "Nothing is scheduled.",
-            example: example(&api),
-        }),
+        ),
+        (
+            Map::Scheduled,
+            List {
+                id: "scheduled",
+                title: "Scheduled",
+                note: match shown < waiting && search.is_everything() {
+                    true => format!("next {shown} of {}", words::grouped(waiting)),
+                    false => words::grouped(shown),
+                },
+                rows: rows(scheduled),
+                empty: "Nothing is scheduled.",
+                example: example(&api),
+            },
+        ),
     ];
     let chart = match search.is_everything() {
         true => api.chart(&query.window, &links.jobs(), None).await?,
@@ -130,7 +136,11 @@ pub(super) async fn page(
         chart,
         filters: filters(&links, &query),
         is_filtered: !search.is_everything(),
-        ahead: lists.into_iter().filter(|(map, _)| search.includes(*map)).map(|(_, it)| it).collect(),
+        ahead: lists
+            .into_iter()
+            .filter(|(map, _)| search.includes(*map))
+            .map(|(_, it)| it)
+            .collect(),
         history,
         search: query.q,
         everything: links.jobs(),
@@ -140,7 +150,9 @@ pub(super) async fn page(
 /// Returns the line that makes a first job.
 fn example(api: &Api) -> String {
     let jobs = api.links().to("/job");
-    format!("curl localhost:8888{jobs} --json '{{\"job_name\": \"busybox:latest\", \"date\": \"30s\"}}'")
+    format!(
+        "curl localhost:8888{jobs} --json '{{\"job_name\": \"busybox:latest\", \"date\": \"30s\"}}'"
+    )
 }
 
 fn filters(links: &Links, query: &SearchQuery) -> Vec<FilterLink> {
@@ -262,6 +274,10 @@ impl Reader<'_> {
         names.dedup();
         let runs = self.snapshot.runs(&names, RUNS_LOOKED_AT).await?;
         let usual = |runs| typical(runs).and_then(|usual| i64::try_from(usual.as_millis()).ok());
-        Ok(names.into_iter().map(|name| name.to_string()).zip(runs.into_iter().map(usual)).collect())
+        Ok(names
+            .into_iter()
+            .map(|name| name.to_string())
+            .zip(runs.into_iter().map(usual))
+            .collect())
     }
 }

@@ -110,13 +110,19 @@ mod tests {
     #[test]
     fn names_are_encoded_as_one_segment() {
         let links = Links(BasePath::new("/tide"));
-        assert_eq!(links.definition("reg:5000/a b?#<"), "/tide/definition/reg%3A5000%2Fa%20b%3F%23%3C");
+        assert_eq!(
+            links.definition("reg:5000/a b?#<"),
+            "/tide/definition/reg%3A5000%2Fa%20b%3F%23%3C"
+        );
         assert_eq!(Links(BasePath::default()).job("ab12"), "/job/ab12");
     }
 
     #[test]
     fn empty_parameters_are_left_out() {
-        assert_eq!(Links::with_query("/jobs", &[("state", "failed"), ("q", "")]), "/jobs?state=failed");
+        assert_eq!(
+            Links::with_query("/jobs", &[("state", "failed"), ("q", "")]),
+            "/jobs?state=failed"
+        );
         assert_eq!(Links::with_query("/jobs", &[("q", "a=b&c")]), "/jobs?q=a%3Db%26c");
         assert_eq!(Links::with_query("/jobs", &[("q", "")]), "/jobs");
     }

@@ -63,7 +63,8 @@ pub(super) async fn into_page(
     };
     let is_all = wanted.grep.is_empty();
     let skip = if is_all { total.saturating_sub(MOST_LINES) } else { 0 };
-    let writer = Writer { zone: api.zone, grep: wanted.grep, skip, shown: 0, ansi: Ansi::default() };
+    let writer =
+        Writer { zone: api.zone, grep: wanted.grep, skip, shown: 0, ansi: Ansi::default() };
     let skipped = match skip {
         0 => String::new(),
         skip => format!(
@@ -98,8 +99,7 @@ pub(super) async fn follow(
 ) -> Result<Response, Problem> {
     let output = api.scheduler.output(job.id, attempts(attempt), Until::End).await?;
     let (zone, skip) = (api.zone, from.saturating_sub(1));
-    let mut writer =
-        Writer { zone, grep: String::new(), skip, shown: 0, ansi: Ansi::default() };
+    let mut writer = Writer { zone, grep: String::new(), skip, shown: 0, ansi: Ansi::default() };
     let text = output.blocks.map_ok(move |block| Bytes::from(writer.single_lines(&block)));
     Ok(of_kind(Body::from_stream(text), "text/plain; charset=utf-8"))
 }
@@ -119,7 +119,8 @@ fn of_kind(body: Body, kind: &'static str) -> Response {
     response
 }
 
-/// Returns a line that says why there are no lines, or no more. Empty for an attempt that never ran.
+/// Returns a line that says why there are no lines, or no more. Empty for an attempt that never
+/// ran.
 fn cut(failure: &OutputError) -> String {
     let why = match failure {
         OutputError::NoAttempt { .. } => return String::new(),

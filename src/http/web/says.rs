@@ -3,8 +3,8 @@
 use super::words::{self, Clock};
 use crate::domain::job::{Job, Map, Reason, Status};
 use crate::domain::recurrence::Recurrence;
-use crate::domain::schedule::record::ScheduleRecord;
 use crate::domain::schedule::ledger::{self, LedgerRow, TickOutcome};
+use crate::domain::schedule::record::ScheduleRecord;
 
 /// Returns how a job stands or ended, for a list.
 pub(super) fn job(job: &Job, clock: Clock) -> String {
@@ -13,7 +13,10 @@ pub(super) fn job(job: &Job, clock: Clock) -> String {
         Status::Succeeded => {
             let ran = job.state.run().zip(job.state.end());
             let took = ran.map(|(run, end)| (end.at - run.started_at).num_milliseconds());
-            took.map_or_else(|| job.says(), |ms| format!("succeeded after {}", words::took(ms.max(0))))
+            took.map_or_else(
+                || job.says(),
+                |ms| format!("succeeded after {}", words::took(ms.max(0))),
+            )
         }
         _ => job.says(),
     }
@@ -22,7 +25,9 @@ pub(super) fn job(job: &Job, clock: Clock) -> String {
 /// Returns how a job stands or ended, as a sentence that begins with the outcome.
 pub(super) fn whole(job: &Job) -> String {
     match job.map() {
-        Map::History => words::sentence(&format!("{}: {}", outcome(job.state.status()), job.says())),
+        Map::History => {
+            words::sentence(&format!("{}: {}", outcome(job.state.status()), job.says()))
+        }
         Map::Running | Map::Scheduled => words::sentence(&format!("it {}", job.says())),
     }
 }

@@ -15,8 +15,8 @@ use super::words::{self, Clock, Moment, sentence};
 use crate::domain::job::{Map, Status};
 use crate::domain::names::id::Timestamp;
 use crate::domain::recurrence::Zone;
-use crate::domain::schedule::record::ScheduleRecord;
 use crate::domain::schedule::ScheduleFields;
+use crate::domain::schedule::record::ScheduleRecord;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
 

@@ -19,16 +19,23 @@ use crate::domain::text::units::Span;
 use crate::http::api::schedules;
 use crate::http::auth::guard::Admitted;
 use crate::http::body::read_spec;
+use crate::http::json;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
-use crate::http::json;
 use crate::scheduler::ScheduleError;
 
 /// The next times that the form shows.
 const NEXT: usize = 5;
 /// The fields of a schedule that are plain texts in a form and in JSON.
 const TEXTS: [&str; 8] = [
-    "job_name", "time_zone", "overlap", "catch_up", "catch_up_window", "jitter", "start_at", "end_at",
+    "job_name",
+    "time_zone",
+    "overlap",
+    "catch_up",
+    "catch_up_window",
+    "jitter",
+    "start_at",
+    "end_at",
 ];
 
 /// The query of the form: values to begin with.
@@ -283,8 +290,10 @@ fn own_fields(values: &Values, is_new: bool) -> (Vec<Field>, Vec<Field>) {
         ]),
         Field::new("catch_up_window", "Catch up for", values)
             .hint("The greatest age of a missed tick that is still run. Default: 24h."),
-        Field::new("jitter", "Jitter", values).hint("Each tick is delayed by its own part of it, such as 5m."),
-        Field::new("start_at", "Not before", values).hint("An instant such as 2027-03-28T02:30:00+01:00."),
+        Field::new("jitter", "Jitter", values)
+            .hint("Each tick is delayed by its own part of it, such as 5m."),
+        Field::new("start_at", "Not before", values)
+            .hint("An instant such as 2027-03-28T02:30:00+01:00."),
         Field::new("end_at", "Not after", values).hint("An instant, as above."),
         Field::new("max_runs", "At most this many runs", values),
         Field::new("pause_on_failure", "Pause after a failed run", values)

@@ -98,9 +98,8 @@ pub(super) async fn page(
         rows.push(row(record, &ticks, usual, clock, &links));
     }
     let last = records.last().map(|record| record.name.as_str()).filter(|_| more);
-    let next_page = last.map(|last| {
-        Links::with_query(&links.schedules(), &[("q", &query.q), ("after", last)])
-    });
+    let next_page =
+        last.map(|last| Links::with_query(&links.schedules(), &[("q", &query.q), ("after", last)]));
     render(&SchedulesPage {
         shell: api.shell("Schedules", Part::Schedules).await?,
         here: links.schedules(),
@@ -158,9 +157,8 @@ impl Marks {
         };
         let longest = ticks.iter().filter_map(took).max().unwrap_or(1);
         let mark = |(index, tick): (usize, &Tick)| {
-            let height = took(tick).map_or(MARK.1 / 2, |ms| {
-                (MARK.1 * 2 / 5) + ms * (MARK.1 * 3 / 5) / longest
-            });
+            let height = took(tick)
+                .map_or(MARK.1 / 2, |ms| (MARK.1 * 2 / 5) + ms * (MARK.1 * 3 / 5) / longest);
             Mark { x: index * MARK.0, y: MARK.1 - height, height, class: class(tick) }
         };
         let marks: Vec<Mark> = ticks.iter().rev().enumerate().map(mark).collect();

@@ -77,8 +77,7 @@ impl Shell {
             ("Forecast", links.forecast(), Part::Forecast),
             ("API", links.to("/docs"), Part::Api),
         ];
-        let link =
-            |(text, href, of): (_, _, Part)| NavLink { text, href, is_current: of == part };
+        let link = |(text, href, of): (_, _, Part)| NavLink { text, href, is_current: of == part };
         Self {
             title: title.to_owned(),
             home: links.jobs(),
@@ -114,9 +113,12 @@ impl Api {
         let running = self.scheduler.store().active().await?.len() as u64;
         let running = words::grouped(running);
         let (engine, engine_is_up, down_since, notice) = match self.scheduler.health() {
-            Health::Up(engine) => {
-                (format!("{} {} · {running} running", engine.kind, engine.version), true, None, None)
-            }
+            Health::Up(engine) => (
+                format!("{} {} · {running} running", engine.kind, engine.version),
+                true,
+                None,
+                None,
+            ),
             Health::Down { since, .. } => (
                 "engine away".to_owned(),
                 false,
@@ -171,12 +173,15 @@ pub(super) fn text(page: &impl Template) -> Result<String, Problem> {
 /// Renders the page of an error.
 pub(super) fn problem(problem: &Problem, links: &Links) -> Response {
     let hint = match problem.status {
-        401 => "This server asks for a token, and a browser has none to send. Use the command line: `tidetable --token-file FILE ls`.",
+        401 => {
+            "This server asks for a token, and a browser has none to send. Use the command line: `tidetable --token-file FILE ls`."
+        }
         404 => "It may have been removed, or the address has a typing error.",
         409 => "It has changed since the page was loaded. Load the page again.",
         _ => "",
     };
     let shell = Shell::bare(&problem.title, Part::Other, links);
     let page = ProblemPage { shell, problem, hint };
-    page.render().map_or_else(|_| problem.detail.clone().into_response(), |html| Html(html).into_response())
+    page.render()
+        .map_or_else(|_| problem.detail.clone().into_response(), |html| Html(html).into_response())
 }

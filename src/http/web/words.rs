@@ -188,7 +188,10 @@ mod tests {
 
     #[test]
     fn sizes_and_counts_are_readable() {
-        assert_eq!([0, 812, 65_536, 1_610_612_736].map(size), ["0 B", "812 B", "64 KiB", "1.5 GiB"]);
+        assert_eq!(
+            [0, 812, 65_536, 1_610_612_736].map(size),
+            ["0 B", "812 B", "64 KiB", "1.5 GiB"]
+        );
         assert_eq!([count(1, "line"), count(48_201, "line")], ["1 line", "48,201 lines"]);
         assert_eq!([999, 1_000, 1_234_567].map(grouped), ["999", "1,000", "1,234,567"]);
     }
