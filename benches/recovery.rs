@@ -163,6 +163,7 @@ impl Life {
             rng,
             catalog: Catalog::default(),
             settings: Settings { max_running: JOBS, max_starting: 256, ..Settings::default() },
+            metrics: Default::default(),
         });
         let task = tokio::spawn(async move {
             tokio::join!(scheduler.run(CancellationToken::new()), writer.run());

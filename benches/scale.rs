@@ -63,6 +63,7 @@ async fn live(dir: &Path, jobs: u32) -> BTreeMap<&'static str, f64> {
         rng: Rng::from_system(),
         catalog: Catalog::default(),
         settings: Default::default(),
+        metrics: Default::default(),
     });
     let stop = CancellationToken::new();
     let scheduling = tokio::spawn(scheduler.run(stop.clone()));

@@ -29,6 +29,7 @@ main() {
     one_at_a_time
     need_browser_modules
     need_registry
+    need_promtool
     scripts/python.sh ensure >/dev/null
     scripts/podman.sh install 9>&-
     trap put_back EXIT
@@ -83,6 +84,21 @@ need_registry() {
     (cd "$dir" && { apt-get -q download docker-registry || { apt-get -q update && apt-get -q download docker-registry; }; }) >&2 ||
         die "docker-registry could not be fetched."
     dpkg-deb -x "$dir"/docker-registry_*.deb "$dir"
+}
+
+# Provides promtool, which checks metrics and alerts. The package is extracted, not installed:
+# installed, it would start Prometheus.
+need_promtool() {
+    local dir=$PWD/target/prometheus
+    export TIDETABLE_TEST_PROMTOOL
+    TIDETABLE_TEST_PROMTOOL=$(command -v promtool || echo "$dir/usr/bin/promtool")
+    [ ! -x "$TIDETABLE_TEST_PROMTOOL" ] || return 0
+    can_install || die "'promtool' is missing: install it (Debian and Ubuntu: apt-get install prometheus) and run this again."
+    say "fetching prometheus"
+    mkdir -p "$dir"
+    (cd "$dir" && { apt-get -q download prometheus || { apt-get -q update && apt-get -q download prometheus; }; }) >&2 ||
+        die "prometheus could not be fetched."
+    dpkg-deb -x "$dir"/prometheus_*.deb "$dir"
 }
 
 ensure_engines() {

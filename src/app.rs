@@ -22,8 +22,9 @@ use crate::domain::names::id::InstanceId;
 use crate::engine::Engine;
 use crate::engine::docker;
 use crate::engine::simulated::{Settings, SimulatedEngine};
-use crate::http::{Api, BasePath};
 use crate::http::auth::guard::Guard;
+use crate::http::{Api, BasePath};
+use crate::metrics::{Metrics, Naming};
 use crate::notify::Notifier;
 use crate::reload::Reloader;
 use crate::scheduler::{self, Catalog, Handle, Origin, Rules, Scheduler};
@@ -73,6 +74,10 @@ impl Service {
         report(&config, &store, address);
 
         let (claim, is_in_use) = claim(&config);
+        let hidden = Naming::Hidden(store.instance());
+        let naming = if config.show_names { Naming::Shown } else { hidden };
+        let metrics = Metrics::new(naming);
+        let writer = writer.measured(metrics.clone());
         let (scheduler, handle) = Scheduler::new(scheduler::Parts {
             store: store.clone(),
             logs: Arc::new(logs),
@@ -81,6 +86,7 @@ impl Service {
             rng,
             catalog: catalog(&config, is_in_use),
             settings: config.settings.clone(),
+            metrics: metrics.clone(),
         });
         let reloader =
             Reloader::new(args, config.clone(), hangup, follow(handle.clone(), docker, is_in_use));
@@ -113,7 +119,7 @@ impl Service {
             }
             Ok(())
         });
-        let notifier = Notifier::new(store.clone(), Arc::new(SystemClock))?;
+        let notifier = Notifier::new(store.clone(), Arc::new(SystemClock), metrics)?;
         parts.add("the scheduler and the API", async move {
             // The store closes last, when no reader or writer is left.
             let beside =

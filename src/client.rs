@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::http::problem::Problem;
 use crate::http::views::{
-    DefinitionsView, DoneView, ForecastView, JobView, JobsView, LedgerView, NotedView, PreviewView,
-    ReadyView, ScheduleView, SchedulesView, VersionView,
+    DefinitionsView, DoneView, ForecastView, JobView, JobsView, LedgerView, NotedView, PauseView,
+    PreviewView, ReadyView, ScheduleView, SchedulesView, SummaryView, TideView, VersionView,
 };
 
 /// The address of the server if none is given.
@@ -174,17 +174,17 @@ impl Client {
     }
 
     /// Returns the state of the server: counts, engines, store.
-    pub async fn summary(&self) -> Result<Value, ClientError> {
+    pub async fn summary(&self) -> Result<SummaryView, ClientError> {
         self.json(self.request(Method::GET, "/summary")).await
     }
 
     /// Holds back everything that is due: `until`, `why`.
-    pub async fn pause(&self, body: &Value) -> Result<Value, ClientError> {
+    pub async fn pause(&self, body: &Value) -> Result<PauseView, ClientError> {
         self.json(self.request(Method::POST, "/pause").json(body)).await
     }
 
     /// Ends the pause of everything.
-    pub async fn resume(&self) -> Result<Value, ClientError> {
+    pub async fn resume(&self) -> Result<PauseView, ClientError> {
         self.json(self.request(Method::POST, "/resume")).await
     }
 
@@ -213,6 +213,11 @@ impl Client {
     pub async fn forecast(&self, hours: Option<u16>) -> Result<ForecastView, ClientError> {
         let hours: Vec<(&str, u16)> = hours.map(|hours| ("hours", hours)).into_iter().collect();
         self.json(self.request(Method::GET, "/forecast").query(&hours)).await
+    }
+
+    /// Returns the tide chart for these query parameters.
+    pub async fn tide(&self, query: &[(&str, String)]) -> Result<TideView, ClientError> {
+        self.json(self.request(Method::GET, "/tide").query(query)).await
     }
 
     pub async fn schedules(&self) -> Result<SchedulesView, ClientError> {

@@ -16,6 +16,7 @@
 //! config           flags, environment, TOML file → one checked config
 //! scheduler        due → claim → create → start → watch → finish; the same path after a crash
 //! store │ engine   the state on disk │ the container engines; neither knows the other
+//! metrics          counters, histograms and the text of a scrape
 //! clock, sync      time and random numbers │ a value that tasks wait on
 //! domain           pure: no clock, no I/O; the rules, and with them the guarantees
 //! ```
@@ -47,6 +48,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod metrics;
 mod notify;
 mod reload;
 pub mod scheduler;

@@ -22,6 +22,7 @@ use tracing::{debug, error, warn};
 
 use crate::clock::Clock;
 use crate::domain::names::id::Timestamp;
+use crate::metrics::Metrics;
 use crate::store::outbox::Notification;
 use crate::store::{Entry, Store, StoreError, Transition};
 
@@ -54,6 +55,7 @@ struct Sender {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     http: reqwest::Client,
+    metrics: Metrics,
 }
 
 /// The result of serving one receiver.
@@ -71,10 +73,14 @@ impl Notifier {
     ///
     /// # Errors
     /// Fails when TLS cannot be set up on this machine.
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> reqwest::Result<Self> {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> reqwest::Result<Self> {
         let redirects = reqwest::redirect::Policy::none();
         let http = reqwest::Client::builder().timeout(TIMEOUT).redirect(redirects).build()?;
-        let sender = Arc::new(Sender { store, clock, http });
+        let sender = Arc::new(Sender { store, clock, http, metrics });
         Ok(Self { sender, resting: HashMap::new(), busy: HashMap::new(), tasks: JoinSet::new() })
     }
 
@@ -176,10 +182,12 @@ impl Sender {
         let (job, now) = (notification.job, self.clock.now());
         let answer = call.body(notification.body).send().await.map(|answer| answer.status());
         if answer.as_ref().is_ok_and(reqwest::StatusCode::is_success) {
+            self.metrics.notified("delivered");
             self.take_out(notification.id).await?;
             debug!(%job, receiver, "notified");
             return Ok(true);
         }
+        self.metrics.notified(if answer.is_ok() { "rejected" } else { "no_answer" });
         // The path and the query are not logged: they may hold a secret.
         let why = match &answer {
             Ok(status) => format!("it answers {status}"),
@@ -188,6 +196,7 @@ impl Sender {
         };
         if now - notification.made_at >= GIVEN_UP_AFTER {
             warn!(%job, receiver, %why, "a notification is given up after a day");
+            self.metrics.notified("abandoned");
             self.take_out(notification.id).await?;
             return Ok(true);
         }

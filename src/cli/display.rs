@@ -20,7 +20,8 @@ const USUAL_WIDTH: u16 = 80;
 /// The fields that a person sees first. The others follow by name.
 const FIRST_FIELDS: [&str; 6] = ["id", "name", "job_name", "status", "says", "error"];
 
-/// Prints a line to stdout, like `println!`. A reader that closed the pipe ends the process quietly.
+/// Prints a line to stdout, like `println!`. A reader that closed the pipe ends the process
+/// quietly.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::display::write(&format!("{}\n", format_args!($($text)*))) };
 }
@@ -142,6 +143,26 @@ impl Display {
             form @ (Format::Table | Format::Wide) => say!("{}", self.table(sheet, form)),
         }
         Ok(())
+    }
+
+    /// Prints one entry of a list that goes on, as a line.
+    ///
+    /// # Errors
+    /// Fails if the entry cannot be written as JSON.
+    pub(super) fn line(&self, row: &Row) -> anyhow::Result<()> {
+        if self.is_json() {
+            say!("{}", text::clean_json(&serde_json::to_string(&row.json)?));
+        } else if self.is_names() {
+            say!("{}", text::clean(&row.name));
+        } else {
+            say!("{}", tabbed(&row.tsv));
+        }
+        Ok(())
+    }
+
+    /// Returns the same form with the time of now.
+    pub(super) fn renewed(&self) -> Self {
+        Self { now: SystemClock.now(), ..self.clone() }
     }
 
     /// Prints one result: its name, its JSON, or a sentence about it.
@@ -335,6 +356,12 @@ fn has_colours(choice: Option<ColorChoice>, is_terminal: bool) -> bool {
             is_forced || (is_terminal && !is_set("NO_COLOR") && !is_dumb)
         }
     }
+}
+
+/// Returns the number of lines of the terminal on stdout, if it is one.
+pub(super) fn height() -> Option<usize> {
+    let size = terminal_size::terminal_size_of(std::io::stdout());
+    size.map(|(_, height)| usize::from(height.0))
 }
 
 /// Returns the width of the terminal on stdout, else `COLUMNS`, else the usual width.

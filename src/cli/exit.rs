@@ -59,7 +59,7 @@ pub(super) fn report(error: &anyhow::Error, display: &Display) {
         Some(ClientError::Refused(_)) => text::clean(&in_commands(&sentence)).into_owned(),
         _ => text::clean_lines(&sentence),
     };
-    eprintln!("tidetable: {sentence}");
+    eprintln!("tidetable: {}", sentence.trim_end());
 }
 
 /// Returns the error behind a failure of a waiting command, else the error itself.

@@ -22,6 +22,22 @@ const COLUMNS: &[Column] = &[
     Column::Wide("LABELS"),
 ];
 
+/// The sentences that say no more than the status.
+const PLAIN: [&str; 4] = ["waits until it is due", "is being started", "runs", "exit code 0"];
+
+/// Builds the entry of one job. `digits` is the length of its short id.
+///
+/// # Errors
+/// Fails if the job cannot be written as JSON.
+pub(super) fn row(job: &JobView, digits: usize, display: &Display) -> anyhow::Result<Row> {
+    Ok(Row {
+        name: job.id.clone(),
+        json: serde_json::to_value(job)?,
+        tsv: texts(job).to_vec(),
+        cells: cells(job, words::end_of(&job.id, digits), display),
+    })
+}
+
 /// Builds the list of all jobs in the maps, newest first.
 ///
 /// # Errors
@@ -33,15 +49,8 @@ pub(super) fn sheet(jobs: &JobsView, display: &Display) -> anyhow::Result<Sheet>
         .collect();
     all.sort_by(|one, other| other.id.cmp(&one.id));
     let digits = display.id_digits(all.iter().map(|job| job.id.as_str()));
-    let row = |job: &JobView| {
-        Ok(Row {
-            name: job.id.clone(),
-            json: serde_json::to_value(job)?,
-            tsv: texts(job).to_vec(),
-            cells: cells(job, words::end_of(&job.id, digits), display),
-        })
-    };
-    let rows: anyhow::Result<Vec<Row>> = all.into_iter().map(row).collect();
+    let rows: anyhow::Result<Vec<Row>> =
+        all.into_iter().map(|job| row(job, digits, display)).collect();
     Ok(Sheet { tsv: TSV, columns: COLUMNS, rows: rows? })
 }
 
@@ -78,16 +87,13 @@ fn cells(job: &JobView, short: &str, display: &Display) -> Vec<Cell> {
     ]
 }
 
-/// Returns what there is to say about a job beside its status: its error, its exit code, or the
-/// progress of its pull.
+/// Returns what there is to say about a job beside its status. Empty if the status says it all.
 pub(super) fn detail(job: &JobView) -> String {
-    let exit = || job.exit_code.filter(|code| *code != 0).map(|code| format!("exit code {code}"));
-    job.error
-        .clone()
-        .or_else(exit)
-        .or_else(|| job.progress.clone())
-        .or_else(|| job.reason.clone())
-        .unwrap_or_default()
+    match &job.progress {
+        Some(progress) => progress.clone(),
+        None if PLAIN.contains(&job.says.as_str()) => String::new(),
+        None => job.says.clone(),
+    }
 }
 
 /// Returns the colour of a status or of a tick's outcome.

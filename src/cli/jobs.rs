@@ -1,7 +1,6 @@
 //! The commands on jobs that are there: `ls`, `inspect`, `stop`, `rerun` and `rm`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -13,8 +12,6 @@ use super::{complete, job_sheet};
 use crate::client::Client;
 use crate::http::views::{DoneView, JobView, JobsView};
 
-/// The interval between updates of `ls --watch`.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// The number of jobs that `ls` lists without `--limit`.
 const USUAL_LIMIT: usize = 50;
 
@@ -44,7 +41,7 @@ pub(super) struct LsArgs {
     limit: Option<usize>,
     /// List again whenever something changed
     #[arg(long)]
-    watch: bool,
+    pub(super) watch: bool,
 }
 
 /// The arguments of commands on one job.
@@ -81,28 +78,43 @@ pub(super) struct RerunArgs {
 }
 
 pub(super) async fn ls(client: &Client, args: LsArgs, display: &Display) -> anyhow::Result<u8> {
-    let since = args.since.as_deref().map(|text| instant(text, display.now())).transpose()?;
-    loop {
-        let mut jobs = listed(client, &args).await?;
-        keep(&mut jobs, |job| {
-            args.label.iter().all(|label| has_label(job, label))
-                && since.is_none_or(|since| is_since(&job.created_at, since))
-        });
-        let found = count(&jobs);
-        cut(&mut jobs, args.limit.unwrap_or(USUAL_LIMIT));
-        if args.watch && display.is_terminal {
-            // Moves the cursor to the first line, then clears the screen below it.
-            display::write("\x1b[H\x1b[J");
-        }
-        display.list(&jobs, &job_sheet::sheet(&jobs, display)?)?;
-        if !args.watch {
-            if args.limit.is_none() && found > count(&jobs) {
-                eprintln!("the {} newest of {found} jobs; -n 0 lists all", count(&jobs));
-            }
-            return Ok(0);
-        }
-        tokio::time::sleep(WATCH_EVERY).await;
+    let (jobs, found) = list(client, &args, args.since(display)?).await?;
+    display.list(&jobs, &job_sheet::sheet(&jobs, display)?)?;
+    if args.limit.is_none() && found > count(&jobs) {
+        eprintln!("the {} newest of {found} jobs; -n 0 lists all", count(&jobs));
     }
+    Ok(0)
+}
+
+impl LsArgs {
+    /// Returns the instant of `--since`.
+    ///
+    /// # Errors
+    /// Fails for a text that is neither a time ago nor a time.
+    pub(super) fn since(&self, display: &Display) -> Result<Option<DateTime<Utc>>, Usage> {
+        self.since.as_deref().map(|text| instant(text, display.now())).transpose()
+    }
+}
+
+/// Returns the newest jobs that the arguments ask for, and the number of all of them.
+pub(super) async fn list(
+    client: &Client,
+    args: &LsArgs,
+    since: Option<DateTime<Utc>>,
+) -> anyhow::Result<(JobsView, usize)> {
+    let mut jobs = listed(client, args).await?;
+    keep(&mut jobs, |job| is_wanted(job, args, since));
+    let found = count(&jobs);
+    cut(&mut jobs, args.limit.unwrap_or(USUAL_LIMIT));
+    Ok((jobs, found))
+}
+
+/// Returns whether a job passes the filters that the server need not apply.
+pub(super) fn is_wanted(job: &JobView, args: &LsArgs, since: Option<DateTime<Utc>>) -> bool {
+    args.label.iter().all(|label| has_label(job, label))
+        && args.name.as_ref().is_none_or(|name| *name == job.job_name)
+        && args.schedule.as_ref().is_none_or(|name| Some(name) == job.schedule.as_ref())
+        && since.is_none_or(|since| is_since(&job.created_at, since))
 }
 
 /// Reads the jobs that the arguments ask for. Labels after the first and times are for the caller
@@ -148,7 +160,7 @@ fn keep(jobs: &mut JobsView, is_wanted: impl Fn(&JobView) -> bool) {
 }
 
 /// Keeps the newest jobs. Ids sort by the time of acceptance.
-fn cut(jobs: &mut JobsView, limit: usize) {
+pub(super) fn cut(jobs: &mut JobsView, limit: usize) {
     if limit == 0 || count(jobs) <= limit {
         return;
     }
@@ -158,6 +170,17 @@ fn cut(jobs: &mut JobsView, limit: usize) {
     if let Some(oldest) = oldest {
         keep(jobs, |job| job.id >= oldest);
     }
+}
+
+/// Returns whether a job is in one of the states that the arguments name, if they name any.
+pub(super) fn has_state(job: &JobView, args: &LsArgs) -> bool {
+    let status = job.status.as_str();
+    let map = match status {
+        "scheduled" | "queued" | "retrying" => "scheduled",
+        "pulling" | "starting" | "running" | "stopping" => "running",
+        _ => "history",
+    };
+    args.state.is_empty() || args.state.iter().any(|state| state == status || state == map)
 }
 
 fn has_label(job: &JobView, label: &str) -> bool {

@@ -17,6 +17,7 @@ use crate::config::{Config, ServeArgs};
 use display::{Display, say};
 use options::{OutputOptions, ServerOptions};
 
+mod chart;
 mod complete;
 mod context_commands;
 mod contexts;
@@ -30,10 +31,12 @@ mod forecast;
 mod interrupt;
 mod job_sheet;
 mod jobs;
+mod lines;
 mod logs;
 mod mounts;
 mod options;
 mod preview;
+mod progress;
 mod reference;
 mod run;
 mod schedules;
@@ -41,14 +44,16 @@ mod serve;
 mod status;
 mod store;
 mod text;
+mod tide;
 mod wait;
+mod watch;
 mod words;
 
 /// The text below the help of all commands.
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 the server failed, 2 usage, 3 not found, 4 not allowed, 5 conflict, \
-6 unreachable, 124 timed out, 130 interrupted. `wait` and `run --wait` exit with the job's own code, \
-or with 125 and a sentence on stderr.";
+6 unreachable, 124 timed out, 130 interrupted. `wait` and `run --wait` exit with the job's own \
+code, or with 125 and a sentence on stderr.";
 
 /// Runs container images when they are due.
 #[derive(Debug, Parser)]
@@ -93,6 +98,8 @@ enum Command {
     Schedule(schedules::ScheduleArgs),
     /// Show the coming runs, and the times at which too many coincide
     Forecast(forecast::ForecastArgs),
+    /// Draw what ran, what runs and what will run
+    Tide(tide::TideArgs),
     /// Explain a cron expression, a period or a date, and show the next due times
     Preview(preview::PreviewArgs),
     /// Show the state of the server
@@ -264,6 +271,7 @@ async fn interruptible(
 
 async fn call(command: Command, client: &Client, display: &Display) -> anyhow::Result<u8> {
     match command {
+        Command::Ls(args) if args.watch => watch::run(client, &args, display).await,
         Command::Ls(args) => jobs::ls(client, args, display).await,
         Command::Inspect(args) => jobs::inspect(client, args, display).await,
         Command::Logs(args) => logs::logs(client, args, display).await,
@@ -274,6 +282,7 @@ async fn call(command: Command, client: &Client, display: &Display) -> anyhow::R
         Command::Definition(command) => definitions::call(client, command, display).await,
         Command::Schedule(args) => schedules::run(client, args, display).await,
         Command::Forecast(args) => forecast::run(client, &args, display).await,
+        Command::Tide(args) => tide::run(client, &args, display).await,
         Command::Preview(args) => preview::run(client, &args, display).await,
         Command::Status(args) => status::status(client, &args, display).await,
         Command::Pause(args) => status::pause(client, &args, display).await,

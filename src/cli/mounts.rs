@@ -11,7 +11,8 @@ pub(super) fn volume(text: &str) -> Result<Value, String> {
     };
     if source.starts_with(['.', '~']) || source.is_empty() {
         return Err(format!(
-            "`{source}` is a path on this machine: write the full path on the engine's machine, or the name of a volume"
+            "`{source}` is a path on this machine: write the full path on the engine's machine, or \
+             the name of a volume"
         ));
     }
     let kind = if source.starts_with('/') { "bind" } else { "volume" };
@@ -37,7 +38,7 @@ pub(super) fn mount(text: &str) -> Result<Value, String> {
             "tmpfs-size" | "size" => ("size", json!(value)),
             _ => {
                 return Err(format!(
-                    "`{key}` is no key of a mount: there are type, source, target, readonly and size"
+                    "`{key}` is no key of a mount: there are type, source, target, readonly, size"
                 ));
             }
         };

@@ -1,15 +1,17 @@
 //! `tidetable run`: makes a job from the flags that `docker run` users type, and from a file.
 
 use std::path::PathBuf;
+use std::pin::pin;
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
+use futures::future::{self, Either};
 use serde_json::{Map, Value, json};
 
 use super::display::{self, Display};
 use super::errors::{Usage, WhileWaiting};
 use super::wait::Outcome;
-use super::{complete, exit, file, jobs, mounts, text, wait};
+use super::{complete, exit, file, interrupt, jobs, mounts, text, wait};
 use crate::client::Client;
 
 /// The arguments of `tidetable run`.
@@ -108,14 +110,18 @@ pub(super) async fn run(client: &Client, args: RunArgs, display: &Display) -> an
     if !waits {
         return jobs::done(&client.submit(&order).await?, display);
     }
-    let done = client.submit(&order).await.map_err(|error| WhileWaiting(error.into()))?;
+    let mut pressed = pin!(interrupt::pressed());
+    let done = match future::select(pressed.as_mut(), pin!(client.submit(&order))).await {
+        Either::Left(((), _)) => return Ok(exit::INTERRUPTED),
+        Either::Right((done, _)) => done.map_err(|error| WhileWaiting(error.into()))?,
+    };
     if display.is_names() {
         display.one(&done, &done.id, String::new)?;
     } else if !display.is_json() {
         eprintln!("{}", text::clean(&done.message));
     }
     display::warnings(&done.warnings);
-    match wait::attend(client, &done.id, follows, display).await {
+    match wait::attend(client, &done.id, follows, display, pressed).await {
         Ok(Outcome::Over(job)) => {
             if display.is_json() {
                 display.json(&*job)?;

@@ -2,7 +2,7 @@
 //! its end into an exit code.
 
 use std::io::IsTerminal;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use clap::Args;
@@ -10,11 +10,11 @@ use clap_complete::engine::ArgValueCompleter;
 use futures::StreamExt as _;
 use futures::future::{self, Either};
 use futures::stream::FuturesUnordered;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::display::Display;
 use super::errors::{NoExitCode, TimedOut, Usage, WhileWaiting};
 use super::logs::{self, LogOptions};
+use super::progress::Progress;
 use super::{complete, interrupt, job_sheet, text};
 use crate::client::{Client, ClientError};
 use crate::http::views::JobView;
@@ -106,12 +106,13 @@ fn duration(text: &str) -> Result<Duration, Usage> {
         .map_err(|_| Usage(format!("`{text}` is no time: write one like 30s or \"1h 30m\"")))
 }
 
-/// Shows what happens to a job until it is over. Ctrl-C ends the wait.
+/// Shows what happens to a job until it is over. `pressed` ends the wait: Ctrl-C.
 pub(super) async fn attend(
     client: &Client,
     id: &str,
     follows: bool,
     display: &Display,
+    pressed: Pin<&mut impl Future<Output = ()>>,
 ) -> anyhow::Result<Outcome> {
     let end = async {
         if follows {
@@ -120,7 +121,7 @@ pub(super) async fn attend(
         }
         anyhow::Ok(shown(client, id).await?)
     };
-    match future::select(pin!(interrupt::pressed()), pin!(end)).await {
+    match future::select(pressed, pin!(end)).await {
         Either::Left(((), _)) => interrupt::ask(client, id).await.map(|()| Outcome::Interrupted),
         Either::Right((job, _)) => {
             let job = job?;
@@ -137,16 +138,16 @@ async fn begun(client: &Client, id: &str) -> Result<(), ClientError> {
     if !std::io::stderr().is_terminal() {
         return Ok(());
     }
-    let spinner = spinner();
+    let progress = Progress::new();
     loop {
         let job = client.job(id).await?;
         if job.started_at.is_some() || job.finished_at.is_some() {
             break;
         }
-        spinner.set_message(progress(&job));
+        progress.show(&job);
         tokio::time::sleep(PROGRESS_EVERY).await;
     }
-    spinner.finish_and_clear();
+    progress.end();
     Ok(())
 }
 
@@ -156,11 +157,11 @@ async fn shown(client: &Client, id: &str) -> Result<JobView, ClientError> {
     if !std::io::stderr().is_terminal() {
         return ended.await;
     }
-    let spinner = spinner();
+    let progress = Progress::new();
     let show = async {
         loop {
             if let Ok(job) = client.job(id).await {
-                spinner.set_message(progress(&job));
+                progress.show(&job);
             }
             tokio::time::sleep(PROGRESS_EVERY).await;
         }
@@ -169,27 +170,20 @@ async fn shown(client: &Client, id: &str) -> Result<JobView, ClientError> {
         Either::Left((job, _)) => job,
         Either::Right((never, _)) => never,
     };
-    spinner.finish_and_clear();
+    progress.end();
     job
-}
-
-fn spinner() -> ProgressBar {
-    let spinner = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
-    spinner.enable_steady_tick(Duration::from_millis(120));
-    spinner
-}
-
-fn progress(job: &JobView) -> String {
-    let detail = job.progress.clone().unwrap_or_else(|| job_sheet::detail(job));
-    text::clean(format!("{} {detail}", job.status).trim_end()).into_owned()
 }
 
 /// Returns a sentence about the end of a job.
 pub(super) fn sentence(job: &JobView) -> String {
-    let why =
-        Some(job_sheet::detail(job)).filter(|why| !why.is_empty() && job.status != "succeeded");
-    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-    format!("job {} with id {} {}{why}", job.job_name, job.id, job.status)
+    let detail = job_sheet::detail(job);
+    let status = &job.status;
+    let end = match detail.as_str() {
+        "" => status.clone(),
+        says if says.starts_with(status.as_str()) => says.to_owned(),
+        says => format!("{status}: {says}"),
+    };
+    format!("job {} with id {} {end}", job.job_name, job.id)
 }
 
 /// Returns the job's own exit code if the job failed with one. A job that did not succeed never

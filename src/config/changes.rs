@@ -21,6 +21,7 @@ impl Config {
             allowed_hosts,
             allow_anonymous,
             settings,
+            show_names,
             shutdown_deadline,
             base_path,
             definitions: _,
@@ -44,6 +45,7 @@ impl Config {
                 "server.accept_new_engine",
                 settings.accept_new_engine != new.settings.accept_new_engine,
             ),
+            ("metrics.names", *show_names != new.show_names),
             ("server.shutdown_deadline", *shutdown_deadline != new.shutdown_deadline),
             ("server.base_path", *base_path != new.base_path),
         ];
@@ -128,6 +130,7 @@ mod tests {
             ("[server]\nallow_anonymous = true", "server.allow_anonymous"),
             ("[server]\naccept_new_engine = true", "server.accept_new_engine"),
             ("[server]\nshutdown_deadline = '1s'", "server.shutdown_deadline"),
+            ("[metrics]\nnames = false", "metrics.names"),
         ] {
             assert_eq!(old.fixed_changes(&config(toml)), [key], "{toml}");
         }

@@ -56,6 +56,8 @@ pub struct Config {
     pub registries: BTreeMap<String, RegistryLogin>,
     /// The numeric limits of the scheduler.
     pub settings: Settings,
+    /// True to show names of schedules and queues in the labels of metrics.
+    pub show_names: bool,
     /// True if schedules of another config file move to this one.
     pub adopt_config: bool,
     /// The path below which a reverse proxy serves the pages, such as `/tide`. Empty: the root.
@@ -135,6 +137,7 @@ impl Config {
             secrets: secrets(file.secrets, beside)?,
             registries: registries(file.registries, beside)?,
             settings,
+            show_names: file.metrics.names.unwrap_or(true),
             adopt_config: args.adopt_config.unwrap_or(false),
             base_path: base_path(server.base_path.as_deref().unwrap_or_default())?,
             shutdown_deadline: deadline(

@@ -26,6 +26,7 @@ pub struct FileConfig {
     pub(super) secrets: BTreeMap<String, SecretSection>,
     pub(super) registries: BTreeMap<String, RegistryLogin>,
     pub(super) engines: BTreeMap<String, EngineSection>,
+    pub(super) metrics: MetricsSection,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -50,6 +51,13 @@ pub(super) struct LimitsSection {
     pub(super) max_running: Option<usize>,
     pub(super) max_starting: Option<usize>,
     pub(super) stage_ahead: Option<Span>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MetricsSection {
+    /// False to show pseudonyms instead of names in the labels of metrics. Default: true.
+    pub(super) names: Option<bool>,
 }
 
 /// The section `[engines.NAME]`: the address of that engine. For `docker`, it ranks above

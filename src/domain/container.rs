@@ -114,6 +114,33 @@ impl Exit {
     }
 }
 
+/// The resources that a container has used, from samples while it ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The most memory in any sample, without the page cache that the kernel can drop.
+    pub memory_peak_bytes: u64,
+    /// The CPU time up to the last sample, in ms.
+    pub cpu_ms: u64,
+    pub block_read_bytes: u64,
+    pub block_write_bytes: u64,
+    pub network_rx_bytes: u64,
+    pub network_tx_bytes: u64,
+    /// The number of samples. What happened after the last one is not in the sums.
+    pub samples: u32,
+}
+
+impl Usage {
+    /// Adds a later sample of the same container.
+    #[must_use]
+    pub fn with(self, later: Self) -> Self {
+        Self {
+            memory_peak_bytes: self.memory_peak_bytes.max(later.memory_peak_bytes),
+            samples: self.samples.saturating_add(later.samples),
+            ..later
+        }
+    }
+}
+
 /// The evidence in the engine's own event log about a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {

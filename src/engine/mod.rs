@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::domain::admission::features::EngineFeatures;
-use crate::domain::container::{Container, Evidence, EvidenceQuery, Owner, SpecHash};
+use crate::domain::container::{Container, Evidence, EvidenceQuery, Owner, SpecHash, Usage};
 use crate::domain::job::Reason;
 use crate::domain::names::id::{
     Attempt, ContainerId, ContainerName, EngineId, InstanceId, JobId, Timestamp,
@@ -34,6 +34,7 @@ use crate::domain::spec::JobSpec;
 use crate::domain::spec::secret::Secret;
 
 pub mod docker;
+pub mod metered;
 pub mod simulated;
 
 /// The time after which an engine call counts as unanswered. `start` and `create` take seconds when
@@ -47,6 +48,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Returns the identity, version and capabilities of the engine. Called at first, and after
     /// every gap in the connection.
     async fn describe(&self) -> Result<Description, EngineError>;
+
+    /// Returns whether [`usage`](Engine::usage) can give anything.
+    fn measures_usage(&self) -> bool {
+        false
+    }
+
+    /// Returns what a running container has used so far, as one sample. `None` if the engine does
+    /// not measure it, or the container does not run.
+    async fn usage(&self, _container: &ContainerId) -> Result<Option<Usage>, EngineError> {
+        Ok(None)
+    }
 
     /// Checks whether a network of this name exists.
     async fn has_network(&self, name: &str) -> Result<bool, EngineError>;

@@ -17,6 +17,7 @@ mod compression;
 mod etag;
 mod faults;
 mod json;
+mod metered;
 mod openapi;
 pub mod problem;
 mod query;

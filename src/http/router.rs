@@ -16,8 +16,8 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use super::api::{
-    definitions, events, forecast, jobs, listing, logs, pause, preview, schedule_list, schedules,
-    summary, system, tide,
+    definitions, events, forecast, jobs, listing, logs, metrics, pause, preview, schedule_list,
+    schedules, summary, system, tide,
 };
 use super::auth::guard;
 use super::auth::guard::Guard;
@@ -26,13 +26,14 @@ use super::problem::Problem;
 use super::query::{KnownQuery, NoQuery};
 use super::state::Api;
 use super::web::negotiate;
-use super::{answers, compression, openapi, text, web};
+use super::{answers, compression, metered, openapi, text, web};
 
 /// The time after which a body is abandoned if nothing more of it arrives.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 impl Api {
     /// Returns all routes, behind the guard.
     pub fn router(self, guard: Guard) -> Router {
+        let metrics = self.scheduler.metrics().clone();
         let (base, api) = (self.base.clone(), self.clone());
         let routes = Router::new()
             .route("/", get(index))
@@ -72,9 +73,11 @@ impl Api {
             .route("/assets/{file}", get(web::asset))
             .route("/openapi.json", get(openapi::show))
             .route("/docs", get(openapi::docs))
+            .route("/metrics", get(metrics::scrape))
             .fallback(no_such_path)
             .with_state(self)
-            .layer(middleware::from_fn(text::admit));
+            .layer(middleware::from_fn(text::admit))
+            .layer(middleware::from_fn(metered::note_route));
         // The routes are a service of their own: a router adds `Allow` when its answer leaves it.
         Router::new()
             .fallback_service(routes.clone())
@@ -86,6 +89,7 @@ impl Api {
             .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
             .layer(middleware::from_fn_with_state(Arc::new(guard), guard::admit))
             .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn_with_state(metrics, metered::measure))
             .layer(middleware::from_fn_with_state(base.clone(), negotiate::show_problems))
             .layer(middleware::from_fn_with_state(base, negotiate::below_base))
             .layer(

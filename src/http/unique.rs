@@ -15,7 +15,6 @@ fn whole_numbers(value: Value) -> Value {
         Value::Number(number) => {
             let float = number.as_f64().filter(|_| number.is_f64());
             let whole = float.filter(|float| float.fract() == 0.0 && float.abs() <= LARGEST_WHOLE);
-            #[expect(clippy::cast_possible_truncation, reason = "the number is whole and fits")]
             whole.map_or(Value::Number(number), |whole| Value::from(whole as i64))
         }
         Value::Array(list) => list.into_iter().map(whole_numbers).collect(),

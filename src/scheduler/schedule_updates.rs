@@ -63,8 +63,10 @@ pub(super) async fn write(
     let (name, backlog) = (update.name.clone(), update.backlog());
     let jobs: Vec<Job> =
         update.jobs.iter().chain(update.ended.iter().map(|(_, after)| after)).cloned().collect();
+    let metered = update.clone();
     let written = unless_outdated(context.store.apply_schedule_update(update, now, by).await)?;
     if written {
+        context.metrics.schedule_updated(&metered);
         for (reason, ticks) in backlog {
             context.backlog().note(&name, reason, ticks);
         }

@@ -19,6 +19,8 @@ use super::timing::ROUND;
 use super::{dispatch, names};
 use crate::clock::{Clock, Rng};
 use crate::engine::Engine;
+use crate::engine::metered::MeteredEngine;
+use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::store::logs::LogStore;
 use crate::sync::OrderedWatch;
@@ -36,6 +38,7 @@ pub struct Parts {
     pub catalog: Catalog,
     /// Numeric limits from the config.
     pub settings: Settings,
+    pub metrics: Metrics,
 }
 
 /// A scheduler that does not run yet.
@@ -55,7 +58,9 @@ impl Scheduler {
             start_limit: StartLimit::new(parts.settings.max_starting),
             store: parts.store,
             logs: parts.logs,
-            engine: parts.engine,
+            engine: Arc::new(MeteredEngine::new(parts.engine, parts.metrics.clone())),
+            metrics: parts.metrics,
+            pile_ups: tokio::sync::Mutex::default(),
             clock: parts.clock,
             rng: parts.rng,
             rules: Mutex::new(Arc::new(Rules { catalog: parts.catalog, settings: parts.settings })),

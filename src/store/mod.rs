@@ -26,6 +26,7 @@ mod report;
 pub mod schedules;
 mod snapshot;
 pub mod sqlite;
+mod stats;
 pub mod threads;
 mod totals;
 pub mod watch;
@@ -41,15 +42,30 @@ pub use outbox::Outbox;
 pub use report::Report;
 pub use schedules::ScheduleStore;
 pub use snapshot::{EndedSearch, Filter, MAX_PAGE, Snapshot};
+pub use stats::{LastEnd, StatsStore, StoreStats};
 pub use totals::Totals;
 
 /// Everything that the server needs of a store. Each part is a small trait of its own.
 pub trait Store:
-    JobStore + DispatchStore + Journal + DefinitionStore + ScheduleStore + Outbox + MetaStore
+    JobStore
+    + DispatchStore
+    + Journal
+    + DefinitionStore
+    + ScheduleStore
+    + Outbox
+    + MetaStore
+    + StatsStore
 {
 }
 
 impl<T> Store for T where
-    T: JobStore + DispatchStore + Journal + DefinitionStore + ScheduleStore + Outbox + MetaStore
+    T: JobStore
+        + DispatchStore
+        + Journal
+        + DefinitionStore
+        + ScheduleStore
+        + Outbox
+        + MetaStore
+        + StatsStore
 {
 }

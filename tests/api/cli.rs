@@ -3,11 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, binary, terminal};
+use crate::support::{Server, binary, signal, terminal};
 
 /// Returns what a command printed on stdout.
 fn stdout(output: &Output) -> String {
@@ -80,6 +81,27 @@ fn job_without_exit_code_says_why() {
     assert_eq!(waited.status.code(), Some(125));
     assert_eq!(serde_json::from_slice::<Value>(&waited.stdout).unwrap()["status"], "canceled");
     assert_eq!(serde_json::from_slice::<Value>(&waited.stderr).unwrap()["code"], "canceled");
+}
+
+#[test]
+fn interrupted_run_leaves_the_job_running() {
+    let server = Server::simulated();
+    let mut run = Command::new(binary())
+        .args(["--server", server.url(), "run", "busybox", "--wait", "sleep", "600"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(run.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    signal(run.id(), "INT");
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    line.clear();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with("the job goes on: "), "{line}");
+    let id = stdout(&server.cli(&["ls", "-q"], ""));
+    server.until(id.trim(), "running");
 }
 
 #[test]
@@ -266,6 +288,61 @@ fn definitions_and_schedules_are_shown() {
     assert_eq!(serde_json::from_str::<Value>(&definition).unwrap()["image"], "busybox");
     let schedule = stdout(&server.cli(&["schedule", "show", "s", "--json"], ""));
     assert_eq!(serde_json::from_str::<Value>(&schedule).unwrap()["job_name"], "report");
+}
+
+#[test]
+fn status_tells_what_the_server_does() {
+    let server = Server::simulated();
+    server.submit(later("busybox"));
+    let long = stdout(&server.cli(&["status"], ""));
+    assert!(long.starts_with("running 0 of 256, waiting 1, backlog 0\nnext run in "), "{long}");
+    assert!(long.contains("engine simulated"), "{long}");
+    let short = stdout(&server.cli(&["status", "--short"], ""));
+    assert!(short.starts_with("0 running, next "), "{short}");
+    let json = stdout(&server.cli(&["status", "--json"], ""));
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["jobs"]["scheduled"], 1);
+}
+
+#[test]
+fn pause_and_resume_hold_starts_back() {
+    let server = Server::simulated();
+    let paused = server.cli(&["pause", "--until", "2h", "--why", "upgrade"], "");
+    assert!(stdout(&paused).starts_with("nothing new is started until 20"), "{paused:?}");
+    let now = json!({"job_name": "busybox", "date": "now", "command": ["true"]});
+    let id = server.submit(now);
+    assert_eq!(server.until(&id, "queued")["reason"], "paused");
+    assert!(server.cli(&["resume"], "").status.success());
+    assert_eq!(server.wait(&id)["status"], "succeeded");
+}
+
+#[test]
+fn events_tell_past_and_coming_changes() {
+    let server = Server::simulated();
+    let id = server.submit(json!({"job_name": "busybox", "date": "now", "command": ["true"]}));
+    server.wait(&id);
+    let events = server.cli(&["events", "--kind", "job", "--job", &id], "");
+    let tsv = stdout(&events);
+    let last: Vec<&str> = tsv.lines().last().unwrap().split('\t').collect();
+    assert_eq!(
+        (last[2], last[3], last[4], last[6]),
+        ("job", "busybox", &*id, "succeeded"),
+        "{tsv}"
+    );
+    let (shown, _) = on_terminal(&server, &["events", "--color", "never"]);
+    assert!(shown.contains(&format!("job {} busybox", &id[24..])), "{shown}");
+    let mut watch = Command::new(binary())
+        .args(["--server", server.url(), "ls", "--watch", "-q"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let first = server.submit(later("busybox"));
+    let mut line = String::new();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap());
+    // The first list may already hold the job.
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), first);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[test]

@@ -60,6 +60,7 @@ impl Lab {
             rng: Rng::from_seed(7),
             catalog: Catalog::default(),
             settings: Default::default(),
+            metrics: Default::default(),
         });
         tokio::spawn(writer.run());
         tokio::spawn(scheduler.run(CancellationToken::new()));

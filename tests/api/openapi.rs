@@ -16,7 +16,7 @@ const NOT_CALLS: &[&str] = &["/assets/"];
 /// The seed of the generated requests, so that a run can be repeated.
 const SEED: &str = "20211";
 /// The number of generated requests for each call and phase.
-const EXAMPLES: &str = "8";
+const EXAMPLES: &str = "5";
 
 /// Returns the methods of every documented path.
 fn documented(document: &Value) -> BTreeMap<String, BTreeSet<String>> {

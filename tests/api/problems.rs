@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Server};
+use crate::support::{Answer, Server, eventually};
 
 fn put(server: &Server, path: &str, body: &Value) -> Answer {
     let json = [("content-type", "application/json")];
@@ -29,6 +29,19 @@ fn request_id_is_passed_on_or_made() {
         assert_eq!(answer.json()["instance"], made.as_str());
     }
     assert!(server.get("/jobs").header("x-request-id").is_some());
+}
+
+#[test]
+fn log_lines_have_the_request_id() {
+    let server = Server::simulated();
+    eventually("the engine answers", || (server.get("/readyz").status == 200).then_some(()));
+    let job = json!({"job_name": "no-such-vacum", "date": "1h"}).to_string();
+    let headers = [("content-type", "application/json"), ("x-request-id", "trace-17")];
+    let answer = server.call("POST", "/job", &headers, job.as_bytes());
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let log = server.log();
+    let warned = |line: &str| line.contains("no-such-vacum") && line.contains("trace-17");
+    assert!(log.lines().any(warned), "{log}");
 }
 
 #[test]

@@ -11,3 +11,4 @@ mod registry;
 mod restore;
 mod schedules;
 mod spec;
+mod usage;

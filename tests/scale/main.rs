@@ -106,6 +106,7 @@ async fn live(size: Vast) -> Seen {
         rng: Rng::from_seed(7),
         catalog: Catalog::default(),
         settings: Default::default(),
+        metrics: Default::default(),
     });
     let api =
         Api::new(handle.clone(), chrono_tz::UTC, TaskTracker::new()).router(Guard::new([], []));

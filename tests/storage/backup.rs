@@ -123,6 +123,31 @@ fn backup_reports_its_content() {
 }
 
 #[test]
+fn backup_has_the_output_of_each_attempt() {
+    let server = Server::simulated();
+    let id = server.submit(json!({
+        "job_name": "busybox", "date": "now",
+        "command": ["sh", "-c", "echo $TIDETABLE_ATTEMPT; exit 3"],
+        "retry": {"attempts": 1, "delay": "100ms"},
+    }));
+    server.kept(&id);
+    let output = |server: &Server, attempt: u32| {
+        server.get(&format!("/job/{id}/logs?attempt={attempt}")).text()
+    };
+    // The first attempt may be cleared away after the second.
+    eventually("the first attempt's output is kept", || {
+        let answer = server.get(&format!("/job/{id}/logs?attempt=1"));
+        (answer.header("x-log-state") == Some("complete")).then_some(())
+    });
+    let to = server.dir().join("backup");
+    let done = back_up(&server, &to);
+    assert!(done.status.success(), "{}", said(&done));
+    assert_whole(&to);
+    let served = Server::simulated_on(to);
+    assert_eq!((output(&served, 1), output(&served, 2)), ("1\n".to_owned(), "2\n".to_owned()));
+}
+
+#[test]
 fn killed_server_and_backup_can_be_backed_up() {
     let mut server = Server::simulated();
     let done = submit(&server, "now", "echo hello");

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct World {
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) engine: SimulatedEngine,
-    dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
     /// The content of the config file.
     pub(crate) catalog: Catalog,
     pub(crate) settings: scheduler::Settings,
@@ -91,6 +91,7 @@ impl World {
             rng: Rng::from_seed(self.lives),
             catalog: self.catalog.clone(),
             settings: self.settings.clone(),
+            metrics: Default::default(),
         });
         let running = async move {
             // The store is held here, so its lock is released together with this process.

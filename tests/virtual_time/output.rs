@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 use tidetable::domain::job::Status;
 use tidetable::domain::job::origin::Origin;
-use tidetable::domain::names::id::{InstanceId, JobId};
+use tidetable::domain::names::id::{Attempt, InstanceId, JobId};
 use tidetable::engine::Engine;
 use tidetable::engine::simulated::{Call, Fault, Settings, SimulatedEngine, nth};
 use tidetable::scheduler::Caller;
@@ -306,6 +306,37 @@ async fn output_on_an_unreachable_engine_says_since_when() {
             engine.cut(false);
             let blocks: Vec<OutputBlock> = followed.blocks.try_collect().await.unwrap();
             assert_eq!((blocks.len(), blocks[0].first, blocks[0].lines.len()), (1, 1, 1));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempt_that_never_ran_differs_from_deleted_output() {
+    let mut world = World::new(BEGIN);
+    let faults = Some(nth(Call::Start, 0, Fault::DiskFull));
+    world.engine =
+        SimulatedEngine::new(world.clock.clone(), Settings { faults, ..Settings::default() });
+    let logs = world.dir.path().join("logs");
+    let mut order = says("echo hello");
+    order["retry"] = json!({"attempts": 1, "delay": "1s"});
+    world
+        .live(async |handle| {
+            let job = submit(&handle, order).await;
+            assert_eq!(ends(&handle, job).await, Status::Succeeded);
+            is_kept(&handle, job).await;
+            let error = async |attempt| {
+                let only = Attempts::Only(Attempt(attempt));
+                handle.output(job, only, Until::Now).await.err()
+            };
+            let first = error(1).await;
+            assert!(
+                matches!(&first, Some(OutputError::NoAttempt { kept, .. }) if *kept == [Attempt(2)]),
+                "{first:?}"
+            );
+            assert!(error(2).await.is_none());
+            std::fs::remove_dir_all(logs).unwrap();
+            let second = error(2).await;
+            assert!(matches!(second, Some(OutputError::Gone(Attempt(2)))), "{second:?}");
         })
         .await;
 }

@@ -193,6 +193,7 @@ impl Story {
             rng: Rng::from_seed(self.seed * 1_000 + self.lives),
             catalog: Catalog::default(),
             settings: Default::default(),
+            metrics: Default::default(),
         });
         let running = async move {
             // The store is held here, so its lock is released together with this process.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::origin::Origin;
 use super::wait_group::WaitGroup;
-use crate::domain::container::{Exit, SpecHash};
+use crate::domain::container::{Exit, SpecHash, Usage};
 use crate::domain::names::actor::Actor;
 use crate::domain::names::id::{
     Attempt, ContainerId, ContainerName, Digest, JobId, Timestamp, Version,
@@ -167,6 +167,9 @@ pub struct End {
     /// The exit of the process; `None` if unknown or if no process ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// The resources that the run used; `None` if nobody measured them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 impl State {

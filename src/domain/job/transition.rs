@@ -16,7 +16,7 @@ use super::state::{
     End, FailedAttempt, Intent, Job, Run, State, StopCause, StopTarget, Stopping, Wait,
 };
 use super::wait_group::WaitGroup;
-use crate::domain::container::Exit;
+use crate::domain::container::{Exit, Usage};
 use crate::domain::names::id::{Attempt, ContainerId, Timestamp};
 use crate::domain::names::status::{Outcome, Reason};
 use crate::domain::spec::JobSpec;
@@ -85,6 +85,8 @@ pub struct Ending {
     /// True if this process saw the run active after a stop was requested, and called the engine to
     /// stop it.
     pub stop_was_called: bool,
+    /// The resources that the run used, if this process has measured them.
+    pub usage: Option<Usage>,
 }
 
 /// The error for an event that does not fit the state. The job is unchanged.
@@ -434,9 +436,10 @@ fn ended(
     ending: Option<Ending>,
 ) -> State {
     let (reason, error) = failure.map_or((None, None), |f| (Some(f.reason), Some(f.error)));
+    let usage = ending.as_ref().and_then(|ending| ending.usage);
     let (run, exit) = ending.map_or((None, None), |e| (Some(e.run), Some(e.exit)));
     let at = exit.as_ref().map_or(now, |exit| exit.at);
-    State::Ended(End { outcome, at, reason, error, run, exit })
+    State::Ended(End { outcome, at, reason, error, run, exit, usage })
 }
 
 /// Returns `Missed` for a skip because nobody was there in time, `Canceled` for a skip by a rule.

@@ -99,6 +99,14 @@ impl Mark {
         self.status.map() == crate::domain::job::Map::Scheduled
     }
 
+    /// Counts one more mark with the same status. Unlike [`Self::absorb`], needs no second mark.
+    pub(super) fn count_one_more(&mut self, from: Option<Timestamp>, to: Option<Timestamp>) {
+        self.kind = MarkKind::Many;
+        self.from = from.map_or(self.from, |from| from.min(self.from));
+        self.to = to.map_or(self.to, |to| to.max(self.to));
+        self.tally.iter_mut().for_each(|(_, count)| *count += 1);
+    }
+
     /// Merges another mark into this one.
     pub(super) fn absorb(&mut self, other: Self) {
         if severity(other.status) > severity(self.status) {

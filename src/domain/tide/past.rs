@@ -127,10 +127,11 @@ impl PastRuns {
         let length = (self.to_ms - self.from_ms).max(1);
         let column = |at| self.window.column(at, self.from_ms, length);
         let key = CellKey { lane, from: column(from), to: column(to), status: run.status };
-        let Some(mark) = mark(run, from, to) else { return };
-        match self.cells.entry(key) {
-            std::collections::hash_map::Entry::Occupied(mut cell) => cell.get_mut().absorb(mark),
-            std::collections::hash_map::Entry::Vacant(cell) => drop(cell.insert(mark)),
+        if let Some(cell) = self.cells.get_mut(&key) {
+            let at = Timestamp::from_timestamp_millis;
+            cell.count_one_more(at(from), at(to));
+        } else if let Some(mark) = mark(run, from, to) {
+            self.cells.insert(key, mark);
         }
     }
 

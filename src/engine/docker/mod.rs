@@ -28,7 +28,7 @@ use super::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::container::{
-    Container, Evidence, EvidenceQuery, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner,
+    Container, Evidence, EvidenceQuery, LABEL_ATTEMPT, LABEL_INSTANCE, LABEL_JOB, Owner, Usage,
 };
 use crate::domain::job::Reason;
 use crate::domain::names::id::{
@@ -49,6 +49,7 @@ mod inspect;
 mod logs;
 mod pull;
 mod secrets;
+mod usage;
 
 pub use address::{Address, AddressError};
 pub use pull::{Login, Registries};
@@ -309,6 +310,21 @@ impl Engine for DockerEngine {
             .call(CALL_TIMEOUT, async |client| client.start_container(&container.0, None).await)
             .await
             .map_err(|fault| fault.into_refusal(Reason::StartFailed))
+    }
+
+    fn measures_usage(&self) -> bool {
+        true
+    }
+
+    async fn usage(&self, container: &ContainerId) -> Result<Option<Usage>, EngineError> {
+        let path = format!("/containers/{container}/stats");
+        // Without `one-shot` the engine waits a second for a second sample.
+        let query = [("stream", "false"), ("one-shot", "true")];
+        match self.client.read(&path, &query).await {
+            Ok(stats) => Ok(usage::usage(stats)),
+            Err(fault) if fault.is_no_such_container() => Ok(None),
+            Err(fault) => Err(fault.into_no_answer()),
+        }
     }
 
     async fn inspect(&self, container: &ContainerId) -> Result<Option<Container>, EngineError> {

@@ -10,6 +10,7 @@ pub(super) mod listing;
 mod log_pick;
 mod log_query;
 pub(super) mod logs;
+pub(super) mod metrics;
 pub(super) mod pause;
 pub(super) mod preview;
 pub(super) mod schedule_list;

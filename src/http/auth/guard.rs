@@ -61,6 +61,10 @@ impl<S: Sync> FromRequestParts<S> for Admitted {
     }
 }
 
+/// The code of the problem for which a request was refused, as an extension of the answer.
+#[derive(Clone)]
+pub(in crate::http) struct Refused(pub(in crate::http) String);
+
 /// The rules by which callers are admitted.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
@@ -208,7 +212,9 @@ pub(in crate::http) async fn admit(
         }
         Err(problem) => {
             let unauthorized = problem.status == StatusCode::UNAUTHORIZED.as_u16();
+            let refused = Refused(problem.code.clone());
             let mut response = problem.into_response();
+            response.extensions_mut().insert(refused);
             if unauthorized {
                 response.headers_mut().insert(
                     header::WWW_AUTHENTICATE,

@@ -1,55 +1,18 @@
-//! Calls on jobs, lists and the server, and the parameters that calls share.
+//! Calls on jobs, and the list of all calls.
 
 use super::changes::CHANGES;
 use super::overview::OVERVIEW;
+use super::parameters::{
+    AMBIGUOUS, BOOL, COUNT, DRY_RUN, DURATION, ID, IF_NONE_MATCH, JOB_GONE, LIMITED, PAGED, SINCE,
+    TEXT, UNFIT,
+};
+use super::server::SERVER;
 use super::table::{Answer, Body, Call, Parameter};
-
-const BOOL: &str = r#"{"type": "boolean"}"#;
-const TEXT: &str = r#"{"type": "string"}"#;
-const COUNT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 4294967295}"#;
-const LIMIT: &str = r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#;
-
-pub(super) const ID: Parameter = Parameter::path(
-    "id",
-    r#"{"type": "string", "pattern": "^[0-9a-fA-F]{4,32}$", "example": "71f6696c08a64a45b3788332e0dc5278"}"#,
-    "The job's id, in full or its first four digits or more.",
-);
-pub(super) const DRY_RUN: Parameter = Parameter::query(
-    "dry_run",
-    BOOL,
-    "Answers 200 with `would`, the effect that the call would have. Nothing is stored.",
-);
-const PAGED: [Parameter; 2] = [
-    Parameter::query("limit", LIMIT, "The largest number of jobs in the answer."),
-    Parameter::query(
-        "cursor",
-        r#"{"type": "string", "pattern": "^(running|scheduled|history)-[0-9a-f]{32}$"}"#,
-        "The `next` of the previous page; goes with `limit`.",
-    ),
-];
-const IF_NONE_MATCH: Parameter = Parameter::header(
-    "If-None-Match",
-    TEXT,
-    "The `ETag` of the last answer. Unchanged content is answered with 304.",
-);
-/// A duration in words, or a number of seconds.
-pub(super) const DURATION: &str =
-    r#"{"type": "string", "pattern": "^[0-9]{1,6}( ?(ms|s|m|h))?$", "examples": ["30s"]}"#;
-const JOB_GONE: (u16, &[&str]) = (404, &["no_such_job"]);
-const AMBIGUOUS: (u16, &[&str]) = (409, &["ambiguous_id"]);
-pub(super) const LIMITED: (u16, &[&str]) = (429, &["too_many_waiting"]);
-pub(super) const UNFIT: (u16, &[&str]) = (422, &["cannot_be_run"]);
 
 /// Returns every call, in the order of the reference page.
 pub(super) fn all() -> impl Iterator<Item = &'static Call> {
     JOBS.iter().chain(CHANGES).chain(OVERVIEW).chain(SERVER)
 }
-
-const SINCE: Parameter = Parameter::query(
-    "since",
-    r#"{"type": "integer", "minimum": 0, "maximum": 999999999999}"#,
-    "Only events after this number.",
-);
 
 const JOBS: &[Call] = &[
     Call {
@@ -421,130 +384,5 @@ const JOBS: &[Call] = &[
         ],
         curl: "-X POST $SERVER/job/$ID/rerun -d date=1h",
         cli: "tidetable rerun $ID",
-    },
-];
-
-const SERVER: &[Call] = &[
-    Call {
-        method: "post",
-        path: "/preview",
-        id: "preview",
-        tag: "future",
-        summary: "Explains a recurrence or a date, and shows its next times. Nothing is stored.",
-        parameters: &[],
-        body: Some(Body {
-            schema: "Question",
-            required: true,
-            form: false,
-            example: r#"{"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "count": 2}"#,
-        }),
-        answers: &[Answer::json(200, "PreviewView", "The meaning and the next times.")],
-        problems: &[
-            (400, &["one_of", "invalid_field", "invalid_date", "unknown_field", "invalid_json"]),
-            (400, &["invalid_body"]),
-        ],
-        curl: r#"$SERVER/preview --json '{"cron": "30 2 * * *", "count": 2}'"#,
-        cli: "tidetable preview '30 2 * * *'",
-    },
-    Call {
-        method: "get",
-        path: "/forecast",
-        id: "forecast",
-        tag: "future",
-        summary: "Shows what will run in the next hours, and where it piles up.",
-        parameters: &[Parameter::query(
-            "hours",
-            r#"{"type": "integer", "minimum": 1, "maximum": 168, "default": 24}"#,
-            "The hours to look ahead.",
-        )],
-        body: None,
-        answers: &[Answer::json(200, "ForecastView", "The forecast.")],
-        problems: &[(503, &["busy"])],
-        curl: "'$SERVER/forecast?hours=48'",
-        cli: "tidetable forecast --hours 48",
-    },
-    Call {
-        method: "get",
-        path: "/",
-        id: "index",
-        tag: "server",
-        summary: "Redirects to the list of jobs.",
-        parameters: &[],
-        body: None,
-        answers: &[Answer {
-            headers: &["Location"],
-            ..Answer::nothing(307, "The list of jobs is at `/jobs`.")
-        }],
-        problems: &[],
-        curl: "-L $SERVER/",
-        cli: "",
-    },
-    Call {
-        method: "get",
-        path: "/healthz",
-        id: "health",
-        tag: "server",
-        summary: "Says that the server runs. Needs no token.",
-        parameters: &[],
-        body: None,
-        answers: &[Answer::json(200, "HealthView", "The server runs.")],
-        problems: &[],
-        curl: "$SERVER/healthz",
-        cli: "tidetable healthcheck",
-    },
-    Call {
-        method: "get",
-        path: "/readyz",
-        id: "readiness",
-        tag: "server",
-        summary: "Says whether a job that is due now would start. Needs no token.",
-        parameters: &[],
-        body: None,
-        answers: &[
-            Answer::json(200, "ReadyView", "Jobs that are due are started."),
-            Answer::json(503, "ReadyView", "Jobs that are due are not started; `detail` says why."),
-        ],
-        problems: &[],
-        curl: "$SERVER/readyz",
-        cli: "",
-    },
-    Call {
-        method: "get",
-        path: "/version",
-        id: "version",
-        tag: "server",
-        summary: "Shows the version of the server.",
-        parameters: &[],
-        body: None,
-        answers: &[Answer::json(200, "VersionView", "The version.")],
-        problems: &[],
-        curl: "$SERVER/version",
-        cli: "tidetable version",
-    },
-    Call {
-        method: "get",
-        path: "/openapi.json",
-        id: "openApi",
-        tag: "server",
-        summary: "Returns this description as an OpenAPI 3.1 document.",
-        parameters: &[],
-        body: None,
-        answers: &[Answer::json(200, "Document", "The document.")],
-        problems: &[],
-        curl: "$SERVER/openapi.json",
-        cli: "",
-    },
-    Call {
-        method: "get",
-        path: "/docs",
-        id: "docs",
-        tag: "server",
-        summary: "Returns this description as a page.",
-        parameters: &[],
-        body: None,
-        answers: &[Answer::text(&["text/html"], "The page.")],
-        problems: &[],
-        curl: "$SERVER/docs",
-        cli: "",
     },
 ];

@@ -1,6 +1,6 @@
 //! Calls on schedules and definitions.
 
-use super::calls::{DRY_RUN, LIMITED, UNFIT};
+use super::parameters::{DRY_RUN, LIMITED, UNFIT};
 use super::table::{Answer, Body, Call, Parameter};
 
 const SCHEDULE: Parameter = Parameter::path(

@@ -10,8 +10,10 @@ mod document;
 mod fields;
 mod overview;
 mod page;
+mod parameters;
 mod problems;
 mod schemas;
+mod server;
 mod table;
 
 use std::sync::LazyLock;
@@ -22,7 +24,7 @@ use serde_json::Value;
 
 use super::query::{KnownQuery, NoQuery};
 
-/// What a browser may load for the reference page.
+/// The content that a browser may load for the reference page.
 const PAGE_POLICY: &str = concat!(
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; ",
     "frame-ancestors 'none'",

@@ -2,8 +2,11 @@
 
 use super::table::{Answer, Call, Parameter};
 
-/// A span before or after now, or a time.
-const EDGE: &str = r#"{"type": "string", "pattern": "^(now|-?[1-9]h|20[4-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)$", "examples": ["-6h"]}"#;
+/// A span before now. A time is read as well.
+const FROM: &str = r#"{"type": "string", "pattern": "^-[1-9]h$", "examples": ["-6h"]}"#;
+const SCHEDULE: &str = r#"{"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"}"#;
+/// Now, or a span after now. A time is read as well.
+const TO: &str = r#"{"type": "string", "pattern": "^(now|[1-9]h)$", "examples": ["6h"]}"#;
 
 pub(super) const OVERVIEW: &[Call] = &[
     Call {
@@ -13,8 +16,8 @@ pub(super) const OVERVIEW: &[Call] = &[
         tag: "future",
         summary: "Shows what ran, what runs and what will run on one time axis.",
         parameters: &[
-            Parameter::query("from", EDGE, "The start of the window; 6 h back by default."),
-            Parameter::query("to", EDGE, "The end of the window; 6 h ahead by default."),
+            Parameter::query("from", FROM, "The start of the window; 6 h back by default."),
+            Parameter::query("to", TO, "The end of the window; 6 h ahead by default."),
             Parameter::query(
                 "lanes",
                 r#"{"type": "integer", "minimum": 1, "maximum": 50, "default": 8}"#,
@@ -25,7 +28,7 @@ pub(super) const OVERVIEW: &[Call] = &[
                 r#"{"type": "integer", "minimum": 200, "maximum": 4000, "default": 1180}"#,
                 "The width in pixels. Marks that are closer than two of them are merged.",
             ),
-            Parameter::query("schedule", r#"{"type": "string"}"#, "The only schedule to show."),
+            Parameter::query("schedule", SCHEDULE, "The only schedule to show."),
         ],
         body: None,
         answers: &[Answer::json(
@@ -35,7 +38,7 @@ pub(super) const OVERVIEW: &[Call] = &[
         )],
         problems: &[(503, &["busy"])],
         curl: "'$SERVER/tide?from=-24h&to=now'",
-        cli: "",
+        cli: "tidetable tide --from -24h --to now",
     },
     Call {
         method: "get",

@@ -13,7 +13,8 @@ use crate::http::views::{
     EventView, ForecastEntryView, ForecastView, GapView, JobView, JobsView, LaneView, LatenessView,
     LedgerView, LogView, MarkView, NotedView, OutputView, OverlapView, PauseView, PileUpView,
     PreviewView, ReadyView, ScheduleView, SchedulesView, SlotsView, StoreView, StoryView,
-    SummaryJobsView, SummaryView, TickView, TidePileUpView, TideView, VersionView, WouldView,
+    SummaryJobsView, SummaryView, TickView, TidePileUpView, TideView, UsageView, VersionView,
+    WouldView,
 };
 
 /// A date in one of the usual forms.
@@ -43,7 +44,9 @@ pub(super) fn all() -> Map<String, Value> {
     let spec = fields::properties();
     schemas.insert("Spec".into(), fields::relaxed(&object(spec.clone(), &[], true)));
     schemas.insert("SpecFields".into(), checked(object(spec.clone(), &[], false)));
-    schemas.insert("DefinitionFields".into(), checked(object(spec.clone(), &["image"], false)));
+    let mut definition = spec.clone();
+    definition.insert("image".into(), fields::never_null(spec["image"].clone()));
+    schemas.insert("DefinitionFields".into(), checked(object(definition, &["image"], false)));
     let mut job = Map::new();
     job.insert("job_name".into(), job_name());
     job.insert("date".into(), date());
@@ -59,7 +62,9 @@ pub(super) fn all() -> Map<String, Value> {
     schemas.insert("OptionalDate".into(), object(date_body.clone(), &[], false));
     schemas.insert("DateBody".into(), object(date_body, &["date"], false));
     let mut pause = Map::new();
-    pause.insert("until".into(), date());
+    let until = "^[1-9][0-9]{0,3} ?(s|m|h|d)$";
+    let until = text(until, "The end of the pause: a span or a date.");
+    pause.insert("until".into(), fields::never_null(until));
     pause.insert("why".into(), json!({"type": "string", "maxLength": 500}));
     schemas.insert("PauseBody".into(), object(pause, &[], false));
     let id = json!({"type": "string", "pattern": "^[0-9a-f]{32}$"});
@@ -68,7 +73,26 @@ pub(super) fn all() -> Map<String, Value> {
     let health = Map::from_iter([("status".to_owned(), json!({"const": "ok"}))]);
     schemas.insert("HealthView".into(), object(health, &["status"], true));
     schemas.insert("Document".into(), json!({"type": "object", "required": ["openapi", "paths"]}));
+    schemas.values_mut().for_each(bound_tuples);
     schemas
+}
+
+/// Writes the length of tuples as a number. Derived schemas have `items: false`, which generators of
+/// clients do not know.
+fn bound_tuples(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            let length = map.get("prefixItems").and_then(Value::as_array).map(Vec::len);
+            if let Some(length) = length.filter(|_| map.get("items") == Some(&json!(false))) {
+                map.remove("items");
+                map.insert("minItems".into(), json!(length));
+                map.insert("maxItems".into(), json!(length));
+            }
+            map.values_mut().for_each(bound_tuples);
+        }
+        Value::Array(list) => list.iter_mut().for_each(bound_tuples),
+        _ => {}
+    }
 }
 
 /// Adds the schemas that are derived from types.
@@ -89,7 +113,7 @@ fn derived(schemas: &mut Map<String, Value>) {
     let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     schemas.insert("Reason".into(), json!({"type": "string", "enum": reasons}));
     derive! {
-        AttemptView EventView GapView PauseView StoryView
+        AttemptView EventView GapView PauseView StoryView UsageView
         Overlap Problem FieldError JobView JobsView OutputView WouldView
         DefinitionView DefinitionsView NotedView LogView PreviewView SchedulesView LedgerView
         TickView VersionView ReadyView ForecastView ForecastEntryView PileUpView OverlapView

@@ -1,11 +1,13 @@
 //! A job as the API shows it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::container::Usage;
 use crate::domain::job::origin::Origin;
 use crate::domain::job::{Job, Reason, Status};
 use crate::domain::names::id::Timestamp;
@@ -80,8 +82,9 @@ pub struct JobView {
     /// The engine of the job's container.
     #[serde(default)]
     pub engine: String,
-    /// The resources that the job used. Always null, because they are not measured yet.
-    pub usage: Option<serde_json::Value>,
+    /// The resources that the last attempt used. Null while it runs, for a run that was too short
+    /// for a sample, and on an engine that measures nothing.
+    pub usage: Option<UsageView>,
     /// The spec as resolved; secrets by name. Absent in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -103,6 +106,34 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub engine_unreachable_since: Option<String>,
+}
+
+/// The resources that a run used, up to the last sample.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    /// The most memory in any sample, without the page cache that the kernel can drop.
+    pub memory_peak_bytes: u64,
+    pub cpu_seconds: f64,
+    pub block_read_bytes: u64,
+    pub block_write_bytes: u64,
+    pub network_rx_bytes: u64,
+    pub network_tx_bytes: u64,
+    /// The number of samples: one after 1 s, then with growing pauses up to 10 s.
+    pub samples: u32,
+}
+
+impl From<Usage> for UsageView {
+    fn from(usage: Usage) -> Self {
+        Self {
+            memory_peak_bytes: usage.memory_peak_bytes,
+            cpu_seconds: Duration::from_millis(usage.cpu_ms).as_secs_f64(),
+            block_read_bytes: usage.block_read_bytes,
+            block_write_bytes: usage.block_write_bytes,
+            network_rx_bytes: usage.network_rx_bytes,
+            network_tx_bytes: usage.network_tx_bytes,
+            samples: usage.samples,
+        }
+    }
 }
 
 /// One attempt of a job.
@@ -253,7 +284,7 @@ impl From<JobLine<'_>> for JobView {
             lateness_ms: line.lateness_ms,
             submitted_by: line.submitted_by,
             engine: line.engine.to_owned(),
-            usage: None,
+            usage: line.usage,
             spec: None,
             attempts: None,
             rerun_of: None,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::Serialize;
 
+use super::job::UsageView;
 use crate::domain::job::{Job, Reason};
 use crate::domain::names::id::Timestamp;
 use crate::domain::text::timestamp::FormattedTime;
@@ -41,7 +42,7 @@ pub(in crate::http) struct JobLine<'a> {
     pub(super) lateness_ms: Option<i64>,
     pub(super) submitted_by: Option<String>,
     pub(super) engine: &'static str,
-    pub(super) usage: Option<()>,
+    pub(super) usage: Option<UsageView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) engine_unreachable_since: Option<FormattedTime>,
 }
@@ -85,7 +86,7 @@ impl<'a> JobLine<'a> {
             lateness_ms: run.map(|run| (run.started_at - job.due_at).num_milliseconds()),
             submitted_by: job.submitted_by.as_ref().map(ToString::to_string),
             engine,
-            usage: None,
+            usage: end.and_then(|end| end.usage).map(UsageView::from),
             engine_unreachable_since: unreachable_since.map(FormattedTime::rfc3339),
         }
     }

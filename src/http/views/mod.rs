@@ -15,7 +15,7 @@ mod tide;
 
 pub use event::{EventView, GapView, StoryView};
 pub use forecast::{ForecastEntryView, ForecastView, OverlapView, PileUpView};
-pub use job::{AttemptView, JobView, OutputView};
+pub use job::{AttemptView, JobView, OutputView, UsageView};
 pub(super) use line::JobLine;
 pub(super) use objects::joined;
 pub use objects::*;

@@ -5,6 +5,7 @@
 //! with a sentence. Shape and pattern tell the outcome as well as the colour does.
 
 mod axis;
+mod frame;
 mod lanes;
 mod stairs;
 mod table;
@@ -12,62 +13,12 @@ mod table;
 mod tests;
 mod write;
 
-use chrono_tz::Tz;
-
-use crate::domain::names::id::Timestamp;
 use crate::domain::tide::Tide;
+pub(in crate::http) use frame::Look;
+use frame::{AXIS, Frame, LANE, LEFT, STAIRS, WIDTH};
+#[allow(unused_imports, reason = "the pages use it, beside the picture")]
 pub(in crate::http) use table::table;
 use write::{escaped, number};
-
-/// The width of the picture in units of its `viewBox`.
-const WIDTH: f64 = 1180.0;
-/// The end of the names of the lanes, where the time axis begins.
-const LEFT: f64 = 176.0;
-const RIGHT: f64 = 1172.0;
-/// The top and the bottom of the staircase.
-const STAIRS: (f64, f64) = (20.0, 92.0);
-/// The height of a lane.
-const LANE: f64 = 32.0;
-/// The height of the axis with its labels.
-const AXIS: f64 = 24.0;
-
-/// The settings of a picture.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::http) struct Look<'a> {
-    /// The zone of the labels.
-    pub(in crate::http) zone: Tz,
-    /// The path before every link, such as `/tidetable`; empty without a base path.
-    pub(in crate::http) base: &'a str,
-    /// Set for one lane without its name and without the staircase, for a schedule's own page.
-    pub(in crate::http) one_lane: bool,
-}
-
-/// The scale of a picture.
-struct Frame<'a> {
-    tide: &'a Tide,
-    look: Look<'a>,
-    left: f64,
-    /// The top of the first lane.
-    top: f64,
-    /// The bottom of the last lane.
-    bottom: f64,
-}
-
-impl Frame<'_> {
-    /// Returns the horizontal position of an instant, inside of the axis.
-    fn x(&self, at: Timestamp) -> f64 {
-        let window = &self.tide.window;
-        let length = (window.to - window.from).num_milliseconds().max(1);
-        let passed = (at - window.from).num_milliseconds().clamp(0, length);
-        self.left + (RIGHT - self.left) * passed as f64 / length as f64
-    }
-
-    /// Returns whether now is inside of the window.
-    fn shows_now(&self) -> bool {
-        let window = &self.tide.window;
-        window.from < window.now && window.now < window.to
-    }
-}
 
 /// Draws the chart as an SVG element that is valid XML.
 pub(in crate::http) fn svg(tide: &Tide, look: &Look<'_>) -> String {

@@ -15,6 +15,7 @@ use crate::clock::{Clock, Rng};
 use crate::domain::admission::pause::Pause;
 use crate::domain::names::id::{EngineId, JobId, Timestamp};
 use crate::engine::{Description, Engine, EngineError};
+use crate::metrics::Metrics;
 use crate::store::logs::LogStore;
 use crate::store::{Store, StoreError};
 use crate::sync::OrderedWatch;
@@ -65,11 +66,17 @@ impl Health {
     }
 }
 
+/// The pile-ups of a forecast, as seconds by the label of their limit, and its time.
+pub(super) type PileUps = Option<(Timestamp, BTreeMap<String, f64>)>;
+
 /// The state that all tasks of the scheduler share.
 pub(super) struct Context {
     pub(super) store: Arc<dyn Store>,
     pub(super) logs: Arc<LogStore>,
     pub(super) engine: Arc<dyn Engine>,
+    pub(super) metrics: Metrics,
+    /// The last forecast of pile-ups, for metrics.
+    pub(super) pile_ups: tokio::sync::Mutex<PileUps>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Rng,
     /// The current config. A decision reads it once, so that all of the decision rests on one

@@ -78,7 +78,9 @@ impl Dispatcher<'_> {
         while !self.stop.is_cancelled() {
             // Reset first: a job stored after this round's read has to cause another round.
             self.context.rests_until.store(i64::MAX, Ordering::SeqCst);
-            let nap = self.round().await.unwrap_or_else(|failure| {
+            let round = self.round().await;
+            let nap = round.inspect(|_| self.context.metrics.dispatched(self.context.clock.now()));
+            let nap = nap.unwrap_or_else(|failure| {
                 // The store has logged this error itself, once.
                 if !matches!(failure, StoreError::Gone(_)) {
                     error!(error = %failure, "cannot read or update the due jobs; trying again");

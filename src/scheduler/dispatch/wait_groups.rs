@@ -78,6 +78,7 @@ impl Context {
         let has_run = before.map() == Map::Running && after.map() != Map::Running;
         let is_done = before.attempt.0 > 0 && after.is_over();
         if written.is_ok() {
+            self.metrics.advanced(before, after);
             self.stage_again(after);
         }
         if (has_run || is_done) && !matches!(written, Err(StoreError::Outdated)) {

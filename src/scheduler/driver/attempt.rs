@@ -20,6 +20,7 @@ use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::usage::UsageSamples;
 use crate::domain::job::transition::{Event, Failure};
 use crate::domain::job::{Job, Reason, State};
 use crate::domain::names::id::{ContainerId, JobId, Timestamp};
@@ -58,6 +59,7 @@ pub(in crate::scheduler) async fn run(
     };
     let job = job?;
     let start_in_flight_until = context.clock.now();
+    let usage = UsageSamples::new(context.engine.measures_usage());
     let driver = Driver {
         context,
         job,
@@ -67,6 +69,7 @@ pub(in crate::scheduler) async fn run(
         start_in_flight_until,
         stop_was_called: false,
         creator_check: None,
+        usage,
         permit: None,
         driver_handle,
         stop,
@@ -112,6 +115,8 @@ pub(in crate::scheduler) struct Driver {
     /// True once this process has called `stop` for the current attempt, which it saw running.
     pub(super) stop_was_called: bool,
     pub(super) creator_check: Option<CreatorCheck>,
+    /// The samples of what the present attempt uses.
+    pub(super) usage: UsageSamples,
     /// The permit for a create or start in flight.
     pub(super) permit: Option<StartPermit>,
     pub(super) driver_handle: Arc<DriverHandle>,
@@ -339,6 +344,7 @@ impl Driver {
             if job.attempt != self.job.attempt {
                 (self.memory, self.made, self.stop_was_called) =
                     (DriverMemory::default(), None, false);
+                self.usage = UsageSamples::new(self.context.engine.measures_usage());
             }
             self.job = job;
         }

@@ -5,5 +5,6 @@ mod fence;
 mod launch;
 mod liveness;
 mod steps;
+mod usage;
 
 pub(super) use attempt::run;

@@ -308,6 +308,13 @@ impl Driver {
 
     /// Waits for a wake-up (a container event or a request) or for the job's timeout.
     pub(super) async fn await_exit(&mut self) -> Result<(), StepError> {
+        let sample_at = self.usage.next_sample_at();
+        let sample_due = async {
+            match sample_at {
+                None => std::future::pending().await,
+                Some(instant) => tokio::time::sleep_until(instant).await,
+            }
+        };
         let timeout = async {
             match self.runs_out_at() {
                 None => std::future::pending().await,
@@ -319,6 +326,10 @@ impl Driver {
             () = self.driver_handle.wake.notified() => Err(StepError::Reload),
             () = self.stop.cancelled() => Err(StepError::Stopping),
             () = timeout => self.time_is_up().await,
+            () = sample_due => {
+                self.sample_usage().await;
+                Ok(())
+            }
         }
     }
 
@@ -410,6 +421,7 @@ impl Driver {
             exit,
             by_engine_restart,
             stop_was_called: self.stop_was_called,
+            usage: self.usage.total(),
         }))
         .await
     }

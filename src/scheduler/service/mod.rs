@@ -5,6 +5,7 @@ pub(super) mod definitions;
 pub(super) mod dry_run;
 pub(super) mod forecast;
 pub(super) mod handle;
+pub(super) mod metrics;
 pub(super) mod open_output;
 pub(super) mod output;
 mod output_reader;

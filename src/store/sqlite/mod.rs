@@ -28,6 +28,7 @@ mod rows;
 mod schedule_store;
 mod schedules;
 mod schema;
+mod stats;
 mod store;
 mod wait_groups;
 mod wal;

@@ -31,7 +31,7 @@ const ABSENT: &str = "SELECT generation, first, last, late, outcome, reason, job
          AND (job IS NULL OR covered = 1) AND (?3 IS NULL OR schedule = ?3)
      ORDER BY last DESC LIMIT ?4";
 const COUNT: &str = "SELECT count(*) FROM jobs INDEXED BY jobs_by_status WHERE status = ?1";
-const OLDEST: &str = "SELECT created_at FROM jobs ORDER BY id LIMIT 1";
+const OLDEST: &str = "SELECT created_at FROM jobs WHERE id > x'' ORDER BY id LIMIT 1";
 const BYTES: &str = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
 
 /// Every statement, for the test that reads their plans.

@@ -17,6 +17,7 @@ use super::connection;
 use super::definitions::MissingDefinitions;
 use super::{errors::failed, queries};
 use crate::domain::job::{Map, Status};
+use crate::metrics::Metrics;
 use crate::store::error::StoreError;
 use crate::store::journal::{Entry, Transition};
 use crate::store::open_files::OpenFiles;
@@ -47,6 +48,7 @@ pub struct Writer {
     checkpoints: Checkpoints,
     feed: CommitFeed,
     open_files: Arc<OpenFiles>,
+    metrics: Metrics,
 }
 
 /// The results of a batch.
@@ -89,7 +91,14 @@ impl Writer {
         feed: CommitFeed,
         open_files: Arc<OpenFiles>,
     ) -> Self {
-        Self { connection, waiting, threads, checkpoints, feed, open_files }
+        let metrics = Metrics::default();
+        Self { connection, waiting, threads, checkpoints, feed, open_files, metrics }
+    }
+
+    /// Sets the metrics that record the time of each transaction.
+    #[must_use]
+    pub fn measured(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Writes until the store is closed and all accepted commands are done.
@@ -98,6 +107,7 @@ impl Writer {
         while self.waiting.recv_many(&mut batch, BATCH).await > 0 {
             let (mut connection, commands) = (self.connection, std::mem::take(&mut batch));
             let open_files = self.open_files.clone();
+            let begun = tokio::time::Instant::now();
             let written = self.threads.run(move || {
                 let written = write(&mut connection, commands, &open_files);
                 (connection, written)
@@ -107,6 +117,7 @@ impl Writer {
             let Ok((connection, written)) = written.await else { return };
             self.connection = connection;
             let is_kept = written.kept.is_ok();
+            self.metrics.committed(if is_kept { "ok" } else { "failed" }, begun.elapsed());
             self.announce(written);
             if is_kept && self.checkpoints.writer_must_copy().await {
                 let connection = self.connection;

@@ -66,8 +66,15 @@ pub(crate) fn every_state() -> Vec<State> {
             kill_at: (why == StopCause::Timeout).then(|| at(14)),
         })
     };
-    let end =
-        |outcome| End { outcome, at: at(17), reason: None, error: None, run: None, exit: None };
+    let end = |outcome| End {
+        outcome,
+        at: at(17),
+        reason: None,
+        error: None,
+        run: None,
+        exit: None,
+        usage: None,
+    };
     let failed = End {
         reason: Some(Reason::ExitNonzero),
         error: Some("it ended with 3, \"quoted\"\n\u{0}ü".to_owned()),

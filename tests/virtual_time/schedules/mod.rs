@@ -17,6 +17,7 @@ use tidetable::scheduler::Caller;
 use tidetable::scheduler::Handle;
 
 mod away;
+mod counted;
 mod declared;
 mod pile_up;
 mod year;

@@ -178,6 +178,7 @@ impl Harness {
             rng: Rng::from_seed(self.seed.wrapping_mul(1_000).wrapping_add(self.lives)),
             catalog: Catalog { queues: queues(), ..Catalog::default() },
             settings: self.settings.clone(),
+            metrics: Default::default(),
         });
         let api = Api::new(handle, chrono_tz::UTC, TaskTracker::new());
         let client = Client {

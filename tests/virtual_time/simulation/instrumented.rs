@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidetable::domain::admission::features::EngineFeatures;
+use tidetable::domain::admission::pause::Pause;
 use tidetable::domain::container::{Container, Evidence, EvidenceQuery, Owner};
 use tidetable::domain::job::wait_group::{Limit, WaitGroup};
 use tidetable::domain::job::{Job, Reason, State};
@@ -36,7 +37,10 @@ use crate::simulation::disk::{Disk, Write};
 use crate::simulation::expectations::{CommitTimes, Expectations, ours};
 use crate::simulation::failpoints::Process;
 use crate::simulation::rules::Rule;
-use tidetable::store::{DefinitionStore, DispatchStore, JobStore, Journal, MetaStore};
+use tidetable::domain::names::schedule::ScheduleName;
+use tidetable::store::{
+    DefinitionStore, DispatchStore, JobStore, Journal, LastEnd, MetaStore, StatsStore, StoreStats,
+};
 
 /// The simulated engine behind failpoints.
 pub struct InstrumentedEngine {
@@ -581,6 +585,19 @@ impl Journal for InstrumentedStore {
 
 #[async_trait]
 impl MetaStore for InstrumentedStore {
+    async fn pause(&self) -> Result<Option<Pause>, StoreError> {
+        self.store.pause().await
+    }
+
+    async fn set_pause(
+        &self,
+        pause: Option<&Pause>,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
+        self.store.set_pause(pause, at, by).await
+    }
+
     fn instance(&self) -> InstanceId {
         self.store.instance()
     }
@@ -671,5 +688,16 @@ impl Outbox for InstrumentedStore {
 
     async fn postpone_notification(&self, id: i64, until: Timestamp) -> Result<(), StoreError> {
         self.store.postpone_notification(id, until).await
+    }
+}
+
+#[async_trait]
+impl StatsStore for InstrumentedStore {
+    async fn stats(&self, now: Timestamp) -> Result<StoreStats, StoreError> {
+        self.store.stats(now).await
+    }
+
+    async fn last_ends(&self, schedules: &[ScheduleName]) -> Result<Vec<Vec<LastEnd>>, StoreError> {
+        self.store.last_ends(schedules).await
     }
 }

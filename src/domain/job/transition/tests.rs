@@ -114,7 +114,13 @@ fn exit(code: i32) -> Exit {
 }
 
 fn ending(code: i32) -> Ending {
-    Ending { run: run(), exit: exit(code), by_engine_restart: false, stop_was_called: false }
+    Ending {
+        run: run(),
+        exit: exit(code),
+        by_engine_restart: false,
+        stop_was_called: false,
+        usage: None,
+    }
 }
 
 fn exited(code: i32) -> Event {

@@ -372,9 +372,13 @@ impl Moves<'_> {
             Finding::TooLate => Event::MissDeadline,
             Finding::TimeIsUp => Event::Stop(StopCause::Timeout, super::GRACE),
             Finding::Exited { by_engine_restart } => match self.next_step(&driver) {
-                Step::Collect(run, exit) => {
-                    Event::Exited(Ending { run, exit, by_engine_restart, stop_was_called: false })
-                }
+                Step::Collect(run, exit) => Event::Exited(Ending {
+                    run,
+                    exit,
+                    by_engine_restart,
+                    stop_was_called: false,
+                    usage: None,
+                }),
                 other => unreachable!(
                     "nothing that it holds has changed since it was to collect: {other:?}"
                 ),

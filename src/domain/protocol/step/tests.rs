@@ -78,7 +78,15 @@ fn retrying() -> Job {
 }
 
 fn over(outcome: Outcome) -> Job {
-    job(State::Ended(End { outcome, at: at(30), reason: None, error: None, run: None, exit: None }))
+    job(State::Ended(End {
+        outcome,
+        at: at(30),
+        reason: None,
+        error: None,
+        run: None,
+        exit: None,
+        usage: None,
+    }))
 }
 
 // States on the engine.

@@ -3,8 +3,8 @@
 use chrono::{Offset, TimeDelta};
 use chrono_tz::Tz;
 
+use super::frame::{Frame, RIGHT, STAIRS};
 use super::write::{escaped, number};
-use super::{Frame, RIGHT, STAIRS};
 use crate::domain::names::id::Timestamp;
 use crate::domain::tide::Tide;
 
@@ -36,7 +36,7 @@ pub(super) fn grid(out: &mut String, frame: &Frame<'_>) {
     for (at, label) in labels_of(frame) {
         let x = frame.x(at);
         path += &format!("M{} {top}V{bottom}", number(x));
-        if now.is_some_and(|now| (now - x).abs() < LABEL + 14.0) {
+        if now.is_some_and(|now| is_under_now(frame, now, x)) {
             continue;
         }
         let anchor = match x {
@@ -48,6 +48,17 @@ pub(super) fn grid(out: &mut String, frame: &Frame<'_>) {
         labels += &format!(r#"<text x="{x}" y="{label_y}"{anchor}>{}</text>"#, escaped(&label));
     }
     *out += &format!(r#"<path class="grid" d="{path}"/><g aria-hidden="true">{labels}</g>"#);
+}
+
+/// Returns whether a label at `x` would touch the label of now, which is beside its line at both
+/// ends of the axis.
+fn is_under_now(frame: &Frame<'_>, now: f64, x: f64) -> bool {
+    let (before, after) = match now {
+        now if now > RIGHT - LABEL => (2.0 * LABEL, LABEL),
+        now if now < frame.left + LABEL => (LABEL, 2.0 * LABEL),
+        _ => (LABEL + 14.0, LABEL + 14.0),
+    };
+    now - before < x && x < now + after
 }
 
 /// Draws the line of now with its time.

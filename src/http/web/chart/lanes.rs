@@ -1,7 +1,7 @@
 //! The lanes of the chart: names, and one link for each mark.
 
+use super::frame::{Frame, LANE, LEFT, RIGHT};
 use super::write::{escaped, number, segment, short};
-use super::{Frame, LANE, LEFT, RIGHT};
 use crate::domain::job::Status;
 use crate::domain::tide::{Lane, LaneKind, Mark, MarkKind, says};
 

@@ -1,7 +1,7 @@
 //! The staircase on top of the chart: how many runs are active at once, and the limit.
 
+use super::frame::{Frame, LEFT, RIGHT, STAIRS};
 use super::write::number;
-use super::{Frame, LEFT, RIGHT, STAIRS};
 use crate::domain::names::id::Timestamp;
 
 /// Draws the area before now, the area after it, the limit, and what is above the limit.

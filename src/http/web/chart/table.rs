@@ -1,8 +1,8 @@
 //! The chart as a table: one row for each lane, then the marks that need a look.
 
+use super::frame::{Frame, Look};
 use super::lanes::sentence;
 use super::write::escaped;
-use super::{Frame, Look};
 use crate::domain::job::{Map, Status};
 use crate::domain::tide::{Lane, Mark, MarkKind, Tide};
 
