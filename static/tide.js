@@ -56,7 +56,7 @@ function localise(scope = document) {
     const day = at.toDateString() === today ? '' : at.toLocaleDateString('en-GB', date) + ' ';
     it.textContent = day + at.toLocaleTimeString('en-GB');
   }
-  const said = `Times of day are in your zone, ${zone}; the server’s is ${root.dataset.zone}.`;
+  const said = `Times are in your zone, ${zone}; in logs and charts in ${root.dataset.zone}.`;
   if ($('zone')) $('zone').textContent = said;
 }
 

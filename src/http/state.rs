@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use tokio_util::task::TaskTracker;
 
 use super::streams::Streams;
-use super::web::BasePath;
+use super::web::links::BasePath;
 use crate::scheduler::Handle;
 
 /// The longest time that a reader may take for one chunk before it is dropped. The reader holds a

@@ -119,7 +119,8 @@ fn of_kind(body: Body, kind: &'static str) -> Response {
     response
 }
 
-/// Returns a line that says why there are no lines, or no more. Empty for an attempt that never ran.
+/// Returns a line that says why there are no lines, or no more. Empty for an attempt that never
+/// ran.
 fn cut(failure: &OutputError) -> String {
     let why = match failure {
         OutputError::NoAttempt { .. } => return String::new(),

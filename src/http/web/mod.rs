@@ -18,7 +18,7 @@ mod form;
 mod job;
 mod job_form;
 mod jobs;
-mod links;
+pub(in crate::http) mod links;
 mod log;
 pub(in crate::http) mod negotiate;
 mod pages;

@@ -31,8 +31,8 @@ pub(super) struct Chart {
 }
 
 impl Api {
-    /// Returns the chart for a window, of all jobs or of one schedule. `None` if nothing ran, runs or
-    /// will run in the window. `address` is the page's.
+    /// Returns the chart for a window, of all jobs or of one schedule. `None` if nothing ran, runs
+    /// or will run in the window. `address` is the page's.
     ///
     /// # Errors
     /// Returns a [`Problem`] if the store fails or is busy.
