@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let over = client.wait(&accepted.id).await?;
     eprintln!("{}: exit code {:?}, {:?} ms late", over.status, over.exit_code, over.lateness_ms);
 
-    let mut output = pin!(client.logs(&accepted.id, &[]).await?);
+    let mut output = pin!(client.logs(&accepted.id, &[], "text/plain").await?);
     while let Some(chunk) = output.try_next().await? {
         eprint!("{}", String::from_utf8_lossy(&chunk));
     }

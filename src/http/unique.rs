@@ -64,6 +64,6 @@ mod tests {
             serde_json::from_str(r#"{"a": 2.0, "b": [{"c": -1e3}], "d": 0.5, "e": 1e99}"#)
                 .expect("is an object");
         let text = Value::Object(map).to_string();
-        assert_eq!(text, r#"{"a":2,"b":[{"c":-1000}],"d":0.5,"e":1e99}"#);
+        assert_eq!(text, r#"{"a":2,"b":[{"c":-1000}],"d":0.5,"e":1e+99}"#);
     }
 }

@@ -1,5 +1,7 @@
 //! `GET /events`, the story of one job, and the pause of everything.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 

@@ -1,5 +1,7 @@
 //! The tide chart and the summary, as a caller sees them.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use serde_json::{Value, json};
 
 use crate::support::{Server, eventually};

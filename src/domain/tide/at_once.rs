@@ -1,5 +1,8 @@
 //! The staircase: how many runs are active at once, over time.
 
+/// The number of active runs from an instant on, in milliseconds since 1970.
+pub(super) type Step = (i64, usize);
+
 /// The number of active runs from each instant on, in milliseconds since 1970. Each step is the
 /// most within `step` milliseconds, so a short peak stays visible.
 pub(super) fn staircase(
@@ -8,10 +11,10 @@ pub(super) fn staircase(
     from: i64,
     to: i64,
     step: i64,
-) -> (Vec<(i64, usize)>, Option<(i64, usize)>) {
+) -> (Vec<Step>, Option<Step>) {
     starts.sort_unstable();
     ends.sort_unstable();
-    let (mut steps, mut most) = (Vec::new(), None::<(i64, usize)>);
+    let (mut steps, mut most) = (Vec::new(), None::<Step>);
     let (mut begun, mut ended) = (0, 0);
     let mut column = from;
     while column < to {

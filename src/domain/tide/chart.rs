@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::at_once::staircase;
+use super::at_once::{Step, staircase};
 use super::lane::{Lane, LaneKind, LaneName};
 use super::mark::{Mark, MarkKind, add};
 use super::pack::pack;
@@ -126,7 +126,7 @@ impl Parts {
     }
 
     /// Counts the runs at once before and after now, and finds the most.
-    fn at_once(&mut self) -> (Vec<(Timestamp, usize)>, Vec<(Timestamp, usize)>, Option<Busiest>) {
+    fn at_once(&mut self) -> (Steps, Steps, Option<Busiest>) {
         let window = self.past.window();
         let ms = |at: Timestamp| at.timestamp_millis();
         let (from, to, now) = (ms(window.from), ms(window.to), ms(window.now));
@@ -152,7 +152,10 @@ impl Parts {
     }
 }
 
-fn instants(steps: Vec<(i64, usize)>) -> Vec<(Timestamp, usize)> {
+/// The number of runs at once from each instant on.
+type Steps = Vec<(Timestamp, usize)>;
+
+fn instants(steps: Vec<Step>) -> Steps {
     let at = Timestamp::from_timestamp_millis;
     steps.into_iter().filter_map(|(ms, count)| Some((at(ms)?, count))).collect()
 }

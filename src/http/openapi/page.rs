@@ -24,7 +24,7 @@ pub(super) fn render(document: &Value) -> String {
     ));
     contents(&mut page, document);
     for tag in list(&document["tags"]) {
-        element(&mut page, "h2", &text(&tag["name"]), &title(text(&tag["name"])));
+        element(&mut page, "h2", text(&tag["name"]), &title(text(&tag["name"])));
         line(&mut page, "p", text(&tag["description"]));
         for (method, path, call) in
             calls(document).filter(|(_, _, call)| call["tags"][0] == tag["name"])

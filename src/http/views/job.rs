@@ -1,13 +1,11 @@
 //! A job as the API shows it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::container::Usage;
 use crate::domain::job::origin::Origin;
 use crate::domain::job::{Job, Reason, Status};
 use crate::domain::names::id::Timestamp;
@@ -18,6 +16,7 @@ use crate::scheduler::OutputState;
 use crate::store::Transition;
 
 use super::line::JobLine;
+use super::usage::UsageView;
 
 /// A job as the API shows it. The first five fields are the classic ones. Times among the others
 /// are RFC 3339 in UTC with milliseconds.
@@ -106,34 +105,6 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub engine_unreachable_since: Option<String>,
-}
-
-/// The resources that a run used, up to the last sample.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct UsageView {
-    /// The most memory in any sample, without the page cache that the kernel can drop.
-    pub memory_peak_bytes: u64,
-    pub cpu_seconds: f64,
-    pub block_read_bytes: u64,
-    pub block_write_bytes: u64,
-    pub network_rx_bytes: u64,
-    pub network_tx_bytes: u64,
-    /// The number of samples: one after 1 s, then with growing pauses up to 10 s.
-    pub samples: u32,
-}
-
-impl From<Usage> for UsageView {
-    fn from(usage: Usage) -> Self {
-        Self {
-            memory_peak_bytes: usage.memory_peak_bytes,
-            cpu_seconds: Duration::from_millis(usage.cpu_ms).as_secs_f64(),
-            block_read_bytes: usage.block_read_bytes,
-            block_write_bytes: usage.block_write_bytes,
-            network_rx_bytes: usage.network_rx_bytes,
-            network_tx_bytes: usage.network_tx_bytes,
-            samples: usage.samples,
-        }
-    }
 }
 
 /// One attempt of a job.

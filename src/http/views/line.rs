@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use super::job::UsageView;
+use super::usage::UsageView;
 use crate::domain::job::{Job, Reason};
 use crate::domain::names::id::Timestamp;
 use crate::domain::text::timestamp::FormattedTime;

@@ -12,10 +12,11 @@ mod objects;
 mod pause;
 mod summary;
 mod tide;
+mod usage;
 
 pub use event::{EventView, GapView, StoryView};
 pub use forecast::{ForecastEntryView, ForecastView, OverlapView, PileUpView};
-pub use job::{AttemptView, JobView, OutputView, UsageView};
+pub use job::{AttemptView, JobView, OutputView};
 pub(super) use line::JobLine;
 pub(super) use objects::joined;
 pub use objects::*;
@@ -24,3 +25,4 @@ pub use summary::{
     EngineView, LatenessView, PausedView, SlotsView, StoreView, SummaryJobsView, SummaryView,
 };
 pub use tide::{AtOnceView, BusiestView, LaneView, MarkView, TidePileUpView, TideView};
+pub use usage::UsageView;

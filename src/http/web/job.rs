@@ -158,7 +158,7 @@ fn later(job: &Job, clock: Clock) -> String {
         let late = (run.started_at - job.due_at).num_milliseconds().max(0);
         format!("It began {} after it was due.", words::took(late))
     });
-    let ended = job.state.end().map(|end| format!("It ended {}.", clock.from_now(end.at)));
+    let ended = job.state.end().map(|end| format!("It ended {}.", clock.distance(end.at)));
     [ended, late].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
@@ -203,6 +203,9 @@ fn evidence(job: &Job, output: &OutputState, clock: Clock, links: &Links) -> Vec
     let exit = end.and_then(|end| end.exit.as_ref());
     let until = end.map_or(clock.now, |end| end.at);
     let ms = |span: chrono::TimeDelta| words::took(span.num_milliseconds().max(0));
+    let usage = end.and_then(|end| end.usage);
+    let millis = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let pair = |one, other| format!("{}, {}", words::size(one), words::size(other));
     let definition = links.definition(job.name.as_str());
     let fields = job.spec.fields();
     let facts = [
@@ -212,6 +215,14 @@ fn evidence(job: &Job, output: &OutputState, clock: Clock, links: &Links) -> Vec
         job.state.reason().map(|reason| code("Reason", reason.to_string())),
         run.map(|run| plain("Late", ms(run.started_at - job.due_at))),
         run.map(|run| plain("Ran", ms(until - run.started_at))),
+        usage.map(|usage| plain("Memory, peak", words::size(usage.memory_peak_bytes))),
+        usage.map(|usage| plain("CPU time", words::took(millis(usage.cpu_ms)))),
+        usage.map(|usage| {
+            plain("Read, written", pair(usage.block_read_bytes, usage.block_write_bytes))
+        }),
+        usage.map(|usage| {
+            plain("Received, sent", pair(usage.network_rx_bytes, usage.network_tx_bytes))
+        }),
         (job.attempt.0 > 0).then(|| plain("Attempts", job.attempt.0.to_string())),
         output.kept.map(|kept| plain("Log", words::size(kept.bytes))),
         job.origin.schedule().map(|origin| Fact {
@@ -228,6 +239,7 @@ fn evidence(job: &Job, output: &OutputState, clock: Clock, links: &Links) -> Vec
             .map(|_| Fact { href: definition, ..plain("Definition", job.name.to_string()) }),
         run.and_then(|run| run.image_digest.as_ref())
             .map(|digest| code("Digest", digest.0.clone())),
+        job.submitted_by.as_ref().map(|by| plain("Submitted by", by.to_string())),
         Some(code("Id", job.id.to_string())),
     ];
     facts.into_iter().flatten().collect()

@@ -115,7 +115,7 @@ impl Api {
         let image = fields.image.as_ref().map_or("what it is defined as by then", |it| it.as_str());
         let says = format!(
             "Runs {image} {}, at {} ({}).",
-            clock.from_now(due.at),
+            clock.distance(due.at),
             clock.clock(due.at),
             clock.zone.name()
         );

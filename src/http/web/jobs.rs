@@ -193,7 +193,7 @@ impl Api {
         let next = self.scheduler.store().next_due().await?;
         let figure = |number: String, says: String| Figure { number, says };
         let slots = summary.slots.limit.map(|limit| format!("running, of {limit} slots"));
-        let next = next.map(|at| format!("scheduled, next {}", clock.from_now(at)));
+        let next = next.map(|at| format!("scheduled, next {}", clock.distance(at)));
         let ended: u64 = summary.ended_24h.values().sum();
         let well = summary.ended_24h.get(Status::Succeeded.as_str()).copied().unwrap_or_default();
         let share = (ended > 0).then(|| {

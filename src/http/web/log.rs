@@ -142,7 +142,7 @@ impl Writer {
             if !self.is_wanted(number, &line) {
                 continue;
             }
-            if self.shown % BLOCK_LINES == 0 {
+            if self.shown.is_multiple_of(BLOCK_LINES) {
                 out.push_str(if self.shown == 0 { "<div>" } else { "</div><div>" });
             }
             self.shown += 1;

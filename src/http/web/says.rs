@@ -9,7 +9,7 @@ use crate::domain::schedule::record::ScheduleRecord;
 /// Returns how a job stands or ended, for a list.
 pub(super) fn job(job: &Job, clock: Clock) -> String {
     match job.state.status() {
-        Status::Scheduled => format!("due {}", clock.from_now(job.due_at)),
+        Status::Scheduled => format!("due {}", clock.distance(job.due_at)),
         Status::Succeeded => {
             let ran = job.state.run().zip(job.state.end());
             let took = ran.map(|(run, end)| (end.at - run.started_at).num_milliseconds());

@@ -105,7 +105,7 @@ pub(super) async fn page(
         told: ticks.iter().map(|tick| told(tick, clock, &links)).collect(),
         jobs: jobs.iter().map(|job| JobRow::new(job, clock, &links, None)).collect(),
         runs: words::count(record.runs, "run"),
-        definition: is_defined.then(|| links.definition(&job_name)).unwrap_or_default(),
+        definition: if is_defined { links.definition(&job_name) } else { String::new() },
         jobs_href: Links::with_query(&links.jobs(), &[("schedule", &name)]),
         job_name,
         fields: serde_json::to_string_pretty(&fields).unwrap_or_default(),
@@ -117,7 +117,7 @@ pub(super) async fn page(
 /// Returns how the schedule stands: its next tick, or why it has none.
 fn standing(record: &ScheduleRecord, clock: Clock) -> String {
     match (state(record), record.next_tick) {
-        (_, Some(next)) => format!("Next {}.", clock.from_now(next.nominal)),
+        (_, Some(next)) => format!("Next {}.", clock.distance(next.nominal)),
         ("paused", None) => "It is paused: ticks are skipped until it is resumed.".to_owned(),
         _ => "It has no tick left.".to_owned(),
     }

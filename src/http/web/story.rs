@@ -44,7 +44,7 @@ pub(super) fn of(job: &Job, journal: &[Transition], clock: Clock) -> Vec<Step> {
             class: "scheduled",
             title: "due".to_owned(),
             at: clock.moment(job.due_at),
-            note: clock.from_now(job.due_at),
+            note: clock.distance(job.due_at),
         });
     }
     steps

@@ -28,7 +28,7 @@ pub(super) struct Clock {
 impl Clock {
     /// Describes an instant.
     pub(super) fn moment(self, at: Timestamp) -> Moment {
-        Moment { iso: rfc3339(at), clock: self.clock(at), words: self.from_now(at) }
+        Moment { iso: rfc3339(at), clock: self.clock(at), words: self.distance(at) }
     }
 
     /// Returns the time of day, `12:25:58`. Adds the date if it is not today's, and the year if it
@@ -57,7 +57,7 @@ impl Clock {
     }
 
     /// Returns the distance from now in words.
-    pub(super) fn from_now(self, at: Timestamp) -> String {
+    pub(super) fn distance(self, at: Timestamp) -> String {
         let ms = (at - self.now).num_milliseconds();
         match ms {
             -999..=999 => "now".to_owned(),
@@ -118,7 +118,7 @@ pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -173,7 +173,7 @@ mod tests {
             ("2026-11-28T12:25:00.4Z", "now"),
             ("2026-12-01T12:25:00Z", "in 3 d"),
         ] {
-            assert_eq!(clock.from_now(at(instant)), words);
+            assert_eq!(clock.distance(at(instant)), words);
         }
     }
 

@@ -114,12 +114,17 @@ pub(super) fn totals(
     })
 }
 
+/// The median and the 99th percentile, in milliseconds.
+type Lateness = (i64, i64);
+/// The number of jobs of each status.
+type Counts = Vec<(Status, u64)>;
+
 /// Counts the jobs that ended since `since`, and returns the median and the 99th percentile of the
 /// lateness of their starts.
 fn ended_since(
     connection: &Connection,
     since: Timestamp,
-) -> Result<(Vec<(Status, u64)>, Option<(i64, i64)>), StoreError> {
+) -> Result<(Counts, Option<Lateness>), StoreError> {
     let (mut ended, mut late) = (vec![0_u64; Status::ALL.len()], Vec::new());
     let mut statement = prepared(connection, ENDED_SINCE)?;
     let mut found = statement.query([since.timestamp_millis()]).map_err(failed)?;

@@ -248,7 +248,8 @@ async fn each_migration_creates_its_tables() {
             "9 waiting",
             "10 covered_ticks",
             "11 config_file",
-            "12 seen"
+            "12 seen",
+            "13 absent_ticks"
         ]
     );
     assert_eq!(names("PRAGMA journal_mode"), ["wal"]);
