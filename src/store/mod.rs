@@ -41,7 +41,7 @@ pub use meta::{MetaStore, Restored};
 pub use outbox::Outbox;
 pub use report::Report;
 pub use schedules::ScheduleStore;
-pub use snapshot::{EndedSearch, Filter, MAX_PAGE, Snapshot};
+pub use snapshot::{EndedSearch, Filter, MAX_PAGE, Order, Snapshot};
 pub use stats::{LastEnd, StatsStore, StoreStats};
 pub use totals::Totals;
 

@@ -18,8 +18,7 @@ use crate::domain::tide::PastRuns;
 /// housekeeping, so callers drop it soon.
 #[async_trait]
 pub trait Snapshot: Send {
-    /// Returns up to `limit` jobs of a map that pass the filter, ordered by id, after the id
-    /// `after`.
+    /// Returns up to `limit` jobs of a map that pass the filter, in its order, after the id `after`.
     async fn page(
         &mut self,
         map: Map,
@@ -72,16 +71,30 @@ pub trait Snapshot: Send {
     async fn totals(&mut self, since: Timestamp) -> Result<Totals, StoreError>;
 }
 
-/// A filter on listed jobs. A field that is `None` does not restrict.
+/// A filter on listed jobs. A field that is empty does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    pub status: Option<Status>,
+    /// The job has one of these statuses.
+    pub statuses: Vec<Status>,
     /// The exact job name.
     pub name: Option<String>,
     /// The schedule that made the job.
     pub schedule: Option<String>,
-    /// A label key and the exact value.
-    pub label: Option<(String, String)>,
+    /// The job has all of these labels: a key, and the exact value if there is one.
+    pub labels: Vec<(String, Option<String>)>,
+    /// The job was accepted at this time or later.
+    pub created_since: Option<Timestamp>,
+    /// The job ended at this time or later.
+    pub ended_since: Option<Timestamp>,
+    pub order: Order,
+}
+
+/// The order of listed jobs. Ids are ordered by the time of acceptance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    #[default]
+    Oldest,
+    Newest,
 }
 
 /// A search among the jobs that are over. An empty field does not restrict.

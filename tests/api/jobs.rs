@@ -375,6 +375,21 @@ fn job_list_supports_filters_pages_and_etags() {
         }
     }
     assert_eq!(seen.len(), 7);
+    let oldest = seen.clone();
+    let (mut newest, mut query) = (Vec::new(), "order=newest&limit=1".to_owned());
+    while newest.len() < 7 {
+        let page = server.get(&format!("/jobs?{query}")).json();
+        newest.extend(page["scheduled"].as_object().unwrap().keys().cloned());
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("order=newest&limit=1&cursor={next}");
+    }
+    assert!(newest.iter().eq(oldest.iter().rev()), "{newest:?}");
+    assert_eq!((count("state=scheduled,failed"), count("state=failed,running")), (7, 0));
+    assert_eq!((count("label=n"), count("label=n&label=n=3"), count("label=m")), (7, 1, 0));
+    assert_eq!(count("label=n=3&label=n=4"), 0);
+    assert_eq!((count("created_since=1h"), count("created_since=2040-01-01T00:00:00Z")), (7, 0));
+    assert_eq!(count("created_since=1h&order=newest&job_name=job-0"), 4);
+    assert_eq!(count("ended_since=1h"), 0);
     let tag = server.get("/jobs").header("etag").unwrap().to_owned();
     let again =
         |server: &Server| server.call("GET", "/jobs", &[("if-none-match", &tag)], b"").status;
@@ -382,6 +397,9 @@ fn job_list_supports_filters_pages_and_etags() {
     server.submit(json!({"job_name": "busybox", "date": "1h"}));
     assert_eq!(again(&server), 200);
     for query in [
+        "order=sideways",
+        "created_since=soon",
+        "state=scheduled,nonsense",
         "limit=0",
         "limit=x",
         "cursor=x&limit=3",

@@ -29,7 +29,9 @@ use rand::rngs::StdRng;
 /// keeps the most it ever needed (of 106 MB held after an hour, 25 were in use). Threads: a pool
 /// keeps idle ones for some seconds.
 const SLACK_KIB: u64 = 48 * 1024;
-const SLACK_FILES: u64 = 4;
+/// Pools keep their connections: three more readers of the store have three files each, and a
+/// client of the engine may keep a few sockets.
+const SLACK_FILES: u64 = 12;
 const SLACK_THREADS: u64 = 8;
 /// The most bytes of write-ahead log. The store checkpoints it at 4 MiB, a little later under load.
 const MOST_WAL: u64 = 16 << 20;

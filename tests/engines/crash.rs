@@ -353,7 +353,7 @@ fn command_line_runs_follows_and_reports_a_job() {
     assert_eq!(tidetable(&["rm", &id]).0, Some(0));
     assert!(!tidetable(&["ls"]).1.contains(&id) && tidetable(&["ls", "-a"]).1.contains(&id));
     let (code, _, said) = tidetable(&["rm", &id]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(5));
     assert!(said.contains("canceled already"), "{said}");
     assert_eq!(tidetable(&["wait", &id]).0, Some(125), "a job that did not run is no success");
     let (_, said, _) = tidetable(&["run", IMAGE, "--json", "--", "sleep", "600"]);

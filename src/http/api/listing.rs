@@ -12,6 +12,7 @@ use axum::response::Response;
 use chrono_tz::Tz;
 use serde::Deserialize;
 
+use super::past::past;
 use crate::domain::job::{Job, Map, Status};
 use crate::domain::names::id::{JobId, Timestamp};
 use crate::domain::spec::command;
@@ -20,7 +21,7 @@ use crate::http::query::KnownQuery;
 use crate::http::state::Api;
 use crate::http::streamed::{Chunks, ReaderGone, Written, limit_of, not_modified};
 use crate::http::views::JobLine;
-use crate::store::{Filter, Snapshot, StoreError};
+use crate::store::{Filter, Order, Snapshot, StoreError};
 
 /// The maps, in the order of the classic answer.
 const MAPS: [Map; 3] = [Map::Running, Map::Scheduled, Map::History];
@@ -40,7 +41,11 @@ pub(in crate::http) struct ListQuery {
     state: Option<String>,
     job_name: Option<String>,
     schedule: Option<String>,
-    label: Option<String>,
+    #[serde(default)]
+    label: Vec<String>,
+    created_since: Option<String>,
+    ended_since: Option<String>,
+    order: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -59,7 +64,7 @@ pub(in crate::http) async fn list(
     headers: HeaderMap,
     KnownQuery(query): KnownQuery<ListQuery>,
 ) -> Result<Response, Problem> {
-    let request = Request::read(&query)?;
+    let request = Request::read(&query, &api)?;
     // The tag is read before the snapshot, so it may be older than the body but never newer.
     let etag = api.etag(&query).await?;
     if let Some(answer) = not_modified(&headers, &etag) {
@@ -75,42 +80,74 @@ pub(in crate::http) async fn list(
 }
 
 impl Request {
-    fn read(query: &ListQuery) -> Result<Self, Problem> {
-        let (maps, status) = match query.state.as_deref() {
-            None => (MAPS.to_vec(), None),
-            Some(word) => wanted(word)?,
+    fn read(query: &ListQuery, api: &Api) -> Result<Self, Problem> {
+        let statuses = query.state.as_deref().map(statuses).transpose()?.unwrap_or_default();
+        let is_wanted =
+            |map: &Map| statuses.is_empty() || statuses.iter().any(|status| status.map() == *map);
+        let time = |name: &'static str, text: &Option<String>| {
+            text.as_deref().map(|text| past(name, text, api)).transpose()
         };
-        let label = query
-            .label
-            .as_deref()
-            .map(command::entry)
-            .transpose()
-            .map_err(|error| Problem::field("label", "invalid_query", error.to_string()))?;
+        let filter = Filter {
+            name: query.job_name.clone(),
+            schedule: query.schedule.clone(),
+            labels: query.label.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
+            created_since: time("created_since", &query.created_since)?,
+            ended_since: time("ended_since", &query.ended_since)?,
+            order: order(query.order.as_deref())?,
+            statuses: statuses.clone(),
+        };
         let limit = limit_of(query.limit, query.cursor.as_deref())?;
         let after = query.cursor.as_deref().map(cursor).transpose()?;
-        let (name, schedule) = (query.job_name.clone(), query.schedule.clone());
-        Ok(Self { maps, filter: Filter { status, name, schedule, label }, limit, after })
+        let maps = MAPS.into_iter().filter(is_wanted).collect();
+        Ok(Self { maps, filter, limit, after })
     }
 }
 
-/// Parses a map, which stands for all jobs in it, or a status.
-fn wanted(word: &str) -> Result<(Vec<Map>, Option<Status>), Problem> {
-    if let Some(map) = MAPS.into_iter().find(|map| map.as_str() == word) {
-        return Ok((vec![map], None));
+/// Reads states separated by commas: statuses, and maps, which stand for all statuses in them.
+fn statuses(text: &str) -> Result<Vec<Status>, Problem> {
+    let mut statuses = Vec::new();
+    for word in text.split(',').map(str::trim) {
+        let of_map = Status::ALL.iter().filter(|status| status.map().as_str() == word);
+        statuses.extend(of_map);
+        match Status::from_word(word) {
+            Some(status) => statuses.push(status),
+            None if MAPS.into_iter().any(|map| map.as_str() == word) => {}
+            None => return Err(no_state(word)),
+        }
     }
-    match Status::from_word(word) {
-        Some(status) => Ok((vec![status.map()], Some(status))),
-        None => {
-            let all: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
-            Err(Problem::field(
-                "state",
-                "invalid_query",
-                format!(
-                    "`{}` is no state: there are running, scheduled and history for a whole map, and the statuses {}",
-                    crate::domain::text::units::shown(word),
-                    all.join(", ")
-                ),
-            ))
+    Ok(statuses)
+}
+
+fn no_state(word: &str) -> Problem {
+    let all: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+    Problem::field(
+        "state",
+        "invalid_query",
+        format!(
+            "`{}` is no state: there are running, scheduled and history for a whole map, and the statuses {}",
+            crate::domain::text::units::shown(word),
+            all.join(", ")
+        ),
+    )
+}
+
+/// Reads a label: `KEY=VALUE`, or `KEY` for any value.
+fn label(text: &str) -> Result<(String, Option<String>), Problem> {
+    if !text.contains('=') && !text.is_empty() {
+        return Ok((text.to_owned(), None));
+    }
+    command::entry(text)
+        .map(|(key, value)| (key, Some(value)))
+        .map_err(|error| Problem::field("label", "invalid_query", error.to_string()))
+}
+
+fn order(word: Option<&str>) -> Result<Order, Problem> {
+    match word {
+        None | Some("oldest") => Ok(Order::Oldest),
+        Some("newest") => Ok(Order::Newest),
+        Some(_) => {
+            let detail = "`order` has to be `oldest` or `newest`";
+            Err(Problem::field("order", "invalid_query", detail))
         }
     }
 }
@@ -215,8 +252,12 @@ impl Writer {
             if take < jobs.len() {
                 self.out.jobs(shown, map, &mut first).await?;
                 // The next page begins after the last job of this map that was shown. If none was
-                // shown, it begins after the job in the request, or at the map's first job (id 0).
-                return Ok(Ok(last.or(after).or(Some(JobId::from_bytes([0; 16])))));
+                // shown, it begins after the job in the request, or at the map's first job.
+                let before_first = match self.request.filter.order {
+                    Order::Oldest => JobId::from_bytes([0; 16]),
+                    Order::Newest => JobId::from_bytes([0xff; 16]),
+                };
+                return Ok(Ok(last.or(after).or(Some(before_first))));
             }
             if take < limit {
                 self.out.jobs(shown, map, &mut first).await?;

@@ -4,10 +4,9 @@ use axum::http::HeaderMap;
 use regex::bytes::{Regex, RegexBuilder};
 use serde::Deserialize;
 
+use super::past::past;
 use crate::domain::names::id::{Attempt, Timestamp};
 use crate::domain::output::Channel;
-use crate::domain::text::date;
-use crate::domain::text::units::Span;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
 use crate::scheduler::Attempts;
@@ -113,7 +112,7 @@ impl Wanted {
             limit: one_of("limit", &query.limit, 1..=MAX_LINES)?,
             lines: LineFilter {
                 from_line: one_of("from_line", &query.from_line, 1..=u64::MAX)?.unwrap_or(1),
-                since: query.since.as_deref().map(|text| since(text, api)).transpose()?,
+                since: query.since.as_deref().map(|text| past("since", text, api)).transpose()?,
                 channel: query.stream.as_deref().map_or(Ok(None), channel)?,
                 grep,
                 context: context.and_then(|lines| usize::try_from(lines).ok()).unwrap_or(0),
@@ -241,26 +240,6 @@ fn check(expression: &str) -> Result<(), Problem> {
     let position = expression.get(..begin).map_or(0, |before| before.chars().count()) + 2;
     let detail = format!("the expression in `grep` is wrong at character {position}: {why}");
     Err(wrong("grep", detail))
-}
-
-/// Parses `since`: a time ago (`10m`) or a date.
-fn since(text: &str, api: &Api) -> Result<Timestamp, Problem> {
-    let now = api.scheduler.now();
-    if let Ok(span) = text.parse::<Span>() {
-        return Ok(chrono::Duration::from_std(span.as_duration())
-            .ok()
-            .and_then(|span| now.checked_sub_signed(span))
-            .unwrap_or(Timestamp::MIN_UTC));
-    }
-    // A time of day means the most recent one. Any other date may lie in the past without limit.
-    let day = chrono::Duration::days(1);
-    let parsed = date::parse(text, now - day, api.zone)
-        .or_else(|_| date::parse(text, Timestamp::UNIX_EPOCH, api.zone));
-    parsed.map(|due| due.at).map_err(|_| {
-        let detail =
-            "`since` has to be a time ago such as `10m`, or a time such as `2021-06-20T13:25:28Z`";
-        wrong("since", detail.to_owned())
-    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod log_pick;
 mod log_query;
 pub(super) mod logs;
 pub(super) mod metrics;
+mod past;
 pub(super) mod pause;
 pub(super) mod preview;
 pub(super) mod schedule_list;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 
 use crate::domain::admission::pause::Pause;
+use crate::domain::names::id::Timestamp;
 use crate::domain::text::date::{self, rfc3339};
 use crate::http::auth::guard::Admitted;
 use crate::http::body::read_fields;
@@ -22,20 +23,8 @@ pub(in crate::http) async fn pause(
     KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Json<PauseView>, Problem> {
-    let [until, why] = read_fields(request, ["until", "why"]).await?;
+    let (until, why) = api.pause_of(request).await?;
     let now = api.scheduler.now();
-    let until = until.as_deref().map(|text| date::parse(text, now, api.zone)).transpose();
-    let until = until
-        .map_err(|error| Problem::field("until", "invalid_date", error.to_string()))?
-        .map(|due| due.at);
-    if until.is_some_and(|until| until <= now) {
-        let detail = "`until` has to be in the future: give a span such as `2h`, or a date";
-        return Err(Problem::field("until", "invalid_date", detail));
-    }
-    if why.as_ref().is_some_and(|why| why.chars().count() > LONGEST_WHY) {
-        let detail = format!("`why` has more than {LONGEST_WHY} characters: shorten it");
-        return Err(Problem::field("why", "invalid_field", detail));
-    }
     if query.dry_run.0 {
         let pause = Pause { until, why, by: by.caller.name, since: now };
         let would = Some("nothing new would be started".to_owned());
@@ -57,6 +46,34 @@ pub(in crate::http) async fn resume(
     }
     api.scheduler.resume(&by.caller).await?;
     Ok(Json(PauseView::of(None)))
+}
+
+impl Api {
+    /// Reads the end of a pause and its reason. An empty text counts as absent.
+    ///
+    /// # Errors
+    /// Returns a [`Problem`] that names the field at fault.
+    pub(in crate::http) async fn pause_of(
+        &self,
+        request: Request,
+    ) -> Result<(Option<Timestamp>, Option<String>), Problem> {
+        let fields = read_fields(request, ["until", "why"]).await?;
+        let [until, why] = fields.map(|text| text.filter(|text| !text.trim().is_empty()));
+        let now = self.scheduler.now();
+        let until = until.as_deref().map(|text| date::parse(text, now, self.zone)).transpose();
+        let until = until
+            .map_err(|error| Problem::field("until", "invalid_date", error.to_string()))?
+            .map(|due| due.at);
+        if until.is_some_and(|until| until <= now) {
+            let detail = "`until` has to be in the future: give a span such as `2h`, or a date";
+            return Err(Problem::field("until", "invalid_date", detail));
+        }
+        if why.as_ref().is_some_and(|why| why.chars().count() > LONGEST_WHY) {
+            let detail = format!("`why` has more than {LONGEST_WHY} characters: shorten it");
+            return Err(Problem::field("why", "invalid_field", detail));
+        }
+        Ok((until, why))
+    }
 }
 
 /// Returns a sentence about the pause for people.

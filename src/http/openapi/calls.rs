@@ -14,6 +14,9 @@ pub(super) fn all() -> impl Iterator<Item = &'static Call> {
     JOBS.iter().chain(CHANGES).chain(OVERVIEW).chain(SERVER)
 }
 
+/// A time ago, or a date.
+const AGO: &str = r#"{"type": "string", "pattern": "^[0-9]{1,6} ?(s|m|h)$", "example": "2h"}"#;
+
 const JOBS: &[Call] = &[
     Call {
         method: "post",
@@ -86,15 +89,22 @@ const JOBS: &[Call] = &[
         parameters: &[
             Parameter::query(
                 "state",
-                r#"{"type": "string", "enum": ["running", "scheduled", "history", "queued", "retrying", "pulling", "starting", "stopping", "succeeded", "failed", "timed_out", "stopped", "canceled", "missed", "unknown"]}"#,
-                "A map, or a status.",
+                r#"{"type": "string", "pattern": "^(running|scheduled|history|queued|retrying|pulling|starting|stopping|succeeded|failed|timed_out|stopped|canceled|missed|unknown)(,(running|scheduled|history|queued|retrying|pulling|starting|stopping|succeeded|failed|timed_out|stopped|canceled|missed|unknown)){0,9}$"}"#,
+                "Maps and statuses, separated by commas.",
             ),
             Parameter::query("job_name", TEXT, "Only jobs with exactly this name."),
             Parameter::query("schedule", TEXT, "Only jobs of this schedule."),
             Parameter::query(
                 "label",
                 r#"{"type": "string", "pattern": "^[^=\\u0000]+(=[^\\u0000]*)?$"}"#,
-                "Only jobs with this label, written `key=value`.",
+                "Only jobs with this label, written `key=value`, or `key` for any value. May be repeated.",
+            ),
+            Parameter::query("created_since", AGO, "Only jobs that were accepted since then."),
+            Parameter::query("ended_since", AGO, "Only jobs that ended since then."),
+            Parameter::query(
+                "order",
+                r#"{"type": "string", "enum": ["oldest", "newest"], "default": "oldest"}"#,
+                "The order of the jobs within each map, by the time of acceptance.",
             ),
             PAGED[0],
             PAGED[1],

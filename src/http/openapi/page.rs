@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::problems::{KINDS, Kind};
 use crate::domain::job::Status;
+use crate::http::web::stylesheet;
 
 /// The methods in the order of the page.
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
@@ -13,15 +14,23 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 /// Returns the page for this document.
 pub(super) fn render(document: &Value) -> String {
     let mut page = String::with_capacity(128 * 1024);
-    page.push_str(concat!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-        "<meta name=\"viewport\" content=\"width=device-width\">\n",
-        "<title>Tidetable: HTTP API</title>\n",
-        "<link rel=\"stylesheet\" href=\"/assets/tidetable.css\">\n</head>\n<body>\n<main>\n",
-        "<h1>HTTP API</h1>\n",
-        "<p>Every call of this server. The same as a document for programs: ",
-        "<a href=\"/openapi.json\">OpenAPI 3.1</a>.</p>\n",
-    ));
+    put(
+        &mut page,
+        format_args!(
+            concat!(
+                "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
+                "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
+                "<meta name=\"color-scheme\" content=\"light dark\">\n",
+                "<title>HTTP API · Tidetable</title>\n",
+                "<link rel=\"stylesheet\" href=\"{}\">\n</head>\n<body>\n",
+                "<header class=\"bar\"><a class=\"brand\" href=\"jobs\">Tidetable</a></header>\n",
+                "<main>\n<h1>HTTP API</h1>\n",
+                "<p>Every call of this server. The same as a document for programs: ",
+                "<a href=\"openapi.json\">OpenAPI 3.1</a>.</p>\n",
+            ),
+            stylesheet()
+        ),
+    );
     contents(&mut page, document);
     for tag in list(&document["tags"]) {
         element(&mut page, "h2", text(&tag["name"]), &title(text(&tag["name"])));

@@ -1,7 +1,7 @@
 //! The actions of the pages: forms whose answer redirects to the page that shows the effect. Each
 //! calls the same function as the API's call of the same name.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::Redirect;
 
 use crate::domain::job::Job;
@@ -59,6 +59,19 @@ pub(super) async fn rerun(State(api): State<Api>, Path(id): Path<String>, by: Ad
     let origin = Origin::Rerun(id);
     let request = JobRequest { name, spec, due_at: api.scheduler.now(), origin };
     Ok(to_job(api.scheduler.submit(&by.caller, request).await?.job.id))
+}
+
+/// Pauses all starts.
+pub(super) async fn pause_all(State(api): State<Api>, by: Admitted, request: Request) -> Done {
+    let (until, why) = api.pause_of(request).await?;
+    api.scheduler.pause(&by.caller, until, why).await?;
+    Ok(Redirect::to("/jobs"))
+}
+
+/// Ends the pause of all starts.
+pub(super) async fn resume_all(State(api): State<Api>, by: Admitted) -> Done {
+    api.scheduler.resume(&by.caller).await?;
+    Ok(Redirect::to("/jobs"))
 }
 
 /// Pauses a schedule.

@@ -69,6 +69,12 @@ pub(super) fn paths() -> &'static [String; 3] {
     &PATHS
 }
 
+/// Returns the stylesheet's address relative to the root of the server, so that it holds below any
+/// base path.
+pub(in crate::http) fn stylesheet() -> &'static str {
+    PATHS[0].trim_start_matches('/')
+}
+
 /// Answers `GET /assets/{file}`.
 pub(in crate::http) async fn serve(Path(file): Path<String>) -> Response {
     let found = PATHS.iter().position(|path| path.strip_prefix("/assets/") == Some(&file));

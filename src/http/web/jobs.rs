@@ -64,6 +64,10 @@ struct JobsPage {
     ahead: Vec<List>,
     history: Option<List>,
     everything: String,
+    /// True while all starts are paused.
+    is_paused: bool,
+    pause: String,
+    resume: String,
 }
 
 /// Answers `GET /jobs` for a browser.
@@ -144,6 +148,9 @@ pub(super) async fn page(
         history,
         search: query.q,
         everything: links.jobs(),
+        is_paused: api.scheduler.paused().is_some(),
+        pause: links.to("/pause"),
+        resume: links.to("/resume"),
     })
 }
 
@@ -244,7 +251,7 @@ impl Reader<'_> {
 
     /// Returns the waiting jobs: the queued first, then the others by due time.
     async fn scheduled(&mut self) -> Result<Vec<Job>, Problem> {
-        let queued = Filter { status: Some(Status::Queued), ..Filter::default() };
+        let queued = Filter { statuses: vec![Status::Queued], ..Filter::default() };
         let limit = if self.search.is_everything() { ROWS[0] } else { LOOKED_THROUGH };
         let mut jobs = self.snapshot.page(Map::Scheduled, &queued, None, limit).await?;
         jobs.extend(self.snapshot.due(Timestamp::MAX_UTC, limit).await?);

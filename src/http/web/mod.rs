@@ -33,6 +33,6 @@ mod story;
 mod tide;
 mod words;
 
-pub(in crate::http) use assets::serve as asset;
+pub(in crate::http) use assets::{serve as asset, stylesheet};
 pub use links::BasePath;
 pub(in crate::http) use pages::pages;

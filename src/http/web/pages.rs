@@ -31,6 +31,8 @@ pub(in crate::http) fn pages(api: Api, routes: Router) -> Router {
         .route("/definitions", get(definitions::page))
         .route("/definition/{name}", get(definitions::one))
         .route("/forecast", get(forecast::page))
+        .route("/pause", post(actions::pause_all))
+        .route("/resume", post(actions::resume_all))
         .with_state(api)
         .layer(middleware::from_fn(text::admit))
         .fallback_service(routes)

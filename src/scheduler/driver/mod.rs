@@ -4,6 +4,7 @@ mod attempt;
 mod fence;
 mod launch;
 mod liveness;
+mod sample;
 mod steps;
 mod usage;
 

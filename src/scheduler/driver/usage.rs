@@ -8,9 +8,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::debug;
 
-use super::attempt::Driver;
 use crate::domain::container::Usage;
 
 /// The pause before the first sample.
@@ -18,7 +16,7 @@ const FIRST: Duration = Duration::from_secs(1);
 /// The longest pause between two samples.
 const LONGEST: Duration = Duration::from_secs(10);
 /// The longest time that a driver waits for a sample.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The samples of one attempt.
 pub(super) struct UsageSamples {
@@ -46,28 +44,11 @@ impl UsageSamples {
     }
 
     /// Adds a sample, if there is one, and plans the next.
-    fn add(&mut self, sample: Option<Usage>) {
+    pub(super) fn add(&mut self, sample: Option<Usage>) {
         if let Some(sample) = sample {
             self.total = Some(self.total.map_or(sample, |total| total.with(sample)));
         }
         self.pause = (2 * self.pause).min(LONGEST);
         self.next_at = Some(Instant::now() + self.pause);
-    }
-}
-
-impl Driver {
-    /// Takes one sample of the job's container.
-    pub(super) async fn sample_usage(&mut self) {
-        let Some(run) = self.job.state.run() else { return self.usage.add(None) };
-        let sample = self.context.engine.usage(&run.container);
-        let sample = match tokio::time::timeout(PATIENCE, sample).await {
-            Ok(Ok(sample)) => sample,
-            Ok(Err(error)) => {
-                debug!(job = %self.job.id, %error, "its usage could not be read");
-                None
-            }
-            Err(_) => None,
-        };
-        self.usage.add(sample);
     }
 }

@@ -41,7 +41,7 @@ impl Handle {
         mut schedules: impl FnMut(&ScheduleRecord),
     ) -> Result<Forecast, StoreError> {
         let mut draft = Draft::new(self.now(), horizon, MAX_ENTRIES);
-        let queued = Filter { status: Some(Status::Queued), ..Filter::default() };
+        let queued = Filter { statuses: vec![Status::Queued], ..Filter::default() };
         each(snapshot, Map::Running, &Filter::default(), |job| {
             draft.add_running(job);
             running(job);

@@ -199,9 +199,9 @@ pub(crate) async fn filter_selects_by_status_name_schedule_and_label(place: &Pla
     });
     insert(&open.store, Job { origin: nightly, ..job(6, json!({"labels": {"team": "c"}})) }).await;
     let schedule = |name: &str| Filter { schedule: Some(name.to_owned()), ..Filter::default() };
-    let status = |status| Filter { status: Some(status), ..Filter::default() };
+    let status = |status| Filter { statuses: vec![status], ..Filter::default() };
     let label = |name: &str, value: &str| Filter {
-        label: Some((name.to_owned(), value.to_owned())),
+        labels: vec![(name.to_owned(), Some(value.to_owned()))],
         ..Filter::default()
     };
     let name = Filter { name: Some("other".to_owned()), ..Filter::default() };
@@ -214,20 +214,23 @@ pub(crate) async fn filter_selects_by_status_name_schedule_and_label(place: &Pla
         (label("team", "A"), vec![]),
         (label(odd, "x"), vec![4]),
         (label("$", "x"), vec![]),
-        (Filter { status: Some(Status::Queued), ..label("team", "a") }, vec![3]),
-        (Filter { label: Some(("team".to_owned(), "a".to_owned())), ..name.clone() }, vec![]),
-        (Filter { label: Some(("team".to_owned(), "b".to_owned())), ..name }, vec![2]),
+        (Filter { statuses: vec![Status::Queued], ..label("team", "a") }, vec![3]),
+        (
+            Filter { labels: vec![("team".to_owned(), Some("a".to_owned()))], ..name.clone() },
+            vec![],
+        ),
+        (Filter { labels: vec![("team".to_owned(), Some("b".to_owned()))], ..name }, vec![2]),
         (schedule("nightly"), vec![6]),
         (schedule("NIGHTLY"), vec![]),
         (Filter { name: Some("busybox".to_owned()), ..schedule("nightly") }, vec![6]),
         (Filter { name: Some("other".to_owned()), ..schedule("nightly") }, vec![]),
         (Filter { schedule: Some("nightly".to_owned()), ..label("team", "c") }, vec![6]),
         (Filter { schedule: Some("nightly".to_owned()), ..label("team", "a") }, vec![]),
-        (Filter { status: Some(Status::Queued), ..schedule("nightly") }, vec![]),
+        (Filter { statuses: vec![Status::Queued], ..schedule("nightly") }, vec![]),
         (
             Filter {
                 name: Some("busybox".to_owned()),
-                status: Some(Status::Queued),
+                statuses: vec![Status::Queued],
                 ..Filter::default()
             },
             vec![3],
@@ -244,7 +247,7 @@ pub(crate) async fn filter_selects_by_status_name_schedule_and_label(place: &Pla
 pub(crate) async fn job_is_found_by_current_labels_and_map(place: &Place) {
     let open = place.open();
     let label = |value: &str| Filter {
-        label: Some(("team".to_owned(), value.to_owned())),
+        labels: vec![("team".to_owned(), Some(value.to_owned()))],
         ..Filter::default()
     };
     let found = async |map, value: &str| page(&open, map, &label(value), None, 10).await;
