@@ -142,9 +142,9 @@ const fn severity(status: Status) -> u8 {
         Status::Unknown => 6,
         Status::Missed => 5,
         Status::Stopped => 4,
-        Status::Canceled => 3,
-        Status::Pulling | Status::Starting | Status::Running | Status::Stopping => 2,
-        Status::Succeeded => 1,
+        Status::Pulling | Status::Starting | Status::Running | Status::Stopping => 3,
+        Status::Succeeded => 2,
+        Status::Canceled => 1,
         Status::Scheduled | Status::Queued | Status::Retrying => 0,
     }
 }

@@ -24,11 +24,13 @@ pub(super) fn job(job: &Job, clock: Clock) -> String {
 
 /// Returns how a job stands or ended, as a sentence that begins with the outcome.
 pub(super) fn whole(job: &Job) -> String {
-    match job.map() {
-        Map::History => {
+    match (job.map(), job.state.status()) {
+        // These sentences begin with the outcome.
+        (_, Status::Canceled | Status::Missed) => words::sentence(&job.says()),
+        (Map::History, _) => {
             words::sentence(&format!("{}: {}", outcome(job.state.status()), job.says()))
         }
-        Map::Running | Map::Scheduled => words::sentence(&format!("it {}", job.says())),
+        (Map::Running | Map::Scheduled, _) => words::sentence(&format!("it {}", job.says())),
     }
 }
 
