@@ -70,6 +70,7 @@ async fn many_missed_ticks_are_counted_by_estimate() {
             counted(&handle)
         })
         .await;
-    let missed = ticks.iter().filter(|(tick, _)| tick.starts_with("missed"));
-    assert_eq!(missed.map(|(_, count)| count).sum::<usize>(), 6_000, "{ticks:?}");
+    // The last of them may be caught in its own minute, and then it runs.
+    assert_eq!(ticks.values().sum::<usize>(), 6_000, "{ticks:?}");
+    assert!(ticks.get("ran").is_none_or(|ran| *ran <= 1), "{ticks:?}");
 }
