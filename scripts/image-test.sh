@@ -13,7 +13,7 @@ cd "$ROOT"
 readonly NAME=tidetable-image-test-$$
 readonly BASE=$NAME-builder:local
 readonly IMAGE=$NAME:local
-readonly MOST_BYTES=24000000
+readonly MOST_BYTES=30000000
 WORK=$(mktemp -d)
 
 main() {
