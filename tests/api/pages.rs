@@ -262,6 +262,17 @@ fn form_errors_are_shown_at_their_field() {
 }
 
 #[test]
+fn all_starts_are_paused_and_resumed_by_form() {
+    let server = Server::simulated();
+    assert_eq!(send(&server, "/pause", "until=&why=upgrade").status, 303);
+    assert_eq!(server.get("/summary").json()["paused"]["why"], "upgrade");
+    let page = server.call("GET", "/jobs", &[("accept", "text/html")], b"").text();
+    assert!(page.contains("Resume all starts"));
+    assert_eq!(send(&server, "/resume", "").status, 303);
+    assert_eq!(server.get("/summary").json()["paused"], json!(null));
+}
+
+#[test]
 fn schedule_is_made_changed_paused_and_deleted() {
     let server = Server::simulated();
     let body = "name=nightly&job_name=busybox&cron=30+2+*+*+*&time_zone=Europe%2FBerlin&overlap=skip&catch_up=last&command=true";

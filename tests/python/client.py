@@ -9,7 +9,7 @@ sys.path.insert(0, ".")
 
 from tidetable_client import Client
 from tidetable_client.api.jobs import get_job, list_jobs, submit_job, wait_for_job
-from tidetable_client.models import ListJobsState, NewJob, Status
+from tidetable_client.models import NewJob, Status
 
 client = Client(base_url=sys.argv[1], raise_on_unexpected_status=True)
 
@@ -23,7 +23,7 @@ job = get_job.sync(done.id, client=client)
 assert job.id == done.id and job.exit_code == 0, job
 assert job.finished_at >= job.started_at, job
 
-jobs = list_jobs.sync(client=client, state=ListJobsState.HISTORY)
+jobs = list_jobs.sync(client=client, state="history")
 assert done.id in jobs.history.additional_properties, jobs
 
 planned = submit_job.sync(

@@ -23,7 +23,8 @@ pub(in crate::http) async fn pause(
     KnownQuery(query): KnownQuery<ChangeQuery>,
     request: Request,
 ) -> Result<Json<PauseView>, Problem> {
-    let (until, why) = api.pause_of(request).await?;
+    let [until, why] = read_fields(request, ["until", "why"]).await?;
+    let (until, why) = api.pause_of(until, why)?;
     let now = api.scheduler.now();
     if query.dry_run.0 {
         let pause = Pause { until, why, by: by.caller.name, since: now };
@@ -49,16 +50,15 @@ pub(in crate::http) async fn resume(
 }
 
 impl Api {
-    /// Reads the end of a pause and its reason. An empty text counts as absent.
+    /// Checks the end of a pause and its reason.
     ///
     /// # Errors
     /// Returns a [`Problem`] that names the field at fault.
-    pub(in crate::http) async fn pause_of(
+    pub(in crate::http) fn pause_of(
         &self,
-        request: Request,
+        until: Option<String>,
+        why: Option<String>,
     ) -> Result<(Option<Timestamp>, Option<String>), Problem> {
-        let fields = read_fields(request, ["until", "why"]).await?;
-        let [until, why] = fields.map(|text| text.filter(|text| !text.trim().is_empty()));
         let now = self.scheduler.now();
         let until = until.as_deref().map(|text| date::parse(text, now, self.zone)).transpose();
         let until = until

@@ -11,6 +11,7 @@ use crate::domain::names::schedule::ScheduleName;
 use crate::domain::precondition::Precondition;
 use crate::http::api::schedules;
 use crate::http::auth::guard::Admitted;
+use crate::http::body::read_fields;
 use crate::http::problem::Problem;
 use crate::http::state::Api;
 use crate::scheduler::JobRequest;
@@ -61,9 +62,11 @@ pub(super) async fn rerun(State(api): State<Api>, Path(id): Path<String>, by: Ad
     Ok(to_job(api.scheduler.submit(&by.caller, request).await?.job.id))
 }
 
-/// Pauses all starts.
+/// Pauses all starts. A form sends every field, so an empty one counts as absent.
 pub(super) async fn pause_all(State(api): State<Api>, by: Admitted, request: Request) -> Done {
-    let (until, why) = api.pause_of(request).await?;
+    let fields = read_fields(request, ["until", "why"]).await?;
+    let [until, why] = fields.map(|text| text.filter(|text| !text.trim().is_empty()));
+    let (until, why) = api.pause_of(until, why)?;
     api.scheduler.pause(&by.caller, until, why).await?;
     Ok(Redirect::to("/jobs"))
 }
