@@ -1,6 +1,6 @@
 //! The pages for a browser: the same addresses as the API, with HTML for callers that ask for it.
 //!
-//! A request whose `Accept` names `text/html` comes here ([`negotiate`]); every other request goes
+//! A request whose `Accept` names `text/html` comes here (`negotiate`); every other request goes
 //! to the API as before. A page is a view model in Rust and a template in `templates/`: the
 //! template has no logic beyond loops and conditions. All pages work without scripts. An action is
 //! a form (`actions`), whose answer redirects to the page that shows its effect.
