@@ -22,6 +22,7 @@ main() {
     need iptables iptables # some tests cut that network
     need nsenter util-linux
     need python3 python3 # an oracle for recurrences, with the time zones of the system
+    need_venv
     need_zones
     need chromium chromium # the pages are tested in a browser
     need node nodejs
@@ -51,6 +52,13 @@ one_at_a_time() {
     flock -n 9 && return
     say "waiting for another 'make test' in this directory to end"
     flock 9
+}
+
+# Provides virtual environments, which Debian has in a package of its own.
+need_venv() {
+    python3 -c 'import ensurepip' 2>/dev/null && return
+    can_install || die "python3 cannot make a virtual environment: install python3-venv (Debian and Ubuntu: apt-get install python3-venv) and run this again."
+    apt_install python3-venv
 }
 
 need_zones() {

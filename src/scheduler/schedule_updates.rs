@@ -52,8 +52,8 @@ pub(super) async fn update(
     write(context, update, now, &Actor::Schedule(record.name.clone())).await.map(drop)
 }
 
-/// Writes a schedule update that `by` caused. Returns false if the record was outdated. Restages the jobs that were
-/// added or ended.
+/// Writes a schedule update that `by` caused. Returns false if the record was outdated. Restages
+/// the jobs that were added or ended.
 pub(super) async fn write(
     context: &Context,
     update: ScheduleUpdate,
@@ -61,16 +61,15 @@ pub(super) async fn write(
     by: &Actor,
 ) -> Result<bool, StoreError> {
     let (name, backlog) = (update.name.clone(), update.backlog());
-    let jobs: Vec<Job> =
-        update.jobs.iter().chain(update.ended.iter().map(|(_, after)| after)).cloned().collect();
-    let metered = update.clone();
+    let kept = update.clone();
     let written = unless_outdated(context.store.apply_schedule_update(update, now, by).await)?;
     if written {
-        context.metrics.schedule_updated(&metered);
+        context.metrics.schedule_updated(&kept);
         for (reason, ticks) in backlog {
             context.backlog().note(&name, reason, ticks);
         }
-        jobs.iter().for_each(|job| context.stage_again(job));
+        let changed = kept.jobs.iter().chain(kept.ended.iter().map(|(_, after)| after));
+        changed.for_each(|job| context.stage_again(job));
     }
     Ok(written)
 }

@@ -1,4 +1,4 @@
-//! What a run used, as the engine measured it.
+//! The usage of a run, as the engine measured it.
 
 use serde_json::json;
 

@@ -1,7 +1,8 @@
 //! How a job stands or ended, as one sentence for people.
 //!
-//! Every place that tells people about a job uses these sentences: the API (`says`), the pages, the
-//! command line, events and notifications. The code for programs is the reason.
+//! The API (`says`), events, the command line and the pages show these sentences; the chart has its
+//! own for marks (`tide::says`), and a notification has the error alone. The code for programs is
+//! the reason.
 
 use super::state::{End, Job, State, StopCause, Wait};
 use crate::domain::names::status::{Outcome, Reason, Status};

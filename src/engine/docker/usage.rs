@@ -1,4 +1,4 @@
-//! What a container uses, read from the engine's statistics.
+//! The resources that a container uses, read from the engine's statistics.
 
 use bollard::models::{ContainerBlkioStats, ContainerMemoryStats, ContainerStatsResponse};
 
